@@ -1,0 +1,211 @@
+#include "engine/device.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* One submit is a batch of a few dozen rows at most; on a slow CPU driver that is tens of seconds for a large model. */
+#define SUBMIT_TIMEOUT_NS (300ull * 1000 * 1000 * 1000)
+
+static const char *result_name(VkResult result)
+{
+    switch (result) {
+    case VK_TIMEOUT:
+        return "timed out";
+    case VK_ERROR_OUT_OF_HOST_MEMORY:
+        return "out of host memory";
+    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
+        return "out of device memory";
+    case VK_ERROR_DEVICE_LOST:
+        return "the device was lost";
+    case VK_ERROR_FEATURE_NOT_PRESENT:
+        return "a feature is not present";
+    case VK_ERROR_EXTENSION_NOT_PRESENT:
+        return "an extension is not present";
+    case VK_ERROR_MEMORY_MAP_FAILED:
+        return "mapping memory failed";
+    default:
+        return "failed";
+    }
+}
+
+enum status vulkan_failed(struct error *err, VkResult result, const char *call)
+{
+    size_t name = strcspn(call, "("); /* the function's name is enough */
+    return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "Vulkan: %.*s: %s (VkResult %d)", (int)name, call,
+                     result_name(result), (int)result);
+}
+
+static uint32_t compute_family(VkPhysicalDevice physical)
+{
+    VkQueueFamilyProperties families[32];
+    uint32_t n = 32;
+    vkGetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
+    for (uint32_t i = 0; i < n; i++) {
+        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)
+            return i;
+    }
+    ASSERT(!"a usable device has a compute queue");
+    return 0;
+}
+
+static void read_properties(struct device *device)
+{
+    VkPhysicalDeviceProperties properties;
+    vkGetPhysicalDeviceProperties(device->physical, &properties);
+    vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
+    device->limits = properties.limits;
+    device->driver_version = properties.driverVersion;
+    memcpy(device->uuid, properties.pipelineCacheUUID, VK_UUID_SIZE);
+    device->is_cpu = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
+}
+
+static enum status choose(struct device *device, const char *wanted, struct error *err)
+{
+    VkPhysicalDevice *physical = NULL;
+    struct device_info *infos = NULL;
+    uint32_t n_devices = 0, choice = 0;
+    TRY(instance_devices(&device->instance, &physical, &infos, &n_devices, err));
+    enum status status = device_choose(infos, n_devices, wanted, &choice, err);
+    if (status == STATUS_OK) {
+        device->physical = physical[choice];
+        device->info = infos[choice];
+    }
+    free(physical);
+    free(infos);
+    return status;
+}
+
+static enum status create_device(struct device *device, struct error *err)
+{
+    float priority = 1;
+    device->queue_family = compute_family(device->physical);
+    VkDeviceQueueCreateInfo queue = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+        .queueFamilyIndex = device->queue_family,
+        .queueCount = 1,
+        .pQueuePriorities = &priority,
+    };
+    VkPhysicalDeviceTimelineSemaphoreFeatures timeline = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_TIMELINE_SEMAPHORE_FEATURES, .timelineSemaphore = VK_TRUE};
+    VkDeviceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
+        .pNext = &timeline,
+        .queueCreateInfoCount = 1,
+        .pQueueCreateInfos = &queue,
+    };
+    VK_TRY(err, vkCreateDevice(device->physical, &info, NULL, &device->handle));
+    vkGetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);
+
+    VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = device->queue_family,
+    };
+    VK_TRY(err, vkCreateCommandPool(device->handle, &pool, NULL, &device->commands));
+    VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    VK_TRY(err, vkCreateSemaphore(device->handle, &semaphore, NULL, &device->timeline));
+    return STATUS_OK;
+}
+
+enum status device_open(struct device *device, const char *wanted, bool validation, struct error *err)
+{
+    TRY(instance_open(&device->instance, validation, err));
+    device->timeout_ns = SUBMIT_TIMEOUT_NS;
+    enum status status = choose(device, wanted, err);
+    if (status == STATUS_OK) {
+        read_properties(device);
+        status = create_device(device, err);
+    }
+    if (status == STATUS_OK)
+        status = device_check(device, err);
+    if (status != STATUS_OK)
+        device_close(device);
+    return status;
+}
+
+void device_close(struct device *device)
+{
+    if (device->handle) {
+        /* Its result is of no use: lost or not, what follows is freeing. */
+        (void)vkDeviceWaitIdle(device->handle);
+        vkDestroySemaphore(device->handle, device->timeline, NULL);
+        vkDestroyCommandPool(device->handle, device->commands, NULL);
+        vkDestroyDevice(device->handle, NULL);
+    }
+    instance_close(&device->instance);
+    *device = (struct device){0};
+}
+
+enum status device_commands_begin(struct device *device, bool one_time, VkCommandBuffer *commands, struct error *err)
+{
+    VkCommandBufferAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
+        .commandPool = device->commands,
+        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
+        .commandBufferCount = 1,
+    };
+    VK_TRY(err, vkAllocateCommandBuffers(device->handle, &allocate, commands));
+    VkCommandBufferBeginInfo begin = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
+        .flags = one_time ? VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT : 0,
+    };
+    VK_TRY(err, vkBeginCommandBuffer(*commands, &begin));
+    return STATUS_OK;
+}
+
+void device_commands_free(struct device *device, VkCommandBuffer commands)
+{
+    if (commands)
+        vkFreeCommandBuffers(device->handle, device->commands, 1, &commands);
+}
+
+static enum status submit_and_wait(struct device *device, VkCommandBuffer commands, struct error *err)
+{
+    uint64_t value = device->submitted + 1;
+    VkTimelineSemaphoreSubmitInfo timeline = {
+        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
+        .signalSemaphoreValueCount = 1,
+        .pSignalSemaphoreValues = &value,
+    };
+    VkSubmitInfo submit = {
+        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
+        .pNext = &timeline,
+        .commandBufferCount = 1,
+        .pCommandBuffers = &commands,
+        .signalSemaphoreCount = 1,
+        .pSignalSemaphores = &device->timeline,
+    };
+    VK_TRY(err, vkQueueSubmit(device->queue, 1, &submit, VK_NULL_HANDLE));
+    device->submitted = value;
+    VkSemaphoreWaitInfo wait = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &device->timeline,
+        .pValues = &value,
+    };
+    VK_TRY(err, vkWaitSemaphores(device->handle, &wait, device->timeout_ns));
+    return STATUS_OK;
+}
+
+enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err)
+{
+    if (device->lost)
+        return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
+                         "the device was lost, or timed out, in an earlier call");
+    enum status status = submit_and_wait(device, commands, err);
+    if (status != STATUS_OK)
+        device->lost = true;
+    return status;
+}
+
+enum status device_check(struct device *device, struct error *err)
+{
+    struct messages *messages = &device->instance.messages;
+    if (messages->count == 0)
+        return STATUS_OK;
+    enum status status = error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "Vulkan validation: %s (%u in all)",
+                                   messages->first, messages->count);
+    *messages = (struct messages){0};
+    return status;
+}

@@ -1,0 +1,90 @@
+/* A Vulkan device, opened: instance, choice, queue, and the one timeline that everything waits on. Nothing here is
+ * called before the engine is asked for: the program links libvulkan, but reading and auditing traces needs no driver. */
+#ifndef LOCKSTEP_ENGINE_DEVICE_H
+#define LOCKSTEP_ENGINE_DEVICE_H
+
+#include <vulkan/vulkan.h>
+
+#include "engine/engine.h"
+#include "model/error.h"
+
+/* Storage buffers that one shader binds at most; Vulkan promises only 4 on every device. */
+#define DEVICE_MAX_BINDINGS 8
+
+/* What the validation layers said first since it was last asked; empty: nothing. */
+struct messages {
+    uint32_t count;
+    char first[768];
+};
+
+struct instance {
+    VkInstance handle;
+    VkDebugUtilsMessengerEXT messenger; /* with validation */
+    struct messages messages;
+};
+
+struct device {
+    struct instance instance;
+    struct device_info info;
+    VkPhysicalDevice physical;
+    VkPhysicalDeviceLimits limits;
+    VkPhysicalDeviceMemoryProperties memory;
+    uint8_t uuid[VK_UUID_SIZE]; /* of its pipeline cache */
+    uint32_t driver_version;
+    VkDevice handle;
+    uint32_t queue_family;
+    VkQueue queue;
+    VkCommandPool commands;
+    VkSemaphore timeline;
+    uint64_t submitted;  /* the timeline reaches this when all work submitted is done */
+    uint64_t timeout_ns; /* how long one submit may take */
+    bool is_cpu;         /* Mesa's llvmpipe and the like: few threads, short vectors */
+    bool lost;           /* lost or timed out: every later call fails */
+};
+
+/* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. */
+enum status instance_open(struct instance *instance, bool validation, struct error *err);
+void instance_close(struct instance *instance);
+
+/* The physical devices, described, with the default choice marked; both arrays are malloc'ed. */
+enum status instance_devices(const struct instance *instance, VkPhysicalDevice **physical, struct device_info **infos,
+                             uint32_t *n_devices, struct error *err);
+
+/* Fills the choice for an engine_options.device. */
+enum status device_choose(const struct device_info *infos, uint32_t n_devices, const char *wanted, uint32_t *choice,
+                          struct error *err);
+
+/* *device must be zeroed and must stay where it is. On failure nothing stays open. */
+enum status device_open(struct device *device, const char *wanted, bool validation, struct error *err);
+void device_close(struct device *device);
+
+/* A command buffer in the recording state; freed by device_commands_free, or with the device. */
+enum status device_commands_begin(struct device *device, bool one_time, VkCommandBuffer *commands, struct error *err);
+void device_commands_free(struct device *device, VkCommandBuffer commands);
+
+/* Submits a recorded command buffer and waits. Lost or timed out: STATUS_DEVICE, then and ever after. */
+enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err);
+
+/* STATUS_DEVICE if the validation layers said anything since the last check. */
+enum status device_check(struct device *device, struct error *err);
+
+/* The status and the text of a failed call. */
+enum status vulkan_failed(struct error *err, VkResult result, const char *call);
+
+/* Every VkResult goes through this: a call that fails ends the function with a filled struct error. */
+#define VK_TRY(err, call)                                                                                              \
+    do {                                                                                                               \
+        VkResult vk_try_result = (call);                                                                               \
+        if (vk_try_result != VK_SUCCESS)                                                                               \
+            return vulkan_failed(err, vk_try_result, #call);                                                           \
+    } while (0)
+
+/* Ends the function with the status of a call of ours that failed. */
+#define TRY(call)                                                                                                      \
+    do {                                                                                                               \
+        enum status try_status = (call);                                                                               \
+        if (try_status != STATUS_OK)                                                                                   \
+            return try_status;                                                                                         \
+    } while (0)
+
+#endif

@@ -1,0 +1,322 @@
+/* The engine as a backend: batches, ranges of steps, and what is read and written between them. */
+#include "engine/engine.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/internal.h"
+#include "model/model.h"
+
+#define MAX_SHAPES 4
+#define DEFAULT_POSITIONS 1024
+#define PADDING_BYTES 4096
+
+struct engine {
+    struct device device;
+    struct programs programs;
+    struct store store;
+    struct shape shapes[MAX_SHAPES]; /* of the batch sizes used last; n_rows 0: free */
+    struct shape *shape;             /* of the current batch; NULL: none begun, or it failed */
+    struct batch batch;              /* the current one; tokens is not kept */
+    uint32_t *filled;                /* [n_steps] of steps in the KV cache: positions below it are there */
+    uint64_t clock;
+    bool reset; /* the slots of this batch hold sentinels, on the device and on the host */
+    bool no_capture;
+};
+
+static struct engine *engine_of(const struct backend *backend)
+{
+    return backend->state;
+}
+
+/* Whatever the validation layers said during a call is that call's failure. */
+static enum status checked(struct engine *engine, enum status status, struct error *err)
+{
+    return status == STATUS_OK ? device_check(&engine->device, err) : status;
+}
+
+/* The shape for n_rows, made if there is none; the one that was not used for longest makes room. Every run waits, so
+ * nothing that is freed here is in use. */
+static enum status find_shape(struct engine *engine, uint32_t n_rows, struct error *err)
+{
+    struct shape *oldest = &engine->shapes[0];
+    for (uint32_t i = 0; i < MAX_SHAPES; i++) {
+        struct shape *shape = &engine->shapes[i];
+        if (shape->schedule.n_rows == n_rows) {
+            engine->shape = shape;
+            return STATUS_OK;
+        }
+        if (shape->last_used < oldest->last_used)
+            oldest = shape;
+    }
+    shape_close(oldest, &engine->store);
+    uint32_t captured_first = engine->no_capture ? engine->store.plan->n_steps - 1 : 0;
+    TRY(shape_open(oldest, &engine->store, &engine->programs, n_rows, captured_first, err));
+    engine->shape = oldest;
+    return STATUS_OK;
+}
+
+static enum status check_batch(const struct engine *engine, const struct batch *batch, struct error *err)
+{
+    const struct store *store = &engine->store;
+    uint64_t end = (uint64_t)batch->first_position + batch->n_rows;
+    if (batch->n_rows == 0 || batch->n_rows > store->max_rows)
+        return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "a batch has %u rows, 1 to %u are possible",
+                         batch->n_rows, store->max_rows);
+    if (end > store->max_positions)
+        return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
+                         "position %llu does not fit into a KV cache of %u positions", (unsigned long long)end - 1,
+                         store->max_positions);
+    for (uint32_t i = 0; i < store->plan->n_steps; i++) {
+        const struct step *step = &store->plan->steps[i];
+        char label[64];
+        if (store->cached[i].size && engine->filled[i] < batch->first_position)
+            return error_set(err, STATUS_BAD_INPUT, "engine", step_label(step, label), ERROR_NO_OFFSET,
+                             "a batch starts at position %u, but keys or values are there for %u positions alone",
+                             batch->first_position, engine->filled[i]);
+        for (uint32_t row = 0; step->op == OP_embed && row < batch->n_rows; row++) {
+            if (batch->tokens[row] < 0 || (uint32_t)batch->tokens[row] >= step->params.embed.vocab)
+                return error_set(err, STATUS_BAD_INPUT, "engine", "tokens", ERROR_NO_OFFSET,
+                                 "token %d, expected 0 to %u", batch->tokens[row], step->params.embed.vocab - 1);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Steps [first, last) now have their keys and values up to the batch's end. */
+static void mark_filled(struct engine *engine, uint32_t first, uint32_t last)
+{
+    for (uint32_t i = first; i < last; i++)
+        engine->filled[i] = engine->batch.first_position + engine->batch.n_rows;
+}
+
+static enum status begin(struct engine *engine, const struct batch *batch, struct error *err)
+{
+    TRY(check_batch(engine, batch, err));
+    engine->shape = NULL;
+    TRY(find_shape(engine, batch->n_rows, err));
+    engine->shape->last_used = ++engine->clock;
+    engine->batch = *batch;
+    engine->batch.tokens = NULL;
+    engine->reset = false;
+    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
+        engine->filled[i] = batch->first_position; /* what lies beyond is forgotten */
+    uint32_t *words = engine->store.batch.mapped;
+    words[0] = batch->first_position;
+    words[1] = batch->decode;
+    memcpy(words + 2, batch->tokens, batch->n_rows * sizeof(int32_t));
+    return STATUS_OK;
+}
+
+static enum status engine_begin(struct backend *backend, const struct batch *batch, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, begin(engine, batch, err), err);
+}
+
+static enum status require_batch(const struct engine *engine, struct error *err)
+{
+    return engine->shape ? STATUS_OK
+                         : error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "no batch was begun on the engine");
+}
+
+/* Before the first part of a batch is run, written or read alone, all slots must hold sentinels. */
+static enum status reset_once(struct engine *engine, struct error *err)
+{
+    if (engine->reset)
+        return STATUS_OK;
+    TRY(shape_reset(engine->shape, &engine->store, err));
+    engine->reset = true;
+    return STATUS_OK;
+}
+
+static enum status run(struct engine *engine, uint32_t first, uint32_t last, struct error *err)
+{
+    uint32_t n_steps = engine->store.plan->n_steps;
+    ASSERT(first <= last && last <= n_steps);
+    TRY(require_batch(engine, err));
+    bool whole = first == 0 && last == n_steps; /* fills the slots itself */
+    if (!whole)
+        TRY(reset_once(engine, err));
+    TRY(shape_run(engine->shape, &engine->store, first, last, err));
+    engine->reset = true;
+    mark_filled(engine, first, last);
+    return STATUS_OK;
+}
+
+static enum status engine_run(struct backend *backend, uint32_t first, uint32_t last, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, run(engine, first, last, err), err);
+}
+
+/* A row of nothing but sentinels was never written: the engine failed, which is no divergence. */
+static enum status check_captured(const struct engine *engine, uint32_t step, const uint32_t *words, struct error *err)
+{
+    const struct step *s = &engine->store.plan->steps[step];
+    for (uint32_t row = 0; row < engine->batch.n_rows; row++) {
+        const uint32_t *values = words + (uint64_t)row * s->width;
+        uint32_t i = 0;
+        while (i < s->width && values[i] == SENTINEL_WORD)
+            i++;
+        if (i == s->width) {
+            char label[64];
+            return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
+                             "%s, position %u: not captured by the engine", step_label(s, label),
+                             engine->batch.first_position + row);
+        }
+    }
+    return STATUS_OK;
+}
+
+static enum status read(struct engine *engine, uint32_t step, float *rows, struct error *err)
+{
+    ASSERT(step < engine->store.plan->n_steps);
+    TRY(require_batch(engine, err));
+    TRY(reset_once(engine, err));
+    const struct region *slot = &engine->shape->schedule.slots[step];
+    if (step < engine->shape->captured_first) {
+        char label[64];
+        return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "%s: not captured: the engine runs without capture",
+                         step_label(&engine->store.plan->steps[step], label));
+    }
+    const uint8_t *readback = engine->store.readback.mapped;
+    memcpy(rows, readback + slot->offset, slot->size);
+    return check_captured(engine, step, (const uint32_t *)(const void *)rows, err);
+}
+
+static enum status engine_read(struct backend *backend, uint32_t step, float *rows, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, read(engine, step, rows, err), err);
+}
+
+static enum status write(struct engine *engine, uint32_t step, const float *rows, struct error *err)
+{
+    const struct store *store = &engine->store;
+    ASSERT(step < store->plan->n_steps);
+    TRY(require_batch(engine, err));
+    TRY(reset_once(engine, err));
+    const struct region *slot = &engine->shape->schedule.slots[step], *cached = &store->cached[step];
+    VkDeviceSize position = (VkDeviceSize)engine->batch.first_position * store->plan->steps[step].width * sizeof(float);
+    struct upload uploads[2] = {
+        {&store->arena, slot->offset, rows, slot->size},
+        {&store->cache, cached->offset + position, rows, slot->size},
+    };
+    TRY(memory_upload(&engine->device, uploads, cached->size ? 2 : 1, err));
+    memcpy((uint8_t *)store->readback.mapped + slot->offset, rows, slot->size);
+    mark_filled(engine, step, step + 1);
+    return STATUS_OK;
+}
+
+static enum status engine_write(struct backend *backend, uint32_t step, const float *rows, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, write(engine, step, rows, err), err);
+}
+
+static void engine_free(struct engine *engine)
+{
+    if (engine->device.handle) {
+        for (uint32_t i = 0; i < MAX_SHAPES; i++)
+            shape_close(&engine->shapes[i], &engine->store);
+        programs_close(&engine->programs);
+        store_close(&engine->store);
+        device_close(&engine->device);
+    }
+    free(engine->filled);
+    free(engine);
+}
+
+static void engine_close(struct backend *backend)
+{
+    struct engine *engine = engine_of(backend);
+    if (engine) {
+        /* After a timeout something may still run on what is freed now; its result is of no use. */
+        (void)vkDeviceWaitIdle(engine->device.handle);
+        engine_free(engine);
+    }
+    *backend = (struct backend){0};
+}
+
+static const struct backend_ops engine_ops = {
+    .begin = engine_begin,
+    .run = engine_run,
+    .read = engine_read,
+    .write = engine_write,
+    .close = engine_close,
+};
+
+static uint32_t choose_positions(const struct plan *plan, const struct engine_options *options)
+{
+    if (options->max_positions)
+        return options->max_positions;
+    uint32_t most = plan->model ? plan->model->config.max_positions : 0;
+    return most && most < DEFAULT_POSITIONS ? most : DEFAULT_POSITIONS;
+}
+
+static enum status prepare(struct engine *engine, const struct plan *plan, const struct engine_options *options,
+                           const struct engine_limits *limits, struct error *err)
+{
+    TRY(device_open(&engine->device, options->device, options->validation, err));
+    if (limits->timeout_ns)
+        engine->device.timeout_ns = limits->timeout_ns;
+    engine->filled = xcalloc(plan->n_steps, sizeof(*engine->filled));
+    engine->no_capture = options->no_capture;
+    engine->store.device = &engine->device;
+    engine->store.plan = plan;
+    engine->store.limits = *limits;
+    engine->store.max_rows = options->max_rows;
+    engine->store.max_positions = choose_positions(plan, options);
+    engine->store.padding = options->pad_buffers ? PADDING_BYTES : 0;
+    TRY(store_open(&engine->store, err));
+    TRY(programs_open(&engine->programs, &engine->device, options->shader_dir, err));
+    /* The shape of decoding is always needed, and tells now what would not work later. */
+    TRY(find_shape(engine, 1, err));
+    engine->shape = NULL;
+    return device_check(&engine->device, err);
+}
+
+enum status engine_open_limited(struct backend *backend, const struct plan *plan, const struct engine_options *options,
+                                const struct engine_limits *limits, struct error *err)
+{
+    *backend = (struct backend){0};
+    ASSERT(plan->n_steps > 0);
+    struct engine *engine = xcalloc(1, sizeof(*engine));
+    enum status status = prepare(engine, plan, options, limits, err);
+    if (status != STATUS_OK) {
+        engine_free(engine);
+        return status;
+    }
+    *backend = (struct backend){
+        .ops = &engine_ops,
+        .name = "engine",
+        .plan = plan,
+        .max_rows = engine->store.max_rows,
+        .max_positions = engine->store.max_positions,
+        .state = engine,
+    };
+    return STATUS_OK;
+}
+
+enum status engine_open(struct backend *backend, const struct plan *plan, const struct engine_options *options,
+                        struct error *err)
+{
+    struct engine_limits limits = {0};
+    return engine_open_limited(backend, plan, options, &limits, err);
+}
+
+const struct device_info *engine_device(const struct backend *backend)
+{
+    return &engine_of(backend)->device.info;
+}
+
+const struct shape *engine_shape(const struct backend *backend)
+{
+    return engine_of(backend)->shape;
+}
+
+struct device *engine_vulkan(const struct backend *backend)
+{
+    return &engine_of(backend)->device;
+}

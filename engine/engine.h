@@ -1,0 +1,42 @@
+/* The Vulkan engine as a backend. See model/backend.h for what it does; here is how it is opened. */
+#ifndef LOCKSTEP_ENGINE_ENGINE_H
+#define LOCKSTEP_ENGINE_ENGINE_H
+
+#include "model/backend.h"
+
+/* One Vulkan device, described for people and for `lockstep devices`. */
+struct device_info {
+    uint32_t index;
+    char name[256];
+    char driver[256];   /* driver name and version */
+    const char *type;   /* "discrete GPU", "CPU", … */
+    char api[32];       /* "1.3.230" */
+    uint64_t memory;    /* bytes of the largest device-local heap */
+    uint32_t subgroup;  /* lanes */
+    bool usable;        /* has what the engine needs */
+    bool chosen;        /* what engine_open takes when no device is named */
+};
+
+/* Lists the devices; *devices is malloc'ed, the caller frees it. No driver or no loader: STATUS_ABSENT. */
+enum status engine_devices(struct device_info **devices, uint32_t *n_devices, struct error *err);
+
+/* Zero-initialised: the default device, everything captured, no padding, 1024 positions. */
+struct engine_options {
+    const char *device;     /* index, or part of a name; NULL: a discrete GPU, else any, llvmpipe if nothing else */
+    uint32_t max_positions; /* of the KV cache; 0: 1024, or the model's maximum if that is less */
+    uint32_t max_rows;      /* of a prefill batch; 0: chosen */
+    bool no_capture;        /* stages are not brought to the host */
+    bool pad_buffers;       /* the silent fault `pool-padding`: every buffer is larger than its shape and the rest is garbage */
+    bool validation;        /* Vulkan validation layers with synchronisation validation; a message fails the call */
+    const char *shader_dir; /* compile the GLSL found here at run time; NULL: the SPIR-V built in */
+};
+
+/* Uploads the weights and prepares the plan, whose steps may carry a fault's edits (a step with a variant gets
+ * its shader compiled with VARIANT defined, through libglslang). No device: STATUS_ABSENT. */
+enum status engine_open(struct backend *backend, const struct plan *plan, const struct engine_options *options,
+                        struct error *err);
+
+/* What the engine runs on. Valid while it is open. */
+const struct device_info *engine_device(const struct backend *backend);
+
+#endif

@@ -1,0 +1,65 @@
+/* Device memory: buffers of one allocation each, and the weights, packed as stored into a few large blocks. */
+#ifndef LOCKSTEP_ENGINE_MEMORY_H
+#define LOCKSTEP_ENGINE_MEMORY_H
+
+#include "engine/device.h"
+#include "model/plan.h"
+
+enum memory_kind {
+    MEMORY_DEVICE,   /* device-local, not mapped */
+    MEMORY_UPLOAD,   /* written by the host, coherent */
+    MEMORY_READBACK, /* read by the host: cached where there is such memory */
+};
+
+struct gpu_buffer {
+    VkBuffer handle;
+    VkDeviceMemory memory;
+    VkDeviceSize size;
+    void *mapped; /* of the host-visible kinds */
+};
+
+/* On failure *buffer is zeroed and nothing stays allocated. */
+enum status gpu_buffer_create(struct device *device, VkDeviceSize size, enum memory_kind kind, struct gpu_buffer *buffer,
+                          struct error *err);
+void gpu_buffer_destroy(struct device *device, struct gpu_buffer *buffer);
+
+/* Fills a whole device buffer with a word, and waits. */
+enum status gpu_buffer_fill(struct device *device, const struct gpu_buffer *buffer, uint32_t word, struct error *err);
+
+/* A piece to upload: where its bytes are, and where they go. */
+struct upload {
+    const struct gpu_buffer *to;
+    VkDeviceSize offset;
+    const void *bytes;
+    VkDeviceSize n_bytes;
+};
+
+/* Copies pieces of any size through one staging buffer, and waits. */
+enum status memory_upload(struct device *device, const struct upload *uploads, uint32_t n_uploads, struct error *err);
+
+/* Where a tensor's bytes lie on the device. Behind them are WEIGHT_SLACK bytes more: shaders read whole words. */
+#define WEIGHT_SLACK 16
+struct placement {
+    const struct tensor *tensor;
+    uint32_t block;
+    VkDeviceSize offset; /* a multiple of minStorageBufferOffsetAlignment */
+};
+
+struct weights {
+    struct gpu_buffer *blocks;
+    uint32_t n_blocks;
+    struct placement *placements; /* one a distinct tensor of the plan */
+    uint32_t n_placements;
+};
+
+/* Uploads every tensor that a step of the plan reads, once, byte for byte as its file stores it. padding: bytes of
+ * garbage behind each. On failure nothing stays allocated. */
+enum status weights_upload(struct weights *weights, struct device *device, const struct plan *plan,
+                           VkDeviceSize padding, struct error *err);
+void weights_free(struct weights *weights, struct device *device);
+const struct placement *weights_find(const struct weights *weights, const struct tensor *tensor);
+
+/* What padding holds where buffers are larger than their shapes: 1.7e38, no number that a sum survives. */
+#define PADDING_WORD 0x7f000000u
+
+#endif

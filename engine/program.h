@@ -1,0 +1,82 @@
+/* Shaders to pipelines: the SPIR-V that the build embedded, or GLSL compiled at run time through libglslang. */
+#ifndef LOCKSTEP_ENGINE_PROGRAM_H
+#define LOCKSTEP_ENGINE_PROGRAM_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+#include "engine/device.h"
+
+/* What the build embeds (cmake/embed.cmake): both tables end with a row of zeros. */
+struct shader_binary {
+    const char *name; /* "matmul" */
+    const uint32_t *words;
+    size_t n_bytes;
+};
+extern const struct shader_binary shader_binaries[];
+
+struct shader_text {
+    const char *name; /* "matmul.comp", "params.h" */
+    const char *text;
+};
+extern const struct shader_text shader_texts[];
+
+/* Specialisation constants, in the order of their constant_id. A shader that lacks one ignores it. */
+struct program_constants {
+    uint32_t local_size; /* lanes a workgroup */
+    uint32_t cached;     /* 1: results go to the KV cache as well */
+    uint32_t dtype;      /* DTYPE_ code of the weights */
+    uint32_t bias_dtype;
+    uint32_t tile;     /* matmul: rows of x for each weight decoded */
+    uint32_t head_dim; /* attention */
+};
+
+/* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */
+struct program_key {
+    const char *shader; /* "matmul"; borrowed, a literal */
+    uint32_t variant;   /* VARIANT_ code: other than VARIANT_NONE is compiled at run time */
+    uint32_t n_bindings; /* storage buffers 0 … n_bindings - 1 of set 0 */
+    uint32_t n_push;     /* bytes of push constants: sizeof of the structs in params.h */
+    struct program_constants constants;
+};
+
+struct program {
+    struct program_key key;
+    VkDescriptorSetLayout set_layout;
+    VkPipelineLayout layout;
+    VkPipeline pipeline;
+};
+
+struct programs {
+    struct device *device;
+    char *shader_dir; /* NULL: what is embedded */
+    VkPipelineCache cache;
+    struct program **items; /* each allocated by itself, so that pointers to them stay good */
+    uint32_t n_items;
+};
+
+/* shader_dir: NULL, or where GLSL is read and compiled at run time. Loads the pipeline cache from the disk. */
+enum status programs_open(struct programs *programs, struct device *device, const char *shader_dir, struct error *err);
+
+/* The pipeline of a key, made when first asked for. */
+enum status programs_get(struct programs *programs, const struct program_key *key, const struct program **program,
+                         struct error *err);
+
+/* Saves the pipeline cache (a failure to is no error) and frees everything. Nothing may be running. */
+void programs_close(struct programs *programs);
+
+/* compile.c: GLSL to SPIR-V, with VARIANT defined; from shader_dir, or the embedded text if NULL. *words is malloc'ed. A
+ * compile error is STATUS_BAD_INPUT with file and line. */
+enum status shader_compile(const char *name, uint32_t variant, const char *shader_dir, uint32_t **words,
+                           size_t *n_bytes, struct error *err);
+
+/* reflect.c: STATUS_BAD_INPUT unless the SPIR-V is sound and declares exactly the key's bindings and push constants
+ * (postmortem 2025-12-22 moe-explicit-layout, and 2025-12-17 softmax-uniform-buffer). */
+enum status shader_check(const struct program_key *key, const uint32_t *words, size_t n_bytes, struct error *err);
+
+/* pipeline_cache.c: the cache file of a device, under $XDG_CACHE_HOME or ~/.cache. A file that is missing, foreign or
+ * corrupt is an empty cache. */
+enum status pipeline_cache_load(struct device *device, VkPipelineCache *cache, struct error *err);
+void pipeline_cache_save(struct device *device, VkPipelineCache cache);
+
+#endif

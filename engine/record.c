@@ -1,0 +1,230 @@
+#include "engine/record.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* What was touched since the last barrier, a flag a resource: 2 * step for slots, 2 * step + 1 for the cache. */
+struct hazards {
+    uint8_t *written, *read;
+    uint32_t n;
+    uint32_t n_barriers;
+};
+
+static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
+                    VkAccessFlags touches)
+{
+    VkMemoryBarrier memory = {
+        .sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER, .srcAccessMask = wrote, .dstAccessMask = touches};
+    vkCmdPipelineBarrier(commands, from, to, 0, 1, &memory, 0, NULL, 0, NULL);
+}
+
+#define SHADER VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT
+#define TRANSFER VK_PIPELINE_STAGE_TRANSFER_BIT
+#define SHADER_ACCESS (VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT)
+#define TRANSFER_ACCESS (VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT)
+
+static bool is_hazard(const struct hazards *hazards, const struct binding *binding)
+{
+    if (binding->resource == RESOURCE_CONSTANT)
+        return false;
+    return hazards->written[binding->resource] || (binding->write && hazards->read[binding->resource]);
+}
+
+/* A barrier only where this dispatch reads or overwrites what an earlier one since the last barrier wrote, or overwrites
+ * what one read. Parts of one step (row slices) write different rows of one slot. */
+static void order(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch, bool same_step)
+{
+    bool hazard = false;
+    for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++)
+        hazard = hazard || is_hazard(hazards, &dispatch->bindings[i]);
+    if (hazard && !same_step) {
+        barrier(commands, SHADER, VK_ACCESS_SHADER_WRITE_BIT, SHADER, SHADER_ACCESS);
+        memset(hazards->written, 0, hazards->n);
+        memset(hazards->read, 0, hazards->n);
+        hazards->n_barriers++;
+    }
+    for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++) {
+        const struct binding *binding = &dispatch->bindings[i];
+        if (binding->resource != RESOURCE_CONSTANT)
+            (binding->write ? hazards->written : hazards->read)[binding->resource] = 1;
+    }
+}
+
+static void record_dispatch(VkCommandBuffer commands, const struct dispatch *dispatch, VkDescriptorSet set)
+{
+    const struct program *program = dispatch->program;
+    vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->pipeline);
+    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->layout, 0, 1, &set, 0, NULL);
+    vkCmdPushConstants(commands, program->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, program->key.n_push, dispatch->push);
+    vkCmdDispatch(commands, dispatch->groups_x, dispatch->groups_y, 1);
+}
+
+/* The dispatches of steps [first, last). Returns the number of barriers. */
+static uint32_t record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t n_steps, uint32_t first,
+                             uint32_t last)
+{
+    struct hazards hazards = {.n = 2 * n_steps};
+    hazards.written = xcalloc(hazards.n, 1);
+    hazards.read = xcalloc(hazards.n, 1);
+    const struct dispatch *before = NULL;
+    for (uint32_t i = 0; i < shape->schedule.n_dispatches; i++) {
+        const struct dispatch *dispatch = &shape->schedule.dispatches[i];
+        if (dispatch->first_step + dispatch->n_steps <= first || dispatch->first_step >= last)
+            continue;
+        order(commands, &hazards, dispatch, before && before->first_step == dispatch->first_step);
+        record_dispatch(commands, dispatch, shape->sets[i]);
+        before = dispatch;
+    }
+    free(hazards.written);
+    free(hazards.read);
+    return hazards.n_barriers;
+}
+
+/* Sentinels in every slot; with padded buffers garbage in between. */
+static void record_fill(VkCommandBuffer commands, const struct shape *shape, const struct store *store)
+{
+    const struct schedule *schedule = &shape->schedule;
+    if (store->padding == 0) {
+        vkCmdFillBuffer(commands, store->arena.handle, 0, schedule->arena_bytes, SENTINEL_WORD);
+        return;
+    }
+    vkCmdFillBuffer(commands, store->arena.handle, 0, schedule->arena_bytes, PADDING_WORD);
+    barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT);
+    for (uint32_t i = 0; i < store->plan->n_steps; i++)
+        vkCmdFillBuffer(commands, store->arena.handle, schedule->slots[i].offset, schedule->slots[i].size, SENTINEL_WORD);
+}
+
+/* One copy for the captured ones of steps [first, last): their slots lie one behind the other. */
+static void record_readback(VkCommandBuffer commands, const struct shape *shape, const struct store *store,
+                            uint32_t first, uint32_t last)
+{
+    if (first < shape->captured_first)
+        first = shape->captured_first;
+    if (first >= last)
+        return;
+    const struct region *from = &shape->schedule.slots[first], *to = &shape->schedule.slots[last - 1];
+    VkBufferCopy copy = {.srcOffset = from->offset, .dstOffset = from->offset,
+                         .size = to->offset + to->size - from->offset};
+    barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
+            TRANSFER_ACCESS);
+    vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, 1, &copy);
+    barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+}
+
+/* What an earlier submit left is visible from here on. */
+static void record_start(VkCommandBuffer commands)
+{
+    barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, SHADER | TRANSFER,
+            SHADER_ACCESS | TRANSFER_ACCESS);
+}
+
+static enum status record_whole(struct shape *shape, const struct store *store, struct error *err)
+{
+    uint32_t n_steps = store->plan->n_steps;
+    TRY(device_commands_begin(store->device, false, &shape->whole, err));
+    record_start(shape->whole);
+    record_fill(shape->whole, shape, store);
+    barrier(shape->whole, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
+    shape->n_barriers = record_steps(shape->whole, shape, n_steps, 0, n_steps);
+    record_readback(shape->whole, shape, store, 0, n_steps);
+    VK_TRY(err, vkEndCommandBuffer(shape->whole));
+    return STATUS_OK;
+}
+
+static enum status end_and_run(struct device *device, VkCommandBuffer commands, struct error *err)
+{
+    VK_TRY(err, vkEndCommandBuffer(commands));
+    return device_run(device, commands, err);
+}
+
+enum status shape_reset(const struct shape *shape, const struct store *store, struct error *err)
+{
+    VkCommandBuffer commands = VK_NULL_HANDLE;
+    enum status status = device_commands_begin(store->device, true, &commands, err);
+    if (status == STATUS_OK) {
+        record_start(commands);
+        record_fill(commands, shape, store);
+        record_readback(commands, shape, store, 0, store->plan->n_steps);
+        status = end_and_run(store->device, commands, err);
+    }
+    device_commands_free(store->device, commands);
+    return status;
+}
+
+enum status shape_run(const struct shape *shape, const struct store *store, uint32_t first, uint32_t last,
+                      struct error *err)
+{
+    if (first == 0 && last == store->plan->n_steps)
+        return device_run(store->device, shape->whole, err);
+    VkCommandBuffer commands = VK_NULL_HANDLE;
+    enum status status = device_commands_begin(store->device, true, &commands, err);
+    if (status == STATUS_OK) {
+        record_start(commands);
+        (void)record_steps(commands, shape, store->plan->n_steps, first, last);
+        record_readback(commands, shape, store, first, last);
+        status = end_and_run(store->device, commands, err);
+    }
+    device_commands_free(store->device, commands);
+    return status;
+}
+
+static enum status create_sets(struct shape *shape, const struct store *store, struct error *err)
+{
+    VkDevice device = store->device->handle;
+    uint32_t n = shape->schedule.n_dispatches;
+    VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, n * DEVICE_MAX_BINDINGS};
+    VkDescriptorPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
+        .maxSets = n,
+        .poolSizeCount = 1,
+        .pPoolSizes = &size,
+    };
+    VK_TRY(err, vkCreateDescriptorPool(device, &pool, NULL, &shape->pool));
+    shape->sets = xcalloc(n, sizeof(*shape->sets));
+    for (uint32_t i = 0; i < n; i++) {
+        const struct dispatch *dispatch = &shape->schedule.dispatches[i];
+        VkDescriptorSetAllocateInfo allocate = {
+            .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+            .descriptorPool = shape->pool,
+            .descriptorSetCount = 1,
+            .pSetLayouts = &dispatch->program->set_layout,
+        };
+        VK_TRY(err, vkAllocateDescriptorSets(device, &allocate, &shape->sets[i]));
+        VkDescriptorBufferInfo buffers[DEVICE_MAX_BINDINGS];
+        for (uint32_t k = 0; k < dispatch->program->key.n_bindings; k++)
+            buffers[k] = (VkDescriptorBufferInfo){dispatch->bindings[k].buffer, dispatch->bindings[k].offset,
+                                                  dispatch->bindings[k].range};
+        VkWriteDescriptorSet write = {
+            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+            .dstSet = shape->sets[i],
+            .descriptorCount = dispatch->program->key.n_bindings, /* consecutive bindings of one type */
+            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+            .pBufferInfo = buffers,
+        };
+        vkUpdateDescriptorSets(device, 1, &write, 0, NULL);
+    }
+    return STATUS_OK;
+}
+
+enum status shape_open(struct shape *shape, const struct store *store, struct programs *programs, uint32_t n_rows,
+                       uint32_t captured_first, struct error *err)
+{
+    *shape = (struct shape){.captured_first = captured_first};
+    TRY(schedule_build(&shape->schedule, store, programs, n_rows, err));
+    enum status status = create_sets(shape, store, err);
+    if (status == STATUS_OK)
+        status = record_whole(shape, store, err);
+    if (status != STATUS_OK)
+        shape_close(shape, store);
+    return status;
+}
+
+void shape_close(struct shape *shape, const struct store *store)
+{
+    device_commands_free(store->device, shape->whole);
+    if (shape->pool)
+        vkDestroyDescriptorPool(store->device->handle, shape->pool, NULL);
+    free(shape->sets);
+    schedule_free(&shape->schedule);
+    *shape = (struct shape){0};
+}

@@ -1,0 +1,32 @@
+/* A shape: the schedule for batches of one size, with its descriptor sets and the command buffer of the whole plan, recorded
+ * once and submitted again for every batch of that size. */
+#ifndef LOCKSTEP_ENGINE_RECORD_H
+#define LOCKSTEP_ENGINE_RECORD_H
+
+#include "engine/schedule.h"
+
+struct shape {
+    struct schedule schedule;
+    VkDescriptorPool pool;
+    VkDescriptorSet *sets;    /* [n_dispatches] */
+    VkCommandBuffer whole;    /* sentinels, every step, one copy to the host */
+    uint32_t n_barriers;      /* of `whole`, between dispatches */
+    uint32_t captured_first;  /* steps from this one on are brought to the host */
+    uint64_t last_used;
+};
+
+/* On failure nothing stays allocated. */
+enum status shape_open(struct shape *shape, const struct store *store, struct programs *programs, uint32_t n_rows,
+                       uint32_t captured_first, struct error *err);
+
+/* Nothing that uses the shape may be running. */
+void shape_close(struct shape *shape, const struct store *store);
+
+/* Fills every slot with sentinels, here and on the host, and waits: what the parts of a batch start from. */
+enum status shape_reset(const struct shape *shape, const struct store *store, struct error *err);
+
+/* Runs all of the plan, or steps [first, last), brings their slots to the host, and waits. */
+enum status shape_run(const struct shape *shape, const struct store *store, uint32_t first, uint32_t last,
+                      struct error *err);
+
+#endif

@@ -1,0 +1,45 @@
+/* The schedule: a plan turned into dispatches for batches of one size. Each dispatch covers one step or more (fusing is
+ * the schedule's own business; every stage keeps its slot), and knows all that it binds, so that barriers can be put
+ * where there is a hazard and nowhere else. */
+#ifndef LOCKSTEP_ENGINE_SCHEDULE_H
+#define LOCKSTEP_ENGINE_SCHEDULE_H
+
+#include "engine/program.h"
+#include "engine/store.h"
+
+/* What a binding touches, for hazards: a step's slot, or its rows in the KV cache. RESOURCE_CONSTANT: written before the
+ * submit alone (weights, tables, the batch). */
+#define RESOURCE_CONSTANT (-1)
+
+struct binding {
+    VkBuffer buffer;
+    VkDeviceSize offset, range;
+    int32_t resource; /* 2 * step for a slot, 2 * step + 1 for its rows in the cache */
+    bool write;
+};
+
+#define MAX_PUSH_BYTES 64
+
+struct dispatch {
+    uint32_t first_step, n_steps;
+    const struct program *program;
+    struct binding bindings[DEVICE_MAX_BINDINGS];
+    uint8_t push[MAX_PUSH_BYTES]; /* dispatch_params, then the op's; program->key.n_push bytes */
+    uint32_t groups_x, groups_y;
+};
+
+struct schedule {
+    uint32_t n_rows;
+    struct region *slots; /* [n_steps] in the arena */
+    VkDeviceSize arena_bytes;
+    struct dispatch *dispatches; /* in the order of their first steps */
+    uint32_t n_dispatches;
+};
+
+/* Fails where a shader does not compile or does not fit, or where the device cannot do a step. On failure nothing stays
+ * allocated. */
+enum status schedule_build(struct schedule *schedule, const struct store *store, struct programs *programs,
+                           uint32_t n_rows, struct error *err);
+void schedule_free(struct schedule *schedule);
+
+#endif

@@ -1,0 +1,115 @@
+#include "engine/store.h"
+
+#include <stdlib.h>
+
+/* Prefill batches as large as this arena allows, up to MAX_ROWS: more rows only help as long as weights are what is read. */
+#define ARENA_BYTES (128ull << 20)
+#define MAX_ROWS 64
+
+VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct region *slots)
+{
+    VkDeviceSize at = 0;
+    for (uint32_t i = 0; i < store->plan->n_steps; i++) {
+        struct region slot = {.offset = at, .size = (VkDeviceSize)n_rows * store->plan->steps[i].width * sizeof(float)};
+        if (slots)
+            slots[i] = slot;
+        at = align_up(at + slot.size + store->padding, store->alignment);
+    }
+    return at;
+}
+
+/* Every output row must be bindable, and countable in 32 bits (lanes are numbered through all rows). */
+static enum status choose_max_rows(struct store *store, struct error *err)
+{
+    uint64_t widest = 1;
+    for (uint32_t i = 0; i < store->plan->n_steps; i++)
+        widest = store->plan->steps[i].width > widest ? store->plan->steps[i].width : widest;
+    uint64_t most = store->limits.max_binding / sizeof(float) / widest;
+    if (most == 0)
+        return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
+                         "a row of %llu values is longer than what %s binds (%u bytes)", (unsigned long long)widest,
+                         store->device->info.name, store->limits.max_binding);
+    if (store->max_rows == 0) {
+        uint64_t fit = ARENA_BYTES / store_slots(store, 1, NULL);
+        store->max_rows = (uint32_t)(fit < 1 ? 1 : fit > MAX_ROWS ? MAX_ROWS : fit);
+    }
+    store->max_rows = (uint32_t)(store->max_rows < most ? store->max_rows : most);
+    if (store->max_rows > store->max_positions)
+        store->max_rows = store->max_positions;
+    return STATUS_OK;
+}
+
+/* Gives each step whose rows an attention reads its place in the KV cache. Returns the bytes, through *size. */
+static enum status place_cache(struct store *store, VkDeviceSize *size, struct error *err)
+{
+    store->cached = xcalloc(store->plan->n_steps, sizeof(*store->cached));
+    *size = 0;
+    for (uint32_t i = 0; i < store->plan->n_steps; i++) {
+        const struct step *step = &store->plan->steps[i];
+        for (unsigned k = 1; step->op == OP_attention && k < OP_MAX_INPUTS; k++) {
+            uint32_t source = (uint32_t)step->input[k];
+            struct region *region = &store->cached[source];
+            if (region->size)
+                continue; /* another layer shares it */
+            region->offset = *size;
+            region->size = (VkDeviceSize)store->max_positions * store->plan->steps[source].width * sizeof(float);
+            if (region->size > store->limits.max_binding)
+                return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
+                                 "a KV cache of %u positions needs %llu bytes a layer; %s binds %u at most",
+                                 store->max_positions, (unsigned long long)region->size, store->device->info.name,
+                                 store->limits.max_binding);
+            *size = align_up(*size + region->size + store->padding, store->alignment);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* Never-written cells of the cache are NaN as well: a step that reads one shows it. */
+static enum status create_cache(struct store *store, struct error *err)
+{
+    VkDeviceSize size;
+    TRY(place_cache(store, &size, err));
+    TRY(gpu_buffer_create(store->device, size ? size : store->alignment, MEMORY_DEVICE, &store->cache, err));
+    return gpu_buffer_fill(store->device, &store->cache, store->padding ? PADDING_WORD : SENTINEL_WORD, err);
+}
+
+static enum status allocate(struct store *store, struct error *err)
+{
+    TRY(choose_max_rows(store, err));
+    VkDeviceSize arena = store_slots(store, store->max_rows, NULL);
+    VkDeviceSize batch = (2 + (VkDeviceSize)store->max_rows) * sizeof(uint32_t);
+    TRY(gpu_buffer_create(store->device, batch, MEMORY_UPLOAD, &store->batch, err));
+    TRY(gpu_buffer_create(store->device, arena, MEMORY_DEVICE, &store->arena, err));
+    TRY(gpu_buffer_create(store->device, arena, MEMORY_READBACK, &store->readback, err));
+    TRY(create_cache(store, err));
+    TRY(tables_upload(store, err));
+    return weights_upload(&store->weights, store->device, store->plan, store->padding, err);
+}
+
+enum status store_open(struct store *store, struct error *err)
+{
+    const VkPhysicalDeviceLimits *device = &store->device->limits;
+    store->alignment = device->minStorageBufferOffsetAlignment < 16 ? 16 : device->minStorageBufferOffsetAlignment;
+    if (store->limits.max_binding == 0)
+        store->limits.max_binding = device->maxStorageBufferRange;
+    if (store->limits.max_groups == 0)
+        store->limits.max_groups = device->maxComputeWorkGroupCount[0];
+    enum status status = allocate(store, err);
+    if (status != STATUS_OK)
+        store_close(store);
+    return status;
+}
+
+void store_close(struct store *store)
+{
+    weights_free(&store->weights, store->device);
+    gpu_buffer_destroy(store->device, &store->batch);
+    gpu_buffer_destroy(store->device, &store->arena);
+    gpu_buffer_destroy(store->device, &store->readback);
+    gpu_buffer_destroy(store->device, &store->cache);
+    gpu_buffer_destroy(store->device, &store->tables);
+    free(store->cached);
+    free(store->table);
+    store->cached = NULL;
+    store->table = NULL;
+}

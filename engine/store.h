@@ -1,0 +1,59 @@
+/* Everything that lies on the device while a plan runs: weights, the arena of stage slots, the KV cache, rope tables, the
+ * batch's tokens, and the readback buffer that the arena is copied to. */
+#ifndef LOCKSTEP_ENGINE_STORE_H
+#define LOCKSTEP_ENGINE_STORE_H
+
+#include "engine/memory.h"
+#include "model/plan.h"
+
+/* What a slot holds until its op has run: a quiet NaN with a payload that no arithmetic makes. */
+#define SENTINEL_WORD 0x7fc0deadu
+
+/* What the tests turn to reach the odd paths on any device; 0: the device's own value. */
+struct engine_limits {
+    uint32_t max_binding;     /* bytes of the longest storage buffer binding */
+    uint32_t max_groups;      /* workgroups along the first axis; more are folded into the second */
+    uint64_t timeout_ns;      /* of a submit */
+    enum { MATMUL_CHOSEN, MATMUL_LANE, MATMUL_REDUCE } matmul; /* a row of W a lane, or a workgroup */
+};
+
+struct region {
+    VkDeviceSize offset, size; /* bytes; size 0: there is none */
+};
+
+struct store {
+    struct device *device;
+    const struct plan *plan;
+    struct engine_limits limits;
+    uint32_t max_rows, max_positions;
+    VkDeviceSize alignment; /* of offsets that are bound */
+    VkDeviceSize padding;   /* bytes of garbage behind every slot, tensor and cache; 0 without pad_buffers */
+    struct weights weights;
+    struct gpu_buffer batch;    /* struct Batch of common.glsl: first position, decode, tokens; written by the host */
+    struct gpu_buffer arena;    /* slots, one a step, in plan order */
+    struct gpu_buffer readback; /* the same, for the host */
+    struct gpu_buffer cache;    /* [max_positions, width] for each step that attention reads beyond the batch */
+    struct gpu_buffer tables;
+    struct region *cached; /* [n_steps] in cache; of k_rope and v_proj */
+    struct region *table;  /* [n_steps] in tables; of rope steps */
+};
+
+/* Sizes and allocates everything, and uploads weights and tables. store->device, plan, limits, max_rows (0: chosen),
+ * max_positions and padding are set by the caller. On failure nothing stays allocated. */
+enum status store_open(struct store *store, struct error *err);
+void store_close(struct store *store);
+
+/* The slots of all steps for batches of n_rows, one behind the other, so that one copy brings any run of steps to the
+ * host. Returns the bytes that they take together. */
+VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct region *slots);
+
+/* tables.c: the rope tables of a plan, one a distinct (type, theta, factor, dim), as [max_positions, dim/2] pairs of cos
+ * and sin computed in double precision. Fills store->tables and store->table. */
+enum status tables_upload(struct store *store, struct error *err);
+
+static inline VkDeviceSize align_up(VkDeviceSize value, VkDeviceSize alignment)
+{
+    return (value + alignment - 1) / alignment * alignment;
+}
+
+#endif

@@ -1,0 +1,174 @@
+"""Records a golden: runs HuggingFace transformers on a model and keeps every stage of every position.
+
+`lockstep golden` calls record() inside the program. Stages are taken by hooks on transformers' own modules, so what is
+recorded is what transformers computed; no formula is repeated here. The stage names are the file format's.
+"""
+
+import contextlib
+import importlib
+import os
+
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a golden is made from the files at hand, never from a download
+os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill a log
+
+import numpy
+import torch
+import transformers
+
+# (stage, module inside the layer, which side of it, whether transformers has [heads, positions, dim] there)
+COMMON = [
+    ("attn_norm", "input_layernorm", "output", False),
+    ("q_proj", "self_attn.q_proj", "output", False),
+    ("k_proj", "self_attn.k_proj", "output", False),
+    ("v_proj", "self_attn.v_proj", "output", False),
+    ("attn_out", "self_attn.o_proj", "input", False),
+    ("o_proj", "self_attn.o_proj", "output", False),
+    ("layer_out", "", "output", False),
+]
+DENSE_FFN = [
+    ("ffn_gate", "mlp.gate_proj", "output", False),
+    ("ffn_up", "mlp.up_proj", "output", False),
+    ("ffn_act", "mlp.down_proj", "input", False),
+    ("ffn_down", "mlp.down_proj", "output", False),
+]
+# post_attention_layernorm precedes the FFN in llama, and follows attention in gemma.
+NORM_BEFORE_FFN = [
+    ("attn_resid", "post_attention_layernorm", "input", False),
+    ("ffn_norm", "post_attention_layernorm", "output", False),
+]
+SANDWICH_NORMS = [
+    ("post_attn_norm", "post_attention_layernorm", "output", False),
+    ("attn_resid", "pre_feedforward_layernorm", "input", False),
+    ("ffn_norm", "pre_feedforward_layernorm", "output", False),
+    ("post_ffn_norm", "post_feedforward_layernorm", "output", False),
+]
+HEAD_NORMS = [
+    ("q_norm", "self_attn.q_norm", "output", True),
+    ("k_norm", "self_attn.k_norm", "output", True),
+]
+
+# A family is one row: model_type -> the hooks of a layer.
+FAMILIES = {
+    "llama": COMMON + DENSE_FFN + NORM_BEFORE_FFN,
+    "gemma3_text": COMMON + DENSE_FFN + SANDWICH_NORMS + HEAD_NORMS,
+}
+
+
+class Recorder:
+    """Collects the rows of each (stage, layer), batch by batch."""
+
+    def __init__(self):
+        self.rows = {}
+        self.layer = None  # whose attention runs now: apply_rotary_pos_emb is a function and does not know
+
+    def keep(self, stage, layer, value, heads_first=False):
+        value = value[0] if isinstance(value, tuple) else value
+        value = value.detach()[0]  # the batch of one
+        if heads_first:  # [heads, positions, dim]
+            value = value.transpose(0, 1)
+        rows = value.reshape(value.shape[0], -1).to(torch.float32).numpy().copy()
+        self.rows.setdefault((stage, layer), []).append(rows)
+
+    def stages(self):
+        return {key: numpy.ascontiguousarray(numpy.concatenate(rows)) for key, rows in self.rows.items()}
+
+
+def _hook(recorder, module, stage, layer, side, heads_first):
+    if side == "input":
+        return module.register_forward_pre_hook(lambda _, args: recorder.keep(stage, layer, args[0], heads_first))
+    return module.register_forward_hook(lambda _, args, output: recorder.keep(stage, layer, output, heads_first))
+
+
+@contextlib.contextmanager
+def _rope_recorded(recorder, module):
+    """The family's apply_rotary_pos_emb, recording what it returns: [1, heads, positions, dim] each."""
+    plain = module.apply_rotary_pos_emb
+
+    def recording(*args, **kwargs):
+        q, k = plain(*args, **kwargs)
+        recorder.keep("q_rope", recorder.layer, q, heads_first=True)
+        recorder.keep("k_rope", recorder.layer, k, heads_first=True)
+        return q, k
+
+    module.apply_rotary_pos_emb = recording
+    try:
+        yield
+    finally:
+        module.apply_rotary_pos_emb = plain
+
+
+@contextlib.contextmanager
+def _hooked(recorder, model):
+    layer_hooks = FAMILIES[model.config.model_type]
+    hooks = []
+
+    def attention_begins(module, args):
+        recorder.layer = module.layer_idx
+
+    def layer_zero_begins(module, args):
+        recorder.keep("embed", None, args[0])
+
+    for i, layer in enumerate(model.model.layers):
+        hooks.append(layer.self_attn.register_forward_pre_hook(attention_begins))
+        for stage, path, side, heads_first in layer_hooks:
+            hooks.append(_hook(recorder, layer.get_submodule(path), stage, i, side, heads_first))
+    hooks.append(model.model.layers[0].register_forward_pre_hook(layer_zero_begins))
+    hooks.append(_hook(recorder, model.model.norm, "final_norm", None, "output", False))
+    hooks.append(_hook(recorder, model.lm_head, "logits", None, "output", False))
+    try:
+        with _rope_recorded(recorder, importlib.import_module(type(model).__module__)):
+            yield
+    finally:
+        for hook in hooks:
+            hook.remove()
+
+
+def load(path):
+    """The model in float32 with eager attention. dtype is given while loading: model.to() would also round rope's
+    inv_freq, and a GGUF model refuses it."""
+    transformers.logging.set_verbosity_error()
+    transformers.utils.logging.disable_progress_bar()
+    options = {"dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
+    if os.path.isdir(path):
+        config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        model_type = config.model_type
+        if model_type not in FAMILIES:
+            raise ValueError(f"config.json: model_type: found {model_type!r}, expected one of {', '.join(FAMILIES)}")
+        model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
+    else:
+        folder, name = os.path.split(os.path.abspath(path))
+        model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, **options)
+        model_type = model.config.model_type
+        if model_type not in FAMILIES:
+            raise ValueError(f"general.architecture: found {model_type!r}, expected one of {', '.join(FAMILIES)}")
+    return model.eval()
+
+
+def record(path, ids, n, decode_ids=None):
+    """Runs ids as prefill, then n tokens one at a time through the KV cache: decode_ids, or greedily chosen ones.
+
+    Returns a dict: producer, model_type, n_layers, tokens and phase as arrays, and stages, which maps (stage, layer or
+    None) to float32 [positions, width]."""
+    model = load(path)
+    vocab = model.config.vocab_size
+    for i, token in enumerate([*ids, *(decode_ids or [])]):
+        if not 0 <= token < vocab:
+            raise ValueError(f"token {i}: found {token}, expected 0 to {vocab - 1}")
+    recorder = Recorder()
+    tokens, batch, cache = [], list(ids), None
+    with torch.no_grad(), _hooked(recorder, model):
+        for i in range(n + 1):
+            output = model(input_ids=torch.tensor([batch]), past_key_values=cache, use_cache=True)
+            recorder.keep("logits_final", None, output.logits)
+            cache = output.past_key_values
+            tokens += batch
+            if i < n:
+                batch = [decode_ids[i] if decode_ids else int(output.logits[0, -1].argmax())]
+    return {
+        "producer": f"transformers {transformers.__version__} float32 eager",
+        "model_type": model.config.model_type,
+        "n_layers": model.config.num_hidden_layers,
+        "tokens": numpy.array(tokens, dtype=numpy.int32),
+        "phase": numpy.array([0] * len(ids) + [1] * n, dtype=numpy.uint8),
+        "stages": recorder.stages(),
+    }

@@ -1,0 +1,84 @@
+"""Writes the small random models with odd shapes that golden/ holds: python3 golden/make_models.py FOLDER
+
+tiny-llama and tiny-gemma3 have the shapes that real models have, only smaller. Here is what those never show: a head
+dim that is no power of two, widths that are no multiple of 4, biases, an LM head of its own, one kv head for all, rope
+with linear scaling, weights in bf16 and f16, a query scale that is not the head dim's. The weights are large enough
+that every op counts: norms spread around 1, and outputs have about the size of inputs.
+"""
+
+import os
+import sys
+
+import torch
+import transformers
+
+MODELS = {
+    "tiny-llama-odd": (
+        torch.bfloat16,
+        transformers.LlamaConfig(
+            vocab_size=331,
+            hidden_size=54,
+            intermediate_size=90,
+            num_hidden_layers=3,
+            num_attention_heads=3,
+            num_key_value_heads=1,
+            head_dim=20,
+            rms_norm_eps=1e-6,
+            attention_bias=True,
+            mlp_bias=True,
+            tie_word_embeddings=False,
+            max_position_embeddings=512,
+            rope_parameters={"rope_type": "linear", "factor": 4.0, "rope_theta": 50000.0},
+        ),
+    ),
+    "tiny-gemma3-odd": (
+        torch.float16,
+        transformers.Gemma3TextConfig(
+            vocab_size=263,
+            hidden_size=60,
+            intermediate_size=102,
+            num_hidden_layers=4,
+            num_attention_heads=6,
+            num_key_value_heads=2,
+            head_dim=24,
+            query_pre_attn_scalar=40,
+            sliding_window=4,
+            layer_types=["sliding_attention", "full_attention", "sliding_attention", "full_attention"],
+            max_position_embeddings=512,
+            rope_parameters={
+                "full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+        ),
+    ),
+}
+
+
+def fill(model, seed):
+    """Random weights, the same on every machine."""
+    generator = torch.Generator().manual_seed(seed)
+    offset = 0.0 if model.config.model_type.startswith("gemma") else 1.0  # gemma's norms multiply by 1 + weight
+    for name, weight in sorted(model.named_parameters()):
+        random = torch.randn(weight.shape, generator=generator)
+        if "norm" in name:
+            weight.data = offset + 0.5 * (1 - offset) + 0.4 * random
+        elif name.endswith(".bias"):
+            weight.data = 0.3 * random
+        elif "embed_tokens" in name:
+            weight.data = 0.5 * random
+        else:
+            weight.data = random / weight.shape[1] ** 0.5
+
+
+def main():
+    if len(sys.argv) != 2:
+        sys.exit("usage: make_models.py FOLDER")
+    for seed, (name, (dtype, config)) in enumerate(MODELS.items()):
+        model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
+        fill(model, seed)
+        model.to(dtype).save_pretrained(os.path.join(sys.argv[1], name))
+        os.unlink(os.path.join(sys.argv[1], name, "generation_config.json"))
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,48 @@
+/* A model's configuration: what config.json or a GGUF's metadata says, in one struct.
+ * Everything that the plan needs comes from here; nothing is assumed from a model's name. */
+#ifndef LOCKSTEP_MODEL_CONFIG_H
+#define LOCKSTEP_MODEL_CONFIG_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shaders/params.h"
+
+/* Rotary embedding of one kind of layer. Source: transformers, modeling_rope_utils.py. */
+struct rope {
+    uint32_t type; /* ROPE_TYPE_ code of params.h */
+    float theta;   /* base of the geometric series of frequencies */
+    float factor;  /* linear: positions are divided by it; 1 otherwise */
+};
+
+struct config {
+    const char *model_type;      /* as config.json says: "llama", "gemma3_text" */
+    const struct family *family; /* the family that model_type names */
+    uint32_t n_layers;
+    uint32_t hidden;     /* width of the residual stream */
+    uint32_t n_heads;    /* query heads */
+    uint32_t n_kv_heads; /* key and value heads; divides n_heads */
+    uint32_t head_dim;   /* not always hidden / n_heads */
+    uint32_t ffn;        /* width between gate/up and down */
+    uint32_t vocab;
+    uint32_t max_positions; /* 0 if the file does not say */
+    float norm_eps;
+    float norm_offset;    /* RMSNorm multiplies by (offset + weight): 1 for gemma's safetensors, 0 where the
+                             weights are the multipliers themselves (llama; GGUF folds gemma's +1 in) */
+    uint32_t activation;  /* ACTIVATION_ code of params.h */
+    float embed_scale;    /* gemma: sqrt(hidden), rounded to the embedding's dtype; 1 otherwise */
+    float query_scale;    /* scores are q·k times this: head_dim^-1/2 or query_pre_attn_scalar^-1/2 */
+    float attn_softcap;   /* 0: none */
+    float final_softcap;  /* 0: none */
+    bool tied_embeddings; /* the LM head is the embedding matrix */
+    bool attention_bias;  /* q, k, v and o have biases */
+    bool mlp_bias;
+    struct rope rope_global, rope_local;
+    uint32_t sliding_window;    /* keys a local layer sees, the own one included; 0: none */
+    const bool *layer_is_local; /* [n_layers]: sliding window and rope_local */
+    int32_t bos_id, pad_id;     /* -1: none */
+    const int32_t *eos_ids;     /* [n_eos_ids] */
+    uint32_t n_eos_ids;
+};
+
+#endif

@@ -1,0 +1,90 @@
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/loader.h"
+
+#define MAX_WIDTH 0x7fffffffu
+
+bool activation_by_name(const char *name, uint32_t *activation)
+{
+    static const struct {
+        const char *name;
+        uint32_t code;
+    } activations[] = {
+        {"silu", ACTIVATION_SILU},
+        {"swish", ACTIVATION_SILU}, /* the same function's other name */
+        {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
+    };
+    for (size_t i = 0; i < sizeof(activations) / sizeof(activations[0]); i++) {
+        if (strcmp(activations[i].name, name) == 0) {
+            *activation = activations[i].code;
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Rounds a normal number to nearest, ties to even, in a format that has `dropped` fewer fraction bits than f32. */
+static float round_fraction(float value, unsigned dropped)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    bits += (1u << (dropped - 1)) - 1 + ((bits >> dropped) & 1);
+    bits &= ~((1u << dropped) - 1);
+    memcpy(&value, &bits, sizeof(bits));
+    return value;
+}
+
+/* transformers casts the scale to the weights' dtype: sqrt(1152) is 34 in bf16. Source: Gemma3TextScaledWordEmbedding.
+ */
+static float embedding_scale(uint32_t hidden, uint32_t dtype)
+{
+    float scale = (float)sqrt((double)hidden);
+    if (dtype == DTYPE_BF16)
+        return round_fraction(scale, 23 - 7);
+    if (dtype == DTYPE_F16)
+        return round_fraction(scale, 23 - 10);
+    return scale;
+}
+
+static int32_t known_token(struct model *model, const char *file, const char *what, int32_t id)
+{
+    if (id < 0 || (uint32_t)id < model->config.vocab)
+        return id;
+    loader_note(model, "%s: the %s token %d is outside the vocabulary and is not used", file, what, id);
+    return -1;
+}
+
+static void check_tokens(struct model *model, const char *file)
+{
+    struct config *config = &model->config;
+    config->bos_id = known_token(model, file, "bos", config->bos_id);
+    config->pad_id = known_token(model, file, "pad", config->pad_id);
+    int32_t *ids = arena_alloc(&model->files->arena, config->n_eos_ids * sizeof(*ids));
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < config->n_eos_ids; i++) {
+        ids[n] = known_token(model, file, "eos", config->eos_ids[i]);
+        n += ids[n] >= 0;
+    }
+    config->eos_ids = ids;
+    config->n_eos_ids = n;
+}
+
+enum status config_finish(struct model *model, const char *file, uint32_t scale_dtype, struct error *err)
+{
+    struct config *config = &model->config;
+    if (config->n_heads % config->n_kv_heads != 0)
+        return error_set(err, STATUS_BAD_INPUT, file, "num_key_value_heads", ERROR_NO_OFFSET,
+                         "%u, expected a divisor of num_attention_heads (%u)", config->n_kv_heads, config->n_heads);
+    if (config->head_dim % 2 != 0)
+        return error_set(err, STATUS_BAD_INPUT, file, "head_dim", ERROR_NO_OFFSET,
+                         "%u, expected an even number, for rope rotates pairs", config->head_dim);
+    if ((uint64_t)config->n_heads * config->head_dim > MAX_WIDTH)
+        return error_set(err, STATUS_BAD_INPUT, file, "num_attention_heads", ERROR_NO_OFFSET,
+                         "%u heads of %u, expected a product of at most %u", config->n_heads, config->head_dim,
+                         MAX_WIDTH);
+    config->embed_scale = config->family->scales_embedding ? embedding_scale(config->hidden, scale_dtype) : 1;
+    check_tokens(model, file);
+    return STATUS_OK;
+}

@@ -1,0 +1,233 @@
+/* A GGUF's metadata to struct config. A GGUF leaves to the reader what its architecture implies (the activation, which
+ * layers are local); those values are llama.cpp's, src/llama-model.cpp, and ggml/docs/gguf.md's. */
+#include <math.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "model/gguf.h"
+
+#define MAX_LAYERS 4096
+#define MAX_COUNT 0x7fffffff
+
+/* "llama.block_count" */
+static const char *arch_key(const struct gguf *gguf, const char *key)
+{
+    const struct family *family = gguf->model->config.family;
+    return arena_printf(&gguf->model->files->arena, "%s.%s", family->gguf_architecture, key);
+}
+
+static enum status read_family(const struct gguf *gguf)
+{
+    struct config *config = &gguf->model->config;
+    const char *architecture = NULL;
+    enum status status = gguf_string(gguf, "general.architecture", true, &architecture);
+    if (status != STATUS_OK)
+        return status;
+    config->family = family_by_gguf(architecture);
+    if (!config->family)
+        return gguf_refuse(gguf, "general.architecture", gguf_find(gguf, "general.architecture"), "llama or gemma3");
+    config->model_type = config->family->model_types[0];
+    config->norm_offset = config->family->gguf_folds_norm_offset ? 0 : config->family->norm_offset;
+    if (!activation_by_name(config->family->activation, &config->activation))
+        ASSERT(!"a family names an unknown activation");
+    return STATUS_OK;
+}
+
+static enum status read_sizes(const struct gguf *gguf)
+{
+    struct config *config = &gguf->model->config;
+    const struct {
+        const char *key;
+        uint64_t most;
+        uint32_t *count;
+        bool required;
+    } sizes[] = {
+        {"block_count", MAX_LAYERS, &config->n_layers, true},
+        {"embedding_length", MAX_COUNT, &config->hidden, true},
+        {"feed_forward_length", MAX_COUNT, &config->ffn, true},
+        {"attention.head_count", MAX_COUNT, &config->n_heads, true},
+        {"attention.head_count_kv", MAX_COUNT, &config->n_kv_heads, false},
+        {"attention.key_length", MAX_COUNT, &config->head_dim, false},
+        {"context_length", MAX_COUNT, &config->max_positions, false},
+        {"vocab_size", MAX_COUNT, &config->vocab, false},
+    };
+    for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
+        enum status status =
+            gguf_count(gguf, arch_key(gguf, sizes[i].key), sizes[i].required, sizes[i].most, sizes[i].count);
+        if (status != STATUS_OK)
+            return status;
+    }
+    if (config->n_kv_heads == 0)
+        config->n_kv_heads = config->n_heads;
+    if (config->head_dim == 0) { /* gguf.md: n_embd / n_head where it is not given */
+        if (config->hidden % config->n_heads != 0)
+            return gguf_refuse(gguf, arch_key(gguf, "attention.key_length"), NULL,
+                               "it, for the heads do not divide embedding_length");
+        config->head_dim = config->hidden / config->n_heads;
+    }
+    return STATUS_OK;
+}
+
+/* Keys that would change a result, and that must have the one value we compute with. */
+static enum status refuse_unknown(const struct gguf *gguf)
+{
+    const struct config *config = &gguf->model->config;
+    const struct {
+        const char *key;
+        uint32_t expected;
+    } fixed[] = {
+        {"attention.value_length", config->head_dim}, {"rope.dimension_count", config->head_dim}, {"expert_count", 0}};
+    for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
+        const char *key = arch_key(gguf, fixed[i].key);
+        const struct gguf_value *value = gguf_find(gguf, key);
+        bool equal = value && !value->is_array && gguf_is_integer(value) &&
+                     gguf_integer_at(value, 0) == (int64_t)fixed[i].expected;
+        char expected[64];
+        snprintf(expected, sizeof(expected), "%u", fixed[i].expected);
+        if (value && !equal)
+            return gguf_refuse(gguf, key, value, expected);
+    }
+    return STATUS_OK;
+}
+
+static enum status read_ropes(const struct gguf *gguf)
+{
+    struct config *config = &gguf->model->config;
+    struct rope *rope = &config->rope_global;
+    const char *base = arch_key(gguf, "rope.freq_base"), *type = NULL;
+    *rope = (struct rope){ROPE_TYPE_DEFAULT, config->family->rope_theta, 1};
+    enum status status = gguf_float(gguf, base, config->family->has_local_layers, &rope->theta);
+    if (status == STATUS_OK && !gguf_find(gguf, base))
+        loader_note(gguf->model, "%s: %s is missing; %g, as llama.cpp assumes", gguf->file->path, base,
+                    (double)rope->theta);
+    const char *type_key = arch_key(gguf, "rope.scaling.type"), *factor_key = arch_key(gguf, "rope.scaling.factor");
+    if (!gguf_find(gguf, factor_key) && gguf_find(gguf, arch_key(gguf, "rope.scale_linear")))
+        factor_key = arch_key(gguf, "rope.scale_linear"); /* the older key */
+    if (status == STATUS_OK)
+        status = gguf_string(gguf, type_key, false, &type);
+    if (status != STATUS_OK)
+        return status;
+    if (type && strcmp(type, "none") != 0 && strcmp(type, "linear") != 0)
+        return gguf_refuse(gguf, type_key, gguf_find(gguf, type_key), "none or linear");
+    if (type ? strcmp(type, "linear") == 0 : gguf_find(gguf, factor_key) != NULL) {
+        status = gguf_float(gguf, factor_key, true, &rope->factor);
+        rope->type = rope->factor == 1 ? ROPE_TYPE_DEFAULT : ROPE_TYPE_LINEAR;
+    }
+    config->rope_local = config->family->has_local_layers
+                             ? (struct rope){ROPE_TYPE_DEFAULT, config->family->rope_theta_local, 1}
+                             : *rope;
+    if (status == STATUS_OK && config->family->has_local_layers)
+        status = gguf_float(gguf, arch_key(gguf, "rope.freq_base_swa"), false, &config->rope_local.theta);
+    return status;
+}
+
+/* Every pattern-th layer is global, or an array says of each whether it is local. */
+static enum status read_layers(const struct gguf *gguf)
+{
+    struct config *config = &gguf->model->config;
+    bool *is_local = arena_alloc(&gguf->model->files->arena, config->n_layers);
+    config->layer_is_local = is_local;
+    const char *window = arch_key(gguf, "attention.sliding_window");
+    if (!config->family->has_local_layers) {
+        const struct gguf_value *value = gguf_find(gguf, window);
+        return value ? gguf_refuse(gguf, window, value, "no sliding window in this architecture") : STATUS_OK;
+    }
+    const char *key = arch_key(gguf, "attention.sliding_window_pattern");
+    const struct gguf_value *pattern = gguf_find(gguf, key);
+    if (pattern && pattern->is_array && (pattern->n != config->n_layers || pattern->type != GGUF_BOOL))
+        return gguf_refuse(gguf, key, pattern, "block_count bools, or a number of layers");
+    uint32_t period = 6;
+    enum status status = STATUS_OK;
+    if (pattern && !pattern->is_array)
+        status = gguf_count(gguf, key, true, MAX_COUNT, &period);
+    for (uint32_t i = 0; i < config->n_layers; i++)
+        is_local[i] = pattern && pattern->is_array ? gguf_integer_at(pattern, i) != 0 : (i + 1) % period != 0;
+    return status == STATUS_OK ? gguf_count(gguf, window, true, MAX_COUNT, &config->sliding_window) : status;
+}
+
+static enum status read_numbers(const struct gguf *gguf)
+{
+    struct config *config = &gguf->model->config;
+    enum status status = gguf_float(gguf, arch_key(gguf, "attention.layer_norm_rms_epsilon"), true, &config->norm_eps);
+    if (status == STATUS_OK)
+        status = gguf_float(gguf, arch_key(gguf, "attn_logit_softcapping"), false, &config->attn_softcap);
+    if (status == STATUS_OK)
+        status = gguf_float(gguf, arch_key(gguf, "final_logit_softcapping"), false, &config->final_softcap);
+    /* A GGUF does not hold query_pre_attn_scalar. llama.cpp: head_dim, but in Gemma 3 27B (62 layers) hidden / heads.
+     */
+    uint32_t scalar = config->head_dim;
+    if (config->family->reads_query_scalar && config->n_layers == 62)
+        scalar = config->hidden / config->n_heads;
+    config->query_scale = (float)(1 / sqrt((double)scalar));
+    return status;
+}
+
+static enum status read_tokenizer(const struct gguf *gguf)
+{
+    struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
+    enum status status = gguf_string(gguf, "tokenizer.ggml.model", false, &tokenizer->model);
+    if (status == STATUS_OK)
+        status = gguf_string(gguf, "tokenizer.ggml.pre", false, &tokenizer->pre);
+    if (status == STATUS_OK)
+        status = gguf_strings(gguf, "tokenizer.ggml.tokens", &tokenizer->tokens, &tokenizer->n_tokens);
+    if (status == STATUS_OK)
+        status = gguf_strings(gguf, "tokenizer.ggml.merges", &tokenizer->merges, &tokenizer->n_merges);
+    if (status == STATUS_OK)
+        status = gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->add_bos);
+    const struct gguf_value *types = gguf_find(gguf, "tokenizer.ggml.token_type");
+    if (status != STATUS_OK || !types)
+        return status;
+    if (!types->is_array || types->type != GGUF_I32 || types->n != tokenizer->n_tokens)
+        return gguf_refuse(gguf, types->key, types, "an i32 for each of tokenizer.ggml.tokens");
+    int32_t *copy = arena_alloc(&gguf->model->files->arena, types->n * sizeof(*copy));
+    if (types->n)
+        memcpy(copy, types->bytes, types->n * sizeof(*copy)); /* the file need not align them */
+    tokenizer->token_types = copy;
+    return STATUS_OK;
+}
+
+static enum status read_tokens(const struct gguf *gguf)
+{
+    struct config *config = &gguf->model->config;
+    struct arena *arena = &gguf->model->files->arena;
+    int32_t eos[3] = {-1, -1, -1};
+    static const char *const eos_keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
+                                           "tokenizer.ggml.eom_token_id"};
+    config->bos_id = config->pad_id = -1;
+    enum status status = gguf_token(gguf, "tokenizer.ggml.bos_token_id", &config->bos_id);
+    if (status == STATUS_OK)
+        status = gguf_token(gguf, "tokenizer.ggml.padding_token_id", &config->pad_id);
+    int32_t *ids = arena_alloc(arena, sizeof(eos));
+    config->eos_ids = ids;
+    for (size_t i = 0; i < 3 && status == STATUS_OK; i++) {
+        status = gguf_token(gguf, eos_keys[i], &eos[i]);
+        if (eos[i] >= 0)
+            ids[config->n_eos_ids++] = eos[i];
+    }
+    return status;
+}
+
+/* An unknown key of the architecture may mean something that is not computed. */
+static void note_unused(const struct gguf *gguf)
+{
+    const char *architecture = gguf->model->config.family->gguf_architecture;
+    size_t length = strlen(architecture);
+    for (uint64_t i = 0; i < gguf->n_values; i++) {
+        const struct gguf_value *value = &gguf->values[i];
+        if (!value->used && strncmp(value->key, architecture, length) == 0 && value->key[length] == '.')
+            loader_note(gguf->model, "%s: %s is not known here and has no effect", gguf->file->path, value->key);
+    }
+}
+
+enum status config_from_gguf(const struct gguf *gguf)
+{
+    static enum status (*const parts[])(const struct gguf *) = {
+        read_family, read_sizes, refuse_unknown, read_ropes, read_layers, read_numbers, read_tokenizer, read_tokens,
+    };
+    enum status status = STATUS_OK;
+    for (size_t i = 0; status == STATUS_OK && i < sizeof(parts) / sizeof(parts[0]); i++)
+        status = parts[i](gguf);
+    if (status == STATUS_OK)
+        note_unused(gguf);
+    return status;
+}

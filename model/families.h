@@ -1,0 +1,11 @@
+/* Every family's table, declared for the file that defines it and for the lookup. */
+#ifndef LOCKSTEP_MODEL_FAMILIES_H
+#define LOCKSTEP_MODEL_FAMILIES_H
+
+#include "model/family.h"
+
+#define X(name) extern const struct family family_##name;
+FAMILIES(X)
+#undef X
+
+#endif

@@ -1,0 +1,56 @@
+/* The plan: the ordered steps of a forward pass. It says what is computed, never how; the reference walks it
+ * step by step, the engine turns it into a schedule, and the audit judges each step by itself. */
+#ifndef LOCKSTEP_MODEL_PLAN_H
+#define LOCKSTEP_MODEL_PLAN_H
+
+#include "model/arena.h"
+#include "model/config.h"
+#include "model/error.h"
+#include "model/ops.h"
+#include "model/stages.h"
+#include "model/tensor.h"
+
+struct model;
+
+#define LAYER_NONE (-1)
+
+/* A step's output has one row a position, `width` floats each. */
+struct step {
+    enum op op;
+    int32_t layer; /* LAYER_NONE outside the layers */
+    enum stage stage;
+    uint32_t width;
+    int32_t input[OP_MAX_INPUTS]; /* index of the step whose rows it reads; -1: none (embed reads the tokens).
+                                     attention reads q of its own position, k and v of every visible one */
+    const struct tensor *weight[OP_MAX_WEIGHTS]; /* matmul: matrix, bias or NULL; borrowed from the model */
+    union step_params params;
+    uint32_t variant; /* VARIANT_NONE, unless a fault was planted in this step */
+};
+
+struct plan {
+    const struct model *model; /* borrowed */
+    uint32_t n_layers;
+    uint32_t n_steps;
+    struct step *steps;
+    struct arena arena;
+};
+
+/* Builds the plan of a model from its family's table. Fails (STATUS_BAD_INPUT) where a tensor is missing or
+ * its shape contradicts the config, naming both. */
+enum status plan_build(struct plan *plan, const struct model *model, struct error *err);
+
+/* A copy whose steps can be edited, to plant faults in. Shares the model. */
+void plan_copy(struct plan *copy, const struct plan *plan);
+void plan_free(struct plan *plan);
+
+/* Index of the step that makes (layer, stage), or -1. */
+int32_t plan_find(const struct plan *plan, int32_t layer, enum stage stage);
+
+/* Index of the first step of a layer, and one past its last. */
+uint32_t plan_layer_begin(const struct plan *plan, uint32_t layer);
+uint32_t plan_layer_end(const struct plan *plan, uint32_t layer);
+
+/* "layer 17 ffn_down", or "logits": for people. Returns text. */
+const char *step_label(const struct step *step, char text[64]);
+
+#endif

@@ -1,0 +1,51 @@
+/* The stages: the named outputs of a forward pass, in plan order. A stage's row is [heads * dim] or [width].
+ * These names are the file format's and the prompt's; CONTRACT: they never change. */
+#ifndef LOCKSTEP_MODEL_STAGES_H
+#define LOCKSTEP_MODEL_STAGES_H
+
+#include <stdbool.h>
+
+/* name, what it is. */
+#define STAGES(X)                                                           \
+    X(embed, "input of layer 0, scaled where the family scales")            \
+    X(attn_norm, "normalised input of attention")                           \
+    X(q_proj, "queries, bias included")                                     \
+    X(k_proj, "keys, bias included")                                        \
+    X(v_proj, "values, bias included")                                      \
+    X(q_norm, "queries after their norm")                                   \
+    X(k_norm, "keys after their norm")                                      \
+    X(q_rope, "queries after rotary embedding")                             \
+    X(k_rope, "keys after rotary embedding")                                \
+    X(attn_probs, "attention probabilities, [heads * positions], optional") \
+    X(attn_out, "attention output, heads joined, before o_proj")            \
+    X(o_proj, "attention output projected")                                 \
+    X(post_attn_norm, "norm after attention")                               \
+    X(attn_resid, "residual stream after attention")                        \
+    X(ffn_norm, "normalised input of the FFN")                              \
+    X(ffn_gate, "gate projection")                                          \
+    X(ffn_up, "up projection")                                              \
+    X(ffn_act, "activation(gate) * up")                                     \
+    X(ffn_down, "down projection")                                          \
+    X(post_ffn_norm, "norm after the FFN")                                  \
+    X(layer_out, "residual stream after the layer")                         \
+    X(final_norm, "norm before the LM head")                                \
+    X(logits, "before the final softcap")                                   \
+    X(logits_final, "after it: what sampling sees")
+
+enum stage {
+#define X(name, what) STAGE_##name,
+    STAGES(X)
+#undef X
+        STAGE_COUNT
+};
+
+const char *stage_name(enum stage stage);
+const char *stage_what(enum stage stage);
+
+/* The stage of a name, or STAGE_COUNT. */
+enum stage stage_by_name(const char *name);
+
+/* Whether the stage belongs to a layer (embed, final_norm, logits, logits_final do not). */
+bool stage_in_layer(enum stage stage);
+
+#endif

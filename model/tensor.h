@@ -1,0 +1,50 @@
+/* A weight tensor as its file stores it: bytes, a dtype and a shape. No arithmetic happens here: the
+ * reference and the engine each decode the bytes themselves. */
+#ifndef LOCKSTEP_MODEL_TENSOR_H
+#define LOCKSTEP_MODEL_TENSOR_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+#include "shaders/params.h"
+
+/* name, elements a block, bytes a block, GGUF type number. The enum values are params.h's DTYPE_ codes,
+ * so a shader's specialisation constant and this table cannot disagree. Source: ggml.h, ggml-common.h. */
+#define DTYPES(X)      \
+    X(F32, 1, 4, 0)    \
+    X(F16, 1, 2, 1)    \
+    X(BF16, 1, 2, 30)  \
+    X(Q4_0, 32, 18, 2) \
+    X(Q4_1, 32, 20, 3) \
+    X(Q8_0, 32, 34, 8)
+
+struct dtype_info {
+    const char *name;     /* "Q4_1" */
+    uint32_t block_elems; /* elements a block holds */
+    uint32_t block_bytes; /* bytes a block takes */
+    uint32_t gguf_type;   /* the number in a GGUF file */
+};
+
+/* dtype: one of params.h's DTYPE_ codes. */
+const struct dtype_info *dtype_info(uint32_t dtype);
+
+#define TENSOR_MAX_DIMS 4
+
+struct tensor {
+    const char *name;        /* as transformers calls it: "model.layers.0.self_attn.q_proj.weight" */
+    const char *stored_name; /* as the file calls it: "blk.0.attn_q.weight" */
+    const char *file;        /* the file that holds it, for messages */
+    uint64_t offset;         /* of bytes in that file */
+    uint32_t dtype;          /* DTYPE_ code */
+    uint32_t n_dims;
+    uint64_t shape[TENSOR_MAX_DIMS]; /* outermost first, row-major: a matrix is [out, in] */
+    const uint8_t *bytes;            /* borrowed: mapped, or the model's own copy where rows were reordered */
+    uint64_t n_bytes;
+};
+
+/* Rows and row length of a tensor seen as a matrix [product of the leading dims, last dim]. */
+uint64_t tensor_rows(const struct tensor *tensor);
+uint64_t tensor_row_elems(const struct tensor *tensor);
+uint64_t tensor_row_bytes(const struct tensor *tensor);
+
+#endif

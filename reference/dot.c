@@ -1,0 +1,49 @@
+#include "reference/dot.h"
+
+/* The same loop compiled twice, chosen when the program starts. Same operations in the same order: same bits. */
+#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
+#define CLONED __attribute__((target_clones("avx2", "default")))
+#else
+#define CLONED
+#endif
+
+static double lanes_fold(double lanes[DOT_LANES])
+{
+    for (unsigned half = DOT_LANES / 2; half > 0; half /= 2) {
+        for (unsigned l = 0; l < half; l++)
+            lanes[l] += lanes[l + half];
+    }
+    return lanes[0];
+}
+
+CLONED struct dot dot_sum(const float *a, const float *b, uint64_t n)
+{
+    double sums[DOT_LANES] = {0};
+    uint64_t i = 0;
+    for (; i + DOT_LANES <= n; i += DOT_LANES) {
+        for (unsigned l = 0; l < DOT_LANES; l++)
+            sums[l] += (double)a[i + l] * b[i + l];
+    }
+    for (unsigned l = 0; i + l < n; l++)
+        sums[l] += (double)a[i + l] * b[i + l];
+    return (struct dot){lanes_fold(sums), 0};
+}
+
+CLONED struct dot dot_sum_squares(const float *a, const float *b, uint64_t n)
+{
+    double sums[DOT_LANES] = {0}, squares[DOT_LANES] = {0};
+    uint64_t i = 0;
+    for (; i + DOT_LANES <= n; i += DOT_LANES) {
+        for (unsigned l = 0; l < DOT_LANES; l++) {
+            double product = (double)a[i + l] * b[i + l];
+            sums[l] += product;
+            squares[l] += product * product;
+        }
+    }
+    for (unsigned l = 0; i + l < n; l++) {
+        double product = (double)a[i + l] * b[i + l];
+        sums[l] += product;
+        squares[l] += product * product;
+    }
+    return (struct dot){lanes_fold(sums), lanes_fold(squares)};
+}

@@ -1,0 +1,26 @@
+/* The one sum that all time goes into: a dot product of f32 vectors, in f64, and the sum of squared products that its
+ * bound needs.
+ *
+ * The result depends on the vectors alone, not on the machine, the number of threads or the batch: element i goes to
+ * lane i mod DOT_LANES, each lane adds its products in order, and the lanes are folded in halves (l += l + 16, 8, 4,
+ * 2, 1). A product of two f32 is exact in f64, so fused multiply-adds would change nothing in `sum`; they are
+ * off all the same (-ffp-contract=off). 32 lanes: gcc turns this many into vector registers, fewer it unrolls badly. */
+#ifndef LOCKSTEP_REFERENCE_DOT_H
+#define LOCKSTEP_REFERENCE_DOT_H
+
+#include <stdint.h>
+
+#define DOT_LANES 32
+
+struct dot {
+    double sum;     /* of a[i] b[i] */
+    double squares; /* of (a[i] b[i])^2; 0 where not asked for */
+};
+
+/* The sum alone, for a run that needs no bound. */
+struct dot dot_sum(const float *a, const float *b, uint64_t n);
+
+/* Both; `sum` has the same bits as dot_sum's. */
+struct dot dot_sum_squares(const float *a, const float *b, uint64_t n);
+
+#endif

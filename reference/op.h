@@ -1,0 +1,20 @@
+/* Inside the reference: the op functions, made from the op table, and what they share. */
+#ifndef LOCKSTEP_REFERENCE_OP_H
+#define LOCKSTEP_REFERENCE_OP_H
+
+#include "reference/reference.h"
+
+/* reference_embed, reference_rms_norm, …: fill y, and bound if it is wanted. A row of OPS without its function fails
+ * the link. */
+#define X(name, inputs, weights, what) void reference_##name(const struct op_batch *batch);
+OPS(X)
+#undef X
+
+/* Elements [first, first + count) of a weight's row as the batch wants them: decoded, then rounded to weights_dtype. */
+void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,
+                float *values);
+
+/* x rounded to nearest even to a DTYPE_ of floats: F16, BF16, or F32 (as it is). */
+float round_to_dtype(float x, uint32_t dtype);
+
+#endif

@@ -1,0 +1,28 @@
+/* add: y = residual + branch */
+#include <math.h>
+
+#include "reference/bounds.h"
+#include "reference/op.h"
+
+/* One rounding of the sum; and a fused kernel adds the branch before it was rounded to what the trace holds. Sums of
+ * floats never round below the smallest normal: no eta. */
+static double add_bound(const struct arith *arith, double branch, double y)
+{
+    return arith->u_storage * (fabs(y) + fabs(branch));
+}
+
+void reference_add(const struct op_batch *batch)
+{
+    uint32_t width = batch->step->params.add.width;
+#pragma omp parallel for schedule(static)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct op_row *row = &batch->rows[r];
+        const float *residual = row->in[0], *branch = row->in[1];
+        double *y = batch->y + (uint64_t)r * width;
+        for (uint32_t i = 0; i < width; i++) {
+            y[i] = (double)residual[i] + branch[i];
+            if (batch->bound)
+                batch->bound[(uint64_t)r * width + i] = add_bound(row->arith, branch[i], y[i]);
+        }
+    }
+}

@@ -1,0 +1,169 @@
+/* attention: y = softmax(cap(scale q k)) v over the visible keys, head by head; grouped queries share a key head.
+ * Vaswani et al. 2017; Ainslie et al. 2023 (groups); softcap and window: Gemma 2 report, 2024.
+ *
+ * Shapes: q [heads dim]; k, v [position + 1, kv_heads dim], from position 0 on; y [heads dim]. Of the visible keys,
+ * j = 0 is the first; n of them. Scores and probabilities are [heads][n]. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+#include "reference/dot.h"
+#include "reference/op.h"
+
+struct attention {
+    const struct attention_params *p;
+    const struct op_row *row;
+    uint32_t variant;
+    bool bounded;        /* error[] is wanted */
+    uint32_t first, n;   /* visible keys: positions [first, first + n) */
+    double *probability; /* [heads][n]; scores before the softmax */
+    double *error;       /* [heads][n] absolute, of scores; then relative, of probabilities */
+    double *squares;     /* [dim] */
+};
+
+static const float *attention_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
+{
+    uint64_t kv_head = head / (a->p->heads / a->p->kv_heads);
+    return a->row->in[input] + ((uint64_t)position * a->p->kv_heads + kv_head) * a->p->dim;
+}
+
+/* The score of one key: the dot product, scaled; q or k may have been scaled and stored before, the scaled score
+ * and the masked one are stored: 3 u_storage. Then the softcap. */
+static double attention_score(const struct attention *a, uint32_t head, uint32_t position, double *error)
+{
+    const struct attention_params *p = a->p;
+    const struct arith *arith = a->row->arith;
+    bool stale = a->variant == VARIANT_KV_STALE && a->row->decode && position == a->row->position && position > 0;
+    const float *q = a->row->in[0] + (uint64_t)head * p->dim;
+    const float *k = attention_head(a, 1, stale ? position - 1 : position, head);
+
+    struct dot dot = a->bounded ? dot_sum_squares(q, k, p->dim) : dot_sum(q, k, p->dim);
+    double score = p->scale * dot.sum;
+    double t = p->softcap != 0 ? tanh(score / p->softcap) : 0;
+    if (a->bounded) {
+        *error =
+            fabs(p->scale) * bound_dot(arith, p->dim, dot.squares, dot.sum, 0) + 3 * arith->u_storage * fabs(score);
+        if (p->softcap != 0)
+            *error = *error * (1 - t * t) + bound_softcap(arith, p->softcap, score, t);
+    }
+    return p->softcap != 0 ? p->softcap * t : score;
+}
+
+/* How far a probability can be off, relatively, before normalising: a score off by `error` is a factor exp(error); exp
+ * in f32 errs by (2 + |x|) u or so and x = score - max is rounded, stored too where less than f32 is. The clamp keeps
+ * infinity out of 0 * infinity; at that size nothing is bounded any more. */
+static double probability_error(const struct arith *arith, double error, double below_max)
+{
+    double stored = arith->u_storage > arith->u_sum ? 2 * arith->u_storage * below_max : 0;
+    return expm1(fmin(error, 500)) + arith->u_sum * (6 + 4 * below_max) + stored;
+}
+
+/* Softmax over one run of scores, in place. */
+static void softmax(const struct attention *a, uint64_t start, uint32_t length)
+{
+    double *p = a->probability + start, max = p[0], sum = 0;
+    for (uint32_t i = 1; i < length; i++)
+        max = fmax(max, p[i]);
+    for (uint32_t i = 0; i < length; i++) {
+        if (a->bounded)
+            a->error[start + i] = probability_error(a->row->arith, a->error[start + i], max - p[i]);
+        p[i] = exp(p[i] - max);
+        sum += p[i];
+    }
+    for (uint32_t i = 0; i < length; i++)
+        p[i] /= sum;
+}
+
+/* VARIANT_SOFTMAX_SIZES_SWAPPED: n runs of `heads` scores in the place of `heads` runs of n (params.h has the exact
+ * words, for the engine's shader does the same). A run's sum now couples other values than those that y sums up, so its
+ * mean error does not cancel: it is added to each member's. */
+static void softmax_sizes_swapped(const struct attention *a)
+{
+    uint32_t heads = a->p->heads;
+    for (uint64_t start = 0; start < (uint64_t)heads * a->n; start += heads) {
+        softmax(a, start, heads);
+        double mean = 0;
+        for (uint32_t i = 0; i < heads && a->bounded; i++)
+            mean += a->probability[start + i] * a->error[start + i];
+        for (uint32_t i = 0; i < heads && a->bounded; i++)
+            a->error[start + i] += mean;
+    }
+}
+
+/* y = sum of p v. Errors e of the probabilities, normalised, move it by sum p e (v - y): what all have in common
+ * cancels. Then the dot product of p and v; the store of p; the normalising sum (all positive: lambda u sqrt(n) / 3),
+ * its division, and the stores. */
+static void attention_values(const struct attention *a, uint32_t head, double *y, double *bound)
+{
+    const struct arith *arith = a->row->arith;
+    uint32_t dim = a->p->dim;
+    const double *probability = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
+    for (uint32_t i = 0; i < dim; i++)
+        y[i] = 0;
+    for (uint32_t j = 0; j < a->n; j++) {
+        const float *v = attention_head(a, 2, a->first + j, head);
+        for (uint32_t i = 0; i < dim; i++)
+            y[i] += probability[j] * v[i];
+    }
+    if (!bound)
+        return;
+
+    for (uint32_t i = 0; i < dim; i++)
+        bound[i] = a->squares[i] = 0;
+    for (uint32_t j = 0; j < a->n; j++) {
+        const float *v = attention_head(a, 2, a->first + j, head);
+        bool normalised = a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED; /* else nothing of v - y cancels */
+        for (uint32_t i = 0; i < dim; i++) {
+            double term = probability[j] * v[i];
+            double spread = probability[j] * fabs(normalised ? v[i] - y[i] : v[i]);
+            bound[i] += spread * error[j] + arith->u_storage * fabs(term);
+            a->squares[i] += term * term;
+        }
+    }
+    double relative = BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
+    for (uint32_t i = 0; i < dim; i++)
+        bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * relative;
+}
+
+static void attention_row(const struct attention *a, double *y, double *bound)
+{
+    for (uint32_t h = 0; h < a->p->heads; h++) {
+        for (uint32_t j = 0; j < a->n; j++) {
+            uint64_t at = (uint64_t)h * a->n + j;
+            a->probability[at] = attention_score(a, h, a->first + j, &a->error[at]);
+        }
+    }
+    if (a->variant == VARIANT_SOFTMAX_SIZES_SWAPPED)
+        softmax_sizes_swapped(a);
+    for (uint32_t h = 0; h < a->p->heads; h++) {
+        if (a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED)
+            softmax(a, (uint64_t)h * a->n, a->n);
+        attention_values(a, h, y + (uint64_t)h * a->p->dim, bound ? bound + (uint64_t)h * a->p->dim : NULL);
+    }
+}
+
+void reference_attention(const struct op_batch *batch)
+{
+    const struct attention_params *p = &batch->step->params.attention;
+    ASSERT(p->heads % p->kv_heads == 0);
+    uint64_t width = (uint64_t)p->heads * p->dim;
+#pragma omp parallel for schedule(dynamic)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct op_row *row = &batch->rows[r];
+        uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
+        uint64_t n_scores = (uint64_t)p->heads * n;
+        double *scratch = xmalloc((2 * n_scores + p->dim) * sizeof(double));
+        struct attention a = {.p = p,
+                              .row = row,
+                              .variant = batch->step->variant,
+                              .bounded = batch->bound != NULL,
+                              .first = end - n,
+                              .n = n,
+                              .probability = scratch,
+                              .error = scratch + n_scores,
+                              .squares = scratch + 2 * n_scores};
+        attention_row(&a, batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
+        free(scratch);
+    }
+}

@@ -1,0 +1,54 @@
+/* glu: y = act(gate) up. Shazeer 2020; silu: Elfwing et al. 2017; GELU in its tanh form: Hendrycks and Gimpel 2016. */
+#include <float.h>
+#include <math.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+#include "reference/op.h"
+
+/* silu(g) = g s, s = 1 / (1 + exp(-g)). exp errs by (2 + |g|) u or so, of which 1 - s reaches s; the sum, the division,
+ * two products and the store. Where exp(-g) overflows in f32 or s is flushed, s is 0 instead of something below
+ * FLT_MIN. */
+static double silu(const struct arith *arith, double g, double up, double *bound)
+{
+    double s = 1 / (1 + exp(-g)), y = g * s * up;
+    if (bound) {
+        double relative = arith->u_sum * (6 + 4 * fabs(g) * (1 - s)) + 2 * arith->u_storage;
+        *bound = fabs(y) * relative + FLT_MIN * fabs(g * up) + arith->eta;
+    }
+    return y;
+}
+
+/* gelu(g) = g/2 (1 + t), t = tanh(z), z = sqrt(2/pi) (g + 0.044715 g^3). z errs by 5 u |z|, of which 1 - t^2 reaches
+ * t; tanh itself by 2 u |t|; 1 + t rounds. For negative g the 1 + t cancels and the absolute errors stay: no relative
+ * bound holds. Then the products, and the stores of gelu(g) and of y. */
+static double gelu_tanh(const struct arith *arith, double g, double up, double *bound)
+{
+    double z = sqrt(2 / M_PI) * (g + 0.044715 * g * g * g), t = tanh(z);
+    double gelu = g / 2 * (1 + t), y = gelu * up;
+    if (bound) {
+        double u = arith->u_sum;
+        double sum = 5 * u * (1 - t * t) * fabs(z) + 2 * u * fabs(t) + u * (1 + fabs(t));
+        *bound = fabs(up) * (fabs(g) / 2 * sum + (2 * u + arith->u_storage) * fabs(gelu)) + arith->u_storage * fabs(y) +
+                 arith->eta;
+    }
+    return y;
+}
+
+void reference_glu(const struct op_batch *batch)
+{
+    const struct glu_params *p = &batch->step->params.glu;
+    ASSERT(p->activation == ACTIVATION_SILU || p->activation == ACTIVATION_GELU_TANH);
+#pragma omp parallel for schedule(static)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct op_row *row = &batch->rows[r];
+        const float *gate = row->in[0], *up = row->in[1];
+        double *y = batch->y + (uint64_t)r * p->width;
+        double *bound = batch->bound ? batch->bound + (uint64_t)r * p->width : NULL;
+        for (uint32_t i = 0; i < p->width; i++) {
+            double *b = bound ? &bound[i] : NULL;
+            y[i] = p->activation == ACTIVATION_SILU ? silu(row->arith, gate[i], up[i], b)
+                                                    : gelu_tanh(row->arith, gate[i], up[i], b);
+        }
+    }
+}

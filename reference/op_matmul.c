@@ -1,0 +1,62 @@
+/* matmul: y = W x + bias, W [n_out, n_in] */
+#include <stdlib.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+#include "reference/dot.h"
+#include "reference/op.h"
+
+/* One output for every row of the batch; w: the decoded weight row. Each is a dot product of its own (dot.h), so that
+ * neither threads nor the batch's other rows have a say in it. Bound: bounds.h. */
+static void matmul_output(const struct op_batch *batch, uint32_t o, const float *w, double bias)
+{
+    const struct matmul_params *p = &batch->step->params.matmul;
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct op_row *row = &batch->rows[r];
+        uint64_t at = (uint64_t)r * p->n_out + o;
+        struct dot dot = batch->bound ? dot_sum_squares(w, row->in[0], p->n_in) : dot_sum(w, row->in[0], p->n_in);
+        batch->y[at] = dot.sum + bias;
+        if (batch->bound)
+            batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias);
+    }
+}
+
+/* VARIANT_TRANSPOSE_B: W's columns in the place of its rows. */
+static float *matmul_transposed(const struct op_batch *batch)
+{
+    const struct matmul_params *p = &batch->step->params.matmul;
+    ASSERT(p->n_in == p->n_out);
+    uint64_t n = p->n_in;
+    float *row = xmalloc(n * sizeof(float)), *transposed = xmalloc(n * n * sizeof(float));
+    for (uint64_t o = 0; o < n; o++) {
+        op_weights(batch, batch->step->weight[0], o, 0, n, row);
+        for (uint64_t i = 0; i < n; i++)
+            transposed[i * n + o] = row[i];
+    }
+    free(row);
+    return transposed;
+}
+
+void reference_matmul(const struct op_batch *batch)
+{
+    const struct step *step = batch->step;
+    const struct matmul_params *p = &step->params.matmul;
+    float *bias = xcalloc(p->n_out, sizeof(float));
+    if (step->weight[1])
+        op_weights(batch, step->weight[1], 0, 0, p->n_out, bias);
+    float *transposed = step->variant == VARIANT_TRANSPOSE_B ? matmul_transposed(batch) : NULL;
+#pragma omp parallel
+    {
+        float *decoded = xmalloc(p->n_in * sizeof(float));
+#pragma omp for schedule(static)
+        for (uint32_t o = 0; o < p->n_out; o++) {
+            const float *w = transposed ? transposed + (uint64_t)o * p->n_in : decoded;
+            if (!transposed)
+                op_weights(batch, step->weight[0], o, 0, p->n_in, decoded);
+            matmul_output(batch, o, w, bias[o]);
+        }
+        free(decoded);
+    }
+    free(transposed);
+    free(bias);
+}

@@ -1,0 +1,50 @@
+/* rms_norm: y = x / sqrt(mean(x^2) + eps) (offset + w), over each group of dim values. Zhang and Sennrich 2019. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+#include "reference/op.h"
+
+/* The mean of k squares: nothing cancels, partial sums grow evenly, so its relative deviation is u sqrt(k) / 3; the
+ * inverse root halves it. 8 u: squares, division, eps, root, inverse and two products. Stored twice: before the weight
+ * (transformers rounds there), and at the end. */
+static double rms_norm_bound(const struct arith *arith, uint32_t k, double y)
+{
+    double sum = BOUND_LAMBDA * arith->u_sum * sqrt(k) / 6 + 8 * arith->u_sum;
+    return fabs(y) * (sum + 2 * arith->u_storage) + arith->eta;
+}
+
+static void rms_norm_group(const struct rms_norm_params *p, const float *x, const float *multiplier, double *y)
+{
+    double squares = 0;
+    for (uint32_t i = 0; i < p->dim; i++)
+        squares += (double)x[i] * x[i];
+    double inverse = 1 / sqrt(squares / p->dim + p->eps);
+    for (uint32_t i = 0; i < p->dim; i++)
+        y[i] = x[i] * inverse * multiplier[i];
+}
+
+void reference_rms_norm(const struct op_batch *batch)
+{
+    const struct step *step = batch->step;
+    const struct rms_norm_params *p = &step->params.rms_norm;
+    uint64_t width = (uint64_t)p->groups * p->dim;
+    float *multiplier = xmalloc(p->dim * sizeof(float));
+    op_weights(batch, step->weight[0], 0, 0, p->dim, multiplier);
+    for (uint32_t i = 0; i < p->dim; i++)
+        multiplier[i] = p->offset + multiplier[i]; /* in f32, as transformers' 1.0 + weight.float() */
+#pragma omp parallel for schedule(static)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct op_row *row = &batch->rows[r];
+        double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
+        bool copy = step->variant == VARIANT_COPY;
+        for (uint32_t g = 0; g < p->groups && !copy; g++)
+            rms_norm_group(p, row->in[0] + g * p->dim, multiplier, y + g * p->dim);
+        for (uint64_t i = 0; i < width && copy; i++)
+            y[i] = row->in[0][i];
+        for (uint64_t i = 0; i < width && bound; i++)
+            bound[i] = copy ? bound_copy(row->arith, y[i]) : rms_norm_bound(row->arith, p->dim, y[i]);
+    }
+    free(multiplier);
+}

@@ -1,0 +1,60 @@
+/* The C reference: every op as its formula, in plain loops with f64 accumulators, and beside each op the bound on
+ * how far rounding can move its output. One function serves three callers: the reference backend (rounds y to
+ * f32 and stores it), the audit (compares y with what a trace recorded, within the bound), and the mutants (the
+ * same op with a step edited to a known bug).
+ *
+ * Compiled with -ffp-contract=off and never with fast-math. */
+#ifndef LOCKSTEP_REFERENCE_REFERENCE_H
+#define LOCKSTEP_REFERENCE_REFERENCE_H
+
+#include "model/backend.h"
+#include "model/plan.h"
+
+/* The arithmetic that a trace declares: what its values are rounded to when stored, how its sums are kept,
+ * and whether operands are rounded on the way into a product. Unit roundoffs: 2^-24 f32, 2^-11 f16, 2^-8 bf16. */
+struct arith {
+    double u_sum;     /* of sums */
+    double u_storage; /* of stored stage values */
+    double u_operand; /* of operands rounded into a product; 0: none */
+    double eta;       /* smallest normal number of the stored type */
+};
+
+/* float32 throughout: what the engine, the reference and transformers' float32 runs declare. */
+extern const struct arith arith_float32;
+
+/* The unit roundoff and the smallest normal of "float32", "float16", "bfloat16" or "float64". false: unknown name. */
+bool float_type(const char *name, double *unit_roundoff, double *smallest_normal);
+
+/* One output row to compute: of one position of one trace. */
+struct op_row {
+    const struct arith *arith; /* for the bound; NULL where none is wanted */
+    /* Inputs as recorded. The row of this position, except attention's input 1 and 2 (keys, values), which point to
+     * position 0's row and go on, row after row, to this position's. */
+    const float *in[OP_MAX_INPUTS];
+    uint32_t position;
+    int32_t token; /* embed; within the vocabulary */
+    bool decode;   /* some faults strike in decode alone */
+};
+
+/* A batch of rows of one step; from any number of traces, so that each weight is decoded once for all of them. */
+struct op_batch {
+    const struct step *step;
+    uint32_t weights_dtype; /* DTYPE_F16, DTYPE_BF16: weights are rounded to it before use; DTYPE_F32: as they are */
+    uint32_t n_rows;
+    const struct op_row *rows;
+    double *y;     /* out [n_rows, step width]: the exact result, as far as f64 goes */
+    double *bound; /* out, likewise: the most that rounding can move y; NULL: not wanted */
+};
+
+/* Each row's result depends on that row alone, bit for bit: not on the rest of the batch, the number of threads or the
+ * machine's vector width. A row with a nonfinite input gets whatever f64 makes of it; judging that is the caller's. */
+void op_run(const struct op_batch *batch);
+
+/* Decodes elements [first, first + count) of row `row` of a tensor to f32; for block formats first and count are
+ * multiples of the block. Exact: every format's values are representable, or rounded as ggml's dequantiser rounds. */
+void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values);
+
+/* Opens the reference as a backend. max_positions: the KV cache's size. Never needs a device. */
+enum status reference_open(struct backend *backend, const struct plan *plan, uint32_t max_positions, struct error *err);
+
+#endif

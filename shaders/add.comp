@@ -1,0 +1,25 @@
+/* y = residual + branch. A lane an element. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    add_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Residual
+{
+    float residual[];
+};
+layout(set = 0, binding = 4) readonly buffer Branch
+{
+    float branch[];
+};
+
+void main()
+{
+    uint at = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    if (at < dispatch.n_rows * op.width)
+        store(at, op.width, residual[at] + branch[at]);
+}

@@ -1,0 +1,132 @@
+/* y = softmax(cap(scale * q k)) v over the visible keys. A workgroup a row and head; the keys go by in chunks of CHUNK, with
+ * a running maximum, so that there is no number of keys at which anything is cut off (fix "attention decode array":
+ * keys past 256 ignored). */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "math.glsl"
+#include "reduce.glsl"
+
+layout(constant_id = 5) const uint HEAD_DIM = 64;
+const uint CHUNK = 256;
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    attention_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Queries
+{
+    float q[];
+};
+layout(set = 0, binding = 4) readonly buffer Keys
+{
+    float keys[]; /* [position, kv_heads, dim] */
+};
+layout(set = 0, binding = 5) readonly buffer Values
+{
+    float values[];
+};
+
+shared float p[CHUNK];      /* of the chunk: scores, then probabilities not yet divided by their sum */
+shared float sum[HEAD_DIM]; /* of p v so far */
+
+uint row, position, first_key, n_keys; /* keys first_key … position are visible */
+
+/* The score of visible key j for head h. */
+float score(uint h, uint j)
+{
+    uint key = first_key + j;
+#if VARIANT == VARIANT_KV_STALE
+    if (batch.decode != 0 && key == position && position >= 1)
+        key--;
+#endif
+    uint a = (row * op.heads + h) * HEAD_DIM;
+    uint b = (key * op.kv_heads + h / (op.heads / op.kv_heads)) * HEAD_DIM;
+    float s = 0.0;
+    uint i = 0;
+    for (; i + 4 <= HEAD_DIM; i += 4)
+        s += dot(vec4(q[a + i], q[a + i + 1], q[a + i + 2], q[a + i + 3]),
+                 vec4(keys[b + i], keys[b + i + 1], keys[b + i + 2], keys[b + i + 3]));
+    for (; i < HEAD_DIM; i++)
+        s += q[a + i] * keys[b + i];
+    s *= op.scale;
+    return op.softcap == 0.0 ? s : op.softcap * tanh_exact(divide(s, op.softcap));
+}
+
+#if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
+/* The probability of key j within its run of `heads` scores; params.h says what the bug does. */
+float swapped_probability(uint h, uint j)
+{
+    uint f = h * n_keys + j, first = f / op.heads * op.heads;
+    float maximum = score(first / n_keys, first % n_keys), total = 0.0;
+    for (uint i = 1; i < op.heads; i++)
+        maximum = max(maximum, score((first + i) / n_keys, (first + i) % n_keys));
+    for (uint i = 0; i < op.heads; i++)
+        total += exp_exact(score((first + i) / n_keys, (first + i) % n_keys) - maximum);
+    return divide(exp_exact(score(h, j) - maximum), total);
+}
+#endif
+
+/* Adds p v of the chunk that starts at visible key `from` to sum, after scaling what is there. */
+void add_values(uint from, uint n, uint kv_head, float scale)
+{
+    uint stride = op.kv_heads * HEAD_DIM;
+    for (uint i = gl_LocalInvocationID.x; i < HEAD_DIM; i += gl_WorkGroupSize.x) {
+        uint at = ((first_key + from) * op.kv_heads + kv_head) * HEAD_DIM + i;
+        float a = sum[i] * scale;
+        uint j = 0;
+        for (; j + 4 <= n; j += 4, at += 4 * stride)
+            a += dot(vec4(p[j], p[j + 1], p[j + 2], p[j + 3]),
+                     vec4(values[at], values[at + stride], values[at + 2 * stride], values[at + 3 * stride]));
+        for (; j < n; j++, at += stride)
+            a += p[j] * values[at];
+        sum[i] = a;
+    }
+}
+
+void main()
+{
+    uint group = group_index(), lane = gl_LocalInvocationID.x;
+    row = group / op.heads;
+    if (row >= dispatch.n_rows)
+        return;
+    uint head = group % op.heads, kv_head = head / (op.heads / op.kv_heads);
+    position = batch.first_position + row;
+    first_key = op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
+    n_keys = position + 1 - first_key;
+
+    for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
+        sum[i] = 0.0;
+    float maximum = 0.0, total = 0.0;
+    for (uint from = 0; from < n_keys; from += CHUNK) {
+        uint n = min(CHUNK, n_keys - from);
+#if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
+        float scale = 1.0;
+        for (uint j = lane; j < n; j += gl_WorkGroupSize.x)
+            p[j] = swapped_probability(head, from + j);
+        total = 1.0;
+        barrier();
+#else
+        float chunk_max = uintBitsToFloat(0xff800000); /* -infinity */
+        for (uint j = lane; j < n; j += gl_WorkGroupSize.x) {
+            p[j] = score(head, from + j);
+            chunk_max = max(chunk_max, p[j]);
+        }
+        chunk_max = reduce_max(chunk_max);
+        float next = from == 0 ? chunk_max : max(maximum, chunk_max);
+        float scale = from == 0 ? 0.0 : exp_exact(maximum - next);
+        float chunk_total = 0.0;
+        for (uint j = lane; j < n; j += gl_WorkGroupSize.x) {
+            p[j] = exp_exact(p[j] - next);
+            chunk_total += p[j];
+        }
+        total = total * scale + reduce_sum(chunk_total);
+        maximum = next;
+#endif
+        add_values(from, n, kv_head, scale);
+        barrier();
+    }
+    for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
+        store((row * op.heads + head) * HEAD_DIM + i, op.heads * HEAD_DIM, divide(sum[i], total));
+}

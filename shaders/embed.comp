@@ -1,0 +1,28 @@
+/* y = scale * W[token]. A lane an element. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    embed_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Weights
+{
+    uint words[];
+};
+#include "weights.glsl"
+
+void main()
+{
+    uint at = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    uint row = at / op.width;
+    if (row >= dispatch.n_rows)
+        return;
+    /* A slice holds some of the table's rows; the other tokens are another dispatch's. */
+    uint token = uint(batch.tokens[row]) - dispatch.first;
+    if (token >= dispatch.count)
+        return;
+    store(at, op.width, op.scale * decode_element(token * row_bytes(op.width), at % op.width));
+}

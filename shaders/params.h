@@ -1,0 +1,118 @@
+/* What C and GLSL both read: dtype codes, the wrong variants that a fault can ask an op for, and every op's
+ * parameters. One definition, so that the two languages cannot disagree on a field's place
+ * (postmortem 2025-12-17 softmax-uniform-buffer: two swapped uniforms cost a week). Every field is 4 bytes
+ * wide, so C's layout and std430's are the same. */
+#ifndef LOCKSTEP_SHADERS_PARAMS_H
+#define LOCKSTEP_SHADERS_PARAMS_H
+
+#ifdef GL_core_profile
+#define UINT uint
+#define FLOAT float
+#define INT int
+#else
+#include <stdint.h>
+#define UINT uint32_t
+#define FLOAT float
+#define INT int32_t
+#endif
+
+/* How a weight tensor's bytes are to be read. */
+#define DTYPE_F32 0
+#define DTYPE_F16 1
+#define DTYPE_BF16 2
+#define DTYPE_Q4_0 3
+#define DTYPE_Q4_1 4
+#define DTYPE_Q8_0 5
+#define DTYPE_COUNT 6
+
+/* The wrong formulas that a fault asks an op for. 0 is the right one. The reference computes each as a
+ * mutant; the engine compiles the op's shader with VARIANT defined to it. */
+#define VARIANT_NONE 0
+
+/* rms_norm: copies its input, bit for bit; eps, offset and weight are not used. */
+#define VARIANT_COPY 1
+
+/* matmul, where n_in = n_out: y[o] = sum over i of x[i] W[i][o] (+ bias[o]). */
+#define VARIANT_TRANSPOSE_B 2
+
+/* attention: the softmax takes its two sizes for one another (postmortem 2025-12-17 softmax-uniform-buffer). Of one
+ * query, n keys are visible (j = 0 is the first visible one, n <= window). Its scores, after scale and softcap, lie as
+ * [heads][n]: that of head h and visible key j at f = h n + j. Right are `heads` runs of n scores; the bug has n runs
+ * of `heads` scores: run r is f = r heads .. r heads + heads - 1, each with its own maximum and its own sum, so
+ *     p[f] = exp(s[f] - max of f's run) / sum of exp over f's run,  run = f / heads.
+ * There is no shorter last run: heads n is a multiple of heads. y[h] = sum over j of p[h n + j] v[j], as ever. Equal
+ * to the right formula where n = heads, and where n = 1 only if heads = 1. */
+#define VARIANT_SOFTMAX_SIZES_SWAPPED 3
+
+/* attention, decode rows at position p >= 1 (prefill rows and p = 0 are right): the score of the own key, j = p, is
+ * computed from the key of position p - 1, as if the own key had not yet been written. Key p - 1 also keeps its own
+ * place (if the window shows it), and every value v[j], v[p] included, is the right one. */
+#define VARIANT_KV_STALE 4
+
+#define VARIANT_COUNT 5
+
+#define ACTIVATION_SILU 0
+#define ACTIVATION_GELU_TANH 1
+
+/* Rotary embeddings, as transformers' modeling_rope_utils.py names them. */
+#define ROPE_TYPE_DEFAULT 0
+#define ROPE_TYPE_LINEAR 1
+
+/* Ahead of the op's own parameters in every shader's push constants: what part of the step a dispatch does. */
+struct dispatch_params {
+    UINT n_rows; /* rows of the batch */
+    UINT first;  /* first weight row of the slice that is bound; a matrix larger than the device's longest */
+    UINT count;  /* binding is read in slices of `count` rows, a dispatch each */
+};
+
+struct embed_params {
+    UINT width; /* of a row */
+    UINT vocab;
+    FLOAT scale;
+};
+
+struct rms_norm_params {
+    UINT groups; /* heads, for a norm over each head; 1 otherwise */
+    UINT dim;    /* values a group */
+    FLOAT eps;
+    FLOAT offset; /* multiplies by (offset + weight) */
+};
+
+struct matmul_params {
+    UINT n_in;
+    UINT n_out;
+    UINT has_bias;
+};
+
+struct rope_params {
+    UINT heads;
+    UINT dim;     /* of a head; pairs are (i, i + dim/2) */
+    UINT type;    /* ROPE_TYPE_ code */
+    FLOAT theta;  /* base of the frequencies: pair i turns by position / factor * theta^(-2i/dim) */
+    FLOAT factor; /* linear scaling; 1 otherwise */
+};
+
+struct attention_params {
+    UINT heads;
+    UINT kv_heads;
+    UINT dim;
+    FLOAT scale;
+    FLOAT softcap; /* 0: none */
+    UINT window;   /* keys seen, the own one included; 0: all */
+};
+
+struct glu_params {
+    UINT width;
+    UINT activation; /* ACTIVATION_ code */
+};
+
+struct add_params {
+    UINT width;
+};
+
+struct softcap_params {
+    UINT width;
+    FLOAT cap; /* 0: a copy */
+};
+
+#endif

@@ -1,0 +1,40 @@
+/* y = x / sqrt(mean(x^2) + eps) * (offset + w), over each of `groups` runs of `dim` values. A workgroup a run. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "math.glsl"
+#include "reduce.glsl"
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    rms_norm_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Input
+{
+    float x[];
+};
+layout(set = 0, binding = 4) readonly buffer Weights
+{
+    uint words[];
+};
+#include "weights.glsl"
+
+void main()
+{
+    uint group = group_index();
+    if (group >= dispatch.n_rows * op.groups)
+        return;
+    uint lane = gl_LocalInvocationID.x, first = group * op.dim, width = op.groups * op.dim;
+#if VARIANT == VARIANT_COPY
+    for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
+        store(first + i, width, x[first + i]);
+#else
+    float sum = 0.0;
+    for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
+        sum += x[first + i] * x[first + i];
+    float scale = inverse_sqrt(divide(reduce_sum(sum), float(op.dim)) + op.eps);
+    for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
+        store(first + i, width, x[first + i] * scale * (op.offset + decode_element(0, i)));
+#endif
+}

@@ -1,0 +1,33 @@
+/* Pairs (i, i + dim/2) of each head turned by position * frequency. The table holds cos and sin as computed on the host
+ * in double precision (Vulkan lets sin and cos err by 2^-11). A lane a pair. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    rope_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Input
+{
+    float x[];
+};
+layout(set = 0, binding = 4) readonly buffer Table
+{
+    vec2 cos_sin[]; /* [position, dim/2] */
+};
+
+void main()
+{
+    uint at = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    uint half_dim = op.dim / 2, width = op.heads * op.dim;
+    uint row = at / (op.heads * half_dim);
+    if (row >= dispatch.n_rows)
+        return;
+    uint pair = at % half_dim;
+    uint first = at / half_dim * op.dim + pair, second = first + half_dim;
+    vec2 turn = cos_sin[(batch.first_position + row) * half_dim + pair];
+    store(first, width, x[first] * turn.x - x[second] * turn.y);
+    store(second, width, x[second] * turn.x + x[first] * turn.y);
+}

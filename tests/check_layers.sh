@@ -1,0 +1,29 @@
+#!/usr/bin/env bash
+# check_layers.sh [TREE]: #include goes one way, shaders/params.h <- model <- {reference, engine} <- workbench <- tests, and no
+# file includes a .c file. Prints every line that breaks this; fails if there is one.
+set -euo pipefail
+cd "${1:-$(dirname "$0")/..}"
+
+declare -A MAY_INCLUDE=(
+    [shaders]="shaders"
+    [model]="shaders|model"
+    [reference]="shaders|model|reference"
+    [engine]="shaders|model|engine"
+    [workbench]="shaders|model|reference|engine|workbench"
+    [tests]="shaders|model|reference|engine|workbench|tests"
+)
+
+wrong=0
+for folder in "${!MAY_INCLUDE[@]}"; do
+    [ -d "$folder" ] || { echo "no folder $folder"; exit 1; }
+    includes=$(grep -rnE --include='*.[ch]' --include='*.comp' --include='*.glsl' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"' "$folder" || true)
+    # A name without a folder is one of the same folder (GLSL).
+    bad=$(grep -E 'include[[:space:]]*"[^"]*/|include[[:space:]]*"[^"]*\.c"' <<<"$includes" |
+        grep -vE "include[[:space:]]*\"(${MAY_INCLUDE[$folder]})/[^\"]*[^c]\"" || true)
+    bad+=$(grep -E 'include[[:space:]]*"[^/"]*\.c"' <<<"$includes" || true)
+    if [ -n "$bad" ]; then
+        echo "$bad"
+        wrong=1
+    fi
+done
+exit "$wrong"

@@ -1,0 +1,35 @@
+#!/usr/bin/env bash
+# check_twins.sh layers|format: the check must fail on a copy of the tree with one fault planted, and pass without it.
+set -euo pipefail
+tests=$(cd "$(dirname "$0")" && pwd)
+copy=$(mktemp -d)
+trap 'rm -rf "$copy"' EXIT
+cp -r "$tests/../"{model,reference,engine,workbench,shaders,tests,.clang-format} "$copy"
+
+# must_fail TEXT FILE: with this line at FILE's end
+must_fail()
+{
+    local status=0
+    cp "$copy/$2" "$copy/saved"
+    echo "$1" >>"$copy/$2"
+    "$check" "$copy" >/dev/null 2>&1 || status=$?
+    [ "$status" -ne 77 ] || exit 77
+    [ "$status" -eq 1 ] || [ "$status" -eq 123 ] || { echo "$(basename "$check") found nothing wrong with $1 in $2 (exit $status)"; exit 1; }
+    mv "$copy/saved" "$copy/$2"
+}
+
+check=$tests/check_$1.sh
+status=0
+"$check" "$copy" >/dev/null 2>&1 || status=$?
+[ "$status" -ne 77 ] || exit 77
+case $1 in
+layers)
+    must_fail '#include "reference/reference.h"' engine/engine.h
+    must_fail '#include "engine/engine.h"' reference/reference.h
+    must_fail '#include "workbench/trace.h"' model/plan.h
+    must_fail '#  include "model/plan.c"' reference/reference.h
+    must_fail '#include "plan.c"' model/plan.h
+    ;;
+format) must_fail 'int  badly_formatted ;' model/plan.h ;;
+esac
+[ "$status" -eq 0 ] || { echo "the tree itself does not pass $(basename "$check")"; exit 1; }

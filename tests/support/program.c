@@ -1,0 +1,172 @@
+#include "tests/support/program.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <pty.h>
+#include <signal.h>
+#include <stdbool.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#include "model/error.h"
+
+#define PATIENCE_SECONDS 60
+
+#define MAX_ARGUMENTS 32
+
+static void execute(const char *program, const char *const arguments[])
+{
+    char *argv[MAX_ARGUMENTS + 2] = {(char *)(uintptr_t)program};
+    for (size_t i = 0; arguments[i] != NULL && i < MAX_ARGUMENTS; i++) {
+        argv[i + 1] = (char *)(uintptr_t)arguments[i];
+    }
+    execv(program, argv);
+    _exit(127);
+}
+
+static char *read_whole(FILE *file)
+{
+    long size = 0;
+    ASSERT(fseek(file, 0, SEEK_END) == 0 && (size = ftell(file)) >= 0);
+    rewind(file);
+    char *text = xcalloc((uint64_t)size + 1, 1);
+    ASSERT(fread(text, 1, (size_t)size, file) == (size_t)size);
+    fclose(file);
+    return text;
+}
+
+static int exit_status(pid_t child)
+{
+    int status;
+    ASSERT(waitpid(child, &status, 0) == child);
+    return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
+}
+
+void program_run(struct outcome *outcome, const char *program, const char *input, const char *const arguments[])
+{
+    FILE *in = tmpfile(), *out = tmpfile(), *err = tmpfile();
+    ASSERT(in != NULL && out != NULL && err != NULL);
+    ASSERT(fputs(input, in) >= 0 && fflush(in) == 0);
+    rewind(in);
+    pid_t child = fork();
+    ASSERT(child >= 0);
+    if (child == 0) {
+        dup2(fileno(in), STDIN_FILENO);
+        dup2(fileno(out), STDOUT_FILENO);
+        dup2(fileno(err), STDERR_FILENO);
+        execute(program, arguments);
+    }
+    outcome->status = exit_status(child);
+    fclose(in);
+    outcome->out = read_whole(out);
+    outcome->err = read_whole(err);
+}
+
+void outcome_free(struct outcome *outcome)
+{
+    free(outcome->out);
+    free(outcome->err);
+}
+
+void expect_text(const char *all, const char *text)
+{
+    if (strstr(all, text) == NULL) {
+        fprintf(stderr, "expected \"%s\" in:\n%s\n", text, all);
+        ASSERT(!"a text that is not there");
+    }
+}
+
+void expect_no_text(const char *all, const char *text)
+{
+    if (strstr(all, text) != NULL) {
+        fprintf(stderr, "did not expect \"%s\" in:\n%s\n", text, all);
+        ASSERT(!"a text that should not be there");
+    }
+}
+
+void expect_one_line(const char *err, const char *text)
+{
+    expect_text(err, text);
+    const char *end = strchr(err, '\n');
+    if (strncmp(err, "lockstep: ", 10) != 0 || end == NULL || end[1] != '\0') {
+        fprintf(stderr, "expected one line, got:\n%s\n", err);
+        ASSERT(!"an error that is not one line");
+    }
+}
+
+void terminal_start(struct terminal *terminal, const char *program, const char *state, const char *const arguments[])
+{
+    /* Wide, so that no line is folded; dumb, so that no escape sequence stands between two letters. */
+    struct winsize size = {.ws_row = 50, .ws_col = 400};
+    *terminal = (struct terminal){0};
+    terminal->child = forkpty(&terminal->master, NULL, NULL, &size);
+    ASSERT(terminal->child >= 0);
+    if (terminal->child == 0) {
+        setenv("XDG_STATE_HOME", state, 1);
+        setenv("INPUTRC", "/dev/null", 1);
+        setenv("TERM", "dumb", 1);
+        execute(program, arguments);
+    }
+}
+
+void terminal_type(struct terminal *terminal, const char *keys)
+{
+    ASSERT(write(terminal->master, keys, strlen(keys)) == (ssize_t)strlen(keys));
+}
+
+/* Takes what the program showed; waits for it at most so long. false: it has ended. */
+static bool take_output(struct terminal *terminal, int milliseconds)
+{
+    struct pollfd poll_master = {terminal->master, POLLIN, 0};
+    if (poll(&poll_master, 1, milliseconds) <= 0) {
+        return true;
+    }
+    char piece[4096];
+    ssize_t n = read(terminal->master, piece, sizeof(piece));
+    if (n <= 0) {
+        return false; /* EIO: the other end was closed */
+    }
+    terminal->text = xrealloc(terminal->text, terminal->n + (size_t)n + 1);
+    memcpy(terminal->text + terminal->n, piece, (size_t)n);
+    terminal->n += (size_t)n;
+    terminal->text[terminal->n] = '\0';
+    return true;
+}
+
+void terminal_expect(struct terminal *terminal, const char *text)
+{
+    time_t end = time(NULL) + PATIENCE_SECONDS;
+    for (bool alive = true;; alive = take_output(terminal, 200)) {
+        const char *found = terminal->n > 0 ? strstr(terminal->text + terminal->looked, text) : NULL;
+        if (found != NULL) {
+            terminal->looked = (size_t)(found - terminal->text) + strlen(text);
+            return;
+        }
+        if (!alive || time(NULL) > end) {
+            fprintf(stderr, "expected \"%s\" on the terminal, after %zu bytes of:\n%s\n", text, terminal->looked,
+                    terminal->n > 0 ? terminal->text : "");
+            kill(terminal->child, SIGKILL);
+            ASSERT(!"a text that the terminal does not show");
+        }
+    }
+}
+
+int terminal_end(struct terminal *terminal)
+{
+    time_t end = time(NULL) + PATIENCE_SECONDS;
+    while (take_output(terminal, 200)) {
+        if (time(NULL) > end) {
+            kill(terminal->child, SIGKILL);
+            break;
+        }
+    }
+    int status = exit_status(terminal->child);
+    close(terminal->master);
+    free(terminal->text);
+    return status;
+}

@@ -1,0 +1,35 @@
+/* A folder for a test's files, and bytes to put into them. */
+#ifndef LOCKSTEP_TESTS_SUPPORT_SCRATCH_H
+#define LOCKSTEP_TESTS_SUPPORT_SCRATCH_H
+
+#include <stddef.h>
+#include <stdint.h>
+
+/* Makes a new folder under $TMPDIR or /tmp; path receives its name. */
+void scratch_make(char path[256]);
+
+/* Removes the folder and the files and folders in it. */
+void scratch_remove(const char *path);
+
+/* "folder/name"; returns path. */
+const char *scratch_path(char path[512], const char *folder, const char *name);
+
+/* Writes a whole file, replacing an earlier one. */
+void scratch_write(const char *path, const void *bytes, size_t size);
+
+/* Bytes that grow. A zeroed buffer is an empty one. */
+struct buffer {
+    uint8_t *bytes;
+    size_t size, capacity;
+};
+
+void buffer_add(struct buffer *buffer, const void *bytes, size_t size);
+void buffer_u32(struct buffer *buffer, uint32_t value);
+void buffer_u64(struct buffer *buffer, uint64_t value);
+void buffer_zeros(struct buffer *buffer, size_t size);
+void buffer_free(struct buffer *buffer);
+
+/* The next number of a fixed sequence, in [-1, 1). */
+float scratch_random(uint32_t *state);
+
+#endif

@@ -1,0 +1,208 @@
+#include "workbench/audit.h"
+
+#include <math.h>
+#include <stdlib.h>
+
+/* Results and bounds of the rows at hand take no more than this: a vocabulary of 262,144 makes 4 MiB a row. */
+#define MOST_BYTES ((uint64_t)128 << 20)
+
+/* The rows of all traces that one call of the op can judge: those that round the weights to the same dtype. */
+struct crowd {
+    uint32_t n;
+    struct op_row *rows;
+    uint32_t *trace; /* [n] whose row it is */
+};
+
+static const struct trace_stage *stage_of(const struct step *step, const struct trace *trace)
+{
+    return trace_find(trace, step->layer, step->stage);
+}
+
+/* Statistics of the recorded values, over whole rows bounded by their shape. Postmortems 2025-12-17
+ * positive-bias-hidden-states (five values were read) and 2025-12-30 buffer-pool-trace-false-positives (padding was). */
+static void measure(struct finding *finding, const struct trace_stage *stage, uint32_t n_positions)
+{
+    double squares = 0;
+    uint64_t n = 0;
+    for (uint32_t p = 0; p < n_positions; p++) {
+        const float *row = trace_row(stage, p);
+        for (uint32_t i = 0; row && i < stage->width; i++) {
+            double value = row[i];
+            finding->nonfinite += !isfinite(value);
+            if (!isfinite(value))
+                continue;
+            squares += value * value;
+            finding->max_abs = fmax(finding->max_abs, fabs(value));
+            n++;
+        }
+    }
+    finding->rms = n ? sqrt(squares / (double)n) : NAN;
+}
+
+/* Takes one row's judgement into the finding. Rows come in order of position. */
+static void judge_row(struct finding *finding, uint32_t position, uint32_t width, const float *actual, const double *expected,
+                      const double *bound)
+{
+    uint32_t worst = 0, n_judged = 0;
+    double worst_ratio = -1, max_error = 0;
+    for (uint32_t i = 0; i < width; i++) {
+        double ratio = judge(expected[i], actual[i], bound[i]);
+        if (isnan(ratio))
+            continue;
+        n_judged++;
+        double error = fabs(actual[i] - expected[i]);
+        max_error = fmax(max_error, isnan(error) ? INFINITY : error);
+        if (ratio > worst_ratio) {
+            worst_ratio = ratio;
+            worst = i;
+        }
+    }
+    if (n_judged == 0) {
+        finding->rows_inherited++;
+        return;
+    }
+    bool first = finding->rows_judged == 0;
+    bool first_failure = worst_ratio > 1 && finding->rows_failed == 0;
+    finding->rows_judged++;
+    finding->rows_failed += worst_ratio > 1;
+    if (first || worst_ratio > finding->max_ratio) {
+        finding->max_ratio = worst_ratio;
+        finding->worst_position = position;
+        finding->worst_dim = worst;
+    }
+    finding->max_abs_error = fmax(finding->max_abs_error, max_error);
+    if (!first && !first_failure && (finding->rows_failed > 0 || worst_ratio <= finding->ratio))
+        return;
+    finding->position = position;
+    finding->dim = worst;
+    finding->expected = expected[worst];
+    finding->actual = actual[worst];
+    finding->bound = bound[worst];
+    finding->abs_error = fabs(finding->actual - finding->expected);
+    finding->ratio = worst_ratio;
+}
+
+/* Computes the rows in pieces that fit the memory, and judges each. */
+static void judge_crowd(const struct step *step, uint32_t weights_dtype, const struct crowd *crowd,
+                        const struct trace *const *traces, struct finding *findings)
+{
+    uint64_t fitting = MOST_BYTES / (step->width * 2 * sizeof(double));
+    uint32_t at_once = fitting == 0 ? 1 : fitting > crowd->n ? crowd->n : (uint32_t)fitting;
+    double *expected = xmalloc((uint64_t)at_once * step->width * sizeof *expected);
+    double *bound = xmalloc((uint64_t)at_once * step->width * sizeof *bound);
+    for (uint32_t first = 0; first < crowd->n; first += at_once) {
+        uint32_t n = crowd->n - first < at_once ? crowd->n - first : at_once;
+        struct op_batch batch = {.step = step, .weights_dtype = weights_dtype, .n_rows = n, .rows = crowd->rows + first,
+                                 .y = expected, .bound = bound};
+        op_run(&batch);
+        for (uint32_t i = 0; i < n; i++) {
+            uint32_t trace = crowd->trace[first + i], position = crowd->rows[first + i].position;
+            const float *actual = trace_row(stage_of(step, traces[trace]), position);
+            judge_row(&findings[trace], position, step->width, actual, expected + (uint64_t)i * step->width,
+                      bound + (uint64_t)i * step->width);
+        }
+    }
+    free(expected);
+    free(bound);
+}
+
+static void crowd_add(struct crowd *crowd, const struct rows *rows, uint32_t trace)
+{
+    if (rows->n == 0)
+        return;
+    crowd->rows = xrealloc(crowd->rows, (crowd->n + rows->n) * sizeof *crowd->rows);
+    crowd->trace = xrealloc(crowd->trace, (crowd->n + rows->n) * sizeof *crowd->trace);
+    for (uint32_t i = 0; i < rows->n; i++) {
+        crowd->rows[crowd->n] = rows->rows[i];
+        crowd->trace[crowd->n++] = trace;
+    }
+}
+
+/* One step of all traces: findings[n_traces]. */
+static void audit_one(const struct plan *plan, uint32_t step_index, const struct trace *const *traces, uint32_t n_traces,
+                      struct finding *findings)
+{
+    const struct step *step = &plan->steps[step_index];
+    struct crowd crowds[DTYPE_COUNT] = {0};
+    for (uint32_t t = 0; t < n_traces; t++) {
+        const struct trace_stage *stage = stage_of(step, traces[t]);
+        struct finding *finding = &findings[t];
+        *finding = (struct finding){.state = FINDING_MISSING};
+        if (!stage || stage->n_recorded == 0)
+            continue;
+        struct rows rows;
+        measure(finding, stage, traces[t]->n_positions);
+        rows_gather(&rows, plan, step_index, traces[t]);
+        finding->rows_inherited = rows.n_inherited;
+        finding->rows_unaudited = rows.n_unaudited;
+        finding->state = rows.n + rows.n_inherited > 0 ? FINDING_AUDITED : FINDING_UNAUDITED;
+        crowd_add(&crowds[stage->weights_dtype], &rows, t);
+        free(rows.rows);
+    }
+    for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
+        if (crowds[dtype].n > 0)
+            judge_crowd(step, dtype, &crowds[dtype], traces, findings);
+        free(crowds[dtype].rows);
+        free(crowds[dtype].trace);
+    }
+}
+
+/* rms of the difference from the golden's rows over rms of the golden's, over the positions that both hold. */
+static double relative_rms(const struct step *step, const struct trace *trace, const struct trace *golden)
+{
+    const struct trace_stage *a = stage_of(step, trace), *b = stage_of(step, golden);
+    if (!a || !b || trace->n_positions != golden->n_positions)
+        return NAN;
+    double difference = 0, size = 0;
+    bool common = false;
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        const float *x = trace_row(a, p), *y = trace_row(b, p);
+        common |= x && y;
+        for (uint32_t i = 0; x && y && i < step->width; i++) {
+            difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+            size += (double)y[i] * y[i];
+        }
+    }
+    return !common ? NAN : difference == 0 ? 0 : sqrt(difference / size);
+}
+
+void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
+               progress_function *progress, void *context)
+{
+    ASSERT(n_traces > 0);
+    *audit = (struct audit){.plan = plan, .n_traces = n_traces};
+    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->findings);
+    audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->relative_rms);
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        audit_one(plan, s, traces, n_traces, &audit->findings[(uint64_t)s * n_traces]);
+        for (uint32_t t = 0; t < n_traces; t++)
+            audit->relative_rms[(uint64_t)s * n_traces + t] =
+                relative_rms(&plan->steps[s], traces[t], traces[n_traces - 1]);
+        if (progress)
+            progress(context, s + 1, plan->n_steps);
+    }
+}
+
+struct finding audit_step(const struct plan *plan, uint32_t step, const struct trace *trace)
+{
+    struct finding finding;
+    audit_one(plan, step, &trace, 1, &finding);
+    return finding;
+}
+
+const struct finding *audit_finding(const struct audit *audit, uint32_t step, uint32_t trace)
+{
+    return &audit->findings[(uint64_t)step * audit->n_traces + trace];
+}
+
+bool finding_failed(const struct finding *finding)
+{
+    return finding->state == FINDING_AUDITED && finding->rows_failed > 0;
+}
+
+void audit_free(struct audit *audit)
+{
+    free(audit->findings);
+    free(audit->relative_rms);
+    *audit = (struct audit){0};
+}

@@ -1,0 +1,336 @@
+/* `info`: what a model is, as lockstep understands it: config, tensors, the plan, and what is odd about the files. */
+#include <jansson.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "model/model.h"
+#include "model/plan.h"
+#include "workbench/command.h"
+#include "workbench/replace.h"
+
+#define LINE 200
+
+static const char *activation_name(uint32_t activation)
+{
+    return activation == ACTIVATION_SILU ? "silu" : "gelu_pytorch_tanh";
+}
+
+static const char *base_name(const char *path)
+{
+    const char *slash = strrchr(path, '/');
+    return slash && slash[1] ? slash + 1 : path;
+}
+
+static uint32_t count_local(const struct config *config)
+{
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < config->n_layers; i++)
+        n += config->layer_is_local[i];
+    return n;
+}
+
+static void print_rope(const char *kind, const struct rope *rope)
+{
+    printf("  %-10s theta %g%s", kind, (double)rope->theta, rope->type == ROPE_TYPE_LINEAR ? ", linear" : "");
+    if (rope->type == ROPE_TYPE_LINEAR)
+        printf(" factor %g", (double)rope->factor);
+    printf("\n");
+}
+
+static void print_config(const struct config *config)
+{
+    uint32_t n_local = count_local(config);
+    printf("config\n");
+    printf("  %-10s hidden %u, ffn %u (%s), vocab %u, positions %u\n", "sizes", config->hidden, config->ffn,
+           activation_name(config->activation), config->vocab, config->max_positions);
+    printf("  %-10s %u heads x %u, %u kv heads, scores x %g", "attention", config->n_heads, config->head_dim,
+           config->n_kv_heads, (double)config->query_scale);
+    if (config->attn_softcap > 0)
+        printf(", softcap %g", (double)config->attn_softcap);
+    if (n_local)
+        printf(", window %u in %u layers", config->sliding_window, n_local);
+    printf("%s\n", config->attention_bias ? ", biases" : "");
+    printf("  %-10s eps %g, x (%g + weight)\n", "norm", (double)config->norm_eps, (double)config->norm_offset);
+    print_rope(n_local ? "rope full" : "rope", &config->rope_global);
+    if (n_local)
+        print_rope("rope local", &config->rope_local);
+    printf("  %-10s x %g, LM head %s", "embedding", (double)config->embed_scale,
+           config->tied_embeddings ? "tied" : "of its own");
+    if (config->final_softcap > 0)
+        printf(", logits' softcap %g", (double)config->final_softcap);
+    printf("\n  %-10s bos %d, pad %d, end", "tokens", config->bos_id, config->pad_id);
+    for (uint32_t i = 0; i < config->n_eos_ids; i++)
+        printf(" %d", config->eos_ids[i]);
+    printf("%s\n", config->n_eos_ids ? "" : " none");
+}
+
+static void print_tensors(const struct model *model)
+{
+    printf("tensors\n");
+    for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
+        uint32_t n = 0;
+        uint64_t bytes = 0;
+        for (uint32_t i = 0; i < model->n_tensors; i++) {
+            n += model->tensors[i].dtype == dtype;
+            bytes += model->tensors[i].dtype == dtype ? model->tensors[i].n_bytes : 0;
+        }
+        if (n)
+            printf("  %-10s %4u, %.1f MB\n", dtype_info(dtype)->name, n, (double)bytes / 1e6);
+    }
+}
+
+/* The parameters of a step that tell layers apart. */
+static void params_text(const struct step *step, char text[LINE])
+{
+    const union step_params *p = &step->params;
+    text[0] = '\0';
+    if (step->op == OP_rope)
+        snprintf(text, LINE, p->rope.factor != 1 ? "theta %g, factor %g" : "theta %g", (double)p->rope.theta,
+                 (double)p->rope.factor);
+    else if (step->op == OP_attention && p->attention.window)
+        snprintf(text, LINE, "window %u", p->attention.window);
+    else if (step->op == OP_rms_norm && p->rms_norm.groups > 1)
+        snprintf(text, LINE, "%u x %u", p->rms_norm.groups, p->rms_norm.dim);
+    else if (step->op == OP_embed && p->embed.scale != 1)
+        snprintf(text, LINE, "scale %g", (double)p->embed.scale);
+    else if (step->op == OP_softcap)
+        snprintf(text, LINE, p->softcap.cap > 0 ? "cap %g" : "no cap", (double)p->softcap.cap);
+}
+
+/* One step on a line; equal steps of two layers give the same line. */
+static void step_text(const struct plan *plan, const struct step *step, char line[LINE])
+{
+    char inputs[64] = "", weights[64] = "", params[LINE];
+    for (unsigned i = 0; i < op_info(step->op)->n_inputs; i++) {
+        const struct step *input = &plan->steps[step->input[i]];
+        size_t length = strlen(inputs);
+        bool inside = input->layer == step->layer;
+        snprintf(inputs + length, sizeof(inputs) - length, "%s%s", i ? " " : "",
+                 inside ? stage_name(input->stage) : "residual");
+    }
+    for (unsigned i = 0; i < OP_MAX_WEIGHTS && step->weight[i]; i++) {
+        size_t length = strlen(weights);
+        snprintf(weights + length, sizeof(weights) - length, "%s%s", i ? " + " : "",
+                 dtype_info(step->weight[i]->dtype)->name);
+    }
+    params_text(step, params);
+    int length = snprintf(line, LINE, "  %-15s %-10s %7u  %-24s %-10s %s", stage_name(step->stage),
+                          op_info(step->op)->name, step->width, inputs, weights, params);
+    for (length = length < LINE ? length : LINE - 1; length > 0 && line[length - 1] == ' ';)
+        line[--length] = '\0';
+}
+
+static bool same_layer(const struct plan *plan, uint32_t a, uint32_t b)
+{
+    char x[LINE], y[LINE];
+    uint32_t first_a = plan_layer_begin(plan, a), first_b = plan_layer_begin(plan, b);
+    uint32_t n = plan_layer_end(plan, a) - first_a;
+    if (plan_layer_end(plan, b) - first_b != n)
+        return false;
+    for (uint32_t i = 0; i < n; i++) {
+        step_text(plan, &plan->steps[first_a + i], x);
+        step_text(plan, &plan->steps[first_b + i], y);
+        if (strcmp(x, y) != 0)
+            return false;
+    }
+    return true;
+}
+
+static void print_step(const struct plan *plan, uint32_t step)
+{
+    char line[LINE];
+    step_text(plan, &plan->steps[step], line);
+    printf("%s\n", line);
+}
+
+/* The layers that look like layer `like`, as ranges: "layers 0-4, 6-10". */
+static void print_layer_kind(const struct plan *plan, uint32_t like, bool *shown)
+{
+    printf("  -- layers");
+    const char *comma = "";
+    for (uint32_t i = like; i < plan->n_layers; i++) {
+        uint32_t first = i;
+        while (i < plan->n_layers && !shown[i] && same_layer(plan, like, i))
+            shown[i++] = true;
+        if (i == first)
+            continue;
+        printf(i - first > 1 ? "%s %u-%u" : "%s %u", comma, first, i - 1);
+        comma = ",";
+    }
+    printf("\n");
+    for (uint32_t i = plan_layer_begin(plan, like); i < plan_layer_end(plan, like); i++)
+        print_step(plan, i);
+}
+
+static void print_plan(const struct plan *plan)
+{
+    printf("plan: %u steps\n", plan->n_steps);
+    printf("  %-15s %-10s %7s  %-24s %s\n", "stage", "op", "width", "inputs", "weights");
+    bool *shown = xcalloc(plan->n_layers, sizeof(*shown));
+    print_step(plan, 0);
+    for (uint32_t layer = 0; layer < plan->n_layers; layer++) {
+        if (!shown[layer])
+            print_layer_kind(plan, layer, shown);
+    }
+    printf("  -- after the layers\n");
+    for (uint32_t i = plan_layer_end(plan, plan->n_layers - 1); i < plan->n_steps; i++)
+        print_step(plan, i);
+    free(shown);
+}
+
+/* The shortest decimal that is this float again: 1e-05, not 9.9999997e-06. */
+static json_t *number(float value)
+{
+    char text[32];
+    for (int digits = 6; digits <= 9; digits++) {
+        snprintf(text, sizeof(text), "%.*g", digits, (double)value);
+        if (strtof(text, NULL) == value)
+            break;
+    }
+    return json_real(strtod(text, NULL));
+}
+
+/* Appends to a list, and takes the list away (NULL) if the value could not be made: a name that is no UTF-8. */
+static void append(json_t **list, json_t *value)
+{
+    if (*list && json_array_append_new(*list, value) == 0)
+        return;
+    json_decref(*list);
+    *list = NULL;
+}
+
+static json_t *rope_json(const struct rope *rope)
+{
+    return json_pack("{s:s, s:o, s:o}", "type", rope->type == ROPE_TYPE_LINEAR ? "linear" : "default", "theta",
+                     number(rope->theta), "factor", number(rope->factor));
+}
+
+static json_t *config_json(const struct config *config)
+{
+    json_t *local = json_array(), *eos = json_array();
+    for (uint32_t i = 0; i < config->n_layers; i++)
+        append(&local, json_boolean(config->layer_is_local[i]));
+    for (uint32_t i = 0; i < config->n_eos_ids; i++)
+        append(&eos, json_integer(config->eos_ids[i]));
+    json_t *sizes = json_pack(
+        "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model_type", config->model_type, "family",
+        config->family->name, "n_layers", (json_int_t)config->n_layers, "hidden", (json_int_t)config->hidden, "n_heads",
+        (json_int_t)config->n_heads, "n_kv_heads", (json_int_t)config->n_kv_heads, "head_dim",
+        (json_int_t)config->head_dim, "ffn", (json_int_t)config->ffn, "vocab", (json_int_t)config->vocab,
+        "max_positions", (json_int_t)config->max_positions, "sliding_window", (json_int_t)config->sliding_window);
+    json_t *rest =
+        json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:i, s:i, s:o}", "norm_eps",
+                  number(config->norm_eps), "norm_offset", number(config->norm_offset), "activation",
+                  activation_name(config->activation), "embed_scale", number(config->embed_scale), "query_scale",
+                  number(config->query_scale), "attn_softcap", number(config->attn_softcap), "final_softcap",
+                  number(config->final_softcap), "tied_embeddings", config->tied_embeddings, "attention_bias",
+                  config->attention_bias, "mlp_bias", config->mlp_bias, "rope_global", rope_json(&config->rope_global),
+                  "rope_local", rope_json(&config->rope_local), "layer_is_local", local, "bos_id", config->bos_id,
+                  "pad_id", config->pad_id, "eos_ids", eos);
+    json_object_update(sizes, rest);
+    json_decref(rest);
+    return sizes;
+}
+
+static json_t *tensors_json(const struct model *model)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
+        const struct tensor *tensor = &model->tensors[i];
+        json_t *shape = json_array();
+        for (uint32_t d = 0; d < tensor->n_dims; d++)
+            append(&shape, json_integer((json_int_t)tensor->shape[d]));
+        append(&list,
+               json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "name", tensor->name, "stored_name",
+                         tensor->stored_name, "file", tensor->file, "dtype", dtype_info(tensor->dtype)->name, "offset",
+                         (json_int_t)tensor->offset, "bytes", (json_int_t)tensor->n_bytes, "shape", shape));
+    }
+    return list;
+}
+
+static json_t *plan_json(const struct plan *plan)
+{
+    json_t *list = json_array();
+    for (uint32_t i = 0; i < plan->n_steps; i++) {
+        const struct step *step = &plan->steps[i];
+        json_t *inputs = json_array(), *weights = json_array();
+        for (unsigned k = 0; k < op_info(step->op)->n_inputs; k++)
+            append(&inputs, json_integer(step->input[k]));
+        for (unsigned k = 0; k < OP_MAX_WEIGHTS && step->weight[k]; k++)
+            append(&weights, json_string(step->weight[k]->name));
+        append(&list, json_pack("{s:s, s:o, s:s, s:I, s:o, s:o}", "op", op_info(step->op)->name, "layer",
+                                step->layer == LAYER_NONE ? json_null() : json_integer(step->layer), "stage",
+                                stage_name(step->stage), "width", (json_int_t)step->width, "inputs", inputs, "weights",
+                                weights));
+    }
+    return list;
+}
+
+static enum status write_json(const char *path, const json_t *root, struct error *err)
+{
+    const size_t flags = JSON_INDENT(1) | JSON_REAL_PRECISION(9);
+    if (strcmp(path, "-") == 0) {
+        bool ok = json_dumpf(root, stdout, flags) == 0 && putchar('\n') != EOF && fflush(stdout) == 0;
+        return ok ? STATUS_OK : error_set(err, STATUS_IO, "standard output", NULL, ERROR_NO_OFFSET, "writing failed");
+    }
+    struct replacement file;
+    enum status status = replacement_begin(&file, path, err);
+    if (status != STATUS_OK)
+        return status;
+    if (json_dumpfd(root, file.fd, flags) != 0 || write(file.fd, "\n", 1) != 1) {
+        replacement_abort(&file);
+        return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed");
+    }
+    return replacement_commit(&file, err);
+}
+
+static enum status info_json(const struct model *model, const struct plan *plan, const char *path, struct error *err)
+{
+    json_t *notes = json_array();
+    for (uint32_t i = 0; i < model->n_notes; i++)
+        append(&notes, json_string(model->notes[i]));
+    json_t *root =
+        json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o}", "format", "lockstep-info", "version", 1, "model",
+                  model->path, "weights_dtype", model->weights_dtype, "config", config_json(&model->config), "tensors",
+                  tensors_json(model), "plan", plan_json(plan), "notes", notes);
+    if (!root)
+        return error_set(err, STATUS_BAD_INPUT, model->path, NULL, ERROR_NO_OFFSET,
+                         "a name that is not UTF-8, expected names that JSON can hold");
+    enum status status = write_json(path, root, err);
+    json_decref(root);
+    return status;
+}
+
+static void info_print(const struct model *model, const struct plan *plan)
+{
+    printf("model  %s: %s, %u layers, %u tensors, %s\n", base_name(model->path), model->config.model_type,
+           model->config.n_layers, model->n_tensors, model->weights_dtype);
+    print_config(&model->config);
+    print_tensors(model);
+    print_plan(plan);
+    if (model->n_notes)
+        printf("notes\n");
+    for (uint32_t i = 0; i < model->n_notes; i++)
+        printf("  %s\n", model->notes[i]);
+}
+
+enum status command_info(const struct arguments *arguments, struct error *err)
+{
+    struct model model;
+    struct plan plan;
+    enum status status = model_open(&model, arguments->positional[0], err);
+    if (status != STATUS_OK)
+        return status;
+    status = plan_build(&plan, &model, err);
+    if (status == STATUS_OK) {
+        if (!arguments->json || strcmp(arguments->json, "-") != 0)
+            info_print(&model, &plan);
+        if (arguments->json)
+            status = info_json(&model, &plan, arguments->json, err);
+        plan_free(&plan);
+    }
+    model_close(&model);
+    return status;
+}

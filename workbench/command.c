@@ -1,0 +1,252 @@
+/* The command table and the parser of command lines. */
+#include "workbench/command.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workbench/python.h"
+
+typedef enum status command_function(const struct arguments *arguments, struct error *err);
+
+/* One row a command. positional: how many words it needs at least and takes at most; options: those that it
+ * understands, as they are written on the command line. */
+static const struct command {
+    const char *name;
+    unsigned min_positional, max_positional;
+    const char *usage;
+    const char *options;
+    const char *help;
+    command_function *function;
+} commands[] = {
+    {"diff", 1, 1,
+     "MODEL --golden G.h5 [--trace T.h5] [--on engine,reference] [--json FILE] [--fault NAME] [--device D]",
+     "--golden --trace --on --json --fault --device",
+     "run engine and reference on a golden's tokens; which op goes wrong first", command_diff},
+    {"audit", 2, 2, "MODEL TRACE.h5 [--json FILE]", "--json", "every op of a trace from its own inputs", command_audit},
+    {"compare", 2, 2, "A.h5 B.h5 [--json FILE]", "--json", "two traces row by row, no model", command_compare},
+    {"trace", 1, 1,
+     "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] [--on engine|reference] [--stages LIST] "
+     "[--fault NAME] [--device D] -o T.h5",
+     "--prompt --ids -n --decode-ids --on --stages --fault --device -o", "record every stage of a run", command_trace},
+    {"run", 1, 1, "MODEL (--prompt TEXT | --ids 1,2,3) [-n N] [--on engine|reference] [--fault NAME] [--device D]",
+     "--prompt --ids -n --on --fault --device", "generate text, greedily", command_run},
+    {"debug", 1, 1,
+     "MODEL [--golden G.h5] [--prompt TEXT | --ids 1,2,3] [--on engine,reference] [--fault NAME] [--device D] [-x "
+     "SCRIPT]",
+     "--golden --prompt --ids --on --fault --device -x", "the prompt: step both sides together", command_debug},
+    {"golden", 1, 1, "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] -o G.h5",
+     "--prompt --ids -n --decode-ids -o", "record a golden with HuggingFace transformers", command_golden},
+    {"faults", 0, 0, "[--check] [--json FILE] [--device D]", "--check --json --device",
+     "list the known bugs; --check plants each and must find it", command_faults},
+    {"info", 1, 1, "MODEL [--json FILE]", "--json", "config, tensors, the plan, whether they agree", command_info},
+    {"devices", 0, 0, "", "", "the Vulkan devices, and which one is taken", command_devices},
+};
+#define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
+
+/* One row an option: where its value goes. */
+static const struct option {
+    const char *name;
+    size_t offset; /* of a const char * in struct arguments */
+} options[] = {
+    {"--golden", offsetof(struct arguments, golden)},
+    {"--trace", offsetof(struct arguments, trace)},
+    {"--json", offsetof(struct arguments, json)},
+    {"--device", offsetof(struct arguments, device)},
+    {"--prompt", offsetof(struct arguments, prompt)},
+    {"--ids", offsetof(struct arguments, ids)},
+    {"--decode-ids", offsetof(struct arguments, decode_ids)},
+    {"--stages", offsetof(struct arguments, stages)},
+    {"--on", offsetof(struct arguments, on)},
+    {"-o", offsetof(struct arguments, output)},
+    {"-x", offsetof(struct arguments, script)},
+};
+#define N_OPTIONS (sizeof(options) / sizeof(options[0]))
+
+static void print_usage(FILE *out)
+{
+    fputs(
+        "lockstep: which layer, op, token and dim of an LLM port goes wrong first, and which known bug explains it\n\n",
+        out);
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        fprintf(out, "  lockstep %-8s %s\n                    %s\n", commands[i].name, commands[i].usage,
+                commands[i].help);
+    }
+    fputs("\nMODEL is a folder with config.json and *.safetensors, or a .gguf file. FILE \"-\" is standard output.\n"
+          "Exit status: 0 parity, 1 divergence, 2 usage, 3 bad input, 4 device or package absent, 5 read or write "
+          "failed,\n"
+          "6 the GPU was lost, 130 interrupted.\n",
+          out);
+}
+
+/* Whether word is one of the words of list. */
+static bool in_list(const char *list, const char *word)
+{
+    size_t length = strlen(word);
+    for (const char *at = strstr(list, word); at != NULL; at = strstr(at + 1, word)) {
+        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0')) {
+            return true;
+        }
+    }
+    return false;
+}
+
+static enum status parse_count(const char *text, int64_t *n, struct error *err)
+{
+    char *end;
+    errno = 0;
+    long long value = strtoll(text, &end, 10);
+    if (end == text || *end != '\0' || errno != 0 || value < 0 || value > 1000000) {
+        return error_set(err, STATUS_USAGE, NULL, "-n", ERROR_NO_OFFSET, "\"%s\", expected a count from 0 to 1000000",
+                         text);
+    }
+    *n = value;
+    return STATUS_OK;
+}
+
+/* Stores one option's value. */
+static enum status store_option(struct arguments *arguments, const char *name, const char *value, struct error *err)
+{
+    if (strcmp(name, "-n") == 0) {
+        return parse_count(value, &arguments->n, err);
+    }
+    if (strcmp(name, "--fault") == 0) {
+        if (arguments->n_faults == sizeof(arguments->faults) / sizeof(arguments->faults[0])) {
+            return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET, "given more than %u times",
+                             arguments->n_faults);
+        }
+        arguments->faults[arguments->n_faults++] = value;
+        return STATUS_OK;
+    }
+    for (size_t i = 0; i < N_OPTIONS; i++) {
+        if (strcmp(options[i].name, name) == 0) {
+            const char **place = (const char **)((char *)arguments + options[i].offset);
+            if (*place != NULL) {
+                return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "given twice, expected once");
+            }
+            *place = value;
+            return STATUS_OK;
+        }
+    }
+    ASSERT(!"an option in the command table that nothing stores");
+    return STATUS_USAGE;
+}
+
+static enum status parse_arguments(const struct command *command, int argc, char **argv, struct arguments *arguments,
+                                   struct error *err)
+{
+    for (int i = 0; i < argc; i++) {
+        const char *word = argv[i];
+        if (word[0] != '-' || word[1] == '\0') {
+            if (arguments->n_positional == command->max_positional) {
+                return error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET,
+                                 "one word too many, expected: lockstep %s %s", command->name, command->usage);
+            }
+            arguments->positional[arguments->n_positional++] = word;
+            continue;
+        }
+        if (!in_list(command->options, word)) {
+            return error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "unknown option, expected: lockstep %s %s",
+                             command->name, command->usage);
+        }
+        if (strcmp(word, "--check") == 0) {
+            arguments->check = true;
+            continue;
+        }
+        if (i + 1 == argc) {
+            return error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "nothing follows it, expected a value");
+        }
+        enum status status = store_option(arguments, word, argv[++i], err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    if (arguments->n_positional < command->min_positional) {
+        return error_set(err, STATUS_USAGE, NULL, command->name, ERROR_NO_OFFSET,
+                         "%u of %u words given, expected: lockstep %s %s", arguments->n_positional,
+                         command->min_positional, command->name, command->usage);
+    }
+    return STATUS_OK;
+}
+
+enum status command_line_run(int argc, char **argv, struct error *err)
+{
+    if (argc < 2) {
+        print_usage(stderr);
+        return STATUS_USAGE;
+    }
+    if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
+        print_usage(stdout);
+        return STATUS_OK;
+    }
+    for (size_t i = 0; i < N_COMMANDS; i++) {
+        const struct command *command = &commands[i];
+        if (strcmp(command->name, argv[1]) != 0) {
+            continue;
+        }
+        if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
+            printf("lockstep %s %s\n    %s\n", command->name, command->usage, command->help);
+            return STATUS_OK;
+        }
+        struct arguments arguments = {.n = -1};
+        enum status status = parse_arguments(command, argc - 2, argv + 2, &arguments, err);
+        return status == STATUS_OK ? command->function(&arguments, err) : status;
+    }
+    return error_set(err, STATUS_USAGE, NULL, argv[1], ERROR_NO_OFFSET,
+                     "unknown command, expected one of those that lockstep --help lists");
+}
+
+enum status parse_ids(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err)
+{
+    uint32_t capacity = 1;
+    for (const char *at = text; *at != '\0'; at++) {
+        capacity += *at == ',';
+    }
+    *ids = xmalloc(capacity * sizeof(**ids));
+    *n_ids = 0;
+    const char *at = text;
+    for (;;) {
+        char *end;
+        errno = 0;
+        long value = strtol(at, &end, 10);
+        if (end == at || errno != 0 || value < 0 || value > INT32_MAX || (*end != ',' && *end != '\0')) {
+            free(*ids);
+            *ids = NULL;
+            return error_set(err, STATUS_USAGE, NULL, "token ids", at - text,
+                             "\"%.20s\", expected token ids like 1,2,3", at);
+        }
+        (*ids)[(*n_ids)++] = (int32_t)value;
+        if (*end == '\0') {
+            return STATUS_OK;
+        }
+        at = end + 1;
+    }
+}
+
+enum status arguments_tokens(const struct arguments *arguments, const struct model *model, int32_t **ids,
+                             uint32_t *n_ids, struct error *err)
+{
+    if ((arguments->prompt != NULL) == (arguments->ids != NULL)) {
+        return error_set(err, STATUS_USAGE, NULL, "--prompt, --ids", ERROR_NO_OFFSET,
+                         "%s given, expected exactly one of them", arguments->prompt != NULL ? "both" : "neither");
+    }
+    enum status status = arguments->ids != NULL ? parse_ids(arguments->ids, ids, n_ids, err)
+                                                : python_tokenize(model, arguments->prompt, ids, n_ids, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (*n_ids == 0) {
+        free(*ids);
+        return error_set(err, STATUS_USAGE, NULL, "--prompt", ERROR_NO_OFFSET, "no token in it, expected at least one");
+    }
+    for (uint32_t i = 0; i < *n_ids; i++) {
+        if ((uint32_t)(*ids)[i] >= model->config.vocab) {
+            error_set(err, STATUS_BAD_INPUT, model->path, "token ids", ERROR_NO_OFFSET,
+                      "token %d at position %u, expected ids under %u", (*ids)[i], i, model->config.vocab);
+            free(*ids);
+            return STATUS_BAD_INPUT;
+        }
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,138 @@
+#include "workbench/comparison.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workbench/session.h"
+
+void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)
+{
+    ASSERT(comparison->n_traces < SOURCE_COUNT);
+    uint32_t i = comparison->n_traces++;
+    comparison->traces[i] = *trace;
+    comparison->list[i] = &comparison->traces[i];
+    comparison->sources[i] = source;
+    *trace = (struct trace){0};
+}
+
+void comparison_note(struct comparison *comparison, const char *format, ...)
+{
+    if (comparison->n_notes == COMPARISON_MOST_NOTES)
+        return;
+    char *text = xmalloc(512);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, 512, format, arguments);
+    va_end(arguments);
+    comparison->notes[comparison->n_notes++] = text;
+}
+
+/* Compares one digest with the model's. Returns whether it is there and the same. */
+static bool check_digest(struct comparison *comparison, const struct trace *trace, const char *what, const char *declared,
+                         const char *own)
+{
+    if (strcasecmp(declared, own) == 0)
+        return true;
+    if (!*declared)
+        comparison_note(comparison, "%s does not say which %s it was made with", trace->path, what);
+    else
+        comparison_note(comparison, "%s was made with other %s than MODEL's (sha256 %.12s…, MODEL's is %.12s%s)", trace->path,
+                        what, declared, *own ? own : "not defined", *own ? "…" : "");
+    return false;
+}
+
+enum status comparison_check_digests(struct comparison *comparison, const struct model *model, const struct trace *trace,
+                                     bool *same, struct error *err)
+{
+    char weights[65], config[65];
+    enum status status = model_digests(model, weights, config, err);
+    if (status)
+        return status;
+    *same = check_digest(comparison, trace, "weights", trace->weights_sha256, weights);
+    *same &= check_digest(comparison, trace, "config", trace->config_sha256, config);
+    return STATUS_OK;
+}
+
+static void note_unjudged(struct comparison *comparison)
+{
+    for (uint32_t t = 0; t < comparison->n_traces; t++) {
+        uint32_t n = 0;
+        for (uint32_t i = 0; i < comparison->list[t]->n_stages; i++)
+            n += comparison->list[t]->stages[i].stage == STAGE_attn_probs;
+        if (n > 0)
+            comparison_note(comparison, "%s holds attn_probs of %u layers, which are not judged", comparison->list[t]->path, n);
+    }
+}
+
+/* All ops pass, yet another token would be chosen: then inputs or sampling differ, or the choice is within rounding. */
+static void note_choices(struct comparison *comparison, const struct trace *trace, const struct trace *golden)
+{
+    const struct trace_stage *ours = trace_find(trace, LAYER_NONE, STAGE_logits_final);
+    const struct trace_stage *theirs = trace_find(golden, LAYER_NONE, STAGE_logits_final);
+    uint32_t n_differing = 0;
+    for (uint32_t p = 0; ours && theirs && p < golden->n_positions; p++) {
+        const float *a = trace_row(ours, p), *b = trace_row(theirs, p);
+        if (!a || !b)
+            continue;
+        uint32_t chosen = argmax(a, ours->width), expected = argmax(b, theirs->width);
+        if (chosen == expected || ++n_differing > 1)
+            continue;
+        comparison_note(comparison, "after token %u the most likely token is %u in %s (logit %.9g) and %u in %s (%.9g), "
+                        "though every op passes: another input, or a choice that rounding decides",
+                        p, chosen, trace->path, a[chosen], expected, golden->path, b[expected]);
+    }
+    if (n_differing > 1)
+        comparison_note(comparison, "the same after %u other tokens in %s", n_differing - 1, trace->path);
+}
+
+void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
+{
+    static char what[] = "audit: step";
+    uint32_t last = comparison->n_traces - 1;
+    audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
+    verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
+    note_unjudged(comparison);
+    if (comparison->verdict.diverged) {
+        const struct introduced *first = &comparison->verdict.introduced[0];
+        comparison->n_diagnoses = diagnose_step(comparison->plan, first->step, comparison->list[first->trace],
+                                                comparison->diagnoses, COMPARISON_MOST_DIAGNOSES);
+    } else {
+        for (uint32_t t = 0; t < last; t++)
+            note_choices(comparison, comparison->list[t], comparison->list[last]);
+    }
+}
+
+enum status comparison_report(const struct comparison *comparison, const char *json, struct error *err)
+{
+    const struct report report = {
+        .plan = comparison->plan,
+        .audit = &comparison->audit,
+        .verdict = &comparison->verdict,
+        .traces = comparison->list,
+        .sources = comparison->sources,
+        .diagnoses = comparison->diagnoses,
+        .n_diagnoses = comparison->n_diagnoses,
+        .notes = comparison->notes,
+        .n_notes = comparison->n_notes,
+    };
+    if (!json || strcmp(json, "-") != 0)
+        report_print(&report, stdout);
+    enum status status = json ? report_write_json(&report, json, err) : STATUS_OK;
+    if (status)
+        return status;
+    return comparison->verdict.diverged ? STATUS_DIVERGED : STATUS_OK;
+}
+
+void comparison_free(struct comparison *comparison)
+{
+    for (uint32_t t = 0; t < comparison->n_traces; t++)
+        trace_free(&comparison->traces[t]);
+    for (uint32_t i = 0; i < comparison->n_notes; i++)
+        free((char *)comparison->notes[i]);
+    audit_free(&comparison->audit);
+    verdict_free(&comparison->verdict);
+    *comparison = (struct comparison){0};
+}

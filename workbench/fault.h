@@ -1,0 +1,51 @@
+/* Named faults, used twice. A fault is a known bug with a name, one row of a table. Planted (`--fault NAME`) it edits a
+ * step of the engine's plan, so that tests prove that the workbench finds it; as a mutant the same edit is made to
+ * a failing step, and the reference op that follows it tells whether the bug reproduces what was recorded. */
+#ifndef LOCKSTEP_WORKBENCH_FAULT_H
+#define LOCKSTEP_WORKBENCH_FAULT_H
+
+#include "model/plan.h"
+
+/* What a fault edits in a step; data, so that planting and mutating are the same edit. */
+enum fault_edit {
+    EDIT_NORM_OFFSET, /* params.rms_norm.offset = value */
+    EDIT_EMBED_SCALE, /* params.embed.scale = value */
+    EDIT_VARIANT,     /* variant = value (VARIANT_ code) */
+    EDIT_PAD_BUFFERS, /* no step: the engine's buffers are larger than their shapes, the rest is garbage */
+};
+
+struct fault {
+    const char *name;       /* "qk-norm-no-offset" */
+    const char *story;      /* one sentence for people: what the bug is and what it does */
+    const char *postmortem; /* "2025-12-25-gemma3-qknorm-offset", or the seed's row */
+    enum op op;             /* of the steps that it can strike; OP_COUNT: none */
+    const enum stage *stages; /* the stages whose steps it can strike, STAGE_COUNT-terminated */
+    enum fault_edit edit;
+    double value;
+    bool every_layer; /* planted in every step that it can strike, as the bug in the wild; else in the first alone */
+    bool decode_only; /* shows in decode rows alone */
+    bool silent;      /* a false alarm of the seeds: the workbench must report nothing */
+};
+
+const struct fault *fault_list(uint32_t *n_faults);
+const struct fault *fault_by_name(const char *name); /* NULL: unknown */
+
+/* Whether the fault changes this step at all (edits of a parameter that already has the value do not). */
+bool fault_applies(const struct fault *fault, const struct step *step);
+
+/* The step as the fault would have it. Only if fault_applies. */
+struct step fault_mutant(const struct fault *fault, const struct step *step);
+
+/* A fault and the place it is asked for: "NAME", "NAME@LAYER", "NAME@LAYER.STAGE". */
+struct fault_request {
+    const struct fault *fault;
+    int32_t layer;    /* LAYER_NONE: where it first applies */
+    enum stage stage; /* STAGE_COUNT: any */
+};
+enum status fault_parse(struct fault_request *request, const char *text, struct error *err);
+
+/* Plants the fault in a copy of a plan. *step: the index of the first step struck, or -1 for a fault of no step.
+ * STATUS_BAD_INPUT where it does not apply to this model. */
+enum status fault_plant(const struct fault_request *request, struct plan *plan, int32_t *step, struct error *err);
+
+#endif

@@ -1,0 +1,88 @@
+/* Relations of single values: one dim, what does not fit the type, what is not finite. */
+#include <float.h>
+#include <math.h>
+#include <stdio.h>
+
+#include "workbench/relations.h"
+
+/* The factor by which a dim is off in all failing rows, or NaN. */
+static double dim_factor(const struct evidence *evidence, uint32_t dim)
+{
+    double product = 0, square = 0, slack = 0;
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        double expected = evidence_expected(evidence, i)[dim];
+        product += evidence_actual(evidence, i)[dim] * expected;
+        square += expected * expected;
+        slack += evidence_bound(evidence, i)[dim] * fabs(expected);
+    }
+    double factor = product / square, grown = fmax(1, fabs(factor));
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        double expected = evidence_expected(evidence, i)[dim];
+        double allowed = grown * (evidence_bound(evidence, i)[dim] + slack / square * fabs(expected));
+        if (!(fabs(evidence_actual(evidence, i)[dim] - factor * expected) <= allowed))
+            return NAN;
+    }
+    return evidence->n >= 2 ? factor : NAN;
+}
+
+bool relation_one_dim(const struct evidence *evidence, char text[512])
+{
+    int64_t dim = evidence_only_dim(evidence);
+    if (dim < 0 || evidence->stage->width == 1)
+        return false;
+    double factor = dim_factor(evidence, (uint32_t)dim);
+    if (isnan(factor))
+        snprintf(text, 512, "in all %u failing rows only dim %lld is wrong", evidence->n, (long long)dim);
+    else
+        snprintf(text, 512, "in all %u failing rows only dim %lld is wrong, and there the output is %.9g times what is expected",
+                 evidence->n, (long long)dim, factor);
+    return true;
+}
+
+/* The largest finite number of a stored type. */
+static double largest_stored(const struct arith *arith)
+{
+    double u, smallest;
+    if (float_type("float16", &u, &smallest) && arith->u_storage == u)
+        return 65504;
+    if (float_type("bfloat16", &u, &smallest) && arith->u_storage == u)
+        return ldexp(1.0 - ldexp(1, -8), 128);
+    return FLT_MAX;
+}
+
+bool relation_storage_overflow(const struct evidence *evidence, char text[512])
+{
+    double largest = largest_stored(&evidence->stage->arith);
+    for (uint32_t i = 0; i < evidence->n; i++)
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            double expected = evidence_expected(evidence, i)[d], actual = evidence_actual(evidence, i)[d];
+            double bound = evidence_bound(evidence, i)[d];
+            bool overflowed = isinf(actual) && fabs(expected) + bound >= largest && signbit(actual) == signbit(expected);
+            if (judge(expected, actual, bound) > 1 && !overflowed)
+                return false;
+        }
+    snprintf(text, 512, "the values expected do not fit the type that this trace stores, whose largest number is %.9g: they "
+             "became infinite", largest);
+    return true;
+}
+
+bool relation_nonfinite(const struct evidence *evidence, char text[512])
+{
+    uint64_t n_nan = 0, n_infinite = 0;
+    uint32_t position = 0, dim = 0;
+    for (uint32_t i = 0; i < evidence->n; i++)
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            float actual = evidence_actual(evidence, i)[d];
+            if (isfinite(actual))
+                continue;
+            if (n_nan + n_infinite == 0) {
+                position = evidence->rows[i].position;
+                dim = d;
+            }
+            n_nan += isnan(actual);
+            n_infinite += isinf(actual);
+        }
+    snprintf(text, 512, "from finite inputs come %llu NaN and %llu infinite values, the first at position %u, dim %u",
+             (unsigned long long)n_nan, (unsigned long long)n_infinite, position, dim);
+    return n_nan + n_infinite > 0;
+}

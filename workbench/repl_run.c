@@ -1,0 +1,343 @@
+/* The run behind the prompt: its tokens, its position, and what both sides recorded and the audit said so far. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workbench/python.h"
+#include "workbench/repl.h"
+
+void repl_open(struct repl *repl, struct session *session, struct trace *golden)
+{
+    *repl = (struct repl){.session = session, .plan = &session->plan, .golden = golden};
+    repl->next = repl->plan->n_steps;
+    if (golden != NULL) {
+        repl_restart_golden(repl);
+    }
+}
+
+/* User code may still hold arrays over a trace's memory: then it is kept until Python has ended. */
+static void retire_trace(struct repl *repl, struct trace *trace)
+{
+    if (!repl->python_used) {
+        trace_free(trace);
+        free(trace);
+        return;
+    }
+    repl->retired = xrealloc(repl->retired, (repl->n_retired + 1) * sizeof(*repl->retired));
+    repl->retired[repl->n_retired++] = trace;
+}
+
+/* Forgets the run; the session and the golden stay. */
+static void clear_run(struct repl *repl)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl->sides[i].backend != NULL) {
+            retire_trace(repl, repl->sides[i].trace);
+        }
+        free(repl->sides[i].seen);
+    }
+    free(repl->introduced);
+    free(repl->tokens);
+    free(repl->phase);
+    repl->introduced = NULL;
+    repl->tokens = NULL;
+    repl->phase = NULL;
+    repl->n_sides = repl->n_introduced = repl->capacity = repl->n_known = repl->n_prompt = repl->first = repl->n_rows = 0;
+    repl->next = repl->plan->n_steps;
+}
+
+void repl_close(struct repl *repl)
+{
+    clear_run(repl);
+    if (repl->python_used) {
+        python_close();
+    }
+    for (uint32_t i = 0; i < repl->n_retired; i++) {
+        trace_free(repl->retired[i]);
+        free(repl->retired[i]);
+    }
+    free(repl->retired);
+    if (repl->golden != NULL) {
+        trace_free(repl->golden);
+        free(repl->golden);
+    }
+    memset(repl, 0, sizeof(*repl));
+}
+
+static void add_side(struct repl *repl, enum source source, struct backend *backend, struct trace *trace)
+{
+    struct repl_seen *seen = xcalloc(repl->plan->n_steps, sizeof(*seen));
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        seen[s] = (struct repl_seen){
+            .latest = {.state = FINDING_MISSING}, .worst = {.state = FINDING_MISSING}, .latest_relative = NAN};
+    }
+    repl->sides[repl->n_sides++] = (struct repl_side){source, backend, trace, seen};
+}
+
+/* A trace with room for the whole run and every stage of the plan, so that rows never move while user code looks at
+ * them; n_positions is how far the run came. */
+static struct trace *empty_trace(const struct repl *repl, const char *name)
+{
+    struct trace *trace = xcalloc(1, sizeof(*trace));
+    trace_init(trace, name, repl->session->model.config.model_type, repl->plan->n_layers, repl->capacity, repl->tokens,
+               repl->phase);
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        const struct step *step = &repl->plan->steps[s];
+        trace_add(trace, step->layer, step->stage, step->width);
+    }
+    trace->n_positions = 0;
+    return trace;
+}
+
+static void add_running_sides(struct repl *repl)
+{
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE};
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        if (repl->session->on[sources[i]]) {
+            struct backend *backend = &repl->session->backend[sources[i]];
+            add_side(repl, sources[i], backend, empty_trace(repl, source_name(sources[i])));
+        }
+    }
+}
+
+void repl_restart_golden(struct repl *repl)
+{
+    const struct trace *golden = repl->golden;
+    ASSERT(golden != NULL);
+    clear_run(repl);
+    repl->capacity = repl->n_known = golden->n_positions;
+    repl->tokens = xcalloc(repl->capacity, sizeof(*repl->tokens));
+    repl->phase = xcalloc(repl->capacity, sizeof(*repl->phase));
+    memcpy(repl->tokens, golden->tokens, repl->capacity * sizeof(*repl->tokens));
+    memcpy(repl->phase, golden->phase, repl->capacity * sizeof(*repl->phase));
+    add_running_sides(repl);
+    add_side(repl, SOURCE_GOLDEN, NULL, repl->golden);
+}
+
+enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err)
+{
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE};
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        const struct backend *backend = &repl->session->backend[sources[i]];
+        if (repl->session->on[sources[i]] && (uint64_t)n_ids + n_decode > backend->max_positions) {
+            return error_set(err, STATUS_USAGE, NULL, "restart", ERROR_NO_OFFSET,
+                             "%u prompt and %u decoded positions, expected at most %u", n_ids, n_decode,
+                             backend->max_positions);
+        }
+    }
+    clear_run(repl);
+    repl->capacity = n_ids + n_decode;
+    repl->n_known = repl->n_prompt = n_ids;
+    repl->tokens = xcalloc(repl->capacity, sizeof(*repl->tokens));
+    repl->phase = xcalloc(repl->capacity, sizeof(*repl->phase));
+    memcpy(repl->tokens, ids, n_ids * sizeof(*ids));
+    memset(repl->phase + n_ids, PHASE_DECODE, n_decode);
+    add_running_sides(repl);
+    return STATUS_OK;
+}
+
+struct repl_side *repl_side_of(struct repl *repl, enum source source)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl->sides[i].source == source) {
+            return &repl->sides[i];
+        }
+    }
+    return NULL;
+}
+
+struct repl_side *repl_leader(struct repl *repl)
+{
+    ASSERT(repl->n_sides > 0 && repl->sides[0].backend != NULL);
+    return &repl->sides[0];
+}
+
+bool repl_over(const struct repl *repl)
+{
+    return repl->next == repl->plan->n_steps && repl->first + repl->n_rows == repl->n_known;
+}
+
+/* How many positions from `first` go into one batch: prefill rows as many as every side takes, decode rows one by one. */
+static uint32_t batch_rows(const struct repl *repl, uint32_t first)
+{
+    uint32_t most = repl->phase[first] == PHASE_DECODE ? 1 : repl->n_known - first;
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const struct backend *backend = repl->sides[i].backend;
+        most = backend != NULL && backend->max_rows < most ? backend->max_rows : most;
+    }
+    uint32_t n = 1;
+    while (n < most && repl->phase[first + n] == PHASE_PREFILL) {
+        n++;
+    }
+    return n;
+}
+
+enum status repl_begin(struct repl *repl, struct error *err)
+{
+    if (repl->next < repl->plan->n_steps) {
+        return STATUS_OK;
+    }
+    if (repl->n_known == 0) {
+        return error_set(err, STATUS_USAGE, NULL, "position", ERROR_NO_OFFSET,
+                         "no tokens to run, expected restart --prompt TEXT or restart --ids 1,2,3 before");
+    }
+    if (repl_over(repl)) {
+        return error_set(err, STATUS_USAGE, NULL, "position", ERROR_NO_OFFSET,
+                         "the run is over, all %u positions ran; restart begins anew", repl->n_known);
+    }
+    uint32_t first = repl->first + repl->n_rows;
+    struct batch batch = {first, batch_rows(repl, first), repl->tokens + first, repl->phase[first] == PHASE_DECODE};
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        struct backend *backend = repl->sides[i].backend;
+        enum status status = backend != NULL ? backend->ops->begin(backend, &batch, err) : STATUS_OK;
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        struct trace *trace = repl->sides[i].trace;
+        if (repl->sides[i].backend != NULL) {
+            trace->n_positions = first + batch.n_rows;
+            memcpy(trace->tokens + first, batch.tokens, batch.n_rows * sizeof(*batch.tokens));
+        }
+    }
+    repl->first = first;
+    repl->n_rows = batch.n_rows;
+    repl->next = 0;
+    return STATUS_OK;
+}
+
+static struct trace_stage *stage_of(const struct repl_side *side, const struct step *step)
+{
+    return trace_find(side->trace, step->layer, step->stage);
+}
+
+/* Runs steps [repl->next, last) on one side and reads their rows into its trace, not yet marked as recorded. */
+static enum status run_side(const struct repl *repl, const struct repl_side *side, uint32_t last, struct error *err)
+{
+    enum status status = side->backend->ops->run(side->backend, repl->next, last, err);
+    for (uint32_t s = repl->next; status == STATUS_OK && s < last; s++) {
+        struct trace_stage *stage = stage_of(side, &repl->plan->steps[s]);
+        float *rows = stage->rows + (uint64_t)repl->first * stage->width;
+        status = side->backend->ops->read(side->backend, s, rows, err);
+    }
+    return status;
+}
+
+static void mark_recorded(const struct repl *repl, const struct repl_side *side, uint32_t step)
+{
+    struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
+    for (uint32_t p = repl->first; p < repl->first + repl->n_rows; p++) {
+        stage->n_recorded += !stage->recorded[p];
+        stage->recorded[p] = 1;
+    }
+}
+
+/* Sums of squares of (side - golden) and of the golden, over the current batch's rows that both hold. */
+static void compare_rows(const struct repl *repl, const struct trace_stage *stage, const struct trace_stage *golden,
+                         double *difference, double *size)
+{
+    for (uint32_t p = repl->first; p < repl->first + repl->n_rows; p++) {
+        const float *x = trace_row(stage, p), *y = trace_row(golden, p);
+        for (uint32_t i = 0; x != NULL && y != NULL && i < stage->width; i++) {
+            *difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+            *size += (double)y[i] * y[i];
+        }
+    }
+}
+
+/* The audit of the current batch's rows of one step alone: the other rows of its output are hidden from it, its inputs
+ * are all there. */
+static struct finding judge_batch(const struct repl *repl, const struct repl_side *side, uint32_t step)
+{
+    struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
+    if (stage == NULL) {
+        return (struct finding){.state = FINDING_MISSING};
+    }
+    struct trace_stage whole = *stage;
+    stage->recorded = xcalloc(side->trace->n_positions, 1);
+    stage->n_recorded = 0;
+    for (uint32_t p = repl->first; p < repl->first + repl->n_rows; p++) {
+        stage->recorded[p] = whole.recorded[p];
+        stage->n_recorded += whole.recorded[p];
+    }
+    struct finding finding = audit_step(repl->plan, step, side->trace);
+    free(stage->recorded);
+    *stage = whole;
+    return finding;
+}
+
+static void judge_step(struct repl *repl, uint32_t side_index, uint32_t step)
+{
+    struct repl_side *side = &repl->sides[side_index];
+    struct repl_seen *seen = &side->seen[step];
+    seen->latest = judge_batch(repl, side, step);
+    if (seen->worst.state == FINDING_MISSING || !(seen->latest.max_ratio <= seen->worst.max_ratio)) {
+        seen->worst = seen->latest;
+    }
+    const struct repl_side *golden = repl_side_of(repl, SOURCE_GOLDEN);
+    const struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
+    const struct trace_stage *wanted = golden != NULL ? stage_of(golden, &repl->plan->steps[step]) : NULL;
+    seen->latest_relative = NAN;
+    if (stage != NULL && wanted != NULL) {
+        double difference = 0, size = 0;
+        compare_rows(repl, stage, wanted, &difference, &size);
+        seen->latest_relative = difference == 0 ? 0 : sqrt(difference / size);
+        seen->difference += difference;
+        seen->size += size;
+    }
+    if (finding_failed(&seen->latest)) {
+        repl->introduced = xrealloc(repl->introduced, (repl->n_introduced + 1) * sizeof(*repl->introduced));
+        repl->introduced[repl->n_introduced++] = (struct repl_introduced){step, side_index, seen->latest};
+    }
+}
+
+static bool is_eos(const struct config *config, int32_t id)
+{
+    for (uint32_t i = 0; i < config->n_eos_ids; i++) {
+        if (config->eos_ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* After a batch without a golden: the leader's most likely token goes on, unless it ends the text. */
+static void choose_next(struct repl *repl)
+{
+    uint32_t last = repl->first + repl->n_rows - 1;
+    if (last + 1 < repl->n_known || repl->n_known == repl->capacity) {
+        return;
+    }
+    const struct trace_stage *logits = trace_find(repl_leader(repl)->trace, LAYER_NONE, STAGE_logits_final);
+    const float *row = trace_row(logits, last);
+    ASSERT(row != NULL);
+    int32_t id = (int32_t)argmax(row, logits->width);
+    if (!is_eos(&repl->session->model.config, id)) {
+        repl->tokens[repl->n_known++] = id;
+    }
+}
+
+enum status repl_advance(struct repl *repl, uint32_t last, struct error *err)
+{
+    ASSERT(repl->n_rows > 0 && repl->next < last && last <= repl->plan->n_steps);
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        enum status status = repl->sides[i].backend != NULL ? run_side(repl, &repl->sides[i], last, err) : STATUS_OK;
+        if (status != STATUS_OK) {
+            return status;
+        }
+    }
+    for (uint32_t s = repl->next; s < last; s++) {
+        for (uint32_t i = 0; i < repl->n_sides; i++) {
+            if (repl->sides[i].backend != NULL) {
+                mark_recorded(repl, &repl->sides[i], s);
+            }
+            judge_step(repl, i, s);
+        }
+    }
+    repl->next = last;
+    if (last == repl->plan->n_steps) {
+        choose_next(repl);
+    }
+    return STATUS_OK;
+}

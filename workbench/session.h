@@ -1,0 +1,49 @@
+/* A session: a model, its plan, the backends that run it, and what they recorded so far. `diff`, `trace`, `run` and the
+ * prompt all stand on it. */
+#ifndef LOCKSTEP_WORKBENCH_SESSION_H
+#define LOCKSTEP_WORKBENCH_SESSION_H
+
+#include "engine/engine.h"
+#include "model/model.h"
+#include "workbench/audit.h"
+#include "workbench/fault.h"
+#include "workbench/trace.h"
+#include "workbench/verdict.h"
+
+struct session {
+    struct model model;
+    struct plan plan;        /* the right one: the audit's and the reference's */
+    struct plan engine_plan; /* a copy, with planted faults if any */
+    bool on[SOURCE_COUNT];   /* SOURCE_ENGINE, SOURCE_REFERENCE: backend is open */
+    struct backend backend[SOURCE_COUNT];
+};
+
+struct session_options {
+    bool engine, reference;     /* which backends to open */
+    const char *device;         /* as engine_options.device */
+    uint32_t max_positions;     /* as engine_options.max_positions */
+    const char *const *faults;  /* [n_faults] "NAME[@LAYER[.STAGE]]", planted in the engine */
+    uint32_t n_faults;
+    bool no_capture;
+};
+
+enum status session_open(struct session *session, const char *model_path, const struct session_options *options,
+                         struct error *err);
+void session_close(struct session *session);
+
+/* Runs tokens through one backend, prefill rows in batches and decode rows one at a time, and records every stage
+ * (stages NULL), or those with stages[stage] set. */
+enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
+                           const uint8_t *phase, const bool *stages, struct trace *trace,
+                           progress_function *progress, void *context, struct error *err);
+
+/* Greedy generation: runs the prompt, then up to n tokens, each fed back. Ends early at an end-of-sequence token. Calls
+ * each(context, id) as they come. out[n] receives the ids, *n_out how many. logits of every choice must be captured. */
+enum status session_generate(struct session *session, enum source source, const int32_t *prompt, uint32_t n_prompt,
+                             uint32_t n, int32_t *out, uint32_t *n_out, void (*each)(void *context, int32_t id),
+                             void *context, struct error *err);
+
+/* Index of the largest value, the lowest index among equals; NaN never wins. */
+uint32_t argmax(const float *values, uint32_t n);
+
+#endif
