@@ -204,30 +204,21 @@ static bool take_tensor(struct cursor *in, struct arena *arena, struct tensor *t
     return take_u64(in, &tensor->offset, tensor->name);
 }
 
-/* A tensor's place in the file, to find overlaps. */
-static int compare_offsets(const void *a, const void *b)
-{
-    const struct tensor *x = *(const struct tensor *const *)a, *y = *(const struct tensor *const *)b;
-    return x->offset < y->offset ? -1 : x->offset > y->offset;
-}
-
 static enum status check_overlaps(const struct tensor *tensors, uint64_t n, const struct mapping *file,
                                   struct error *err)
 {
     enum status status = STATUS_OK;
-    const struct tensor **order = xcalloc(n, sizeof(*order));
+    struct span *spans = xcalloc(n, sizeof(*spans));
     for (uint64_t i = 0; i < n; i++)
-        order[i] = &tensors[i];
-    if (n)
-        qsort(order, n, sizeof(*order), compare_offsets);
+        spans[i] = (struct span){tensors[i].offset, tensors[i].offset + tensors[i].n_bytes, tensors[i].name};
+    spans_sort(spans, n);
     for (uint64_t i = 1; i < n && status == STATUS_OK; i++) {
-        const struct tensor *before = order[i - 1], *tensor = order[i];
-        if (before->offset + before->n_bytes > tensor->offset)
-            status = error_set(err, STATUS_BAD_INPUT, file->path, tensor->name, (int64_t)tensor->offset,
-                               "its bytes overlap those of %s, expected them after %llu", before->name,
-                               (unsigned long long)(before->offset + before->n_bytes));
+        if (spans[i - 1].end > spans[i].begin)
+            status = error_set(err, STATUS_BAD_INPUT, file->path, spans[i].name, (int64_t)spans[i].begin,
+                               "its bytes overlap those of %s, expected them after %llu", spans[i - 1].name,
+                               (unsigned long long)spans[i - 1].end);
     }
-    free(order);
+    free(spans);
     return status;
 }
 

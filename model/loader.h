@@ -40,6 +40,15 @@ void loader_add_tensor(struct model *model, const struct tensor *tensor);
  * offset where_shape: no dims, an empty dim, overflow, rows that are not whole blocks. */
 enum status loader_size_tensor(struct tensor *tensor, uint64_t where_shape, struct error *err);
 
+/* Where a tensor's bytes lie, to find gaps and overlaps. */
+struct span {
+    uint64_t begin, end;
+    const char *name;
+};
+
+/* Sorts by begin, then by end. */
+void spans_sort(struct span *spans, uint64_t n);
+
 /* "[512, 64]" */
 const char *shape_text(const struct tensor *tensor, char text[96]);
 
@@ -50,8 +59,7 @@ enum status gguf_load(struct model *model, struct error *err);
 /* Reads one mapped safetensors file and adds its tensors to the model. */
 enum status safetensors_read(struct model *model, const struct mapping *file, struct error *err);
 
-/* Fills model->config from files->config. The embedding's dtype is not known yet: embed_scale is set by config_finish.
- */
+/* Fills model->config from files->config, but for embed_scale: the embedding's dtype is not known yet. */
 enum status config_from_json(struct model *model, struct error *err);
 
 /* What every source of a config ends with, once the tensors are known: head counts that divide, sizes in range, the

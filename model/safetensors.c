@@ -16,12 +16,6 @@ struct reader {
     struct error *err;
 };
 
-/* A tensor's bytes in the data section, to find gaps and overlaps. */
-struct span {
-    uint64_t begin, end;
-    const char *name;
-};
-
 static uint64_t load_u64(const uint8_t *bytes)
 {
     uint64_t value = 0;
@@ -114,20 +108,11 @@ static enum status read_tensor(const struct reader *in, const char *name, const 
     return STATUS_OK;
 }
 
-static int compare_spans(const void *a, const void *b)
-{
-    const struct span *x = a, *y = b;
-    if (x->begin != y->begin)
-        return x->begin < y->begin ? -1 : 1;
-    return x->end < y->end ? -1 : x->end > y->end;
-}
-
 /* The spans must tile the data section. */
 static enum status check_spans(const struct reader *in, struct span *spans, size_t n)
 {
     uint64_t at = 0;
-    if (n)
-        qsort(spans, n, sizeof(*spans), compare_spans);
+    spans_sort(spans, n);
     for (size_t i = 0; i < n; i++) {
         if (spans[i].begin != at)
             return error_set(in->err, STATUS_BAD_INPUT, in->file->path, spans[i].name,

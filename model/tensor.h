@@ -38,7 +38,7 @@ struct tensor {
     uint32_t dtype;          /* DTYPE_ code */
     uint32_t n_dims;
     uint64_t shape[TENSOR_MAX_DIMS]; /* outermost first, row-major: a matrix is [out, in] */
-    const uint8_t *bytes;            /* borrowed: mapped, or the model's own copy where rows were reordered */
+    const uint8_t *bytes;            /* borrowed: mapped, or the model's own copy; aligned to 4 */
     uint64_t n_bytes;
 };
 

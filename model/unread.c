@@ -32,8 +32,9 @@ static enum status refuse(const struct model *model, const struct tensor *tensor
     char said[128];
     snprintf(said, sizeof(said), "%s", model->config.model_type);
     if (ends_with(name, ".bias")) {
-        flag = strstr(name, ".mlp.") ? "mlp_bias" : "attention_bias";
-        bool wanted = strstr(name, ".mlp.") ? model->config.mlp_bias : model->config.attention_bias;
+        bool in_ffn = strstr(name, ".mlp.") || strstr(name, ".ffn_");
+        bool wanted = in_ffn ? model->config.mlp_bias : model->config.attention_bias;
+        flag = in_ffn ? "mlp_bias" : "attention_bias";
         snprintf(said, sizeof(said), "%s", wanted ? "true" : "false");
     }
     return error_set(err, STATUS_BAD_INPUT, tensor->file, tensor->stored_name, (int64_t)tensor->offset,

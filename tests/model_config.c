@@ -188,7 +188,7 @@ static void rounds_the_embedding_scale(void **state)
         char norm[64], wide[64];
         folder_doc_gemma3(&doc);
         buffer_free(&doc.data);
-        strcpy(doc.header, "{}");
+        snprintf(doc.header, sizeof(doc.header), "{}");
         text_replace(doc.config, sizeof(doc.config), "\"num_hidden_layers\": 3", "\"num_hidden_layers\": 1");
         text_replace(doc.config, sizeof(doc.config), LAYER_TYPES, "\"layer_types\": [\"full_attention\"],\n");
         snprintf(wide, sizeof(wide), "\"hidden_size\": %s", rows[i].hidden);

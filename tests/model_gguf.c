@@ -6,6 +6,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -134,17 +135,12 @@ static void untied_head(struct gguf_doc *doc)
 
 static void all_biases(struct gguf_doc *doc)
 {
-    static const char *const names[] = {"blk.%d.attn_q.bias", "blk.%d.attn_k.bias", "blk.%d.attn_v.bias",
-                                        "blk.%d.attn_output.bias"};
+    static const char *const names[] = {"attn_q", "attn_k", "attn_v", "attn_output"};
     static const uint64_t sizes[] = {32, 16, 16, 32};
-    for (int layer = 0; layer < 2; layer++) {
-        for (int i = 0; i < 4; i++) {
-            char name[64] = "blk.0";
-            memcpy(name, names[i], 4);
-            name[4] = (char)('0' + layer);
-            strcpy(name + 5, names[i] + 6);
-            gguf_doc_add(doc, name, 0, 0, sizes[i]);
-        }
+    for (int i = 0; i < 8; i++) {
+        char name[64];
+        snprintf(name, sizeof(name), "blk.%d.%s.bias", i / 4, names[i % 4]);
+        gguf_doc_add(doc, name, 0, 0, sizes[i % 4]);
     }
 }
 
@@ -269,18 +265,17 @@ static void survives_every_changed_byte(void **state)
     const char *text[] = {"<s>", "a"};
     gguf_doc_strings(&doc, "tokenizer.ggml.tokens", text, 2);
     struct buffer file = gguf_doc_bytes(&doc, &n_header);
+    scratch_write(path, file.bytes, file.size);
     for (size_t i = 0; i < n_header; i++) {
         const uint8_t right = file.bytes[i];
         const uint8_t wrong[] = {right ^ 0x01, right ^ 0x80, 0xff, 0x00};
         for (int k = 0; k < 4; k++) {
-            file.bytes[i] = wrong[k];
-            scratch_write(path, file.bytes, file.size);
+            scratch_patch(path, i, wrong[k]);
             n_opened += expect_no_crash(path);
         }
-        file.bytes[i] = right;
+        scratch_patch(path, i, right);
     }
     assert_in_range(n_opened, 1, 4 * n_header / 2); /* some bytes do not matter, most do */
-    scratch_write(path, file.bytes, file.size);
     assert_true(expect_no_crash(path));
     buffer_free(&file);
     gguf_doc_free(&doc);

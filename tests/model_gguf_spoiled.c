@@ -5,6 +5,7 @@
 
 #include <cmocka.h>
 #include <math.h>
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -53,7 +54,7 @@ SPOIL(key_length_huge, doc->values[3].key_length = 1ull << 63)
 SPOIL(key_length_zero, doc->values[0].key_length = 0)
 static void spoil_key_twice(struct gguf_doc *doc)
 {
-    strcpy(doc->values[1].key, doc->values[2].key);
+    snprintf(doc->values[1].key, sizeof(doc->values[1].key), "%s", doc->values[2].key);
     doc->values[1].key_length = doc->values[2].key_length;
 }
 
@@ -133,8 +134,8 @@ SPOIL(tensor_offset_past_end, gguf_doc_tensor(doc, "output_norm.weight")->offset
 SPOIL(tensor_offset_overflows, gguf_doc_tensor(doc, "output_norm.weight")->offset = UINT64_MAX - 31)
 SPOIL(tensor_offset_unaligned, gguf_doc_tensor(doc, "output_norm.weight")->offset -= 4)
 SPOIL(tensor_overlaps, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->offset -= 32)
-SPOIL(tensor_twice, strcpy(gguf_doc_tensor(doc, "blk.0.attn_q.weight")->name, "blk.1.attn_q.weight"))
-SPOIL(tensor_twice_translated, strcpy(gguf_doc_tensor(doc, "output_norm.weight")->name, "model.embed_tokens.weight"))
+SPOIL(tensor_twice, gguf_doc_rename(doc, "blk.0.attn_q.weight", "blk.1.attn_q.weight"))
+SPOIL(tensor_twice_translated, gguf_doc_rename(doc, "output_norm.weight", "model.embed_tokens.weight"))
 SPOIL(tensor_no_dims, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->n_dims = 0)
 SPOIL(tensor_five_dims, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->n_dims = 5)
 SPOIL(tensor_empty_dim, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->dims[1] = 0)

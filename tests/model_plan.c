@@ -4,6 +4,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <stdio.h>
 #include <string.h>
 
 #include "model/plan.h"
@@ -72,7 +73,9 @@ static void check_layer(const struct plan *plan, uint32_t layer, const struct ex
             assert_in_range(step->input[k], 0, begin + i - 1);
             const struct step *input = &plan->steps[step->input[k]];
             bool enters = step->input[k] == (int32_t)begin - 1;
-            strcat(strcat(inputs, k ? " " : ""), enters ? "residual" : stage_name(input->stage));
+            size_t length = strlen(inputs);
+            snprintf(inputs + length, sizeof(inputs) - length, "%s%s", k ? " " : "",
+                     enters ? "residual" : stage_name(input->stage));
         }
         assert_string_equal(inputs, rows[i].inputs);
         assert_int_equal(plan_find(plan, (int32_t)layer, step->stage), begin + i);

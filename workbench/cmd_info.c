@@ -17,10 +17,16 @@ static const char *activation_name(uint32_t activation)
     return activation == ACTIVATION_SILU ? "silu" : "gelu_pytorch_tanh";
 }
 
-static const char *base_name(const char *path)
+/* The last part of a path, without slashes at its end. */
+static void print_base_name(const char *path)
 {
-    const char *slash = strrchr(path, '/');
-    return slash && slash[1] ? slash + 1 : path;
+    size_t end = strlen(path);
+    while (end > 1 && path[end - 1] == '/')
+        end--;
+    size_t begin = end;
+    while (begin > 0 && path[begin - 1] != '/')
+        begin--;
+    printf("%.*s", (int)(end - begin), path + begin);
 }
 
 static uint32_t count_local(const struct config *config)
@@ -305,8 +311,10 @@ static enum status info_json(const struct model *model, const struct plan *plan,
 
 static void info_print(const struct model *model, const struct plan *plan)
 {
-    printf("model  %s: %s, %u layers, %u tensors, %s\n", base_name(model->path), model->config.model_type,
-           model->config.n_layers, model->n_tensors, model->weights_dtype);
+    printf("model  ");
+    print_base_name(model->path);
+    printf(": %s, %u layers, %u tensors, %s\n", model->config.model_type, model->config.n_layers, model->n_tensors,
+           model->weights_dtype);
     print_config(&model->config);
     print_tensors(model);
     print_plan(plan);

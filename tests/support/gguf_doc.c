@@ -126,6 +126,12 @@ struct gguf_doc_tensor *gguf_doc_tensor(struct gguf_doc *doc, const char *name)
     return &doc->tensors[i];
 }
 
+void gguf_doc_rename(struct gguf_doc *doc, const char *name, const char *new_name)
+{
+    struct gguf_doc_tensor *tensor = gguf_doc_tensor(doc, name);
+    snprintf(tensor->name, sizeof(tensor->name), "%s", new_name);
+}
+
 void gguf_doc_remove_tensor(struct gguf_doc *doc, const char *name)
 {
     struct gguf_doc_tensor *tensor = gguf_doc_tensor(doc, name);

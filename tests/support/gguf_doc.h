@@ -53,6 +53,7 @@ void gguf_doc_remove(struct gguf_doc *doc, const char *key);
 struct gguf_doc_tensor *gguf_doc_add(struct gguf_doc *doc, const char *name, uint32_t type, uint64_t rows,
                                      uint64_t columns);
 struct gguf_doc_tensor *gguf_doc_tensor(struct gguf_doc *doc, const char *name);
+void gguf_doc_rename(struct gguf_doc *doc, const char *name, const char *new_name);
 void gguf_doc_remove_tensor(struct gguf_doc *doc, const char *name);
 
 /* The file's bytes; the caller frees them. *n_header: bytes before the data section. */

@@ -1,9 +1,11 @@
 #include "tests/support/scratch.h"
 
+#include <fcntl.h>
 #include <ftw.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <unistd.h>
 
 #include "model/error.h"
 
@@ -39,6 +41,14 @@ void scratch_write(const char *path, const void *bytes, size_t size)
     ASSERT(file);
     ASSERT(fwrite(bytes, 1, size, file) == size);
     ASSERT(fclose(file) == 0);
+}
+
+void scratch_patch(const char *path, size_t offset, uint8_t byte)
+{
+    int fd = open(path, O_WRONLY | O_CLOEXEC);
+    ASSERT(fd >= 0);
+    ASSERT(pwrite(fd, &byte, 1, (off_t)offset) == 1);
+    ASSERT(close(fd) == 0);
 }
 
 void buffer_add(struct buffer *buffer, const void *bytes, size_t size)

@@ -17,6 +17,9 @@ const char *scratch_path(char path[512], const char *folder, const char *name);
 /* Writes a whole file, replacing an earlier one. */
 void scratch_write(const char *path, const void *bytes, size_t size);
 
+/* Changes one byte of a file in place. */
+void scratch_patch(const char *path, size_t offset, uint8_t byte);
+
 /* Bytes that grow. A zeroed buffer is an empty one. */
 struct buffer {
     uint8_t *bytes;

@@ -1,0 +1,36 @@
+#include "tests/support/report.h"
+
+#include <stdio.h>
+
+#include "model/error.h"
+
+void run_expecting(struct outcome *outcome, const char *program, int status, const char *const words[])
+{
+    program_run(outcome, program, "", words);
+    if (outcome->status != status)
+        fprintf(stderr, "exit %d: %s%s\n", outcome->status, outcome->out, outcome->err);
+    ASSERT(outcome->status == status);
+}
+
+json_t *parse_report(const struct outcome *outcome)
+{
+    json_error_t error;
+    json_t *root = json_loads(outcome->out, 0, &error);
+    if (!root)
+        fprintf(stderr, "%s in: %s\n", error.text, outcome->out);
+    ASSERT(root);
+    return root;
+}
+
+const char *text_at(const json_t *object, const char *key)
+{
+    const char *text = json_string_value(json_object_get(object, key));
+    return text ? text : "";
+}
+
+json_int_t integer_at(const json_t *object, const char *key)
+{
+    const json_t *value = json_object_get(object, key);
+    ASSERT(json_is_integer(value));
+    return json_integer_value(value);
+}
