@@ -19,7 +19,8 @@ static const struct trace_stage *stage_of(const struct step *step, const struct 
 }
 
 /* Statistics of the recorded values, over whole rows bounded by their shape. Postmortems 2025-12-17
- * positive-bias-hidden-states (five values were read) and 2025-12-30 buffer-pool-trace-false-positives (padding was). */
+ * positive-bias-hidden-states (five values were read) and 2025-12-30 buffer-pool-trace-false-positives (padding was).
+ */
 static void measure(struct finding *finding, const struct trace_stage *stage, uint32_t n_positions)
 {
     double squares = 0;
@@ -40,8 +41,8 @@ static void measure(struct finding *finding, const struct trace_stage *stage, ui
 }
 
 /* Takes one row's judgement into the finding. Rows come in order of position. */
-static void judge_row(struct finding *finding, uint32_t position, uint32_t width, const float *actual, const double *expected,
-                      const double *bound)
+static void judge_row(struct finding *finding, uint32_t position, uint32_t width, const float *actual,
+                      const double *expected, const double *bound)
 {
     uint32_t worst = 0, n_judged = 0;
     double worst_ratio = -1, max_error = 0;
@@ -92,8 +93,12 @@ static void judge_crowd(const struct step *step, uint32_t weights_dtype, const s
     double *bound = xmalloc((uint64_t)at_once * step->width * sizeof *bound);
     for (uint32_t first = 0; first < crowd->n; first += at_once) {
         uint32_t n = crowd->n - first < at_once ? crowd->n - first : at_once;
-        struct op_batch batch = {.step = step, .weights_dtype = weights_dtype, .n_rows = n, .rows = crowd->rows + first,
-                                 .y = expected, .bound = bound};
+        struct op_batch batch = {.step = step,
+                                 .weights_dtype = weights_dtype,
+                                 .n_rows = n,
+                                 .rows = crowd->rows + first,
+                                 .y = expected,
+                                 .bound = bound};
         op_run(&batch);
         for (uint32_t i = 0; i < n; i++) {
             uint32_t trace = crowd->trace[first + i], position = crowd->rows[first + i].position;
@@ -119,8 +124,8 @@ static void crowd_add(struct crowd *crowd, const struct rows *rows, uint32_t tra
 }
 
 /* One step of all traces: findings[n_traces]. */
-static void audit_one(const struct plan *plan, uint32_t step_index, const struct trace *const *traces, uint32_t n_traces,
-                      struct finding *findings)
+static void audit_one(const struct plan *plan, uint32_t step_index, const struct trace *const *traces,
+                      uint32_t n_traces, struct finding *findings)
 {
     const struct step *step = &plan->steps[step_index];
     struct crowd crowds[DTYPE_COUNT] = {0};

@@ -1,8 +1,8 @@
 /* The audit: does each op follow from its own inputs?
  *
  * For each step of the plan, compute the op in double precision from the trace's own recorded inputs, and compare with
- * the trace's own recorded output. An op that only inherits an error passes; the op that introduces it fails. An error is
- * reported as a ratio to the bound that rounding alone can reach; over 1 is a divergence. */
+ * the trace's own recorded output. An op that only inherits an error passes; the op that introduces it fails. An error
+ * is reported as a ratio to the bound that rounding alone can reach; over 1 is a divergence. */
 #ifndef LOCKSTEP_WORKBENCH_AUDIT_H
 #define LOCKSTEP_WORKBENCH_AUDIT_H
 
@@ -20,13 +20,13 @@ struct finding {
     uint32_t rows_judged, rows_inherited; /* inherited: a nonfinite input, not judged */
     uint32_t rows_unaudited;              /* recorded, but an input is not */
     uint32_t rows_failed;                 /* positions with a ratio over 1 */
-    double max_ratio;                     /* over all rows judged; infinity where a finite result was due and none came */
+    double max_ratio; /* over all rows judged; infinity where a finite result was due and none came */
     double max_abs_error;
     /* The place to look at: the lowest failing position and, there, the dim of the worst ratio. If nothing fails: the
      * worst ratio of all. */
     uint32_t position, dim;
     double expected, actual, bound, abs_error, ratio;
-    uint32_t worst_position, worst_dim;   /* where max_ratio is */
+    uint32_t worst_position, worst_dim; /* where max_ratio is */
     /* Of the recorded values, over whole rows. */
     double rms, max_abs;
     uint64_t nonfinite;
@@ -36,7 +36,8 @@ struct audit {
     const struct plan *plan;
     uint32_t n_traces;
     struct finding *findings; /* [n_steps, n_traces] */
-    double *relative_rms;     /* [n_steps, n_traces]: rms of (trace - last trace) / rms of the last trace; NaN if not comparable */
+    double *relative_rms;     /* [n_steps, n_traces]: rms of (trace - last trace) / rms of the last trace; NaN if not
+                                 comparable */
 };
 
 /* Tells how far long work is; may be NULL. */

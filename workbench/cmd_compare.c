@@ -1,5 +1,5 @@
-/* lockstep compare A.h5 B.h5: two traces row by row. No model and so no bounds: bit-identical, or how far apart. Values are
- * compared as float32, to which reading a trace converts them. */
+/* lockstep compare A.h5 B.h5: two traces row by row. No model and so no bounds: bit-identical, or how far apart. Values
+ * are compared as float32, to which reading a trace converts them. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,9 +13,9 @@
 struct distance {
     int32_t layer;
     enum stage stage;
-    uint32_t rows;     /* that both hold */
+    uint32_t rows; /* that both hold */
     bool in_a, in_b, identical;
-    double max_error;  /* infinity where only one is finite */
+    double max_error; /* infinity where only one is finite */
     double rms_error, cosine;
     uint32_t position, dim; /* of max_error */
 };
@@ -62,8 +62,8 @@ static void measure_rows(struct distance *distance, const struct trace_stage *a,
 }
 
 /* Every stage that either trace holds, in plan order. distances: malloc'ed. */
-static enum status measure_traces(const struct trace *a, const struct trace *b, struct distance **distances, uint32_t *n,
-                                  struct error *err)
+static enum status measure_traces(const struct trace *a, const struct trace *b, struct distance **distances,
+                                  uint32_t *n, struct error *err)
 {
     struct distance *list = xcalloc(a->n_stages + b->n_stages, sizeof *list);
     uint32_t i = 0, k = 0;
@@ -115,8 +115,8 @@ static void print_distances(const struct distance *distances, uint32_t n, const 
         else if (d->rows == 0)
             printf("%-26s no position that both hold\n", label_of(d, label));
         else
-            printf("%-26s %12.6g %7u %7u %12.6g %12.9f\n", label_of(d, label), d->max_error, d->position, d->dim, d->rms_error,
-                   d->cosine);
+            printf("%-26s %12.6g %7u %7u %12.6g %12.9f\n", label_of(d, label), d->max_error, d->position, d->dim,
+                   d->rms_error, d->cosine);
     }
     printf("%u of %u (layer, stage)s are bit-identical\n", n_identical, n);
 }

@@ -10,7 +10,8 @@
 static enum status choose_sides(const struct arguments *arguments, struct session_options *options, struct error *err)
 {
     const char *on = arguments->on ? arguments->on : arguments->trace ? "reference" : "engine,reference";
-    options->engine = strcmp(on, "engine") == 0 || strcmp(on, "engine,reference") == 0 || strcmp(on, "reference,engine") == 0;
+    options->engine =
+        strcmp(on, "engine") == 0 || strcmp(on, "engine,reference") == 0 || strcmp(on, "reference,engine") == 0;
     options->reference = strcmp(on, "engine") != 0;
     if (!options->engine && strcmp(on, "reference") != 0)
         return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
@@ -19,7 +20,8 @@ static enum status choose_sides(const struct arguments *arguments, struct sessio
         return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
                          "\"%s\" with --trace, whose file stands in the engine's place", on);
     if (arguments->n_faults > 0 && !options->engine)
-        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET, "is planted in the engine, which does not run");
+        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET,
+                         "is planted in the engine, which does not run");
     options->device = arguments->device;
     options->faults = arguments->faults;
     options->n_faults = arguments->n_faults;
@@ -49,8 +51,8 @@ static enum status record_side(struct session *session, struct comparison *compa
         return STATUS_OK;
     strcpy(what, source_name(source));
     strcat(what, ": position");
-    enum status status = session_record(session, source, golden->n_positions, golden->tokens, golden->phase, NULL, &trace,
-                                        progress_show, what, err);
+    enum status status = session_record(session, source, golden->n_positions, golden->tokens, golden->phase, NULL,
+                                        &trace, progress_show, what, err);
     if (status)
         return status;
     comparison_add(comparison, source, &trace);
@@ -78,8 +80,8 @@ static enum status add_foreign_trace(struct session *session, struct comparison 
 }
 
 /* Fills and judges the comparison: engine or trace, reference, golden. Takes the golden over. */
-static enum status compare_sides(const struct arguments *arguments, struct session *session, struct comparison *comparison,
-                                 struct trace *golden, struct error *err)
+static enum status compare_sides(const struct arguments *arguments, struct session *session,
+                                 struct comparison *comparison, struct trace *golden, struct error *err)
 {
     bool same_weights = false;
     enum status status = trace_check_plan(golden, &session->plan, err);
@@ -108,7 +110,8 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
     struct session session;
     struct trace golden;
     if (!arguments->golden)
-        return error_set(err, STATUS_USAGE, NULL, "--golden", ERROR_NO_OFFSET, "is missing: diff compares with a golden");
+        return error_set(err, STATUS_USAGE, NULL, "--golden", ERROR_NO_OFFSET,
+                         "is missing: diff compares with a golden");
     enum status status = choose_sides(arguments, &options, err);
     if (!status)
         status = trace_read(&golden, arguments->golden, err);

@@ -1,5 +1,6 @@
-/* lockstep faults: the list of known bugs. With --check each is planted in the engine, on every small model under golden/
- * that it applies to, and must be found where it was planted and called by its name; healthy runs must raise no alarm. */
+/* lockstep faults: the list of known bugs. With --check each is planted in the engine, on every small model under
+ * golden/ that it applies to, and must be found where it was planted and called by its name; healthy runs must raise no
+ * alarm. */
 #include <glob.h>
 #include <libgen.h>
 #include <limits.h>
@@ -66,11 +67,15 @@ struct check {
 
 /* The engine runs the golden's tokens, with a fault (NULL: healthy), and its trace is judged. The reference need not
  * run: the audit is the reference's op. */
-static enum status judge_engine(const struct check *check, const char *model, const struct trace *golden, const char *fault,
-                                struct session *session, struct comparison *comparison, struct error *err)
+static enum status judge_engine(const struct check *check, const char *model, const struct trace *golden,
+                                const char *fault, struct session *session, struct comparison *comparison,
+                                struct error *err)
 {
-    const struct session_options options = {.engine = true, .device = check->device, .max_positions = golden->n_positions,
-                                            .faults = &fault, .n_faults = fault != NULL};
+    const struct session_options options = {.engine = true,
+                                            .device = check->device,
+                                            .max_positions = golden->n_positions,
+                                            .faults = &fault,
+                                            .n_faults = fault != NULL};
     struct trace trace;
     enum status status = session_open(session, model, &options, err);
     if (status)
@@ -78,8 +83,8 @@ static enum status judge_engine(const struct check *check, const char *model, co
     *comparison = (struct comparison){.plan = &session->plan};
     status = trace_check_plan(golden, &session->plan, err);
     if (!status)
-        status = session_record(session, SOURCE_ENGINE, golden->n_positions, golden->tokens, golden->phase, NULL, &trace, NULL,
-                                NULL, err);
+        status = session_record(session, SOURCE_ENGINE, golden->n_positions, golden->tokens, golden->phase, NULL,
+                                &trace, NULL, NULL, err);
     if (status) {
         session_close(session);
         return status;
@@ -133,8 +138,8 @@ static void record_outcome(struct check *check, const struct fault *fault, const
     check->n_failed += !ok;
     if (!check->quiet)
         printf("%-4s %-14s %-24s %-24s %s%s%s\n", ok ? "ok" : "FAIL", model, fault->name,
-               found < 0 ? "nothing found" : step_label(&comparison->plan->steps[found], label), first ? first->fault : "",
-               first ? ", " : "", how);
+               found < 0 ? "nothing found" : step_label(&comparison->plan->steps[found], label),
+               first ? first->fault : "", first ? ", " : "", how);
     json_t *entry = json_object();
     json_put(entry, "fault", json_string(fault->name));
     json_put(entry, "postmortem", json_string(fault->postmortem));
@@ -214,7 +219,8 @@ static enum status check_all(struct check *check, struct error *err)
     golden_folder(folder);
     snprintf(pattern, sizeof pattern, "%s/*/config.json", folder);
     if (glob(pattern, 0, NULL, &found) != 0)
-        return error_set(err, STATUS_ABSENT, folder, NULL, ERROR_NO_OFFSET, "has no models, expected the small ones that come "
+        return error_set(err, STATUS_ABSENT, folder, NULL, ERROR_NO_OFFSET,
+                         "has no models, expected the small ones that come "
                          "with lockstep");
     for (size_t i = 0; i < found.gl_pathc && !status; i++)
         status = check_folder(check, found.gl_pathv[i], err);

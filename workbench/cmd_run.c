@@ -29,8 +29,8 @@ static size_t whole_characters(const char *text)
     return length;
 }
 
-/* Prints what the ids so far add to the text; last: nothing more comes, so broken characters are printed too. All ids are
- * decoded anew each time, for a token's text depends on those before it. */
+/* Prints what the ids so far add to the text; last: nothing more comes, so broken characters are printed too. All ids
+ * are decoded anew each time, for a token's text depends on those before it. */
 static void print_text(struct printer *printer, bool last)
 {
     if (printer->model == NULL || printer->status != STATUS_OK || printer->n_ids == 0) {

@@ -95,8 +95,8 @@ enum status command_trace(const struct arguments *arguments, struct error *err)
         return status;
     }
     struct session session;
-    status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, request.n_decode, &session,
-                              &request.ids, &request.n_ids, err);
+    status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, request.n_decode,
+                              &session, &request.ids, &request.n_ids, err);
     if (status == STATUS_OK) {
         status = record(arguments, &session, source, arguments->stages != NULL ? stages : NULL, &request, err);
         session_close(&session);

@@ -31,21 +31,21 @@ void comparison_note(struct comparison *comparison, const char *format, ...)
 }
 
 /* Compares one digest with the model's. Returns whether it is there and the same. */
-static bool check_digest(struct comparison *comparison, const struct trace *trace, const char *what, const char *declared,
-                         const char *own)
+static bool check_digest(struct comparison *comparison, const struct trace *trace, const char *what,
+                         const char *declared, const char *own)
 {
     if (strcasecmp(declared, own) == 0)
         return true;
     if (!*declared)
         comparison_note(comparison, "%s does not say which %s it was made with", trace->path, what);
     else
-        comparison_note(comparison, "%s was made with other %s than MODEL's (sha256 %.12s…, MODEL's is %.12s%s)", trace->path,
-                        what, declared, *own ? own : "not defined", *own ? "…" : "");
+        comparison_note(comparison, "%s was made with other %s than MODEL's (sha256 %.12s…, MODEL's is %.12s%s)",
+                        trace->path, what, declared, *own ? own : "not defined", *own ? "…" : "");
     return false;
 }
 
-enum status comparison_check_digests(struct comparison *comparison, const struct model *model, const struct trace *trace,
-                                     bool *same, struct error *err)
+enum status comparison_check_digests(struct comparison *comparison, const struct model *model,
+                                     const struct trace *trace, bool *same, struct error *err)
 {
     char weights[65], config[65];
     enum status status = model_digests(model, weights, config, err);
@@ -63,7 +63,8 @@ static void note_unjudged(struct comparison *comparison)
         for (uint32_t i = 0; i < comparison->list[t]->n_stages; i++)
             n += comparison->list[t]->stages[i].stage == STAGE_attn_probs;
         if (n > 0)
-            comparison_note(comparison, "%s holds attn_probs of %u layers, which are not judged", comparison->list[t]->path, n);
+            comparison_note(comparison, "%s holds attn_probs of %u layers, which are not judged",
+                            comparison->list[t]->path, n);
     }
 }
 
@@ -80,7 +81,8 @@ static void note_choices(struct comparison *comparison, const struct trace *trac
         uint32_t chosen = argmax(a, ours->width), expected = argmax(b, theirs->width);
         if (chosen == expected || ++n_differing > 1)
             continue;
-        comparison_note(comparison, "after token %u the most likely token is %u in %s (logit %.9g) and %u in %s (%.9g), "
+        comparison_note(comparison,
+                        "after token %u the most likely token is %u in %s (logit %.9g) and %u in %s (%.9g), "
                         "though every op passes: another input, or a choice that rounding decides",
                         p, chosen, trace->path, a[chosen], expected, golden->path, b[expected]);
     }

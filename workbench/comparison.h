@@ -1,5 +1,5 @@
-/* A comparison: the traces of one run of tokens, audited together, with verdict, diagnosis and notes. `diff`, `audit` and
- * `faults --check` are each one of these. */
+/* A comparison: the traces of one run of tokens, audited together, with verdict, diagnosis and notes. `diff`, `audit`
+ * and `faults --check` are each one of these. */
 #ifndef LOCKSTEP_WORKBENCH_COMPARISON_H
 #define LOCKSTEP_WORKBENCH_COMPARISON_H
 
@@ -12,9 +12,9 @@
 #define COMPARISON_MOST_DIAGNOSES 8
 
 struct comparison {
-    const struct plan *plan;              /* borrowed */
+    const struct plan *plan; /* borrowed */
     uint32_t n_traces;
-    struct trace traces[SOURCE_COUNT];    /* the golden last; owned */
+    struct trace traces[SOURCE_COUNT]; /* the golden last; owned */
     const struct trace *list[SOURCE_COUNT];
     enum source sources[SOURCE_COUNT];
     struct audit audit;
@@ -34,9 +34,10 @@ void comparison_note(struct comparison *comparison, const char *format, ...) __a
 /* Audits, judges and diagnoses what was added. same_weights as in verdict_reach. */
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress);
 
-/* Notes where the digests that a trace declares are not the model's. *same: all that it declares, and it declares some. */
-enum status comparison_check_digests(struct comparison *comparison, const struct model *model, const struct trace *trace,
-                                     bool *same, struct error *err);
+/* Notes where the digests that a trace declares are not the model's. *same: all that it declares, and it declares some.
+ */
+enum status comparison_check_digests(struct comparison *comparison, const struct model *model,
+                                     const struct trace *trace, bool *same, struct error *err);
 
 /* Prints the report, or writes it as JSON (and prints it as well, unless json is "-"). Returns STATUS_OK or
  * STATUS_DIVERGED, or why the report could not be written. */

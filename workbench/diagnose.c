@@ -46,8 +46,12 @@ static void bench_close(struct bench *bench)
 /* Computes rows [first, first + n) by a step, the right one or a mutant of it. */
 static void bench_run(struct bench *bench, const struct step *step, const struct op_row *rows, uint32_t n)
 {
-    struct op_batch batch = {.step = step, .weights_dtype = bench->stage->weights_dtype, .n_rows = n, .rows = rows,
-                             .y = bench->expected, .bound = bench->bound};
+    struct op_batch batch = {.step = step,
+                             .weights_dtype = bench->stage->weights_dtype,
+                             .n_rows = n,
+                             .rows = rows,
+                             .y = bench->expected,
+                             .bound = bench->bound};
     op_run(&batch);
 }
 
@@ -140,8 +144,14 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
         n = try_mutants(&bench, step, n_failing, found, max);
         uint32_t shown = n_failing < bench.at_once ? n_failing : bench.at_once;
         bench_run(&bench, step, bench.rows.rows, shown);
-        struct evidence evidence = {.plan = plan, .step_index = step_index, .step = step, .trace = trace,
-                                    .stage = bench.stage, .n = shown, .rows = bench.rows.rows, .expected = bench.expected,
+        struct evidence evidence = {.plan = plan,
+                                    .step_index = step_index,
+                                    .step = step,
+                                    .trace = trace,
+                                    .stage = bench.stage,
+                                    .n = shown,
+                                    .rows = bench.rows.rows,
+                                    .expected = bench.expected,
                                     .bound = bench.bound};
         n += relations_find(&evidence, found + n, max - n);
     }

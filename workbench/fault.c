@@ -4,13 +4,18 @@
 #include <stdlib.h>
 #include <string.h>
 
-#define STAGES_OF(...) (const enum stage[]){__VA_ARGS__, STAGE_COUNT}
+#define STAGES_OF(...)           \
+    (const enum stage[])         \
+    {                            \
+        __VA_ARGS__, STAGE_COUNT \
+    }
 
 /* A new fault is one row: what it edits, where it may strike, and the story that a diagnosis tells. */
 static const struct fault faults[] = {
     {.name = "softmax-sizes-swapped",
-     .story = "the softmax's innerSize and outerSize are swapped: the scores of a query, [heads][keys], are normalised in "
-              "runs of as many values as there are heads, across keys of several heads",
+     .story =
+         "the softmax's innerSize and outerSize are swapped: the scores of a query, [heads][keys], are normalised in "
+         "runs of as many values as there are heads, across keys of several heads",
      .postmortem = "2025-12-17-softmax-uniform-buffer",
      .op = OP_attention,
      .stages = STAGES_OF(STAGE_attn_out),
@@ -67,8 +72,9 @@ static const struct fault faults[] = {
      .edit = EDIT_VARIANT,
      .value = VARIANT_TRANSPOSE_B},
     {.name = "pool-padding",
-     .story = "pooled buffers are larger than their shapes and the rest is garbage: a trace that reads past the shape sees "
-              "explosions that are not there",
+     .story =
+         "pooled buffers are larger than their shapes and the rest is garbage: a trace that reads past the shape sees "
+         "explosions that are not there",
      .postmortem = "2025-12-30-buffer-pool-trace-false-positives",
      .op = OP_COUNT,
      .stages = (const enum stage[]){STAGE_COUNT},
@@ -142,8 +148,10 @@ static enum status parse_place(struct fault_request *request, const char *text, 
     char *end;
     unsigned long layer = strtoul(place, &end, 10);
     if (end == place || *place == '-' || *place == '+' || *place == ' ' || layer > INT32_MAX || (*end && *end != '.'))
-        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET, "\"%s\", expected NAME, NAME@LAYER or "
-                         "NAME@LAYER.STAGE", text);
+        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET,
+                         "\"%s\", expected NAME, NAME@LAYER or "
+                         "NAME@LAYER.STAGE",
+                         text);
     request->layer = (int32_t)layer;
     if (!*end)
         return STATUS_OK;
@@ -188,6 +196,8 @@ enum status fault_plant(const struct fault_request *request, struct plan *plan, 
     if (request->layer != LAYER_NONE)
         snprintf(place, sizeof place, " at layer %d%s%s", request->layer, request->stage == STAGE_COUNT ? "" : " ",
                  request->stage == STAGE_COUNT ? "" : stage_name(request->stage));
-    return error_set(err, STATUS_BAD_INPUT, NULL, fault->name, ERROR_NO_OFFSET, "does not apply to this model%s: no step "
-                     "there that it would change", place);
+    return error_set(err, STATUS_BAD_INPUT, NULL, fault->name, ERROR_NO_OFFSET,
+                     "does not apply to this model%s: no step "
+                     "there that it would change",
+                     place);
 }

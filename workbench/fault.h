@@ -15,10 +15,10 @@ enum fault_edit {
 };
 
 struct fault {
-    const char *name;       /* "qk-norm-no-offset" */
-    const char *story;      /* one sentence for people: what the bug is and what it does */
-    const char *postmortem; /* "2025-12-25-gemma3-qknorm-offset", or the seed's row */
-    enum op op;             /* of the steps that it can strike; OP_COUNT: none */
+    const char *name;         /* "qk-norm-no-offset" */
+    const char *story;        /* one sentence for people: what the bug is and what it does */
+    const char *postmortem;   /* "2025-12-25-gemma3-qknorm-offset", or the seed's row */
+    enum op op;               /* of the steps that it can strike; OP_COUNT: none */
     const enum stage *stages; /* the stages whose steps it can strike, STAGE_COUNT-terminated */
     enum fault_edit edit;
     double value;

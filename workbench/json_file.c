@@ -79,7 +79,8 @@ static enum status write_replacing(const json_t *document, const char *path, str
         return status;
     if (json_dumpfd(document, replacement.fd, JSON_INDENT(1)) == 0 && write(replacement.fd, "\n", 1) == 1)
         return replacement_commit(&replacement, err);
-    status = error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
+    status =
+        error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
     replacement_abort(&replacement);
     return status;
 }

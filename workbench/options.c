@@ -23,7 +23,8 @@ enum status parse_on_one(const char *on, enum source *source, struct error *err)
     bool engine = true, reference = false;
     enum status status = parse_on(on, &engine, &reference, err);
     if (status == STATUS_OK && engine && reference) {
-        status = error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET, "\"%s\", expected engine or reference", on);
+        status =
+            error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET, "\"%s\", expected engine or reference", on);
     }
     *source = engine ? SOURCE_ENGINE : SOURCE_REFERENCE;
     return status;
@@ -57,7 +58,8 @@ enum status parse_stages(const char *list, bool *stages, struct error *err)
 enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, uint32_t n_more,
                              struct session *session, int32_t **ids, uint32_t *n_ids, struct error *err)
 {
-    /* The tokens say how large a KV cache the backends need, and the model's tokenizer and vocabulary say the tokens. */
+    /* The tokens say how large a KV cache the backends need, and the model's tokenizer and vocabulary say the tokens.
+     */
     struct model model;
     enum status status = model_open(&model, arguments->positional[0], err);
     if (status != STATUS_OK) {

@@ -1,5 +1,5 @@
-/* What several commands make of their options: which sides run, which stages are wanted, and a session that is large enough
- * for the tokens asked for. */
+/* What several commands make of their options: which sides run, which stages are wanted, and a session that is large
+ * enough for the tokens asked for. */
 #ifndef LOCKSTEP_WORKBENCH_OPTIONS_H
 #define LOCKSTEP_WORKBENCH_OPTIONS_H
 

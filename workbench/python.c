@@ -159,8 +159,8 @@ enum status python_failed(const char *what, struct error *err)
         status = error_set(err, STATUS_INTERRUPTED, what, NULL, ERROR_NO_OFFSET, "interrupted");
     } else {
         first_line(exception, text, sizeof(text));
-        status = error_set(err, STATUS_BAD_INPUT, what, NULL, ERROR_NO_OFFSET, "%s%s%s",
-                           Py_TYPE(exception)->tp_name, text[0] != '\0' ? ": " : "", text);
+        status = error_set(err, STATUS_BAD_INPUT, what, NULL, ERROR_NO_OFFSET, "%s%s%s", Py_TYPE(exception)->tp_name,
+                           text[0] != '\0' ? ": " : "", text);
     }
     Py_DECREF(exception);
     PyErr_Clear();

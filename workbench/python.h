@@ -16,8 +16,8 @@ enum status python_tokenize(const struct model *model, const char *text, int32_t
 enum status python_tokenize_plain(const struct model *model, const char *text, int32_t **ids, uint32_t *n_ids,
                                   struct error *err);
 
-/* The text of ids, special tokens too, malloc'ed. UTF-8; bytes that are not (yet) a character are U+FFFD. A model without a
- * tokenizer is STATUS_ABSENT. */
+/* The text of ids, special tokens too, malloc'ed. UTF-8; bytes that are not (yet) a character are U+FFFD. A model
+ * without a tokenizer is STATUS_ABSENT. */
 enum status python_detokenize(const struct model *model, const int32_t *ids, uint32_t n_ids, char **text,
                               struct error *err);
 

@@ -1,5 +1,5 @@
-/* What the python_*.c files share: the interpreter, and how a Python exception becomes a struct error. Includes Python.h,
- * so it comes before every other header, and nothing outside those files includes it. */
+/* What the python_*.c files share: the interpreter, and how a Python exception becomes a struct error. Includes
+ * Python.h, so it comes before every other header, and nothing outside those files includes it. */
 #ifndef LOCKSTEP_WORKBENCH_PYTHON_INTERNAL_H
 #define LOCKSTEP_WORKBENCH_PYTHON_INTERNAL_H
 
@@ -13,8 +13,8 @@
 /* Starts the interpreter if it does not run yet. No .venv: STATUS_ABSENT. */
 enum status python_start(struct error *err);
 
-/* Turns the exception that is set into *err, and clears it. what: whose work it was, for the message. A missing module is
- * STATUS_ABSENT, a KeyboardInterrupt STATUS_INTERRUPTED, everything else STATUS_BAD_INPUT. */
+/* Turns the exception that is set into *err, and clears it. what: whose work it was, for the message. A missing module
+ * is STATUS_ABSENT, a KeyboardInterrupt STATUS_INTERRUPTED, everything else STATUS_BAD_INPUT. */
 enum status python_failed(const char *what, struct error *err);
 
 /* Starts the interpreter and returns a new reference to a function of one of the modules in golden/, or NULL. */

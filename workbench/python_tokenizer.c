@@ -145,8 +145,7 @@ enum status python_tokenize_plain(const struct model *model, const char *text, i
     return encode(model, text, false, ids, n_ids, err != NULL ? err : &unused);
 }
 
-static enum status decode(const struct model *model, const int32_t *ids, uint32_t n_ids, char **text,
-                          struct error *err)
+static enum status decode(const struct model *model, const int32_t *ids, uint32_t n_ids, char **text, struct error *err)
 {
     PyObject *tokenizer = tokenizer_of(model, err);
     if (tokenizer == NULL) {

@@ -42,8 +42,9 @@ enum status python_set_trace(const char *name, const struct trace *trace, struct
     if (trace == NULL) {
         object = Py_NewRef(Py_None);
     } else if (stages != NULL) {
-        object = PyObject_CallFunction(function, "sNNO", name, view(trace->tokens, trace->n_positions * sizeof(int32_t)),
-                                       view(trace->phase, trace->n_positions), stages);
+        object =
+            PyObject_CallFunction(function, "sNNO", name, view(trace->tokens, trace->n_positions * sizeof(int32_t)),
+                                  view(trace->phase, trace->n_positions), stages);
     }
     PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
     bool ok = object != NULL && PyDict_SetItemString(namespace, name, object) == 0;

@@ -1,5 +1,5 @@
-/* Relations: what a failing step's output may equal, when no mutant of the op reproduces it. Each is a small function; a
- * new one is a row in the table of relations.c. */
+/* Relations: what a failing step's output may equal, when no mutant of the op reproduces it. Each is a small function;
+ * a new one is a row in the table of relations.c. */
 #ifndef LOCKSTEP_WORKBENCH_RELATIONS_H
 #define LOCKSTEP_WORKBENCH_RELATIONS_H
 
@@ -12,10 +12,10 @@ struct evidence {
     const struct step *step;
     const struct trace *trace;
     const struct trace_stage *stage;
-    uint32_t n;                  /* failing rows here */
-    const struct op_row *rows;   /* [n] */
-    const double *expected;      /* [n, width] */
-    const double *bound;         /* [n, width] */
+    uint32_t n;                /* failing rows here */
+    const struct op_row *rows; /* [n] */
+    const double *expected;    /* [n, width] */
+    const double *bound;       /* [n, width] */
 };
 
 /* Row i of the evidence: as recorded, and as expected. */

@@ -34,7 +34,8 @@ bool relation_one_dim(const struct evidence *evidence, char text[512])
     if (isnan(factor))
         snprintf(text, 512, "in all %u failing rows only dim %lld is wrong", evidence->n, (long long)dim);
     else
-        snprintf(text, 512, "in all %u failing rows only dim %lld is wrong, and there the output is %.9g times what is expected",
+        snprintf(text, 512,
+                 "in all %u failing rows only dim %lld is wrong, and there the output is %.9g times what is expected",
                  evidence->n, (long long)dim, factor);
     return true;
 }
@@ -57,12 +58,15 @@ bool relation_storage_overflow(const struct evidence *evidence, char text[512])
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             double expected = evidence_expected(evidence, i)[d], actual = evidence_actual(evidence, i)[d];
             double bound = evidence_bound(evidence, i)[d];
-            bool overflowed = isinf(actual) && fabs(expected) + bound >= largest && signbit(actual) == signbit(expected);
+            bool overflowed =
+                isinf(actual) && fabs(expected) + bound >= largest && signbit(actual) == signbit(expected);
             if (judge(expected, actual, bound) > 1 && !overflowed)
                 return false;
         }
-    snprintf(text, 512, "the values expected do not fit the type that this trace stores, whose largest number is %.9g: they "
-             "became infinite", largest);
+    snprintf(text, 512,
+             "the values expected do not fit the type that this trace stores, whose largest number is %.9g: they "
+             "became infinite",
+             largest);
     return true;
 }
 

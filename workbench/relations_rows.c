@@ -22,7 +22,8 @@ bool relation_zeros(const struct evidence *evidence, char text[512])
         for (uint32_t d = 0; d < evidence->stage->width; d++)
             if (evidence_actual(evidence, i)[d] != 0)
                 return false;
-    snprintf(text, 512, "the %u failing rows are all zeros: nothing was written, or nothing reached the op", evidence->n);
+    snprintf(text, 512, "the %u failing rows are all zeros: nothing was written, or nothing reached the op",
+             evidence->n);
     return true;
 }
 
@@ -35,7 +36,8 @@ bool relation_constant(const struct evidence *evidence, char text[512])
     for (uint32_t i = 0; i < evidence->n; i++)
         if (!all_same(evidence_actual(evidence, i), width) || !same_bits(evidence_actual(evidence, i), first, 1))
             return false;
-    snprintf(text, 512, "every value of the %u failing rows is %.9g: the buffer was never written", evidence->n, first[0]);
+    snprintf(text, 512, "every value of the %u failing rows is %.9g: the buffer was never written", evidence->n,
+             first[0]);
     return *first != 0;
 }
 
@@ -72,12 +74,13 @@ bool relation_other_stage(const struct evidence *evidence, char text[512])
     int32_t layer = evidence->step->layer;
     for (uint32_t s = 0; s < evidence->plan->n_steps; s++) {
         const struct step *other = &evidence->plan->steps[s];
-        bool near = other->layer == LAYER_NONE || layer == LAYER_NONE || (other->layer >= layer - 1 && other->layer <= layer + 1);
+        bool near = other->layer == LAYER_NONE || layer == LAYER_NONE ||
+                    (other->layer >= layer - 1 && other->layer <= layer + 1);
         if (!near || !equals_stage(evidence, other->layer, other->stage))
             continue;
         char label[64];
-        snprintf(text, 512, "the %u failing rows are, bit for bit, those of %s: a buffer was shared or mixed up", evidence->n,
-                 step_label(other, label));
+        snprintf(text, 512, "the %u failing rows are, bit for bit, those of %s: a buffer was shared or mixed up",
+                 evidence->n, step_label(other, label));
         return true;
     }
     return false;
@@ -105,8 +108,10 @@ bool relation_other_row(const struct evidence *evidence, char text[512])
         n_later += twin > evidence->rows[i].position;
     }
     int64_t first = twin_position(evidence, 0);
-    snprintf(text, 512, "each of the %u failing rows is another position's row (%u of them a later one's): position %u "
-             "has that of position %lld", evidence->n, n_later, evidence->rows[0].position, (long long)first);
+    snprintf(text, 512,
+             "each of the %u failing rows is another position's row (%u of them a later one's): position %u "
+             "has that of position %lld",
+             evidence->n, n_later, evidence->rows[0].position, (long long)first);
     return true;
 }
 
@@ -116,7 +121,8 @@ static uint32_t first_failing_dim(const struct evidence *evidence)
     uint32_t first = evidence->stage->width;
     for (uint32_t i = 0; i < evidence->n; i++)
         for (uint32_t d = 0; d < first; d++)
-            if (judge(evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d], evidence_bound(evidence, i)[d]) > 1)
+            if (judge(evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
+                      evidence_bound(evidence, i)[d]) > 1)
                 first = d;
     return first;
 }
@@ -129,7 +135,7 @@ static const char *tail_of(const struct evidence *evidence, uint32_t i, uint32_t
     uint32_t position = evidence->rows[i].position;
     const float *before = position > 0 ? trace_row(evidence->stage, position - 1) : NULL;
     if (all_same(tail, n))
-        return *tail == 0 ? "zeros" : "one value";
+        return *tail == 0 ? "zeros" : isnan(*tail) ? "NaN" : "one value";
     if (before && same_bits(tail, before + start, n))
         return "those of the row before";
     for (uint32_t d = 0; d < n; d++)
@@ -146,7 +152,9 @@ bool relation_tail_unwritten(const struct evidence *evidence, char text[512])
     for (uint32_t i = 0; i < evidence->n; i++)
         if (!tail_of(evidence, i, start))
             return false;
-    snprintf(text, 512, "the op was not done from dim %u on, of %u: up to there all is right, and the rest of the %u "
-             "failing rows are %s", start, width, evidence->n, tail_of(evidence, 0, start));
+    snprintf(text, 512,
+             "the op was not done from dim %u on, of %u: up to there all is right, and the rest of the %u "
+             "failing rows are %s",
+             start, width, evidence->n, tail_of(evidence, 0, start));
     return true;
 }

@@ -1,5 +1,5 @@
-/* Relations that compare values within the bound: multiples, offsets, permutations. What a fit is not sure of is added to
- * the bound as far as the bounds of the values fitted allow it, and no further. */
+/* Relations that compare values within the bound: multiples, offsets, permutations. What a fit is not sure of is added
+ * to the bound as far as the bounds of the values fitted allow it, and no further. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,7 +10,8 @@ bool relation_sign_flipped(const struct evidence *evidence, char text[512])
 {
     for (uint32_t i = 0; i < evidence->n; i++)
         for (uint32_t d = 0; d < evidence->stage->width; d++)
-            if (!(judge(-evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d], evidence_bound(evidence, i)[d]) <= 1))
+            if (!(judge(-evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
+                        evidence_bound(evidence, i)[d]) <= 1))
                 return false;
     snprintf(text, 512, "the %u failing rows have the opposite sign of what is expected", evidence->n);
     return true;
@@ -74,7 +75,8 @@ bool relation_row_multiples(const struct evidence *evidence, char text[512])
         low = fmin(low, multiple.factor);
         high = fmax(high, multiple.factor);
     }
-    snprintf(text, 512, "each failing row is a multiple of what is expected, by another factor a row: %.9g to %.9g", low, high);
+    snprintf(text, 512, "each failing row is a multiple of what is expected, by another factor a row: %.9g to %.9g",
+             low, high);
     return evidence->n > 1;
 }
 
@@ -134,6 +136,7 @@ bool relation_permutation(const struct evidence *evidence, char text[512])
         permuted = row_is_permuted(evidence, i, actual, expected);
     free(actual);
     free(expected);
-    snprintf(text, 512, "the %u failing rows hold the values expected, in another order: dims are permuted", evidence->n);
+    snprintf(text, 512, "the %u failing rows hold the values expected, in another order: dims are permuted",
+             evidence->n);
     return permuted;
 }

@@ -1,5 +1,5 @@
-/* The relation that finds one wrong weight: a flipped bit, a tensor patched by hand. Every error of the one wrong dim is the
- * same multiple of one input column. */
+/* The relation that finds one wrong weight: a flipped bit, a tensor patched by hand. Every error of the one wrong dim
+ * is the same multiple of one input column. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -68,13 +68,21 @@ static void lone_row_open(struct lone_row *lone, const struct evidence *evidence
     *lone = (struct lone_row){.step = *evidence->step};
     lone->values = xcalloc(n_in, sizeof *lone->values);
     weights_decode(evidence->step->weight[0], dim, 0, n_in, lone->values);
-    lone->weight = (struct tensor){.name = "one row", .dtype = DTYPE_F32, .n_dims = 2, .shape = {1, n_in},
-                                   .bytes = (const uint8_t *)lone->values, .n_bytes = n_in * sizeof(float)};
+    lone->weight = (struct tensor){.name = "one row",
+                                   .dtype = DTYPE_F32,
+                                   .n_dims = 2,
+                                   .shape = {1, n_in},
+                                   .bytes = (const uint8_t *)lone->values,
+                                   .n_bytes = n_in * sizeof(float)};
     lone->step.weight[0] = &lone->weight;
     if (evidence->step->weight[1]) {
         lone->bias_value = tensor_value(evidence->step->weight[1], 0, dim);
-        lone->bias = (struct tensor){.name = "one bias", .dtype = DTYPE_F32, .n_dims = 1, .shape = {1},
-                                     .bytes = (const uint8_t *)&lone->bias_value, .n_bytes = sizeof(float)};
+        lone->bias = (struct tensor){.name = "one bias",
+                                     .dtype = DTYPE_F32,
+                                     .n_dims = 1,
+                                     .shape = {1},
+                                     .bytes = (const uint8_t *)&lone->bias_value,
+                                     .n_bytes = sizeof(float)};
         lone->step.weight[1] = &lone->bias;
     }
     lone->step.width = lone->step.params.matmul.n_out = 1;
@@ -84,8 +92,12 @@ static void lone_row_open(struct lone_row *lone, const struct evidence *evidence
 
 static void lone_row_run(struct lone_row *lone, const struct evidence *evidence)
 {
-    struct op_batch batch = {.step = &lone->step, .weights_dtype = evidence->stage->weights_dtype, .n_rows = evidence->n,
-                             .rows = evidence->rows, .y = lone->y, .bound = lone->bound};
+    struct op_batch batch = {.step = &lone->step,
+                             .weights_dtype = evidence->stage->weights_dtype,
+                             .n_rows = evidence->n,
+                             .rows = evidence->rows,
+                             .y = lone->y,
+                             .bound = lone->bound};
     op_run(&batch);
 }
 
@@ -96,9 +108,10 @@ static void lone_row_close(struct lone_row *lone)
     free(lone->bound);
 }
 
-/* Solves for the weight that the output was made with, and proves it: with it the op gives what was recorded. How far the
- * bounds let the solution move is allowed for. */
-static bool prove_weight(const struct evidence *evidence, struct lone_row *lone, uint32_t dim, uint32_t column, float *value)
+/* Solves for the weight that the output was made with, and proves it: with it the op gives what was recorded. How far
+ * the bounds let the solution move is allowed for. */
+static bool prove_weight(const struct evidence *evidence, struct lone_row *lone, uint32_t dim, uint32_t column,
+                         float *value)
 {
     double product = 0, square = 0, slack = 0;
     lone->values[column] = 0;
@@ -135,8 +148,10 @@ bool relation_one_weight(const struct evidence *evidence, char text[512])
     double own = lone.values[column];
     bool proved = prove_weight(evidence, &lone, (uint32_t)dim, (uint32_t)column, &value);
     lone_row_close(&lone);
-    snprintf(text, 512, "one weight differs: only dim %lld is wrong, and input %lld times another weight explains it in all %u "
-             "failing rows; MODEL has %.80s[%lld, %lld] = %.9g, and the output was made with %.7g", (long long)dim,
-             (long long)column, evidence->n, evidence->step->weight[0]->name, (long long)dim, (long long)column, own, value);
+    snprintf(text, 512,
+             "one weight differs: only dim %lld is wrong, and input %lld times another weight explains it in all %u "
+             "failing rows; MODEL has %.80s[%lld, %lld] = %.9g, and the output was made with %.7g",
+             (long long)dim, (long long)column, evidence->n, evidence->step->weight[0]->name, (long long)dim,
+             (long long)column, own, value);
     return proved;
 }

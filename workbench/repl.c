@@ -23,7 +23,9 @@ static void on_interrupt(int number)
 
 bool repl_interrupted(void)
 {
-    return interrupt_seen != 0;
+    bool seen = interrupt_seen != 0;
+    interrupt_seen = 0;
+    return seen;
 }
 
 /* Runs one line that a person or a pipe gave: an error is one line, and the session goes on. */
@@ -46,7 +48,8 @@ static void strip_newline(char *line)
 enum status repl_script(struct repl *repl, const char *path, struct error *err)
 {
     if (repl->depth == MAX_DEPTH) {
-        return error_set(err, STATUS_USAGE, path, NULL, ERROR_NO_OFFSET, "scripts run scripts more than %d deep", MAX_DEPTH);
+        return error_set(err, STATUS_USAGE, path, NULL, ERROR_NO_OFFSET, "scripts run scripts more than %d deep",
+                         MAX_DEPTH);
     }
     FILE *file = fopen(path, "r");
     if (file == NULL) {

@@ -1,7 +1,7 @@
 /* The prompt: both sides of a session advance together, op by op if wanted, and every op is audited as it runs.
  *
- * There is one position: a batch (all of the prompt's positions that fit, or one decoded token) and the next step of the plan
- * in it. Each side's rows fill a trace as it runs; the golden is a side that is read and not run. */
+ * There is one position: a batch (all of the prompt's positions that fit, or one decoded token) and the next step of
+ * the plan in it. Each side's rows fill a trace as it runs; the golden is a side that is read and not run. */
 #ifndef LOCKSTEP_WORKBENCH_REPL_H
 #define LOCKSTEP_WORKBENCH_REPL_H
 
@@ -12,9 +12,9 @@
 
 /* What the audit said of one step of one side. */
 struct repl_seen {
-    struct finding latest;  /* of the current batch's rows */
-    struct finding worst;   /* of the batch with the worst ratio; FINDING_MISSING: did not run yet */
-    double latest_relative; /* rms of (side - golden) / rms of the golden over the batch's rows; NaN: not comparable */
+    struct finding latest;   /* of the current batch's rows */
+    struct finding worst;    /* of the batch with the worst ratio; FINDING_MISSING: did not run yet */
+    double latest_relative;  /* rms of (side - golden) / rms of the golden over the batch's rows; NaN: not comparable */
     double difference, size; /* the sums of squares of that, over all rows so far */
 };
 
@@ -83,7 +83,7 @@ enum status repl_script(struct repl *repl, const char *path, struct error *err);
  * says so in one line. */
 void repl_loop(struct repl *repl);
 
-/* Set by Ctrl-C; whatever loops over batches ends early when it is. */
+/* Whether Ctrl-C was pressed since the last call; whatever loops over layers ends early then. */
 bool repl_interrupted(void);
 
 #endif

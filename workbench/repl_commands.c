@@ -14,7 +14,8 @@ static const struct repl_command commands[] = {
     {"continue", "", 0, 0, false, "run all tokens that are left, one line each", repl_continue, COMPLETE_NOTHING},
     {"where", "", 0, 0, false, "the position: tokens, stage that is next", repl_where, COMPLETE_NOTHING},
     {"restart", "[--prompt TEXT | --ids 1,2,3] [-n N]", 0, 4, false,
-     "back to position 0, with the same tokens or with these and N decoded ones", repl_restart_command, COMPLETE_RESTART},
+     "back to position 0, with the same tokens or with these and N decoded ones", repl_restart_command,
+     COMPLETE_RESTART},
     {"print", "STAGE[@LAYER] [token] [dim|dim:dim] [from engine|reference|golden]", 1, 5, false,
      "values of a row; dims 3:7 are 3 to 6, token -1 is the last", repl_print, COMPLETE_STAGES},
     {"stats", "STAGE[@LAYER]", 1, 1, false, "smallest, largest, mean, rms, nonfinite over whole rows", repl_stats,
@@ -23,8 +24,8 @@ static const struct repl_command commands[] = {
      repl_diff, COMPLETE_STAGES},
     {"first", "", 0, 0, false, "the first error that a step introduced, and the known bug that explains it", repl_first,
      COMPLETE_NOTHING},
-    {"logits", "[K] | of TEXT…", 0, REPL_MAX_WORDS, false, "the K likeliest next tokens, or those of a text (or id:253)",
-     repl_logits, COMPLETE_NOTHING},
+    {"logits", "[K] | of TEXT…", 0, REPL_MAX_WORDS, false,
+     "the K likeliest next tokens, or those of a text (or id:253)", repl_logits, COMPLETE_NOTHING},
     {"dump", "FILE.h5 [STAGES] [from engine|reference|golden]", 1, 4, false, "write what was recorded as a trace file",
      repl_dump, COMPLETE_FILES},
     {"faults", "[NAME]", 0, 1, false, "the known bugs", repl_faults, COMPLETE_FAULTS},
@@ -219,9 +220,7 @@ const char **repl_candidates(enum completion completion, const char *previous_wo
             add_word(&list, faults[i].name);
         }
     } else if (completion != COMPLETE_NOTHING && completion != COMPLETE_FILES) {
-        add_words(&list, completion == COMPLETE_UNITS    ? units
-                         : completion == COMPLETE_TOPICS ? topics
-                                                         : options);
+        add_words(&list, completion == COMPLETE_UNITS ? units : completion == COMPLETE_TOPICS ? topics : options);
     }
     return list.words;
 }

@@ -121,8 +121,8 @@ static void diff_stage(const struct repl *repl, enum stage stage)
 }
 
 /* The largest difference between two sides' rows of one position, or "-". */
-static void print_difference(const struct repl *repl, const struct repl_side *a, const struct repl_side *b, uint32_t step,
-                             uint32_t position)
+static void print_difference(const struct repl *repl, const struct repl_side *a, const struct repl_side *b,
+                             uint32_t step, uint32_t position)
 {
     const struct step *at = &repl->plan->steps[step];
     const struct trace_stage *stage_a = trace_find(a->trace, at->layer, at->stage);
@@ -186,7 +186,8 @@ static void diff_step(const struct repl *repl, uint32_t step)
 enum status repl_diff(struct repl *repl, const struct words *words, struct error *err)
 {
     if (repl->n_rows == 0) {
-        return error_set(err, STATUS_USAGE, NULL, "diff", ERROR_NO_OFFSET, "nothing ran yet, expected step or continue");
+        return error_set(err, STATUS_USAGE, NULL, "diff", ERROR_NO_OFFSET,
+                         "nothing ran yet, expected step or continue");
     }
     if (words->n == 0) {
         diff_all(repl);

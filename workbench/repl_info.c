@@ -9,8 +9,8 @@ static void info_model(const struct repl *repl)
 {
     const struct model *model = &repl->session->model;
     const struct config *config = &model->config;
-    printf("%s: %s (family %s), %u layers, %u tensors, mostly %s\n", model->path, config->model_type, config->family->name,
-           config->n_layers, model->n_tensors, model->weights_dtype);
+    printf("%s: %s (family %s), %u layers, %u tensors, mostly %s\n", model->path, config->model_type,
+           config->family->name, config->n_layers, model->n_tensors, model->weights_dtype);
     printf("  hidden %u, %u heads and %u kv heads of %u, ffn %u, vocab %u\n", config->hidden, config->n_heads,
            config->n_kv_heads, config->head_dim, config->ffn, config->vocab);
     if (repl->golden != NULL) {
@@ -26,14 +26,15 @@ static void info_device(const struct repl *repl)
         return;
     }
     const struct device_info *device = engine_device(&repl->session->backend[SOURCE_ENGINE]);
-    printf("%s (%s), %s, Vulkan %s, subgroups of %u, %.1f GiB\n", device->name, device->type, device->driver, device->api,
-           device->subgroup, (double)device->memory / (1 << 30));
+    printf("%s (%s), %s, Vulkan %s, subgroups of %u, %.1f GiB\n", device->name, device->type, device->driver,
+           device->api, device->subgroup, (double)device->memory / (1 << 30));
 }
 
 /* The steps outside the layers and those of layer 0; the other layers have the same. */
 static void info_plan(const struct repl *repl)
 {
-    printf("%u steps, %u layers\n  %-15s %-10s %9s\n", repl->plan->n_steps, repl->plan->n_layers, "stage", "op", "width");
+    printf("%u steps, %u layers\n  %-15s %-10s %9s\n", repl->plan->n_steps, repl->plan->n_layers, "stage", "op",
+           "width");
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
         const struct step *step = &repl->plan->steps[s];
         if (step->layer <= 0) {
@@ -73,8 +74,8 @@ enum status repl_info(struct repl *repl, const struct words *words, struct error
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_USAGE, NULL, "info", ERROR_NO_OFFSET,
-                     "\"%s\", expected model, device, plan or memory", words->word[0]);
+    return error_set(err, STATUS_USAGE, NULL, "info", ERROR_NO_OFFSET, "\"%s\", expected model, device, plan or memory",
+                     words->word[0]);
 }
 
 enum status repl_faults(struct repl *repl, const struct words *words, struct error *err)

@@ -73,7 +73,8 @@ static enum status print_token(struct repl *repl, int32_t id, struct error *err)
 
 static void print_columns(const struct repl *repl)
 {
-    printf("after token %u: logit, #rank from 0, probability\n  %7s %-16s", repl->first + repl->n_rows - 1, "id", "text");
+    printf("after token %u: logit, #rank from 0, probability\n  %7s %-16s", repl->first + repl->n_rows - 1, "id",
+           "text");
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         printf(" %28s", source_name(repl->sides[i].source));
     }
@@ -142,7 +143,8 @@ enum status repl_logits(struct repl *repl, const struct words *words, struct err
     }
     if (words->n > 0 && strcmp(words->word[0], "of") == 0) {
         if (words->n == 1) {
-            return error_set(err, STATUS_USAGE, NULL, "logits of", ERROR_NO_OFFSET, "no text, expected \" Paris\" or id:253");
+            return error_set(err, STATUS_USAGE, NULL, "logits of", ERROR_NO_OFFSET,
+                             "no text, expected \" Paris\" or id:253");
         }
         return print_words(repl, words, err);
     }

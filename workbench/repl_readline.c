@@ -94,12 +94,14 @@ static bool history_path(char path[PATH_MAX], bool make_folders)
     return true;
 }
 
-/* Ctrl-C at the prompt drops the line that is being typed. */
+/* Ctrl-C at the prompt drops the line that is being typed, and shows a fresh one. */
 static int drop_line(void)
 {
     if (repl_interrupted()) {
-        rl_replace_line("", 0);
-        rl_done = 1;
+        rl_replace_line("", 1);
+        rl_crlf();
+        rl_on_new_line();
+        rl_redisplay();
     }
     return 0;
 }
@@ -110,7 +112,7 @@ void readline_begin(void)
     rl_readline_name = "lockstep";
     rl_attempted_completion_function = complete;
     rl_completer_word_break_characters = " \t";
-    rl_signal_event_hook = drop_line;
+    rl_event_hook = drop_line; /* not rl_signal_event_hook, which misses a signal that comes between two reads */
     using_history();
     stifle_history(MAX_HISTORY);
     if (history_path(path, false)) {

@@ -42,7 +42,8 @@ static void clear_run(struct repl *repl)
     repl->introduced = NULL;
     repl->tokens = NULL;
     repl->phase = NULL;
-    repl->n_sides = repl->n_introduced = repl->capacity = repl->n_known = repl->n_prompt = repl->first = repl->n_rows = 0;
+    repl->n_sides = repl->n_introduced = repl->capacity = repl->n_known = repl->n_prompt = repl->first = repl->n_rows =
+        0;
     repl->next = repl->plan->n_steps;
 }
 
@@ -157,7 +158,8 @@ bool repl_over(const struct repl *repl)
     return repl->next == repl->plan->n_steps && repl->first + repl->n_rows == repl->n_known;
 }
 
-/* How many positions from `first` go into one batch: prefill rows as many as every side takes, decode rows one by one. */
+/* How many positions from `first` go into one batch: prefill rows as many as every side takes, decode rows one by one.
+ */
 static uint32_t batch_rows(const struct repl *repl, uint32_t first)
 {
     uint32_t most = repl->phase[first] == PHASE_DECODE ? 1 : repl->n_known - first;

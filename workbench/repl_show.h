@@ -11,8 +11,8 @@ struct words {
     uint32_t n;
 };
 
-/* Splits a line as a shell does: blanks part words, '…' and "…" keep them together, \ takes the next character as it is, a
- * # that begins a word begins a comment. STATUS_USAGE for a quote that is not closed. Freed with words_free. */
+/* Splits a line as a shell does: blanks part words, '…' and "…" keep them together, \ takes the next character as it
+ * is, a # that begins a word begins a comment. STATUS_USAGE for a quote that is not closed. Freed with words_free. */
 enum status words_split(struct words *words, const char *line, struct error *err);
 void words_free(struct words *words);
 
@@ -26,8 +26,8 @@ enum status words_side(struct repl *repl, const char *word, struct repl_side **s
 /* STAGE[@LAYER] as a step of the plan; without @LAYER the layer that ran last. layer_given may be NULL. */
 enum status words_step(struct repl *repl, const char *word, uint32_t *step, bool *layer_given, struct error *err);
 
-/* One line a stage for the steps [first, last) of the current batch, with a heading where a layer begins, and before the
- * first line if wanted. */
+/* One line a stage for the steps [first, last) of the current batch, with a heading where a layer begins, and before
+ * the first line if wanted. */
 void show_steps(struct repl *repl, uint32_t first, uint32_t last, bool heading);
 
 /* The errors introduced from number `first` on, one line each. */
@@ -72,9 +72,9 @@ enum completion {
 /* One row a command. */
 struct repl_command {
     const char *name;
-    const char *args; /* as help shows them */
+    const char *args;  /* as help shows them */
     uint32_t min, max; /* words after the name */
-    bool raw;         /* the rest of the line is one word, as it stands */
+    bool raw;          /* the rest of the line is one word, as it stands */
     const char *help;
     repl_function *function;
     enum completion completion;

@@ -8,7 +8,8 @@
 #include "workbench/python.h"
 #include "workbench/repl_show.h"
 
-/* One past the last step of the group that a step is in: its layer, with embed in layer 0's and the rest after the layers. */
+/* One past the last step of the group that a step is in: its layer, with embed in layer 0's and the rest after the
+ * layers. */
 static uint32_t group_end(const struct plan *plan, uint32_t step)
 {
     uint32_t s = step;
@@ -224,8 +225,8 @@ enum status repl_where(struct repl *repl, const struct words *words, struct erro
         printf("after %s of %u, all %u stages ran\n", show_positions(repl, positions), repl->n_known,
                repl->plan->n_steps);
     } else {
-        printf("%s of %u, %u of %u stages ran; next is %s\n", show_positions(repl, positions), repl->n_known, repl->next,
-               repl->plan->n_steps, step_label(&repl->plan->steps[repl->next], label));
+        printf("%s of %u, %u of %u stages ran; next is %s\n", show_positions(repl, positions), repl->n_known,
+               repl->next, repl->plan->n_steps, step_label(&repl->plan->steps[repl->next], label));
     }
     printf("tokens");
     for (uint32_t p = 0; p < repl->n_known; p++) {

@@ -21,7 +21,8 @@ struct selection {
 /* A side's row, or NULL where it was not recorded. */
 static const float *side_row(const struct repl *repl, const struct repl_side *side, uint32_t step, uint32_t position)
 {
-    const struct trace_stage *stage = trace_find(side->trace, repl->plan->steps[step].layer, repl->plan->steps[step].stage);
+    const struct trace_stage *stage =
+        trace_find(side->trace, repl->plan->steps[step].layer, repl->plan->steps[step].stage);
     return stage != NULL && position < side->trace->n_positions ? trace_row(stage, position) : NULL;
 }
 
@@ -175,8 +176,8 @@ static void print_stats(const struct repl *repl, const struct repl_side *side, u
         printf(" %u rows, %llu nonfinite values\n", n_rows, (unsigned long long)nonfinite);
         return;
     }
-    printf(" %u rows, min %.6g, max %.6g, mean %.6g, rms %.6g, maxAbs %.6g at token %u dim %u, nonfinite %llu\n", n_rows,
-           low, high, sum / (double)n, sqrt(squares / (double)n), most, worst_position, worst_dim,
+    printf(" %u rows, min %.6g, max %.6g, mean %.6g, rms %.6g, maxAbs %.6g at token %u dim %u, nonfinite %llu\n",
+           n_rows, low, high, sum / (double)n, sqrt(squares / (double)n), most, worst_position, worst_dim,
            (unsigned long long)nonfinite);
 }
 
@@ -233,7 +234,8 @@ enum status repl_dump(struct repl *repl, const struct words *words, struct error
 {
     uint32_t n = words->n;
     if (repl->n_rows == 0) {
-        return error_set(err, STATUS_USAGE, NULL, "dump", ERROR_NO_OFFSET, "nothing ran yet, expected step or continue");
+        return error_set(err, STATUS_USAGE, NULL, "dump", ERROR_NO_OFFSET,
+                         "nothing ran yet, expected step or continue");
     }
     struct repl_side *side = repl_leader(repl);
     bool stages[STAGE_COUNT];

@@ -122,8 +122,8 @@ enum status words_step(struct repl *repl, const char *word, uint32_t *step, bool
     const char *at = strchr(word, '@');
     int64_t layer = LAYER_NONE;
     if (at != NULL && !stage_in_layer(stage)) {
-        return error_set(err, STATUS_USAGE, NULL, "layer", ERROR_NO_OFFSET, "\"%s\", but %s is outside the layers", at + 1,
-                         name);
+        return error_set(err, STATUS_USAGE, NULL, "layer", ERROR_NO_OFFSET, "\"%s\", but %s is outside the layers",
+                         at + 1, name);
     }
     if (at != NULL) {
         enum status status = words_number(at + 1, "layer", 0, (int64_t)repl->plan->n_layers - 1, &layer, err);

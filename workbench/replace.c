@@ -77,7 +77,8 @@ enum status replacement_commit(struct replacement *replacement, struct error *er
         code = errno;
     }
     if (!flushed)
-        status = error_set(err, STATUS_IO, replacement->target, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(code));
+        status =
+            error_set(err, STATUS_IO, replacement->target, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(code));
     else if (rename(replacement->temporary, replacement->target) != 0)
         status = error_set(err, STATUS_IO, replacement->target, NULL, ERROR_NO_OFFSET, "cannot be replaced: %s",
                            strerror(errno));

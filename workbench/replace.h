@@ -1,5 +1,5 @@
-/* A file that appears whole or not at all: written beside its target, then renamed onto it, so that an earlier file stays
- * as it was if anything fails (disk full, a crash halfway). */
+/* A file that appears whole or not at all: written beside its target, then renamed onto it, so that an earlier file
+ * stays as it was if anything fails (disk full, a crash halfway). */
 #ifndef LOCKSTEP_WORKBENCH_REPLACE_H
 #define LOCKSTEP_WORKBENCH_REPLACE_H
 

@@ -118,7 +118,8 @@ static void print_heads(const struct report *report, FILE *out)
 
 static void print_table(const struct report *report, FILE *out)
 {
-    fprintf(out, "Worst error of each op from its own inputs, as a ratio to the bound of rounding (over 1 fails, !)%s\n\n",
+    fprintf(out,
+            "Worst error of each op from its own inputs, as a ratio to the bound of rounding (over 1 fails, !)%s\n\n",
             has_golden(report) ? ",\nand the worst relative rms against the golden" : "");
     print_heads(report, out);
     for (int stage = 0; stage < STAGE_COUNT; stage++) {
@@ -136,7 +137,8 @@ static void print_table(const struct report *report, FILE *out)
 static void print_coverage(const struct report *report, FILE *out)
 {
     const struct verdict *verdict = report->verdict;
-    fprintf(out, "\nCoverage: %u of %u (layer, stage)s compared in every source\n", verdict->compared, verdict->expected);
+    fprintf(out, "\nCoverage: %u of %u (layer, stage)s compared in every source\n", verdict->compared,
+            verdict->expected);
     uint32_t n_shown = 0;
     for (uint32_t i = 0; i < verdict->n_lacks && n_shown < 8; i++, n_shown++) {
         char label[64];
@@ -207,7 +209,8 @@ static void print_wrapped(const char *label, const char *text, FILE *out)
 static void print_diagnoses(const struct report *report, FILE *out)
 {
     if (report->n_diagnoses == 0)
-        print_wrapped("diagnosis", "no known fault reproduces it, and it stands in no simple relation to another value", out);
+        print_wrapped("diagnosis", "no known fault reproduces it, and it stands in no simple relation to another value",
+                      out);
     for (uint32_t i = 0; i < report->n_diagnoses; i++) {
         const struct diagnosis *diagnosis = &report->diagnoses[i];
         fprintf(out, "  %-12s%s (%s)\n", "diagnosis", diagnosis->fault, diagnosis_how_name(diagnosis->how));
@@ -231,7 +234,8 @@ static void print_divergence(const struct report *report, FILE *out)
             finding->dim, finding->rows_failed, finding->rows_judged);
     fprintf(out, "  expected    %.9g   from the source's own inputs, in double precision\n", finding->expected);
     fprintf(out, "  actual      %.9g\n", finding->actual);
-    fprintf(out, "  abs error   %.6g, %.6g times the bound of %.6g\n", finding->abs_error, finding->ratio, finding->bound);
+    fprintf(out, "  abs error   %.6g, %.6g times the bound of %.6g\n", finding->abs_error, finding->ratio,
+            finding->bound);
     print_wrapped("who", who_is_wrong(report), out);
     fprintf(out, "  further     %u other step%s introduce%s an error\n", verdict->n_introduced - 1,
             verdict->n_introduced == 2 ? "" : "s", verdict->n_introduced == 2 ? "s" : "");

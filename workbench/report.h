@@ -1,4 +1,5 @@
-/* The report of `diff` and `audit`: the table and the first divergence for people, version 1 of the JSON for scripts. */
+/* The report of `diff` and `audit`: the table and the first divergence for people, version 1 of the JSON for scripts.
+ */
 #ifndef LOCKSTEP_WORKBENCH_REPORT_H
 #define LOCKSTEP_WORKBENCH_REPORT_H
 

@@ -25,8 +25,8 @@ static bool row_is_finite(const float *row, uint32_t width)
     return true;
 }
 
-/* Whether the sum of squares of each group is a float32. Where it is not, every kernel makes zeros of finite values, and
- * the error is that of the op upstream that made them so large (a flipped exponent bit). */
+/* Whether the sum of squares of each group is a float32. Where it is not, every kernel makes zeros of finite values,
+ * and the error is that of the op upstream that made them so large (a flipped exponent bit). */
 static bool squares_are_finite(const float *row, const struct rms_norm_params *params)
 {
     for (uint32_t g = 0; g < params->groups; g++) {
@@ -65,7 +65,8 @@ static uint32_t first_needed(const struct step *step, unsigned input, uint32_t p
     return window == 0 || position < window ? 0 : position - window + 1;
 }
 
-static const float *input_rows(const struct step *step, unsigned input, const struct trace_stage *stage, uint32_t position)
+static const float *input_rows(const struct step *step, unsigned input, const struct trace_stage *stage,
+                               uint32_t position)
 {
     bool from_start = step->op == OP_attention && input > 0;
     return stage->rows + (from_start ? 0 : (uint64_t)position * stage->width);
@@ -95,7 +96,9 @@ void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         bool missing = false, nonfinite = false;
         struct op_row *row = &rows->rows[rows->n];
-        *row = (struct op_row){.arith = &output->arith, .position = p, .token = trace->tokens[p],
+        *row = (struct op_row){.arith = &output->arith,
+                               .position = p,
+                               .token = trace->tokens[p],
                                .decode = trace->phase[p] == PHASE_DECODE};
         for (unsigned i = 0; i < n_inputs; i++) {
             input_advance(&inputs[i], step, p);

@@ -1,8 +1,8 @@
 #include "workbench/trace.h"
 
 #include <math.h>
-#include <stdlib.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/model.h"
@@ -153,14 +153,14 @@ static enum status check_stage(const struct trace *trace, const struct trace_sta
 enum status trace_check_plan(const struct trace *trace, const struct plan *plan, struct error *err)
 {
     if (trace->n_layers != plan->n_layers)
-        return error_set(err, STATUS_BAD_INPUT, trace->path, "n_layers", ERROR_NO_OFFSET,
-                         "is %u, expected %u as in %s", trace->n_layers, plan->n_layers, plan->model->path);
+        return error_set(err, STATUS_BAD_INPUT, trace->path, "n_layers", ERROR_NO_OFFSET, "is %u, expected %u as in %s",
+                         trace->n_layers, plan->n_layers, plan->model->path);
     uint32_t vocab = plan->model->config.vocab;
     for (uint32_t p = 0; p < trace->n_positions; p++)
         if (trace->tokens[p] < 0 || (uint32_t)trace->tokens[p] >= vocab)
             return error_set(err, STATUS_BAD_INPUT, trace->path, "/tokens", ERROR_NO_OFFSET,
-                             "position %u is token %d, expected less than %u, the vocabulary of %s", p, trace->tokens[p],
-                             vocab, plan->model->path);
+                             "position %u is token %d, expected less than %u, the vocabulary of %s", p,
+                             trace->tokens[p], vocab, plan->model->path);
     for (uint32_t i = 0; i < trace->n_stages; i++) {
         enum status status = check_stage(trace, &trace->stages[i], plan, err);
         if (status)

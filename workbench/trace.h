@@ -12,23 +12,24 @@ struct trace_stage {
     int32_t layer; /* LAYER_NONE outside the layers */
     enum stage stage;
     uint32_t width;
-    float *rows;        /* [n_positions, width]; rows that were not recorded are NaN */
-    uint8_t *recorded;  /* [n_positions] 0 or 1 */
-    uint32_t n_recorded; /* rows with recorded = 1 */
-    struct arith arith; /* as the file declares, for this dataset or for all */
+    float *rows;            /* [n_positions, width]; rows that were not recorded are NaN */
+    uint8_t *recorded;      /* [n_positions] 0 or 1 */
+    uint32_t n_recorded;    /* rows with recorded = 1 */
+    struct arith arith;     /* as the file declares, for this dataset or for all */
     uint32_t weights_dtype; /* likewise: what MODEL's weights are rounded to before the audit; DTYPE_F32: as they are */
 };
 
 struct trace {
-    char *path;       /* where it was read from, or a name for messages ("engine") */
+    char *path; /* where it was read from, or a name for messages ("engine") */
     char *producer;
     char *model_type;
     uint32_t n_layers;
     uint32_t n_positions;
-    int32_t *tokens; /* [n_positions] */
-    uint8_t *phase;  /* [n_positions] 0 prefill, 1 decode */
-    struct arith arith;      /* declared for the whole file: what stages have from the start */
-    uint32_t weights_dtype;  /* DTYPE_F16 or DTYPE_BF16: MODEL's weights are rounded to it before the audit; else DTYPE_F32 */
+    int32_t *tokens;    /* [n_positions] */
+    uint8_t *phase;     /* [n_positions] 0 prefill, 1 decode */
+    struct arith arith; /* declared for the whole file: what stages have from the start */
+    uint32_t
+        weights_dtype; /* DTYPE_F16 or DTYPE_BF16: MODEL's weights are rounded to it before the audit; else DTYPE_F32 */
     char weights_sha256[65]; /* "" if not given */
     char config_sha256[65];
     uint32_t n_stages;
@@ -39,8 +40,8 @@ struct trace {
 #define PHASE_DECODE 1
 
 /* An empty trace for these tokens, to be filled stage by stage; copies tokens and phase. */
-void trace_init(struct trace *trace, const char *name, const char *model_type, uint32_t n_layers,
-                uint32_t n_positions, const int32_t *tokens, const uint8_t *phase);
+void trace_init(struct trace *trace, const char *name, const char *model_type, uint32_t n_layers, uint32_t n_positions,
+                const int32_t *tokens, const uint8_t *phase);
 void trace_free(struct trace *trace);
 
 /* The stage, or NULL if it was not recorded. */
@@ -58,9 +59,10 @@ void trace_set_row(struct trace *trace, struct trace_stage *stage, uint32_t posi
 /* "layer 17 ffn_down", or "logits": for people. Returns text. */
 const char *trace_label(const struct trace_stage *stage, char text[64]);
 
-/* Reads a file, in a process of its own: a damaged one makes HDF5 1.10 crash or run for ever. Values of 16 and 64 bits become float32; a dataset of 16-bit floats that declares no storage_dtype has
- * that of its type. Anything wrong (not HDF5, cut short, a shape that contradicts /tokens, an unknown stage, a link that
- * leaves the file) is STATUS_BAD_INPUT and names file and dataset. */
+/* Reads a file, in a process of its own: a damaged one makes HDF5 1.10 crash or run for ever. Values of 16 and 64 bits
+ * become float32; a dataset of 16-bit floats that declares no storage_dtype has that of its type. Anything wrong (not
+ * HDF5, cut short, a shape that contradicts /tokens, an unknown stage, a link that leaves the file) is STATUS_BAD_INPUT
+ * and names file and dataset. */
 enum status trace_read(struct trace *trace, const char *path, struct error *err);
 
 /* Writes a file beside its target and renames it: an earlier file stays whole if anything fails (STATUS_IO). Two traces

@@ -102,8 +102,8 @@ static bool read_fixed_text(hid_t attribute, hid_t type, char value[256])
     return true;
 }
 
-enum status trace_read_text(struct trace_reader *reader, hid_t object, const char *field, const char *name, char value[256],
-                            bool *found)
+enum status trace_read_text(struct trace_reader *reader, hid_t object, const char *field, const char *name,
+                            char value[256], bool *found)
 {
     char label[160];
     hid_t attribute;
@@ -145,8 +145,8 @@ static enum status read_float_type(struct trace_reader *reader, hid_t object, co
     enum status status = trace_read_text(reader, object, field, name, text, found);
     if (status || !*found || float_type(text, unit_roundoff, smallest_normal))
         return status;
-    return trace_bad(reader, attribute_field(field, name, label),
-                     "is \"%s\", expected float32, float16 or bfloat16", text);
+    return trace_bad(reader, attribute_field(field, name, label), "is \"%s\", expected float32, float16 or bfloat16",
+                     text);
 }
 
 enum status trace_read_arith(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
@@ -155,8 +155,8 @@ enum status trace_read_arith(struct trace_reader *reader, hid_t object, const ch
     char text[256], label[160];
     double unit_roundoff, smallest_normal;
     bool found;
-    enum status status =
-        read_float_type(reader, object, field, "storage_dtype", text, &unit_roundoff, &smallest_normal, storage_declared);
+    enum status status = read_float_type(reader, object, field, "storage_dtype", text, &unit_roundoff, &smallest_normal,
+                                         storage_declared);
     if (status)
         return status;
     if (*storage_declared && strcmp(text, "float64") == 0)

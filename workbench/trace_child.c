@@ -1,6 +1,6 @@
 /* Reads a trace in a child process and takes it over through a pipe. HDF5 1.10 trusts what stands in a file: one byte
- * changed in a heap or a B-tree makes it crash or loop, which nothing outside the library can prevent. Here that ends the
- * child, and the caller gets one line. */
+ * changed in a heap or a B-tree makes it crash or loop, which nothing outside the library can prevent. Here that ends
+ * the child, and the caller gets one line. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
@@ -130,6 +130,14 @@ static bool receive_trace(int fd, struct trace *trace)
     return received;
 }
 
+/* Whatever the program does on a signal is not for the child to do: it ends. */
+static void reset_signals(void)
+{
+    static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGINT, SIGTERM, SIGPIPE, SIGXCPU};
+    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+        signal(signals[i], SIG_DFL);
+}
+
 /* The child: quiet whatever the library does, and no longer than reading such a file can take. */
 static _Noreturn void read_in_child(int fd, const char *path)
 {
@@ -138,6 +146,7 @@ static _Noreturn void read_in_child(int fd, const char *path)
     struct stat info;
     rlim_t seconds = 10 + (stat(path, &info) == 0 ? (rlim_t)info.st_size >> 23 : 0);
     const struct rlimit no_core = {0, 0}, time_limit = {seconds, seconds};
+    reset_signals();
     setrlimit(RLIMIT_CORE, &no_core);
     setrlimit(RLIMIT_CPU, &time_limit);
     int null = open("/dev/null", O_WRONLY);
@@ -148,11 +157,14 @@ static _Noreturn void read_in_child(int fd, const char *path)
     _exit(sent ? 0 : 1);
 }
 
+/* The child ended without a result. */
 static enum status died(const char *path, int how, struct error *err)
 {
-    bool endless = WIFSIGNALED(how) && (WTERMSIG(how) == SIGXCPU || WTERMSIG(how) == SIGKILL);
+    int with = WIFSIGNALED(how) ? WTERMSIG(how) : 0;
+    if (with == SIGINT || with == SIGTERM)
+        return error_set(err, STATUS_INTERRUPTED, path, NULL, ERROR_NO_OFFSET, "reading was interrupted");
     return error_set(err, STATUS_BAD_INPUT, path, "HDF5", ERROR_NO_OFFSET, "is damaged: the HDF5 library %s on it",
-                     endless ? "runs for ever" : "crashes");
+                     with == SIGXCPU ? "runs for ever" : "crashes");
 }
 
 enum status trace_read(struct trace *trace, const char *path, struct error *err)
@@ -166,8 +178,8 @@ enum status trace_read(struct trace *trace, const char *path, struct error *err)
     if (child == 0)
         read_in_child(ends[1], path);
     close(ends[1]);
-    bool received = child > 0 && receive_bytes(ends[0], &result, sizeof result) &&
-                    (result.status || receive_trace(ends[0], trace));
+    bool received =
+        child > 0 && receive_bytes(ends[0], &result, sizeof result) && (result.status || receive_trace(ends[0], trace));
     close(ends[0]);
     if (child < 0)
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));

@@ -104,8 +104,8 @@ static enum status check_shape(struct trace_reader *reader, hid_t dataset, const
     int n_dims = form->integers ? 1 : 2;
     hsize_t dims[2] = {0, 1};
     hid_t space = H5Dget_space(dataset);
-    bool fits = space >= 0 && H5Sget_simple_extent_type(space) == H5S_SIMPLE && H5Sget_simple_extent_ndims(space) == n_dims &&
-                H5Sget_simple_extent_dims(space, dims, NULL) == n_dims;
+    bool fits = space >= 0 && H5Sget_simple_extent_type(space) == H5S_SIMPLE &&
+                H5Sget_simple_extent_ndims(space) == n_dims && H5Sget_simple_extent_dims(space, dims, NULL) == n_dims;
     if (space >= 0)
         H5Sclose(space);
     if (!fits)
@@ -168,7 +168,8 @@ enum status trace_read_tokens(struct trace_reader *reader, hid_t dataset)
     for (uint32_t p = 0; p < trace->n_positions && !status; p++) {
         trace->tokens[p] = (int32_t)values[p];
         if (values[p] < 0 || values[p] > INT32_MAX)
-            status = trace_bad(reader, "/tokens", "position %u is token %lld, expected 0 or more", p, (long long)values[p]);
+            status =
+                trace_bad(reader, "/tokens", "position %u is token %lld, expected 0 or more", p, (long long)values[p]);
     }
     free(values);
     return status;
@@ -197,8 +198,8 @@ enum status trace_read_phase(struct trace_reader *reader, hid_t dataset)
 }
 
 /* Which position each row of a dataset is: the attribute `positions`, or all of them in order. malloc'ed. */
-static enum status read_positions(struct trace_reader *reader, hid_t dataset, const char *field, const struct form *form,
-                                  int64_t **positions)
+static enum status read_positions(struct trace_reader *reader, hid_t dataset, const char *field,
+                                  const struct form *form, int64_t **positions)
 {
     uint32_t n_positions = reader->trace->n_positions;
     htri_t exists = H5Aexists(dataset, "positions");
@@ -206,8 +207,8 @@ static enum status read_positions(struct trace_reader *reader, hid_t dataset, co
         return trace_bad(reader, field, "has %llu rows, expected %u as in /tokens, or an attribute positions",
                          (unsigned long long)form->rows, n_positions);
     if (form->rows > n_positions)
-        return trace_bad(reader, field, "has %llu rows, expected at most %u as in /tokens", (unsigned long long)form->rows,
-                         n_positions);
+        return trace_bad(reader, field, "has %llu rows, expected at most %u as in /tokens",
+                         (unsigned long long)form->rows, n_positions);
     int64_t *read = xcalloc(form->rows, sizeof *read);
     for (uint32_t i = 0; i < form->rows; i++)
         read[i] = i;
@@ -263,7 +264,8 @@ static void spread_rows(struct trace_stage *stage, const int64_t *positions, uin
     stage->n_recorded = n_rows;
 }
 
-enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const char *field, int32_t layer, enum stage stage)
+enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const char *field, int32_t layer,
+                             enum stage stage)
 {
     char reason[200];
     struct trace *trace = reader->trace;

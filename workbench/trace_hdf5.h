@@ -23,7 +23,7 @@ enum status trace_read_file(struct trace *trace, const char *path, struct error 
 struct trace_reader {
     const char *path;
     uint64_t file_size;
-    uint64_t memory;     /* bytes that the rows read so far take */
+    uint64_t memory; /* bytes that the rows read so far take */
     struct trace *trace;
     struct error *err;
 };
@@ -33,8 +33,8 @@ enum status trace_bad(struct trace_reader *reader, const char *field, const char
     __attribute__((format(printf, 3, 4)));
 
 /* Attributes of an open object. A missing one leaves *value as it is ("" or the number it had) and *found false. */
-enum status trace_read_text(struct trace_reader *reader, hid_t object, const char *field, const char *name, char value[256],
-                            bool *found);
+enum status trace_read_text(struct trace_reader *reader, hid_t object, const char *field, const char *name,
+                            char value[256], bool *found);
 enum status trace_read_integer(struct trace_reader *reader, hid_t object, const char *field, const char *name,
                                int64_t *value, bool *found);
 
@@ -45,6 +45,7 @@ enum status trace_read_arith(struct trace_reader *reader, hid_t object, const ch
 /* Reads and checks /tokens and /phase (TRACE's tokens, phase, n_positions) and one stage's dataset. */
 enum status trace_read_tokens(struct trace_reader *reader, hid_t dataset);
 enum status trace_read_phase(struct trace_reader *reader, hid_t dataset);
-enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const char *field, int32_t layer, enum stage stage);
+enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const char *field, int32_t layer,
+                             enum stage stage);
 
 #endif

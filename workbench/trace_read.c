@@ -1,4 +1,5 @@
-/* Reads a trace file that anybody may have written, in the process at hand. Every name, link, type and size is checked before it is used. */
+/* Reads a trace file that anybody may have written, in the process at hand. Every name, link, type and size is checked
+ * before it is used. */
 #include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -13,7 +14,7 @@
 struct group_visit {
     struct trace_reader *reader;
     enum status status;
-    int32_t layer;         /* of the stages in this group; LAYER_NONE: /stages */
+    int32_t layer;                                      /* of the stages in this group; LAYER_NONE: /stages */
     bool has_tokens, has_phase, has_layers, has_stages; /* root */
 };
 

@@ -1,5 +1,5 @@
-/* Writes a trace. Nothing in the file depends on when, where or how often it is written: no times, names in one order, one
- * contiguous dataset a stage, so that two traces of one run are the same bytes. */
+/* Writes a trace. Nothing in the file depends on when, where or how often it is written: no times, names in one order,
+ * one contiguous dataset a stage, so that two traces of one run are the same bytes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -27,7 +27,8 @@ static void write_failed(struct writer *writer, const char *field)
                                    hdf5_reason(reason));
 }
 
-static void write_attribute(struct writer *writer, hid_t object, const char *name, hid_t type, hid_t space, const void *value)
+static void write_attribute(struct writer *writer, hid_t object, const char *name, hid_t type, hid_t space,
+                            const void *value)
 {
     hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
     bool written = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
@@ -77,7 +78,8 @@ static void write_arith(struct writer *writer, hid_t object, const struct arith 
                         const struct arith *outer, uint32_t outer_weights_dtype)
 {
     if (arith->u_operand != outer->u_operand)
-        write_text(writer, object, "operand_dtype", arith->u_operand == 0 ? "float32" : float_type_name(arith->u_operand));
+        write_text(writer, object, "operand_dtype",
+                   arith->u_operand == 0 ? "float32" : float_type_name(arith->u_operand));
     if (arith->u_storage != outer->u_storage)
         write_text(writer, object, "storage_dtype", float_type_name(arith->u_storage));
     if (arith->u_sum != outer->u_sum)
@@ -139,8 +141,8 @@ static void write_stage(struct writer *writer, hid_t group, const struct trace *
         }
     }
     hsize_t dims[2] = {stage->n_recorded, stage->width};
-    hid_t dataset = write_dataset(writer, group, name, 2, dims, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT,
-                                  whole ? stage->rows : packed);
+    hid_t dataset =
+        write_dataset(writer, group, name, 2, dims, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, whole ? stage->rows : packed);
     if (dataset >= 0 && !whole) {
         hid_t space = H5Screate_simple(1, dims, NULL);
         write_attribute(writer, dataset, "positions", H5T_STD_I32LE, space, positions);

@@ -66,8 +66,11 @@ static void errors_compute(struct errors *errors, const struct plan *plan, uint3
     const struct trace_stage *stage = trace_find(trace, plan->steps[step].layer, plan->steps[step].stage);
     rows_gather(&errors->rows, plan, step, trace);
     errors->expected = xmalloc((uint64_t)errors->rows.n * stage->width * sizeof *errors->expected);
-    struct op_batch batch = {.step = &plan->steps[step], .weights_dtype = stage->weights_dtype, .n_rows = errors->rows.n,
-                             .rows = errors->rows.rows, .y = errors->expected};
+    struct op_batch batch = {.step = &plan->steps[step],
+                             .weights_dtype = stage->weights_dtype,
+                             .n_rows = errors->rows.n,
+                             .rows = errors->rows.rows,
+                             .y = errors->expected};
     op_run(&batch);
 }
 
@@ -121,8 +124,8 @@ static int64_t first_step(const struct verdict *verdict, int32_t trace)
 
 /* DESIGN.md §2: only one source fails: it is the one (the golden: or the weights). The engine and the golden fail alike
  * from the same first step on: what they share is not the reference's. */
-static enum outlier find_outlier(const struct verdict *verdict, const struct audit *audit, const struct trace *const *traces,
-                                 const enum source *sources, bool same_weights)
+static enum outlier find_outlier(const struct verdict *verdict, const struct audit *audit,
+                                 const struct trace *const *traces, const enum source *sources, bool same_weights)
 {
     static const enum outlier alone[SOURCE_COUNT] = {OUTLIER_ENGINE, OUTLIER_TRACE, OUTLIER_REFERENCE,
                                                      OUTLIER_GOLDEN_OR_WEIGHTS};

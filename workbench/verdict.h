@@ -1,4 +1,5 @@
-/* The verdict: what the audits of all sources together say. Who is wrong, where first, and what every source introduced. */
+/* The verdict: what the audits of all sources together say. Who is wrong, where first, and what every source
+ * introduced. */
 #ifndef LOCKSTEP_WORKBENCH_VERDICT_H
 #define LOCKSTEP_WORKBENCH_VERDICT_H
 
@@ -36,13 +37,16 @@ struct verdict {
     bool diverged;
     enum outlier outlier;
     uint32_t n_introduced;
-    struct introduced *introduced; /* in plan order, at one step in the order of enum source; the first is first_divergence */
-    uint32_t expected, compared;   /* (layer, stage)s over the sources: required ones and the optional ones that a file holds */
+    struct introduced
+        *introduced; /* in plan order, at one step in the order of enum source; the first is first_divergence */
+    uint32_t expected,
+        compared; /* (layer, stage)s over the sources: required ones and the optional ones that a file holds */
     uint32_t n_lacks;
     struct lack *lacks;
 };
 
-/* sources[i] says what audited trace i is. same_weights: the golden's digests of weights and config match the model's. */
+/* sources[i] says what audited trace i is. same_weights: the golden's digests of weights and config match the model's.
+ */
 void verdict_reach(struct verdict *verdict, const struct audit *audit, const struct trace *const *traces,
                    const enum source *sources, bool same_weights);
 void verdict_free(struct verdict *verdict);

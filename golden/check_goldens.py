@@ -1,0 +1,101 @@
+"""Makes every committed golden anew with transformers and compares: check_goldens.py PROGRAM [--twin]
+
+A golden agrees if the new one is bit-identical; on another processor torch may round sums otherwise, and then both must
+pass the audit against the same model, which holds every op of each to its own bound. There is no tolerance here.
+--twin spoils one value of a copy of one golden, which must then be found; exit 0 if it is.
+"""
+
+import os
+import pathlib
+import shutil
+import subprocess
+import sys
+import tempfile
+
+import h5py
+
+ROOT = pathlib.Path(__file__).resolve().parent
+SMOLLM2 = ROOT.parent / ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
+MODELS = {"smollm2-color-of-the-sky": SMOLLM2}  # the others lie beside their goldens
+
+
+# In a sanitized build: what torch leaves behind in OpenSSL at exit is not for us to judge.
+ENVIRONMENT = {**os.environ, "ASAN_OPTIONS": "detect_leaks=0"}
+
+
+def run(*arguments):
+    """Exit status and all that was printed."""
+    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=False, env=ENVIRONMENT)
+    return done.returncode, (done.stdout + done.stderr).strip()
+
+
+def make(program, model, golden, path):
+    """Records the same tokens again: the decoded ones are forced, so that the two can be compared row by row."""
+    with h5py.File(golden) as file:
+        tokens, phase = file["tokens"][:], file["phase"][:]
+    prompt = ",".join(str(t) for t in tokens[phase == 0])
+    decoded = ",".join(str(t) for t in tokens[phase == 1])
+    status, text = run(program, "golden", model, "--ids", prompt, "--decode-ids", decoded, "-o", path)
+    if status != 0:
+        raise SystemExit(f"{golden.name}: lockstep golden ended with {status}: {text}")
+
+
+def attributes_differ(golden, path):
+    with h5py.File(golden) as committed, h5py.File(path) as made:
+        for name in ("producer", "model_type", "n_layers", "weights_sha256", "config_sha256"):
+            if committed.attrs.get(name) != made.attrs.get(name):
+                return f"{name}: {committed.attrs.get(name)} was committed, {made.attrs.get(name)} made now"
+    return None
+
+
+def disagreement(program, model, golden, path):
+    """Why the committed golden and the new one do not agree, or None, and how they do."""
+    differing = attributes_differ(golden, path)
+    if differing is not None:
+        return differing, None
+    if run(program, "compare", golden, path)[0] == 0:
+        return None, "bit-identical"
+    for file in (path, golden):
+        status, text = run(program, "audit", model, file)
+        if status != 0:
+            return f"not bit-identical, and the audit of {file} ends with {status}: {text.splitlines()[-1]}", None
+    return None, "not bit-identical, but both pass their audits"
+
+
+def spoil(golden, path):
+    """A copy with one value of one stage changed by a thousandth of the largest."""
+    shutil.copy(golden, path)
+    with h5py.File(path, "r+") as file:
+        rows = file["layers/1/o_proj"]
+        rows[3, 5] += abs(rows[:]).max() / 1000
+
+
+def check(program, model, golden, twin):
+    with tempfile.TemporaryDirectory() as folder:
+        made = pathlib.Path(folder) / "made.h5"
+        make(program, model, golden, made)
+        committed = golden
+        if twin:
+            committed = pathlib.Path(folder) / "spoiled.h5"
+            spoil(golden, committed)
+        wrong, right = disagreement(program, model, committed, made)
+    print(f"{golden.name}: {wrong or right}", flush=True)
+    return wrong is None
+
+
+def main():
+    twin = sys.argv[2:] == ["--twin"]
+    if len(sys.argv) != 2 and not twin:
+        sys.exit("usage: check_goldens.py PROGRAM [--twin]")
+    agree = []
+    for golden in sorted(ROOT.glob("tiny-llama.h5" if twin else "*.h5")):
+        model = MODELS.get(golden.stem, ROOT / golden.stem)
+        if model.exists():
+            agree.append(check(sys.argv[1], model, golden, twin))
+        else:
+            print(f"{golden.name}: skipped, {model} is not there (./demo fetches it)")
+    sys.exit(0 if agree and (not any(agree) if twin else all(agree)) else 1)
+
+
+if __name__ == "__main__":
+    main()

@@ -1,0 +1,351 @@
+/* The prompt, as a person uses it: on a pseudo-terminal, from a script, from a pipe. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/program.h"
+#include "tests/support/scratch.h"
+
+#define MODEL "golden/tiny-gemma3"
+#define GOLDEN "golden/tiny-gemma3.h5"
+
+static char folder[256];
+
+static int set_up(void **state)
+{
+    (void)state;
+    scratch_make(folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    scratch_remove(folder);
+    return 0;
+}
+
+static const char *const on_reference[] = {"debug", MODEL, "--golden", GOLDEN, "--on", "reference", NULL};
+
+/* Runs a script of commands with -x, on the reference. */
+static void run_script(struct outcome *outcome, const char *script)
+{
+    char path[512];
+    scratch_write(scratch_path(path, folder, "script"), script, strlen(script));
+    const char *const arguments[] = {"debug", MODEL, "--golden", GOLDEN, "--on", "reference", "-x", path, NULL};
+    program_run(outcome, LOCKSTEP_PROGRAM, "", arguments);
+}
+
+static void tab_completes(void **state)
+{
+    (void)state;
+    struct terminal terminal;
+    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, on_reference);
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "ste\tlay\t1\n");
+    terminal_expect(&terminal, "step layer 1");
+    terminal_expect(&terminal, "layer 1, positions 0-9 (prefill)");
+    terminal_expect(&terminal, "layer_out");
+    terminal_expect(&terminal, "dbg> ");
+    /* Nothing follows a stage, for @LAYER may. */
+    terminal_type(&terminal, "print ffn_d\t@0 3 0:2 from ref\t\n");
+    terminal_expect(&terminal, "print ffn_down@0 3 0:2 from reference");
+    terminal_expect(&terminal, "layer 0 ffn_down, token 3, dims 0 to 1 of 72");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "faults qk\t\n");
+    terminal_expect(&terminal, "qk-norm-no-offset: ");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "info mo\t\n");
+    terminal_expect(&terminal, "hidden 72");
+    terminal_expect(&terminal, "dbg> ");
+    /* What completes to nothing stays as it was typed, and is refused. */
+    terminal_type(&terminal, "print zz\t\n");
+    terminal_expect(&terminal, "lockstep: stage: \"zz\"");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "quit\n");
+    assert_int_equal(terminal_end(&terminal), 0);
+}
+
+static void history_outlives_the_program(void **state)
+{
+    (void)state;
+    struct terminal terminal;
+    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, on_reference);
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "stats embed\n");
+    terminal_expect(&terminal, "did not run yet");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "where\n");
+    terminal_expect(&terminal, "before position 0 of 16");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "\x10\x10\n"); /* Ctrl-P, twice: the last but one */
+    terminal_expect(&terminal, "stats embed");
+    terminal_expect(&terminal, "did not run yet");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "\x04"); /* Ctrl-D ends */
+    assert_int_equal(terminal_end(&terminal), 0);
+    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, on_reference);
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "\x10\x10\n");
+    terminal_expect(&terminal, "before position 0 of 16");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "quit\n");
+    assert_int_equal(terminal_end(&terminal), 0);
+}
+
+static void control_c_drops_the_line(void **state)
+{
+    (void)state;
+    struct terminal terminal;
+    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, on_reference);
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "print nonsense");
+    terminal_expect(&terminal, "nonsense");
+    terminal_type(&terminal, "\x03");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "step\n");
+    terminal_expect(&terminal, "embed");
+    terminal_expect(&terminal, "dbg> ");
+    assert_null(strstr(terminal.text, "expected")); /* no command complained */
+    terminal_type(&terminal, "quit\n");
+    assert_int_equal(terminal_end(&terminal), 0);
+}
+
+/* Each line is wrong, and says so in one line; the next command finds the session as it was. */
+static void wrong_input_is_one_line(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *line, *message;
+    } rows[] = {
+        {"frobnicate", "frobnicate: unknown command"},
+        {"s", "fits several commands: step, stats, source"},
+        {"step sideways 2", "\"sideways\", expected op, layer or token"},
+        {"step layer 6", "\"6\", expected a number from 0 to 5"},
+        {"step token 0", "\"0\", expected a number from 1"},
+        {"step 1 2 3", "too many arguments, expected: step [op|layer|token] [N]"},
+        {"continue now", "too many arguments, expected: continue alone"},
+        {"print", "too few arguments, expected: print STAGE[@LAYER]"},
+        {"print ffn_dwn", "\"ffn_dwn\", expected a stage"},
+        {"print embed@1", "embed is outside the layers"},
+        {"print layer_out@6", "\"6\", expected a number from 0 to 5"},
+        {"print layer_out@x", "\"x\", expected a number"},
+        {"print attn_probs@0", "which no step of this model makes"},
+        {"print embed", "embed: did not run yet"},
+        {"print embed 0 0 from engine", "\"engine\", expected one of: reference, golden"},
+        {"print embed 16 from golden", "\"16\", expected a number from -16 to 15"},
+        {"print embed 0 72 from golden", "\"72\", expected a number from 0 to 71"},
+        {"print embed 0 5:3 from golden", "\"3\", expected a number from 6 to 72"},
+        {"print embed 0 0 0 golden", "\"0\" is one word too many"},
+        {"print embed 0 0 0 from golden", "too many arguments, expected: print"},
+        {"print \"embed", "a quote opens and does not close"},
+        {"stats layer_out", "did not run yet"},
+        {"diff", "nothing ran yet"},
+        {"logits", "did not run for this token yet"},
+        {"dump /nonexistent/x.h5", "nothing ran yet"},
+        {"restart --prompt hello", "the model has none"},
+        {"restart --ids 1,x", "expected token ids"},
+        {"restart --ids 600", "token 600 at position 0"},
+        {"restart --ids 1 -n 5000", "expected at most 1024"},
+        {"faults nope", "\"nope\" is unknown"},
+        {"info weather", "\"weather\", expected model, device, plan or memory"},
+        {"help nope", "nope: unknown command"},
+        {"source /nonexistent/script", "cannot be read"},
+        {"py", "too few arguments, expected: py CODE"},
+    };
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char input[256];
+        struct outcome outcome;
+        snprintf(input, sizeof(input), "%s\nwhere\n", rows[i].line);
+        program_run(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
+        expect_one_line(outcome.err, rows[i].message);
+        expect_text(outcome.out, "before position 0 of 16, nothing ran yet");
+        assert_int_equal(outcome.status, 0);
+        outcome_free(&outcome);
+    }
+}
+
+static void script_stops_at_the_first_failure(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    run_script(&outcome, "# a comment\n\nstep # the first op\nprint nonsense\nwhere\n");
+    assert_int_equal(outcome.status, 2);
+    expect_one_line(outcome.err, "script: line 4: stage: \"nonsense\"");
+    expect_text(outcome.out, "dbg> step # the first op\noutside the layers, positions 0-9 (prefill)");
+    expect_no_text(outcome.out, "dbg> where");
+    outcome_free(&outcome);
+    run_script(&outcome, "step\nquit\nprint nonsense\n");
+    assert_int_equal(outcome.status, 0);
+    assert_string_equal(outcome.err, "");
+    outcome_free(&outcome);
+    const char *const absent[] = {"debug", MODEL, "--on", "reference", "-x", "/nonexistent/script", NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", absent);
+    assert_int_equal(outcome.status, 3);
+    expect_one_line(outcome.err, "/nonexistent/script: cannot be read");
+    outcome_free(&outcome);
+}
+
+static void scripts_run_scripts_but_not_for_ever(void **state)
+{
+    (void)state;
+    char path[512], script[600];
+    scratch_path(path, folder, "script");
+    snprintf(script, sizeof(script), "where\nsource '%s'\n", path);
+    struct outcome outcome;
+    run_script(&outcome, script);
+    assert_int_equal(outcome.status, 2);
+    expect_one_line(outcome.err, "scripts run scripts more than 8 deep");
+    outcome_free(&outcome);
+}
+
+/* Stepping in any pieces leads to the same position, and every stage is judged on the way. */
+static void steps_add_up(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    run_script(&outcome, "step\nwhere\nstep op 3\nwhere\nstep layer\nwhere\nstep layer 4\nwhere\nstep token\nwhere\n"
+                         "step layer 0\nwhere\nstep token 2\nwhere\ncontinue\nwhere\n");
+    assert_int_equal(outcome.status, 0);
+    static const char *const places[] = {
+        "1 of 118 stages ran; next is layer 0 attn_norm",
+        "4 of 118 stages ran; next is layer 0 v_proj",
+        "20 of 118 stages ran; next is layer 1 attn_norm",
+        "96 of 118 stages ran; next is layer 5 attn_norm",
+        "after positions 0-9 (prefill) of 16, all 118 stages ran",
+        "position 10 (decode) of 16, 20 of 118 stages ran; next is layer 1 attn_norm",
+        "after position 11 (decode) of 16",
+        "after position 15 (decode) of 16",
+    };
+    const char *at = outcome.out;
+    for (size_t i = 0; i < sizeof(places) / sizeof(places[0]); i++) {
+        expect_text(at, places[i]);
+        at = strstr(at, places[i]);
+    }
+    expect_text(outcome.out, "tokens 3 17 99 204 5 61 300 7 42 11 23 400 8 77 150 [9]");
+    expect_no_text(outcome.out, "introduce");
+    outcome_free(&outcome);
+    run_script(&outcome, "continue\nstep\n");
+    assert_int_equal(outcome.status, 2);
+    expect_one_line(outcome.err, "the run is over, all 16 positions ran");
+    outcome_free(&outcome);
+}
+
+/* What the prompt dumps is what `trace` records of the same tokens; another token is another trace. */
+static void dump_is_the_trace(void **state)
+{
+    (void)state;
+    char dumped[512], traced[512], script[600];
+    scratch_path(dumped, folder, "dumped.h5");
+    scratch_path(traced, folder, "traced.h5");
+    struct outcome outcome;
+    snprintf(script, sizeof(script), "continue\ndump %s\n", dumped);
+    run_script(&outcome, script);
+    expect_text(outcome.out, "118 stages of 16 positions, of the reference");
+    outcome_free(&outcome);
+    static const char *const decoded[] = {"23,400,8,77,150,9", "23,400,8,77,150,8"};
+    for (int i = 0; i < 2; i++) {
+        const char *const trace[] = {"trace",        MODEL,      "--ids", "3,17,99,204,5,61,300,7,42,11",
+                                     "--decode-ids", decoded[i], "--on",  "reference",
+                                     "-o",           traced,     NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", trace);
+        assert_int_equal(outcome.status, 0);
+        outcome_free(&outcome);
+        const char *const compare[] = {"compare", dumped, traced, NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", compare);
+        assert_int_equal(outcome.status == 0, i == 0);
+        outcome_free(&outcome);
+    }
+}
+
+/* Part of a dump: the stages asked for, and the rows that ran. */
+static void dump_takes_a_part(void **state)
+{
+    (void)state;
+    char part[512], script[1200];
+    scratch_path(part, folder, "part.h5");
+    struct outcome outcome;
+    snprintf(script, sizeof(script), "step layer 1\ndump %s layer_out,q_rope\ndump %s.2 layer_out,nonsense\n", part,
+             part);
+    run_script(&outcome, script);
+    assert_int_equal(outcome.status, 2);
+    expect_text(outcome.out, "4 stages of 10 positions, of the reference");
+    expect_one_line(outcome.err, "line 3: stages @10: \"nonsense\"");
+    outcome_free(&outcome);
+    snprintf(script, sizeof(script), "step\ndump %s/no/such/folder.h5\n", folder);
+    run_script(&outcome, script);
+    assert_int_equal(outcome.status, 5);
+    outcome_free(&outcome);
+}
+
+/* Greedy decoding from the reference: what `run` chooses. */
+static void decodes_as_run_does(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    const char *const run[] = {"run", MODEL, "--ids", "3,17,99", "-n", "4", "--on", "reference", NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", run);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "ids: ");
+    char tokens[128];
+    snprintf(tokens, sizeof(tokens), "tokens 3 17 99 %s", strstr(outcome.out, "ids: ") + 5);
+    tokens[strcspn(tokens, "\n")] = '\0';
+    outcome_free(&outcome);
+    run_script(&outcome, "restart --ids 3,17,99 -n 4\nstep token 4\nwhere\n");
+    assert_int_equal(outcome.status, 0);
+    for (char *c = outcome.out; *c != '\0'; c++) { /* the current position stands in brackets */
+        if (*c == '[' || *c == ']') {
+            memmove(c, c + 1, strlen(c));
+        }
+    }
+    expect_text(outcome.out, tokens);
+    outcome_free(&outcome);
+}
+
+/* A bug planted in the engine: marked where it is introduced, and named; without it nothing is marked. */
+static void first_names_the_bug(void **state)
+{
+    (void)state;
+    char path[512];
+    static const char script[] = "step layer 3\nfirst\n";
+    scratch_write(scratch_path(path, folder, "script"), script, strlen(script));
+    const char *const faulty[] = {"debug", MODEL, "--golden", GOLDEN, "--fault", "qk-norm-no-offset@3",
+                                  "-x",    path,  NULL};
+    const char *const healthy[] = {"debug", MODEL, "--golden", GOLDEN, "-x", path, NULL};
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", faulty);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "engine introduces an error at layer 3 q_norm");
+    expect_text(outcome.out, "<-- introduced by engine\n");
+    expect_text(outcome.out, "first introduced error: engine, layer 3 q_norm");
+    expect_text(outcome.out, "qk-norm-no-offset (reproduced)");
+    outcome_free(&outcome);
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", healthy);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "no step introduced an error so far");
+    expect_no_text(outcome.out, "<--");
+    outcome_free(&outcome);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(tab_completes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(history_outlives_the_program, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(control_c_drops_the_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_input_is_one_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(script_stops_at_the_first_failure, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(scripts_run_scripts_but_not_for_ever, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(steps_add_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(dump_is_the_trace, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(dump_takes_a_part, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(decodes_as_run_does, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(first_names_the_bug, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

@@ -1,0 +1,305 @@
+/* Traces in memory and in files: what is written is what is read, byte for byte the same each time, whole or not at
+ * all. */
+#include <dirent.h>
+#include <math.h>
+#include <setjmp.h>
+#include <signal.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/resource.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include <cmocka.h>
+
+#include "tests/support/recording.h"
+#include "tests/support/scratch.h"
+
+static char folder[256];
+
+static int make_folder(void **state)
+{
+    (void)state;
+    scratch_make(folder);
+    return 0;
+}
+
+static int remove_folder(void **state)
+{
+    (void)state;
+    scratch_remove(folder);
+    return 0;
+}
+
+/* The bytes of a file, malloc'ed. */
+static char *slurp(const char *path, size_t *size)
+{
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    fseek(file, 0, SEEK_END);
+    *size = (size_t)ftell(file);
+    rewind(file);
+    char *bytes = xmalloc(*size + 1);
+    assert_int_equal(fread(bytes, 1, *size, file), *size);
+    fclose(file);
+    return bytes;
+}
+
+static bool same_files(const char *a, const char *b)
+{
+    size_t size_a, size_b;
+    char *bytes_a = slurp(a, &size_a), *bytes_b = slurp(b, &size_b);
+    bool same = size_a == size_b && memcmp(bytes_a, bytes_b, size_a) == 0;
+    free(bytes_a);
+    free(bytes_b);
+    return same;
+}
+
+static uint32_t files_in_folder(void)
+{
+    uint32_t n = 0;
+    DIR *opened = opendir(folder);
+    assert_non_null(opened);
+    for (struct dirent *entry; (entry = readdir(opened));)
+        n += entry->d_name[0] != '.';
+    closedir(opened);
+    return n;
+}
+
+/* A trace with all that a file can hold: missing rows, several arithmetics, digests, nonfinite values. */
+static void make_trace(struct trace *trace)
+{
+    static const int32_t tokens[] = {5, 0, 262143, 7};
+    static const uint8_t phase[] = {0, 0, 1, 1};
+    trace_init(trace, "made", "gemma3_text", 12, 4, tokens, phase);
+    memset(trace->weights_sha256, 'a', 64);
+    memset(trace->config_sha256, '0', 64);
+    assert_true(float_type("bfloat16", &trace->arith.u_storage, &trace->arith.eta));
+    trace->weights_dtype = DTYPE_BF16;
+    static const struct {
+        int32_t layer;
+        enum stage stage;
+    } stages[] = {
+        {-1, STAGE_logits_final}, {10, STAGE_q_proj}, {2, STAGE_ffn_act}, {-1, STAGE_embed}, {2, STAGE_attn_norm}};
+    for (size_t i = 0; i < 5; i++) {
+        struct trace_stage *stage = trace_add(trace, stages[i].layer, stages[i].stage, 3 + (uint32_t)i);
+        for (uint32_t p = 0; p < 4; p++) {
+            float row[8] = {(float)p, -0.0f, NAN, INFINITY, 1e-40f, (float)i};
+            if (stages[i].layer != 10 || p == 1 || p == 3)
+                trace_set_row(trace, stage, p, row);
+        }
+    }
+    struct trace_stage *other = trace_find(trace, 2, STAGE_ffn_act);
+    assert_true(float_type("float16", &other->arith.u_operand, &(double){0}));
+    other->arith.u_storage = arith_float32.u_storage;
+    other->arith.eta = arith_float32.eta;
+    assert_true(float_type("float16", &other->arith.u_sum, &(double){0}));
+    other->weights_dtype = DTYPE_F32;
+}
+
+static void expect_equal(const struct trace *a, const struct trace *b)
+{
+    assert_string_equal(a->model_type, b->model_type);
+    assert_string_equal(a->producer, b->producer);
+    assert_string_equal(a->weights_sha256, b->weights_sha256);
+    assert_string_equal(a->config_sha256, b->config_sha256);
+    assert_int_equal(a->n_layers, b->n_layers);
+    assert_int_equal(a->n_positions, b->n_positions);
+    assert_int_equal(a->n_stages, b->n_stages);
+    assert_int_equal(a->weights_dtype, b->weights_dtype);
+    assert_memory_equal(a->tokens, b->tokens, a->n_positions * sizeof *a->tokens);
+    assert_memory_equal(a->phase, b->phase, a->n_positions);
+    for (uint32_t i = 0; i < a->n_stages; i++) {
+        const struct trace_stage *x = &a->stages[i], *y = &b->stages[i];
+        assert_int_equal(x->layer, y->layer);
+        assert_int_equal(x->stage, y->stage);
+        assert_int_equal(x->width, y->width);
+        assert_int_equal(x->n_recorded, y->n_recorded);
+        assert_int_equal(x->weights_dtype, y->weights_dtype);
+        assert_memory_equal(&x->arith, &y->arith, sizeof x->arith);
+        assert_memory_equal(x->recorded, y->recorded, a->n_positions);
+        for (uint32_t p = 0; p < a->n_positions; p++) {
+            assert_int_equal(trace_row(x, p) != NULL, trace_row(y, p) != NULL);
+            if (trace_row(x, p))
+                assert_memory_equal(trace_row(x, p), trace_row(y, p), x->width * sizeof(float));
+        }
+    }
+}
+
+static void test_plan_order_and_lookup(void **state)
+{
+    (void)state;
+    struct trace trace;
+    make_trace(&trace);
+    static const int32_t layers[] = {-1, 2, 2, 10, -1};
+    for (uint32_t i = 0; i < trace.n_stages; i++)
+        assert_int_equal(trace.stages[i].layer, layers[i]);
+    assert_int_equal(trace.stages[0].stage, STAGE_embed);
+    assert_int_equal(trace.stages[4].stage, STAGE_logits_final);
+    assert_ptr_equal(trace_find(&trace, 10, STAGE_q_proj), &trace.stages[3]);
+    assert_null(trace_find(&trace, 10, STAGE_k_proj));
+    assert_null(trace_find(&trace, 11, STAGE_q_proj));
+    assert_null(trace_row(&trace.stages[3], 0));
+    assert_true(isnan(trace.stages[3].rows[0]));
+    assert_ptr_equal(trace_row(&trace.stages[3], 1), trace.stages[3].rows + trace.stages[3].width);
+    assert_int_equal(trace.stages[3].n_recorded, 2);
+    assert_ptr_equal(trace_add(&trace, 10, STAGE_q_proj, 4), &trace.stages[3]);
+    assert_int_equal(trace.n_stages, 5);
+    trace_free(&trace);
+}
+
+/* Written twice: the same bytes. Read and written again: the same bytes still, and the same values. */
+static void test_round_trip(void **state)
+{
+    (void)state;
+    char first[512], second[512], third[512];
+    struct trace made, read;
+    make_trace(&made);
+    assert_int_equal(trace_write(&made, scratch_path(first, folder, "a.h5"), NULL), STATUS_OK);
+    assert_int_equal(trace_write(&made, scratch_path(second, folder, "b.h5"), NULL), STATUS_OK);
+    assert_true(same_files(first, second));
+    assert_int_equal(trace_read(&read, first, NULL), STATUS_OK);
+    expect_equal(&made, &read);
+    assert_int_equal(trace_write(&read, scratch_path(third, folder, "c.h5"), NULL), STATUS_OK);
+    assert_true(same_files(first, third));
+    read.stages[0].rows[0] += 1;
+    assert_int_equal(trace_write(&read, third, NULL), STATUS_OK);
+    assert_false(same_files(first, third));
+    trace_free(&read);
+    trace_free(&made);
+}
+
+static void test_goldens_round_trip(void **state)
+{
+    (void)state;
+    static const char *const names[] = {"tiny-llama", "tiny-gemma3"};
+    char path[512];
+    for (size_t m = 0; m < 2; m++) {
+        struct small_model small;
+        struct trace read;
+        small_open(&small, names[m], NULL);
+        assert_int_equal(small.golden.n_stages, small.plan.n_steps);
+        assert_int_equal(trace_check_plan(&small.golden, &small.plan, NULL), STATUS_OK);
+        assert_int_equal(trace_write(&small.golden, scratch_path(path, folder, "golden.h5"), NULL), STATUS_OK);
+        assert_int_equal(trace_read(&read, path, NULL), STATUS_OK);
+        expect_equal(&small.golden, &read);
+        trace_free(&read);
+        small_close(&small);
+    }
+}
+
+/* A failure leaves the earlier file as it was, and nothing beside it. */
+static void test_failed_write_leaves_the_old_file(void **state)
+{
+    (void)state;
+    char path[512], kept[512];
+    struct trace trace;
+    struct error err = {0};
+    struct rlimit old, small = {2000, 2000};
+    make_trace(&trace);
+    assert_int_equal(trace_write(&trace, scratch_path(path, folder, "old.h5"), &err), STATUS_OK);
+    assert_int_equal(trace_write(&trace, scratch_path(kept, folder, "kept.h5"), &err), STATUS_OK);
+    uint32_t n_files = files_in_folder();
+    trace.stages[0].rows[0] = 17;
+    signal(SIGXFSZ, SIG_IGN);
+    getrlimit(RLIMIT_FSIZE, &old);
+    small.rlim_max = old.rlim_max;
+    setrlimit(RLIMIT_FSIZE, &small);
+    enum status status = trace_write(&trace, path, &err);
+    setrlimit(RLIMIT_FSIZE, &old);
+    assert_int_equal(status, STATUS_IO);
+    assert_non_null(strstr(err.text, "old.h5"));
+    assert_true(same_files(path, kept));
+    assert_int_equal(files_in_folder(), n_files);
+    assert_int_equal(trace_write(&trace, path, &err), STATUS_OK);
+    assert_false(same_files(path, kept));
+    assert_int_equal(files_in_folder(), n_files);
+    trace_free(&trace);
+}
+
+static void test_where_nothing_can_be_written(void **state)
+{
+    (void)state;
+    char path[512];
+    struct trace trace;
+    struct error err = {0};
+    make_trace(&trace);
+    assert_int_equal(trace_write(&trace, scratch_path(path, folder, "no/such/folder.h5"), &err), STATUS_IO);
+    assert_non_null(strstr(err.text, "folder.h5"));
+    assert_int_equal(trace_write(&trace, folder, &err), STATUS_IO);
+    assert_int_equal(trace_write(&trace, "/dev/null", &err), STATUS_IO);
+    trace_free(&trace);
+}
+
+/* A link stays a link: what it points to is replaced. */
+static void test_link_is_followed(void **state)
+{
+    (void)state;
+    char path[512], link[512];
+    struct stat info;
+    struct trace trace;
+    make_trace(&trace);
+    scratch_write(scratch_path(path, folder, "target.h5"), "old", 3);
+    assert_int_equal(symlink("target.h5", scratch_path(link, folder, "link.h5")), 0);
+    assert_int_equal(trace_write(&trace, link, NULL), STATUS_OK);
+    assert_int_equal(lstat(link, &info), 0);
+    assert_true(S_ISLNK(info.st_mode));
+    assert_int_equal(stat(path, &info), 0);
+    assert_true(info.st_size > 1000);
+    trace_free(&trace);
+}
+
+/* A trace that is not of this plan, or not of the golden's tokens: what and where. */
+static void test_checks(void **state)
+{
+    (void)state;
+    struct small_model llama, gemma;
+    struct error err = {0};
+    small_open(&llama, "tiny-llama", NULL);
+    small_open(&gemma, "tiny-gemma3", NULL);
+    assert_int_equal(trace_check_plan(&gemma.golden, &llama.plan, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "n_layers"));
+    struct trace copy;
+    trace_copy(&copy, &llama.golden);
+    assert_int_equal(trace_check_same_tokens(&copy, &llama.golden, &err), STATUS_OK);
+    trace_add(&copy, 1, STAGE_q_norm, 64);
+    assert_int_equal(trace_check_plan(&copy, &llama.plan, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "layer 1 q_norm"));
+    copy.tokens[4]++;
+    assert_int_equal(trace_check_same_tokens(&copy, &llama.golden, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "position 4"));
+    copy.tokens[4] = 512;
+    assert_int_equal(trace_check_plan(&copy, &llama.plan, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "token 512"));
+    copy.tokens[4] = llama.golden.tokens[4];
+    copy.phase[9] = PHASE_DECODE;
+    assert_int_equal(trace_check_same_tokens(&copy, &llama.golden, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "position 9 is phase 1"));
+    trace_free(&copy);
+    trace_init(&copy, "wide", "llama", 4, 1, llama.golden.tokens, llama.golden.phase);
+    assert_int_equal(trace_check_same_tokens(&copy, &llama.golden, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "position 1 "));
+    trace_add(&copy, 0, STAGE_q_proj, 65);
+    assert_int_equal(trace_check_plan(&copy, &llama.plan, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "65 values, expected 64"));
+    trace_free(&copy);
+    small_close(&llama);
+    small_close(&gemma);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_plan_order_and_lookup),
+        cmocka_unit_test(test_round_trip),
+        cmocka_unit_test(test_goldens_round_trip),
+        cmocka_unit_test(test_failed_write_leaves_the_old_file),
+        cmocka_unit_test(test_where_nothing_can_be_written),
+        cmocka_unit_test(test_link_is_followed),
+        cmocka_unit_test(test_checks),
+    };
+    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+}
