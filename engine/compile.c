@@ -1,6 +1,6 @@
 /* GLSL to SPIR-V at run time, through libglslang: for a fault's variant of a shader, and for shaders that are being
- * edited. The C interface of glslang 12 takes no include callback, so #include is expanded here; #line keeps the messages
- * pointing to file and line. */
+ * edited. The C interface of glslang 12 takes no include callback, so #include is expanded here; #line keeps the
+ * messages pointing to file and line. */
 #include <errno.h>
 #include <glslang/Include/glslang_c_interface.h>
 #include <glslang/Public/resource_limits_c.h>
@@ -84,7 +84,8 @@ static bool parse_include(const char *line, size_t length, char name[256])
     return sscanf(copy, " # include \"%255[^\"/]\"", name) == 1;
 }
 
-/* Appends a file with its includes. After the #extension line that allows it, every switch of files is marked by a #line. */
+/* Appends a file with its includes. After the #extension line that allows it, every switch of files is marked by a
+ * #line. */
 static enum status expand(struct source *source, const char *name, const char *shader_dir, unsigned depth,
                           struct error *err)
 {
@@ -93,6 +94,7 @@ static enum status expand(struct source *source, const char *name, const char *s
                          MAX_INCLUDE_DEPTH);
     char *text = NULL;
     TRY(load(name, shader_dir, &text, err));
+    ASSERT(text);
     if (depth > 0)
         append_line_directive(source, 1, name);
     enum status status = STATUS_OK;

@@ -1,5 +1,6 @@
 /* A Vulkan device, opened: instance, choice, queue, and the one timeline that everything waits on. Nothing here is
- * called before the engine is asked for: the program links libvulkan, but reading and auditing traces needs no driver. */
+ * called before the engine is asked for: the program links libvulkan, but reading and auditing traces needs no driver.
+ */
 #ifndef LOCKSTEP_ENGINE_DEVICE_H
 #define LOCKSTEP_ENGINE_DEVICE_H
 
@@ -72,19 +73,19 @@ enum status device_check(struct device *device, struct error *err);
 enum status vulkan_failed(struct error *err, VkResult result, const char *call);
 
 /* Every VkResult goes through this: a call that fails ends the function with a filled struct error. */
-#define VK_TRY(err, call)                                                                                              \
-    do {                                                                                                               \
-        VkResult vk_try_result = (call);                                                                               \
-        if (vk_try_result != VK_SUCCESS)                                                                               \
-            return vulkan_failed(err, vk_try_result, #call);                                                           \
+#define VK_TRY(err, call)                                    \
+    do {                                                     \
+        VkResult vk_try_result = (call);                     \
+        if (vk_try_result != VK_SUCCESS)                     \
+            return vulkan_failed(err, vk_try_result, #call); \
     } while (0)
 
 /* Ends the function with the status of a call of ours that failed. */
-#define TRY(call)                                                                                                      \
-    do {                                                                                                               \
-        enum status try_status = (call);                                                                               \
-        if (try_status != STATUS_OK)                                                                                   \
-            return try_status;                                                                                         \
+#define TRY(call)                        \
+    do {                                 \
+        enum status try_status = (call); \
+        if (try_status != STATUS_OK)     \
+            return try_status;           \
     } while (0)
 
 #endif

@@ -61,8 +61,8 @@ static enum status check_batch(const struct engine *engine, const struct batch *
     const struct store *store = &engine->store;
     uint64_t end = (uint64_t)batch->first_position + batch->n_rows;
     if (batch->n_rows == 0 || batch->n_rows > store->max_rows)
-        return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "a batch has %u rows, 1 to %u are possible",
-                         batch->n_rows, store->max_rows);
+        return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
+                         "a batch has %u rows, 1 to %u are possible", batch->n_rows, store->max_rows);
     if (end > store->max_positions)
         return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                          "position %llu does not fit into a KV cache of %u positions", (unsigned long long)end - 1,
@@ -116,8 +116,9 @@ static enum status engine_begin(struct backend *backend, const struct batch *bat
 
 static enum status require_batch(const struct engine *engine, struct error *err)
 {
-    return engine->shape ? STATUS_OK
-                         : error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "no batch was begun on the engine");
+    return engine->shape
+               ? STATUS_OK
+               : error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "no batch was begun on the engine");
 }
 
 /* Before the first part of a batch is run, written or read alone, all slots must hold sentinels. */
@@ -177,7 +178,8 @@ static enum status read(struct engine *engine, uint32_t step, float *rows, struc
     const struct region *slot = &engine->shape->schedule.slots[step];
     if (step < engine->shape->captured_first) {
         char label[64];
-        return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "%s: not captured: the engine runs without capture",
+        return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
+                         "%s: not captured: the engine runs without capture",
                          step_label(&engine->store.plan->steps[step], label));
     }
     const uint8_t *readback = engine->store.readback.mapped;

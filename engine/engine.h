@@ -8,13 +8,13 @@
 struct device_info {
     uint32_t index;
     char name[256];
-    char driver[256];   /* driver name and version */
-    const char *type;   /* "discrete GPU", "CPU", … */
-    char api[32];       /* "1.3.230" */
-    uint64_t memory;    /* bytes of the largest device-local heap */
-    uint32_t subgroup;  /* lanes */
-    bool usable;        /* has what the engine needs */
-    bool chosen;        /* what engine_open takes when no device is named */
+    char driver[256];  /* driver name and version */
+    const char *type;  /* "discrete GPU", "CPU", … */
+    char api[32];      /* "1.3.230" */
+    uint64_t memory;   /* bytes of the largest device-local heap */
+    uint32_t subgroup; /* lanes */
+    bool usable;       /* has what the engine needs */
+    bool chosen;       /* what engine_open takes when no device is named */
 };
 
 /* Lists the devices; *devices is malloc'ed, the caller frees it. No driver or no loader: STATUS_ABSENT. */
@@ -26,8 +26,9 @@ struct engine_options {
     uint32_t max_positions; /* of the KV cache; 0: 1024, or the model's maximum if that is less */
     uint32_t max_rows;      /* of a prefill batch; 0: chosen */
     bool no_capture;        /* stages are not brought to the host */
-    bool pad_buffers;       /* the silent fault `pool-padding`: every buffer is larger than its shape and the rest is garbage */
-    bool validation;        /* Vulkan validation layers with synchronisation validation; a message fails the call */
+    bool pad_buffers; /* the silent fault `pool-padding`: every buffer is larger than its shape and the rest is garbage
+                       */
+    bool validation;  /* Vulkan validation layers with synchronisation validation; a message fails the call */
     const char *shader_dir; /* compile the GLSL found here at run time; NULL: the SPIR-V built in */
 };
 

@@ -5,7 +5,8 @@
 #include "engine/engine.h"
 #include "engine/record.h"
 
-/* engine_open with limits tighter than the device's own, to reach row slices, folded dispatches and the other matmul. */
+/* engine_open with limits tighter than the device's own, to reach row slices, folded dispatches and the other matmul.
+ */
 enum status engine_open_limited(struct backend *backend, const struct plan *plan, const struct engine_options *options,
                                 const struct engine_limits *limits, struct error *err);
 

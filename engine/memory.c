@@ -35,7 +35,8 @@ static enum status create(struct device *device, VkDeviceSize size, enum memory_
     VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
-        .usage = VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+        .usage =
+            VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
     };
     VK_TRY(err, vkCreateBuffer(device->handle, &info, NULL, &buffer->handle));
     VkMemoryRequirements needs;
@@ -56,8 +57,8 @@ static enum status create(struct device *device, VkDeviceSize size, enum memory_
     return STATUS_OK;
 }
 
-enum status gpu_buffer_create(struct device *device, VkDeviceSize size, enum memory_kind kind, struct gpu_buffer *buffer,
-                          struct error *err)
+enum status gpu_buffer_create(struct device *device, VkDeviceSize size, enum memory_kind kind,
+                              struct gpu_buffer *buffer, struct error *err)
 {
     *buffer = (struct gpu_buffer){.size = size};
     enum status status = create(device, size, kind, buffer, err);
@@ -82,7 +83,8 @@ enum status gpu_buffer_fill(struct device *device, const struct gpu_buffer *buff
     if (status == STATUS_OK) {
         vkCmdFillBuffer(commands, buffer->handle, 0, VK_WHOLE_SIZE, word);
         VkResult result = vkEndCommandBuffer(commands);
-        status = result == VK_SUCCESS ? device_run(device, commands, err) : vulkan_failed(err, result, "vkEndCommandBuffer");
+        status =
+            result == VK_SUCCESS ? device_run(device, commands, err) : vulkan_failed(err, result, "vkEndCommandBuffer");
     }
     device_commands_free(device, commands);
     return status;
@@ -99,7 +101,8 @@ static enum status upload_part(struct device *device, const struct gpu_buffer *s
         VkBufferCopy region = {.dstOffset = upload->offset + from, .size = n_bytes};
         vkCmdCopyBuffer(commands, staging->handle, upload->to->handle, 1, &region);
         VkResult result = vkEndCommandBuffer(commands);
-        status = result == VK_SUCCESS ? device_run(device, commands, err) : vulkan_failed(err, result, "vkEndCommandBuffer");
+        status =
+            result == VK_SUCCESS ? device_run(device, commands, err) : vulkan_failed(err, result, "vkEndCommandBuffer");
     }
     device_commands_free(device, commands);
     return status;

@@ -19,8 +19,8 @@ struct gpu_buffer {
 };
 
 /* On failure *buffer is zeroed and nothing stays allocated. */
-enum status gpu_buffer_create(struct device *device, VkDeviceSize size, enum memory_kind kind, struct gpu_buffer *buffer,
-                          struct error *err);
+enum status gpu_buffer_create(struct device *device, VkDeviceSize size, enum memory_kind kind,
+                              struct gpu_buffer *buffer, struct error *err);
 void gpu_buffer_destroy(struct device *device, struct gpu_buffer *buffer);
 
 /* Fills a whole device buffer with a word, and waits. */

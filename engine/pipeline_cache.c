@@ -1,4 +1,5 @@
-/* The pipeline cache on disk: one file a device and driver, with a checksum, for a driver may crash on a damaged one. */
+/* The pipeline cache on disk: one file a device and driver, with a checksum, for a driver may crash on a damaged one.
+ */
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -102,7 +103,8 @@ static bool write_cache(const char *path, const struct header *header, const uin
     FILE *file = fopen(beside, "wb");
     if (!file)
         return false;
-    bool ok = fwrite(header, sizeof(*header), 1, file) == 1 && fwrite(data, 1, header->n_bytes, file) == header->n_bytes;
+    bool ok =
+        fwrite(header, sizeof(*header), 1, file) == 1 && fwrite(data, 1, header->n_bytes, file) == header->n_bytes;
     ok = fclose(file) == 0 && ok;
     ok = ok && rename(beside, path) == 0;
     if (!ok)

@@ -88,8 +88,8 @@ static enum status create_layouts(struct program *program, VkDevice device, stru
 
 #define N_CONSTANTS (sizeof(struct program_constants) / sizeof(uint32_t))
 
-static enum status create_pipeline(struct program *program, VkDevice device, VkPipelineCache cache, const uint32_t *words,
-                                   size_t n_bytes, struct error *err)
+static enum status create_pipeline(struct program *program, VkDevice device, VkPipelineCache cache,
+                                   const uint32_t *words, size_t n_bytes, struct error *err)
 {
     VkShaderModuleCreateInfo module_info = {
         .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = n_bytes, .pCode = words};

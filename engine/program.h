@@ -29,12 +29,13 @@ struct program_constants {
     uint32_t bias_dtype;
     uint32_t tile;     /* matmul: rows of x for each weight decoded */
     uint32_t head_dim; /* attention */
+    uint32_t rows;     /* matmul: rows of the matrix for each x loaded */
 };
 
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */
 struct program_key {
-    const char *shader; /* "matmul"; borrowed, a literal */
-    uint32_t variant;   /* VARIANT_ code: other than VARIANT_NONE is compiled at run time */
+    const char *shader;  /* "matmul"; borrowed, a literal */
+    uint32_t variant;    /* VARIANT_ code: other than VARIANT_NONE is compiled at run time */
     uint32_t n_bindings; /* storage buffers 0 … n_bindings - 1 of set 0 */
     uint32_t n_push;     /* bytes of push constants: sizeof of the structs in params.h */
     struct program_constants constants;
@@ -65,8 +66,8 @@ enum status programs_get(struct programs *programs, const struct program_key *ke
 /* Saves the pipeline cache (a failure to is no error) and frees everything. Nothing may be running. */
 void programs_close(struct programs *programs);
 
-/* compile.c: GLSL to SPIR-V, with VARIANT defined; from shader_dir, or the embedded text if NULL. *words is malloc'ed. A
- * compile error is STATUS_BAD_INPUT with file and line. */
+/* compile.c: GLSL to SPIR-V, with VARIANT defined; from shader_dir, or the embedded text if NULL. *words is malloc'ed.
+ * A compile error is STATUS_BAD_INPUT with file and line. */
 enum status shader_compile(const char *name, uint32_t variant, const char *shader_dir, uint32_t **words,
                            size_t *n_bytes, struct error *err);
 

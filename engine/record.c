@@ -30,8 +30,8 @@ static bool is_hazard(const struct hazards *hazards, const struct binding *bindi
     return hazards->written[binding->resource] || (binding->write && hazards->read[binding->resource]);
 }
 
-/* A barrier only where this dispatch reads or overwrites what an earlier one since the last barrier wrote, or overwrites
- * what one read. Parts of one step (row slices) write different rows of one slot. */
+/* A barrier only where this dispatch reads or overwrites what an earlier one since the last barrier wrote, or
+ * overwrites what one read. Parts of one step (row slices) write different rows of one slot. */
 static void order(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch, bool same_step)
 {
     bool hazard = false;
@@ -91,7 +91,8 @@ static void record_fill(VkCommandBuffer commands, const struct shape *shape, con
     vkCmdFillBuffer(commands, store->arena.handle, 0, schedule->arena_bytes, PADDING_WORD);
     barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT);
     for (uint32_t i = 0; i < store->plan->n_steps; i++)
-        vkCmdFillBuffer(commands, store->arena.handle, schedule->slots[i].offset, schedule->slots[i].size, SENTINEL_WORD);
+        vkCmdFillBuffer(commands, store->arena.handle, schedule->slots[i].offset, schedule->slots[i].size,
+                        SENTINEL_WORD);
 }
 
 /* One copy for the captured ones of steps [first, last): their slots lie one behind the other. */
@@ -103,8 +104,8 @@ static void record_readback(VkCommandBuffer commands, const struct shape *shape,
     if (first >= last)
         return;
     const struct region *from = &shape->schedule.slots[first], *to = &shape->schedule.slots[last - 1];
-    VkBufferCopy copy = {.srcOffset = from->offset, .dstOffset = from->offset,
-                         .size = to->offset + to->size - from->offset};
+    VkBufferCopy copy = {
+        .srcOffset = from->offset, .dstOffset = from->offset, .size = to->offset + to->size - from->offset};
     barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
             TRANSFER_ACCESS);
     vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, 1, &copy);

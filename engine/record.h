@@ -1,5 +1,5 @@
-/* A shape: the schedule for batches of one size, with its descriptor sets and the command buffer of the whole plan, recorded
- * once and submitted again for every batch of that size. */
+/* A shape: the schedule for batches of one size, with its descriptor sets and the command buffer of the whole plan,
+ * recorded once and submitted again for every batch of that size. */
 #ifndef LOCKSTEP_ENGINE_RECORD_H
 #define LOCKSTEP_ENGINE_RECORD_H
 
@@ -8,10 +8,10 @@
 struct shape {
     struct schedule schedule;
     VkDescriptorPool pool;
-    VkDescriptorSet *sets;    /* [n_dispatches] */
-    VkCommandBuffer whole;    /* sentinels, every step, one copy to the host */
-    uint32_t n_barriers;      /* of `whole`, between dispatches */
-    uint32_t captured_first;  /* steps from this one on are brought to the host */
+    VkDescriptorSet *sets;   /* [n_dispatches] */
+    VkCommandBuffer whole;   /* sentinels, every step, one copy to the host */
+    uint32_t n_barriers;     /* of `whole`, between dispatches */
+    uint32_t captured_first; /* steps from this one on are brought to the host */
     uint64_t last_used;
 };
 

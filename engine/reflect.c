@@ -29,8 +29,10 @@ static enum status check_bindings(const struct program_key *key, spvc_compiler c
         unsigned binding = spvc_compiler_get_decoration(compiler, buffers[i].id, SpvDecorationBinding);
         if (set != 0)
             return refuse(key, err, "descriptor set", set, 0);
-        if (binding >= key->n_bindings || seen & 1u << binding)
-            return refuse(key, err, "binding out of place", binding, i);
+        if (binding >= key->n_bindings)
+            return refuse(key, err, "binding", binding, key->n_bindings - 1);
+        if (seen & 1u << binding)
+            return refuse(key, err, "storage buffers at one binding", 2, 1);
         seen |= 1u << binding;
     }
     return STATUS_OK;

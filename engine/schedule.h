@@ -7,8 +7,8 @@
 #include "engine/program.h"
 #include "engine/store.h"
 
-/* What a binding touches, for hazards: a step's slot, or its rows in the KV cache. RESOURCE_CONSTANT: written before the
- * submit alone (weights, tables, the batch). */
+/* What a binding touches, for hazards: a step's slot, or its rows in the KV cache. RESOURCE_CONSTANT: written before
+ * the submit alone (weights, tables, the batch). */
 #define RESOURCE_CONSTANT (-1)
 
 struct binding {

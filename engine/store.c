@@ -2,7 +2,8 @@
 
 #include <stdlib.h>
 
-/* Prefill batches as large as this arena allows, up to MAX_ROWS: more rows only help as long as weights are what is read. */
+/* Prefill batches as large as this arena allows, up to MAX_ROWS: more rows only help as long as weights are what is
+ * read. */
 #define ARENA_BYTES (128ull << 20)
 #define MAX_ROWS 64
 

@@ -1,5 +1,5 @@
-/* Everything that lies on the device while a plan runs: weights, the arena of stage slots, the KV cache, rope tables, the
- * batch's tokens, and the readback buffer that the arena is copied to. */
+/* Everything that lies on the device while a plan runs: weights, the arena of stage slots, the KV cache, rope tables,
+ * the batch's tokens, and the readback buffer that the arena is copied to. */
 #ifndef LOCKSTEP_ENGINE_STORE_H
 #define LOCKSTEP_ENGINE_STORE_H
 
@@ -11,9 +11,9 @@
 
 /* What the tests turn to reach the odd paths on any device; 0: the device's own value. */
 struct engine_limits {
-    uint32_t max_binding;     /* bytes of the longest storage buffer binding */
-    uint32_t max_groups;      /* workgroups along the first axis; more are folded into the second */
-    uint64_t timeout_ns;      /* of a submit */
+    uint32_t max_binding; /* bytes of the longest storage buffer binding */
+    uint32_t max_groups;  /* workgroups along the first axis; more are folded into the second */
+    uint64_t timeout_ns;  /* of a submit */
     enum { MATMUL_CHOSEN, MATMUL_LANE, MATMUL_REDUCE } matmul; /* a row of W a lane, or a workgroup */
 };
 
@@ -47,8 +47,8 @@ void store_close(struct store *store);
  * host. Returns the bytes that they take together. */
 VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct region *slots);
 
-/* tables.c: the rope tables of a plan, one a distinct (type, theta, factor, dim), as [max_positions, dim/2] pairs of cos
- * and sin computed in double precision. Fills store->tables and store->table. */
+/* tables.c: the rope tables of a plan, one a distinct (type, theta, factor, dim), as [max_positions, dim/2] pairs of
+ * cos and sin computed in double precision. Fills store->tables and store->table. */
 enum status tables_upload(struct store *store, struct error *err);
 
 static inline VkDeviceSize align_up(VkDeviceSize value, VkDeviceSize alignment)

@@ -30,7 +30,8 @@ static VkDeviceSize place_tables(struct store *store)
             continue;
         uint32_t first = first_with_table(plan, i);
         if (first == i) {
-            VkDeviceSize size = (VkDeviceSize)store->max_positions * (plan->steps[i].params.rope.dim / 2) * 2 * sizeof(float);
+            VkDeviceSize size =
+                (VkDeviceSize)store->max_positions * (plan->steps[i].params.rope.dim / 2) * 2 * sizeof(float);
             store->table[i] = (struct region){at, size};
             at = align_up(at + size, store->alignment);
         }

@@ -1,4 +1,5 @@
-/* Attention of the engine against the reference: head shapes, windows, softcaps, more keys than a chunk, and its faults. */
+/* Attention of the engine against the reference: head shapes, windows, softcaps, more keys than a chunk, and its
+ * faults. */
 #include "tests/engine_fixture.h"
 
 static uint32_t add_attention(struct fixture *f, struct attention_params op, uint32_t variant)
@@ -62,7 +63,8 @@ static void more_keys_than_a_chunk(void **state)
     fixture_close(&f);
 }
 
-static void check_variant(struct fixture *f, uint32_t step, uint32_t position, uint32_t n_rows, bool decode, bool strikes)
+static void check_variant(struct fixture *f, uint32_t step, uint32_t position, uint32_t n_rows, bool decode,
+                          bool strikes)
 {
     fixture_begin(f, position, n_rows, decode);
     float *rows = fixture_run(f, step, n_rows);

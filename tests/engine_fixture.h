@@ -172,10 +172,10 @@ static inline float *fixture_run(struct fixture *f, uint32_t step, uint32_t n_ro
     return rows;
 }
 
-/* The worst error of rows in units of the bound, judged as `judge` (the step, or an edit of it) would have it. Infinity where
- * a finite value was due and none came. */
-static inline double fixture_ratio(struct fixture *f, const struct step *judge, const float *rows, uint32_t first_position,
-                                   uint32_t n_rows, bool decode)
+/* The worst error of rows in units of the bound, judged as `judge` (the step, or an edit of it) would have it. Infinity
+ * where a finite value was due and none came. */
+static inline double fixture_ratio(struct fixture *f, const struct step *judge, const float *rows,
+                                   uint32_t first_position, uint32_t n_rows, bool decode)
 {
     struct op_row *in = xcalloc(n_rows, sizeof(*in));
     double *y = xcalloc((uint64_t)n_rows * judge->width, sizeof(double));
@@ -190,7 +190,8 @@ static inline double fixture_ratio(struct fixture *f, const struct step *judge, 
             in[r].in[i] = f->rows[source] + at;
         }
     }
-    op_run(&(struct op_batch){.step = judge, .weights_dtype = DTYPE_F32, .n_rows = n_rows, .rows = in, .y = y, .bound = bound});
+    op_run(&(struct op_batch){
+        .step = judge, .weights_dtype = DTYPE_F32, .n_rows = n_rows, .rows = in, .y = y, .bound = bound});
     for (uint64_t i = 0; i < (uint64_t)n_rows * judge->width; i++) {
         double error = fabs(rows[i] - y[i]);
         double ratio = error == 0 ? 0 : error / bound[i];
@@ -215,8 +216,8 @@ static inline double fixture_check(struct fixture *f, uint32_t first_position, u
         double ratio = fixture_ratio(f, step, rows, first_position, n_rows, decode);
         free(rows);
         if (!(ratio <= 1))
-            fail_msg("step %u (%s, width %u), %u rows from %u: ratio %g", i, op_info(step->op)->name, step->width, n_rows,
-                     first_position, ratio);
+            fail_msg("step %u (%s, width %u), %u rows from %u: ratio %g", i, op_info(step->op)->name, step->width,
+                     n_rows, first_position, ratio);
         worst = ratio > worst ? ratio : worst;
     }
     return worst;

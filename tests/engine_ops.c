@@ -15,7 +15,8 @@ static void check_rows(struct fixture *f, const char *what)
     print_message("%s: worst ratio %.3f\n", what, worst);
 }
 
-static void add_matmul(struct fixture *f, uint32_t dtype, uint32_t n_in, uint32_t n_out, int bias_dtype, uint32_t variant)
+static void add_matmul(struct fixture *f, uint32_t dtype, uint32_t n_in, uint32_t n_out, int bias_dtype,
+                       uint32_t variant)
 {
     uint32_t input = fixture_input(f, n_in);
     uint32_t step = fixture_step(f, OP_matmul, n_out, (union step_params){.matmul = {n_in, n_out, bias_dtype >= 0}});
@@ -27,10 +28,10 @@ static void add_matmul(struct fixture *f, uint32_t dtype, uint32_t n_in, uint32_
 
 static void add_matmuls(struct fixture *f)
 {
-    static const uint32_t plain[][2] = {{1, 1}, {7, 3}, {24, 33}, {105, 17}, {64, 65}, {1152, 40}};
+    static const uint32_t plain[][2] = {{1, 1}, {7, 3}, {24, 33}, {105, 17}, {64, 65}, {1152, 40}, {36, 130}};
     static const uint32_t blocks[][2] = {{32, 1}, {64, 33}, {96, 31}, {576, 70}, {1536, 5}};
     for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
-        for (unsigned i = 0; i < 6; i++)
+        for (unsigned i = 0; i < 7; i++)
             add_matmul(f, dtype, plain[i][0], plain[i][1], -1, VARIANT_NONE);
         add_matmul(f, DTYPE_F32, 24, 35, (int)dtype, VARIANT_NONE);
     }
@@ -54,7 +55,37 @@ static void matmul_of_each_kind(void **state)
     }
 }
 
-/* A weight matrix longer than a binding is read in slices; more workgroups than an axis has are folded into two axes. */
+/* llvmpipe silently ends an invocation after 65,535 loop iterations: rows that would need more must be read in longer
+ * strides, or refused. */
+static void matmul_with_long_rows(void **state)
+{
+    (void)state;
+    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++) {
+        struct fixture f;
+        fixture_init(&f, 16);
+        add_matmul(&f, DTYPE_F32, 20001, 5, -1, VARIANT_NONE);
+        add_matmul(&f, DTYPE_F32, 100004, 3, -1, VARIANT_NONE);
+        add_matmul(&f, DTYPE_Q8_0, 131072, 33, -1, VARIANT_NONE);
+        fixture_open(&f, &(struct engine_limits){.matmul = kind}, false);
+        fixture_check(&f, 0, 5, false);
+        fixture_check(&f, 5, 1, true);
+        fixture_close(&f);
+    }
+    struct fixture f;
+    struct error err;
+    fixture_init(&f, 4);
+    add_matmul(&f, DTYPE_F32, 70001, 1, -1, VARIANT_NONE);
+    struct engine_options options = {.max_positions = 4, .device = "llvmpipe"};
+    enum status status = engine_open(&f.engine, &f.plan, &options, &err);
+    if (status != STATUS_ABSENT) {
+        assert_int_equal(status, STATUS_BAD_INPUT);
+        assert_non_null(strstr(err.text, "longer loops"));
+    }
+    fixture_close(&f);
+}
+
+/* A weight matrix longer than a binding is read in slices; more workgroups than an axis has are folded into two axes.
+ */
 static void matmul_in_slices_and_folded(void **state)
 {
     (void)state;
@@ -83,7 +114,8 @@ static void embed_in_each_dtype(void **state)
     for (uint32_t dtype = DTYPE_F32; dtype < DTYPE_COUNT; dtype++) {
         uint32_t width = dtype < DTYPE_Q4_0 ? 105 : 96;
         for (int scaled = 0; scaled < 2; scaled++) {
-            uint32_t step = fixture_step(&f, OP_embed, width, (union step_params){.embed = {width, 300, scaled ? 25.25f : 1}});
+            uint32_t step =
+                fixture_step(&f, OP_embed, width, (union step_params){.embed = {width, 300, scaled ? 25.25f : 1}});
             f.plan.steps[step].weight[0] = fixture_tensor(&f, dtype, 300, width);
         }
     }
@@ -270,6 +302,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(matmul_of_each_kind),
+        cmocka_unit_test(matmul_with_long_rows),
         cmocka_unit_test(matmul_in_slices_and_folded),
         cmocka_unit_test(embed_in_each_dtype),
         cmocka_unit_test(rms_norm),

@@ -1,11 +1,12 @@
-/* A whole plan on the engine: run at once, step by step and in ranges; prefilled at once, in pieces and decoded; with padded
- * buffers and in slices. All of these must give the same bits. What was not run must never look like a result. */
+/* A whole plan on the engine: run at once, step by step and in ranges; prefilled at once, in pieces and decoded; with
+ * padded buffers and in slices. All of these must give the same bits. What was not run must never look like a result.
+ */
 #include "tests/engine_fixture.h"
 
 enum { HIDDEN = 40, HEADS = 4, KV_HEADS = 2, DIM = 12, FFN = 96, VOCAB = 70, LAYERS = 2, POSITIONS = 24 };
 
-static uint32_t step_of(struct fixture *f, enum op op, enum stage stage, int32_t layer, uint32_t width, int32_t a, int32_t b,
-                        union step_params params)
+static uint32_t step_of(struct fixture *f, enum op op, enum stage stage, int32_t layer, uint32_t width, int32_t a,
+                        int32_t b, union step_params params)
 {
     uint32_t step = fixture_step(f, op, width, params);
     f->plan.steps[step].stage = stage;
@@ -15,7 +16,8 @@ static uint32_t step_of(struct fixture *f, enum op op, enum stage stage, int32_t
     return step;
 }
 
-static int32_t add_matmul(struct fixture *f, enum stage stage, int32_t layer, uint32_t dtype, int32_t in, uint32_t n_out)
+static int32_t add_matmul(struct fixture *f, enum stage stage, int32_t layer, uint32_t dtype, int32_t in,
+                          uint32_t n_out)
 {
     uint32_t n_in = f->plan.steps[in].width;
     uint32_t step = step_of(f, OP_matmul, stage, layer, n_out, in, -1, (union step_params){.matmul = {n_in, n_out, 1}});
@@ -47,9 +49,8 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
     int32_t v = add_matmul(f, STAGE_v_proj, layer, DTYPE_F16, norm, KV_HEADS * DIM);
     q = add_rope(f, STAGE_q_rope, layer, q, HEADS);
     k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
-    uint32_t attention =
-        step_of(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
-                (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}});
+    uint32_t attention = step_of(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
+                                 (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}});
     f->plan.steps[attention].input[2] = v;
     int32_t o = add_matmul(f, STAGE_o_proj, layer, DTYPE_F16, (int32_t)attention, HIDDEN);
     int32_t middle =
@@ -60,7 +61,8 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
     int32_t act = (int32_t)step_of(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
                                    (union step_params){.glu = {FFN, ACTIVATION_SILU}});
     int32_t down = add_matmul(f, STAGE_ffn_down, layer, DTYPE_Q4_1, act, HIDDEN);
-    return (int32_t)step_of(f, OP_add, STAGE_layer_out, layer, HIDDEN, middle, down, (union step_params){.add = {HIDDEN}});
+    return (int32_t)step_of(f, OP_add, STAGE_layer_out, layer, HIDDEN, middle, down,
+                            (union step_params){.add = {HIDDEN}});
 }
 
 static void plan_by_hand(struct fixture *f)
