@@ -30,7 +30,7 @@ struct config {
     float norm_offset;    /* RMSNorm multiplies by (offset + weight): 1 for gemma's safetensors, 0 where the
                              weights are the multipliers themselves (llama; GGUF folds gemma's +1 in) */
     uint32_t activation;  /* ACTIVATION_ code of params.h */
-    float embed_scale;    /* gemma: sqrt(hidden), rounded to the embedding's dtype; 1 otherwise */
+    float embed_scale;    /* gemma: sqrt(hidden); 1 otherwise */
     float query_scale;    /* scores are q·k times this: head_dim^-1/2 or query_pre_attn_scalar^-1/2 */
     float attn_softcap;   /* 0: none */
     float final_softcap;  /* 0: none */

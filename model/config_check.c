@@ -25,29 +25,6 @@ bool activation_by_name(const char *name, uint32_t *activation)
     return false;
 }
 
-/* Rounds a normal number to nearest, ties to even, in a format that has `dropped` fewer fraction bits than f32. */
-static float round_fraction(float value, unsigned dropped)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    bits += (1u << (dropped - 1)) - 1 + ((bits >> dropped) & 1);
-    bits &= ~((1u << dropped) - 1);
-    memcpy(&value, &bits, sizeof(bits));
-    return value;
-}
-
-/* transformers casts the scale to the weights' dtype: sqrt(1152) is 34 in bf16. Source: Gemma3TextScaledWordEmbedding.
- */
-static float embedding_scale(uint32_t hidden, uint32_t dtype)
-{
-    float scale = (float)sqrt((double)hidden);
-    if (dtype == DTYPE_BF16)
-        return round_fraction(scale, 23 - 7);
-    if (dtype == DTYPE_F16)
-        return round_fraction(scale, 23 - 10);
-    return scale;
-}
-
 static int32_t known_token(struct model *model, const char *file, const char *what, int32_t id)
 {
     if (id < 0 || (uint32_t)id < model->config.vocab)
@@ -71,7 +48,7 @@ static void check_tokens(struct model *model, const char *file)
     config->n_eos_ids = n;
 }
 
-enum status config_finish(struct model *model, const char *file, uint32_t scale_dtype, struct error *err)
+enum status config_finish(struct model *model, const char *file, struct error *err)
 {
     struct config *config = &model->config;
     if (config->n_heads % config->n_kv_heads != 0)
@@ -84,7 +61,9 @@ enum status config_finish(struct model *model, const char *file, uint32_t scale_
         return error_set(err, STATUS_BAD_INPUT, file, "num_attention_heads", ERROR_NO_OFFSET,
                          "%u heads of %u, expected a product of at most %u", config->n_heads, config->head_dim,
                          MAX_WIDTH);
-    config->embed_scale = config->family->scales_embedding ? embedding_scale(config->hidden, scale_dtype) : 1;
+    /* transformers casts the scale to the dtype that the weights have in a run, whatever the file stores: a trace
+     * declares it, and the reference rounds for it (Gemma3TextScaledWordEmbedding). */
+    config->embed_scale = config->family->scales_embedding ? (float)sqrt((double)config->hidden) : 1;
     check_tokens(model, file);
     return STATUS_OK;
 }

@@ -160,14 +160,9 @@ enum status folder_load(struct model *model, struct error *err)
     if (status != STATUS_OK)
         return status;
     strip_prefixes(model);
-    const struct tensor *embedding = NULL;
-    for (uint32_t i = 0; i < model->n_tensors && !embedding; i++) {
-        if (strcmp(model->tensors[i].name, "model.embed_tokens.weight") == 0)
-            embedding = &model->tensors[i];
-    }
     const char *tokenizer = arena_printf(&files->arena, "%s/tokenizer.json", model->path);
     struct stat info;
     if (stat(tokenizer, &info) == 0 && S_ISREG(info.st_mode))
         model->tokenizer_json = tokenizer;
-    return config_finish(model, config_path, embedding ? embedding->dtype : DTYPE_F32, err);
+    return config_finish(model, config_path, err);
 }

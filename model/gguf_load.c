@@ -104,8 +104,8 @@ enum status gguf_load(struct model *model, struct error *err)
     for (uint32_t i = 0; i < model->n_tensors; i++)
         model->files->tensors[i].name = translate(model, model->tensors[i].stored_name);
     status = read_flags(model, &gguf);
-    if (status == STATUS_OK) /* both transformers and llama.cpp scale a GGUF's embedding in f32 */
-        status = config_finish(model, gguf.file->path, DTYPE_F32, err);
+    if (status == STATUS_OK)
+        status = config_finish(model, gguf.file->path, err);
     if (status != STATUS_OK)
         return status;
     for (uint32_t i = 0; i < model->n_tensors && model->config.family->gguf_permutes_qk; i++) {

@@ -59,12 +59,12 @@ enum status gguf_load(struct model *model, struct error *err);
 /* Reads one mapped safetensors file and adds its tensors to the model. */
 enum status safetensors_read(struct model *model, const struct mapping *file, struct error *err);
 
-/* Fills model->config from files->config, but for embed_scale: the embedding's dtype is not known yet. */
+/* Fills model->config from files->config, but for what config_finish adds. */
 enum status config_from_json(struct model *model, struct error *err);
 
-/* What every source of a config ends with, once the tensors are known: head counts that divide, sizes in range, the
- * embedding's scale, and token ids that the vocabulary has. scale_dtype: the dtype that it is rounded to. */
-enum status config_finish(struct model *model, const char *file, uint32_t scale_dtype, struct error *err);
+/* What every source of a config ends with: head counts that divide, sizes in range, the embedding's scale, and token
+ * ids that the vocabulary has. */
+enum status config_finish(struct model *model, const char *file, struct error *err);
 
 /* The ACTIVATION_ code of transformers' name of an activation; false: not one that we know. */
 bool activation_by_name(const char *name, uint32_t *activation);
