@@ -37,10 +37,11 @@ struct device {
     VkQueue queue;
     VkCommandPool commands;
     VkSemaphore timeline;
-    uint64_t submitted;  /* the timeline reaches this when all work submitted is done */
-    uint64_t timeout_ns; /* how long one submit may take */
-    bool is_cpu;         /* Mesa's llvmpipe and the like: few threads, short vectors */
-    bool lost;           /* lost or timed out: every later call fails */
+    uint64_t submitted;                 /* the timeline reaches this when all work submitted is done */
+    uint64_t allocated, most_allocated; /* bytes of device memory: now, and at one time */
+    uint64_t timeout_ns;                /* how long one submit may take */
+    bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
+    bool lost;                          /* lost or timed out: every later call fails */
 };
 
 /* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. */

@@ -318,6 +318,40 @@ const struct shape *engine_shape(const struct backend *backend)
     return engine_of(backend)->shape;
 }
 
+void engine_costs(const struct backend *backend, struct engine_costs *costs)
+{
+    const struct engine *engine = engine_of(backend);
+    const struct plan *plan = engine->store.plan;
+    const struct shape *decode = &engine->shapes[0];
+    *costs = (struct engine_costs){.submits = engine->device.submitted, .memory_bytes = engine->device.most_allocated};
+    for (uint32_t i = 0; i < plan->n_steps; i++) {
+        const struct step *step = &plan->steps[i];
+        for (unsigned w = 0; w < OP_MAX_WEIGHTS; w++) {
+            if (step->weight[w])
+                costs->weight_bytes +=
+                    step->op == OP_embed ? tensor_row_bytes(step->weight[w]) : step->weight[w]->n_bytes;
+        }
+        for (unsigned k = 1; step->op == OP_attention && k < OP_MAX_INPUTS; k++)
+            costs->cache_bytes += plan->steps[step->input[k]].width * sizeof(float);
+    }
+    for (uint32_t i = 0; i < MAX_SHAPES; i++) {
+        if (engine->shapes[i].schedule.n_rows == 1)
+            decode = &engine->shapes[i];
+    }
+    if (decode->schedule.n_rows != 1)
+        return; /* it made room for others; it comes back with the next token */
+    costs->dispatches = decode->schedule.n_dispatches;
+    costs->barriers = decode->n_barriers;
+    const struct region *slots = decode->schedule.slots, *last = &slots[plan->n_steps - 1];
+    costs->readback_bytes = last->offset + last->size - slots[decode->captured_first].offset;
+}
+
+enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, bandwidth_measure(&engine->device, &engine->programs, bytes_per_second, err), err);
+}
+
 struct device *engine_vulkan(const struct backend *backend)
 {
     return &engine_of(backend)->device;

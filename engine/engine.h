@@ -37,6 +37,21 @@ struct engine_options {
 enum status engine_open(struct backend *backend, const struct plan *plan, const struct engine_options *options,
                         struct error *err);
 
+/* What decoding a token costs, and what the engine took so far. */
+struct engine_costs {
+    uint32_t dispatches,
+        barriers;            /* of one decoded token; barriers between dispatches: the dependent levels, less one */
+    uint64_t weight_bytes;   /* that it reads: every weight once, but one row of the embedding */
+    uint64_t cache_bytes;    /* of keys and values that it reads for each position that all layers see */
+    uint64_t readback_bytes; /* brought to the host */
+    uint64_t submits;        /* of everything since the engine was opened */
+    uint64_t memory_bytes;   /* on the device: the most that was allocated at one time */
+};
+void engine_costs(const struct backend *backend, struct engine_costs *costs);
+
+/* How fast this device reads a large buffer, measured now. */
+enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err);
+
 /* What the engine runs on. Valid while it is open. */
 const struct device_info *engine_device(const struct backend *backend);
 

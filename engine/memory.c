@@ -51,6 +51,10 @@ static enum status create(struct device *device, VkDeviceSize size, enum memory_
         return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "%s: out of memory: %llu bytes were needed",
                          device->info.name, (unsigned long long)size);
     VK_TRY(err, result);
+    buffer->allocated = needs.size;
+    device->allocated += needs.size;
+    if (device->allocated > device->most_allocated)
+        device->most_allocated = device->allocated;
     VK_TRY(err, vkBindBufferMemory(device->handle, buffer->handle, buffer->memory, 0));
     if (kind != MEMORY_DEVICE)
         VK_TRY(err, vkMapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->mapped));
@@ -73,6 +77,7 @@ void gpu_buffer_destroy(struct device *device, struct gpu_buffer *buffer)
         vkDestroyBuffer(device->handle, buffer->handle, NULL);
     if (buffer->memory)
         vkFreeMemory(device->handle, buffer->memory, NULL); /* unmaps as well */
+    device->allocated -= buffer->allocated;
     *buffer = (struct gpu_buffer){0};
 }
 

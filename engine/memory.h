@@ -14,8 +14,8 @@ enum memory_kind {
 struct gpu_buffer {
     VkBuffer handle;
     VkDeviceMemory memory;
-    VkDeviceSize size;
-    void *mapped; /* of the host-visible kinds */
+    VkDeviceSize size, allocated; /* allocated: with what the driver adds */
+    void *mapped;                 /* of the host-visible kinds */
 };
 
 /* On failure *buffer is zeroed and nothing stays allocated. */

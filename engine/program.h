@@ -75,6 +75,10 @@ enum status shader_compile(const char *name, uint32_t variant, const char *shade
  * (postmortem 2025-12-22 moe-explicit-layout, and 2025-12-17 softmax-uniform-buffer). */
 enum status shader_check(const struct program_key *key, const uint32_t *words, size_t n_bytes, struct error *err);
 
+/* bandwidth.c: how fast a shader reads a large buffer, in bytes a second; the best of several runs. */
+enum status bandwidth_measure(struct device *device, struct programs *programs, double *bytes_per_second,
+                              struct error *err);
+
 /* pipeline_cache.c: the cache file of a device, under $XDG_CACHE_HOME or ~/.cache. A file that is missing, foreign or
  * corrupt is an empty cache. */
 enum status pipeline_cache_load(struct device *device, VkPipelineCache *cache, struct error *err);

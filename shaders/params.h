@@ -58,6 +58,11 @@
 #define ROPE_TYPE_DEFAULT 0
 #define ROPE_TYPE_LINEAR 1
 
+/* Of read.comp, which measures how fast a device reads. */
+struct read_params {
+    UINT n; /* vec4s in the buffer */
+};
+
 /* Ahead of the op's own parameters in every shader's push constants: what part of the step a dispatch does. */
 struct dispatch_params {
     UINT n_rows; /* rows of the batch */

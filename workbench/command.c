@@ -40,6 +40,10 @@ static const struct command {
      "--prompt --ids -n --decode-ids -o", "record a golden with HuggingFace transformers", command_golden},
     {"faults", 0, 0, "[--check] [--json FILE] [--device D]", "--check --json --device",
      "list the known bugs; --check plants each and must find it", command_faults},
+    {"bench", 1, 1,
+     "MODEL [-p N] [-n N] [--capture off|all] [--on engine|reference] [--fault NAME] [--device D] [--json FILE]",
+     "-p -n --capture --on --fault --device --json", "how fast, what a token costs, and whether what ran was right",
+     command_bench},
     {"info", 1, 1, "MODEL [--json FILE]", "--json", "config, tensors, the plan, whether they agree", command_info},
     {"devices", 0, 0, "", "", "the Vulkan devices, and which one is taken", command_devices},
 };
@@ -59,6 +63,7 @@ static const struct option {
     {"--decode-ids", offsetof(struct arguments, decode_ids)},
     {"--stages", offsetof(struct arguments, stages)},
     {"--on", offsetof(struct arguments, on)},
+    {"--capture", offsetof(struct arguments, capture)},
     {"-o", offsetof(struct arguments, output)},
     {"-x", offsetof(struct arguments, script)},
 };
@@ -92,13 +97,13 @@ static bool in_list(const char *list, const char *word)
     return false;
 }
 
-static enum status parse_count(const char *text, int64_t *n, struct error *err)
+static enum status parse_count(const char *name, const char *text, int64_t *n, struct error *err)
 {
     char *end;
     errno = 0;
     long long value = strtoll(text, &end, 10);
     if (end == text || *end != '\0' || errno != 0 || value < 0 || value > 1000000) {
-        return error_set(err, STATUS_USAGE, NULL, "-n", ERROR_NO_OFFSET, "\"%s\", expected a count from 0 to 1000000",
+        return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected a count from 0 to 1000000",
                          text);
     }
     *n = value;
@@ -109,7 +114,10 @@ static enum status parse_count(const char *text, int64_t *n, struct error *err)
 static enum status store_option(struct arguments *arguments, const char *name, const char *value, struct error *err)
 {
     if (strcmp(name, "-n") == 0) {
-        return parse_count(value, &arguments->n, err);
+        return parse_count(name, value, &arguments->n, err);
+    }
+    if (strcmp(name, "-p") == 0) {
+        return parse_count(name, value, &arguments->n_prompt, err);
     }
     if (strcmp(name, "--fault") == 0) {
         if (arguments->n_faults == sizeof(arguments->faults) / sizeof(arguments->faults[0])) {
@@ -189,7 +197,7 @@ enum status command_line_run(int argc, char **argv, struct error *err)
             printf("lockstep %s %s\n    %s\n", command->name, command->usage, command->help);
             return STATUS_OK;
         }
-        struct arguments arguments = {.n = -1};
+        struct arguments arguments = {.n = -1, .n_prompt = -1};
         enum status status = parse_arguments(command, argc - 2, argv + 2, &arguments, err);
         return status == STATUS_OK ? command->function(&arguments, err) : status;
     }

@@ -12,10 +12,11 @@ struct arguments {
     const char *positional[2]; /* MODEL, TRACE.h5 … */
     uint32_t n_positional;
     const char *golden, *trace, *json, *device, *prompt, *ids, *decode_ids, *output, *stages, *script, *config, *preset;
-    const char *on;             /* "engine", "reference" or "engine,reference" */
+    const char *on; /* "engine", "reference" or "engine,reference" */
     const char *faults[16];
     uint32_t n_faults;
-    int64_t n; /* -1: not given */
+    const char *capture;
+    int64_t n, n_prompt; /* -1: not given */
     bool check;
 };
 
@@ -31,13 +32,14 @@ enum status command_run(const struct arguments *arguments, struct error *err);
 enum status command_debug(const struct arguments *arguments, struct error *err);
 enum status command_golden(const struct arguments *arguments, struct error *err);
 enum status command_faults(const struct arguments *arguments, struct error *err);
+enum status command_bench(const struct arguments *arguments, struct error *err);
 enum status command_info(const struct arguments *arguments, struct error *err);
 enum status command_devices(const struct arguments *arguments, struct error *err);
 
 /* Token ids of --prompt or --ids; *ids is malloc'ed. Needs an open model for --prompt. */
 struct model;
-enum status arguments_tokens(const struct arguments *arguments, const struct model *model, int32_t **ids, uint32_t *n_ids,
-                             struct error *err);
+enum status arguments_tokens(const struct arguments *arguments, const struct model *model, int32_t **ids,
+                             uint32_t *n_ids, struct error *err);
 
 /* Parses "1,2,3". */
 enum status parse_ids(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err);

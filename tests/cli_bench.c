@@ -1,0 +1,166 @@
+/* `bench`: what it says, and the baselines: what a token costs may not grow unseen (postmortem 2026-01-03
+ * performance-gaps). */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+#include <jansson.h>
+
+#include "tests/support/program.h"
+
+/* The document that bench prints; the caller releases it. */
+static json_t *run_bench(const char *model, const char *const *more, int expected_status)
+{
+    const char *arguments[16] = {"bench", model, "-p", "6", "-n", "4", "--json", "-"};
+    struct outcome outcome;
+    json_error_t error;
+    for (unsigned n = 8; more && *more; more++)
+        arguments[n++] = *more;
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+    if (outcome.status != expected_status)
+        fail_msg("bench %s: status %d, %s", model, outcome.status, outcome.err);
+    json_t *document = json_loads(outcome.out, 0, &error);
+    assert_non_null(document);
+    outcome_free(&outcome);
+    return document;
+}
+
+/* "decode.tok_s" → its value. */
+static double value_at(const json_t *document, const char *path)
+{
+    char name[64];
+    for (;;) {
+        size_t length = strcspn(path, ".");
+        assert_true(length < sizeof(name));
+        memcpy(name, path, length);
+        name[length] = '\0';
+        document = json_object_get(document, name);
+        if (path[length] == '\0')
+            break;
+        path += length + 1;
+    }
+    if (!json_is_number(document))
+        fail_msg("bench has no number %s", path);
+    return json_number_value(document);
+}
+
+/* How many of the ranges the document leaves; each is printed. */
+static int count_outside(const json_t *document, json_t *ranges, const char *model)
+{
+    int outside = 0;
+    const char *path;
+    json_t *range;
+    json_object_foreach(ranges, path, range)
+    {
+        double value = value_at(document, path), least = json_number_value(json_array_get(range, 0)),
+               most = json_number_value(json_array_get(range, 1));
+        if (value >= least && value <= most)
+            continue;
+        outside++;
+        printf("%s: %s is %g, its baseline is %g to %g\n", model, path, value, least, most);
+    }
+    return outside;
+}
+
+static json_t *load_baselines(void)
+{
+    json_error_t error;
+    json_t *baselines = json_load_file("tests/baselines.json", 0, &error);
+    if (!baselines)
+        fail_msg("tests/baselines.json: %s", error.text);
+    return baselines;
+}
+
+static void costs_stay_within_the_baselines(void **state)
+{
+    (void)state;
+    json_t *baselines = load_baselines(), *row;
+    const char *model;
+    json_object_foreach(json_object_get(baselines, "models"), model, row)
+    {
+        json_t *document = run_bench(model, NULL, 0);
+        assert_true(json_is_true(json_object_get(json_object_get(document, "quality"), "ok")));
+        assert_int_equal(count_outside(document, json_object_get(row, "enforced"), model), 0);
+        (void)count_outside(document, json_object_get(row, "reported"), model);
+        json_decref(document);
+    }
+    json_decref(baselines);
+}
+
+/* The twin: a token that costs one dispatch more than its baseline allows is seen. */
+static void a_cost_beyond_its_baseline_is_seen(void **state)
+{
+    (void)state;
+    json_t *baselines = load_baselines();
+    json_t *document = run_bench("golden/tiny-gemma3", NULL, 0);
+    json_t *enforced =
+        json_object_get(json_object_get(json_object_get(baselines, "models"), "golden/tiny-gemma3"), "enforced");
+    double most = json_number_value(json_array_get(json_object_get(enforced, "dispatches_per_token"), 1));
+    json_object_set_new(document, "dispatches_per_token", json_real(most + 1));
+    assert_int_equal(count_outside(document, enforced, "twin"), 1);
+    json_decref(document);
+    json_decref(baselines);
+}
+
+static void a_fast_wrong_answer_is_no_quality(void **state)
+{
+    (void)state;
+    const char *const fault[] = {"--fault", "qk-norm-no-offset", NULL};
+    json_t *document = run_bench("golden/tiny-gemma3", fault, 1);
+    json_t *quality = json_object_get(document, "quality");
+    assert_true(json_is_false(json_object_get(quality, "ok")));
+    const char *reason = json_string_value(json_array_get(json_object_get(quality, "reasons"), 0));
+    assert_non_null(strstr(reason, "layer 0 q_norm"));
+    json_decref(document);
+}
+
+static void without_capture_less_comes_back(void **state)
+{
+    (void)state;
+    const char *const off[] = {"--capture", "off", NULL};
+    json_t *all = run_bench("golden/tiny-llama", NULL, 0), *none = run_bench("golden/tiny-llama", off, 0);
+    assert_true(value_at(none, "readback_bytes_per_token") < value_at(all, "readback_bytes_per_token") / 4);
+    assert_true(value_at(none, "dispatches_per_token") == value_at(all, "dispatches_per_token"));
+    assert_true(value_at(none, "barriers_per_token") == value_at(all, "barriers_per_token"));
+    json_decref(all);
+    json_decref(none);
+}
+
+static void the_reference_is_measured_too(void **state)
+{
+    (void)state;
+    const char *const on[] = {"--on", "reference", NULL};
+    json_t *document = run_bench("golden/tiny-llama", on, 0);
+    assert_true(value_at(document, "decode.ms_per_token.median") > 0);
+    assert_true(value_at(document, "dispatches_per_token") == 0);
+    json_decref(document);
+}
+
+static void wrong_options_are_one_line(void **state)
+{
+    (void)state;
+    const char *const some[] = {"bench", "golden/tiny-llama", "--capture", "some", NULL};
+    const char *const none[] = {"bench", "golden/tiny-llama", "-p", "0", NULL};
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", some);
+    assert_int_equal(outcome.status, 2);
+    expect_one_line(outcome.err, "--capture: \"some\", expected off or all");
+    outcome_free(&outcome);
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", none);
+    assert_int_equal(outcome.status, 2);
+    expect_one_line(outcome.err, "-p: 0, expected at least one token");
+    outcome_free(&outcome);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(costs_stay_within_the_baselines),   cmocka_unit_test(a_cost_beyond_its_baseline_is_seen),
+        cmocka_unit_test(a_fast_wrong_answer_is_no_quality), cmocka_unit_test(without_capture_less_comes_back),
+        cmocka_unit_test(the_reference_is_measured_too),     cmocka_unit_test(wrong_options_are_one_line),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
