@@ -42,6 +42,7 @@ struct fault_request {
     int32_t layer;    /* LAYER_NONE: where it first applies */
     enum stage stage; /* STAGE_COUNT: any */
 };
+/* STATUS_USAGE where it is no fault, layer or stage. */
 enum status fault_parse(struct fault_request *request, const char *text, struct error *err);
 
 /* Plants the fault in a copy of a plan. *step: the index of the first step struck, or -1 for a fault of no step.

@@ -1,0 +1,300 @@
+/* diff, audit, compare and faults as scripts use them: exit statuses, the JSON report, one line for an error. Nothing
+ * here but the last tests needs a device. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/recording.h"
+#include "tests/support/report.h"
+#include "tests/support/scratch.h"
+
+#define LLAMA "golden/tiny-llama"
+#define GEMMA "golden/tiny-gemma3"
+
+static char folder[256];
+
+static int set_up(void **state)
+{
+    (void)state;
+    scratch_make(folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    scratch_remove(folder);
+    return 0;
+}
+
+/* Writes tiny-gemma3's golden with one value replaced. */
+static void write_changed_golden(char path[512], int32_t layer, enum stage stage, uint32_t position, uint32_t dim,
+                                 float value)
+{
+    struct small_model small;
+    small_open(&small, "tiny-gemma3", NULL);
+    struct trace_stage *at = stage_at(&small.golden, layer, stage);
+    at->rows[(uint64_t)position * at->width + dim] = value;
+    assert_int_equal(trace_write(&small.golden, scratch_path(path, folder, "changed.h5"), NULL), STATUS_OK);
+    small_close(&small);
+}
+
+static void goldens_pass_their_audit(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model, *golden;
+        json_int_t stages;
+    } goldens[] = {{LLAMA, LLAMA ".h5", 64}, {GEMMA, GEMMA ".h5", 118}};
+    for (size_t i = 0; i < 2; i++) {
+        struct outcome outcome;
+        RUN(&outcome, 0, "audit", goldens[i].model, goldens[i].golden, "--json", "-");
+        json_t *report = parse_report(&outcome), *coverage = json_object_get(report, "coverage"), *stage;
+        size_t k;
+        assert_string_equal(text_at(report, "format"), "lockstep-report");
+        assert_int_equal(integer_at(report, "version"), 1);
+        assert_string_equal(text_at(report, "verdict"), "parity");
+        assert_string_equal(text_at(report, "outlier"), "none");
+        assert_true(json_is_null(json_object_get(report, "first_divergence")));
+        assert_int_equal(json_array_size(json_object_get(report, "introduced")), 0);
+        assert_int_equal(json_array_size(json_object_get(report, "diagnosis")), 0);
+        assert_int_equal(integer_at(coverage, "expected"), goldens[i].stages);
+        assert_int_equal(integer_at(coverage, "compared"), goldens[i].stages);
+        assert_int_equal(json_array_size(json_object_get(coverage, "missing")), 0);
+        assert_int_equal(json_array_size(json_object_get(report, "stages")), goldens[i].stages);
+        json_array_foreach(json_object_get(report, "stages"), k, stage)
+        {
+            assert_true(json_real_value(json_object_get(stage, "max_ratio")) <= 1);
+            assert_true(json_real_value(json_object_get(stage, "rms")) > 0);
+            assert_int_equal(integer_at(stage, "nonfinite"), 0);
+        }
+        stage = json_array_get(json_object_get(report, "stages"), 0);
+        assert_true(json_is_null(json_object_get(stage, "layer")));
+        assert_string_equal(text_at(stage, "stage"), "embed");
+        json_decref(report);
+        outcome_free(&outcome);
+    }
+}
+
+/* A golden with a NaN in one stage. */
+static void nan_is_found_and_is_text_in_json(void **state)
+{
+    (void)state;
+    char path[512];
+    struct outcome outcome;
+    write_changed_golden(path, 4, STAGE_ffn_act, 11, 70, NAN);
+    RUN(&outcome, 1, "diff", GEMMA, "--golden", path, "--on", "reference", "--json", "-");
+    json_t *report = parse_report(&outcome), *first = json_object_get(report, "first_divergence");
+    assert_string_equal(text_at(report, "verdict"), "diverged");
+    assert_string_equal(text_at(report, "outlier"), "golden-or-weights");
+    assert_string_equal(text_at(first, "stage"), "ffn_act");
+    assert_string_equal(text_at(first, "source"), "golden");
+    assert_string_equal(text_at(first, "phase"), "decode");
+    assert_int_equal(integer_at(first, "layer"), 4);
+    assert_int_equal(integer_at(first, "token"), 11);
+    assert_int_equal(integer_at(first, "dim"), 70);
+    assert_string_equal(text_at(first, "actual"), "NaN");
+    assert_string_equal(text_at(first, "ratio"), "Infinity");
+    assert_int_equal(json_array_size(json_object_get(report, "introduced")), 1);
+    json_decref(report);
+    outcome_free(&outcome);
+    RUN(&outcome, 1, "audit", GEMMA, path);
+    expect_text(outcome.out, "First divergence: trace, layer 4 ffn_act");
+    expect_text(outcome.out, "token 11 (id ");
+    expect_text(outcome.out, "dim 70");
+    expect_text(outcome.out, "Verdict: diverged, outlier: trace");
+    outcome_free(&outcome);
+}
+
+/* One bit of MODEL's weights: both our sides run with it, and only the golden fails. */
+static void flipped_bit_is_golden_or_weights(void **state)
+{
+    (void)state;
+    char model[512];
+    struct outcome outcome;
+    small_copy_flipped("tiny-gemma3", folder, "model.layers.3.self_attn.q_proj.weight", 77 * 72 + 5, 26);
+    RUN(&outcome, 1, "diff", scratch_path(model, folder, "tiny-gemma3"), "--golden", GEMMA ".h5", "--on", "reference",
+        "--json", "-");
+    json_t *report = parse_report(&outcome), *first = json_object_get(report, "first_divergence");
+    assert_string_equal(text_at(report, "outlier"), "golden-or-weights");
+    assert_int_equal(integer_at(first, "layer"), 3);
+    assert_string_equal(text_at(first, "stage"), "q_proj");
+    assert_int_equal(integer_at(first, "dim"), 77);
+    json_t *diagnosis = json_array_get(json_object_get(report, "diagnosis"), 0);
+    assert_string_equal(text_at(diagnosis, "fault"), "one-weight");
+    assert_string_equal(text_at(diagnosis, "how"), "relation");
+    assert_non_null(strstr(text_at(diagnosis, "text"), "[77, 5]"));
+    assert_non_null(
+        strstr(json_string_value(json_array_get(json_object_get(report, "notes"), 0)), "other weights than MODEL's"));
+    json_decref(report);
+    outcome_free(&outcome);
+}
+
+/* A table of columns, no line wider than 100, no blanks at the end of one. */
+static void report_fits_a_terminal(void **state)
+{
+    (void)state;
+    char path[512];
+    struct outcome outcome;
+    write_changed_golden(path, 2, STAGE_q_norm, 3, 40, 1e30f);
+    RUN(&outcome, 1, "diff", GEMMA, "--golden", path, "--on", "reference");
+    size_t length = 0;
+    for (const char *at = outcome.out; *at; at++) {
+        assert_true(*at != '\n' || at == outcome.out || at[-1] != ' ');
+        length = *at == '\n' ? 0 : length + ((*at & 0xc0) != 0x80);
+        assert_true(length <= 100 || strncmp(at - length + 1, "Note: ", 6) == 0);
+    }
+    expect_text(outcome.out, "layer_out");
+    expect_text(outcome.out, "Coverage: 118 of 118");
+    expect_text(outcome.out, "bound of");
+    assert_string_equal(outcome.err, ""); /* no progress where nobody watches */
+    outcome_free(&outcome);
+}
+
+static void json_file_is_written_whole(void **state)
+{
+    (void)state;
+    char path[512], missing[512];
+    struct outcome outcome;
+    json_error_t error;
+    RUN(&outcome, 0, "audit", LLAMA, LLAMA ".h5", "--json", scratch_path(path, folder, "report.json"));
+    expect_text(outcome.out, "Verdict: parity");
+    json_t *report = json_load_file(path, 0, &error);
+    assert_non_null(report);
+    json_decref(report);
+    outcome_free(&outcome);
+    RUN(&outcome, 5, "audit", LLAMA, LLAMA ".h5", "--json", scratch_path(missing, folder, "no/report.json"));
+    expect_one_line(outcome.err, "no/report.json");
+    outcome_free(&outcome);
+    RUN(&outcome, 5, "audit", LLAMA, LLAMA ".h5", "--json", "/dev/full");
+    expect_one_line(outcome.err, "/dev/full");
+    outcome_free(&outcome);
+}
+
+/* Another trace's tokens, another model's trace, and what is no trace at all. */
+static void wrong_input(void **state)
+{
+    (void)state;
+    char path[512];
+    struct small_model small;
+    struct outcome outcome;
+    small_open(&small, "tiny-llama", NULL);
+    small.golden.tokens[7] = 1 + small.golden.tokens[7] % 100;
+    assert_int_equal(trace_write(&small.golden, scratch_path(path, folder, "tokens.h5"), NULL), STATUS_OK);
+    small_close(&small);
+    RUN(&outcome, 3, "diff", LLAMA, "--golden", LLAMA ".h5", "--trace", path);
+    expect_one_line(outcome.err, "tokens.h5: /tokens: position 7 is token");
+    outcome_free(&outcome);
+    RUN(&outcome, 1, "audit", LLAMA, path);
+    expect_text(outcome.out, "First divergence: trace, embed");
+    expect_text(outcome.out, "token 7 (id ");
+    outcome_free(&outcome);
+    RUN(&outcome, 3, "compare", LLAMA ".h5", path);
+    expect_one_line(outcome.err, "position 7");
+    outcome_free(&outcome);
+    RUN(&outcome, 3, "audit", LLAMA, GEMMA ".h5");
+    expect_one_line(outcome.err, "n_layers: is 6, expected 4");
+    outcome_free(&outcome);
+    scratch_write(scratch_path(path, folder, "text.h5"), "no trace\n", 9);
+    RUN(&outcome, 3, "diff", LLAMA, "--golden", path);
+    expect_one_line(outcome.err, "text.h5: HDF5");
+    outcome_free(&outcome);
+    RUN(&outcome, 3, "audit", LLAMA, "no-such-file.h5");
+    expect_one_line(outcome.err, "no-such-file.h5: cannot be opened");
+    outcome_free(&outcome);
+}
+
+static void wrong_usage(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    RUN(&outcome, 2, "diff", LLAMA);
+    expect_one_line(outcome.err, "--golden");
+    outcome_free(&outcome);
+    RUN(&outcome, 2, "diff", LLAMA, "--golden", LLAMA ".h5", "--on", "gpu");
+    expect_one_line(outcome.err, "--on");
+    outcome_free(&outcome);
+    RUN(&outcome, 2, "diff", LLAMA, "--golden", LLAMA ".h5", "--on", "reference", "--fault", "kv-stale");
+    expect_one_line(outcome.err, "--fault");
+    outcome_free(&outcome);
+    RUN(&outcome, 2, "diff", LLAMA, "--golden", LLAMA ".h5", "--trace", LLAMA ".h5", "--on", "engine");
+    expect_one_line(outcome.err, "--on");
+    outcome_free(&outcome);
+}
+
+/* A stranger's dump in the engine's place: parity, then with one wrong value. */
+static void foreign_trace(void **state)
+{
+    (void)state;
+    char path[512];
+    struct outcome outcome;
+    RUN(&outcome, 0, "diff", GEMMA, "--golden", GEMMA ".h5", "--trace", GEMMA ".h5");
+    expect_text(outcome.out, "trace");
+    expect_text(outcome.out, "reference");
+    expect_text(outcome.out, "golden");
+    outcome_free(&outcome);
+    write_changed_golden(path, 1, STAGE_o_proj, 2, 30, 4);
+    RUN(&outcome, 1, "diff", GEMMA, "--golden", GEMMA ".h5", "--trace", path, "--json", "-");
+    json_t *report = parse_report(&outcome);
+    assert_string_equal(text_at(report, "outlier"), "trace");
+    assert_string_equal(text_at(json_object_get(report, "first_divergence"), "stage"), "o_proj");
+    json_decref(report);
+    outcome_free(&outcome);
+}
+
+static void compare(void **state)
+{
+    (void)state;
+    char path[512];
+    struct outcome outcome;
+    RUN(&outcome, 0, "compare", GEMMA ".h5", GEMMA ".h5");
+    expect_text(outcome.out, "118 of 118 (layer, stage)s are bit-identical");
+    outcome_free(&outcome);
+    write_changed_golden(path, 1, STAGE_o_proj, 2, 30, 4);
+    RUN(&outcome, 1, "compare", GEMMA ".h5", path, "--json", "-");
+    json_t *report = parse_report(&outcome), *stage;
+    size_t i, n_differing = 0;
+    assert_false(json_is_true(json_object_get(report, "identical")));
+    json_array_foreach(json_object_get(report, "stages"), i, stage)
+    {
+        if (json_is_true(json_object_get(stage, "identical")))
+            continue;
+        n_differing++;
+        assert_string_equal(text_at(stage, "stage"), "o_proj");
+        assert_int_equal(integer_at(stage, "layer"), 1);
+        assert_int_equal(integer_at(stage, "token"), 2);
+        assert_int_equal(integer_at(stage, "dim"), 30);
+        assert_true(json_real_value(json_object_get(stage, "cosine")) < 1);
+    }
+    assert_int_equal(n_differing, 1);
+    json_decref(report);
+    outcome_free(&outcome);
+    write_changed_golden(path, 1, STAGE_o_proj, 2, 30, NAN);
+    RUN(&outcome, 0, "compare", path, path); /* the same bits */
+    outcome_free(&outcome);
+    RUN(&outcome, 1, "compare", path, GEMMA ".h5");
+    expect_text(outcome.out, "layer 1 o_proj                      inf");
+    outcome_free(&outcome);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(goldens_pass_their_audit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nan_is_found_and_is_text_in_json, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(flipped_bit_is_golden_or_weights, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(report_fits_a_terminal, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(json_file_is_written_whole, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_input, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_usage, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(foreign_trace, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(compare, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
