@@ -184,7 +184,7 @@ enum status instance_devices(const struct instance *instance, VkPhysicalDevice *
     if (result == VK_ERROR_INITIALIZATION_FAILED || (result == VK_SUCCESS && n == 0))
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "no Vulkan device was found");
     VK_TRY(err, result);
-    VkPhysicalDevice *handles = xcalloc(n, sizeof(*handles));
+    VkPhysicalDevice *handles = xcalloc(n, sizeof(VkPhysicalDevice));
     result = vkEnumeratePhysicalDevices(instance->handle, &n, handles);
     if (result != VK_SUCCESS && result != VK_INCOMPLETE) {
         free(handles);

@@ -32,19 +32,18 @@ static uint64_t checksum(const uint8_t *bytes, size_t n)
 static bool cache_folder(char path[4096], bool make)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
-    int n;
+    char parent[4080];
+    int n = -1;
     if (base && base[0] == '/')
-        n = snprintf(path, 4000, "%s", base);
+        n = snprintf(parent, sizeof(parent), "%s", base);
     else if (home && home[0] == '/')
-        n = snprintf(path, 4000, "%s/.cache", home);
-    else
+        n = snprintf(parent, sizeof(parent), "%s/.cache", home);
+    if (n < 0 || (size_t)n >= sizeof(parent))
         return false;
-    if (n < 0 || n >= 4000)
-        return false;
-    if (make && mkdir(path, 0700) != 0 && errno != EEXIST)
-        return false;
-    strcat(path, "/lockstep");
-    return !make || mkdir(path, 0700) == 0 || errno == EEXIST;
+    snprintf(path, 4096, "%s/lockstep", parent);
+    if (!make)
+        return true;
+    return (mkdir(parent, 0700) == 0 || errno == EEXIST) && (mkdir(path, 0700) == 0 || errno == EEXIST);
 }
 
 static bool cache_path(const struct device *device, bool make_folder, char path[4200])

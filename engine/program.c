@@ -10,8 +10,9 @@ enum status programs_open(struct programs *programs, struct device *device, cons
     *programs = (struct programs){.device = device};
     TRY(pipeline_cache_load(device, &programs->cache, err));
     if (shader_dir) {
-        programs->shader_dir = xmalloc(strlen(shader_dir) + 1);
-        strcpy(programs->shader_dir, shader_dir);
+        size_t size = strlen(shader_dir) + 1;
+        programs->shader_dir = xmalloc(size);
+        memcpy(programs->shader_dir, shader_dir, size);
     }
     return STATUS_OK;
 }

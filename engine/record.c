@@ -181,7 +181,7 @@ static enum status create_sets(struct shape *shape, const struct store *store, s
         .pPoolSizes = &size,
     };
     VK_TRY(err, vkCreateDescriptorPool(device, &pool, NULL, &shape->pool));
-    shape->sets = xcalloc(n, sizeof(*shape->sets));
+    shape->sets = xcalloc(n, sizeof(VkDescriptorSet));
     for (uint32_t i = 0; i < n; i++) {
         const struct dispatch *dispatch = &shape->schedule.dispatches[i];
         VkDescriptorSetAllocateInfo allocate = {

@@ -31,7 +31,9 @@ static enum status choose_max_rows(struct store *store, struct error *err)
                          "a row of %llu values is longer than what %s binds (%u bytes)", (unsigned long long)widest,
                          store->device->info.name, store->limits.max_binding);
     if (store->max_rows == 0) {
-        uint64_t fit = ARENA_BYTES / store_slots(store, 1, NULL);
+        VkDeviceSize row = store_slots(store, 1, NULL);
+        ASSERT(row > 0);
+        uint64_t fit = ARENA_BYTES / row;
         store->max_rows = (uint32_t)(fit < 1 ? 1 : fit > MAX_ROWS ? MAX_ROWS : fit);
     }
     store->max_rows = (uint32_t)(store->max_rows < most ? store->max_rows : most);

@@ -58,12 +58,15 @@ static void no_driver_is_absent(void **state)
     struct fixture f;
     fixture_init(&f, 4);
     fixture_input(&f, 3);
-    setenv("VK_ICD_FILENAMES", "/nonexistent.json", 1);
+    setenv("VK_ICD_FILENAMES", "/nonexistent.json",
+           1); /* the loader's old name for it, and the one that goes before it */
+    setenv("VK_DRIVER_FILES", "/nonexistent.json", 1);
     assert_int_equal(engine_devices(&infos, &n, &err), STATUS_ABSENT);
     assert_non_null(strstr(err.text, "Vulkan"));
     assert_int_equal(engine_open(&f.engine, &f.plan, &(struct engine_options){0}, &err), STATUS_ABSENT);
     assert_null(f.engine.ops);
     unsetenv("VK_ICD_FILENAMES");
+    unsetenv("VK_DRIVER_FILES");
     fixture_close(&f);
 }
 
@@ -105,9 +108,9 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(choice),
         cmocka_unit_test(the_machines_own_devices),
-        cmocka_unit_test(no_driver_is_absent),
         cmocka_unit_test(a_device_that_is_not_there_is_absent),
         cmocka_unit_test(a_validation_message_fails_the_call),
+        cmocka_unit_test(no_driver_is_absent), /* last: it clears the driver that the environment names */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,0 +1,247 @@
+/* Shaders to pipelines: reflection against the C structs, run-time compilation, and the cache on disk. */
+#include <errno.h>
+#include <sys/stat.h>
+#include <unistd.h>
+
+#include "tests/engine_fixture.h"
+#include "tests/support/scratch.h"
+
+static const struct shader_binary *binary(const char *name)
+{
+    for (const struct shader_binary *b = shader_binaries; b->name; b++) {
+        if (strcmp(b->name, name) == 0)
+            return b;
+    }
+    fail_msg("no shader %s is built in", name);
+    return NULL;
+}
+
+static struct program_key add_key(void)
+{
+    return (struct program_key){
+        .shader = "add", .n_bindings = 5, .n_push = sizeof(struct dispatch_params) + sizeof(struct add_params)};
+}
+
+static void a_shader_that_fits_is_taken(void **state)
+{
+    (void)state;
+    struct error err;
+    struct program_key key = add_key();
+    must(shader_check(&key, binary("add")->words, binary("add")->n_bytes, &err), &err);
+}
+
+/* Postmortem 2025-12-17 softmax-uniform-buffer: C and shader disagreed on a block of parameters, and nothing said so.
+ */
+static void other_push_constants_are_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    struct program_key key = add_key();
+    key.n_push += 4;
+    assert_int_equal(shader_check(&key, binary("add")->words, binary("add")->n_bytes, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "push constant bytes: 16 in the shader, 20 expected"));
+}
+
+static void other_bindings_are_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    struct program_key key = add_key();
+    for (uint32_t n = 4; n <= 6; n += 2) {
+        key.n_bindings = n;
+        assert_int_equal(shader_check(&key, binary("add")->words, binary("add")->n_bytes, &err), STATUS_BAD_INPUT);
+        assert_non_null(strstr(err.text, "storage buffers: 5 in the shader"));
+    }
+}
+
+static void corrupt_spirv_is_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    struct program_key key = add_key();
+    const struct shader_binary *b = binary("add");
+    uint32_t *words = xmalloc(b->n_bytes);
+    memcpy(words, b->words, b->n_bytes);
+    words[0] ^= 1; /* the magic number */
+    assert_int_equal(shader_check(&key, words, b->n_bytes, &err), STATUS_BAD_INPUT);
+    assert_int_equal(shader_check(&key, b->words, b->n_bytes - 2, &err), STATUS_BAD_INPUT);
+    assert_int_equal(shader_check(&key, b->words, 40, &err), STATUS_BAD_INPUT);
+    assert_int_equal(shader_check(&key, b->words, 0, &err), STATUS_BAD_INPUT);
+    free(words);
+}
+
+/* What libglslang makes of every shader at run time passes the same check as what the build made. */
+static void every_shader_compiles_at_run_time(void **state)
+{
+    (void)state;
+    struct error err;
+    unsigned n = 0;
+    for (const struct shader_binary *b = shader_binaries; b->name; b++, n++) {
+        for (uint32_t variant = 0; variant < VARIANT_COUNT; variant++) {
+            uint32_t *words = NULL;
+            size_t n_bytes = 0;
+            must(shader_compile(b->name, variant, NULL, &words, &n_bytes, &err), &err);
+            assert_true(n_bytes > 100);
+            if (strcmp(b->name, "add") == 0) {
+                struct program_key key = add_key();
+                must(shader_check(&key, words, n_bytes, &err), &err);
+            }
+            free(words);
+        }
+    }
+    assert_true(n >= OP_COUNT);
+}
+
+static void write_text(const char *folder, const char *name, const char *text)
+{
+    char path[4096];
+    snprintf(path, sizeof(path), "%s/%s", folder, name);
+    FILE *file = fopen(path, "w");
+    assert_non_null(file);
+    assert_true(fputs(text, file) >= 0);
+    assert_int_equal(fclose(file), 0);
+}
+
+static void compile_errors_name_file_and_line(void **state)
+{
+    (void)state;
+    struct error err;
+    uint32_t *words = NULL;
+    size_t n_bytes = 0;
+    char folder[256];
+    scratch_make(folder);
+    write_text(
+        folder, "broken.comp",
+        "#version 450\n#extension GL_GOOGLE_include_directive : require\n#include \"part.glsl\"\nvoid main()\n{\n"
+        "    undeclared = 1;\n}\n");
+    write_text(folder, "part.glsl", "layout(local_size_x = 1) in;\n\n");
+    assert_int_equal(shader_compile("broken", 0, folder, &words, &n_bytes, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "broken.comp:6:"));
+    assert_non_null(strstr(err.text, "undeclared"));
+
+    write_text(folder, "part.glsl", "layout(local_size_x = 1) in;\n\nfloat f() { return nothing; }\n");
+    assert_int_equal(shader_compile("broken", 0, folder, &words, &n_bytes, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "part.glsl:3:"));
+
+    write_text(folder, "part.glsl", "#include \"part.glsl\"\n");
+    assert_int_equal(shader_compile("broken", 0, folder, &words, &n_bytes, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "nest deeper"));
+
+    write_text(folder, "broken.comp",
+               "#version 450\n#extension GL_GOOGLE_include_directive : require\n#include \"gone.glsl\"\n");
+    assert_int_equal(shader_compile("broken", 0, folder, &words, &n_bytes, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "gone.glsl"));
+    assert_int_equal(shader_compile("missing", 0, folder, &words, &n_bytes, &err), STATUS_BAD_INPUT);
+    assert_non_null(strstr(err.text, "missing.comp"));
+    assert_null(words);
+    scratch_remove(folder);
+}
+
+/* A plan of one addition. */
+static void plan_of_one_addition(struct fixture *f)
+{
+    fixture_init(f, 4);
+    int32_t a = (int32_t)fixture_input(f, 33), b = (int32_t)fixture_input(f, 33);
+    uint32_t step = fixture_step(f, OP_add, 33, (union step_params){.add = {33}});
+    f->plan.steps[step].input[0] = a;
+    f->plan.steps[step].input[1] = b;
+}
+
+/* options.shader_dir: an edited shader is what runs. */
+static void shaders_of_a_folder_are_used(void **state)
+{
+    (void)state;
+    char folder[256];
+    scratch_make(folder);
+    for (const struct shader_text *text = shader_texts; text->name; text++)
+        write_text(folder, text->name, text->text);
+    for (int edited = 0; edited < 2; edited++) {
+        struct fixture f;
+        struct error err;
+        plan_of_one_addition(&f);
+        if (edited) {
+            const struct shader_text *add = shader_texts;
+            while (strcmp(add->name, "add.comp") != 0)
+                add++;
+            char *text = strdup(add->text), *plus = strstr(text, "residual[at] + branch[at]");
+            assert_non_null(plus);
+            plus[strlen("residual[at] ")] = '-';
+            write_text(folder, "add.comp", text);
+            free(text);
+        }
+        struct engine_options options = {.max_positions = 4, .validation = true, .shader_dir = folder};
+        must(engine_open(&f.engine, &f.plan, &options, &err), &err);
+        fixture_begin(&f, 0, 1, true);
+        float *rows = fixture_run(&f, 2, 1);
+        assert_true((fixture_ratio(&f, &f.plan.steps[2], rows, 0, 1, true) > 1) == (edited == 1));
+        free(rows);
+        fixture_close(&f);
+    }
+    scratch_remove(folder);
+}
+
+static long cache_file(const char *home, char path[1024])
+{
+    char command[512];
+    snprintf(command, sizeof(command), "ls %s/lockstep/pipelines-*", home);
+    FILE *list = popen(command, "r");
+    assert_non_null(list);
+    path[0] = '\0';
+    (void)!fgets(path, 1024, list);
+    pclose(list);
+    path[strcspn(path, "\n")] = '\0';
+    struct stat info;
+    return stat(path, &info) == 0 ? (long)info.st_size : -1;
+}
+
+/* A cache that is damaged or cut short is an empty one, and is replaced. */
+static void a_corrupt_pipeline_cache_is_ignored(void **state)
+{
+    (void)state;
+    char home[256], path[1024];
+    scratch_make(home);
+    setenv("XDG_CACHE_HOME", home, 1);
+    long size = 0;
+    for (int round = 0; round < 4; round++) {
+        struct fixture f;
+        plan_of_one_addition(&f);
+        fixture_open(&f, &(struct engine_limits){0}, false);
+        fixture_check(&f, 0, 1, true);
+        fixture_close(&f);
+        long now = cache_file(home, path);
+        assert_true(now > 24);
+        assert_true(size == 0 || now == size);
+        size = now;
+        if (round == 0)
+            write_text("/", path + 1, "not a cache");
+        if (round == 1)
+            assert_int_equal(truncate(path, size - 1), 0);
+        if (round == 2) {
+            FILE *file = fopen(path, "r+");
+            assert_non_null(file);
+            assert_int_equal(fseek(file, size - 1, SEEK_SET), 0);
+            assert_true(fputc(0x5a, file) == 0x5a);
+            assert_int_equal(fclose(file), 0);
+        }
+    }
+    /* Nowhere to write: no cache, no error. */
+    setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
+    struct fixture f;
+    plan_of_one_addition(&f);
+    fixture_open(&f, &(struct engine_limits){0}, false);
+    fixture_check(&f, 0, 1, true);
+    fixture_close(&f);
+    unsetenv("XDG_CACHE_HOME");
+    scratch_remove(home);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_shader_that_fits_is_taken),       cmocka_unit_test(other_push_constants_are_refused),
+        cmocka_unit_test(other_bindings_are_refused),        cmocka_unit_test(corrupt_spirv_is_refused),
+        cmocka_unit_test(every_shader_compiles_at_run_time), cmocka_unit_test(compile_errors_name_file_and_line),
+        cmocka_unit_test(shaders_of_a_folder_are_used),      cmocka_unit_test(a_corrupt_pipeline_cache_is_ignored),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
