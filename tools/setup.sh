@@ -114,15 +114,15 @@ setup_python()
     done
 }
 
-# setup_build FOLDER CMAKE-ARGUMENT…
+# setup_build FOLDER TARGET CMAKE-ARGUMENT…
 setup_build()
 {
-    local folder=$1
-    shift
+    local folder=$1 target=$2
+    shift 2
     if [ ! -f "$folder/build.ninja" ]; then
         phase "Configuring $folder" cmake -B "$folder" -G Ninja "$@"
     fi
-    phase "Building $folder" ninja -C "$folder"
+    phase "Building $target in $folder" ninja -C "$folder" "$target"
 }
 
 mkdir -p .cache

@@ -19,10 +19,10 @@ struct session {
 };
 
 struct session_options {
-    bool engine, reference;     /* which backends to open */
-    const char *device;         /* as engine_options.device */
-    uint32_t max_positions;     /* as engine_options.max_positions */
-    const char *const *faults;  /* [n_faults] "NAME[@LAYER[.STAGE]]", planted in the engine */
+    bool engine, reference;    /* which backends to open */
+    const char *device;        /* as engine_options.device */
+    uint32_t max_positions;    /* as engine_options.max_positions */
+    const char *const *faults; /* [n_faults] "NAME[@LAYER[.STAGE]]", planted in the engine */
     uint32_t n_faults;
     bool no_capture;
 };
@@ -34,8 +34,8 @@ void session_close(struct session *session);
 /* Runs tokens through one backend, prefill rows in batches and decode rows one at a time, and records every stage
  * (stages NULL), or those with stages[stage] set. */
 enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
-                           const uint8_t *phase, const bool *stages, struct trace *trace,
-                           progress_function *progress, void *context, struct error *err);
+                           const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
+                           void *context, struct error *err);
 
 /* Greedy generation: runs the prompt, then up to n tokens, each fed back. Ends early at an end-of-sequence token. Calls
  * each(context, id) as they come. out[n] receives the ids, *n_out how many. logits of every choice must be captured. */
