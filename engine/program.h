@@ -30,6 +30,7 @@ struct program_constants {
     uint32_t tile;     /* matmul: rows of x for each weight decoded */
     uint32_t head_dim; /* attention */
     uint32_t rows;     /* matmul: rows of the matrix for each x loaded */
+    uint32_t layout;   /* LAYOUT_ code of the weights */
 };
 
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */

@@ -20,6 +20,11 @@ struct builder {
     uint32_t step; /* index */
 };
 
+static uint64_t divide_up(uint64_t value, uint64_t by)
+{
+    return (value + by - 1) / by;
+}
+
 static const struct step *current(const struct builder *b)
 {
     return &b->store->plan->steps[b->step];
@@ -48,11 +53,13 @@ static struct binding weight_binding(const struct builder *b, const struct tenso
 {
     const struct placement *placement = weights_find(&b->store->weights, tensor);
     ASSERT(placement);
-    uint64_t bytes = tensor_row_bytes(tensor);
+    uint64_t grain, bytes;
+    tensor_grain(tensor, &grain, &bytes);
+    ASSERT(first % grain == 0);
     return (struct binding){
         .buffer = b->store->weights.blocks[placement->block].handle,
-        .offset = placement->offset + first * bytes,
-        .range = align_up(count * bytes, 4) + 4,
+        .offset = placement->offset + first / grain * bytes,
+        .range = align_up(divide_up(count, grain) * bytes, 4) + 4,
         .resource = RESOURCE_CONSTANT,
     };
 }
@@ -115,11 +122,6 @@ static enum status finish(struct builder *b, struct dispatch *dispatch, const ch
     return programs_get(b->programs, &key, &dispatch->program, b->err);
 }
 
-static uint64_t divide_up(uint64_t value, uint64_t by)
-{
-    return (value + by - 1) / by;
-}
-
 /* Ops with a lane an element, or a pair: inputs from binding 3 on, then nothing or a table. */
 static enum status add_elementwise(struct builder *b, uint32_t n_inputs, uint64_t lanes_per_row)
 {
@@ -141,14 +143,16 @@ static enum status add_elementwise(struct builder *b, uint32_t n_inputs, uint64_
 /* How many rows of a matrix one binding holds; a slice must start at an aligned offset. */
 static enum status slice_rows(const struct builder *b, const struct tensor *tensor, uint64_t *rows)
 {
-    uint64_t row = tensor_row_bytes(tensor), limit = b->store->limits.max_binding - WEIGHT_SLACK;
-    uint64_t step = 1;
-    while (step * row % b->store->alignment)
+    uint64_t limit = b->store->limits.max_binding - WEIGHT_SLACK;
+    uint64_t grain, bytes, step = 1;
+    tensor_grain(tensor, &grain, &bytes);
+    while (step * bytes % b->store->alignment)
         step++; /* at most `alignment` steps */
     *rows = tensor_rows(tensor);
-    if (*rows * row <= limit)
+    if (tensor->n_bytes <= limit)
         return STATUS_OK;
-    *rows = limit / (step * row) * step;
+    *rows = limit / (step * bytes) * step * grain;
+    step *= grain;
     if (*rows)
         return STATUS_OK;
     return error_set(b->err, STATUS_DEVICE, tensor->file, tensor->stored_name, ERROR_NO_OFFSET,
@@ -166,7 +170,7 @@ static enum status add_embed(struct builder *b)
         uint64_t rest = tensor_rows(table) - first, count = rest < slice ? rest : slice;
         struct dispatch *dispatch = add_dispatch(b);
         dispatch->bindings[3] = weight_binding(b, table, first, count);
-        struct program_constants constants = {.local_size = 64, .dtype = table->dtype};
+        struct program_constants constants = {.local_size = 64, .dtype = table->dtype, .layout = table->layout};
         TRY(finish(b, dispatch, "embed", 4,
                    (struct dispatch_params){.first = (uint32_t)first, .count = (uint32_t)count}, constants,
                    divide_up((uint64_t)b->schedule->n_rows * step->width, constants.local_size)));
@@ -190,12 +194,14 @@ static bool wants_lanes(const struct builder *b)
     return b->store->limits.matmul == MATMUL_LANE || (b->store->limits.matmul == MATMUL_CHOSEN && uses_cpu_shapes(b));
 }
 
-/* A lane's loop: units of 8 where it can, else elements; see matmul.glsl. */
+/* A lane's loop: units of 8 where it can, else elements: those that no whole span of units holds, 128 of them at most;
+ * see matmul.glsl. */
 static enum status check_matmul_loop(const struct builder *b)
 {
     uint32_t n_in = current(b)->params.matmul.n_in;
-    bool by_element = current(b)->variant == VARIANT_TRANSPOSE_B || n_in % 4 != 0;
-    uint64_t iterations = by_element ? n_in : n_in / 8 + n_in % 8; /* the loops inside are unrolled */
+    bool by_element =
+        current(b)->variant == VARIANT_TRANSPOSE_B || n_in % 4 != 0 || current(b)->weight[0]->layout != LAYOUT_ROWS;
+    uint64_t iterations = by_element ? n_in : n_in / 8 + n_in % 128; /* the loops inside are unrolled */
     if (!uses_cpu_shapes(b) || iterations <= CPU_MAX_ITERATIONS)
         return STATUS_OK;
     return error_set(b->err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
@@ -222,6 +228,7 @@ static enum status add_matmul(struct builder *b)
         .bias_dtype = bias ? bias->dtype : DTYPE_F32,
         .tile = b->schedule->n_rows > 1 ? MATMUL_TILE : 1,
         .rows = lanes ? MATMUL_LANE_ROWS : 1,
+        .layout = matrix->layout,
     };
     uint64_t rows_a_group = lanes ? constants.local_size * constants.rows : constants.rows;
     for (uint64_t first = 0; first < tensor_rows(matrix); first += slice) {

@@ -156,11 +156,10 @@ static bool take_values(struct cursor *in, struct gguf *gguf, uint64_t n)
 static const char *unreadable_name(uint32_t type)
 {
     static const char *const names[] = {
-        [6] = "Q5_0",   [7] = "Q5_1",    [9] = "Q8_1",   [10] = "Q2_K",    [11] = "Q3_K",   [12] = "Q4_K",
-        [13] = "Q5_K",  [14] = "Q6_K",   [15] = "Q8_K",  [16] = "IQ2_XXS", [17] = "IQ2_XS", [18] = "IQ3_XXS",
-        [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S", [22] = "IQ2_S",   [23] = "IQ4_XS", [24] = "I8",
-        [25] = "I16",   [26] = "I32",    [27] = "I64",   [28] = "F64",     [29] = "IQ1_M",  [34] = "TQ1_0",
-        [35] = "TQ2_0", [39] = "MXFP4",
+        [9] = "Q8_1",    [10] = "Q2_K",    [11] = "Q3_K",  [15] = "Q8_K",   [16] = "IQ2_XXS",
+        [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
+        [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",    [25] = "I16",    [26] = "I32",
+        [27] = "I64",    [28] = "F64",     [29] = "IQ1_M", [34] = "TQ1_0",  [35] = "TQ2_0",
     };
     return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "unknown";
 }
@@ -176,7 +175,8 @@ static bool take_dtype(struct cursor *in, struct tensor *tensor)
             return true;
     }
     error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)at,
-              "tensor type %u (%s), expected F32, F16, BF16, Q4_0, Q4_1 or Q8_0", type, unreadable_name(type));
+              "tensor type %u (%s), expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K or MXFP4",
+              type, unreadable_name(type));
     return false;
 }
 

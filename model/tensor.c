@@ -29,8 +29,29 @@ uint64_t tensor_row_elems(const struct tensor *tensor)
     return tensor->shape[tensor->n_dims - 1];
 }
 
+uint64_t dtype_bytes(uint32_t dtype, uint64_t n)
+{
+    const struct dtype_info *info = dtype_info(dtype);
+    return (n + info->block_elems - 1) / info->block_elems * info->block_bytes;
+}
+
 uint64_t tensor_row_bytes(const struct tensor *tensor)
 {
-    const struct dtype_info *info = dtype_info(tensor->dtype);
-    return tensor_row_elems(tensor) / info->block_elems * info->block_bytes;
+    ASSERT(tensor->layout == LAYOUT_ROWS);
+    return dtype_bytes(tensor->dtype, tensor_row_elems(tensor));
+}
+
+void tensor_grain(const struct tensor *tensor, uint64_t *rows, uint64_t *bytes)
+{
+    uint64_t block = dtype_info(tensor->dtype)->block_elems;
+    *rows = 1;
+    if (tensor->layout == LAYOUT_PACKED) {
+        while (*rows * tensor_row_elems(tensor) % block)
+            (*rows)++; /* at most `block` steps */
+    }
+    if (tensor->layout == LAYOUT_COLUMNS || *rows > tensor_rows(tensor))
+        *rows = tensor_rows(tensor);
+    *bytes = tensor->layout == LAYOUT_ROWS  ? tensor_row_bytes(tensor)
+             : *rows == tensor_rows(tensor) ? tensor->n_bytes
+                                            : dtype_bytes(tensor->dtype, *rows * tensor_row_elems(tensor));
 }

@@ -10,13 +10,19 @@
 
 /* name, elements a block, bytes a block, GGUF type number. The enum values are params.h's DTYPE_ codes,
  * so a shader's specialisation constant and this table cannot disagree. Source: ggml.h, ggml-common.h. */
-#define DTYPES(X)      \
-    X(F32, 1, 4, 0)    \
-    X(F16, 1, 2, 1)    \
-    X(BF16, 1, 2, 30)  \
-    X(Q4_0, 32, 18, 2) \
-    X(Q4_1, 32, 20, 3) \
-    X(Q8_0, 32, 34, 8)
+#define DTYPES(X)         \
+    X(F32, 1, 4, 0)       \
+    X(F16, 1, 2, 1)       \
+    X(BF16, 1, 2, 30)     \
+    X(Q4_0, 32, 18, 2)    \
+    X(Q4_1, 32, 20, 3)    \
+    X(Q8_0, 32, 34, 8)    \
+    X(Q5_0, 32, 22, 6)    \
+    X(Q5_1, 32, 24, 7)    \
+    X(Q4_K, 256, 144, 12) \
+    X(Q5_K, 256, 176, 13) \
+    X(Q6_K, 256, 210, 14) \
+    X(MXFP4, 32, 17, 39)
 
 struct dtype_info {
     const char *name;     /* "Q4_1" */
@@ -36,6 +42,7 @@ struct tensor {
     const char *file;        /* the file that holds it, for messages */
     uint64_t offset;         /* of bytes in that file */
     uint32_t dtype;          /* DTYPE_ code */
+    uint32_t layout;         /* LAYOUT_ code */
     uint32_t n_dims;
     uint64_t shape[TENSOR_MAX_DIMS]; /* outermost first, row-major: a matrix is [out, in] */
     const uint8_t *bytes;            /* borrowed: mapped, or the model's own copy; aligned to 4 */
@@ -45,6 +52,13 @@ struct tensor {
 /* Rows and row length of a tensor seen as a matrix [product of the leading dims, last dim]. */
 uint64_t tensor_rows(const struct tensor *tensor);
 uint64_t tensor_row_elems(const struct tensor *tensor);
-uint64_t tensor_row_bytes(const struct tensor *tensor);
+uint64_t tensor_row_bytes(const struct tensor *tensor); /* LAYOUT_ROWS only */
+
+/* The bytes that n elements take in blocks, the last one padded. */
+uint64_t dtype_bytes(uint32_t dtype, uint64_t n);
+
+/* The fewest rows that begin and end between blocks, and the bytes they take: 1 and a row's by LAYOUT_ROWS, all of them
+ * by LAYOUT_COLUMNS. */
+void tensor_grain(const struct tensor *tensor, uint64_t *rows, uint64_t *bytes);
 
 #endif

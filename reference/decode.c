@@ -1,10 +1,53 @@
-/* Weight bytes to f32. The engine has its own decoders, so that the two cannot share a mistake.
- * Block layouts: ggml-common.h; formulas: dequantize_row_* of ggml-quants.c. Products with an f16 scale are exact
- * in f32 (11 + 8 bits at most); Q4_1's addition of the minimum rounds once, as ggml's does. */
+/* Rows of weights to f32, in every layout, and the rounding to what a trace declares. The formats: decode_blocks.c. */
 #include <string.h>
 
 #include "model/error.h"
+#include "reference/decode.h"
 #include "reference/op.h"
+
+/* Elements [first, first + count) of a run of blocks: whole blocks at once, the ends through a block of their own. */
+static void decode_span(uint32_t dtype, const uint8_t *blocks, uint64_t first, uint64_t count, float *values)
+{
+    const struct dtype_info *info = dtype_info(dtype);
+    float block[DECODE_MAX_BLOCK];
+    ASSERT(info->block_elems <= DECODE_MAX_BLOCK);
+    while (count > 0) {
+        uint64_t skip = first % info->block_elems, n = info->block_elems - skip;
+        const uint8_t *bytes = blocks + first / info->block_elems * info->block_bytes;
+        if (skip == 0 && count >= info->block_elems) {
+            n = count / info->block_elems * info->block_elems;
+            decode_blocks(dtype, bytes, n, values);
+        } else {
+            n = n < count ? n : count;
+            decode_blocks(dtype, bytes, info->block_elems, block);
+            memcpy(values, block + skip, n * sizeof(float));
+        }
+        first += n;
+        count -= n;
+        values += n;
+    }
+}
+
+void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values)
+{
+    uint64_t row_elems = tensor_row_elems(tensor), n_rows = tensor_rows(tensor);
+    ASSERT(row < n_rows && first <= row_elems && count <= row_elems - first);
+    switch (tensor->layout) {
+    case LAYOUT_ROWS:
+        decode_span(tensor->dtype, tensor->bytes + row * tensor_row_bytes(tensor), first, count, values);
+        break;
+    case LAYOUT_PACKED:
+        decode_span(tensor->dtype, tensor->bytes, row * row_elems + first, count, values);
+        break;
+    case LAYOUT_COLUMNS:
+        for (uint64_t i = 0; i < count; i++)
+            decode_span(tensor->dtype, tensor->bytes + (first + i) * dtype_bytes(tensor->dtype, n_rows), row, 1,
+                        values + i);
+        break;
+    default:
+        ASSERT(!"a layout without a reader");
+    }
+}
 
 static float float_from_bits(uint32_t bits)
 {
@@ -18,100 +61,6 @@ static uint32_t bits_of_float(float value)
     uint32_t bits;
     memcpy(&bits, &value, sizeof(bits));
     return bits;
-}
-
-static float float_from_half(uint16_t half)
-{
-    uint32_t magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
-    if (magnitude >= 0x7c00u << 13) /* infinity, NaN */
-        return float_from_bits(sign | 0x7f800000u | magnitude);
-    float value =
-        float_from_bits(magnitude) * 0x1p112f; /* exponent bias 15 to 127; subnormals come out right as well */
-    return float_from_bits(sign | bits_of_float(value));
-}
-
-static uint16_t read_u16(const uint8_t *bytes)
-{
-    return (uint16_t)(bytes[0] | bytes[1] << 8);
-}
-
-static void decode_f16(const uint8_t *bytes, uint64_t count, float *values)
-{
-    for (uint64_t i = 0; i < count; i++)
-        values[i] = float_from_half(read_u16(bytes + 2 * i));
-}
-
-static void decode_bf16(const uint8_t *bytes, uint64_t count, float *values)
-{
-    for (uint64_t i = 0; i < count; i++)
-        values[i] = float_from_bits((uint32_t)read_u16(bytes + 2 * i) << 16);
-}
-
-/* A block: f16 d, then 16 bytes: elements 0 to 15 in the low nibbles, 16 to 31 in the high ones. value = d (q - 8) */
-static void decode_q4_0(const uint8_t *block, uint64_t count, float *values)
-{
-    for (uint64_t i = 0; i < count; i += 32, block += 18) {
-        float d = float_from_half(read_u16(block));
-        for (unsigned j = 0; j < 16; j++) {
-            values[i + j] = d * (float)((block[2 + j] & 15) - 8);
-            values[i + 16 + j] = d * (float)((block[2 + j] >> 4) - 8);
-        }
-    }
-}
-
-/* f16 d, f16 m, 16 bytes as above. value = d q + m */
-static void decode_q4_1(const uint8_t *block, uint64_t count, float *values)
-{
-    for (uint64_t i = 0; i < count; i += 32, block += 20) {
-        float d = float_from_half(read_u16(block)), m = float_from_half(read_u16(block + 2));
-        for (unsigned j = 0; j < 16; j++) {
-            values[i + j] = d * (float)(block[4 + j] & 15) + m;
-            values[i + 16 + j] = d * (float)(block[4 + j] >> 4) + m;
-        }
-    }
-}
-
-/* f16 d, 32 signed bytes. value = d q */
-static void decode_q8_0(const uint8_t *block, uint64_t count, float *values)
-{
-    for (uint64_t i = 0; i < count; i += 32, block += 34) {
-        float d = float_from_half(read_u16(block));
-        for (unsigned j = 0; j < 32; j++)
-            values[i + j] = d * (float)(int8_t)block[2 + j];
-    }
-}
-
-void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values)
-{
-    const struct dtype_info *info = dtype_info(tensor->dtype);
-    uint64_t row_elems = tensor_row_elems(tensor);
-    ASSERT(row < tensor_rows(tensor) && first <= row_elems && count <= row_elems - first);
-    ASSERT(first % info->block_elems == 0 && count % info->block_elems == 0);
-
-    const uint8_t *bytes =
-        tensor->bytes + row * tensor_row_bytes(tensor) + first / info->block_elems * info->block_bytes;
-    switch (tensor->dtype) {
-    case DTYPE_F32:
-        memcpy(values, bytes, count * sizeof(float));
-        break;
-    case DTYPE_F16:
-        decode_f16(bytes, count, values);
-        break;
-    case DTYPE_BF16:
-        decode_bf16(bytes, count, values);
-        break;
-    case DTYPE_Q4_0:
-        decode_q4_0(bytes, count, values);
-        break;
-    case DTYPE_Q4_1:
-        decode_q4_1(bytes, count, values);
-        break;
-    case DTYPE_Q8_0:
-        decode_q8_0(bytes, count, values);
-        break;
-    default:
-        ASSERT(!"a dtype without a decoder");
-    }
 }
 
 static float round_to_bf16(float x)

@@ -50,8 +50,8 @@ struct op_batch {
  * machine's vector width. A row with a nonfinite input gets whatever f64 makes of it; judging that is the caller's. */
 void op_run(const struct op_batch *batch);
 
-/* Decodes elements [first, first + count) of row `row` of a tensor to f32; for block formats first and count are
- * multiples of the block. Exact: every format's values are representable, or rounded as ggml's dequantiser rounds. */
+/* Decodes elements [first, first + count) of row `row` of a tensor to f32, whatever its layout. Exact: every format's
+ * values are representable, or rounded as ggml's dequantiser rounds. */
 void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values);
 
 /* Opens the reference as a backend. max_positions: the KV cache's size. Never needs a device. */

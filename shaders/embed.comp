@@ -24,5 +24,5 @@ void main()
     uint token = uint(batch.tokens[row]) - dispatch.first;
     if (token >= dispatch.count)
         return;
-    store(at, op.width, op.scale * decode_element(token * row_bytes(op.width), at % op.width));
+    store(at, op.width, op.scale * decode_at(token, at % op.width, dispatch.count, op.width));
 }

@@ -32,20 +32,20 @@ float x_at(uint i)
  * past the batch's last repeat it; their sums are not stored. */
 void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out float sum[ROWS][TILE])
 {
-    uint row[ROWS], x_row[TILE];
+    uint row[ROWS], unit0[ROWS], x_row[TILE];
     for (uint t = 0; t < TILE; t++)
         x_row[t] = min(first_row + t, dispatch.n_rows - 1) * op.n_in;
     for (uint r = 0; r < ROWS; r++) {
-        row[r] = o[r] * row_bytes(op.n_in);
+        unit0[r] = first_row_unit(o[r], op.n_in, row[r]);
         for (uint t = 0; t < TILE; t++)
             sum[r][t] = 0.0;
     }
     /* Units want rows of x that start at a multiple of 4; a transposed matrix has none. */
-    uint n_units = VARIANT == VARIANT_TRANSPOSE_B || op.n_in % 4 != 0 ? 0 : op.n_in / 8;
+    uint n_units = VARIANT == VARIANT_TRANSPOSE_B || op.n_in % 4 != 0 ? 0 : row_units(op.n_in);
     for (uint unit = first_unit; unit < n_units; unit += step) {
         vec4 a[ROWS], b[ROWS];
         for (uint r = 0; r < ROWS; r++)
-            decode_unit(row[r], unit, a[r], b[r]);
+            decode_unit(row[r], unit0[r] + unit, a[r], b[r]);
         for (uint t = 0; t < TILE; t++) {
             uint i = (x_row[t] + unit_first(unit)) / 4;
             vec4 xa = x4[i], xb = x4[i + UNIT_STEP / 4];
@@ -57,9 +57,9 @@ void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out floa
     for (uint i = n_units * 8 + first_unit; i < op.n_in; i += step) {
         for (uint r = 0; r < ROWS; r++) {
 #if VARIANT == VARIANT_TRANSPOSE_B
-            float w = decode_element(i * row_bytes(op.n_in), o[r]);
+            float w = decode_at(i, o[r], op.n_in, op.n_in);
 #else
-            float w = decode_element(row[r], i);
+            float w = decode_at(o[r], i, dispatch.count, op.n_in);
 #endif
             for (uint t = 0; t < TILE; t++)
                 sum[r][t] += w * x_at(x_row[t] + i);

@@ -23,7 +23,19 @@
 #define DTYPE_Q4_0 3
 #define DTYPE_Q4_1 4
 #define DTYPE_Q8_0 5
-#define DTYPE_COUNT 6
+#define DTYPE_Q5_0 6
+#define DTYPE_Q5_1 7
+#define DTYPE_Q4_K 8
+#define DTYPE_Q5_K 9
+#define DTYPE_Q6_K 10
+#define DTYPE_MXFP4 11
+#define DTYPE_COUNT 12
+
+/* How a matrix's elements lie in its blocks. Of a GGUF and of safetensors it is always the first; RDRR has all three.
+ */
+#define LAYOUT_ROWS 0    /* each row begins a block; the last block of a row may be padded */
+#define LAYOUT_PACKED 1  /* one stream of blocks over all elements; a row can begin inside a block */
+#define LAYOUT_COLUMNS 2 /* the transposed matrix, [in, out], by LAYOUT_ROWS */
 
 /* The wrong formulas that a fault asks an op for. 0 is the right one. The reference computes each as a
  * mutant; the engine compiles the op's shader with VARIANT defined to it. */

@@ -1,15 +1,31 @@
-/* Weight tensors as their files store them, read from a buffer of words and decoded here. Every value is exact, or rounded
- * once (Q4_0, Q4_1: d q + m). Source of the block formats: ggml-common.h, ggml-quants.c.
- * The including shader binds the matrix as `uint words[]`; a row starts at a byte offset that is a multiple of 2. */
+/* Weight tensors as their files store them, read from a buffer of words and decoded here. Every value is exact, or
+ * rounded once (by the addition of a minimum). Source of the block formats: ggml-common.h, ggml-quants.c. The including
+ * shader binds the matrix as `uint words[]`. A block starts at a multiple of 2 bytes; of MXFP4, anywhere. */
 layout(constant_id = 2) const uint DTYPE = DTYPE_F32;
-const bool IS_4BIT = DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1;
+layout(constant_id = 7) const uint LAYOUT = LAYOUT_ROWS;
 
-/* A unit is 8 elements, two runs of 4: first at unit_first(unit), second UNIT_STEP further on. A byte of a 4-bit
- * block holds elements i and i + 16. */
-const uint UNIT_STEP = IS_4BIT ? 16 : 4;
+const bool IS_SUPER = DTYPE == DTYPE_Q4_K || DTYPE == DTYPE_Q5_K || DTYPE == DTYPE_Q6_K;
+const bool IS_FLOAT = DTYPE == DTYPE_F32 || DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
+const uint BLOCK_ELEMS = IS_FLOAT ? 1 : IS_SUPER ? 256 : 32;
+const uint BLOCK_BYTES = DTYPE == DTYPE_F32     ? 4
+                         : IS_FLOAT             ? 2
+                         : DTYPE == DTYPE_Q4_0  ? 18
+                         : DTYPE == DTYPE_Q4_1  ? 20
+                         : DTYPE == DTYPE_Q5_0  ? 22
+                         : DTYPE == DTYPE_Q5_1  ? 24
+                         : DTYPE == DTYPE_Q8_0  ? 34
+                         : DTYPE == DTYPE_MXFP4 ? 17
+                         : DTYPE == DTYPE_Q4_K  ? 144
+                         : DTYPE == DTYPE_Q5_K  ? 176
+                                                : 210; /* Q6_K */
+
+/* A unit is 8 elements, two runs of 4: first at unit_first(unit), second UNIT_STEP further on, so that the low and the
+ * high nibbles of one word make a unit. Units tile a row in spans. */
+const uint UNIT_STEP = IS_FLOAT || DTYPE == DTYPE_Q8_0 ? 4 : DTYPE == DTYPE_Q6_K ? 64 : IS_SUPER ? 32 : 16;
+const uint UNIT_SPAN = 2 * UNIT_STEP;
 uint unit_first(uint unit)
 {
-    return IS_4BIT ? (unit >> 2) * 32 + (unit & 3) * 4 : unit * 8;
+    return unit / (UNIT_STEP / 4) * UNIT_SPAN + unit % (UNIT_STEP / 4) * 4;
 }
 
 /* Half to float by its bits: unpackHalf2x16 may flush subnormals, and small scales are subnormal. */
@@ -34,6 +50,13 @@ uint load32(uint at)
     return (at & 2) == 0 ? word : (word >> 16) | (words[(at >> 2) + 1] << 16);
 }
 
+/* Four bytes from anywhere; the two shifts are one by 32 where the address is a multiple of 4. */
+uint load32_unaligned(uint at)
+{
+    uint shift = (at & 3) * 8;
+    return (words[at >> 2] >> shift) | (words[(at >> 2) + 1] << (31 - shift) << 1);
+}
+
 vec4 signed_bytes(uint word)
 {
     int v = int(word);
@@ -45,33 +68,132 @@ vec4 low_nibbles(uint word)
     return vec4(word & 15, (word >> 8) & 15, (word >> 16) & 15, (word >> 24) & 15);
 }
 
+/* Bit 4 of each byte: the four lowest bits of `bits`, for what Q5_0 and Q5_1 keep apart from the nibbles. */
+uint fifth_bits(uint bits)
+{
+    return (bits & 1) << 4 | (bits & 2) << 11 | (bits & 4) << 18 | (bits & 8) << 25;
+}
+
+vec4 bytes_of(uint word)
+{
+    return vec4(word & 255, (word >> 8) & 255, (word >> 16) & 255, word >> 24);
+}
+
+/* Twice the value of an e2m1 nibble: 0 1 2 3 4 6 8 12, bit 3 the sign. */
+int e2m1_doubled(uint nibble)
+{
+    int magnitude = int(0xc8643210u >> ((nibble & 7) * 4) & 15);
+    return (nibble & 8) != 0 ? -magnitude : magnitude;
+}
+
+vec4 e2m1_doubled4(uint word)
+{
+    return vec4(e2m1_doubled(word), e2m1_doubled(word >> 8), e2m1_doubled(word >> 16), e2m1_doubled(word >> 24));
+}
+
+/* Scales (x, y) and minimums (z, w) of runs 2c and 2c + 1 of a block of Q4_K or Q5_K, whose 12 bytes of 6-bit numbers
+ * are these words: runs 0 to 3 in the low six bits of s and m; of the others the low nibbles in rest, the top bits
+ * above those. */
+vec4 k_scales(uint s, uint m, uint rest, uint c)
+{
+    uint shift = (c & 1) * 16;
+    s >>= shift;
+    m >>= shift;
+    rest >>= shift;
+    uvec4 packed =
+        c < 2 ? uvec4(s, s >> 8, m, m >> 8) & 63
+              : (uvec4(rest, rest >> 8, rest >> 4, rest >> 12) & 15) | (uvec4(s >> 2, s >> 10, m >> 2, m >> 10) & 48);
+    return vec4(packed);
+}
+
 uint row_bytes(uint n)
 {
-    return DTYPE == DTYPE_F32    ? n * 4
-           : DTYPE == DTYPE_Q4_0 ? n / 32 * 18
-           : DTYPE == DTYPE_Q4_1 ? n / 32 * 20
-           : DTYPE == DTYPE_Q8_0 ? n / 32 * 34
-                                 : n * 2;
+    return (n + BLOCK_ELEMS - 1) / BLOCK_ELEMS * BLOCK_BYTES;
+}
+
+void decode_q5(uint row, uint unit, out vec4 a, out vec4 b)
+{
+    uint at = row + (unit >> 2) * BLOCK_BYTES, quarter = unit & 3;
+    uint skip = DTYPE == DTYPE_Q5_1 ? 4 : 2;
+    uint bits = load32(at + skip) >> (quarter * 4), nibbles = load32(at + skip + 4 + quarter * 4);
+    float d = half_value(load16(at));
+    a = bytes_of(nibbles & 0x0f0f0f0f | fifth_bits(bits));
+    b = bytes_of(nibbles >> 4 & 0x0f0f0f0f | fifth_bits(bits >> 16));
+    if (DTYPE == DTYPE_Q5_1) {
+        float m = half_value(load16(at + 2));
+        a = d * a + m;
+        b = d * b + m;
+    } else {
+        a = d * (a - 16.0);
+        b = d * (b - 16.0);
+    }
+}
+
+void decode_q4_or_q5_k(uint row, uint unit, out vec4 a, out vec4 b)
+{
+    uint at = (row + (unit >> 5) * BLOCK_BYTES) >> 2, c = unit >> 3 & 3, word = unit & 7;
+    bool fifth = DTYPE == DTYPE_Q5_K;
+    vec4 scales = k_scales(words[at + 1], words[at + 2], words[at + 3], c);
+    scales *= vec4(half_value(words[at] & 0xffff), half_value(words[at] & 0xffff), half_value(words[at] >> 16),
+                   half_value(words[at] >> 16));
+    uint nibbles = words[at + (fifth ? 12 : 4) + c * 8 + word];
+    uint low = nibbles & 0x0f0f0f0f, high = nibbles >> 4 & 0x0f0f0f0f;
+    if (fifth) {
+        uint bits = words[at + 4 + word] >> (2 * c);
+        low |= bits << 4 & 0x10101010;
+        high |= bits << 3 & 0x10101010;
+    }
+    a = scales.x * bytes_of(low) - scales.z;
+    b = scales.y * bytes_of(high) - scales.w;
+}
+
+void decode_q6_k(uint row, uint unit, out vec4 a, out vec4 b)
+{
+    uint at = row + (unit >> 5) * 210, h = unit >> 4 & 1, word = unit & 15;
+    uint nibbles = load32(at + h * 64 + word * 4);
+    uint bits = load32(at + 128 + h * 32 + (word & 7) * 4) >> (word >> 3) * 2;
+    uint scale_at = at + 192 + h * 8 + (word >> 2);
+    float d = half_value(load16(at + 208));
+    int scale = int(load16(scale_at & ~1) >> (scale_at & 1) * 8),
+        other = int(load16(scale_at + 4 & ~1) >> (scale_at & 1) * 8);
+    a = d * float(bitfieldExtract(scale, 0, 8)) * (bytes_of(nibbles & 0x0f0f0f0f | bits << 4 & 0x30303030) - 32.0);
+    b = d * float(bitfieldExtract(other, 0, 8)) * (bytes_of(nibbles >> 4 & 0x0f0f0f0f | bits & 0x30303030) - 32.0);
+}
+
+void decode_mxfp4(uint row, uint unit, out vec4 a, out vec4 b)
+{
+    uint at = row + (unit >> 2) * 17;
+    uint e = load32_unaligned(at) & 255, nibbles = load32_unaligned(at + 1 + (unit & 3) * 4);
+    float d = uintBitsToFloat(e < 2 ? 0x00200000u << e : (e - 1) << 23); /* half of 2^(e - 127) */
+    a = d * e2m1_doubled4(nibbles);
+    b = d * e2m1_doubled4(nibbles >> 4);
+}
+
+void decode_float(uint row, uint unit, out vec4 a, out vec4 b)
+{
+    if (DTYPE == DTYPE_F32) {
+        uint at = (row >> 2) + unit * 8;
+        a = uintBitsToFloat(uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]));
+        b = uintBitsToFloat(uvec4(words[at + 4], words[at + 5], words[at + 6], words[at + 7]));
+        return;
+    }
+    uint at = row + unit * 16;
+    uvec4 w = uvec4(load32(at), load32(at + 4), load32(at + 8), load32(at + 12));
+    if (DTYPE == DTYPE_BF16) {
+        a = uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000, w.y << 16, w.y & 0xffff0000));
+        b = uintBitsToFloat(uvec4(w.z << 16, w.z & 0xffff0000, w.w << 16, w.w & 0xffff0000));
+    } else {
+        a = vec4(half_value(w.x & 0xffff), half_value(w.x >> 16), half_value(w.y & 0xffff), half_value(w.y >> 16));
+        b = vec4(half_value(w.z & 0xffff), half_value(w.z >> 16), half_value(w.w & 0xffff), half_value(w.w >> 16));
+    }
 }
 
 /* The 8 elements of a unit of the row that starts at byte `row`. */
 void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
 {
     uint quarter = unit & 3;
-    if (DTYPE == DTYPE_F32) {
-        uint at = (row >> 2) + unit * 8;
-        a = uintBitsToFloat(uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]));
-        b = uintBitsToFloat(uvec4(words[at + 4], words[at + 5], words[at + 6], words[at + 7]));
-    } else if (DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16) {
-        uint at = row + unit * 16;
-        uvec4 w = uvec4(load32(at), load32(at + 4), load32(at + 8), load32(at + 12));
-        if (DTYPE == DTYPE_BF16) {
-            a = uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000, w.y << 16, w.y & 0xffff0000));
-            b = uintBitsToFloat(uvec4(w.z << 16, w.z & 0xffff0000, w.w << 16, w.w & 0xffff0000));
-        } else {
-            a = vec4(half_value(w.x & 0xffff), half_value(w.x >> 16), half_value(w.y & 0xffff), half_value(w.y >> 16));
-            b = vec4(half_value(w.z & 0xffff), half_value(w.z >> 16), half_value(w.w & 0xffff), half_value(w.w >> 16));
-        }
+    if (IS_FLOAT) {
+        decode_float(row, unit, a, b);
     } else if (DTYPE == DTYPE_Q4_0) {
         uint at = row + (unit >> 2) * 18;
         float d = half_value(load16(at));
@@ -84,11 +206,19 @@ void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
         uint nibbles = words[at + 1 + quarter];
         a = d * low_nibbles(nibbles) + m;
         b = d * low_nibbles(nibbles >> 4) + m;
-    } else { /* Q8_0 */
+    } else if (DTYPE == DTYPE_Q8_0) {
         uint at = row + (unit >> 2) * 34;
         float d = half_value(load16(at));
         a = d * signed_bytes(load32(at + 2 + quarter * 8));
         b = d * signed_bytes(load32(at + 6 + quarter * 8));
+    } else if (DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1) {
+        decode_q5(row, unit, a, b);
+    } else if (DTYPE == DTYPE_Q6_K) {
+        decode_q6_k(row, unit, a, b);
+    } else if (DTYPE == DTYPE_MXFP4) {
+        decode_mxfp4(row, unit, a, b);
+    } else {
+        decode_q4_or_q5_k(row, unit, a, b);
     }
 }
 
@@ -101,10 +231,31 @@ float decode_element(uint row, uint i)
         return half_value(load16(row + i * 2));
     if (DTYPE == DTYPE_BF16)
         return uintBitsToFloat(load16(row + i * 2) << 16);
-    uint in_block = i & 31;
-    uint unit = (i >> 5) * 4 + (IS_4BIT ? (in_block & 15) >> 2 : in_block >> 3);
     vec4 a, b;
-    decode_unit(row, unit, a, b);
-    bool second = IS_4BIT ? in_block >= 16 : (in_block & 4) != 0;
-    return second ? b[i & 3] : a[i & 3];
+    decode_unit(row, i / UNIT_SPAN * (UNIT_SPAN / 8) + i % UNIT_STEP / 4, a, b);
+    return i % UNIT_SPAN < UNIT_STEP ? a[i & 3] : b[i & 3];
+}
+
+/* Element (o, i) of a matrix [n_out, n_in] in any layout. */
+float decode_at(uint o, uint i, uint n_out, uint n_in)
+{
+    return LAYOUT == LAYOUT_ROWS     ? decode_element(o * row_bytes(n_in), i)
+           : LAYOUT == LAYOUT_PACKED ? decode_element(0, o * n_in + i)
+                                     : decode_element(i * row_bytes(n_out), o);
+}
+
+/* How many units a row of length n_in begins with; the elements from 8 times that on are read with decode_at: what is left
+ * of a row, or all of one whose spans do not begin where it does. */
+uint row_units(uint n_in)
+{
+    bool whole = LAYOUT == LAYOUT_ROWS || (LAYOUT == LAYOUT_PACKED && n_in % UNIT_SPAN == 0);
+    return whole ? n_in / UNIT_SPAN * (UNIT_SPAN / 8) : 0;
+}
+
+/* The first of row o's units, counted from byte `row`. */
+uint first_row_unit(uint o, uint n_in, out uint row)
+{
+    bool packed = LAYOUT == LAYOUT_PACKED;
+    row = packed ? 0 : o * row_bytes(n_in);
+    return packed ? o * n_in / 8 : 0;
 }

@@ -82,18 +82,26 @@ static inline void random_block(struct fixture *f, uint32_t dtype, uint8_t *byte
         bytes[i] = (uint8_t)(random_bits(f) >> 32);
     if (dtype == DTYPE_F32)
         memcpy(bytes, &value, 4);
+    else if (dtype == DTYPE_MXFP4)
+        bytes[0] = (uint8_t)(110 + half % 20);
+    else if (dtype == DTYPE_Q6_K)
+        memcpy(bytes + 208, &half, 2);
     else
         memcpy(bytes, dtype == DTYPE_BF16 ? &bf16 : &half, 2);
-    if (dtype == DTYPE_Q4_1)
+    if (dtype == DTYPE_Q4_1 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K)
         memcpy(bytes + 2, &other, 2);
 }
 
-/* A random tensor [rows, columns], or [columns] if rows is 0. */
-static inline const struct tensor *fixture_tensor(struct fixture *f, uint32_t dtype, uint64_t rows, uint64_t columns)
+/* A random tensor [rows, columns], or [columns] if rows is 0, in any layout. */
+static inline const struct tensor *fixture_tensor_in(struct fixture *f, uint32_t dtype, uint32_t layout, uint64_t rows,
+                                                     uint64_t columns)
 {
     const struct dtype_info *info = dtype_info(dtype);
-    assert_int_equal(columns % info->block_elems, 0);
-    uint64_t n_blocks = (rows ? rows : 1) * columns / info->block_elems;
+    uint64_t n_rows = rows ? rows : 1, n = info->block_elems, n_blocks = n_rows * ((columns + n - 1) / n);
+    if (layout == LAYOUT_PACKED)
+        n_blocks = (n_rows * columns + n - 1) / n;
+    else if (layout == LAYOUT_COLUMNS)
+        n_blocks = columns * ((n_rows + n - 1) / n);
     uint8_t *bytes = arena_alloc(&f->plan.arena, n_blocks * info->block_bytes);
     for (uint64_t i = 0; i < n_blocks; i++)
         random_block(f, dtype, bytes + i * info->block_bytes, info->block_bytes);
@@ -103,12 +111,18 @@ static inline const struct tensor *fixture_tensor(struct fixture *f, uint32_t dt
         .stored_name = "test.weight",
         .file = "memory",
         .dtype = dtype,
+        .layout = layout,
         .n_dims = rows ? 2 : 1,
         .shape = {rows ? rows : columns, columns},
         .bytes = bytes,
         .n_bytes = n_blocks * info->block_bytes,
     };
     return tensor;
+}
+
+static inline const struct tensor *fixture_tensor(struct fixture *f, uint32_t dtype, uint64_t rows, uint64_t columns)
+{
+    return fixture_tensor_in(f, dtype, LAYOUT_ROWS, rows, columns);
 }
 
 static inline uint32_t fixture_step(struct fixture *f, enum op op, uint32_t width, union step_params params)

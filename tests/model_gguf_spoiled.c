@@ -142,7 +142,8 @@ SPOIL(tensor_empty_dim, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->dims[1] = 0
 SPOIL(tensor_dims_overflow, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->dims[1] = 1ull << 62)
 SPOIL(tensor_bytes_overflow, gguf_doc_tensor(doc, "blk.0.attn_norm.weight")->dims[0] = 1ull << 62)
 SPOIL(tensor_part_block, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->dims[0] = 33)
-SPOIL(tensor_type_q4_k, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->type = 12)
+SPOIL(tensor_type_q3_k, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->type = 11)
+SPOIL(tensor_rows_of_32, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->type = 12)
 SPOIL(tensor_type_unknown, gguf_doc_tensor(doc, "blk.0.attn_q.weight")->type = 999)
 SPOIL(tensor_missing, gguf_doc_remove_tensor(doc, "blk.1.ffn_up.weight"))
 SPOIL(embedding_missing, gguf_doc_remove_tensor(doc, "token_embd.weight"))
@@ -239,7 +240,8 @@ static const struct {
     ROW(tensor_dims_overflow, "blk.0.attn_q.weight @", "overflows 64 bits"),
     ROW(tensor_bytes_overflow, "blk.0.attn_norm.weight @", "overflows 64 bits"),
     ROW(tensor_part_block, "blk.0.attn_q.weight @", "33 elements, expected a multiple of Q4_1's block of 32"),
-    ROW(tensor_type_q4_k, "blk.0.attn_q.weight @", "12 (Q4_K), expected F32"),
+    ROW(tensor_type_q3_k, "blk.0.attn_q.weight @", "11 (Q3_K), expected F32"),
+    ROW(tensor_rows_of_32, "blk.0.attn_q.weight @", "32 elements, expected a multiple of Q4_K's block of 256"),
     ROW(tensor_type_unknown, "blk.0.attn_q.weight @", "999 (unknown), expected F32"),
     ROW(tensor_missing, "model.layers.1.mlp.up_proj.weight", "no such tensor, expected one of shape [64, 32]"),
     ROW(embedding_missing, "model.embed_tokens.weight", "no such tensor, expected one of shape [40, 32]"),

@@ -9,11 +9,9 @@
 /* One element of a tensor. */
 static float tensor_value(const struct tensor *tensor, uint64_t row, uint32_t column)
 {
-    float block[256];
-    uint32_t n = dtype_info(tensor->dtype)->block_elems;
-    ASSERT(n <= sizeof block / sizeof *block);
-    weights_decode(tensor, row, column / n * n, n, block);
-    return block[column % n];
+    float value;
+    weights_decode(tensor, row, column, 1, &value);
+    return value;
 }
 
 /* Whether the errors of a dim are a constant times input column `column` in all rows. The rounding of a sum that holds

@@ -1,0 +1,41 @@
+#!/usr/bin/env python3
+"""Writes golden/decode_vectors.bin: rows of random blocks of every weight format, and what gguf's own dequantiser makes of them.
+
+One record a format: its GGUF type number, elements (both u32), bytes (u32), the blocks, the values (f32). A record's elements are
+rows of 1152 and 288 where the block divides them, else of 1280 and 256. Scales are ordinary ones, small (subnormal in f16) and
+zero. tests/reference_formats.c reads it.
+"""
+import struct
+from pathlib import Path
+
+import numpy as np
+from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T, quants
+
+SCALES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
+          T.MXFP4: []}
+
+
+def blocks(dtype, n, rng):
+    """[n, bytes]: random bytes, with halves that are finite where the format has a half."""
+    size = GGML_QUANT_SIZES[dtype][1]
+    data = rng.integers(0, 256, (n, size), dtype=np.uint8)
+    for at in SCALES[dtype]:
+        half = (rng.standard_normal(n) * 10.0 ** rng.integers(-6, 2, n)).astype(np.float16)
+        half[2:3] = 0
+        data[:, at:at + 2] = half.view(np.uint8).reshape(n, 2)
+    return data
+
+
+def main():
+    rng = np.random.default_rng(20251218)
+    with open(Path(__file__).with_name("decode_vectors.bin"), "wb") as out:
+        for dtype in SCALES:
+            elems = GGML_QUANT_SIZES[dtype][0]
+            rows = [1152, 288] if elems == 32 else [1280, 256]
+            data = np.concatenate([blocks(dtype, n // elems, rng) for n in rows])
+            values = quants.dequantize(data, dtype).astype(np.float32).reshape(-1)
+            assert values.size == sum(rows) and np.isfinite(values).all()
+            out.write(struct.pack("<III", int(dtype), values.size, data.size) + data.tobytes() + values.tobytes())
+
+
+main()

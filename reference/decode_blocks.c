@@ -1,0 +1,214 @@
+/* Blocks of weights to f32. The engine has its own decoders, so that the two cannot share a mistake.
+ * Block layouts: ggml-common.h; formulas: dequantize_row_* of ggml-quants.c. Products with an f16 scale are exact
+ * in f32 (11 + 6 + 7 bits at most); adding or subtracting a minimum rounds once, as ggml's does. */
+#include <string.h>
+
+#include "model/error.h"
+#include "model/tensor.h"
+#include "reference/decode.h"
+
+static float float_from_bits(uint32_t bits)
+{
+    float value;
+    memcpy(&value, &bits, sizeof(value));
+    return value;
+}
+
+static uint32_t bits_of_float(float value)
+{
+    uint32_t bits;
+    memcpy(&bits, &value, sizeof(bits));
+    return bits;
+}
+
+static float float_from_half(uint16_t half)
+{
+    uint32_t magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
+    if (magnitude >= 0x7c00u << 13) /* infinity, NaN */
+        return float_from_bits(sign | 0x7f800000u | magnitude);
+    float value =
+        float_from_bits(magnitude) * 0x1p112f; /* exponent bias 15 to 127; subnormals come out right as well */
+    return float_from_bits(sign | bits_of_float(value));
+}
+
+static uint16_t read_u16(const uint8_t *bytes)
+{
+    return (uint16_t)(bytes[0] | bytes[1] << 8);
+}
+
+static float read_half(const uint8_t *bytes)
+{
+    return float_from_half(read_u16(bytes));
+}
+
+static void decode_f32(const uint8_t *bytes, uint64_t count, float *values)
+{
+    memcpy(values, bytes, count * sizeof(float));
+}
+
+static void decode_f16(const uint8_t *bytes, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = read_half(bytes + 2 * i);
+}
+
+static void decode_bf16(const uint8_t *bytes, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i++)
+        values[i] = float_from_bits((uint32_t)read_u16(bytes + 2 * i) << 16);
+}
+
+/* A block: f16 d, then 16 bytes: elements 0 to 15 in the low nibbles, 16 to 31 in the high ones. value = d (q - 8) */
+static void decode_q4_0(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 32, block += 18) {
+        float d = read_half(block);
+        for (unsigned j = 0; j < 16; j++) {
+            values[i + j] = d * (float)((block[2 + j] & 15) - 8);
+            values[i + 16 + j] = d * (float)((block[2 + j] >> 4) - 8);
+        }
+    }
+}
+
+/* f16 d, f16 m, 16 bytes as above. value = d q + m */
+static void decode_q4_1(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 32, block += 20) {
+        float d = read_half(block), m = read_half(block + 2);
+        for (unsigned j = 0; j < 16; j++) {
+            values[i + j] = d * (float)(block[4 + j] & 15) + m;
+            values[i + 16 + j] = d * (float)(block[4 + j] >> 4) + m;
+        }
+    }
+}
+
+/* f16 d, 32 signed bytes. value = d q */
+static void decode_q8_0(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 32, block += 34) {
+        float d = read_half(block);
+        for (unsigned j = 0; j < 32; j++)
+            values[i + j] = d * (float)(int8_t)block[2 + j];
+    }
+}
+
+/* Q5_0 and Q5_1: four low bits in 16 bytes, as in Q4_0; the fifth bit of element j is bit j of four bytes before them.
+ */
+static unsigned fifth_bit(const uint8_t *bits, unsigned j)
+{
+    return (unsigned)(bits[j / 8] >> j % 8 & 1) << 4;
+}
+
+/* f16 d, 4 bytes of fifth bits, 16 bytes. value = d (q - 16) */
+static void decode_q5_0(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 32, block += 22) {
+        float d = read_half(block);
+        for (unsigned j = 0; j < 16; j++) {
+            values[i + j] = d * (float)((int)((block[6 + j] & 15) | fifth_bit(block + 2, j)) - 16);
+            values[i + 16 + j] = d * (float)((int)(block[6 + j] >> 4 | fifth_bit(block + 2, 16 + j)) - 16);
+        }
+    }
+}
+
+/* f16 d, f16 m, 4 bytes of fifth bits, 16 bytes. value = d q + m */
+static void decode_q5_1(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 32, block += 24) {
+        float d = read_half(block), m = read_half(block + 2);
+        for (unsigned j = 0; j < 16; j++) {
+            values[i + j] = d * (float)((block[8 + j] & 15) | fifth_bit(block + 4, j)) + m;
+            values[i + 16 + j] = d * (float)(block[8 + j] >> 4 | fifth_bit(block + 4, 16 + j)) + m;
+        }
+    }
+}
+
+/* The 6-bit scale and minimum of run j of 32 elements, of 8 in a block of Q4_K or Q5_K: 12 bytes hold the scales of
+ * runs 0 to 3, their minimums, and the low nibbles of the other four's, whose top bits lie above the first eight's. */
+static void scale_and_minimum(const uint8_t *packed, unsigned j, float *scale, float *minimum)
+{
+    unsigned k = j % 4;
+    if (j < 4) {
+        *scale = (float)(packed[k] & 63);
+        *minimum = (float)(packed[4 + k] & 63);
+    } else {
+        *scale = (float)((packed[8 + k] & 15) | packed[k] >> 6 << 4);
+        *minimum = (float)(packed[8 + k] >> 4 | packed[4 + k] >> 6 << 4);
+    }
+}
+
+/* Q4_K (high NULL) and Q5_K: run j of 32 elements has a scale and a minimum of its own. 32 bytes hold runs 2c and 2c +
+ * 1 in their low and high nibbles; the fifth bit of element l of run j is bit j of high[l]. value = d scale q - dmin
+ * minimum (postmortem 2025-12-16 gemma3-debug: a quantiser for q scale + min). */
+static void decode_runs(const uint8_t *block, const uint8_t *high, const uint8_t *low, float *values)
+{
+    float d = read_half(block), dmin = read_half(block + 2), scale, minimum;
+    for (unsigned j = 0; j < 8; j++, values += 32) {
+        scale_and_minimum(block + 4, j, &scale, &minimum);
+        scale *= d;
+        minimum *= dmin;
+        for (unsigned l = 0; l < 32; l++) {
+            unsigned q = low[j / 2 * 32 + l] >> (j % 2 ? 4 : 0) & 15;
+            if (high)
+                q |= (unsigned)(high[l] >> j & 1) << 4;
+            values[l] = scale * (float)q - minimum;
+        }
+    }
+}
+
+/* f16 d, f16 dmin, 12 bytes of scales, 128 bytes of nibbles */
+static void decode_q4_k(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 256, block += 144)
+        decode_runs(block, NULL, block + 16, values + i);
+}
+
+/* f16 d, f16 dmin, 12 bytes of scales, 32 bytes of fifth bits, 128 bytes of nibbles */
+static void decode_q5_k(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 256, block += 176)
+        decode_runs(block, block + 16, block + 48, values + i);
+}
+
+/* 128 bytes of low nibbles, 64 of top bit pairs, 16 signed scales, f16 d. Each half of 128 elements is four runs of 32:
+ * run r has the low (r < 2) or high nibbles of 32 bytes, those of run r % 2, and bit pair r. value = d scale (q - 32),
+ * a scale for 16 elements. */
+static void decode_q6_k(const uint8_t *block, uint64_t count, float *values)
+{
+    for (uint64_t i = 0; i < count; i += 256, block += 210) {
+        float d = read_half(block + 208);
+        for (unsigned j = 0; j < 256; j++) {
+            unsigned half = j / 128, run = j % 128 / 32, l = j % 32;
+            unsigned low = block[half * 64 + run % 2 * 32 + l] >> (run / 2 * 4) & 15;
+            unsigned top = block[128 + half * 32 + l] >> (2 * run) & 3;
+            float scale = d * (float)(int8_t)block[192 + j / 16];
+            values[i + j] = scale * (float)((int)(top << 4 | low) - 32);
+        }
+    }
+}
+
+/* An e8m0 exponent byte, 16 bytes of e2m1 nibbles as in Q4_0. The table holds twice e2m1's values, so that they are
+ * whole numbers; the exponent is one less. Source: OCP microscaling formats 1.0; ggml, kvalues_mxfp4. */
+static void decode_mxfp4(const uint8_t *block, uint64_t count, float *values)
+{
+    static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
+    for (uint64_t i = 0; i < count; i += 32, block += 17) {
+        float d = float_from_bits(block[0] < 2 ? 0x00200000u << block[0] : (uint32_t)(block[0] - 1) << 23);
+        for (unsigned j = 0; j < 16; j++) {
+            values[i + j] = d * (float)doubled[block[1 + j] & 15];
+            values[i + 16 + j] = d * (float)doubled[block[1 + j] >> 4];
+        }
+    }
+}
+
+void decode_blocks(uint32_t dtype, const uint8_t *bytes, uint64_t count, float *values)
+{
+    static void (*const decoders[DTYPE_COUNT])(const uint8_t *, uint64_t, float *) = {
+        [DTYPE_F32] = decode_f32,   [DTYPE_F16] = decode_f16,   [DTYPE_BF16] = decode_bf16,
+        [DTYPE_Q4_0] = decode_q4_0, [DTYPE_Q4_1] = decode_q4_1, [DTYPE_Q8_0] = decode_q8_0,
+        [DTYPE_Q5_0] = decode_q5_0, [DTYPE_Q5_1] = decode_q5_1, [DTYPE_Q4_K] = decode_q4_k,
+        [DTYPE_Q5_K] = decode_q5_k, [DTYPE_Q6_K] = decode_q6_k, [DTYPE_MXFP4] = decode_mxfp4,
+    };
+    ASSERT(dtype < DTYPE_COUNT && decoders[dtype]);
+    decoders[dtype](bytes, count, values);
+}
