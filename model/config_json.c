@@ -325,14 +325,9 @@ static enum status read_family(const struct source *in)
     return quantised ? refuse(in, "quantization_config", quantised, "none: weights as they were stored") : STATUS_OK;
 }
 
-enum status config_from_json(struct model *model, struct error *err)
+enum status config_from_object(struct model *model, const char *file, json_t *root, struct error *err)
 {
-    const struct mapping *file = &model->files->config;
-    json_error_t at;
-    json_t *root = json_loadb((const char *)file->bytes, file->size, JSON_REJECT_DUPLICATES, &at);
-    if (!root)
-        return error_set(err, STATUS_BAD_INPUT, file->path, "JSON", at.position, "%s, expected a JSON object", at.text);
-    struct source in = {model, file->path, root, member(root, "text_config"), err};
+    struct source in = {model, file, root, member(root, "text_config"), err};
     if (!json_is_object(in.text))
         in.text = root;
     static enum status (*const parts[])(const struct source *) = {
@@ -340,9 +335,20 @@ enum status config_from_json(struct model *model, struct error *err)
     };
     enum status status = STATUS_OK;
     if (!json_is_object(root))
-        status = error_set(err, STATUS_BAD_INPUT, file->path, "JSON", 0, "not an object, expected one");
+        status = error_set(err, STATUS_BAD_INPUT, file, "JSON", 0, "not an object, expected one");
     for (size_t i = 0; status == STATUS_OK && i < sizeof(parts) / sizeof(parts[0]); i++)
         status = parts[i](&in);
+    return status;
+}
+
+enum status config_from_json(struct model *model, struct error *err)
+{
+    const struct mapping *file = &model->files->config;
+    json_error_t at;
+    json_t *root = json_loadb((const char *)file->bytes, file->size, JSON_REJECT_DUPLICATES, &at);
+    if (!root)
+        return error_set(err, STATUS_BAD_INPUT, file->path, "JSON", at.position, "%s, expected a JSON object", at.text);
+    enum status status = config_from_object(model, file->path, root, err);
     json_decref(root);
     return status;
 }

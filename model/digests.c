@@ -5,8 +5,7 @@
 
 #define PIECE_BYTES (64u << 20)
 
-/* SHA-256 of files one after another, as 64 hex digits. */
-static bool digest(const struct mapping *files, uint32_t n_files, char hex[65])
+enum status loader_sha256(const struct mapping *files, uint32_t n_files, char hex[65], struct error *err)
 {
     unsigned char sum[EVP_MAX_MD_SIZE];
     unsigned length = 0;
@@ -26,20 +25,21 @@ static bool digest(const struct mapping *files, uint32_t n_files, char hex[65])
         hex[2 * i + 1] = digits[sum[i] & 15];
     }
     hex[ok ? 64 : 0] = '\0';
-    return ok;
+    return ok ? STATUS_OK
+              : error_set(err, STATUS_ABSENT, n_files ? files->path : NULL, "SHA-256", ERROR_NO_OFFSET,
+                          "OpenSSL could not compute it, expected a working libcrypto");
 }
 
 enum status model_digests(const struct model *model, char weights[65], char config[65], struct error *err)
 {
     struct model_files *files = model->files;
-    bool ok = true;
+    enum status status = STATUS_OK;
     if (!files->weights_sha256[0])
-        ok = digest(files->weights, files->n_weights, files->weights_sha256);
-    if (ok && files->config.size && !files->config_sha256[0])
-        ok = digest(&files->config, 1, files->config_sha256);
-    if (!ok)
-        return error_set(err, STATUS_ABSENT, model->path, "SHA-256", ERROR_NO_OFFSET,
-                         "OpenSSL could not compute it, expected a working libcrypto");
+        status = loader_sha256(files->weights, files->n_weights, files->weights_sha256, err);
+    if (status == STATUS_OK && files->config.size && !files->config_sha256[0])
+        status = loader_sha256(&files->config, 1, files->config_sha256, err);
+    if (status != STATUS_OK)
+        return status;
     memcpy(weights, files->weights_sha256, sizeof(files->weights_sha256));
     memcpy(config, files->config_sha256, sizeof(files->config_sha256));
     return STATUS_OK;

@@ -74,7 +74,7 @@ static enum status read_indexed(struct model *model, const char *path, json_t *i
     json_object_foreach(map, tensor, value)
     {
         const char *name = json_string_value(value);
-        if (!name || strchr(name, '/') || name[0] == '.' || !has_suffix(name))
+        if (!loader_plain_name(name) || !has_suffix(name))
             return error_set(err, STATUS_BAD_INPUT, path, tensor, ERROR_NO_OFFSET,
                              "%s%s, expected the name of a *" SUFFIX " file in this folder",
                              name ? "file " : "no file name", name ? name : "");
@@ -117,16 +117,11 @@ static enum status read_weights(struct model *model, struct error *err)
             status = safetensors_read(model, &files->weights[i], err);
         return status;
     }
-    struct mapping file;
-    enum status status = mapping_open(&file, path, err);
-    if (status != STATUS_OK)
-        return status;
-    json_error_t at;
-    json_t *index = json_loadb((const char *)file.bytes, file.size, JSON_REJECT_DUPLICATES, &at);
-    status = index ? read_indexed(model, path, index, err)
-                   : error_set(err, STATUS_BAD_INPUT, path, "JSON", at.position, "%s, expected a JSON object", at.text);
+    json_t *index;
+    enum status status = loader_json(path, &index, err);
+    if (status == STATUS_OK)
+        status = read_indexed(model, path, index, err);
     json_decref(index);
-    mapping_close(&file);
     return status;
 }
 

@@ -1,5 +1,6 @@
 #include "model/loader.h"
 
+#include <jansson.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -41,6 +42,26 @@ void loader_add_tensor(struct model *model, const struct tensor *tensor)
         memcpy(copy, tensor->bytes, tensor->n_bytes);
         added->bytes = copy;
     }
+}
+
+bool loader_plain_name(const char *name)
+{
+    return name && *name && *name != '.' && !strchr(name, '/');
+}
+
+enum status loader_json(const char *path, json_t **root, struct error *err)
+{
+    struct mapping file;
+    json_error_t at;
+    *root = NULL;
+    enum status status = mapping_open(&file, path, err);
+    if (status != STATUS_OK)
+        return status;
+    *root = json_loadb((const char *)file.bytes, file.size, JSON_REJECT_DUPLICATES, &at);
+    if (!*root)
+        status = error_set(err, STATUS_BAD_INPUT, path, "JSON", at.position, "%s, expected a JSON object", at.text);
+    mapping_close(&file);
+    return status;
 }
 
 enum status loader_size_tensor(struct tensor *tensor, uint64_t where_shape, struct error *err)

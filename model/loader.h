@@ -55,12 +55,26 @@ const char *shape_text(const struct tensor *tensor, char text[96]);
 /* Fill model->config and model->tensors from files->config and files->weights. */
 enum status folder_load(struct model *model, struct error *err);
 enum status gguf_load(struct model *model, struct error *err);
+enum status rdrr_load(struct model *model, struct error *err); /* from a folder with manifest.json */
+
+/* Whether this is the name of a file in a folder, and no path that leaves it. NULL is not. */
+bool loader_plain_name(const char *name);
+
+/* Reads a JSON file; the caller decrefs *root, NULL after a failure. */
+struct json_t;
+enum status loader_json(const char *path, struct json_t **root, struct error *err);
+
+/* SHA-256 of files one after another, as 64 hex digits. */
+enum status loader_sha256(const struct mapping *files, uint32_t n_files, char hex[65], struct error *err);
 
 /* Reads one mapped safetensors file and adds its tensors to the model. */
 enum status safetensors_read(struct model *model, const struct mapping *file, struct error *err);
 
 /* Fills model->config from files->config, but for what config_finish adds. */
 enum status config_from_json(struct model *model, struct error *err);
+
+/* The same from an object in config.json's words; file: for messages. */
+enum status config_from_object(struct model *model, const char *file, struct json_t *root, struct error *err);
 
 /* What every source of a config ends with: head counts that divide, sizes in range, the embedding's scale, and token
  * ids that the vocabulary has. */

@@ -63,8 +63,10 @@ static enum status load(struct model *model, struct error *err)
     if (stat(model->path, &info) != 0)
         return error_set(err, STATUS_BAD_INPUT, model->path, NULL, ERROR_NO_OFFSET,
                          "cannot be opened (%s), expected a model folder or a .gguf file", strerror(errno));
-    if (S_ISDIR(info.st_mode))
-        return folder_load(model, err);
+    if (S_ISDIR(info.st_mode)) {
+        const char *manifest = arena_printf(&files->arena, "%s/manifest.json", model->path);
+        return stat(manifest, &info) == 0 ? rdrr_load(model, err) : folder_load(model, err);
+    }
     files->weights = arena_alloc(&files->arena, sizeof(*files->weights));
     enum status status = mapping_open(&files->weights[0], model->path, err);
     if (status != STATUS_OK)

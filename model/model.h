@@ -41,16 +41,17 @@ struct model {
     struct model_files *files; /* mappings, arena */
 };
 
-/* Opens a folder with config.json and *.safetensors, or a .gguf file. Everything is validated before use: sizes,
- * offsets, overflow, duplicate names, overlaps, truncation, and that config and tensors agree.
- * On failure *model is left zeroed and nothing stays open. */
+/* Opens a folder with config.json and *.safetensors, one with an RDRR manifest.json, or a .gguf file. Everything is
+ * validated before use: sizes, offsets, overflow, duplicate names, overlaps, truncation, and that config and tensors
+ * agree. On failure *model is left zeroed and nothing stays open. */
 enum status model_open(struct model *model, const char *path, struct error *err);
 void model_close(struct model *model);
 
 /* The tensor of a transformers name, or NULL. */
 const struct tensor *model_tensor(const struct model *model, const char *name);
 
-/* SHA-256, hex: of all *.safetensors in name order or of the .gguf; of config.json ("" for a GGUF).
+/* SHA-256, hex: of all *.safetensors in name order, of an RDRR's shards in theirs, or of the .gguf; of config.json or
+ * manifest.json ("" for a GGUF).
  * Reads every byte of the files at the first call. */
 enum status model_digests(const struct model *model, char weights[65], char config[65], struct error *err);
 

@@ -1,0 +1,30 @@
+/* RDRR, the format of DOPPLER: manifest.json, tensors in shards, each shard with its hash. Source: clocksmith/doppler,
+ * docs/FORMATS.md, docs/rdrr-format.md, src/formats/rdrr/ and src/converter/. */
+#ifndef LOCKSTEP_MODEL_RDRR_H
+#define LOCKSTEP_MODEL_RDRR_H
+
+#include <jansson.h>
+
+#include "model/loader.h"
+
+struct rdrr {
+    struct model *model;
+    const char *file; /* manifest.json */
+    json_t *manifest;
+    struct error *err;
+    struct span *pieces; /* malloc'ed: of all tensors, as if the shards were one file */
+    uint64_t n_pieces, pieces_capacity;
+};
+
+/* The member at a path, "attention.queryKeyNorm", of an object; NULL where one is missing or null. */
+json_t *rdrr_member(const json_t *object, const char *path);
+
+/* Refuses a value: "FILE: prefix.path: <what it is>, expected <expected>"; value NULL: missing. */
+enum status rdrr_refuse(const struct rdrr *in, const char *prefix, const char *path, const json_t *value,
+                        const char *expected);
+
+/* rdrr_config.c: fills model->config from the manifest, once the tensors are known: a flag that denies a tensor which
+ * exists, or wants one that does not, is refused (postmortem 2026-01-19 gemma3-postfeedforwardnorm). */
+enum status rdrr_config(const struct rdrr *in);
+
+#endif
