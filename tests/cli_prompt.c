@@ -124,7 +124,7 @@ static void wrong_input_is_one_line(void **state)
         const char *line, *message;
     } rows[] = {
         {"frobnicate", "frobnicate: unknown command"},
-        {"s", "fits several commands: step, stats, source"},
+        {"s", "fits several commands: step, stats, set, show, source"},
         {"step sideways 2", "\"sideways\", expected op, layer or token"},
         {"step layer 6", "\"6\", expected a number from 0 to 5"},
         {"step token 0", "\"0\", expected a number from 1"},
@@ -153,7 +153,7 @@ static void wrong_input_is_one_line(void **state)
         {"restart --ids 600", "token 600 at position 0"},
         {"restart --ids 1 -n 5000", "expected at most 1024"},
         {"faults nope", "\"nope\" is unknown"},
-        {"info weather", "\"weather\", expected model, device, plan or memory"},
+        {"info weather", "\"weather\", expected model, device, plan, memory or breakpoints"},
         {"help nope", "nope: unknown command"},
         {"source /nonexistent/script", "cannot be read"},
         {"py", "too few arguments, expected: py CODE"},

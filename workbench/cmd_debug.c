@@ -4,6 +4,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "workbench/debug_config.h"
 #include "workbench/options.h"
 #include "workbench/repl.h"
 
@@ -55,7 +56,7 @@ static enum status set_tokens(const struct arguments *arguments, struct repl *re
     uint32_t n_ids;
     enum status status = arguments_tokens(arguments, &repl->session->model, &ids, &n_ids, err);
     if (status == STATUS_OK) {
-        status = repl_restart(repl, ids, n_ids, REPL_DECODE, err);
+        status = repl_restart(repl, ids, n_ids, arguments->n < 0 ? REPL_DECODE : (uint32_t)arguments->n, err);
         free(ids);
     }
     return status;
@@ -63,7 +64,15 @@ static enum status set_tokens(const struct arguments *arguments, struct repl *re
 
 static enum status debug(const struct arguments *arguments, struct repl *repl, struct error *err)
 {
-    enum status status = set_tokens(arguments, repl, err);
+    repl_settings_free(&repl->settings);
+    repl_settings_init(&repl->settings, arguments->device, arguments->faults, arguments->n_faults);
+    enum status status = debug_config_options(repl->config, arguments->preset, arguments->config, repl->plan, err);
+    if (status == STATUS_OK && repl->config->given) {
+        bool on = repl->session->on[SOURCE_ENGINE];
+        debug_lines_config(repl->config, repl->plan,
+                           on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
+    }
+    status = status == STATUS_OK ? set_tokens(arguments, repl, err) : status;
     if (status != STATUS_OK) {
         return status;
     }

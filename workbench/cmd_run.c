@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/debug_config.h"
 #include "workbench/options.h"
 #include "workbench/python.h"
 
@@ -12,6 +13,7 @@
 struct printer {
     const struct model *model; /* NULL: nothing but ids is printed */
     bool ids_suffice;          /* ids were given, not text: no Python, no text, and no error */
+    bool whole;                /* the text at the end, after "Output " */
     int32_t *ids;
     uint32_t n_ids;
     size_t printed; /* bytes */
@@ -33,6 +35,9 @@ static size_t whole_characters(const char *text)
  * are decoded anew each time, for a token's text depends on those before it. */
 static void print_text(struct printer *printer, bool last)
 {
+    if (printer->whole && !last) {
+        return; /* lines for grep come in between: the text follows them at the end, on a line of its own */
+    }
     if (printer->model == NULL || printer->status != STATUS_OK || printer->n_ids == 0) {
         return;
     }
@@ -49,6 +54,9 @@ static void print_text(struct printer *printer, bool last)
         return;
     }
     size_t length = last ? strlen(text) : whole_characters(text);
+    if (printer->whole) {
+        printf("Output ");
+    }
     if (length > printer->printed) {
         fwrite(text + printer->printed, 1, length - printer->printed, stdout);
         fflush(stdout);
@@ -64,13 +72,63 @@ static void each_token(void *context, int32_t id)
     print_text(printer, false);
 }
 
+/* Prints the lines that the debug configuration asks for; of a batch that ran whole, so that a probe sees what shipped.
+ */
+struct watch {
+    struct debug_config config;
+    const struct plan *plan;
+    float *rows; /* of the widest stage */
+};
+
+static enum status watch_batch(void *context, struct backend *backend, const struct batch *batch, struct error *err)
+{
+    struct watch *watch = context;
+    enum status status = STATUS_OK;
+    for (uint32_t s = 0; status == STATUS_OK && s < watch->plan->n_steps; s++) {
+        if (!debug_config_wants(&watch->config, watch->plan, s)) {
+            continue;
+        }
+        status = backend->ops->read(backend, s, watch->rows, err);
+        struct debug_rows rows = {watch->plan,  s, batch->first_position, batch->n_rows, 1, {backend->name},
+                                  {watch->rows}};
+        if (status == STATUS_OK) {
+            debug_lines_print(&watch->config, &rows);
+        }
+    }
+    return status;
+}
+
+static enum status watch_begin(const struct arguments *arguments, struct session *session, enum source source,
+                               struct watch *watch, struct error *err)
+{
+    uint32_t widest = 0;
+    *watch = (struct watch){.plan = &session->plan};
+    debug_config_init(&watch->config);
+    enum status status = debug_config_options(&watch->config, arguments->preset, arguments->config, watch->plan, err);
+    if (status != STATUS_OK || !watch->config.given) {
+        return status;
+    }
+    for (uint32_t s = 0; s < watch->plan->n_steps; s++) {
+        widest = watch->plan->steps[s].width > widest ? watch->plan->steps[s].width : widest;
+    }
+    watch->rows = xmalloc((uint64_t)session->backend[source].max_rows * widest * sizeof(float));
+    session->watch = watch_batch;
+    session->watch_context = watch;
+    debug_lines_config(&watch->config, watch->plan,
+                       source == SOURCE_ENGINE ? engine_device(&session->backend[source])->name : "reference");
+    return STATUS_OK;
+}
+
 /* Ids in, ids out: from_ids needs neither a tokenizer nor Python, so that a model without one runs too. */
 static enum status generate(struct session *session, enum source source, const int32_t *ids, uint32_t n_ids, uint32_t n,
                             bool from_ids, struct error *err)
 {
     bool has_tokenizer = session->model.tokenizer_json != NULL || session->model.tokenizer.model != NULL;
     int32_t *out = xcalloc((uint64_t)n + 1, sizeof(*out));
-    struct printer printer = {.model = has_tokenizer ? &session->model : NULL, .ids_suffice = from_ids, .err = err};
+    struct printer printer = {.model = has_tokenizer ? &session->model : NULL,
+                              .ids_suffice = from_ids,
+                              .whole = session->watch != NULL,
+                              .err = err};
     printer.ids = xcalloc((uint64_t)n + 1, sizeof(*printer.ids));
     uint32_t n_out = 0;
     enum status status = session_generate(session, source, ids, n_ids, n, out, &n_out, each_token, &printer, err);
@@ -106,7 +164,16 @@ enum status command_run(const struct arguments *arguments, struct error *err)
     if (status != STATUS_OK) {
         return status;
     }
-    status = generate(&session, source, ids, n_ids, n, arguments->ids != NULL, err);
+    struct watch watch;
+    status = watch_begin(arguments, &session, source, &watch, err);
+    if (status == STATUS_OK) {
+        status = generate(&session, source, ids, n_ids, n, arguments->ids != NULL, err);
+    }
+    if (status == STATUS_OK && watch.config.given) {
+        printf("Done\n");
+    }
+    free(watch.rows);
+    debug_config_free(&watch.config);
     session_close(&session);
     free(ids);
     return status;

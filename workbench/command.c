@@ -30,12 +30,16 @@ static const struct command {
      "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] [--on engine|reference] [--stages LIST] "
      "[--fault NAME] [--device D] -o T.h5",
      "--prompt --ids -n --decode-ids --on --stages --fault --device -o", "record every stage of a run", command_trace},
-    {"run", 1, 1, "MODEL (--prompt TEXT | --ids 1,2,3) [-n N] [--on engine|reference] [--fault NAME] [--device D]",
-     "--prompt --ids -n --on --fault --device", "generate text, greedily", command_run},
+    {"run", 1, 1,
+     "MODEL (--prompt TEXT | --ids 1,2,3) [-n N] [--on engine|reference] [--config FILE] [--preset NAME] "
+     "[--fault NAME] [--device D]",
+     "--prompt --ids -n --on --config --preset --fault --device", "generate text, greedily", command_run},
     {"debug", 1, 1,
-     "MODEL [--golden G.h5] [--prompt TEXT | --ids 1,2,3] [--on engine,reference] [--fault NAME] [--device D] [-x "
-     "SCRIPT]",
-     "--golden --prompt --ids --on --fault --device -x", "the prompt: step both sides together", command_debug},
+     "MODEL [--golden G.h5] [--prompt TEXT | --ids 1,2,3] [-n N] [--on engine,reference] [--config FILE] [--preset "
+     "NAME] "
+     "[--fault NAME] [--device D] [-x SCRIPT]",
+     "--golden --prompt --ids -n --on --config --preset --fault --device -x", "the prompt: step both sides together",
+     command_debug},
     {"golden", 1, 1, "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] -o G.h5",
      "--prompt --ids -n --decode-ids -o", "record a golden with HuggingFace transformers", command_golden},
     {"faults", 0, 0, "[--check] [--json FILE] [--device D]", "--check --json --device",
@@ -61,6 +65,8 @@ static const struct option {
     {"--prompt", offsetof(struct arguments, prompt)},
     {"--ids", offsetof(struct arguments, ids)},
     {"--decode-ids", offsetof(struct arguments, decode_ids)},
+    {"--config", offsetof(struct arguments, config)},
+    {"--preset", offsetof(struct arguments, preset)},
     {"--stages", offsetof(struct arguments, stages)},
     {"--on", offsetof(struct arguments, on)},
     {"--capture", offsetof(struct arguments, capture)},

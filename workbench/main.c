@@ -4,11 +4,13 @@
 #include <string.h>
 
 #include "workbench/command.h"
+#include "workbench/interrupt.h"
 #include "workbench/python.h"
 
 int main(int argc, char **argv)
 {
     struct error err = {STATUS_OK, ""};
+    interrupt_install();
     enum status status = command_line_run(argc, argv, &err);
     python_close();
     if (err.text[0] != '\0') {

@@ -30,6 +30,14 @@ enum status python_golden(const struct model *model, const int32_t *ids, uint32_
  * A NULL trace takes the name away. The trace must outlive the next call. */
 enum status python_set_trace(const char *name, const struct trace *trace, struct error *err);
 
+/* `tokens` (a list of the run's ids) and `model` (path, config and tensor names), as user code sees them. */
+enum status python_set_run(const struct model *model, const int32_t *tokens, uint32_t n_tokens, struct error *err);
+
+/* Saves a picture of values[n_rows, n_columns] as PNG, through matplotlib. A file that cannot be written is STATUS_IO.
+ */
+enum status python_plot(const char *path, const float *values, uint32_t n_rows, uint32_t n_columns, const char *title,
+                        const char *row_name, const char *column_name, struct error *err);
+
 /* Runs user code in one namespace that lasts as long as the program; prints an expression's value. */
 enum status python_exec(const char *code, struct error *err);
 

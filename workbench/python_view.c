@@ -54,3 +54,73 @@ enum status python_set_trace(const char *name, const struct trace *trace, struct
     Py_DECREF(function);
     return status;
 }
+
+/* {"path": …, "model_type": …, …}: what people look up. NULL with an exception set. */
+static PyObject *model_dict(const struct model *model)
+{
+    const struct config *config = &model->config;
+    PyObject *names = PyList_New(0);
+    for (uint32_t t = 0; names != NULL && t < model->n_tensors; t++) {
+        PyObject *name = PyUnicode_FromString(model->tensors[t].name);
+        if (name == NULL || PyList_Append(names, name) != 0) {
+            Py_CLEAR(names);
+        }
+        Py_XDECREF(name);
+    }
+    return names == NULL
+               ? NULL
+               : Py_BuildValue("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:N}", "path", model->path, "model_type",
+                               config->model_type, "n_layers", (unsigned)config->n_layers, "hidden",
+                               (unsigned)config->hidden, "n_heads", (unsigned)config->n_heads, "n_kv_heads",
+                               (unsigned)config->n_kv_heads, "head_dim", (unsigned)config->head_dim, "ffn",
+                               (unsigned)config->ffn, "vocab", (unsigned)config->vocab, "weights_dtype",
+                               model->weights_dtype, "tensors", names);
+}
+
+enum status python_set_run(const struct model *model, const int32_t *tokens, uint32_t n_tokens, struct error *err)
+{
+    struct error unused;
+    err = err != NULL ? err : &unused;
+    enum status status = python_start(err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
+    PyObject *list = python_ids(tokens, n_tokens), *dict = list != NULL ? model_dict(model) : NULL;
+    bool ok = dict != NULL && PyDict_SetItemString(namespace, "tokens", list) == 0 &&
+              PyDict_SetItemString(namespace, "model", dict) == 0;
+    status = ok ? STATUS_OK : python_failed("py", err);
+    Py_XDECREF(dict);
+    Py_XDECREF(list);
+    return status;
+}
+
+enum status python_plot(const char *path, const float *values, uint32_t n_rows, uint32_t n_columns, const char *title,
+                        const char *row_name, const char *column_name, struct error *err)
+{
+    struct error unused;
+    err = err != NULL ? err : &unused;
+    PyObject *function = python_function("lockstep_plot", "save", err);
+    if (function == NULL) {
+        return err->status;
+    }
+    PyObject *memory = view(values, (uint64_t)n_rows * n_columns * sizeof(float));
+    struct python_interrupt interrupt;
+    python_interrupt_begin(&interrupt);
+    PyObject *result = memory != NULL ? PyObject_CallFunction(function, "sOIIsss", path, memory, (unsigned)n_rows,
+                                                              (unsigned)n_columns, title, row_name, column_name)
+                                      : NULL;
+    enum status status = STATUS_OK;
+    if (result == NULL) {
+        bool io = PyErr_ExceptionMatches(PyExc_OSError) != 0;
+        status = python_failed(path, err);
+        if (io) {
+            err->status = status = STATUS_IO;
+        }
+    }
+    python_interrupt_end(&interrupt);
+    Py_XDECREF(result);
+    Py_XDECREF(memory);
+    Py_DECREF(function);
+    return status;
+}

@@ -2,37 +2,22 @@
 #include "workbench/repl.h"
 
 #include <errno.h>
-#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
+#include "workbench/interrupt.h"
 #include "workbench/repl_readline.h"
 
 #define PROMPT "dbg> "
 #define MAX_DEPTH 8 /* of scripts that run scripts */
 
-static volatile sig_atomic_t interrupt_seen;
-
-static void on_interrupt(int number)
-{
-    (void)number;
-    interrupt_seen = 1;
-}
-
-bool repl_interrupted(void)
-{
-    bool seen = interrupt_seen != 0;
-    interrupt_seen = 0;
-    return seen;
-}
-
 /* Runs one line that a person or a pipe gave: an error is one line, and the session goes on. */
 static void run_line(struct repl *repl, const char *line)
 {
     struct error err = {STATUS_OK, ""};
-    interrupt_seen = 0;
+    interrupt_clear();
     enum status status = repl_line(repl, line, &err);
     fflush(stdout);
     if (status != STATUS_OK) {
@@ -95,9 +80,6 @@ static void loop_plainly(struct repl *repl)
 
 static void loop_with_readline(struct repl *repl)
 {
-    struct sigaction action = {.sa_handler = on_interrupt}, before;
-    sigemptyset(&action.sa_mask);
-    sigaction(SIGINT, &action, &before);
     readline_begin();
     char *line;
     while (!repl->quit && (line = readline_read(PROMPT)) != NULL) {
@@ -105,7 +87,6 @@ static void loop_with_readline(struct repl *repl)
         free(line);
     }
     readline_end();
-    sigaction(SIGINT, &before, NULL);
 }
 
 void repl_loop(struct repl *repl)

@@ -18,21 +18,70 @@ struct repl_seen {
     double difference, size; /* the sums of squares of that, over all rows so far */
 };
 
+/* What the audit said of one step of one side in one batch. */
+struct repl_judged {
+    struct finding finding;
+    bool comparable;         /* with the golden: the sums hold */
+    double difference, size; /* sums of squares of (side - golden) and of the golden, over the batch's rows */
+};
+
+/* A batch that began: kept, so that going back to any point of it needs no running. Its rows are in the traces. */
+struct repl_batch {
+    uint32_t first, n_rows;
+    struct repl_judged *judged; /* [REPL_MAX_SIDES, n_steps]; of the steps that ran */
+};
+
 struct repl_side {
     enum source source;
     struct backend *backend; /* NULL: the golden */
     struct trace *trace;     /* its n_positions grows with the run */
     struct repl_seen *seen;  /* [n_steps] */
+    bool lost;               /* its device failed: it does not run until it is opened again */
+    uint64_t lost_at;        /* the point up to which it ran */
 };
 
 /* An error that a step introduced, in the order in which the run met it. */
 struct repl_introduced {
-    uint32_t step, side;
+    uint32_t step, side, batch;
     struct finding finding;
 };
 
+/* Where a run stops: once a stage ran and the condition holds of the leader's rows, or once any side introduced an
+ * error. */
+struct repl_break {
+    uint32_t number; /* as shown; never used again */
+    bool diverge;    /* no stage: any step that introduces an error */
+    uint32_t step;
+    enum { BREAK_ALWAYS, BREAK_NAN, BREAK_MAXABS, BREAK_RATIO } condition;
+    double limit;
+};
+
+/* A stage of the leader that is replaced each time it ran. */
+struct repl_patch {
+    uint32_t step;
+    enum { PATCH_SIDE, PATCH_FILE, PATCH_SCALE } kind;
+    enum source source; /* PATCH_SIDE */
+    struct trace *file; /* PATCH_FILE; owned */
+    double scale;       /* PATCH_SCALE */
+};
+
+/* What a user may change. */
+#define REPL_MAX_FAULTS 16
+struct repl_settings {
+    char *device;  /* as --device; NULL: the default one */
+    char *shaders; /* folder of GLSL; NULL: what is built in */
+    char *faults[REPL_MAX_FAULTS];
+    uint32_t n_faults;
+    uint32_t decode; /* tokens after a prompt */
+    uint32_t width;  /* of plots, in columns; 0: the terminal's */
+};
+void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
+                        uint32_t n_faults);
+void repl_settings_free(struct repl_settings *settings);
+
 struct repl {
     struct session *session;
+    struct repl_settings settings;
     const struct plan *plan;
     struct trace *golden; /* as loaded, or NULL; owned */
     struct repl_side sides[REPL_MAX_SIDES];
@@ -40,13 +89,21 @@ struct repl {
     int32_t *tokens; /* [capacity], of which n_known are known: all of a golden's, else those decoded so far */
     uint8_t *phase;  /* [capacity] */
     uint32_t capacity, n_known, n_prompt;
-    uint32_t first, n_rows; /* the current batch's positions; n_rows 0: nothing ran yet */
-    uint32_t next;          /* step to run next in it; n_steps: the batch is done */
+    uint32_t first, n_rows;     /* the current batch's positions; n_rows 0: nothing ran yet */
+    uint32_t next;              /* step to run next in it; n_steps: the batch is done */
+    struct repl_batch *batches; /* [n_batches]; the last one is the current one */
+    uint32_t n_batches;
+    struct repl_break *breaks;
+    uint32_t n_breaks, last_break; /* the number given last */
+    struct repl_patch *patches;
+    uint32_t n_patches;
+    struct debug_config *config; /* probes, trace categories, log level */
     struct repl_introduced *introduced;
     uint32_t n_introduced;
     struct trace **retired; /* traces of earlier runs that user code may still look into */
     uint32_t n_retired;
     bool python_used, quit;
+    bool stopped;   /* by a breakpoint, during this command */
     unsigned depth; /* of nested `source` commands */
 };
 
@@ -58,11 +115,59 @@ void repl_close(struct repl *repl);
 void repl_restart_golden(struct repl *repl);
 enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err);
 
+/* The source that runs, the engine if it is on. */
+enum source repl_on(const struct repl *repl);
+
+/* Another golden in the place of the one there is, which is freed, or kept where user code may look at it. */
+void repl_replace_golden(struct repl *repl, struct trace *golden);
+
+/* The same, for a golden of the run's own tokens: what ran is compared with it, and the position stays. */
+void repl_attach_golden(struct repl *repl, struct trace *golden);
+
 /* Makes sure that a batch has begun and is not done. STATUS_USAGE where no tokens are left to run. */
 enum status repl_begin(struct repl *repl, struct error *err);
 
-/* Runs the current batch up to step `last` on both sides, records and audits. On failure the position stays. */
+/* Runs the current batch up to step `last` on both sides, records and audits. On failure the position stays where it
+ * is; STATUS_INTERRUPTED where Ctrl-C was pressed, after the last step that was judged. */
 enum status repl_advance(struct repl *repl, uint32_t last, struct error *err);
+
+/* repl_history.c: where the run came through.
+ *
+ * Goes back to a point that was passed: after step `next` - 1 of a batch. Nothing is run: the batch begins anew on each
+ * side, keys and values of earlier positions are there, and the recorded rows that later steps read are written back.
+ * What was recorded after that point is forgotten. */
+enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struct error *err);
+
+/* Before position 0. */
+void repl_go_to_start(struct repl *repl);
+
+/* Writes a side's recorded rows to its backend anew, all batches, for a backend that was opened again. */
+enum status repl_replay(struct repl *repl, struct repl_side *side, struct error *err);
+
+/* Points in order: 0 is before position 0, b * n_steps + s is after step s - 1 of batch b. */
+uint64_t repl_point(const struct repl *repl);
+enum status repl_go_to_point(struct repl *repl, uint64_t point, struct error *err);
+
+/* All summaries anew. */
+void repl_fold_all(struct repl *repl);
+
+/* Whether a side has a backend, and that works. */
+bool repl_runs(const struct repl_side *side);
+
+void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows);
+void repl_forget_batches(struct repl *repl, uint32_t n_kept);
+struct repl_judged *repl_judged_of(const struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
+
+/* Takes what a batch's audit said of a step into the side's summary. */
+void repl_fold(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
+
+/* repl_break.c: the first of steps [first, last) of the current batch at which a breakpoint stops the run, or -1. */
+int64_t repl_stop_at(const struct repl *repl, uint32_t first, uint32_t last, const struct repl_break **why);
+
+/* repl_patch.c: whether a step of the leader is patched; and its rows of the current batch, replaced. */
+bool repl_is_patched(const struct repl *repl, uint32_t step);
+enum status repl_apply_patches(struct repl *repl, uint32_t step, float *rows, struct error *err);
+void repl_forget_patches(struct repl *repl);
 
 /* Whether all tokens ran. */
 bool repl_over(const struct repl *repl);
@@ -70,7 +175,7 @@ bool repl_over(const struct repl *repl);
 /* The side of a source, or NULL. */
 struct repl_side *repl_side_of(struct repl *repl, enum source source);
 
-/* The first side that runs: the engine, or else the reference. */
+/* The first side that runs: the engine, or else the reference. If none does, the first side. */
 struct repl_side *repl_leader(struct repl *repl);
 
 /* Runs one command line. */
@@ -82,8 +187,5 @@ enum status repl_script(struct repl *repl, const char *path, struct error *err);
 /* Reads command lines until the end of input or `quit`: from readline on a terminal, else plainly. A command that fails
  * says so in one line. */
 void repl_loop(struct repl *repl);
-
-/* Whether Ctrl-C was pressed since the last call; whatever loops over layers ends early then. */
-bool repl_interrupted(void);
 
 #endif

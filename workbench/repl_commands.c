@@ -8,30 +8,74 @@
 #include "workbench/repl_show.h"
 
 static const struct repl_command commands[] = {
+    {"run", "[N]", 0, 1, false, "from position 0: all tokens, or N batches of them", repl_run_command,
+     COMPLETE_NOTHING},
     {"step", "[op|layer|token] [N]", 0, 2, false,
      "run N ops, to the end of the layer (or of layer N), or of N tokens: both sides, each stage audited", repl_step,
      COMPLETE_UNITS},
+    {"back", "[op|layer|token] [N]", 0, 2, false,
+     "back N ops, to before the layer (or to the end of layer N), or N tokens; nothing runs again", repl_back,
+     COMPLETE_UNITS},
+    {"goto", "LAYER.STAGE [TOKEN]", 1, 2, false,
+     "to where the stage has just run, back or forward; of the current batch, or of a token's", repl_goto,
+     COMPLETE_STAGES},
     {"continue", "", 0, 0, false, "run all tokens that are left, one line each", repl_continue, COMPLETE_NOTHING},
+    {"until", "diverge", 1, 1, false, "run until a step introduces an error, and stop right after it", repl_until,
+     COMPLETE_UNTIL},
+    {"break", "LAYER.STAGE [if nan|maxabs>X|ratio>X] | diverge", 1, 5, false,
+     "stop once the stage ran (and the condition holds), or where any step introduces an error", repl_break_command,
+     COMPLETE_STAGES},
+    {"delete", "N", 1, 1, false, "take breakpoint N away", repl_delete, COMPLETE_NOTHING},
     {"where", "", 0, 0, false, "the position: tokens, stage that is next", repl_where, COMPLETE_NOTHING},
     {"restart", "[--prompt TEXT | --ids 1,2,3] [-n N]", 0, 4, false,
      "back to position 0, with the same tokens or with these and N decoded ones", repl_restart_command,
      COMPLETE_RESTART},
     {"print", "STAGE[@LAYER] [token] [dim|dim:dim] [from engine|reference|golden]", 1, 5, false,
      "values of a row; dims 3:7 are 3 to 6, token -1 is the last", repl_print, COMPLETE_STAGES},
-    {"stats", "STAGE[@LAYER]", 1, 1, false, "smallest, largest, mean, rms, nonfinite over whole rows", repl_stats,
+    {"stats", "STAGE[@LAYER]", 1, 1, false,
+     "smallest, largest, mean, rms, share positive, nonfinite over whole rows, and the ten largest dims", repl_stats,
      COMPLETE_STAGES},
     {"diff", "[STAGE[@LAYER]]", 0, 1, false, "where the sides part: all stages, a stage by layer, or one by token",
      repl_diff, COMPLETE_STAGES},
     {"first", "", 0, 0, false, "the first error that a step introduced, and the known bug that explains it", repl_first,
      COMPLETE_NOTHING},
+    {"audit", "[STAGE@LAYER]", 0, 1, false, "every recorded row from its own inputs: all stages, or one", repl_audit,
+     COMPLETE_STAGES},
+    {"diagnose", "", 0, 0, false, "every error that a step introduced, and the known bug that explains it",
+     repl_diagnose, COMPLETE_NOTHING},
     {"logits", "[K] | of TEXT…", 0, REPL_MAX_WORDS, false,
-     "the K likeliest next tokens, or those of a text (or id:253)", repl_logits, COMPLETE_NOTHING},
+     "the K likeliest next tokens of each side, or the logits of a text's tokens (or id:253)", repl_logits,
+     COMPLETE_NOTHING},
+    {"probe", "add JSON | load FILE", 1, 1, true, "values to print whenever they are computed", repl_probe,
+     COMPLETE_PROBE},
+    {"probes", "", 0, 0, false, "the probes", repl_probes, COMPLETE_NOTHING},
+    {"trace", "LIST", 1, REPL_MAX_WORDS, false,
+     "TRACE lines of categories: attn ffn logits kernels kv sample loader buffers all, -name takes one out, none",
+     repl_trace, COMPLETE_TRACE},
+    {"log", "LEVEL", 1, 1, false, "silent, info or verbose", repl_log, COMPLETE_LOG},
     {"dump", "FILE.h5 [STAGES] [from engine|reference|golden]", 1, 4, false, "write what was recorded as a trace file",
      repl_dump, COMPLETE_FILES},
+    {"load", "golden FILE | hf FOLDER", 2, 2, false,
+     "a golden for the run's tokens: from a file, or recorded now by transformers", repl_load, COMPLETE_LOAD},
+    {"patch", "STAGE@LAYER from reference|golden|FILE | STAGE@LAYER scale X", 3, 3, false,
+     "replace a stage's rows each time it runs; the position goes back to before it", repl_patch_command,
+     COMPLETE_STAGES},
+    {"unpatch", "[STAGE@LAYER]", 0, 1, false, "take the patches away, or one", repl_unpatch, COMPLETE_STAGES},
+    {"fault", "on|off NAME[@LAYER[.STAGE]]", 2, 2, false, "plant a known bug in the engine, or take it out", repl_fault,
+     COMPLETE_SWITCH},
     {"faults", "[NAME]", 0, 1, false, "the known bugs", repl_faults, COMPLETE_FAULTS},
-    {"info", "model|device|plan|memory", 1, 1, false, "what is loaded", repl_info, COMPLETE_TOPICS},
-    {"py", "CODE", 1, 1, true, "run Python; engine[\"layer_out\", 17] is a numpy array, likewise reference and golden",
-     repl_py, COMPLETE_NOTHING},
+    {"reload", "shaders", 1, 1, false, "compile the GLSL anew (show says from where); model and position stay",
+     repl_reload, COMPLETE_RELOAD},
+    {"set", "NAME VALUE", 2, 2, false, "change a setting that show lists", repl_set, COMPLETE_SETTINGS},
+    {"show", "", 0, 0, false, "the settings", repl_show_settings, COMPLETE_NOTHING},
+    {"plot", "STAGE[@LAYER] [FILE.png]", 1, 2, false,
+     "STAGE: rms, layer by token; STAGE@LAYER: values, token by dim; in the terminal, or as a picture", repl_plot,
+     COMPLETE_STAGES},
+    {"info", "model|device|plan|memory|breakpoints", 1, 1, false, "what is loaded, where the run stops", repl_info,
+     COMPLETE_TOPICS},
+    {"py", "CODE", 1, 1, true,
+     "run Python; engine[\"layer_out\", 17] is a numpy array, likewise reference and golden; tokens, model", repl_py,
+     COMPLETE_NOTHING},
     {"source", "FILE", 1, 1, false, "run the commands of a file", repl_source, COMPLETE_FILES},
     {"help", "[COMMAND]", 0, 1, false, "this list, or one command", repl_help, COMPLETE_COMMANDS},
     {"quit", "", 0, 0, false, "end", repl_quit, COMPLETE_NOTHING},
@@ -122,6 +166,7 @@ enum status repl_line(struct repl *repl, const char *line, struct error *err)
     while (isspace((unsigned char)*rest)) {
         rest++;
     }
+    repl->stopped = false;
     struct words words = {0};
     enum status status = read_arguments(command, rest, &words, err);
     if (status == STATUS_OK) {
@@ -160,7 +205,8 @@ enum status repl_py(struct repl *repl, const struct words *words, struct error *
             return status;
         }
     }
-    return python_exec(words->word[0], err);
+    enum status status = python_set_run(&repl->session->model, repl->tokens, repl->n_known, err);
+    return status == STATUS_OK ? python_exec(words->word[0], err) : status;
 }
 
 enum status repl_source(struct repl *repl, const struct words *words, struct error *err)
@@ -199,10 +245,23 @@ static void add_words(struct list *list, const char *const *words)
 const char **repl_candidates(enum completion completion, const char *previous_word)
 {
     static const char *const sides[] = {"engine", "reference", "golden", NULL};
-    static const char *const units[] = {"op", "layer", "token", NULL};
-    static const char *const topics[] = {"model", "device", "plan", "memory", NULL};
-    static const char *const options[] = {"--prompt", "--ids", "-n", NULL};
+    static const char *const lists[][10] = {
+        [COMPLETE_UNITS] = {"op", "layer", "token"},
+        [COMPLETE_TOPICS] = {"model", "device", "plan", "memory", "breakpoints"},
+        [COMPLETE_RESTART] = {"--prompt", "--ids", "-n"},
+        [COMPLETE_UNTIL] = {"diverge"},
+        [COMPLETE_SWITCH] = {"on", "off"},
+        [COMPLETE_RELOAD] = {"shaders"},
+        [COMPLETE_PROBE] = {"add", "load"},
+        [COMPLETE_TRACE] = {"attn", "ffn", "logits", "kernels", "kv", "sample", "loader", "buffers", "all"},
+        [COMPLETE_LOG] = {"silent", "info", "verbose"},
+        [COMPLETE_LOAD] = {"golden", "hf"},
+        [COMPLETE_SETTINGS] = {"device", "shaders", "decode", "width"},
+    };
     struct list list = {0};
+    if (completion == COMPLETE_SWITCH && (strcmp(previous_word, "on") == 0 || strcmp(previous_word, "off") == 0)) {
+        completion = COMPLETE_FAULTS;
+    }
     if (strcmp(previous_word, "from") == 0) {
         add_words(&list, sides);
     } else if (completion == COMPLETE_STAGES) {
@@ -219,8 +278,8 @@ const char **repl_candidates(enum completion completion, const char *previous_wo
         for (uint32_t i = 0; i < n; i++) {
             add_word(&list, faults[i].name);
         }
-    } else if (completion != COMPLETE_NOTHING && completion != COMPLETE_FILES) {
-        add_words(&list, completion == COMPLETE_UNITS ? units : completion == COMPLETE_TOPICS ? topics : options);
+    } else if (completion < sizeof(lists) / sizeof(lists[0]) && lists[completion][0] != NULL) {
+        add_words(&list, lists[completion]);
     }
     return list.words;
 }

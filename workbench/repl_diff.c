@@ -2,10 +2,7 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "workbench/diagnose.h"
 #include "workbench/repl_show.h"
-
-#define MAX_DIAGNOSES 4
 
 /* The worst of a stage over the layers that ran. */
 struct stage_summary {
@@ -220,22 +217,7 @@ enum status repl_first(struct repl *repl, const struct words *words, struct erro
         printf("no step introduced an error so far\n");
         return STATUS_OK;
     }
-    const struct repl_introduced *first = &repl->introduced[0];
-    const struct repl_side *side = &repl->sides[first->side];
-    const struct finding *finding = &first->finding;
-    char label[64];
-    printf("first introduced error: %s, %s, token %u, dim %u\n", source_name(side->source),
-           step_label(&repl->plan->steps[first->step], label), finding->position, finding->dim);
-    printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
-           finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
-    struct diagnosis diagnoses[MAX_DIAGNOSES];
-    uint32_t n = diagnose_step(repl->plan, first->step, side->trace, diagnoses, MAX_DIAGNOSES);
-    for (uint32_t i = 0; i < n; i++) {
-        printf("  %s (%s): %s%s%s\n", diagnoses[i].fault, diagnosis_how_name(diagnoses[i].how), diagnoses[i].text,
-               diagnoses[i].postmortem[0] != '\0' ? ", postmortem " : "", diagnoses[i].postmortem);
-    }
-    if (n == 0) {
-        printf("  no known bug explains it\n");
-    }
+    printf("first introduced error: ");
+    show_diagnosis(repl, &repl->introduced[0]);
     return STATUS_OK;
 }

@@ -67,15 +67,19 @@ enum status repl_info(struct repl *repl, const struct words *words, struct error
     const struct {
         const char *name;
         void (*show)(const struct repl *repl);
-    } topics[] = {{"model", info_model}, {"device", info_device}, {"plan", info_plan}, {"memory", info_memory}};
+    } topics[] = {{"model", info_model},
+                  {"device", info_device},
+                  {"plan", info_plan},
+                  {"memory", info_memory},
+                  {"breakpoints", info_breakpoints}};
     for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
         if (strcmp(topics[i].name, words->word[0]) == 0) {
             topics[i].show(repl);
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_USAGE, NULL, "info", ERROR_NO_OFFSET, "\"%s\", expected model, device, plan or memory",
-                     words->word[0]);
+    return error_set(err, STATUS_USAGE, NULL, "info", ERROR_NO_OFFSET,
+                     "\"%s\", expected model, device, plan, memory or breakpoints", words->word[0]);
 }
 
 enum status repl_faults(struct repl *repl, const struct words *words, struct error *err)

@@ -14,7 +14,8 @@
 static const float *last_logits(const struct repl *repl, const struct repl_side *side)
 {
     const struct trace_stage *stage = trace_find(side->trace, LAYER_NONE, STAGE_logits_final);
-    return stage != NULL ? trace_row(stage, repl->first + repl->n_rows - 1) : NULL;
+    uint32_t last = repl->first + repl->n_rows - 1;
+    return stage != NULL && last < side->trace->n_positions ? trace_row(stage, last) : NULL;
 }
 
 /* A token's text between quotes; "" if the model has no tokenizer. */
@@ -81,20 +82,53 @@ static void print_columns(const struct repl *repl)
     printf("\n");
 }
 
-/* The k tokens that the leader finds most likely. */
+/* One side's next likeliest token, struck out of what is left. */
+static enum status print_choice(struct repl *repl, const struct repl_side *side, float *left, struct error *err)
+{
+    uint32_t vocab = repl->session->model.config.vocab;
+    const float *logits = last_logits(repl, side);
+    char text[64], cell[128] = "-";
+    if (logits != NULL) {
+        double probability;
+        uint32_t id = argmax(left, vocab);
+        left[id] = -INFINITY;
+        enum status status = token_text(repl, (int32_t)id, text, sizeof(text), err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        rank_of(logits, vocab, id, &probability);
+        snprintf(cell, sizeof(cell), "%u %s %.6g p=%.4f", id, text, (double)logits[id], probability);
+    }
+    printf(" %-36s", cell);
+    return STATUS_OK;
+}
+
+/* The k likeliest tokens of each side, side by side. */
 static enum status print_top(struct repl *repl, uint32_t k, struct error *err)
 {
     uint32_t vocab = repl->session->model.config.vocab;
-    float *left = xmalloc(vocab * sizeof(*left)); /* what was printed is struck out */
-    memcpy(left, last_logits(repl, repl_leader(repl)), vocab * sizeof(*left));
-    print_columns(repl);
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; status == STATUS_OK && i < k; i++) {
-        uint32_t id = argmax(left, vocab);
-        left[id] = -INFINITY;
-        status = print_token(repl, (int32_t)id, err);
+    float *left[REPL_MAX_SIDES] = {NULL};
+    printf("after token %u: id, text, logit, probability\n  %4s", repl->first + repl->n_rows - 1, "rank");
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const float *logits = last_logits(repl, &repl->sides[i]);
+        left[i] = xcalloc(vocab, sizeof(*left[i]));
+        if (logits != NULL) {
+            memcpy(left[i], logits, vocab * sizeof(*left[i]));
+        }
+        printf(" %-36s", source_name(repl->sides[i].source));
     }
-    free(left);
+    printf("\n");
+    enum status status = STATUS_OK;
+    for (uint32_t rank = 0; status == STATUS_OK && rank < k; rank++) {
+        printf("  %4u", rank);
+        for (uint32_t i = 0; status == STATUS_OK && i < repl->n_sides; i++) {
+            status = print_choice(repl, &repl->sides[i], left[i], err);
+        }
+        printf("\n");
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        free(left[i]);
+    }
     return status;
 }
 

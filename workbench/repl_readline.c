@@ -9,6 +9,7 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
+#include "workbench/interrupt.h"
 #include "workbench/repl_show.h"
 
 #define MAX_HISTORY 1000
@@ -97,7 +98,8 @@ static bool history_path(char path[PATH_MAX], bool make_folders)
 /* Ctrl-C at the prompt drops the line that is being typed, and shows a fresh one. */
 static int drop_line(void)
 {
-    if (repl_interrupted()) {
+    if (interrupt_seen()) {
+        interrupt_clear();
         rl_replace_line("", 1);
         rl_crlf();
         rl_on_new_line();

@@ -3,12 +3,17 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/debug_config.h"
+#include "workbench/interrupt.h"
 #include "workbench/python.h"
 #include "workbench/repl.h"
 
 void repl_open(struct repl *repl, struct session *session, struct trace *golden)
 {
     *repl = (struct repl){.session = session, .plan = &session->plan, .golden = golden};
+    repl->config = xcalloc(1, sizeof(*repl->config));
+    debug_config_init(repl->config);
+    repl_settings_init(&repl->settings, NULL, NULL, 0);
     repl->next = repl->plan->n_steps;
     if (golden != NULL) {
         repl_restart_golden(repl);
@@ -36,9 +41,12 @@ static void clear_run(struct repl *repl)
         }
         free(repl->sides[i].seen);
     }
+    repl_forget_batches(repl, 0);
+    free(repl->batches);
     free(repl->introduced);
     free(repl->tokens);
     free(repl->phase);
+    repl->batches = NULL;
     repl->introduced = NULL;
     repl->tokens = NULL;
     repl->phase = NULL;
@@ -53,6 +61,12 @@ void repl_close(struct repl *repl)
     if (repl->python_used) {
         python_close();
     }
+    debug_config_free(repl->config);
+    free(repl->config);
+    repl_settings_free(&repl->settings);
+    repl_forget_patches(repl);
+    free(repl->patches);
+    free(repl->breaks);
     for (uint32_t i = 0; i < repl->n_retired; i++) {
         trace_free(repl->retired[i]);
         free(repl->retired[i]);
@@ -72,7 +86,7 @@ static void add_side(struct repl *repl, enum source source, struct backend *back
         seen[s] = (struct repl_seen){
             .latest = {.state = FINDING_MISSING}, .worst = {.state = FINDING_MISSING}, .latest_relative = NAN};
     }
-    repl->sides[repl->n_sides++] = (struct repl_side){source, backend, trace, seen};
+    repl->sides[repl->n_sides++] = (struct repl_side){source, backend, trace, seen, false, 0};
 }
 
 /* A trace with room for the whole run and every stage of the plan, so that rows never move while user code looks at
@@ -147,10 +161,34 @@ struct repl_side *repl_side_of(struct repl *repl, enum source source)
     return NULL;
 }
 
+bool repl_runs(const struct repl_side *side)
+{
+    return side->backend != NULL && !side->lost;
+}
+
 struct repl_side *repl_leader(struct repl *repl)
 {
     ASSERT(repl->n_sides > 0 && repl->sides[0].backend != NULL);
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl_runs(&repl->sides[i])) {
+            return &repl->sides[i];
+        }
+    }
     return &repl->sides[0];
+}
+
+/* What a failing call means for a side: a device that was lost is out of the run, and the others go on without it. */
+static enum status side_failed(struct repl *repl, struct repl_side *side, enum status status, struct error *err)
+{
+    if (status != STATUS_DEVICE) {
+        return status;
+    }
+    side->lost = true;
+    side->lost_at = repl_point(repl);
+    struct error inner = *err;
+    return error_set(err, status, NULL, source_name(side->source), ERROR_NO_OFFSET,
+                     "%.700s; set device opens it again%s", inner.text,
+                     repl_runs(repl_leader(repl)) ? ", the reference goes on without it" : "");
 }
 
 bool repl_over(const struct repl *repl)
@@ -187,13 +225,17 @@ enum status repl_begin(struct repl *repl, struct error *err)
         return error_set(err, STATUS_USAGE, NULL, "position", ERROR_NO_OFFSET,
                          "the run is over, all %u positions ran; restart begins anew", repl->n_known);
     }
+    if (!repl_runs(repl_leader(repl))) {
+        return error_set(err, STATUS_DEVICE, NULL, "position", ERROR_NO_OFFSET, "no side can run, expected set device");
+    }
     uint32_t first = repl->first + repl->n_rows;
     struct batch batch = {first, batch_rows(repl, first), repl->tokens + first, repl->phase[first] == PHASE_DECODE};
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         struct backend *backend = repl->sides[i].backend;
-        enum status status = backend != NULL ? backend->ops->begin(backend, &batch, err) : STATUS_OK;
+        bool runs = repl_runs(&repl->sides[i]);
+        enum status status = runs ? backend->ops->begin(backend, &batch, err) : STATUS_OK;
         if (status != STATUS_OK) {
-            return status;
+            return side_failed(repl, &repl->sides[i], status, err);
         }
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
@@ -203,9 +245,7 @@ enum status repl_begin(struct repl *repl, struct error *err)
             memcpy(trace->tokens + first, batch.tokens, batch.n_rows * sizeof(*batch.tokens));
         }
     }
-    repl->first = first;
-    repl->n_rows = batch.n_rows;
-    repl->next = 0;
+    repl_add_batch(repl, first, batch.n_rows);
     return STATUS_OK;
 }
 
@@ -214,14 +254,49 @@ static struct trace_stage *stage_of(const struct repl_side *side, const struct s
     return trace_find(side->trace, step->layer, step->stage);
 }
 
-/* Runs steps [repl->next, last) on one side and reads their rows into its trace, not yet marked as recorded. */
-static enum status run_side(const struct repl *repl, const struct repl_side *side, uint32_t last, struct error *err)
+/* Reads a step's rows into the side's trace, not yet marked as recorded; a patched stage of the leader is replaced, on
+ * the backend and in the trace. */
+static enum status read_step(struct repl *repl, const struct repl_side *side, uint32_t step, struct error *err)
 {
-    enum status status = side->backend->ops->run(side->backend, repl->next, last, err);
-    for (uint32_t s = repl->next; status == STATUS_OK && s < last; s++) {
-        struct trace_stage *stage = stage_of(side, &repl->plan->steps[s]);
-        float *rows = stage->rows + (uint64_t)repl->first * stage->width;
-        status = side->backend->ops->read(side->backend, s, rows, err);
+    struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
+    float *rows = stage->rows + (uint64_t)repl->first * stage->width;
+    enum status status = side->backend->ops->read(side->backend, step, rows, err);
+    if (status != STATUS_OK || side != repl_leader(repl) || !repl_is_patched(repl, step)) {
+        return status;
+    }
+    status = repl_apply_patches(repl, step, rows, err);
+    return status == STATUS_OK ? side->backend->ops->write(side->backend, step, rows, err) : status;
+}
+
+/* How far one call may run, so that Ctrl-C is looked at in between: the reference one op, the engine all; and a patched
+ * stage is the last of its piece. */
+static uint32_t piece_end(struct repl *repl, const struct repl_side *side, uint32_t first, uint32_t last)
+{
+    if (side->source == SOURCE_REFERENCE) {
+        return first + 1;
+    }
+    for (uint32_t s = first; side == repl_leader(repl) && s < last; s++) {
+        if (repl_is_patched(repl, s)) {
+            return s + 1;
+        }
+    }
+    return last;
+}
+
+/* Runs steps [repl->next, last) on one side. */
+static enum status run_side(struct repl *repl, const struct repl_side *side, uint32_t last, struct error *err)
+{
+    enum status status = STATUS_OK;
+    for (uint32_t first = repl->next; status == STATUS_OK && first < last;) {
+        uint32_t end = piece_end(repl, side, first, last);
+        status = side->backend->ops->run(side->backend, first, end, err);
+        for (uint32_t s = first; status == STATUS_OK && s < end; s++) {
+            status = read_step(repl, side, s, err);
+        }
+        first = end;
+        if (status == STATUS_OK && first < last && interrupt_seen()) {
+            status = error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
+        }
     }
     return status;
 }
@@ -239,7 +314,8 @@ static void mark_recorded(const struct repl *repl, const struct repl_side *side,
 static void compare_rows(const struct repl *repl, const struct trace_stage *stage, const struct trace_stage *golden,
                          double *difference, double *size)
 {
-    for (uint32_t p = repl->first; p < repl->first + repl->n_rows; p++) {
+    uint32_t n_golden = repl->golden->n_positions;
+    for (uint32_t p = repl->first; p < repl->first + repl->n_rows && p < n_golden; p++) {
         const float *x = trace_row(stage, p), *y = trace_row(golden, p);
         for (uint32_t i = 0; x != NULL && y != NULL && i < stage->width; i++) {
             *difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
@@ -259,7 +335,7 @@ static struct finding judge_batch(const struct repl *repl, const struct repl_sid
     struct trace_stage whole = *stage;
     stage->recorded = xcalloc(side->trace->n_positions, 1);
     stage->n_recorded = 0;
-    for (uint32_t p = repl->first; p < repl->first + repl->n_rows; p++) {
+    for (uint32_t p = repl->first; p < repl->first + repl->n_rows && p < side->trace->n_positions; p++) {
         stage->recorded[p] = whole.recorded[p];
         stage->n_recorded += whole.recorded[p];
     }
@@ -269,29 +345,79 @@ static struct finding judge_batch(const struct repl *repl, const struct repl_sid
     return finding;
 }
 
-static void judge_step(struct repl *repl, uint32_t side_index, uint32_t step)
+/* How far a side is from the golden at a step, over the current batch's rows. */
+static void compare_step(struct repl *repl, const struct repl_side *side, uint32_t step, struct repl_judged *judged)
 {
-    struct repl_side *side = &repl->sides[side_index];
-    struct repl_seen *seen = &side->seen[step];
-    seen->latest = judge_batch(repl, side, step);
-    if (seen->worst.state == FINDING_MISSING || !(seen->latest.max_ratio <= seen->worst.max_ratio)) {
-        seen->worst = seen->latest;
-    }
     const struct repl_side *golden = repl_side_of(repl, SOURCE_GOLDEN);
     const struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
     const struct trace_stage *wanted = golden != NULL ? stage_of(golden, &repl->plan->steps[step]) : NULL;
-    seen->latest_relative = NAN;
     if (stage != NULL && wanted != NULL) {
-        double difference = 0, size = 0;
-        compare_rows(repl, stage, wanted, &difference, &size);
-        seen->latest_relative = difference == 0 ? 0 : sqrt(difference / size);
-        seen->difference += difference;
-        seen->size += size;
+        judged->comparable = true;
+        judged->difference = judged->size = 0;
+        compare_rows(repl, stage, wanted, &judged->difference, &judged->size);
     }
-    if (finding_failed(&seen->latest)) {
+}
+
+static void add_introduced(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step)
+{
+    const struct finding *finding = &repl_judged_of(repl, batch, side, step)->finding;
+    if (finding_failed(finding)) {
         repl->introduced = xrealloc(repl->introduced, (repl->n_introduced + 1) * sizeof(*repl->introduced));
-        repl->introduced[repl->n_introduced++] = (struct repl_introduced){step, side_index, seen->latest};
+        repl->introduced[repl->n_introduced++] = (struct repl_introduced){step, side, batch, *finding};
     }
+}
+
+static void judge_step(struct repl *repl, uint32_t side_index, uint32_t step)
+{
+    struct repl_side *side = &repl->sides[side_index];
+    uint32_t batch = repl->n_batches - 1;
+    struct repl_judged *judged = repl_judged_of(repl, batch, side_index, step);
+    *judged = (struct repl_judged){.finding = judge_batch(repl, side, step)};
+    compare_step(repl, side, step, judged);
+    repl_fold(repl, batch, side_index, step);
+    add_introduced(repl, batch, side_index, step);
+}
+
+enum source repl_on(const struct repl *repl)
+{
+    return repl->session->on[SOURCE_ENGINE] ? SOURCE_ENGINE : SOURCE_REFERENCE;
+}
+
+void repl_replace_golden(struct repl *repl, struct trace *golden)
+{
+    struct trace *old = repl->golden;
+    repl->golden = golden;
+    if (old != NULL) {
+        retire_trace(repl, old);
+    }
+}
+
+void repl_attach_golden(struct repl *repl, struct trace *golden)
+{
+    repl_replace_golden(repl, golden);
+    struct repl_side *side = repl_side_of(repl, SOURCE_GOLDEN);
+    if (side == NULL) {
+        add_side(repl, SOURCE_GOLDEN, NULL, golden);
+    } else {
+        side->trace = golden;
+    }
+    uint32_t first = repl->first, n_rows = repl->n_rows, index = repl->n_sides - 1; /* the golden is the last side */
+    repl->n_introduced = 0;
+    for (uint32_t b = 0; b < repl->n_batches; b++) {
+        uint32_t end = b + 1 < repl->n_batches ? repl->plan->n_steps : repl->next;
+        repl->first = repl->batches[b].first;
+        repl->n_rows = repl->batches[b].n_rows;
+        for (uint32_t s = 0; s < end; s++) {
+            repl_judged_of(repl, b, index, s)->finding = judge_batch(repl, &repl->sides[index], s);
+            for (uint32_t i = 0; i < repl->n_sides; i++) {
+                compare_step(repl, &repl->sides[i], s, repl_judged_of(repl, b, i, s));
+                add_introduced(repl, b, i, s);
+            }
+        }
+    }
+    repl->first = first;
+    repl->n_rows = n_rows;
+    repl_fold_all(repl);
 }
 
 static bool is_eos(const struct config *config, int32_t id)
@@ -320,26 +446,40 @@ static void choose_next(struct repl *repl)
     }
 }
 
+/* Audits one step that ran on all sides; then the position is after it. */
+static void take_step(struct repl *repl, uint32_t step)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl_runs(&repl->sides[i])) {
+            mark_recorded(repl, &repl->sides[i], step);
+        }
+        judge_step(repl, i, step);
+    }
+    repl->next = step + 1;
+    debug_lines_step(repl, step);
+    if (repl->next == repl->plan->n_steps) {
+        choose_next(repl);
+    }
+}
+
 enum status repl_advance(struct repl *repl, uint32_t last, struct error *err)
 {
     ASSERT(repl->n_rows > 0 && repl->next < last && last <= repl->plan->n_steps);
-    for (uint32_t i = 0; i < repl->n_sides; i++) {
-        enum status status = repl->sides[i].backend != NULL ? run_side(repl, &repl->sides[i], last, err) : STATUS_OK;
+    if (!repl_runs(repl_leader(repl))) {
+        return error_set(err, STATUS_DEVICE, NULL, "position", ERROR_NO_OFFSET, "no side can run, expected set device");
+    }
+    /* The leader last, for a patch may take what the reference computes. */
+    for (uint32_t i = repl->n_sides; i-- > 0;) {
+        enum status status = repl_runs(&repl->sides[i]) ? run_side(repl, &repl->sides[i], last, err) : STATUS_OK;
         if (status != STATUS_OK) {
-            return status;
+            return side_failed(repl, &repl->sides[i], status, err);
         }
     }
     for (uint32_t s = repl->next; s < last; s++) {
-        for (uint32_t i = 0; i < repl->n_sides; i++) {
-            if (repl->sides[i].backend != NULL) {
-                mark_recorded(repl, &repl->sides[i], s);
-            }
-            judge_step(repl, i, s);
+        take_step(repl, s);
+        if (interrupt_seen()) {
+            return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
         }
-    }
-    repl->next = last;
-    if (last == repl->plan->n_steps) {
-        choose_next(repl);
     }
     return STATUS_OK;
 }

@@ -26,6 +26,23 @@ enum status words_side(struct repl *repl, const char *word, struct repl_side **s
 /* STAGE[@LAYER] as a step of the plan; without @LAYER the layer that ran last. layer_given may be NULL. */
 enum status words_step(struct repl *repl, const char *word, uint32_t *step, bool *layer_given, struct error *err);
 
+/* LAYER.STAGE, or STAGE[@LAYER], as a step of the plan. */
+enum status words_place(struct repl *repl, const char *word, uint32_t *step, struct error *err);
+
+/* repl_step.c: runs to step `last` of the current batch layer by layer; ends early, with repl->stopped set, where a
+ * breakpoint holds. */
+enum status run_to(struct repl *repl, uint32_t last, struct error *err);
+
+/* To the end of the current batch, or of the next one if it is done, and a line that sums it up. */
+enum status step_token(struct repl *repl, struct error *err);
+
+/* "layer 17 ffn_down if maxabs>100" */
+const char *show_break(const struct repl *repl, const struct repl_break *point, char text[128]);
+/* An introduced error, and the known bugs that explain it. */
+void show_diagnosis(const struct repl *repl, const struct repl_introduced *introduced);
+
+void info_breakpoints(const struct repl *repl);
+
 /* One line a stage for the steps [first, last) of the current batch, with a heading where a layer begins, and before
  * the first line if wanted. */
 void show_steps(struct repl *repl, uint32_t first, uint32_t last, bool heading);
@@ -45,7 +62,23 @@ const char *show_positions(const struct repl *repl, char text[64]);
 typedef enum status repl_function(struct repl *repl, const struct words *words, struct error *err);
 
 /* repl_step.c */
-repl_function repl_step, repl_continue, repl_restart_command, repl_where;
+repl_function repl_step, repl_restart_command, repl_where;
+/* repl_move.c */
+repl_function repl_run_command, repl_continue, repl_until, repl_back, repl_goto;
+/* repl_break.c */
+repl_function repl_break_command, repl_delete;
+/* repl_patch.c */
+repl_function repl_patch_command, repl_unpatch;
+/* repl_engine.c */
+repl_function repl_fault, repl_reload, repl_set, repl_show_settings;
+/* repl_probe.c */
+repl_function repl_probe, repl_probes, repl_trace, repl_log;
+/* repl_load.c */
+repl_function repl_load;
+/* repl_plot.c */
+repl_function repl_plot;
+/* repl_audit.c */
+repl_function repl_audit, repl_diagnose;
 /* repl_values.c */
 repl_function repl_print, repl_stats, repl_dump;
 /* repl_diff.c */
@@ -67,6 +100,14 @@ enum completion {
     COMPLETE_UNITS,
     COMPLETE_TOPICS,
     COMPLETE_RESTART,
+    COMPLETE_UNTIL,
+    COMPLETE_SWITCH,
+    COMPLETE_RELOAD,
+    COMPLETE_PROBE,
+    COMPLETE_TRACE,
+    COMPLETE_LOG,
+    COMPLETE_LOAD,
+    COMPLETE_SETTINGS,
 };
 
 /* One row a command. */

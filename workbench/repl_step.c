@@ -1,10 +1,10 @@
-/* step, continue, restart, where: moving the one position that both sides share. */
-#include <signal.h>
+/* step, restart, where: moving the one position that both sides share. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "workbench/command.h"
+#include "workbench/progress.h"
 #include "workbench/python.h"
 #include "workbench/repl_show.h"
 
@@ -23,8 +23,12 @@ static uint32_t group_end(const struct plan *plan, uint32_t step)
     return s;
 }
 
-static enum status interrupted(const struct repl *repl, struct error *err)
+/* Where Ctrl-C left the position. */
+static enum status where_interrupted(const struct repl *repl, enum status status, struct error *err)
 {
+    if (status != STATUS_INTERRUPTED) {
+        return status;
+    }
     char label[64] = "the end of the batch";
     if (repl->next < repl->plan->n_steps) {
         step_label(&repl->plan->steps[repl->next], label);
@@ -32,17 +36,47 @@ static enum status interrupted(const struct repl *repl, struct error *err)
     return error_set(err, STATUS_INTERRUPTED, NULL, "interrupted", ERROR_NO_OFFSET, "the position is before %s", label);
 }
 
-/* Runs to step `last` of the current batch layer by layer, so that Ctrl-C ends it between two. */
-static enum status run_to(struct repl *repl, uint32_t last, struct error *err)
+/* A breakpoint among the steps that just ran: what ran beyond it is taken back. */
+static enum status look_for_stop(struct repl *repl, uint32_t first, struct error *err)
 {
-    while (repl->next < last) {
-        uint32_t end = group_end(repl->plan, repl->next);
+    const struct repl_break *why;
+    int64_t step = repl_stop_at(repl, first, repl->next, &why);
+    if (step < 0) {
+        return STATUS_OK;
+    }
+    enum status status = STATUS_OK;
+    char text[128], label[64], positions[64];
+    show_break(repl, why, text);
+    uint32_t number = why->number;
+    if ((uint32_t)step + 1 < repl->next) {
+        status = repl_go_back(repl, repl->n_batches - 1, (uint32_t)step + 1, err);
+    }
+    if (status == STATUS_OK) {
+        repl->stopped = true;
+        if (number == 0) {
+            printf("%s after %s, %s\n", text, step_label(&repl->plan->steps[step], label),
+                   show_positions(repl, positions));
+        } else {
+            printf("breakpoint %u (%s) after %s, %s\n", number, text, step_label(&repl->plan->steps[step], label),
+                   show_positions(repl, positions));
+        }
+        show_steps(repl, (uint32_t)step, (uint32_t)step + 1, true);
+    }
+    return status;
+}
+
+enum status run_to(struct repl *repl, uint32_t last, struct error *err)
+{
+    while (repl->next < last && !repl->stopped) {
+        uint32_t first = repl->next, end = group_end(repl->plan, first);
         enum status status = repl_advance(repl, end < last ? end : last, err);
         if (status != STATUS_OK) {
-            return status;
+            return where_interrupted(repl, status, err);
         }
-        if (repl_interrupted()) {
-            return interrupted(repl, err);
+        progress_show((void *)(uintptr_t) "stage", repl->next, last);
+        status = look_for_stop(repl, first, err);
+        if (status != STATUS_OK) {
+            return status;
         }
     }
     return STATUS_OK;
@@ -58,26 +92,23 @@ static enum status step_ops(struct repl *repl, int64_t n, struct error *err)
             status = repl_advance(repl, step + 1, err);
         }
         if (status != STATUS_OK) {
-            return status;
+            return where_interrupted(repl, status, err);
         }
         bool new_layer = step > 0 && repl->plan->steps[step].layer != repl->plan->steps[step - 1].layer;
         show_steps(repl, step, step + 1, i == 0 || was_done || new_layer);
-        if (repl_interrupted()) {
-            return interrupted(repl, err);
-        }
     }
     return STATUS_OK;
 }
 
 /* To the end of the current batch, or of the next one if it is done. */
-static enum status step_token(struct repl *repl, struct error *err)
+enum status step_token(struct repl *repl, struct error *err)
 {
     uint32_t n_introduced = repl->n_introduced;
     enum status status = repl_begin(repl, err);
     if (status == STATUS_OK) {
         status = run_to(repl, repl->plan->n_steps, err);
     }
-    if (status == STATUS_OK) {
+    if (status == STATUS_OK && repl->next == repl->plan->n_steps) {
         show_batch(repl);
         show_introduced(repl, n_introduced);
     }
@@ -97,7 +128,7 @@ static enum status step_layer(struct repl *repl, int64_t layer, struct error *er
                              "layer %lld is behind, and no token follows", (long long)layer);
         }
         status = step_token(repl, err);
-        if (status != STATUS_OK || repl_over(repl)) {
+        if (status != STATUS_OK || repl_over(repl) || repl->stopped) {
             return status;
         }
         n_introduced = repl->n_introduced;
@@ -115,6 +146,9 @@ static enum status step_layer(struct repl *repl, int64_t layer, struct error *er
         return status;
     }
     uint32_t begin = layer < 0 ? first : plan_layer_begin(plan, (uint32_t)layer);
+    if (repl->stopped) {
+        return STATUS_OK;
+    }
     show_introduced(repl, n_introduced);
     show_steps(repl, begin, end, true);
     return STATUS_OK;
@@ -142,19 +176,9 @@ enum status repl_step(struct repl *repl, const struct words *words, struct error
     if (!is_token) {
         return step_ops(repl, n, err);
     }
-    for (int64_t i = 0; status == STATUS_OK && i < n; i++) {
+    for (int64_t i = 0; status == STATUS_OK && i < n && !repl->stopped; i++) {
         status = step_token(repl, err);
     }
-    return status;
-}
-
-enum status repl_continue(struct repl *repl, const struct words *words, struct error *err)
-{
-    (void)words;
-    enum status status;
-    do {
-        status = step_token(repl, err);
-    } while (status == STATUS_OK && !repl_over(repl));
     return status;
 }
 
@@ -162,7 +186,7 @@ enum status repl_continue(struct repl *repl, const struct words *words, struct e
 static enum status restart_tokens(struct repl *repl, const struct words *words, struct error *err)
 {
     struct arguments arguments = {.n = -1};
-    int64_t n_decode = REPL_DECODE;
+    int64_t n_decode = repl->settings.decode;
     for (uint32_t i = 0; i < words->n; i += 2) {
         const char *option = words->word[i], *value = i + 1 < words->n ? words->word[i + 1] : NULL;
         enum status status = STATUS_OK;

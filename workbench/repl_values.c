@@ -143,42 +143,73 @@ enum status repl_print(struct repl *repl, const struct words *words, struct erro
     return STATUS_OK;
 }
 
+#define LARGEST_DIMS 10
+
+/* Of the finite values of all rows; what stats prints of a side. */
+struct stats {
+    uint32_t n_rows, worst_position, worst_dim;
+    uint64_t n, n_positive, nonfinite;
+    double sum, squares, low, high, most;
+    float *largest; /* [width]: each dim's largest magnitude */
+};
+
+static void add_value(struct stats *stats, double value, uint32_t position, uint32_t dim)
+{
+    if (!isfinite(value)) {
+        stats->nonfinite++;
+        return;
+    }
+    stats->n++;
+    stats->n_positive += value > 0;
+    stats->sum += value;
+    stats->squares += value * value;
+    stats->low = fmin(stats->low, value);
+    stats->high = fmax(stats->high, value);
+    stats->largest[dim] = fmaxf(stats->largest[dim], (float)fabs(value));
+    if (fabs(value) > stats->most) {
+        stats->most = fabs(value);
+        stats->worst_position = position;
+        stats->worst_dim = dim;
+    }
+}
+
+static void print_largest(float *largest, uint32_t width)
+{
+    printf("  %-9s largest dims", "");
+    for (uint32_t i = 0; i < LARGEST_DIMS && i < width; i++) {
+        uint32_t dim = argmax(largest, width);
+        printf("%s %u: %.5g", i > 0 ? "," : "", dim, (double)largest[dim]);
+        largest[dim] = -1; /* struck out */
+    }
+    printf("\n");
+}
+
 /* Statistics always span whole rows, bounded by their shape: the seeds' false alarms came from five values and from
  * padding (postmortems 2025-12-17 positive-bias-hidden-states, 2025-12-30 buffer-pool-trace-false-positives). */
 static void print_stats(const struct repl *repl, const struct repl_side *side, uint32_t step)
 {
-    uint32_t width = repl->plan->steps[step].width, n_rows = 0, worst_position = 0, worst_dim = 0;
-    uint64_t nonfinite = 0, n = 0;
-    double sum = 0, squares = 0, low = INFINITY, high = -INFINITY, most = -1;
+    uint32_t width = repl->plan->steps[step].width;
+    struct stats stats = {.low = INFINITY, .high = -INFINITY, .most = -1};
+    stats.largest = xcalloc(width, sizeof(*stats.largest));
     for (uint32_t p = 0; p < side->trace->n_positions; p++) {
         const float *row = side_row(repl, side, step, p);
-        n_rows += row != NULL;
+        stats.n_rows += row != NULL;
         for (uint32_t i = 0; row != NULL && i < width; i++) {
-            double value = row[i];
-            if (!isfinite(value)) {
-                nonfinite++;
-                continue;
-            }
-            n++;
-            sum += value;
-            squares += value * value;
-            low = fmin(low, value);
-            high = fmax(high, value);
-            if (fabs(value) > most) {
-                most = fabs(value);
-                worst_position = p;
-                worst_dim = i;
-            }
+            add_value(&stats, row[i], p, i);
         }
     }
-    printf("  %-9s", source_name(side->source));
-    if (n == 0) {
-        printf(" %u rows, %llu nonfinite values\n", n_rows, (unsigned long long)nonfinite);
-        return;
+    printf("  %-9s %u rows", source_name(side->source), stats.n_rows);
+    if (stats.n > 0) {
+        double n = (double)stats.n;
+        printf(", min %.6g, max %.6g, mean %.6g, rms %.6g, maxAbs %.6g at token %u dim %u, positive %.1f%%", stats.low,
+               stats.high, stats.sum / n, sqrt(stats.squares / n), stats.most, stats.worst_position, stats.worst_dim,
+               100 * (double)stats.n_positive / n);
     }
-    printf(" %u rows, min %.6g, max %.6g, mean %.6g, rms %.6g, maxAbs %.6g at token %u dim %u, nonfinite %llu\n",
-           n_rows, low, high, sum / (double)n, sqrt(squares / (double)n), most, worst_position, worst_dim,
-           (unsigned long long)nonfinite);
+    printf(", nonfinite %llu\n", (unsigned long long)stats.nonfinite);
+    if (stats.n > 0) {
+        print_largest(stats.largest, width);
+    }
+    free(stats.largest);
 }
 
 enum status repl_stats(struct repl *repl, const struct words *words, struct error *err)

@@ -144,3 +144,19 @@ enum status words_step(struct repl *repl, const char *word, uint32_t *step, bool
     }
     return STATUS_OK;
 }
+
+enum status words_place(struct repl *repl, const char *word, uint32_t *step, struct error *err)
+{
+    char turned[96];
+    size_t digits = strspn(word, "0123456789");
+    if (digits == 0 || word[digits] != '.') {
+        return words_step(repl, word, step, NULL, err);
+    }
+    if (strlen(word) >= sizeof(turned)) {
+        return error_set(err, STATUS_USAGE, NULL, "place", ERROR_NO_OFFSET, "\"%.40s…\", expected LAYER.STAGE", word);
+    }
+    strcpy(turned, word + digits + 1);
+    strcat(turned, "@");
+    strncat(turned, word, digits);
+    return words_step(repl, turned, step, NULL, err);
+}

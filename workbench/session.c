@@ -4,10 +4,10 @@
 #include <string.h>
 
 #include "reference/reference.h"
+#include "workbench/interrupt.h"
 
-/* Plants the faults in the engine's plan. *pad: one of them asks for padded buffers. */
-static enum status plant_faults(struct session *session, const struct session_options *options, bool *pad,
-                                struct error *err)
+/* Plants the faults in a plan of the engine. *pad: one of them asks for padded buffers. */
+static enum status plant_faults(struct plan *plan, const struct session_options *options, bool *pad, struct error *err)
 {
     for (uint32_t i = 0; i < options->n_faults; i++) {
         struct fault_request request;
@@ -16,7 +16,7 @@ static enum status plant_faults(struct session *session, const struct session_op
             return status;
         }
         int32_t step;
-        status = fault_plant(&request, &session->engine_plan, &step, err);
+        status = fault_plant(&request, plan, &step, err);
         if (status != STATUS_OK) {
             return status;
         }
@@ -25,26 +25,68 @@ static enum status plant_faults(struct session *session, const struct session_op
     return STATUS_OK;
 }
 
-static enum status open_backends(struct session *session, const struct session_options *options, struct error *err)
+/* Opens the engine on a copy of the right plan, with the faults planted in it. */
+static enum status open_engine(struct plan *plan, const struct session_options *options, struct backend *backend,
+                               struct error *err)
 {
     bool pad = false;
-    enum status status = plant_faults(session, options, &pad, err);
+    enum status status = plant_faults(plan, options, &pad, err);
     if (status != STATUS_OK) {
         return status;
     }
+    struct engine_options engine = {.device = options->device,
+                                    .max_positions = options->max_positions,
+                                    .no_capture = options->no_capture,
+                                    .pad_buffers = pad,
+                                    .shader_dir = options->shader_dir};
+    return engine_open(backend, plan, &engine, err);
+}
+
+enum status session_new_engine(const struct session *session, const struct session_options *options,
+                               struct new_engine *engine, struct error *err)
+{
+    *engine = (struct new_engine){.plan = xcalloc(1, sizeof(*engine->plan))};
+    plan_copy(engine->plan, &session->plan);
+    enum status status = open_engine(engine->plan, options, &engine->backend, err);
+    if (status != STATUS_OK) {
+        session_drop_engine(engine);
+    }
+    return status;
+}
+
+void session_drop_engine(struct new_engine *engine)
+{
+    if (engine->backend.ops != NULL) {
+        engine->backend.ops->close(&engine->backend);
+    }
+    if (engine->plan != NULL) {
+        plan_free(engine->plan);
+        free(engine->plan);
+    }
+    *engine = (struct new_engine){0};
+}
+
+void session_replace_engine(struct session *session, struct new_engine *engine)
+{
+    struct new_engine old = {session->later_plan, session->backend[SOURCE_ENGINE]};
+    session->backend[SOURCE_ENGINE] = engine->backend;
+    session->later_plan = engine->plan;
+    *engine = (struct new_engine){0};
+    session_drop_engine(&old);
+}
+
+static enum status open_backends(struct session *session, const struct session_options *options, struct error *err)
+{
     if (options->engine) {
-        struct engine_options engine = {.device = options->device,
-                                        .max_positions = options->max_positions,
-                                        .no_capture = options->no_capture,
-                                        .pad_buffers = pad};
-        status = engine_open(&session->backend[SOURCE_ENGINE], &session->engine_plan, &engine, err);
+        enum status status = open_engine(&session->engine_plan, options, &session->backend[SOURCE_ENGINE], err);
         if (status != STATUS_OK) {
             return status;
         }
         session->on[SOURCE_ENGINE] = true;
     }
     if (options->reference) {
-        status = reference_open(&session->backend[SOURCE_REFERENCE], &session->plan, options->max_positions, err);
+        enum status status =
+            reference_open(&session->backend[SOURCE_REFERENCE], &session->plan, options->max_positions, err);
         if (status != STATUS_OK) {
             return status;
         }
@@ -80,6 +122,10 @@ void session_close(struct session *session)
         if (session->on[source]) {
             session->backend[source].ops->close(&session->backend[source]);
         }
+    }
+    if (session->later_plan != NULL) {
+        plan_free(session->later_plan);
+        free(session->later_plan);
     }
     plan_free(&session->engine_plan);
     plan_free(&session->plan);
@@ -153,6 +199,10 @@ enum status session_record(struct session *session, enum source source, uint32_t
         if (status == STATUS_OK) {
             status = record_batch(backend, &batch, stages, trace, err);
         }
+        if (status == STATUS_OK && interrupt_seen()) {
+            status = error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
+                               first + batch.n_rows - 1);
+        }
         first += batch.n_rows;
         if (progress != NULL) {
             progress(context, first, n_positions);
@@ -206,6 +256,17 @@ static enum status run_and_choose(struct backend *backend, const struct batch *b
     return status;
 }
 
+/* Who watches sees the batch's rows; Ctrl-C ends the work between two batches. */
+static enum status after_batch(struct session *session, struct backend *backend, const struct batch *batch,
+                               struct error *err)
+{
+    if (interrupt_seen()) {
+        return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
+                         batch->first_position + batch->n_rows - 1);
+    }
+    return session->watch != NULL ? session->watch(session->watch_context, backend, batch, err) : STATUS_OK;
+}
+
 enum status session_generate(struct session *session, enum source source, const int32_t *prompt, uint32_t n_prompt,
                              uint32_t n, int32_t *out, uint32_t *n_out, void (*each)(void *context, int32_t id),
                              void *context, struct error *err)
@@ -224,6 +285,7 @@ enum status session_generate(struct session *session, enum source source, const 
         uint32_t left = n_prompt - first;
         struct batch batch = {first, left < rows_at_once ? left : rows_at_once, prompt + first, false};
         status = run_and_choose(backend, &batch, rows, &id, err);
+        status = status == STATUS_OK ? after_batch(session, backend, &batch, err) : status;
         first += batch.n_rows;
     }
     while (status == STATUS_OK) {
@@ -236,6 +298,7 @@ enum status session_generate(struct session *session, enum source source, const 
         }
         struct batch batch = {n_prompt + *n_out - 1, 1, &out[*n_out - 1], true};
         status = run_and_choose(backend, &batch, rows, &id, err);
+        status = status == STATUS_OK ? after_batch(session, backend, &batch, err) : status;
     }
     free(rows);
     return status;

@@ -16,6 +16,10 @@ struct session {
     struct plan engine_plan; /* a copy, with planted faults if any */
     bool on[SOURCE_COUNT];   /* SOURCE_ENGINE, SOURCE_REFERENCE: backend is open */
     struct backend backend[SOURCE_COUNT];
+    struct plan *later_plan; /* of an engine that was opened anew, or NULL */
+    /* If not NULL, called after each batch of session_generate, whose rows can then be read. */
+    enum status (*watch)(void *context, struct backend *backend, const struct batch *batch, struct error *err);
+    void *watch_context;
 };
 
 struct session_options {
@@ -25,11 +29,23 @@ struct session_options {
     const char *const *faults; /* [n_faults] "NAME[@LAYER[.STAGE]]", planted in the engine */
     uint32_t n_faults;
     bool no_capture;
+    const char *shader_dir; /* as engine_options.shader_dir */
 };
 
 enum status session_open(struct session *session, const char *model_path, const struct session_options *options,
                          struct error *err);
 void session_close(struct session *session);
+
+/* Opens another engine on the session's model: another device, other faults, GLSL that was edited. Nothing of the
+ * session changes; session_replace_engine puts it in the old one's place, which is closed. */
+struct new_engine {
+    struct plan *plan; /* owned */
+    struct backend backend;
+};
+enum status session_new_engine(const struct session *session, const struct session_options *options,
+                               struct new_engine *engine, struct error *err);
+void session_drop_engine(struct new_engine *engine);
+void session_replace_engine(struct session *session, struct new_engine *engine);
 
 /* Runs tokens through one backend, prefill rows in batches and decode rows one at a time, and records every stage
  * (stages NULL), or those with stages[stage] set. */

@@ -1,0 +1,119 @@
+/* audit, diagnose: every recorded row judged again, from its own inputs; and what explains the errors. */
+#include <stdio.h>
+
+#include "workbench/diagnose.h"
+#include "workbench/interrupt.h"
+#include "workbench/repl_show.h"
+
+#define MAX_DIAGNOSES 4
+
+static void print_finding(const struct repl_side *side, const struct step *step, const struct finding *finding)
+{
+    char label[64];
+    printf("  %-9s %-22s", source_name(side->source), step_label(step, label));
+    if (finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
+        printf(" %s\n", finding->state == FINDING_MISSING     ? "not recorded"
+                        : finding->state == FINDING_UNAUDITED ? "an input is not recorded"
+                                                              : "inputs are not finite");
+        return;
+    }
+    printf(" %u rows, %u failed, worst ratio %.3g at token %u dim %u", finding->rows_judged, finding->rows_failed,
+           finding->max_ratio, finding->worst_position, finding->worst_dim);
+    if (finding->rows_failed > 0) {
+        printf("; first token %u dim %u: %.9g, expected %.9g", finding->position, finding->dim, finding->actual,
+               finding->expected);
+    }
+    printf("\n");
+}
+
+/* All stages: those that fail, and how many passed. */
+static enum status audit_all(struct repl *repl, struct error *err)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const struct repl_side *side = &repl->sides[i];
+        uint32_t n_passed = 0, n_failed = 0, n_other = 0;
+        for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+            struct finding finding = audit_step(repl->plan, s, side->trace);
+            bool judged = finding.state == FINDING_AUDITED && finding.rows_judged > 0;
+            n_failed += finding_failed(&finding);
+            n_passed += judged && !finding_failed(&finding);
+            n_other += !judged;
+            if (finding_failed(&finding)) {
+                print_finding(side, &repl->plan->steps[s], &finding);
+            }
+            if (interrupt_seen()) {
+                return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
+            }
+        }
+        printf("  %-9s %u stages pass, %u fail, %u are not recorded or cannot be judged\n", source_name(side->source),
+               n_passed, n_failed, n_other);
+    }
+    return STATUS_OK;
+}
+
+enum status repl_audit(struct repl *repl, const struct words *words, struct error *err)
+{
+    if (repl->n_sides == 0 || repl->n_batches == 0) {
+        return error_set(err, STATUS_USAGE, NULL, "audit", ERROR_NO_OFFSET,
+                         "nothing ran yet, expected step or continue");
+    }
+    if (words->n == 0) {
+        return audit_all(repl, err);
+    }
+    uint32_t step;
+    enum status status = words_step(repl, words->word[0], &step, NULL, err);
+    for (uint32_t i = 0; status == STATUS_OK && i < repl->n_sides; i++) {
+        struct finding finding = audit_step(repl->plan, step, repl->sides[i].trace);
+        print_finding(&repl->sides[i], &repl->plan->steps[step], &finding);
+    }
+    return status;
+}
+
+void show_diagnosis(const struct repl *repl, const struct repl_introduced *introduced)
+{
+    const struct repl_side *side = &repl->sides[introduced->side];
+    const struct finding *finding = &introduced->finding;
+    char label[64];
+    printf("%s, %s, token %u, dim %u\n", source_name(side->source),
+           step_label(&repl->plan->steps[introduced->step], label), finding->position, finding->dim);
+    printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
+           finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
+    struct diagnosis diagnoses[MAX_DIAGNOSES];
+    uint32_t n = diagnose_step(repl->plan, introduced->step, side->trace, diagnoses, MAX_DIAGNOSES);
+    for (uint32_t i = 0; i < n; i++) {
+        printf("  %s (%s): %s%s%s\n", diagnoses[i].fault, diagnosis_how_name(diagnoses[i].how), diagnoses[i].text,
+               diagnoses[i].postmortem[0] != '\0' ? ", postmortem " : "", diagnoses[i].postmortem);
+    }
+    if (n == 0) {
+        printf("  no known bug explains it\n");
+    }
+}
+
+/* Whether the same step of the same side was introduced by an earlier batch. */
+static bool shown_before(const struct repl *repl, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++) {
+        if (repl->introduced[k].step == repl->introduced[i].step &&
+            repl->introduced[k].side == repl->introduced[i].side) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum status repl_diagnose(struct repl *repl, const struct words *words, struct error *err)
+{
+    (void)words;
+    if (repl->n_introduced == 0) {
+        printf("no step introduced an error so far\n");
+    }
+    for (uint32_t i = 0; i < repl->n_introduced; i++) {
+        if (!shown_before(repl, i)) {
+            show_diagnosis(repl, &repl->introduced[i]);
+        }
+        if (interrupt_seen()) {
+            return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
+        }
+    }
+    return STATUS_OK;
+}
