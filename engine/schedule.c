@@ -266,9 +266,52 @@ static enum status add_attention(struct builder *b)
     dispatch->bindings[3] = slot_binding(b, (uint32_t)step->input[0], false);
     dispatch->bindings[4] = cache_binding(b, (uint32_t)step->input[1], false);
     dispatch->bindings[5] = cache_binding(b, (uint32_t)step->input[2], false);
-    struct program_constants constants = {.local_size = lanes, .head_dim = op->dim};
-    return finish(b, dispatch, "attention", 6, (struct dispatch_params){0}, constants,
+    const struct tensor *sinks = step->weight[0];
+    dispatch->bindings[6] = sinks ? weight_binding(b, sinks, 0, 1) : dispatch->bindings[3];
+    struct program_constants constants = {
+        .local_size = lanes, .bias_dtype = sinks ? sinks->dtype : DTYPE_F32, .head_dim = op->dim};
+    return finish(b, dispatch, "attention", 7, (struct dispatch_params){0}, constants,
                   (uint64_t)b->schedule->n_rows * op->heads);
+}
+
+/* Slices of [experts, n_out] rows, as of any matrix; each dispatch does the outputs that its slice holds. */
+static enum status add_expert_matmul(struct builder *b)
+{
+    const struct step *step = current(b);
+    const struct expert_matmul_params *op = &step->params.expert_matmul;
+    const struct tensor *matrix = step->weight[0], *bias = step->weight[1];
+    uint64_t slice, n_rows = tensor_rows(matrix);
+    TRY(slice_rows(b, matrix, &slice));
+    if (uses_cpu_shapes(b) && op->n_in / 8 + 128 > CPU_MAX_ITERATIONS)
+        return error_set(b->err, STATUS_BAD_INPUT, matrix->file, matrix->stored_name, ERROR_NO_OFFSET,
+                         "a matrix row of %u values needs longer loops than %s runs", op->n_in,
+                         b->store->device->info.name);
+    struct program_constants constants = {.local_size = uses_cpu_shapes(b) ? 8 : 64,
+                                          .dtype = matrix->dtype,
+                                          .bias_dtype = bias->dtype,
+                                          .layout = matrix->layout};
+    for (uint64_t first = 0; first < n_rows; first += slice) {
+        uint64_t count = n_rows - first < slice ? n_rows - first : slice;
+        struct dispatch *dispatch = add_dispatch(b);
+        dispatch->bindings[3] = slot_binding(b, (uint32_t)step->input[0], false);
+        dispatch->bindings[4] = slot_binding(b, (uint32_t)step->input[1], false);
+        dispatch->bindings[5] = weight_binding(b, matrix, first, count);
+        dispatch->bindings[6] = weight_binding(b, bias, 0, tensor_rows(bias));
+        TRY(finish(b, dispatch, "expert_matmul", 7,
+                   (struct dispatch_params){.first = (uint32_t)first, .count = (uint32_t)count}, constants,
+                   b->schedule->n_rows * op->k * divide_up(op->n_out, constants.local_size)));
+    }
+    return STATUS_OK;
+}
+
+/* A lane a row, that looks at all n values for each of the k. */
+static enum status add_topk(struct builder *b, uint32_t n, uint32_t k)
+{
+    if (uses_cpu_shapes(b) && 2 * (uint64_t)k * (n + 1) > CPU_MAX_ITERATIONS)
+        return error_set(b->err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
+                         "the %u largest of %u values need longer loops than %s runs", k, n,
+                         b->store->device->info.name);
+    return add_elementwise(b, 1, 1);
 }
 
 static enum status add_step(struct builder *b)
@@ -285,10 +328,18 @@ static enum status add_step(struct builder *b)
         return add_elementwise(b, 1, step->width / 2);
     case OP_attention:
         return add_attention(b);
+    case OP_expert_matmul:
+        return add_expert_matmul(b);
+    case OP_topk:
+        return add_topk(b, step->params.topk.n, step->params.topk.k);
+    case OP_topk_softmax:
+        return add_topk(b, step->params.topk_softmax.n, step->params.topk_softmax.k);
     case OP_glu:
     case OP_add:
+    case OP_expert_sum:
         return add_elementwise(b, 2, step->width);
     case OP_softcap:
+    case OP_swiglu:
         return add_elementwise(b, 1, step->width);
     case OP_COUNT:
         break;

@@ -2,12 +2,15 @@
  * bound. Source: transformers, modeling_rope_utils.py. */
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "engine/store.h"
 
 static bool same_table(const struct rope_params *a, const struct rope_params *b)
 {
-    return a->type == b->type && a->theta == b->theta && a->factor == b->factor && a->dim == b->dim;
+    struct rope_params other = *b;
+    other.heads = a->heads; /* all fields are 4 bytes, so there is no padding to compare */
+    return memcmp(a, &other, sizeof(other)) == 0;
 }
 
 /* The step of an earlier table that serves step i as well, or i itself. */
@@ -40,16 +43,38 @@ static VkDeviceSize place_tables(struct store *store)
     return at;
 }
 
+#define TWO_PI 6.283185307179586
+
+/* Source: transformers, modeling_rope_utils.py. */
+static double scaled_frequency(const struct rope_params *rope, uint32_t pair)
+{
+    double plain = pow(rope->theta, -2.0 * pair / rope->dim), stretched = plain / rope->factor, share = 1;
+    if (rope->type == ROPE_TYPE_DEFAULT)
+        return plain;
+    if (rope->type == ROPE_TYPE_LLAMA3) {
+        double wavelength = TWO_PI / plain;
+        share = (rope->original / wavelength - rope->low) / ((double)rope->high - rope->low);
+        share = 1 - fmin(fmax(share, 0), 1);
+    } else if (rope->type == ROPE_TYPE_YARN) {
+        double per_log = rope->dim / (2 * log(rope->theta));
+        double from = per_log * log(rope->original / (rope->high * TWO_PI));
+        double to = per_log * log(rope->original / (rope->low * TWO_PI));
+        from = fmax(rope->truncate ? floor(from) : from, 0);
+        to = fmin(rope->truncate ? ceil(to) : to, rope->dim - 1.0);
+        share = fmin(fmax((pair - from) / (to == from ? 0.001 : to - from), 0), 1);
+    }
+    return share * stretched + (1 - share) * plain;
+}
+
 static void fill_table(const struct rope_params *rope, uint32_t max_positions, float *table)
 {
     uint32_t pairs = rope->dim / 2;
-    double factor = rope->type == ROPE_TYPE_LINEAR ? rope->factor : 1;
     for (uint32_t i = 0; i < pairs; i++) {
-        double frequency = pow(rope->theta, -2.0 * i / rope->dim) / factor;
+        double frequency = scaled_frequency(rope, i);
         for (uint32_t position = 0; position < max_positions; position++) {
             float *pair = table + 2 * ((size_t)position * pairs + i);
-            pair[0] = (float)cos(position * frequency);
-            pair[1] = (float)sin(position * frequency);
+            pair[0] = (float)(rope->scale * cos(position * frequency));
+            pair[1] = (float)(rope->scale * sin(position * frequency));
         }
     }
 }

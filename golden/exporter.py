@@ -6,6 +6,7 @@ recorded is what transformers computed; no formula is repeated here. The stage n
 
 import contextlib
 import importlib
+import itertools
 import os
 
 os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a golden is made from the files at hand, never from a download
@@ -14,8 +15,9 @@ os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill a log
 import numpy
 import torch
 import transformers
+from transformers.integrations import moe
 
-# (stage, module inside the layer, which side of it, whether transformers has [heads, positions, dim] there)
+# (stage, module inside the layer, which side of it or which of its outputs, whether transformers has [heads, positions, dim] there)
 COMMON = [
     ("attn_norm", "input_layernorm", "output", False),
     ("q_proj", "self_attn.q_proj", "output", False),
@@ -47,9 +49,19 @@ HEAD_NORMS = [
     ("k_norm", "self_attn.k_norm", "output", True),
 ]
 
+# The router's three outputs, and the experts' sum; the experts' inner stages are taken by _experts_recorded.
+EXPERTS = [
+    ("router_logits", "mlp.router", 0, False),
+    ("router_weights", "mlp.router", 1, False),
+    ("router_indices", "mlp.router", 2, False),
+    ("moe_out", "mlp.experts", "output", False),
+]
+
 # A family is one row: model_type -> the hooks of a layer.
 FAMILIES = {
     "llama": COMMON + DENSE_FFN + NORM_BEFORE_FFN,
+    "gemma2": COMMON + DENSE_FFN + SANDWICH_NORMS,
+    "gpt_oss": COMMON + NORM_BEFORE_FFN + EXPERTS,
     "gemma3_text": COMMON + DENSE_FFN + SANDWICH_NORMS + HEAD_NORMS,
 }
 
@@ -63,7 +75,8 @@ class Recorder:
 
     def keep(self, stage, layer, value, heads_first=False):
         value = value[0] if isinstance(value, tuple) else value
-        value = value.detach()[0]  # the batch of one
+        value = value.detach()
+        value = value[0] if value.dim() > 2 else value  # the batch of one; a router has none
         if heads_first:  # [heads, positions, dim]
             value = value.transpose(0, 1)
         rows = value.reshape(value.shape[0], -1).to(torch.float32).numpy().copy()
@@ -76,7 +89,9 @@ class Recorder:
 def _hook(recorder, module, stage, layer, side, heads_first):
     if side == "input":
         return module.register_forward_pre_hook(lambda _, args: recorder.keep(stage, layer, args[0], heads_first))
-    return module.register_forward_hook(lambda _, args, output: recorder.keep(stage, layer, output, heads_first))
+    if side == "output":
+        return module.register_forward_hook(lambda _, args, output: recorder.keep(stage, layer, output, heads_first))
+    return module.register_forward_hook(lambda _, args, outputs: recorder.keep(stage, layer, outputs[side], heads_first))
 
 
 @contextlib.contextmanager
@@ -98,6 +113,35 @@ def _rope_recorded(recorder, module):
 
 
 @contextlib.contextmanager
+def _experts_recorded(recorder, model):
+    """The inner stages of batched_mm experts, whose rows stand in the router's order: _batched_linear makes gate and up,
+    then down, and each module's _apply_gate what is between."""
+    experts = [m for m in model.modules() if hasattr(m, "_apply_gate")]
+    if not experts:
+        yield
+        return
+    plain, top_k = moe._batched_linear, model.config.num_experts_per_tok
+    stages = itertools.cycle(["moe_gate_up", "moe_down"])
+
+    def keep(stage, value):
+        recorder.keep(stage, recorder.layer, value.reshape(value.shape[0] // top_k, -1))
+        return value
+
+    def gate_recording(apply_gate):
+        return lambda gate_up: keep("moe_act", apply_gate(gate_up))
+
+    moe._batched_linear = lambda *args, **kwargs: keep(next(stages), plain(*args, **kwargs))
+    for module in experts:
+        module._apply_gate = gate_recording(module._apply_gate)
+    try:
+        yield
+    finally:
+        moe._batched_linear = plain
+        for module in experts:
+            del module._apply_gate  # the class's own shows again
+
+
+@contextlib.contextmanager
 def _hooked(recorder, model):
     layer_hooks = FAMILIES[model.config.model_type]
     hooks = []
@@ -116,7 +160,10 @@ def _hooked(recorder, model):
     hooks.append(_hook(recorder, model.model.norm, "final_norm", None, "output", False))
     hooks.append(_hook(recorder, model.lm_head, "logits", None, "output", False))
     try:
-        with _rope_recorded(recorder, importlib.import_module(type(model).__module__)):
+        with (
+            _rope_recorded(recorder, importlib.import_module(type(model).__module__)),
+            _experts_recorded(recorder, model),
+        ):
             yield
     finally:
         for hook in hooks:
@@ -134,6 +181,10 @@ def load(path):
         model_type = config.model_type
         if model_type not in FAMILIES:
             raise ValueError(f"config.json: model_type: found {model_type!r}, expected one of {', '.join(FAMILIES)}")
+        if getattr(config, "quantization_config", None):  # the CPU has no kernel for it
+            options["quantization_config"] = transformers.Mxfp4Config(dequantize=True)
+        if hasattr(config, "num_local_experts"):
+            options["experts_implementation"] = "batched_mm"
         model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
     else:
         folder, name = os.path.split(os.path.abspath(path))

@@ -10,9 +10,13 @@
 
 /* Rotary embedding of one kind of layer. Source: transformers, modeling_rope_utils.py. */
 struct rope {
-    uint32_t type; /* ROPE_TYPE_ code of params.h */
-    float theta;   /* base of the geometric series of frequencies */
-    float factor;  /* linear: positions are divided by it; 1 otherwise */
+    uint32_t type;   /* ROPE_TYPE_ code of params.h */
+    float theta;     /* base of the geometric series of frequencies */
+    float factor;    /* linear, llama3, yarn: how much longer the context is; 1 otherwise */
+    float low, high; /* llama3: low_freq_factor, high_freq_factor; yarn: beta_slow, beta_fast */
+    float original;  /* llama3, yarn: original_max_position_embeddings */
+    bool truncate;   /* yarn: the correction range is widened to whole dims */
+    float scale;     /* of cos and sin: yarn's attention factor; 1 otherwise */
 };
 
 struct config {
@@ -37,6 +41,9 @@ struct config {
     bool tied_embeddings; /* the LM head is the embedding matrix */
     bool attention_bias;  /* q, k, v and o have biases */
     bool mlp_bias;
+    uint32_t n_experts; /* 0: a dense FFN; else ffn is an expert's width */
+    uint32_t top_k;     /* experts chosen a position */
+    float swiglu_limit, swiglu_alpha;
     struct rope rope_global, rope_local;
     uint32_t sliding_window;    /* keys a local layer sees, the own one included; 0: none */
     const bool *layer_is_local; /* [n_layers]: sliding window and rope_local */

@@ -61,6 +61,11 @@ enum status config_finish(struct model *model, const char *file, struct error *e
         return error_set(err, STATUS_BAD_INPUT, file, "num_attention_heads", ERROR_NO_OFFSET,
                          "%u heads of %u, expected a product of at most %u", config->n_heads, config->head_dim,
                          MAX_WIDTH);
+    uint64_t widest = config->ffn > config->hidden / 2 ? 2 * (uint64_t)config->ffn : config->hidden;
+    if (config->top_k * widest > MAX_WIDTH)
+        return error_set(err, STATUS_BAD_INPUT, file, "num_experts_per_tok", ERROR_NO_OFFSET,
+                         "%u experts of %llu values, expected a product of at most %u", config->top_k,
+                         (unsigned long long)widest, MAX_WIDTH);
     /* transformers casts the scale to the dtype that the weights have in a run, whatever the file stores: a trace
      * declares it, and the reference rounds for it (Gemma3TextScaledWordEmbedding). */
     config->embed_scale = config->family->scales_embedding ? (float)sqrt((double)config->hidden) : 1;

@@ -24,8 +24,11 @@ static enum status read_family(const struct gguf *gguf)
     if (status != STATUS_OK)
         return status;
     config->family = family_by_gguf(architecture);
-    if (!config->family)
-        return gguf_refuse(gguf, "general.architecture", gguf_find(gguf, "general.architecture"), "llama or gemma3");
+    if (!config->family) {
+        char known[256];
+        family_list_architectures(known, sizeof(known));
+        return gguf_refuse(gguf, "general.architecture", gguf_find(gguf, "general.architecture"), known);
+    }
     config->model_type = config->family->model_types[0];
     config->norm_offset = config->family->gguf_folds_norm_offset ? 0 : config->family->norm_offset;
     if (!activation_by_name(config->family->activation, &config->activation))
@@ -95,8 +98,8 @@ static enum status read_ropes(const struct gguf *gguf)
     struct config *config = &gguf->model->config;
     struct rope *rope = &config->rope_global;
     const char *base = arch_key(gguf, "rope.freq_base"), *type = NULL;
-    *rope = (struct rope){ROPE_TYPE_DEFAULT, config->family->rope_theta, 1};
-    enum status status = gguf_float(gguf, base, config->family->has_local_layers, &rope->theta);
+    *rope = (struct rope){.type = ROPE_TYPE_DEFAULT, .theta = config->family->rope_theta, .factor = 1, .scale = 1};
+    enum status status = gguf_float(gguf, base, config->family->ropes_by_layer_type, &rope->theta);
     if (status == STATUS_OK && !gguf_find(gguf, base))
         loader_note(gguf->model, "%s: %s is missing; %g, as llama.cpp assumes", gguf->file->path, base,
                     (double)rope->theta);
@@ -113,10 +116,11 @@ static enum status read_ropes(const struct gguf *gguf)
         status = gguf_float(gguf, factor_key, true, &rope->factor);
         rope->type = rope->factor == 1 ? ROPE_TYPE_DEFAULT : ROPE_TYPE_LINEAR;
     }
-    config->rope_local = config->family->has_local_layers
-                             ? (struct rope){ROPE_TYPE_DEFAULT, config->family->rope_theta_local, 1}
-                             : *rope;
-    if (status == STATUS_OK && config->family->has_local_layers)
+    config->rope_local = *rope;
+    if (config->family->ropes_by_layer_type)
+        config->rope_local = (struct rope){
+            .type = ROPE_TYPE_DEFAULT, .theta = config->family->rope_theta_local, .factor = 1, .scale = 1};
+    if (status == STATUS_OK && config->family->ropes_by_layer_type)
         status = gguf_float(gguf, arch_key(gguf, "rope.freq_base_swa"), false, &config->rope_local.theta);
     return status;
 }
@@ -136,7 +140,7 @@ static enum status read_layers(const struct gguf *gguf)
     const struct gguf_value *pattern = gguf_find(gguf, key);
     if (pattern && pattern->is_array && (pattern->n != config->n_layers || pattern->type != GGUF_BOOL))
         return gguf_refuse(gguf, key, pattern, "block_count bools, or a number of layers");
-    uint32_t period = 6;
+    uint32_t period = config->family->global_every;
     enum status status = STATUS_OK;
     if (pattern && !pattern->is_array)
         status = gguf_count(gguf, key, true, MAX_COUNT, &period);
@@ -150,13 +154,14 @@ static enum status read_numbers(const struct gguf *gguf)
     struct config *config = &gguf->model->config;
     enum status status = gguf_float(gguf, arch_key(gguf, "attention.layer_norm_rms_epsilon"), true, &config->norm_eps);
     if (status == STATUS_OK)
-        status = gguf_float(gguf, arch_key(gguf, "attn_logit_softcapping"), false, &config->attn_softcap);
+        status = gguf_float(gguf, arch_key(gguf, "attn_logit_softcapping"), config->family->has_softcaps,
+                            &config->attn_softcap);
     if (status == STATUS_OK)
-        status = gguf_float(gguf, arch_key(gguf, "final_logit_softcapping"), false, &config->final_softcap);
-    /* A GGUF does not hold query_pre_attn_scalar. llama.cpp: head_dim, but in Gemma 3 27B (62 layers) hidden / heads.
-     */
+        status = gguf_float(gguf, arch_key(gguf, "final_logit_softcapping"), config->family->has_softcaps,
+                            &config->final_softcap);
+    /* A GGUF does not hold query_pre_attn_scalar. llama.cpp: head_dim, but hidden / heads in the 27B models. */
     uint32_t scalar = config->head_dim;
-    if (config->family->reads_query_scalar && config->n_layers == 62)
+    if (config->family->reads_query_scalar && config->n_layers == config->family->gguf_odd_layers)
         scalar = config->hidden / config->n_heads;
     config->query_scale = (float)(1 / sqrt((double)scalar));
     return status;

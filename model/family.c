@@ -27,21 +27,34 @@ const struct family *family_by_model_type(const char *model_type)
 const struct family *family_by_gguf(const char *architecture)
 {
     for (size_t i = 0; i < N_FAMILIES; i++) {
-        if (strcmp(families[i]->gguf_architecture, architecture) == 0)
+        if (families[i]->gguf_architecture && strcmp(families[i]->gguf_architecture, architecture) == 0)
             return families[i];
     }
     return NULL;
 }
 
+/* Adds a name, as long as there is room. */
+static void list_add(char *text, size_t size, const char *name)
+{
+    size_t length = strlen(text);
+    if (length + strlen(name) + 3 <= size)
+        sprintf(text + length, "%s%s", length ? ", " : "", name);
+}
+
 void family_list_types(char *text, size_t size)
 {
-    size_t length = 0;
     text[0] = '\0';
     for (size_t i = 0; i < N_FAMILIES; i++) {
-        for (const char *const *type = families[i]->model_types; *type; type++) {
-            if (length + strlen(*type) + 3 > size)
-                return;
-            length += (size_t)sprintf(text + length, "%s%s", length ? ", " : "", *type);
-        }
+        for (const char *const *type = families[i]->model_types; *type; type++)
+            list_add(text, size, *type);
+    }
+}
+
+void family_list_architectures(char *text, size_t size)
+{
+    text[0] = '\0';
+    for (size_t i = 0; i < N_FAMILIES; i++) {
+        if (families[i]->gguf_architecture)
+            list_add(text, size, families[i]->gguf_architecture);
     }
 }

@@ -39,16 +39,23 @@ struct family {
     uint32_t n_layer;
     const struct tensor_alias *gguf_names; /* of a layer's tensors, {NULL, NULL}-terminated */
     bool has_local_layers;                 /* sliding windows; else every layer sees all */
-    bool reads_query_scalar;    /* query_pre_attn_scalar is mandatory; else scores are scaled by head_dim^-1/2 */
-    bool ties_by_default;       /* tie_word_embeddings where config.json does not say */
-    const char *activation;     /* what a GGUF of this architecture means, for it does not say */
-    const char *activation_key; /* config.json's name of the field */
+    uint32_t global_every;    /* where the file does not say which layers are local: the last of each so many is not */
+    bool ropes_by_layer_type; /* local layers have a rope of their own; else all share one */
+    bool has_softcaps;        /* of scores and logits: mandatory in the config, null for none */
+    bool has_experts;         /* a mixture of experts, with biases, that MXFP4 may pack */
+    uint32_t gguf_odd_layers; /* a GGUF with so many layers has query_pre_attn_scalar = hidden / heads, not head_dim */
+    bool reads_query_scalar;  /* query_pre_attn_scalar is mandatory; else scores are scaled by head_dim^-1/2 */
+    bool ties_by_default;     /* tie_word_embeddings where config.json does not say */
+    const char *activation;   /* what a GGUF of this architecture means, for it does not say */
+    const char *activation_key;         /* config.json's name of the field */
     float rope_theta, rope_theta_local; /* where config.json does not say */
 };
 
 #define FAMILIES(X) \
     X(llama)        \
-    X(gemma3)
+    X(gemma2)       \
+    X(gemma3)       \
+    X(gpt_oss)
 
 /* The family of a model_type or of a GGUF architecture, or NULL. */
 const struct family *family_by_model_type(const char *model_type);
@@ -56,5 +63,8 @@ const struct family *family_by_gguf(const char *architecture);
 
 /* "llama, gemma3_text, gemma3": what model_type may be, for messages. */
 void family_list_types(char *text, size_t size);
+
+/* "llama, gemma3": what a GGUF's architecture may be. */
+void family_list_architectures(char *text, size_t size);
 
 #endif

@@ -155,6 +155,9 @@ enum status folder_load(struct model *model, struct error *err)
     if (status != STATUS_OK)
         return status;
     strip_prefixes(model);
+    status = loader_join_experts(model, err);
+    if (status != STATUS_OK)
+        return status;
     const char *tokenizer = arena_printf(&files->arena, "%s/tokenizer.json", model->path);
     struct stat info;
     if (stat(tokenizer, &info) == 0 && S_ISREG(info.st_mode))

@@ -80,6 +80,10 @@ enum status config_from_object(struct model *model, const char *file, struct jso
  * ids that the vocabulary has. */
 enum status config_finish(struct model *model, const char *file, struct error *err);
 
+/* Joins the blocks and scales of MXFP4 experts, and turns unquantised experts to [experts, out, in]. Refuses any other
+ * tensor of U8. */
+enum status loader_join_experts(struct model *model, struct error *err);
+
 /* The ACTIVATION_ code of transformers' name of an activation; false: not one that we know. */
 bool activation_by_name(const char *name, uint32_t *activation);
 

@@ -30,6 +30,17 @@ static struct extent stage_extent(const struct config *config, enum stage stage)
     case STAGE_ffn_up:
     case STAGE_ffn_act:
         return (struct extent){config->ffn, "intermediate_size"};
+    case STAGE_router_logits:
+        return (struct extent){config->n_experts, "num_local_experts"};
+    case STAGE_router_weights:
+    case STAGE_router_indices:
+        return (struct extent){config->top_k, "num_experts_per_tok"};
+    case STAGE_moe_gate_up:
+        return (struct extent){config->top_k * 2 * config->ffn, "num_experts_per_tok * 2 * intermediate_size"};
+    case STAGE_moe_act:
+        return (struct extent){config->top_k * config->ffn, "num_experts_per_tok * intermediate_size"};
+    case STAGE_moe_down:
+        return (struct extent){config->top_k * config->hidden, "num_experts_per_tok * hidden_size"};
     case STAGE_logits:
     case STAGE_logits_final:
         return (struct extent){config->vocab, "vocab_size"};
@@ -75,15 +86,50 @@ static void rope_step(const struct config *config, struct step *step)
 {
     bool local = config->layer_is_local[step->layer];
     const struct rope *rope = local ? &config->rope_local : &config->rope_global;
-    step->params.rope =
-        (struct rope_params){stage_heads(config, step->stage), config->head_dim, rope->type, rope->theta, rope->factor};
+    step->params.rope = (struct rope_params){stage_heads(config, step->stage),
+                                             config->head_dim,
+                                             rope->type,
+                                             rope->theta,
+                                             rope->factor,
+                                             rope->low,
+                                             rope->high,
+                                             rope->original,
+                                             rope->truncate,
+                                             rope->scale};
 }
 
-static void attention_step(const struct config *config, struct step *step)
+/* One expert's matrices: [2 ffn, hidden] and [hidden, ffn]; its biases: a row of [experts, out]. */
+static enum status expert_weights(const struct builder *b, struct step *step, const char *prefix,
+                                  const struct step_row *row)
 {
+    const struct config *config = &b->model->config;
+    const struct extent hidden = {config->hidden, "hidden_size"}, ffn = {config->ffn, "intermediate_size"};
+    const struct extent both = {2 * config->ffn, "2 * intermediate_size"};
+    const struct extent experts = {config->n_experts, "num_local_experts"};
+    bool first = step->stage == STAGE_moe_gate_up;
+    struct extent out = first ? both : hidden, in = first ? hidden : ffn;
+    step->params.expert_matmul =
+        (struct expert_matmul_params){config->n_experts, config->top_k, in.size, out.size, first, true};
+    enum status status = weights_experts(b->model, prefix, row->weight[0], out, in, &step->weight[0], b->err);
+    if (status == STATUS_OK)
+        status = weights_matrix(b->model, prefix, row->weight[1], experts, out, &step->weight[1], b->err);
+    if (status == STATUS_OK)
+        status = weights_plain(step->weight[1], b->err);
+    return status;
+}
+
+static enum status attention_step(const struct builder *b, struct step *step, const char *prefix,
+                                  const struct step_row *row)
+{
+    const struct config *config = &b->model->config;
     step->params.attention = (struct attention_params){
-        config->n_heads,     config->n_kv_heads,   config->head_dim,
-        config->query_scale, config->attn_softcap, config->layer_is_local[step->layer] ? config->sliding_window : 0};
+        config->n_heads,       config->n_kv_heads,   config->head_dim,
+        config->query_scale,   config->attn_softcap, config->layer_is_local[step->layer] ? config->sliding_window : 0,
+        row->weight[0] != NULL};
+    if (!row->weight[0])
+        return STATUS_OK;
+    return weights_vector(b->model, prefix, row->weight[0], (struct extent){config->n_heads, "num_attention_heads"},
+                          &step->weight[0], b->err);
 }
 
 /* Parameters and weights of a step whose op, stage, layer and inputs are set. */
@@ -103,8 +149,7 @@ static enum status fill_step(const struct builder *b, struct step *step, const c
         rope_step(config, step);
         return STATUS_OK;
     case OP_attention:
-        attention_step(config, step);
-        return STATUS_OK;
+        return attention_step(b, step, prefix, row);
     case OP_glu:
         step->params.glu = (struct glu_params){step->width, config->activation};
         return STATUS_OK;
@@ -113,6 +158,20 @@ static enum status fill_step(const struct builder *b, struct step *step, const c
         return STATUS_OK;
     case OP_softcap:
         step->params.softcap = (struct softcap_params){step->width, config->final_softcap};
+        return STATUS_OK;
+    case OP_topk_softmax:
+        step->params.topk_softmax = (struct topk_softmax_params){config->n_experts, config->top_k};
+        return STATUS_OK;
+    case OP_topk:
+        step->params.topk = (struct topk_params){config->n_experts, config->top_k};
+        return STATUS_OK;
+    case OP_expert_matmul:
+        return expert_weights(b, step, prefix, row);
+    case OP_swiglu:
+        step->params.swiglu = (struct swiglu_params){step->width, config->swiglu_limit, config->swiglu_alpha};
+        return STATUS_OK;
+    case OP_expert_sum:
+        step->params.expert_sum = (struct expert_sum_params){config->top_k, step->width};
         return STATUS_OK;
     case OP_COUNT:
         break;
@@ -125,7 +184,11 @@ static enum status add_step(struct builder *b, int32_t layer, const char *prefix
 {
     int32_t index = (int32_t)b->plan->n_steps++;
     struct step *step = &b->plan->steps[index];
-    *step = (struct step){.op = row->op, .layer = layer, .stage = row->stage, .input = {-1, -1, -1}};
+    *step = (struct step){.op = row->op,
+                          .layer = layer,
+                          .stage = row->stage,
+                          .input = {-1, -1, -1},
+                          .optional = stage_is_optional(row->stage)};
     step->width = stage_extent(&b->model->config, row->stage).size;
     for (unsigned i = 0; i < op_info(row->op)->n_inputs; i++) {
         int from = row->input[i];

@@ -24,6 +24,7 @@ struct step {
                                      attention reads q of its own position, k and v of every visible one */
     const struct tensor *weight[OP_MAX_WEIGHTS]; /* matmul: matrix, bias or NULL; borrowed from the model */
     union step_params params;
+    bool optional;    /* a file may lack it: stage_is_optional */
     uint32_t variant; /* VARIANT_NONE, unless a fault was planted in this step */
 };
 

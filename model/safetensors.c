@@ -29,7 +29,7 @@ static bool dtype_by_name(const char *name, uint32_t *dtype)
     static const struct {
         const char *name;
         uint32_t dtype;
-    } dtypes[] = {{"F32", DTYPE_F32}, {"F16", DTYPE_F16}, {"BF16", DTYPE_BF16}};
+    } dtypes[] = {{"F32", DTYPE_F32}, {"F16", DTYPE_F16}, {"BF16", DTYPE_BF16}, {"U8", DTYPE_U8}};
     for (size_t i = 0; name && i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
         if (strcmp(dtypes[i].name, name) == 0) {
             *dtype = dtypes[i].dtype;

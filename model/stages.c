@@ -37,3 +37,8 @@ bool stage_in_layer(enum stage stage)
     ASSERT(stage < STAGE_COUNT);
     return stage != STAGE_embed && stage != STAGE_final_norm && stage != STAGE_logits && stage != STAGE_logits_final;
 }
+
+bool stage_is_optional(enum stage stage)
+{
+    return stage == STAGE_attn_probs || stage == STAGE_moe_gate_up || stage == STAGE_moe_act || stage == STAGE_moe_down;
+}

@@ -26,6 +26,13 @@
     X(ffn_up, "up projection")                                              \
     X(ffn_act, "activation(gate) * up")                                     \
     X(ffn_down, "down projection")                                          \
+    X(router_logits, "a score for each expert")                             \
+    X(router_weights, "shares of the chosen experts, in descending order")  \
+    X(router_indices, "the chosen experts, in the same order")              \
+    X(moe_gate_up, "gate and up of the chosen experts, in turn, optional")  \
+    X(moe_act, "activation of the chosen experts, optional")                \
+    X(moe_down, "down projection of the chosen experts, optional")          \
+    X(moe_out, "weighted sum of the experts")                               \
     X(post_ffn_norm, "norm after the FFN")                                  \
     X(layer_out, "residual stream after the layer")                         \
     X(final_norm, "norm before the LM head")                                \
@@ -47,5 +54,8 @@ enum stage stage_by_name(const char *name);
 
 /* Whether the stage belongs to a layer (embed, final_norm, logits, logits_final do not). */
 bool stage_in_layer(enum stage stage);
+
+/* Whether a file may lack the stage without being incomplete; what follows is then audited as a span of several ops. */
+bool stage_is_optional(enum stage stage);
 
 #endif

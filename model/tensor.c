@@ -11,6 +11,9 @@ _Static_assert(sizeof(dtypes) / sizeof(dtypes[0]) == DTYPE_COUNT, "params.h and 
 
 const struct dtype_info *dtype_info(uint32_t dtype)
 {
+    static const struct dtype_info bytes = {"U8", 1, 1, UINT32_MAX};
+    if (dtype == DTYPE_U8)
+        return &bytes;
     ASSERT(dtype < DTYPE_COUNT);
     return &dtypes[dtype];
 }

@@ -24,6 +24,9 @@
     X(Q6_K, 256, 210, 14) \
     X(MXFP4, 32, 17, 39)
 
+/* Bytes that the loader takes apart, beside the table: no tensor of an open model has it. */
+#define DTYPE_U8 DTYPE_COUNT
+
 struct dtype_info {
     const char *name;     /* "Q4_1" */
     uint32_t block_elems; /* elements a block holds */

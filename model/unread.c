@@ -70,7 +70,8 @@ enum status loader_check_unread(struct model *model, const struct plan *plan, st
     for (uint32_t i = 0; i < model->n_tensors && status == STATUS_OK; i++) {
         const char *name = model->tensors[i].name;
         n_unread += !read[i];
-        bool matters = ends_with(name, "norm.weight") || ends_with(name, ".bias") || ends_with(name, "sinks");
+        bool matters = ends_with(name, "norm.weight") || ends_with(name, ".bias") || ends_with(name, "_bias") ||
+                       ends_with(name, "sinks");
         if (!read[i] && matters && in_running_layer(model, name))
             status = refuse(model, &model->tensors[i], err);
     }

@@ -52,6 +52,29 @@ enum status weights_matrix(const struct model *model, const char *prefix, const 
     return STATUS_OK;
 }
 
+enum status weights_experts(const struct model *model, const char *prefix, const char *name, struct extent rows,
+                            struct extent columns, const struct tensor **out, struct error *err)
+{
+    char expected[192];
+    uint32_t n_experts = model->config.n_experts;
+    snprintf(expected, sizeof(expected), "[%u, %u, %u] (num_local_experts, %s, %s)", n_experts, rows.size, columns.size,
+             rows.fields, columns.fields);
+    const struct tensor *tensor = *out = find(model, prefix, name, expected, err);
+    if (!tensor)
+        return STATUS_BAD_INPUT;
+    bool fits = tensor->n_dims == 3 && tensor->shape[0] == n_experts && tensor->shape[1] == rows.size &&
+                tensor->shape[2] == columns.size;
+    return fits ? STATUS_OK : refuse_shape(tensor, expected, err);
+}
+
+enum status weights_plain(const struct tensor *tensor, struct error *err)
+{
+    if (dtype_info(tensor->dtype)->block_elems == 1)
+        return STATUS_OK;
+    return error_set(err, STATUS_BAD_INPUT, tensor->file, tensor->stored_name, (int64_t)tensor->offset,
+                     "%s, expected F32, F16 or BF16 in a vector", dtype_info(tensor->dtype)->name);
+}
+
 enum status weights_vector(const struct model *model, const char *prefix, const char *name, struct extent size,
                            const struct tensor **out, struct error *err)
 {
@@ -62,8 +85,5 @@ enum status weights_vector(const struct model *model, const char *prefix, const 
         return STATUS_BAD_INPUT;
     if (tensor->n_dims != 1 || tensor->shape[0] != size.size)
         return refuse_shape(tensor, expected, err);
-    if (dtype_info(tensor->dtype)->block_elems > 1)
-        return error_set(err, STATUS_BAD_INPUT, tensor->file, tensor->stored_name, (int64_t)tensor->offset,
-                         "%s, expected F32, F16 or BF16 in a vector", dtype_info(tensor->dtype)->name);
-    return STATUS_OK;
+    return weights_plain(tensor, err);
 }

@@ -10,12 +10,17 @@ struct extent {
     const char *fields; /* "num_attention_heads * head_dim" */
 };
 
-/* Find prefix + name and require the shape [rows, columns] or [size]. STATUS_BAD_INPUT names the tensor, what it has
- * and the fields that want something else. A vector must not be block-quantised. */
+/* Find prefix + name and require the shape [rows, columns], [experts, rows, columns] or [size]. STATUS_BAD_INPUT names
+ * the tensor, what it has and the fields that want something else. A vector must not be block-quantised. */
 enum status weights_matrix(const struct model *model, const char *prefix, const char *name, struct extent rows,
                            struct extent columns, const struct tensor **out, struct error *err);
+enum status weights_experts(const struct model *model, const char *prefix, const char *name, struct extent rows,
+                            struct extent columns, const struct tensor **out, struct error *err);
 enum status weights_vector(const struct model *model, const char *prefix, const char *name, struct extent size,
                            const struct tensor **out, struct error *err);
+
+/* Requires that the tensor is not block-quantised. */
+enum status weights_plain(const struct tensor *tensor, struct error *err);
 
 /* Whether the config wants this bias, by the tensor's name inside its layer. */
 bool weights_has_bias(const struct config *config, const char *name);

@@ -20,6 +20,7 @@ struct attention {
     double *probability; /* [heads][n]; scores before the softmax */
     double *error;       /* [heads][n] absolute, of scores; then relative, of probabilities */
     double *squares;     /* [dim] */
+    const float *sinks;  /* [heads], or NULL */
 };
 
 static const float *attention_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
@@ -59,10 +60,11 @@ static double probability_error(const struct arith *arith, double error, double 
     return expm1(fmin(error, 500)) + arith->u_sum * (6 + 4 * below_max) + stored;
 }
 
-/* Softmax over one run of scores, in place. */
-static void softmax(const struct attention *a, uint64_t start, uint32_t length)
+/* Softmax over one run of scores, in place. A sink (-INFINITY: none) is one more score, which takes its share and has
+ * no value. Returns how far the sink's share can be off: share times its relative error. */
+static double softmax(const struct attention *a, uint64_t start, uint32_t length, double sink)
 {
-    double *p = a->probability + start, max = p[0], sum = 0;
+    double *p = a->probability + start, max = fmax(p[0], sink), sum = 0;
     for (uint32_t i = 1; i < length; i++)
         max = fmax(max, p[i]);
     for (uint32_t i = 0; i < length; i++) {
@@ -71,8 +73,11 @@ static void softmax(const struct attention *a, uint64_t start, uint32_t length)
         p[i] = exp(p[i] - max);
         sum += p[i];
     }
+    double share = exp(sink - max);
+    sum += share;
     for (uint32_t i = 0; i < length; i++)
         p[i] /= sum;
+    return a->bounded && share > 0 ? share / sum * probability_error(a->row->arith, 0, max - sink) : 0;
 }
 
 /* VARIANT_SOFTMAX_SIZES_SWAPPED: n runs of `heads` scores in the place of `heads` runs of n (params.h has the exact
@@ -82,7 +87,7 @@ static void softmax_sizes_swapped(const struct attention *a)
 {
     uint32_t heads = a->p->heads;
     for (uint64_t start = 0; start < (uint64_t)heads * a->n; start += heads) {
-        softmax(a, start, heads);
+        (void)softmax(a, start, heads, -INFINITY);
         double mean = 0;
         for (uint32_t i = 0; i < heads && a->bounded; i++)
             mean += a->probability[start + i] * a->error[start + i];
@@ -92,9 +97,9 @@ static void softmax_sizes_swapped(const struct attention *a)
 }
 
 /* y = sum of p v. Errors e of the probabilities, normalised, move it by sum p e (v - y): what all have in common
- * cancels. Then the dot product of p and v; the store of p; the normalising sum (all positive: lambda u sqrt(n) / 3),
- * its division, and the stores. */
-static void attention_values(const struct attention *a, uint32_t head, double *y, double *bound)
+ * cancels; the sink's value is 0. Then the dot product of p and v; the store of p; the normalising sum (all positive:
+ * lambda u sqrt(n) / 3), its division, and the stores. */
+static void attention_values(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound)
 {
     const struct arith *arith = a->row->arith;
     uint32_t dim = a->p->dim;
@@ -110,7 +115,7 @@ static void attention_values(const struct attention *a, uint32_t head, double *y
         return;
 
     for (uint32_t i = 0; i < dim; i++)
-        bound[i] = a->squares[i] = 0;
+        bound[i] = sink_error * fabs(y[i]), a->squares[i] = 0;
     for (uint32_t j = 0; j < a->n; j++) {
         const float *v = attention_head(a, 2, a->first + j, head);
         bool normalised = a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED; /* else nothing of v - y cancels */
@@ -137,9 +142,10 @@ static void attention_row(const struct attention *a, double *y, double *bound)
     if (a->variant == VARIANT_SOFTMAX_SIZES_SWAPPED)
         softmax_sizes_swapped(a);
     for (uint32_t h = 0; h < a->p->heads; h++) {
+        double sink_error = 0;
         if (a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED)
-            softmax(a, (uint64_t)h * a->n, a->n);
-        attention_values(a, h, y + (uint64_t)h * a->p->dim, bound ? bound + (uint64_t)h * a->p->dim : NULL);
+            sink_error = softmax(a, (uint64_t)h * a->n, a->n, a->sinks ? a->sinks[h] : -INFINITY);
+        attention_values(a, h, sink_error, y + (uint64_t)h * a->p->dim, bound ? bound + (uint64_t)h * a->p->dim : NULL);
     }
 }
 
@@ -148,6 +154,9 @@ void reference_attention(const struct op_batch *batch)
     const struct attention_params *p = &batch->step->params.attention;
     ASSERT(p->heads % p->kv_heads == 0);
     uint64_t width = (uint64_t)p->heads * p->dim;
+    float *sinks = p->has_sinks ? xmalloc(p->heads * sizeof(*sinks)) : NULL;
+    if (sinks)
+        op_weights(batch, batch->step->weight[0], 0, 0, p->heads, sinks);
 #pragma omp parallel for schedule(dynamic)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
@@ -162,8 +171,10 @@ void reference_attention(const struct op_batch *batch)
                               .n = n,
                               .probability = scratch,
                               .error = scratch + n_scores,
-                              .squares = scratch + 2 * n_scores};
+                              .squares = scratch + 2 * n_scores,
+                              .sinks = sinks};
         attention_row(&a, batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
         free(scratch);
     }
+    free(sinks);
 }

@@ -28,6 +28,13 @@ layout(set = 0, binding = 5) readonly buffer Values
     float values[];
 };
 
+layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
+layout(set = 0, binding = 6) readonly buffer Sinks
+{
+    uint bias_words[]; /* [heads], if op.has_sinks */
+};
+#include "bias.glsl"
+
 shared float p[CHUNK];      /* of the chunk: scores, then probabilities not yet divided by their sum */
 shared float sum[HEAD_DIM]; /* of p v so far */
 
@@ -98,7 +105,8 @@ void main()
 
     for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
         sum[i] = 0.0;
-    float maximum = 0.0, total = 0.0;
+    /* A sink is a score without a value: what the sums start with. */
+    float maximum = op.has_sinks != 0 ? bias(head) : 0.0, total = op.has_sinks != 0 ? 1.0 : 0.0;
     for (uint from = 0; from < n_keys; from += CHUNK) {
         uint n = min(CHUNK, n_keys - from);
 #if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
@@ -114,8 +122,9 @@ void main()
             chunk_max = max(chunk_max, p[j]);
         }
         chunk_max = reduce_max(chunk_max);
-        float next = from == 0 ? chunk_max : max(maximum, chunk_max);
-        float scale = from == 0 ? 0.0 : exp_exact(maximum - next);
+        bool first = from == 0 && op.has_sinks == 0;
+        float next = first ? chunk_max : max(maximum, chunk_max);
+        float scale = first ? 0.0 : exp_exact(maximum - next);
         float chunk_total = 0.0;
         for (uint j = lane; j < n; j += gl_WorkGroupSize.x) {
             p[j] = exp_exact(p[j] - next);

@@ -67,13 +67,7 @@ void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out floa
     }
 }
 
-float bias(uint o)
-{
-    if (BIAS_DTYPE == DTYPE_F32)
-        return uintBitsToFloat(bias_words[o]);
-    uint h = (bias_words[o >> 1] >> ((o & 1) * 16)) & 0xffff;
-    return BIAS_DTYPE == DTYPE_F16 ? half_value(h) : uintBitsToFloat(h << 16);
-}
+#include "bias.glsl"
 
 /* o: row of the slice. */
 void store_output(uint row, uint o, float sum)

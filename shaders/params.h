@@ -69,6 +69,8 @@
 /* Rotary embeddings, as transformers' modeling_rope_utils.py names them. */
 #define ROPE_TYPE_DEFAULT 0
 #define ROPE_TYPE_LINEAR 1
+#define ROPE_TYPE_LLAMA3 2
+#define ROPE_TYPE_YARN 3
 
 /* Of read.comp, which measures how fast a device reads. */
 struct read_params {
@@ -103,10 +105,15 @@ struct matmul_params {
 
 struct rope_params {
     UINT heads;
-    UINT dim;     /* of a head; pairs are (i, i + dim/2) */
-    UINT type;    /* ROPE_TYPE_ code */
-    FLOAT theta;  /* base of the frequencies: pair i turns by position / factor * theta^(-2i/dim) */
-    FLOAT factor; /* linear scaling; 1 otherwise */
+    UINT dim;       /* of a head; pairs are (i, i + dim/2) */
+    UINT type;      /* ROPE_TYPE_ code */
+    FLOAT theta;    /* base of the frequencies: pair i turns by position / factor * theta^(-2i/dim) */
+    FLOAT factor;   /* linear, llama3, yarn: how much longer the context is; 1 otherwise */
+    FLOAT low;      /* llama3: low_freq_factor; yarn: beta_slow */
+    FLOAT high;     /* llama3: high_freq_factor; yarn: beta_fast */
+    FLOAT original; /* llama3, yarn: positions that the model was first trained with */
+    UINT truncate;  /* yarn: the correction range is widened to whole dims */
+    FLOAT scale;    /* of cos and sin: yarn's attention factor; 1 otherwise */
 };
 
 struct attention_params {
@@ -114,8 +121,9 @@ struct attention_params {
     UINT kv_heads;
     UINT dim;
     FLOAT scale;
-    FLOAT softcap; /* 0: none */
-    UINT window;   /* keys seen, the own one included; 0: all */
+    FLOAT softcap;  /* 0: none */
+    UINT window;    /* keys seen, the own one included; 0: all */
+    UINT has_sinks; /* a weight holds one more score a head, that takes its share of the softmax and has no value */
 };
 
 struct glu_params {
@@ -124,6 +132,36 @@ struct glu_params {
 };
 
 struct add_params {
+    UINT width;
+};
+
+struct topk_softmax_params {
+    UINT n;
+    UINT k;
+};
+
+struct topk_params {
+    UINT n;
+    UINT k;
+};
+
+struct expert_matmul_params {
+    UINT n_experts;
+    UINT k; /* experts chosen a row */
+    UINT n_in;
+    UINT n_out;
+    UINT shared_x; /* 1: all chosen experts read the same x [n_in]; 0: each its own of [k, n_in] */
+    UINT has_bias;
+};
+
+struct swiglu_params {
+    UINT width;  /* outputs of a row; inputs are twice as many, gate and up in turn */
+    FLOAT limit; /* gate is at most this, up within +- this */
+    FLOAT alpha; /* gate is multiplied by sigmoid(alpha * gate) */
+};
+
+struct expert_sum_params {
+    UINT k;
     UINT width;
 };
 

@@ -1,6 +1,7 @@
 /* Weight tensors as their files store them, read from a buffer of words and decoded here. Every value is exact, or
  * rounded once (by the addition of a minimum). Source of the block formats: ggml-common.h, ggml-quants.c. The including
  * shader binds the matrix as `uint words[]`. A block starts at a multiple of 2 bytes; of MXFP4, anywhere. */
+#include "half.glsl"
 layout(constant_id = 2) const uint DTYPE = DTYPE_F32;
 layout(constant_id = 7) const uint LAYOUT = LAYOUT_ROWS;
 
@@ -26,16 +27,6 @@ const uint UNIT_SPAN = 2 * UNIT_STEP;
 uint unit_first(uint unit)
 {
     return unit / (UNIT_STEP / 4) * UNIT_SPAN + unit % (UNIT_STEP / 4) * 4;
-}
-
-/* Half to float by its bits: unpackHalf2x16 may flush subnormals, and small scales are subnormal. */
-float half_value(uint h)
-{
-    uint magnitude = h & 0x7fff;
-    float value = magnitude < 0x0400   ? float(magnitude) * 5.9604644775390625e-8 /* 2^-24 */
-                  : magnitude < 0x7c00 ? uintBitsToFloat((magnitude << 13) + (112u << 23))
-                                       : uintBitsToFloat((magnitude << 13) | 0x7f800000);
-    return (h & 0x8000) != 0 ? -value : value;
 }
 
 uint load16(uint at)

@@ -19,14 +19,14 @@ static void shapes(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f, 48);
-    add_attention(&f, (struct attention_params){9, 3, 64, 0.125f, 0, 0}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){4, 1, 24, 0.2f, 0, 0}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){2, 2, 105, 0.1f, 0, 0}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){1, 1, 1, 1, 0, 0}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){2, 1, 320, 0.0625f, 0, 0}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 50, 0}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 0, 1}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){9, 3, 64, 0.125f, 0, 0, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){4, 1, 24, 0.2f, 0, 0, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){2, 2, 105, 0.1f, 0, 0, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){1, 1, 1, 1, 0, 0, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){2, 1, 320, 0.0625f, 0, 0, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 50, 0, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 0, 1, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5, 0}, VARIANT_NONE);
     fixture_open(&f, &(struct engine_limits){.max_groups = 5}, false);
     static const uint32_t counts[] = {1, 4, 1, 13, 1, 2};
     uint32_t position = 0;
@@ -46,8 +46,8 @@ static void more_keys_than_a_chunk(void **state)
     (void)state;
     struct fixture f;
     fixture_init(&f, 544);
-    uint32_t plain = add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 0}, VARIANT_NONE);
-    add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 300}, VARIANT_NONE);
+    uint32_t plain = add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 0, 0}, VARIANT_NONE);
+    add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 300, 0}, VARIANT_NONE);
     fixture_open(&f, &(struct engine_limits){0}, false);
     for (uint32_t position = 0; position < 544; position += 16)
         fixture_check(&f, position, 16, false);
@@ -79,7 +79,7 @@ static void check_variant(struct fixture *f, uint32_t step, uint32_t position, u
 static void variants(void **state)
 {
     (void)state;
-    const struct attention_params op = {4, 2, 24, 0.05f, 0, 0}, local = {4, 2, 24, 0.05f, 10, 3};
+    const struct attention_params op = {4, 2, 24, 0.05f, 0, 0, 0}, local = {4, 2, 24, 0.05f, 10, 3, 0};
     struct fixture f;
     fixture_init(&f, 320);
     uint32_t swapped = add_attention(&f, op, VARIANT_SOFTMAX_SIZES_SWAPPED);

@@ -167,8 +167,15 @@ static void rms_norm(void **state)
 static void add_rope(struct fixture *f, uint32_t heads, uint32_t dim, uint32_t type, float theta, float factor)
 {
     uint32_t input = fixture_input(f, heads * dim);
-    uint32_t step =
-        fixture_step(f, OP_rope, heads * dim, (union step_params){.rope = {heads, dim, type, theta, factor}});
+    uint32_t step = fixture_step(f, OP_rope, heads * dim,
+                                 (union step_params){.rope = {heads, dim, type, theta, factor, .scale = 1}});
+    f->plan.steps[step].input[0] = (int32_t)input;
+}
+
+static void add_scaled_rope(struct fixture *f, struct rope_params p)
+{
+    uint32_t input = fixture_input(f, p.heads * p.dim);
+    uint32_t step = fixture_step(f, OP_rope, p.heads * p.dim, (union step_params){.rope = p});
     f->plan.steps[step].input[0] = (int32_t)input;
 }
 
@@ -183,6 +190,9 @@ static void rope(void **state)
     add_rope(&f, 1, 2, ROPE_TYPE_DEFAULT, 10000, 1);
     add_rope(&f, 4, 256, ROPE_TYPE_LINEAR, 1000000, 8);
     add_rope(&f, 4, 256, ROPE_TYPE_LINEAR, 1000000, 2);
+    add_scaled_rope(&f, (struct rope_params){2, 64, ROPE_TYPE_LLAMA3, 500000, 8, 1, 4, 64, 0, 1});
+    add_scaled_rope(&f, (struct rope_params){2, 64, ROPE_TYPE_YARN, 150000, 32, 1, 32, 4096, 0, 1.3465736f});
+    add_scaled_rope(&f, (struct rope_params){2, 64, ROPE_TYPE_YARN, 150000, 32, 1, 32, 256, 1, 1.3465736f});
     fixture_open(&f, &(struct engine_limits){.max_groups = 3}, false);
     check_rows(&f, "rope");
     fixture_close(&f);

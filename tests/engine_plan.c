@@ -37,8 +37,9 @@ static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int3
 
 static int32_t add_rope(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t heads)
 {
-    return (int32_t)step_of(f, OP_rope, stage, layer, heads * DIM, in, -1,
-                            (union step_params){.rope = {heads, DIM, ROPE_TYPE_DEFAULT, layer ? 1e4f : 1e6f, 1}});
+    return (int32_t)step_of(
+        f, OP_rope, stage, layer, heads * DIM, in, -1,
+        (union step_params){.rope = {heads, DIM, ROPE_TYPE_DEFAULT, layer ? 1e4f : 1e6f, 1, .scale = 1}});
 }
 
 static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)

@@ -138,7 +138,7 @@ static void reads_older_gemma3(void **state)
     open_edited(&model, folder_doc_gemma3, (struct edit[]){{LAYER_TYPES, ""}, {GEMMA_ROPE, "\"x\": 0"}, {NULL, NULL}});
     assert_true(model.config.layer_is_local[2]); /* every 6th is global: none of three */
     assert_true(model.config.rope_global.theta == 1000000 && model.config.rope_local.theta == 10000);
-    assert_true(has_note(&model, "every 6th layer"));
+    assert_true(has_note(&model, "every 6. layer"));
     assert_true(has_note(&model, "rope_local_base_freq is missing"));
     model_close(&model);
 }
@@ -273,9 +273,21 @@ static void refuses_spoiled_llama(void **state)
         {"\"mlp_bias\": false", "\"mlp_bias\": true", "mlp.gate_proj.bias", "(mlp_bias is true)"},
         {"\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false", "lm_head.weight",
          "(tie_word_embeddings is false)"},
-        {"\"rope_type\": \"default\"", "\"rope_type\": \"llama3\", \"factor\": 8.0", "rope_parameters.rope_type",
-         "\"llama3\", expected default or linear"},
-        {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"", "rope_parameters.rope_type", "\"yarn\""},
+        {"\"rope_type\": \"default\"", "\"rope_type\": \"llama3\", \"factor\": 8.0", "rope_parameters.low_freq_factor",
+         "missing"},
+        {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\"", "rope_parameters.factor", "missing"},
+        {"\"rope_type\": \"default\"", "\"rope_type\": \"yarn\", \"factor\": 4", "original_max_position_embeddings",
+         "missing"},
+        {"\"rope_type\": \"default\"",
+         "\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64, \"truncate\": 1",
+         "rope_parameters.truncate", "1, expected true or false"},
+        {"\"rope_type\": \"default\"",
+         "\"rope_type\": \"yarn\", \"factor\": 4, \"original_max_position_embeddings\": 64, \"beta_slow\": 40",
+         "rope_parameters.beta_fast", "expected more than beta_slow"},
+        {"\"rope_type\": \"default\"",
+         "\"rope_type\": \"llama3\", \"factor\": 8, \"low_freq_factor\": 4, \"high_freq_factor\": 1, "
+         "\"original_max_position_embeddings\": 64",
+         "rope_parameters.high_freq_factor", "1, expected more than low_freq_factor"},
         {"\"rope_type\": \"default\"", "\"rope_type\": \"dynamic\"", "rope_parameters.rope_type", "\"dynamic\""},
         {"\"rope_type\": \"default\"", "\"rope_type\": \"linear\"", "rope_parameters.factor", "missing"},
         {", \"rope_type\": \"default\"", ", \"factor\": 2", "rope_parameters.rope_type", "missing"},

@@ -44,7 +44,7 @@ static void add_rope(struct fixture *f, unsigned index, enum stage stage, int32_
                            .stage = stage,
                            .width = heads * DIM,
                            .input = {input, -1, -1},
-                           .params.rope = {heads, DIM, ROPE_TYPE_DEFAULT, 100, 1}},
+                           .params.rope = {heads, DIM, ROPE_TYPE_DEFAULT, 100, 1, .scale = 1}},
              0, 0);
 }
 

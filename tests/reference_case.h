@@ -61,6 +61,7 @@ struct op_case {
     struct tensor weight[OP_MAX_WEIGHTS];
     float *weights[OP_MAX_WEIGHTS]; /* owned */
     float *inputs[OP_MAX_INPUTS];   /* owned: [n_rows, width of the input]; keys and values: [positions, width] */
+    uint32_t input_width[OP_MAX_INPUTS];
     struct op_row rows[CASE_MAX_ROWS];
     uint32_t n_rows;
 };
@@ -84,6 +85,7 @@ static inline void case_rows(struct op_case *c, uint32_t n_rows, uint32_t first_
 static inline void case_input(struct op_case *c, unsigned input, uint64_t *seed, uint32_t width, float size,
                               float offset)
 {
+    c->input_width[input] = width;
     c->inputs[input] = random_floats(seed, (uint64_t)c->n_rows * width, size, offset);
     for (uint32_t r = 0; r < c->n_rows; r++)
         c->rows[r].in[input] = c->inputs[input] + (uint64_t)r * width;
@@ -166,6 +168,47 @@ static inline void case_softcap(struct op_case *c, uint64_t seed, uint32_t n_row
     *c = (struct op_case){.step = {.op = OP_softcap, .width = p.width, .params.softcap = p}};
     case_rows(c, n_rows, 0);
     case_input(c, 0, &seed, p.width, 20, 0);
+}
+
+static inline void case_topk_softmax(struct op_case *c, uint64_t seed, uint32_t n_rows, struct topk_softmax_params p)
+{
+    *c = (struct op_case){.step = {.op = OP_topk_softmax, .width = p.k, .params.topk_softmax = p}};
+    case_rows(c, n_rows, 0);
+    case_input(c, 0, &seed, p.n, 3, 0);
+}
+
+static inline void case_topk(struct op_case *c, uint64_t seed, uint32_t n_rows, struct topk_params p)
+{
+    *c = (struct op_case){.step = {.op = OP_topk, .width = p.k, .params.topk = p}};
+    case_rows(c, n_rows, 0);
+    case_input(c, 0, &seed, p.n, 3, 0);
+}
+
+static inline void case_expert_matmul(struct op_case *c, uint64_t seed, uint32_t n_rows, struct expert_matmul_params p)
+{
+    *c = (struct op_case){.step = {.op = OP_expert_matmul, .width = p.k * p.n_out, .params.expert_matmul = p}};
+    case_rows(c, n_rows, 0);
+    case_weight(c, 0, &seed, p.n_experts * p.n_out, p.n_in, 0.05f);
+    case_weight(c, 1, &seed, p.n_experts, p.n_out, 2);
+    case_input(c, 0, &seed, p.shared_x ? p.n_in : p.k * p.n_in, 1, 0.1f);
+    case_input(c, 1, &seed, p.k, 1, 0);
+    for (uint32_t i = 0; i < n_rows * p.k; i++)
+        c->inputs[1][i] = (float)(random_bits(&seed) % p.n_experts);
+}
+
+static inline void case_swiglu(struct op_case *c, uint64_t seed, uint32_t n_rows, struct swiglu_params p)
+{
+    *c = (struct op_case){.step = {.op = OP_swiglu, .width = p.width, .params.swiglu = p}};
+    case_rows(c, n_rows, 0);
+    case_input(c, 0, &seed, 2 * p.width, 4, 0);
+}
+
+static inline void case_expert_sum(struct op_case *c, uint64_t seed, uint32_t n_rows, struct expert_sum_params p)
+{
+    *c = (struct op_case){.step = {.op = OP_expert_sum, .width = p.width, .params.expert_sum = p}};
+    case_rows(c, n_rows, 0);
+    case_input(c, 0, &seed, p.k * p.width, 4, 0);
+    case_input(c, 1, &seed, p.k, 0.2f, 0.25f);
 }
 
 /* The result of an op on some rows. */

@@ -83,12 +83,42 @@ static void matmul_is_its_formula(void **state)
     }
 }
 
+/* The frequency of pair i, in the words of transformers' modeling_rope_utils.py. */
+static long double naive_frequency(const struct rope_params *p, uint32_t i)
+{
+    long double plain = 1 / powl(p->theta, 2.0L * i / p->dim), two_pi = 8 * atanl(1), wavelength = two_pi / plain;
+    long double low = 0, high = 0;
+    switch (p->type) {
+    case ROPE_TYPE_LLAMA3:
+        if (wavelength < p->original / p->high)
+            return plain;
+        if (wavelength > p->original / p->low)
+            return plain / p->factor;
+        low = (p->original / wavelength - p->low) / (p->high - p->low);
+        return (1 - low) * plain / p->factor + low * plain;
+    case ROPE_TYPE_YARN:
+        low = p->dim * logl(p->original / (p->high * two_pi)) / (2 * logl(p->theta));
+        high = p->dim * logl(p->original / (p->low * two_pi)) / (2 * logl(p->theta));
+        low = p->truncate ? floorl(low) : low;
+        high = p->truncate ? ceill(high) : high;
+        low = fmaxl(low, 0);
+        high = (i - low) / (fminl(high, p->dim - 1) - low);
+        high = high < 0 ? 0 : high > 1 ? 1 : high;
+        return plain / p->factor * high + plain * (1 - high);
+    default:
+        return plain / p->factor;
+    }
+}
+
 static void rope_is_its_formula(void **state)
 {
     (void)state;
     const struct rope_params types[] = {
-        {.heads = 3, .dim = 10, .type = ROPE_TYPE_DEFAULT, .theta = 10000, .factor = 1},
-        {.heads = 2, .dim = 6, .type = ROPE_TYPE_LINEAR, .theta = 1e6f, .factor = 8},
+        {.heads = 3, .dim = 10, .type = ROPE_TYPE_DEFAULT, .theta = 10000, .factor = 1, .scale = 1},
+        {.heads = 2, .dim = 6, .type = ROPE_TYPE_LINEAR, .theta = 1e6f, .factor = 8, .scale = 1},
+        {2, 32, ROPE_TYPE_LLAMA3, 5e5f, 8, 1, 4, 64, 0, 1},
+        {2, 16, ROPE_TYPE_YARN, 150000, 4, 1, 32, 64, 0, 1.1386294f},
+        {2, 64, ROPE_TYPE_YARN, 150000, 32, 1, 32, 4096, 1, 1.3465736f},
     };
     for (unsigned t = 0; t < COUNT(types); t++) {
         struct rope_params p = types[t];
@@ -97,9 +127,9 @@ static void rope_is_its_formula(void **state)
         struct result result = case_run(&c);
         for (uint32_t at = 0; at < 4 * p.heads * p.dim; at++) {
             uint32_t r = at / (p.heads * p.dim), in_head = at % p.dim, i = in_head % (p.dim / 2);
-            long double angle = (997 + r) / (long double)p.factor / powl(p.theta, 2.0L * i / p.dim);
+            long double angle = (997 + r) * naive_frequency(&p, i);
             long double other = in_head < p.dim / 2 ? -c.inputs[0][at + p.dim / 2] : c.inputs[0][at - p.dim / 2];
-            assert_exact(result.y[at], c.inputs[0][at] * cosl(angle) + other * sinl(angle), 10);
+            assert_exact(result.y[at], p.scale * (c.inputs[0][at] * cosl(angle) + other * sinl(angle)), 10);
         }
         result_free(&result);
         case_free(&c);
@@ -107,7 +137,7 @@ static void rope_is_its_formula(void **state)
 
     /* by hand: position 0 turns nothing; pair 0 of position 1 turns by one radian */
     const float x[] = {1, 10, 0, 100};
-    struct step step = {.op = OP_rope, .width = 4, .params.rope = {1, 4, ROPE_TYPE_DEFAULT, 100, 1}};
+    struct step step = {.op = OP_rope, .width = 4, .params.rope = {1, 4, ROPE_TYPE_DEFAULT, 100, 1, .scale = 1}};
     const struct op_row rows[] = {{.arith = &arith_float32, .in = {x}, .position = 0},
                                   {.arith = &arith_float32, .in = {x}, .position = 1}};
     struct result result = run_rows(&step, rows, 2, DTYPE_F32);

@@ -20,10 +20,10 @@ static void make_case(struct op_case *c, unsigned index)
         case_matmul(c, 3, 9, (struct matmul_params){.n_in = 203, .n_out = 67, .has_bias = 1});
         break;
     case 3:
-        case_rope(c, 4, 9, 50, (struct rope_params){3, 22, ROPE_TYPE_DEFAULT, 1e4f, 1});
+        case_rope(c, 4, 9, 50, (struct rope_params){3, 22, ROPE_TYPE_DEFAULT, 1e4f, 1, .scale = 1});
         break;
     case 4:
-        case_attention(c, 5, 9, 20, (struct attention_params){6, 2, 19, 0.3f, 20, 11});
+        case_attention(c, 5, 9, 20, (struct attention_params){6, 2, 19, 0.3f, 20, 11, 0});
         break;
     case 5:
         case_glu(c, 6, 9, (struct glu_params){101, ACTIVATION_GELU_TANH});

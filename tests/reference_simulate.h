@@ -48,6 +48,17 @@ static inline void simulate_matmul(const struct op_case *c, uint32_t r, uint32_t
     }
 }
 
+/* Source: transformers, _compute_yarn_parameters, truncate false. */
+static inline float simulate_yarn(const struct rope_params *p, uint32_t i)
+{
+    double per_log = p->dim / (2 * log(p->theta)), low = per_log * log(p->original / (p->high * 2 * M_PI));
+    double high = per_log * log(p->original / (p->low * 2 * M_PI));
+    low = fmax(low, 0), high = fmin(high, p->dim - 1);
+    float ramp = fminf(fmaxf(((float)i - (float)low) / (float)(high - low), 0), 1), extrapolation = 1 - ramp;
+    float wave = powf(p->theta, 2 * (float)i / (float)p->dim);
+    return 1 / (p->factor * wave) * (1 - extrapolation) + 1 / wave * extrapolation;
+}
+
 static inline void simulate_rope(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
 {
     const struct rope_params *p = &c->step.params.rope;
@@ -55,8 +66,10 @@ static inline void simulate_rope(const struct op_case *c, uint32_t r, uint32_t s
         float frequency = 1 / powf(p->theta, 2 * (float)i / (float)p->dim);
         if (p->type == ROPE_TYPE_LINEAR)
             frequency /= p->factor;
+        if (p->type == ROPE_TYPE_YARN)
+            frequency = simulate_yarn(p, i);
         float angle = (float)c->rows[r].position * frequency;
-        float cosine = stored(cosf(angle), storage), sine = stored(sinf(angle), storage);
+        float cosine = stored(p->scale * cosf(angle), storage), sine = stored(p->scale * sinf(angle), storage);
         for (uint32_t first = i; first < p->heads * p->dim; first += p->dim) {
             uint32_t second = first + p->dim / 2;
             float a = c->rows[r].in[0][first], b = c->rows[r].in[0][second];
@@ -125,6 +138,69 @@ static inline void simulate_softcap(const struct op_case *c, uint32_t r, uint32_
     for (uint32_t i = 0; i < c->step.width; i++) {
         float x = c->rows[r].in[0][i];
         y[i] = cap != 0 ? stored(stored(tanhf(stored(x / cap, storage)), storage) * cap, storage) : x;
+    }
+}
+
+/* The place of the j-th largest of n; the first among equals. */
+static inline uint32_t simulate_place(const float *x, uint32_t n, uint32_t j)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t before = 0;
+        for (uint32_t k = 0; k < n; k++)
+            before += x[k] > x[i] || (x[k] == x[i] && k < i);
+        if (before == j)
+            return i;
+    }
+    return n;
+}
+
+static inline void simulate_topk(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
+{
+    (void)storage;
+    for (uint32_t j = 0; j < c->step.width; j++)
+        y[j] = (float)simulate_place(c->rows[r].in[0], c->step.params.topk.n, j);
+}
+
+static inline void simulate_topk_softmax(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
+{
+    const float *x = c->rows[r].in[0];
+    uint32_t n = c->step.params.topk_softmax.n, k = c->step.width;
+    float max = x[simulate_place(x, n, 0)], sum = 0;
+    for (uint32_t j = 0; j < k; j++)
+        sum += y[j] = expf(x[simulate_place(x, n, j)] - max);
+    for (uint32_t j = 0; j < k; j++)
+        y[j] = stored(y[j] / sum, storage);
+}
+
+static inline void simulate_expert_matmul(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
+{
+    const struct expert_matmul_params *p = &c->step.params.expert_matmul;
+    for (uint32_t at = 0; at < c->step.width; at++) {
+        uint32_t j = at / p->n_out, row = (uint32_t)c->rows[r].in[1][j] * p->n_out + at % p->n_out;
+        const float *x = c->rows[r].in[0] + (p->shared_x ? 0 : j * p->n_in);
+        y[at] = stored(simulate_dot(c->weights[0] + (uint64_t)row * p->n_in, x, p->n_in), storage);
+        y[at] = stored(y[at] + c->weights[1][row], storage);
+    }
+}
+
+static inline void simulate_swiglu(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
+{
+    const struct swiglu_params *p = &c->step.params.swiglu;
+    for (uint32_t i = 0; i < p->width; i++) {
+        float gate = fminf(c->rows[r].in[0][2 * i], p->limit);
+        float up = fmaxf(fminf(c->rows[r].in[0][2 * i + 1], p->limit), -p->limit);
+        float sigmoid = stored(1 / (1 + expf(-stored(gate * p->alpha, storage))), storage);
+        y[i] = stored(stored(up + 1, storage) * stored(gate * sigmoid, storage), storage);
+    }
+}
+
+static inline void simulate_expert_sum(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
+{
+    const struct expert_sum_params *p = &c->step.params.expert_sum;
+    for (uint32_t i = 0; i < p->width; i++) {
+        y[i] = 0;
+        for (uint32_t j = 0; j < p->k; j++)
+            y[i] = stored(y[i] + stored(c->rows[r].in[0][j * p->width + i] * c->rows[r].in[1][j], storage), storage);
     }
 }
 

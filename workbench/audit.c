@@ -129,20 +129,20 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
 {
     const struct step *step = &plan->steps[step_index];
     struct crowd crowds[DTYPE_COUNT] = {0};
+    struct rows *gathered = xcalloc(n_traces, sizeof *gathered); /* crowds borrow what they point to */
     for (uint32_t t = 0; t < n_traces; t++) {
         const struct trace_stage *stage = stage_of(step, traces[t]);
         struct finding *finding = &findings[t];
         *finding = (struct finding){.state = FINDING_MISSING};
         if (!stage || stage->n_recorded == 0)
             continue;
-        struct rows rows;
+        struct rows *rows = &gathered[t];
         measure(finding, stage, traces[t]->n_positions);
-        rows_gather(&rows, plan, step_index, traces[t]);
-        finding->rows_inherited = rows.n_inherited;
-        finding->rows_unaudited = rows.n_unaudited;
-        finding->state = rows.n + rows.n_inherited > 0 ? FINDING_AUDITED : FINDING_UNAUDITED;
-        crowd_add(&crowds[stage->weights_dtype], &rows, t);
-        free(rows.rows);
+        rows_gather(rows, plan, step_index, traces[t]);
+        finding->rows_inherited = rows->n_inherited;
+        finding->rows_unaudited = rows->n_unaudited;
+        finding->state = rows->n + rows->n_inherited > 0 ? FINDING_AUDITED : FINDING_UNAUDITED;
+        crowd_add(&crowds[stage->weights_dtype], rows, t);
     }
     for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
         if (crowds[dtype].n > 0)
@@ -150,6 +150,9 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
         free(crowds[dtype].rows);
         free(crowds[dtype].trace);
     }
+    for (uint32_t t = 0; t < n_traces; t++)
+        rows_free(&gathered[t]);
+    free(gathered);
 }
 
 /* rms of the difference from the golden's rows over rms of the golden's, over the positions that both hold. */

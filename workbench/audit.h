@@ -55,13 +55,18 @@ struct finding audit_step(const struct plan *plan, uint32_t step, const struct t
  * finite (a weight that is not). Nothing compares NaN as equal. */
 double judge(double expected, double actual, double bound);
 
-/* The rows of one step of one trace that can be judged: all inputs are recorded and finite. */
+/* The rows of one step of one trace that can be judged: all inputs are recorded and finite. An optional stage that the
+ * trace lacks is computed from its own inputs, and how far it can be off is passed on: a span of several ops is judged
+ * as one. */
+struct span;
 struct rows {
     uint32_t n;
     struct op_row *rows; /* [n], in order of position; malloc'ed */
     uint32_t n_inherited, n_unaudited;
+    struct span *spans[OP_MAX_INPUTS]; /* of inputs that are optional stages, with their errors; NULL: exact */
 };
 void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step, const struct trace *trace);
+void rows_free(struct rows *rows);
 
 const struct finding *audit_finding(const struct audit *audit, uint32_t step, uint32_t trace);
 bool finding_failed(const struct finding *finding);

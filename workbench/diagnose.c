@@ -38,7 +38,7 @@ static void bench_open(struct bench *bench, const struct plan *plan, uint32_t st
 
 static void bench_close(struct bench *bench)
 {
-    free(bench->rows.rows);
+    rows_free(&bench->rows);
     free(bench->expected);
     free(bench->bound);
 }

@@ -109,6 +109,8 @@ static bool variant_applies(uint32_t variant, const struct step *step)
 {
     if (step->variant != VARIANT_NONE)
         return false;
+    if (variant == VARIANT_SOFTMAX_SIZES_SWAPPED && step->params.attention.has_sinks)
+        return false;
     return variant != VARIANT_TRANSPOSE_B || step->params.matmul.n_in == step->params.matmul.n_out;
 }
 

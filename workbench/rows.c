@@ -2,8 +2,19 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "workbench/audit.h"
+
+/* What computing a span's rows takes at once, at most. */
+#define SPAN_BYTES ((uint64_t)64 << 20)
+
+/* An optional stage between required ones. */
+struct span {
+    struct trace_stage stage; /* rows, recorded */
+    double *error;            /* [n_positions, width] the most that each value can be off */
+};
+static struct span *span_compute(const struct plan *plan, uint32_t step_index, const struct trace *trace);
 
 double judge(double expected, double actual, double bound)
 {
@@ -72,31 +83,43 @@ static const float *input_rows(const struct step *step, unsigned input, const st
     return stage->rows + (from_start ? 0 : (uint64_t)position * stage->width);
 }
 
-static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], const struct plan *plan, const struct step *step,
-                            const struct trace *trace)
+/* The inputs of a step. An optional stage that is missing is computed. One in a file may have been computed beside the
+ * run, for a fused kernel never stores it: what a required stage was made of is then another rounding of it, and as
+ * both are off by at most the span's error, they differ by twice that. */
+static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *rows, const struct plan *plan,
+                            const struct step *step, const struct trace *trace, bool in_span)
 {
     unsigned n = 0;
     for (; n < OP_MAX_INPUTS && step->input[n] >= 0; n++) {
         const struct step *from = &plan->steps[step->input[n]];
-        inputs[n] = (struct input){trace_find(trace, from->layer, from->stage), -1, -1};
+        const struct trace_stage *stage = trace_find(trace, from->layer, from->stage);
+        bool absent = !stage || stage->n_recorded == 0;
+        if (from->optional && (absent || in_span || (trace->from_file && !step->optional))) {
+            struct span *span = rows->spans[n] = span_compute(plan, (uint32_t)step->input[n], trace);
+            uint64_t n_values = (uint64_t)trace->n_positions * from->width;
+            for (uint64_t i = 0; i < n_values && !absent && !in_span; i++)
+                span->error[i] *= 2;
+            stage = &span->stage;
+        }
+        inputs[n] = (struct input){stage, -1, -1};
     }
     return n;
 }
 
-void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index, const struct trace *trace)
+/* The rows of a step at the positions that its output holds (NULL: all, for a span). inherited[p], if asked for: an
+ * input is not finite there. */
+static void gather(struct rows *rows, const struct plan *plan, const struct step *step, const struct trace *trace,
+                   const struct trace_stage *output, uint8_t *inherited)
 {
-    const struct step *step = &plan->steps[step_index];
-    const struct trace_stage *output = trace_find(trace, step->layer, step->stage);
-    *rows = (struct rows){0};
-    if (!output)
-        return;
     struct input inputs[OP_MAX_INPUTS];
-    unsigned n_inputs = find_inputs(inputs, plan, step, trace);
+    *rows = (struct rows){0};
+    unsigned n_inputs = find_inputs(inputs, rows, plan, step, trace, output == NULL);
     rows->rows = xcalloc(trace->n_positions, sizeof *rows->rows);
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         bool missing = false, nonfinite = false;
         struct op_row *row = &rows->rows[rows->n];
-        *row = (struct op_row){.arith = &output->arith,
+        *row = (struct op_row){.arith = output ? &output->arith : &trace->arith,
+                               .recorded = output ? trace_row(output, p) : NULL,
                                .position = p,
                                .token = trace->tokens[p],
                                .decode = trace->phase[p] == PHASE_DECODE};
@@ -107,9 +130,13 @@ void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index
             nonfinite |= inputs[i].last_nonfinite >= first;
             if (inputs[i].stage)
                 row->in[i] = input_rows(step, i, inputs[i].stage, p);
+            if (rows->spans[i])
+                row->error[i] = rows->spans[i]->error + (uint64_t)p * inputs[i].stage->width;
         }
-        if (!output->recorded[p])
+        if (output && !output->recorded[p])
             continue;
+        if (inherited)
+            inherited[p] = !missing && nonfinite;
         if (missing)
             rows->n_unaudited++;
         else if (nonfinite)
@@ -117,4 +144,93 @@ void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index
         else
             rows->n++;
     }
+}
+
+/* Takes computed rows into a span: rounded to f32, which adds to how far they can be off. */
+static void span_keep(struct span *span, const struct op_batch *batch)
+{
+    uint32_t width = span->stage.width;
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        uint64_t to = (uint64_t)batch->rows[r].position * width, from = (uint64_t)r * width;
+        for (uint32_t i = 0; i < width; i++) {
+            float value = (float)batch->y[from + i];
+            span->stage.rows[to + i] = value;
+            span->error[to + i] = batch->bound[from + i] + fabs(batch->y[from + i] - value);
+        }
+        span->stage.recorded[batch->rows[r].position] = 1;
+    }
+}
+
+/* What was recorded takes the place of what was computed. */
+static void span_adopt(struct span *span, const struct trace_stage *recorded, uint32_t n_positions)
+{
+    for (uint32_t p = 0; p < n_positions; p++) {
+        const float *row = trace_row(recorded, p);
+        if (row)
+            memcpy(span->stage.rows + (uint64_t)p * recorded->width, row, recorded->width * sizeof *row);
+        span->stage.recorded[p] = row != NULL;
+    }
+}
+
+/* An optional stage: as recorded, or else computed from its own inputs, which may be such spans again; and how far its
+ * values can be off, from the required stages on. */
+static struct span *span_compute(const struct plan *plan, uint32_t step_index, const struct trace *trace)
+{
+    const struct step *step = &plan->steps[step_index];
+    uint64_t n_values = (uint64_t)trace->n_positions * step->width;
+    struct span *span = xcalloc(1, sizeof *span);
+    span->stage = (struct trace_stage){.layer = step->layer, .stage = step->stage, .width = step->width};
+    span->stage.rows = xcalloc(n_values, sizeof *span->stage.rows);
+    span->stage.recorded = xcalloc(trace->n_positions, 1);
+    span->error = xcalloc(n_values, sizeof *span->error);
+
+    struct rows rows;
+    gather(&rows, plan, step, trace, NULL, span->stage.recorded);
+    for (uint32_t p = 0; p < trace->n_positions; p++)
+        span->stage.rows[(uint64_t)p * step->width] =
+            span->stage.recorded[p] ? NAN : 0; /* passes on what it inherits */
+    uint32_t at_once = (uint32_t)fmax(1, (double)SPAN_BYTES / (2.0 * sizeof(double) * step->width));
+    at_once = at_once < rows.n ? at_once : rows.n;
+    double *y = xcalloc((uint64_t)at_once * step->width, sizeof *y);
+    double *bound = xcalloc((uint64_t)at_once * step->width, sizeof *bound);
+    for (uint32_t first = 0; first < rows.n; first += at_once) {
+        struct op_batch batch = {.step = step,
+                                 .weights_dtype = trace->weights_dtype,
+                                 .n_rows = rows.n - first < at_once ? rows.n - first : at_once,
+                                 .rows = rows.rows + first,
+                                 .y = y,
+                                 .bound = bound};
+        op_run(&batch);
+        span_keep(span, &batch);
+    }
+    free(bound);
+    free(y);
+    rows_free(&rows);
+    const struct trace_stage *recorded = trace_find(trace, step->layer, step->stage);
+    if (recorded && recorded->n_recorded > 0)
+        span_adopt(span, recorded, trace->n_positions);
+    return span;
+}
+
+void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index, const struct trace *trace)
+{
+    const struct step *step = &plan->steps[step_index];
+    const struct trace_stage *output = trace_find(trace, step->layer, step->stage);
+    *rows = (struct rows){0};
+    if (output)
+        gather(rows, plan, step, trace, output, NULL);
+}
+
+void rows_free(struct rows *rows)
+{
+    for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
+        if (rows->spans[i]) {
+            free(rows->spans[i]->stage.rows);
+            free(rows->spans[i]->stage.recorded);
+            free(rows->spans[i]->error);
+            free(rows->spans[i]);
+        }
+    }
+    free(rows->rows);
+    *rows = (struct rows){0};
 }

@@ -23,6 +23,7 @@ struct trace {
     char *path; /* where it was read from, or a name for messages ("engine") */
     char *producer;
     char *model_type;
+    bool from_file; /* read, not run here: its optional stages may have been computed beside the run */
     uint32_t n_layers;
     uint32_t n_positions;
     int32_t *tokens;    /* [n_positions] */

@@ -189,6 +189,7 @@ enum status trace_read(struct trace *trace, const char *path, struct error *err)
         trace_free(trace);
         return died(path, how, err);
     }
+    trace->from_file = true;
     if (result.status && err)
         *err = result;
     return result.status;

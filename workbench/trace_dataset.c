@@ -12,6 +12,7 @@
 /* What a dataset must be: [rows] of integers, or [rows, width] of floats. */
 struct form {
     bool integers;
+    int n_dims;
     hsize_t rows, width;
     uint64_t value_bytes; /* in the file */
     unsigned mantissa;    /* explicit bits of a float */
@@ -57,8 +58,7 @@ static enum status check_size(struct trace_reader *reader, hid_t dataset, hid_t 
     uint64_t rows = form->rows, width = form->width;
     hsize_t chunk[2] = {1, 1}, n_chunks = 0;
     if (H5Pget_layout(properties) == H5D_CHUNKED) {
-        int n_dims = form->integers ? 1 : 2;
-        if (H5Pget_chunk(properties, n_dims, chunk) != n_dims || chunk[0] == 0 || chunk[1] == 0)
+        if (H5Pget_chunk(properties, form->n_dims, chunk) != form->n_dims || chunk[0] == 0 || chunk[1] == 0)
             return trace_bad(reader, field, "has unreadable chunks");
         uint64_t down = (rows + chunk[0] - 1) / chunk[0], across = (width + chunk[1] - 1) / chunk[1];
         if (count_chunks(dataset, &n_chunks) < 0 || n_chunks != down * across)
@@ -101,7 +101,7 @@ static enum status check_type(struct trace_reader *reader, hid_t dataset, const 
 
 static enum status check_shape(struct trace_reader *reader, hid_t dataset, const char *field, struct form *form)
 {
-    int n_dims = form->integers ? 1 : 2;
+    int n_dims = form->n_dims;
     hsize_t dims[2] = {0, 1};
     hid_t space = H5Dget_space(dataset);
     bool fits = space >= 0 && H5Sget_simple_extent_type(space) == H5S_SIMPLE &&
@@ -110,7 +110,7 @@ static enum status check_shape(struct trace_reader *reader, hid_t dataset, const
         H5Sclose(space);
     if (!fits)
         return trace_bad(reader, field, "has the wrong shape, expected %s",
-                         form->integers ? "one dimension" : "[positions, width]");
+                         n_dims == 1 ? "one dimension" : "[positions, width]");
     form->rows = dims[0];
     form->width = dims[1];
     if (dims[0] == 0 || dims[1] == 0 || dims[0] > INT32_MAX || dims[1] > INT32_MAX)
@@ -142,7 +142,7 @@ static enum status read_integers(struct trace_reader *reader, hid_t dataset, con
                                  uint32_t *n_values)
 {
     char reason[200];
-    struct form form = {.integers = true};
+    struct form form = {.integers = true, .n_dims = 1};
     enum status status = check_dataset(reader, dataset, field, &form);
     if (status)
         return status;
@@ -269,7 +269,7 @@ enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const c
 {
     char reason[200];
     struct trace *trace = reader->trace;
-    struct form form = {.integers = false};
+    struct form form = {.integers = stage == STAGE_router_indices, .n_dims = 2};
     struct arith arith = trace->arith;
     uint32_t weights_dtype = trace->weights_dtype;
     int64_t *positions = NULL;

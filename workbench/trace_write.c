@@ -141,8 +141,9 @@ static void write_stage(struct writer *writer, hid_t group, const struct trace *
         }
     }
     hsize_t dims[2] = {stage->n_recorded, stage->width};
+    hid_t file_type = stage->stage == STAGE_router_indices ? H5T_STD_I32LE : H5T_IEEE_F32LE;
     hid_t dataset =
-        write_dataset(writer, group, name, 2, dims, H5T_IEEE_F32LE, H5T_NATIVE_FLOAT, whole ? stage->rows : packed);
+        write_dataset(writer, group, name, 2, dims, file_type, H5T_NATIVE_FLOAT, whole ? stage->rows : packed);
     if (dataset >= 0 && !whole) {
         hid_t space = H5Screate_simple(1, dims, NULL);
         write_attribute(writer, dataset, "positions", H5T_STD_I32LE, space, positions);

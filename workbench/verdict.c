@@ -36,13 +36,26 @@ static void collect_introduced(struct verdict *verdict, const struct audit *audi
                     verdict->introduced[verdict->n_introduced++] = (struct introduced){step, sources[t], t};
 }
 
+/* Whether a file that was read holds the stage: an optional one is expected of all then, and of nobody otherwise. */
+static bool file_holds(const struct audit *audit, const enum source *sources, uint32_t step)
+{
+    for (uint32_t t = 0; t < audit->n_traces; t++) {
+        bool is_file = sources[t] == SOURCE_GOLDEN || sources[t] == SOURCE_TRACE;
+        if (is_file && audit_finding(audit, step, t)->state != FINDING_MISSING)
+            return true;
+    }
+    return false;
+}
+
 /* A (layer, stage) is compared if every source was judged there; what a source lacks is listed. */
 static void collect_coverage(struct verdict *verdict, const struct audit *audit, const enum source *sources)
 {
     verdict->lacks = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof *verdict->lacks);
-    verdict->expected = audit->plan->n_steps;
     for (uint32_t step = 0; step < audit->plan->n_steps; step++) {
+        if (audit->plan->steps[step].optional && !file_holds(audit, sources, step))
+            continue;
         bool compared = true;
+        verdict->expected++;
         for (uint32_t t = 0; t < audit->n_traces; t++) {
             const struct finding *finding = audit_finding(audit, step, t);
             compared &= finding->state == FINDING_AUDITED;
@@ -76,7 +89,7 @@ static void errors_compute(struct errors *errors, const struct plan *plan, uint3
 
 static void errors_free(struct errors *errors)
 {
-    free(errors->rows.rows);
+    rows_free(&errors->rows);
     free(errors->expected);
 }
 

@@ -1,0 +1,67 @@
+/* Gemma 2: norms multiply by (1 + weight), a norm on both sides of attention and FFN, the embedding scaled by
+ * sqrt(hidden), scores and logits through a softcap, even layers local.
+ * Source: transformers, models/gemma2/modeling_gemma2.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
+#include "model/families.h"
+
+static const struct step_row layer[] = {
+    {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},
+    {OP_matmul, STAGE_q_proj, {STAGE_attn_norm}, {"self_attn.q_proj.weight", "self_attn.q_proj.bias"}},
+    {OP_matmul, STAGE_k_proj, {STAGE_attn_norm}, {"self_attn.k_proj.weight", "self_attn.k_proj.bias"}},
+    {OP_matmul, STAGE_v_proj, {STAGE_attn_norm}, {"self_attn.v_proj.weight", "self_attn.v_proj.bias"}},
+    {OP_rope, STAGE_q_rope, {STAGE_q_proj}, {NULL}},
+    {OP_rope, STAGE_k_rope, {STAGE_k_proj}, {NULL}},
+    {OP_attention, STAGE_attn_out, {STAGE_q_rope, STAGE_k_rope, STAGE_v_proj}, {NULL}},
+    {OP_matmul, STAGE_o_proj, {STAGE_attn_out}, {"self_attn.o_proj.weight", "self_attn.o_proj.bias"}},
+    {OP_rms_norm, STAGE_post_attn_norm, {STAGE_o_proj}, {"post_attention_layernorm.weight"}},
+    {OP_add, STAGE_attn_resid, {FROM_RESIDUAL, STAGE_post_attn_norm}, {NULL}},
+    {OP_rms_norm, STAGE_ffn_norm, {STAGE_attn_resid}, {"pre_feedforward_layernorm.weight"}},
+    {OP_matmul, STAGE_ffn_gate, {STAGE_ffn_norm}, {"mlp.gate_proj.weight"}},
+    {OP_matmul, STAGE_ffn_up, {STAGE_ffn_norm}, {"mlp.up_proj.weight"}},
+    {OP_glu, STAGE_ffn_act, {STAGE_ffn_gate, STAGE_ffn_up}, {NULL}},
+    {OP_matmul, STAGE_ffn_down, {STAGE_ffn_act}, {"mlp.down_proj.weight"}},
+    {OP_rms_norm, STAGE_post_ffn_norm, {STAGE_ffn_down}, {"post_feedforward_layernorm.weight"}},
+    {OP_add, STAGE_layer_out, {STAGE_attn_resid, STAGE_post_ffn_norm}, {NULL}},
+};
+
+static const struct tensor_alias gguf_names[] = {
+    {"attn_norm.weight", "input_layernorm.weight"},
+    {"attn_q.weight", "self_attn.q_proj.weight"},
+    {"attn_q.bias", "self_attn.q_proj.bias"},
+    {"attn_k.weight", "self_attn.k_proj.weight"},
+    {"attn_k.bias", "self_attn.k_proj.bias"},
+    {"attn_v.weight", "self_attn.v_proj.weight"},
+    {"attn_v.bias", "self_attn.v_proj.bias"},
+    {"attn_output.weight", "self_attn.o_proj.weight"},
+    {"attn_output.bias", "self_attn.o_proj.bias"},
+    {"post_attention_norm.weight", "post_attention_layernorm.weight"},
+    {"ffn_norm.weight", "pre_feedforward_layernorm.weight"},
+    {"ffn_gate.weight", "mlp.gate_proj.weight"},
+    {"ffn_up.weight", "mlp.up_proj.weight"},
+    {"ffn_down.weight", "mlp.down_proj.weight"},
+    {"post_ffw_norm.weight", "post_feedforward_layernorm.weight"},
+    {NULL, NULL},
+};
+
+static const char *const model_types[] = {"gemma2", NULL};
+
+const struct family family_gemma2 = {
+    .name = "gemma2",
+    .model_types = model_types,
+    .gguf_architecture = "gemma2",
+    .norm_offset = 1,
+    .scales_embedding = true,
+    .gguf_folds_norm_offset = true,
+    .layer = layer,
+    .n_layer = sizeof(layer) / sizeof(layer[0]),
+    .gguf_names = gguf_names,
+    .has_local_layers = true,
+    .global_every = 2,
+    .has_softcaps = true,
+    .gguf_odd_layers = 46, /* Gemma 2 27B; llama.cpp, llama-model.cpp */
+    .reads_query_scalar = true,
+    .ties_by_default = true,
+    .activation = "gelu_pytorch_tanh",
+    .activation_key = "hidden_activation",
+    .rope_theta = 10000,
+    .rope_theta_local = 10000,
+};

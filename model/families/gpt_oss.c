@@ -1,0 +1,48 @@
+/* GPT-OSS: a mixture of experts whose router chooses top_k of them and weighs them by a softmax over the chosen;
+ * attention with a sink a head, biases everywhere, even layers local.
+ * Source: transformers, models/gpt_oss/modeling_gpt_oss.py. */
+#include "model/families.h"
+
+static const struct step_row layer[] = {
+    {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},
+    {OP_matmul, STAGE_q_proj, {STAGE_attn_norm}, {"self_attn.q_proj.weight", "self_attn.q_proj.bias"}},
+    {OP_matmul, STAGE_k_proj, {STAGE_attn_norm}, {"self_attn.k_proj.weight", "self_attn.k_proj.bias"}},
+    {OP_matmul, STAGE_v_proj, {STAGE_attn_norm}, {"self_attn.v_proj.weight", "self_attn.v_proj.bias"}},
+    {OP_rope, STAGE_q_rope, {STAGE_q_proj}, {NULL}},
+    {OP_rope, STAGE_k_rope, {STAGE_k_proj}, {NULL}},
+    {OP_attention, STAGE_attn_out, {STAGE_q_rope, STAGE_k_rope, STAGE_v_proj}, {"self_attn.sinks"}},
+    {OP_matmul, STAGE_o_proj, {STAGE_attn_out}, {"self_attn.o_proj.weight", "self_attn.o_proj.bias"}},
+    {OP_add, STAGE_attn_resid, {FROM_RESIDUAL, STAGE_o_proj}, {NULL}},
+    /* Named post_attention_layernorm, it precedes the FFN here; in Gemma it follows attention. */
+    {OP_rms_norm, STAGE_ffn_norm, {STAGE_attn_resid}, {"post_attention_layernorm.weight"}},
+    {OP_matmul, STAGE_router_logits, {STAGE_ffn_norm}, {"mlp.router.weight", "mlp.router.bias"}},
+    {OP_topk_softmax, STAGE_router_weights, {STAGE_router_logits}, {NULL}},
+    {OP_topk, STAGE_router_indices, {STAGE_router_logits}, {NULL}},
+    {OP_expert_matmul,
+     STAGE_moe_gate_up,
+     {STAGE_ffn_norm, STAGE_router_indices},
+     {"mlp.experts.gate_up_proj", "mlp.experts.gate_up_proj_bias"}},
+    {OP_swiglu, STAGE_moe_act, {STAGE_moe_gate_up}, {NULL}},
+    {OP_expert_matmul,
+     STAGE_moe_down,
+     {STAGE_moe_act, STAGE_router_indices},
+     {"mlp.experts.down_proj", "mlp.experts.down_proj_bias"}},
+    {OP_expert_sum, STAGE_moe_out, {STAGE_moe_down, STAGE_router_weights}, {NULL}},
+    {OP_add, STAGE_layer_out, {STAGE_attn_resid, STAGE_moe_out}, {NULL}},
+};
+
+static const char *const model_types[] = {"gpt_oss", NULL};
+
+const struct family family_gpt_oss = {
+    .name = "gpt_oss",
+    .model_types = model_types,
+    .layer = layer,
+    .n_layer = sizeof(layer) / sizeof(layer[0]),
+    .has_local_layers = true,
+    .global_every = 2,
+    .has_experts = true,
+    .activation = "silu",
+    .activation_key = "hidden_act",
+    .rope_theta = 150000,
+    .rope_theta_local = 150000,
+};

@@ -1,0 +1,81 @@
+/* expert_matmul: y[j] = W[e_j] x_j + bias[e_j] for the k experts that the router chose. W [experts, n_out, n_in]. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+#include "reference/dot.h"
+#include "reference/op.h"
+
+/* The expert in slot j of a row, or n_experts where the row names none (a damaged trace). */
+static uint32_t expert_of(const struct expert_matmul_params *p, const struct op_row *row, uint32_t j)
+{
+    float place = row->in[1][j];
+    return place >= 0 && place < p->n_experts && place == floorf(place) ? (uint32_t)place : p->n_experts;
+}
+
+/* What the errors of x add: sqrt(sum of (w error)^2), for they are independent. */
+static double propagated(const float *w, const double *error, uint32_t n)
+{
+    double squares = 0;
+    for (uint32_t i = 0; i < n; i++)
+        squares += w[i] * error[i] * w[i] * error[i];
+    return sqrt(squares);
+}
+
+static void slot_output(const struct op_batch *batch, uint32_t r, uint32_t j, uint32_t o, const float *w, double bias)
+{
+    const struct expert_matmul_params *p = &batch->step->params.expert_matmul;
+    const struct op_row *row = &batch->rows[r];
+    uint64_t at = ((uint64_t)r * p->k + j) * p->n_out + o, x = p->shared_x ? 0 : (uint64_t)j * p->n_in;
+    struct dot dot = batch->bound ? dot_sum_squares(w, row->in[0] + x, p->n_in) : dot_sum(w, row->in[0] + x, p->n_in);
+    batch->y[at] = dot.sum + bias;
+    if (!batch->bound)
+        return;
+    batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias);
+    if (row->error[0])
+        batch->bound[at] += propagated(w, row->error[0] + x, p->n_in);
+}
+
+/* One expert, for every row and slot that chose it: its rows are decoded once. */
+static void run_expert(const struct op_batch *batch, uint32_t expert, const float *bias)
+{
+    const struct expert_matmul_params *p = &batch->step->params.expert_matmul;
+#pragma omp parallel
+    {
+        float *w = xmalloc(p->n_in * sizeof(float));
+#pragma omp for schedule(static)
+        for (uint32_t o = 0; o < p->n_out; o++) {
+            op_weights(batch, batch->step->weight[0], (uint64_t)expert * p->n_out + o, 0, p->n_in, w);
+            for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++) {
+                if (expert_of(p, &batch->rows[slot / p->k], slot % p->k) == expert)
+                    slot_output(batch, slot / p->k, slot % p->k, o, w, bias[o]);
+            }
+        }
+        free(w);
+    }
+}
+
+void reference_expert_matmul(const struct op_batch *batch)
+{
+    const struct step *step = batch->step;
+    const struct expert_matmul_params *p = &step->params.expert_matmul;
+    uint64_t width = (uint64_t)p->k * p->n_out;
+    bool *chosen = xcalloc(p->n_experts + 1, sizeof(*chosen));
+    for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++)
+        chosen[expert_of(p, &batch->rows[slot / p->k], slot % p->k)] = true;
+    for (uint64_t i = 0; i < batch->n_rows * width && chosen[p->n_experts]; i++) {
+        batch->y[i] = NAN; /* of no expert nothing follows */
+        if (batch->bound)
+            batch->bound[i] = 0;
+    }
+    float *bias = xcalloc(p->n_out, sizeof(float));
+    for (uint32_t expert = 0; expert < p->n_experts; expert++) {
+        if (chosen[expert] && step->weight[1])
+            op_weights(batch, step->weight[1], expert, 0, p->n_out, bias);
+        if (chosen[expert])
+            run_expert(batch, expert, bias);
+    }
+    free(bias);
+    free(chosen);
+}

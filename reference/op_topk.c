@@ -1,0 +1,80 @@
+/* topk: the places of the k largest x, in descending order; topk_softmax: their softmax, in the same order. The router
+ * of a mixture of experts that chooses first and normalises then (GPT-OSS; Shazeer et al. 2017 the other way round). */
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+#include "reference/op.h"
+
+/* places[k]; among equals the lower place first. A NaN is never larger. */
+static void choose(const float *x, uint32_t n, uint32_t k, uint32_t *places)
+{
+    ASSERT(k <= n);
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t at = i < k ? i : k;
+        while (at > 0 && (x[i] > x[places[at - 1]] || (isnan(x[places[at - 1]]) && !isnan(x[i])))) {
+            if (at < k)
+                places[at] = places[at - 1];
+            at--;
+        }
+        if (at < k)
+            places[at] = i;
+    }
+}
+
+/* Whether what was recorded at j is as good a choice as ours: it stands for an equal x, and was not chosen before. */
+static bool ties(const float *x, uint32_t n, const float *recorded, uint32_t j, uint32_t ours)
+{
+    if (!(recorded[j] >= 0 && recorded[j] < n) || recorded[j] != floorf(recorded[j]))
+        return false;
+    for (uint32_t i = 0; i < j; i++) {
+        if (recorded[i] == recorded[j])
+            return false;
+    }
+    return x[(uint32_t)recorded[j]] == x[ours];
+}
+
+/* Exact: the bound is 0. In bf16 some 6% of rows tie, and any order among equals is right. */
+void reference_topk(const struct op_batch *batch)
+{
+    const struct topk_params *p = &batch->step->params.topk;
+    uint32_t *places = xcalloc(p->k, sizeof(*places));
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct op_row *row = &batch->rows[r];
+        choose(row->in[0], p->n, p->k, places);
+        for (uint32_t j = 0; j < p->k; j++) {
+            uint64_t at = (uint64_t)r * p->k + j;
+            bool tie = row->recorded && ties(row->in[0], p->n, row->recorded, j, places[j]);
+            batch->y[at] = tie ? (double)row->recorded[j] : places[j];
+            if (batch->bound)
+                batch->bound[at] = 0;
+        }
+    }
+    free(places);
+}
+
+/* p = exp(x - max) / sum: exp errs by (2 + d) u, d = max - x, which is rounded and stored before it; the sum of k
+ * positive ones, the division; the stores of the exponential, the sum and p. */
+void reference_topk_softmax(const struct op_batch *batch)
+{
+    const struct topk_softmax_params *p = &batch->step->params.topk_softmax;
+    uint32_t *places = xcalloc(p->k, sizeof(*places));
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct op_row *row = &batch->rows[r];
+        double *y = batch->y + (uint64_t)r * p->k, sum = 0;
+        choose(row->in[0], p->n, p->k, places);
+        double max = row->in[0][places[0]];
+        for (uint32_t j = 0; j < p->k; j++)
+            sum += y[j] = exp(row->in[0][places[j]] - max);
+        for (uint32_t j = 0; j < p->k; j++) {
+            double below = max - row->in[0][places[j]];
+            y[j] /= sum;
+            if (batch->bound)
+                batch->bound[(uint64_t)r * p->k + j] =
+                    y[j] * (row->arith->u_sum * (14 + 4 * below) + row->arith->u_storage * (3 + 2 * below)) +
+                    row->arith->eta;
+        }
+    }
+    free(places);
+}

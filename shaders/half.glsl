@@ -1,0 +1,12 @@
+#ifndef HALF_GLSL
+#define HALF_GLSL
+/* Half to float by its bits: unpackHalf2x16 may flush subnormals, and small scales are subnormal. */
+float half_value(uint h)
+{
+    uint magnitude = h & 0x7fff;
+    float value = magnitude < 0x0400   ? float(magnitude) * 5.9604644775390625e-8 /* 2^-24 */
+                  : magnitude < 0x7c00 ? uintBitsToFloat((magnitude << 13) + (112u << 23))
+                                       : uintBitsToFloat((magnitude << 13) | 0x7f800000);
+    return (h & 0x8000) != 0 ? -value : value;
+}
+#endif

@@ -1,0 +1,28 @@
+/* y = (up + 1) gate sigmoid(alpha gate), gate <= limit, |up| <= limit; gate and up stand in turn. A lane an element. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "math.glsl"
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    swiglu_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Input
+{
+    float x[];
+};
+
+void main()
+{
+    uint at = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    if (at >= dispatch.n_rows * op.width)
+        return;
+    float gate = x[2 * at], up = x[2 * at + 1];
+    /* Not min and clamp: they drop a NaN, which must be passed on. */
+    gate = gate > op.limit ? op.limit : gate;
+    up = up > op.limit ? op.limit : up < -op.limit ? -op.limit : up;
+    float glu = divide(gate, 1.0 + exp_exact(-op.alpha * gate));
+    store(at, op.width, (up + 1.0) * glu);
+}

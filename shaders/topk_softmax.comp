@@ -1,0 +1,40 @@
+/* y = softmax of the k largest x, in descending order. A lane a row. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#include "common.glsl"
+#include "math.glsl"
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    topk_softmax_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Input
+{
+    float x[];
+};
+#include "topk.glsl"
+
+void main()
+{
+    uint row = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
+    if (row >= dispatch.n_rows)
+        return;
+    /* Twice through the same values: the sum first, then the shares. */
+    float maximum = 0.0, total = 0.0;
+    for (uint pass = 0; pass < 2; pass++) {
+        float value = 0.0;
+        uint place = 0;
+        for (uint j = 0; j < op.k; j++) {
+            place = min(next_place(row, op.n, j > 0, value, place), op.n - 1);
+            value = x[row * op.n + place];
+            if (j == 0)
+                maximum = value;
+            float e = exp_exact(value - maximum);
+            if (pass == 0)
+                total += e;
+            else
+                store(row * op.k + j, op.k, divide(e, total));
+        }
+    }
+}
