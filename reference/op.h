@@ -14,7 +14,4 @@ OPS(X)
 void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,
                 float *values);
 
-/* x rounded to nearest even to a DTYPE_ of floats: F16, BF16, or F32 (as it is). */
-float round_to_dtype(float x, uint32_t dtype);
-
 #endif

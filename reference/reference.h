@@ -54,6 +54,9 @@ struct op_batch {
  * machine's vector width. A row with a nonfinite input gets whatever f64 makes of it; judging that is the caller's. */
 void op_run(const struct op_batch *batch);
 
+/* x rounded to nearest even to a DTYPE_ of floats: F16, BF16, or F32 (as it is). */
+float round_to_dtype(float x, uint32_t dtype);
+
 /* Decodes elements [first, first + count) of row `row` of a tensor to f32, whatever its layout. Exact: every format's
  * values are representable, or rounded as ggml's dequantiser rounds. */
 void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values);

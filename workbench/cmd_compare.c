@@ -6,19 +6,8 @@
 #include <string.h>
 
 #include "workbench/command.h"
+#include "workbench/compare.h"
 #include "workbench/json_file.h"
-#include "workbench/trace.h"
-
-/* How one stage of two traces compares. */
-struct distance {
-    int32_t layer;
-    enum stage stage;
-    uint32_t rows; /* that both hold */
-    bool in_a, in_b, identical;
-    double max_error; /* infinity where only one is finite */
-    double rms_error, cosine;
-    uint32_t position, dim; /* of max_error */
-};
 
 static bool same_bits(const float *a, const float *b, uint32_t n)
 {
@@ -58,6 +47,7 @@ static void measure_rows(struct distance *distance, const struct trace_stage *a,
         }
     }
     distance->rms_error = sqrt(square / ((double)distance->rows * a->width));
+    distance->relative = square == 0 ? 0 : sqrt(square / size_b);
     distance->cosine = size_a == 0 && size_b == 0 ? 1 : product / sqrt(size_a * size_b);
 }
 
@@ -121,8 +111,8 @@ static void print_distances(const struct distance *distances, uint32_t n, const 
     printf("%u of %u (layer, stage)s are bit-identical\n", n_identical, n);
 }
 
-static enum status write_json(const struct distance *distances, uint32_t n, bool identical, const char *path,
-                              struct error *err)
+static enum status write_json(const struct distance *distances, uint32_t n, bool identical, bool drift,
+                              const char *path, struct error *err)
 {
     json_t *object = json_object(), *stages = json_array();
     for (uint32_t i = 0; i < n; i++) {
@@ -145,10 +135,13 @@ static enum status write_json(const struct distance *distances, uint32_t n, bool
     json_put(object, "version", json_integer(1));
     json_put(object, "identical", json_boolean(identical));
     json_put(object, "stages", stages);
+    if (drift)
+        json_put(object, "drift", drift_json(distances, n));
     return json_write_file(object, path, err);
 }
 
-static enum status compare_traces(const struct trace *a, const struct trace *b, const char *json, struct error *err)
+static enum status compare_traces(const struct trace *a, const struct trace *b, bool drift, const char *json,
+                                  struct error *err)
 {
     struct distance *distances;
     uint32_t n;
@@ -163,11 +156,11 @@ static enum status compare_traces(const struct trace *a, const struct trace *b, 
     for (uint32_t i = 0; i < n; i++)
         identical &= distances[i].identical;
     if (!status && (!json || strcmp(json, "-") != 0))
-        print_distances(distances, n, a, b);
+        drift ? drift_print(distances, n) : print_distances(distances, n, a, b);
     if (!status && json)
-        status = write_json(distances, n, identical, json, err);
+        status = write_json(distances, n, identical, drift, json, err);
     free(distances);
-    return status ? status : identical ? STATUS_OK : STATUS_DIVERGED;
+    return status ? status : identical || drift ? STATUS_OK : STATUS_DIVERGED;
 }
 
 enum status command_compare(const struct arguments *arguments, struct error *err)
@@ -178,7 +171,7 @@ enum status command_compare(const struct arguments *arguments, struct error *err
         return status;
     status = trace_read(&b, arguments->positional[1], err);
     if (!status) {
-        status = compare_traces(&a, &b, arguments->json, err);
+        status = compare_traces(&a, &b, arguments->drift, arguments->json, err);
         trace_free(&b);
     }
     trace_free(&a);

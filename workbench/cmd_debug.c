@@ -42,6 +42,7 @@ static enum status open_session(const struct arguments *arguments, const struct 
         .max_positions = n_golden > MIN_POSITIONS ? n_golden : MIN_POSITIONS,
         .faults = arguments->faults,
         .n_faults = arguments->n_faults,
+        .weights = arguments->weights,
     };
     return session_open(session, arguments->positional[0], &options, err);
 }

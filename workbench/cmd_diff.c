@@ -25,6 +25,7 @@ static enum status choose_sides(const struct arguments *arguments, struct sessio
     options->device = arguments->device;
     options->faults = arguments->faults;
     options->n_faults = arguments->n_faults;
+    options->weights = arguments->weights;
     return STATUS_OK;
 }
 

@@ -21,25 +21,28 @@ static const struct command {
     command_function *function;
 } commands[] = {
     {"diff", 1, 1,
-     "MODEL --golden G.h5 [--trace T.h5] [--on engine,reference] [--json FILE] [--fault NAME] [--device D]",
-     "--golden --trace --on --json --fault --device",
+     "MODEL --golden G.h5 [--trace T.h5] [--on engine,reference] [--json FILE] [--weights f32|f16] [--fault NAME] "
+     "[--device D]",
+     "--golden --trace --on --json --weights --fault --device",
      "run engine and reference on a golden's tokens; which op goes wrong first", command_diff},
     {"audit", 2, 2, "MODEL TRACE.h5 [--json FILE]", "--json", "every op of a trace from its own inputs", command_audit},
-    {"compare", 2, 2, "A.h5 B.h5 [--json FILE]", "--json", "two traces row by row, no model", command_compare},
+    {"compare", 2, 2, "A.h5 B.h5 [--drift] [--json FILE]", "--drift --json",
+     "two traces row by row, no model; --drift: how far A strays from B, by layer", command_compare},
     {"trace", 1, 1,
      "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] [--on engine|reference] [--stages LIST] "
-     "[--fault NAME] [--device D] -o T.h5",
-     "--prompt --ids -n --decode-ids --on --stages --fault --device -o", "record every stage of a run", command_trace},
+     "[--weights f32|f16] [--fault NAME] [--device D] -o T.h5",
+     "--prompt --ids -n --decode-ids --on --stages --weights --fault --device -o", "record every stage of a run",
+     command_trace},
     {"run", 1, 1,
      "MODEL (--prompt TEXT | --ids 1,2,3) [-n N] [--on engine|reference] [--config FILE] [--preset NAME] "
-     "[--fault NAME] [--device D]",
-     "--prompt --ids -n --on --config --preset --fault --device", "generate text, greedily", command_run},
+     "[--weights f32|f16] [--fault NAME] [--device D]",
+     "--prompt --ids -n --on --config --preset --weights --fault --device", "generate text, greedily", command_run},
     {"debug", 1, 1,
      "MODEL [--golden G.h5] [--prompt TEXT | --ids 1,2,3] [-n N] [--on engine,reference] [--config FILE] [--preset "
      "NAME] "
-     "[--fault NAME] [--device D] [-x SCRIPT]",
-     "--golden --prompt --ids -n --on --config --preset --fault --device -x", "the prompt: step both sides together",
-     command_debug},
+     "[--weights f32|f16] [--fault NAME] [--device D] [-x SCRIPT]",
+     "--golden --prompt --ids -n --on --config --preset --weights --fault --device -x",
+     "the prompt: step both sides together", command_debug},
     {"golden", 1, 1, "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] -o G.h5",
      "--prompt --ids -n --decode-ids -o", "record a golden with HuggingFace transformers", command_golden},
     {"faults", 0, 0, "[--check] [--json FILE] [--device D]", "--check --json --device",
@@ -70,6 +73,7 @@ static const struct option {
     {"--stages", offsetof(struct arguments, stages)},
     {"--on", offsetof(struct arguments, on)},
     {"--capture", offsetof(struct arguments, capture)},
+    {"--weights", offsetof(struct arguments, weights)},
     {"-o", offsetof(struct arguments, output)},
     {"-x", offsetof(struct arguments, script)},
 };
@@ -84,7 +88,8 @@ static void print_usage(FILE *out)
         fprintf(out, "  lockstep %-8s %s\n                    %s\n", commands[i].name, commands[i].usage,
                 commands[i].help);
     }
-    fputs("\nMODEL is a folder with config.json and *.safetensors, or a .gguf file. FILE \"-\" is standard output.\n"
+    fputs("\nMODEL is a folder with config.json and *.safetensors or with an RDRR manifest.json, or a .gguf file. FILE "
+          "\"-\" is standard output.\n"
           "Exit status: 0 parity, 1 divergence, 2 usage, 3 bad input, 4 device or package absent, 5 read or write "
           "failed,\n"
           "6 the GPU was lost, 130 interrupted.\n",
@@ -164,8 +169,8 @@ static enum status parse_arguments(const struct command *command, int argc, char
             return error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "unknown option, expected: lockstep %s %s",
                              command->name, command->usage);
         }
-        if (strcmp(word, "--check") == 0) {
-            arguments->check = true;
+        if (strcmp(word, "--check") == 0 || strcmp(word, "--drift") == 0) {
+            *(word[2] == 'c' ? &arguments->check : &arguments->drift) = true;
             continue;
         }
         if (i + 1 == argc) {

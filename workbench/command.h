@@ -15,9 +15,9 @@ struct arguments {
     const char *on; /* "engine", "reference" or "engine,reference" */
     const char *faults[16];
     uint32_t n_faults;
-    const char *capture;
+    const char *capture, *weights;
     int64_t n, n_prompt; /* -1: not given */
-    bool check;
+    bool check, drift;
 };
 
 /* Finds the command that argv[1] names and runs it. Returns the exit status. */

@@ -77,6 +77,7 @@ enum status open_with_tokens(const struct arguments *arguments, bool engine, boo
         .max_positions = *n_ids + n_more,
         .faults = arguments->faults,
         .n_faults = arguments->n_faults,
+        .weights = arguments->weights,
     };
     status = session_open(session, arguments->positional[0], &options, err);
     if (status != STATUS_OK) {

@@ -51,6 +51,7 @@ static enum status exchange(struct repl *repl, const struct repl_settings *setti
         .faults = (const char *const *)settings->faults,
         .n_faults = settings->n_faults,
         .shader_dir = settings->shaders,
+        .weights = repl->session->weights,
     };
     struct new_engine engine;
     enum status status = session_new_engine(repl->session, &options, &engine, err);

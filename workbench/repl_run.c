@@ -96,6 +96,9 @@ static struct trace *empty_trace(const struct repl *repl, const char *name)
     struct trace *trace = xcalloc(1, sizeof(*trace));
     trace_init(trace, name, repl->session->model.config.model_type, repl->plan->n_layers, repl->capacity, repl->tokens,
                repl->phase);
+    if (strcmp(name, source_name(SOURCE_ENGINE)) == 0) {
+        trace->weights_dtype = session_weights_dtype(repl->session); /* --weights f16 */
+    }
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
         const struct step *step = &repl->plan->steps[s];
         trace_add(trace, step->layer, step->stage, step->width);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "reference/reference.h"
+#include "workbench/decoded.h"
 #include "workbench/interrupt.h"
 
 /* Plants the faults in a plan of the engine. *pad: one of them asks for padded buffers. */
@@ -30,9 +31,16 @@ static enum status open_engine(struct plan *plan, const struct session_options *
                                struct error *err)
 {
     bool pad = false;
+    uint32_t weights;
     enum status status = plant_faults(plan, options, &pad, err);
+    if (status == STATUS_OK) {
+        status = parse_weights(options->weights, &weights, err);
+    }
     if (status != STATUS_OK) {
         return status;
+    }
+    if (weights != DTYPE_COUNT) {
+        plan_decode_weights(plan, weights);
     }
     struct engine_options engine = {.device = options->device,
                                     .max_positions = options->max_positions,
@@ -75,8 +83,17 @@ void session_replace_engine(struct session *session, struct new_engine *engine)
     session_drop_engine(&old);
 }
 
+uint32_t session_weights_dtype(const struct session *session)
+{
+    return session->weights != NULL && strcmp(session->weights, "f16") == 0 ? DTYPE_F16 : DTYPE_F32;
+}
+
 static enum status open_backends(struct session *session, const struct session_options *options, struct error *err)
 {
+    if (options->weights != NULL && !options->engine) {
+        return error_set(err, STATUS_USAGE, NULL, "--weights", ERROR_NO_OFFSET,
+                         "given without the engine, expected it to run: the reference decodes as it reads");
+    }
     if (options->engine) {
         enum status status = open_engine(&session->engine_plan, options, &session->backend[SOURCE_ENGINE], err);
         if (status != STATUS_OK) {
@@ -99,6 +116,7 @@ enum status session_open(struct session *session, const char *model_path, const 
                          struct error *err)
 {
     memset(session, 0, sizeof(*session));
+    session->weights = options->weights;
     enum status status = model_open(&session->model, model_path, err);
     if (status != STATUS_OK) {
         return status;
@@ -188,6 +206,9 @@ enum status session_record(struct session *session, enum source source, uint32_t
     ASSERT(session->on[source]);
     trace_init(trace, backend->name, session->model.config.model_type, session->plan.n_layers, n_positions, tokens,
                phase);
+    if (source == SOURCE_ENGINE) {
+        trace->weights_dtype = session_weights_dtype(session);
+    }
     enum status status = check_positions(backend, n_positions, err);
     for (uint32_t first = 0; status == STATUS_OK && first < n_positions;) {
         struct batch batch = {first, batch_rows(backend, phase, first, n_positions), tokens + first,

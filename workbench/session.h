@@ -14,6 +14,7 @@ struct session {
     struct model model;
     struct plan plan;        /* the right one: the audit's and the reference's */
     struct plan engine_plan; /* a copy, with planted faults if any */
+    const char *weights;     /* as session_options.weights; borrowed */
     bool on[SOURCE_COUNT];   /* SOURCE_ENGINE, SOURCE_REFERENCE: backend is open */
     struct backend backend[SOURCE_COUNT];
     struct plan *later_plan; /* of an engine that was opened anew, or NULL */
@@ -30,11 +31,15 @@ struct session_options {
     uint32_t n_faults;
     bool no_capture;
     const char *shader_dir; /* as engine_options.shader_dir */
+    const char *weights;    /* "f32", "f16": the engine's weights are decoded on load; NULL: as they are stored */
 };
 
 enum status session_open(struct session *session, const char *model_path, const struct session_options *options,
                          struct error *err);
 void session_close(struct session *session);
+
+/* What the engine's traces declare as weights_dtype: DTYPE_F16 where its weights were rounded to it, else DTYPE_F32. */
+uint32_t session_weights_dtype(const struct session *session);
 
 /* Opens another engine on the session's model: another device, other faults, GLSL that was edited. Nothing of the
  * session changes; session_replace_engine puts it in the old one's place, which is closed. */
