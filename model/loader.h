@@ -87,6 +87,9 @@ enum status loader_join_experts(struct model *model, struct error *err);
 /* The ACTIVATION_ code of transformers' name of an activation; false: not one that we know. */
 bool activation_by_name(const char *name, uint32_t *activation);
 
+/* Refuses a quantised tensor of a module that config.json's quantization_config.modules_to_not_convert excludes. */
+enum status loader_check_excluded(const struct model *model, struct error *err);
+
 /* Refuses what changes a model's result and would not be computed (a norm or a bias that no step reads), and notes
  * whatever else no step reads. */
 enum status loader_check_unread(struct model *model, const struct plan *plan, struct error *err);

@@ -84,6 +84,8 @@ enum status model_open(struct model *model, const char *path, struct error *err)
     if (status == STATUS_OK)
         status = sort_tensors(model, err);
     if (status == STATUS_OK)
+        status = loader_check_excluded(model, err);
+    if (status == STATUS_OK)
         status = check_plan(model, err);
     if (status == STATUS_OK)
         model->weights_dtype = main_dtype(model);

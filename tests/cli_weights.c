@@ -1,0 +1,117 @@
+/* --weights f32|f16 and compare --drift, as scripts use them. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/program.h"
+#include "tests/support/scratch.h"
+
+#define GOLDEN LOCKSTEP_SOURCE_DIR "/golden/"
+#define TOKENS "--ids", "1,5,9,33,2,7,8", "-n", "0"
+
+static char folder[256], stored[512], f16[512], plain[512];
+
+#define RUN(outcome, wanted, ...)                                                                \
+    do {                                                                                         \
+        program_run(outcome, LOCKSTEP_PROGRAM, "", (const char *const[]){__VA_ARGS__, NULL});    \
+        if ((outcome)->status != (wanted))                                                       \
+            print_message("status %d: %s%s", (outcome)->status, (outcome)->out, (outcome)->err); \
+        assert_int_equal((outcome)->status, wanted);                                             \
+    } while (0)
+
+static int setup(void **state)
+{
+    (void)state;
+    scratch_make(folder);
+    scratch_path(stored, folder, "stored.h5");
+    scratch_path(f16, folder, "f16.h5");
+    scratch_path(plain, folder, "plain.h5");
+    return 0;
+}
+
+static int teardown(void **state)
+{
+    (void)state;
+    scratch_remove(folder);
+    return 0;
+}
+
+/* A healthy engine passes however its weights are decoded; Gemma's embedding scale is rounded with them. */
+static void decoded_on_load(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    static const char *const dtypes[] = {"f32", "f16"};
+    for (int i = 0; i < 2; i++) {
+        RUN(&outcome, 0, "diff", GOLDEN "tiny-gemma3", "--golden", GOLDEN "tiny-gemma3.h5", "--on", "engine",
+            "--weights", dtypes[i]);
+        outcome_free(&outcome);
+    }
+    RUN(&outcome, 0, "trace", GOLDEN "same/llama-q4_k-rdrr", TOKENS, "--weights", "f32", "-o", plain);
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "audit", GOLDEN "same/llama-q4_k-rdrr", plain);
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "audit", GOLDEN "same/llama-q4_k-f32", plain); /* the same values */
+    outcome_free(&outcome);
+    /* The twins: rounded weights are declared, and pass; against other weights they fail. */
+    RUN(&outcome, 0, "trace", GOLDEN "same/llama-q4_k-rdrr", TOKENS, "--weights", "f16", "-o", f16);
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "audit", GOLDEN "same/llama-q4_k-rdrr", f16);
+    outcome_free(&outcome);
+    RUN(&outcome, 1, "audit", GOLDEN "same/llama-bf16", f16);
+    outcome_free(&outcome);
+    RUN(&outcome, 1, "compare", f16, plain);
+    outcome_free(&outcome);
+}
+
+static void drift(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    RUN(&outcome, 0, "trace", GOLDEN "same/llama-q4_k-rdrr", TOKENS, "--on", "reference", "-o", stored);
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "trace", GOLDEN "same/llama-bf16", TOKENS, "--on", "reference", "-o", plain);
+    outcome_free(&outcome);
+    RUN(&outcome, 1, "compare", stored, plain); /* without --drift it is a divergence */
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "compare", stored, plain, "--drift");
+    expect_text(outcome.out, "relative rms");
+    expect_text(outcome.out, "0      layer_out ");
+    expect_text(outcome.out, "1      layer_out ");
+    expect_text(outcome.out, "-      logits_final ");
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "compare", stored, plain, "--drift", "--json", "-");
+    expect_text(outcome.out, "\"worst_relative_rms\"");
+    expect_text(outcome.out, "\"cosine\"");
+    outcome_free(&outcome);
+    RUN(&outcome, 3, "compare", stored, GOLDEN "tiny-llama.h5", "--drift"); /* other tokens: nothing to compare */
+    outcome_free(&outcome);
+}
+
+static void refuses(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    RUN(&outcome, 2, "trace", GOLDEN "tiny-llama", TOKENS, "--weights", "f64", "-o", plain);
+    expect_one_line(outcome.err, "\"f64\", expected f32 or f16");
+    outcome_free(&outcome);
+    RUN(&outcome, 2, "trace", GOLDEN "tiny-llama", TOKENS, "--weights", "f16", "--on", "reference", "-o", plain);
+    expect_one_line(outcome.err, "given without the engine");
+    outcome_free(&outcome);
+    RUN(&outcome, 2, "audit", GOLDEN "tiny-llama", GOLDEN "tiny-llama.h5", "--weights", "f16");
+    outcome_free(&outcome);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(decoded_on_load, setup, teardown),
+        cmocka_unit_test_setup_teardown(drift, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses, setup, teardown),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
