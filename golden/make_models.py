@@ -1,9 +1,9 @@
 """Writes the small random models with odd shapes that golden/ holds: python3 golden/make_models.py FOLDER
 
-tiny-llama and tiny-gemma3 have the shapes that real models have, only smaller. Here is what those never show: a head
-dim that is no power of two, widths that are no multiple of 4, biases, an LM head of its own, one kv head for all, rope
-with linear scaling, weights in bf16 and f16, a query scale that is not the head dim's. The weights are large enough
-that every op counts: norms spread around 1, and outputs have about the size of inputs.
+tiny-llama, tiny-gemma2, tiny-gemma3 and tiny-gpt-oss have the shapes that real models have, only smaller. Here is what
+those never show: a head dim that is no power of two, widths that are no multiple of 4, biases, an LM head of its own,
+one kv head for all, rope with linear scaling and with yarn's range truncated, experts that are not quantised, several
+shards, weights in bf16 and f16, a query scale that is not the head dim's. The weights are large enough that every op counts: norms spread around 1, and outputs have about the size of inputs.
 """
 
 import os
@@ -51,7 +51,53 @@ MODELS = {
             },
         ),
     ),
+    "tiny-gemma2-odd": (
+        torch.bfloat16,
+        transformers.Gemma2Config(
+            vocab_size=331,
+            hidden_size=105,
+            intermediate_size=70,
+            num_hidden_layers=3,
+            num_attention_heads=5,
+            num_key_value_heads=1,
+            head_dim=14,
+            query_pre_attn_scalar=21,
+            sliding_window=3,
+            attn_logit_softcapping=4.0,
+            final_logit_softcapping=6.0,
+            max_position_embeddings=512,
+        ),
+    ),
+    "tiny-gpt-oss-odd": (
+        torch.bfloat16,
+        transformers.GptOssConfig(
+            vocab_size=331,
+            hidden_size=51,
+            intermediate_size=29,
+            num_hidden_layers=2,
+            num_attention_heads=3,
+            num_key_value_heads=1,
+            head_dim=20,
+            num_local_experts=5,
+            num_experts_per_tok=2,
+            swiglu_limit=1.5,
+            sliding_window=4,
+            max_position_embeddings=512,
+            rope_parameters={
+                "rope_type": "yarn",
+                "factor": 8.0,
+                "original_max_position_embeddings": 32,
+                "rope_theta": 10000.0,
+                "beta_fast": 16.0,
+                "beta_slow": 1.0,
+                "truncate": True,
+            },
+        ),
+    ),
 }
+
+
+SHARDED = ["tiny-gpt-oss-odd"]
 
 
 def fill(model, seed):
@@ -62,7 +108,7 @@ def fill(model, seed):
         random = torch.randn(weight.shape, generator=generator)
         if "norm" in name:
             weight.data = offset + 0.5 * (1 - offset) + 0.4 * random
-        elif name.endswith(".bias"):
+        elif name.endswith("bias") or name.endswith("sinks"):
             weight.data = 0.3 * random
         elif "embed_tokens" in name:
             weight.data = 0.5 * random
@@ -76,7 +122,8 @@ def main():
     for seed, (name, (dtype, config)) in enumerate(MODELS.items()):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         fill(model, seed)
-        model.to(dtype).save_pretrained(os.path.join(sys.argv[1], name))
+        shards = {"max_shard_size": "80KB"} if name in SHARDED else {}
+        model.to(dtype).save_pretrained(os.path.join(sys.argv[1], name), **shards)
         os.unlink(os.path.join(sys.argv[1], name, "generation_config.json"))
 
 

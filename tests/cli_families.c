@@ -5,6 +5,7 @@
 #include <stddef.h>
 
 #include <cmocka.h>
+#include <dirent.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -25,6 +26,8 @@ static const struct golden {
     {"tiny-gemma2", "\"attn_logit_softcapping\": 5.0", "\"attn_logit_softcapping\": 5.5", "attn_out"},
     {"tiny-gemma3", "\"query_pre_attn_scalar\": ", "\"query_pre_attn_scalar\": 1", "attn_out"},
     {"tiny-gemma3-odd", "\"sliding_window\": 4", "\"sliding_window\": 5", "attn_out"},
+    {"tiny-gemma2-odd", "\"final_logit_softcapping\": 6.0", "\"final_logit_softcapping\": 6.5", "logits_final"},
+    {"tiny-gpt-oss-odd", "\"truncate\": true", "\"truncate\": false", "q_rope"},
     {"tiny-gpt-oss", "\"swiglu_limit\": 7.0", "\"swiglu_limit\": 1.0", "moe_act"},
 };
 #define N_GOLDENS (sizeof(goldens) / sizeof(goldens[0]))
@@ -67,8 +70,16 @@ static void spoil(const char *folder, const struct golden *golden)
     text[n] = '\0';
     text_replace(text, sizeof(text), golden->find, golden->replace);
     scratch_write(scratch_path(path, folder, "config.json"), text, strlen(text));
-    snprintf(target, sizeof(target), GOLDEN "%s/model.safetensors", golden->name);
-    assert_int_equal(symlink(target, scratch_path(path, folder, "model.safetensors")), 0);
+    snprintf(path, sizeof(path), GOLDEN "%s", golden->name);
+    DIR *entries = opendir(path);
+    assert_non_null(entries);
+    for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
+        if (strncmp(entry->d_name, "model", 5) != 0)
+            continue;
+        snprintf(target, sizeof(target), GOLDEN "%s/%.100s", golden->name, entry->d_name);
+        assert_int_equal(symlink(target, scratch_path(path, folder, entry->d_name)), 0);
+    }
+    closedir(entries);
 }
 
 static void another_config_is_found(void **state)
