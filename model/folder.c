@@ -155,7 +155,9 @@ enum status folder_load(struct model *model, struct error *err)
     if (status != STATUS_OK)
         return status;
     strip_prefixes(model);
-    status = loader_join_experts(model, err);
+    status = loader_check_excluded(model, err); /* names a packed router before its shape is taken for experts' */
+    if (status == STATUS_OK)
+        status = loader_join_experts(model, err);
     if (status != STATUS_OK)
         return status;
     const char *tokenizer = arena_printf(&files->arena, "%s/tokenizer.json", model->path);
