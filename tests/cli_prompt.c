@@ -8,6 +8,7 @@
 
 #include <cmocka.h>
 
+#include "model/error.h"
 #include "tests/support/program.h"
 #include "tests/support/scratch.h"
 
@@ -116,58 +117,155 @@ static void control_c_drops_the_line(void **state)
     assert_int_equal(terminal_end(&terminal), 0);
 }
 
-/* Each line is wrong, and says so in one line; the next command finds the session as it was. */
+/* Each line is wrong, and says so in one line; after each the session is as it was. */
+static const struct {
+    const char *line, *message;
+} wrong_lines[] = {
+    {"frobnicate", "frobnicate: unknown command"},
+    {"s", "fits several commands: step, stats, set, show, source"},
+    {"step sideways 2", "\"sideways\", expected op, layer or token"},
+    {"step layer 6", "\"6\", expected a number from 0 to 5"},
+    {"step token 0", "\"0\", expected a number from 1"},
+    {"step 1 2 3", "too many arguments, expected: step [op|layer|token] [N]"},
+    {"continue now", "too many arguments, expected: continue alone"},
+    {"print", "too few arguments, expected: print STAGE[@LAYER]"},
+    {"print ffn_dwn", "\"ffn_dwn\", expected a stage"},
+    {"print embed@1", "embed is outside the layers"},
+    {"print layer_out@6", "\"6\", expected a number from 0 to 5"},
+    {"print layer_out@99", "\"99\", expected a number from 0 to 5"},
+    {"print layer_out@x", "\"x\", expected a number"},
+    {"print attn_probs@0", "which no step of this model makes"},
+    {"print embed", "embed: did not run yet"},
+    {"print embed 0 0 from engine", "\"engine\", expected one of: reference, golden"},
+    {"print embed 16 from golden", "\"16\", expected a number from -16 to 15"},
+    {"print embed 0 72 from golden", "\"72\", expected a number from 0 to 71"},
+    {"print embed 0 5:3 from golden", "\"3\", expected a number from 6 to 72"},
+    {"print embed 0 0 0 golden", "\"0\" is one word too many"},
+    {"print embed 0 0 0 from golden", "too many arguments, expected: print"},
+    {"print \"embed", "a quote opens and does not close"},
+    {"stats layer_out", "did not run yet"},
+    {"diff", "nothing ran yet"},
+    {"logits", "did not run for this token yet"},
+    {"dump /nonexistent/x.h5", "nothing ran yet"},
+    {"restart --prompt hello", "the model has none"},
+    {"restart --ids 1,x", "expected token ids"},
+    {"restart --ids 600", "token 600 at position 0"},
+    {"restart --ids 1 -n 5000", "expected at most 1024"},
+    {"faults nope", "\"nope\" is unknown"},
+    {"info weather", "\"weather\", expected model, device, plan, memory or breakpoints"},
+    {"help nope", "nope: unknown command"},
+    {"source /nonexistent/script", "cannot be read"},
+    {"py", "too few arguments, expected: py CODE"},
+    {"py import sys; sys.exit(3)", "sys.exit(3), which ends the command and not the program"},
+    {"py 1/0", "ZeroDivisionError"},
+    {"py golden['nonsense']", "golden holds no nonsense"},
+    {"run 0", "\"0\", expected a number from 1"},
+    {"back", "nothing ran yet"},
+    {"back layer 2", "nothing ran yet"},
+    {"back sideways 2", "\"sideways\", expected op, layer or token"},
+    {"goto 99.ffn_down", "\"99\", expected a number from 0 to 5"},
+    {"goto 3.nonsense", "\"nonsense\", expected a stage"},
+    {"goto 3.ffn_down 16", "\"16\", expected a number from 0 to 15"},
+    {"until tomorrow", "\"tomorrow\", expected diverge"},
+    {"break", "too few arguments"},
+    {"break 9.ffn_down", "\"9\", expected a number from 0 to 5"},
+    {"break 3.ffn_down if", "\"if\", expected if nan, if maxabs>X or if ratio>X"},
+    {"break 3.ffn_down if maxabs", "\"maxabs\", expected nan, maxabs>X or ratio>X"},
+    {"break 3.ffn_down if maxabs>", "expected nan, maxabs>X or ratio>X"},
+    {"break 3.ffn_down if weather>3", "expected nan, maxabs>X or ratio>X"},
+    {"break diverge now", "\"now\" after diverge"},
+    {"delete 7", "7 is no breakpoint"},
+    {"patch ffn_down@3", "too few arguments, expected: patch"},
+    {"patch ffn_down@3 from /nonexistent.h5", "/nonexistent.h5"},
+    {"patch ffn_down@3 from golden/tiny-llama.h5", "golden/tiny-llama.h5"},
+    {"patch ffn_down@3 from reference", "the reference is what is patched"},
+    {"patch ffn_down@3 scale x", "\"x\", expected a number"},
+    {"patch ffn_down@3 to 3", "\"to\", expected from reference|golden|FILE, or scale X"},
+    {"patch ffn_down@9 scale 2", "\"9\", expected a number from 0 to 5"},
+    {"unpatch", "nothing there is patched"},
+    {"fault on nope", "\"nope\" is no known fault"},
+    {"fault maybe kv-stale", "\"maybe\", expected on or off"},
+    {"fault on kv-stale", "this session has no engine"},
+    {"reload coffee", "\"coffee\", expected shaders"},
+    {"reload shaders", "this session has no engine"},
+    {"set colour red", "\"colour\", expected device"},
+    {"set decode x", "\"x\", expected a number"},
+    {"set shaders /nonexistent", "no such folder"},
+    {"set device 0", "this session has no engine"},
+    {"load milk x", "\"milk\", expected golden FILE or hf FOLDER"},
+    {"load golden /nonexistent.h5", "/nonexistent.h5"},
+    {"load hf /nonexistent", "/nonexistent"},
+    {"probe nonsense", "expected add JSON or load FILE"},
+    {"probe add {", "probe: JSON"},
+    {"probe add {\"stage\": \"nope\"}", "\"nope\", expected a stage of this model"},
+    {"probe add {\"stage\": \"layer_out\", \"dims\": [72]}", "debug.probes.dims: 72, expected a number from 0 to 71"},
+    {"probe add {\"stage\": \"layer_out\", \"layers\": [17]}",
+     "debug.probes.layers: 17, expected a number from 0 to 5"},
+    {"probe add {\"debug\": {\"probse\": []}}", "unknown key \"probse\""},
+    {"probe load /nonexistent", "/nonexistent: cannot be read"},
+    {"trace weather", "\"weather\", expected attn ffn"},
+    {"log loud", "\"loud\", expected silent, info or verbose"},
+    {"audit", "nothing ran yet"},
+    {"plot layer_out", "nothing ran yet"},
+    {"plot nonsense", "\"nonsense\", expected a stage"},
+};
+#define N_WRONG (sizeof(wrong_lines) / sizeof(wrong_lines[0]))
+
+/* Takes the next line from *at and checks it. */
+static void expect_next_line(const char **at, const char *message)
+{
+    size_t length = strcspn(*at, "\n");
+    char line[2048];
+    snprintf(line, sizeof(line), "%.*s", (int)length, *at);
+    expect_text(line, message);
+    assert_int_equal(strncmp(line, "lockstep: ", 10), 0);
+    *at += length + ((*at)[length] == '\n');
+}
+
 static void wrong_input_is_one_line(void **state)
 {
     (void)state;
-    static const struct {
-        const char *line, *message;
-    } rows[] = {
-        {"frobnicate", "frobnicate: unknown command"},
-        {"s", "fits several commands: step, stats, set, show, source"},
-        {"step sideways 2", "\"sideways\", expected op, layer or token"},
-        {"step layer 6", "\"6\", expected a number from 0 to 5"},
-        {"step token 0", "\"0\", expected a number from 1"},
-        {"step 1 2 3", "too many arguments, expected: step [op|layer|token] [N]"},
-        {"continue now", "too many arguments, expected: continue alone"},
-        {"print", "too few arguments, expected: print STAGE[@LAYER]"},
-        {"print ffn_dwn", "\"ffn_dwn\", expected a stage"},
-        {"print embed@1", "embed is outside the layers"},
-        {"print layer_out@6", "\"6\", expected a number from 0 to 5"},
-        {"print layer_out@x", "\"x\", expected a number"},
-        {"print attn_probs@0", "which no step of this model makes"},
-        {"print embed", "embed: did not run yet"},
-        {"print embed 0 0 from engine", "\"engine\", expected one of: reference, golden"},
-        {"print embed 16 from golden", "\"16\", expected a number from -16 to 15"},
-        {"print embed 0 72 from golden", "\"72\", expected a number from 0 to 71"},
-        {"print embed 0 5:3 from golden", "\"3\", expected a number from 6 to 72"},
-        {"print embed 0 0 0 golden", "\"0\" is one word too many"},
-        {"print embed 0 0 0 from golden", "too many arguments, expected: print"},
-        {"print \"embed", "a quote opens and does not close"},
-        {"stats layer_out", "did not run yet"},
-        {"diff", "nothing ran yet"},
-        {"logits", "did not run for this token yet"},
-        {"dump /nonexistent/x.h5", "nothing ran yet"},
-        {"restart --prompt hello", "the model has none"},
-        {"restart --ids 1,x", "expected token ids"},
-        {"restart --ids 600", "token 600 at position 0"},
-        {"restart --ids 1 -n 5000", "expected at most 1024"},
-        {"faults nope", "\"nope\" is unknown"},
-        {"info weather", "\"weather\", expected model, device, plan, memory or breakpoints"},
-        {"help nope", "nope: unknown command"},
-        {"source /nonexistent/script", "cannot be read"},
-        {"py", "too few arguments, expected: py CODE"},
-    };
-    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
-        char input[256];
-        struct outcome outcome;
-        snprintf(input, sizeof(input), "%s\nwhere\n", rows[i].line);
-        program_run(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
-        expect_one_line(outcome.err, rows[i].message);
-        expect_text(outcome.out, "before position 0 of 16, nothing ran yet");
-        assert_int_equal(outcome.status, 0);
-        outcome_free(&outcome);
+    char input[32768] = "";
+    for (size_t i = 0; i < N_WRONG; i++) {
+        strcat(strcat(strcat(input, wrong_lines[i].line), "\n"), "where\n");
     }
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
+    const char *err = outcome.err, *out = outcome.out;
+    for (size_t i = 0; i < N_WRONG; i++) {
+        expect_next_line(&err, wrong_lines[i].message);
+        expect_text(out, "before position 0 of 16, nothing ran yet");
+        out = strstr(out, "before position 0 of 16, nothing ran yet") + 1;
+    }
+    assert_string_equal(err, "");
+    expect_no_text(out, "before position 0");
+    assert_int_equal(outcome.status, 0);
+    outcome_free(&outcome);
+}
+
+/* A line of a megabyte, and a script that runs itself: refused, and the session goes on. */
+static void huge_and_endless_input(void **state)
+{
+    (void)state;
+    char path[512], script[600];
+    scratch_path(path, folder, "script");
+    snprintf(script, sizeof(script), "source '%s'\n", path);
+    scratch_write(path, script, strlen(script));
+    enum { HUGE_LINE = 1 << 20 };
+    char *input = xmalloc(HUGE_LINE + 2048);
+    memset(input, 'x', HUGE_LINE);
+    snprintf(input + HUGE_LINE, 2048, "\nprint %0500d\n%swhere\n", 7, script);
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
+    const char *err = outcome.err;
+    expect_next_line(&err, "unknown command");
+    expect_next_line(&err, "expected a stage");
+    expect_next_line(&err, "scripts run scripts more than 8 deep");
+    assert_string_equal(err, "");
+    expect_text(outcome.out, "before position 0 of 16, nothing ran yet");
+    assert_int_equal(outcome.status, 0);
+    outcome_free(&outcome);
+    free(input);
 }
 
 static void script_stops_at_the_first_failure(void **state)
@@ -339,6 +437,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(history_outlives_the_program, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_c_drops_the_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_input_is_one_line, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(huge_and_endless_input, set_up, tear_down),
         cmocka_unit_test_setup_teardown(script_stops_at_the_first_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(scripts_run_scripts_but_not_for_ever, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_add_up, set_up, tear_down),

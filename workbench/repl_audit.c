@@ -1,5 +1,6 @@
 /* audit, diagnose: every recorded row judged again, from its own inputs; and what explains the errors. */
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "workbench/diagnose.h"
 #include "workbench/interrupt.h"
@@ -69,6 +70,31 @@ enum status repl_audit(struct repl *repl, const struct words *words, struct erro
     return status;
 }
 
+/* A fault that was planted under way explains the rows from there on, and not the earlier ones: then the batch alone is
+ * diagnosed, with the stage's other rows hidden. */
+static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *introduced, struct diagnosis *diagnoses)
+{
+    const struct trace *trace = repl->sides[introduced->side].trace;
+    uint32_t n = diagnose_step(repl->plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    const struct step *step = &repl->plan->steps[introduced->step];
+    struct trace_stage *stage = trace_find(trace, step->layer, step->stage);
+    if (n > 0 || stage == NULL || introduced->batch >= repl->n_batches) {
+        return n;
+    }
+    const struct repl_batch *batch = &repl->batches[introduced->batch];
+    struct trace_stage whole = *stage;
+    stage->recorded = xcalloc((uint64_t)trace->n_positions + 1, 1);
+    stage->n_recorded = 0;
+    for (uint32_t p = batch->first; p < batch->first + batch->n_rows && p < trace->n_positions; p++) {
+        stage->recorded[p] = whole.recorded[p];
+        stage->n_recorded += whole.recorded[p];
+    }
+    n = diagnose_step(repl->plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    free(stage->recorded);
+    *stage = whole;
+    return n;
+}
+
 void show_diagnosis(const struct repl *repl, const struct repl_introduced *introduced)
 {
     const struct repl_side *side = &repl->sides[introduced->side];
@@ -79,7 +105,7 @@ void show_diagnosis(const struct repl *repl, const struct repl_introduced *intro
     printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
            finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
     struct diagnosis diagnoses[MAX_DIAGNOSES];
-    uint32_t n = diagnose_step(repl->plan, introduced->step, side->trace, diagnoses, MAX_DIAGNOSES);
+    uint32_t n = diagnose(repl, introduced, diagnoses);
     for (uint32_t i = 0; i < n; i++) {
         printf("  %s (%s): %s%s%s\n", diagnoses[i].fault, diagnosis_how_name(diagnoses[i].how), diagnoses[i].text,
                diagnoses[i].postmortem[0] != '\0' ? ", postmortem " : "", diagnoses[i].postmortem);

@@ -1,0 +1,398 @@
+/* The debugger's way back, its patches and probes: on both sides, from scripts and on a pseudo-terminal. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include <errno.h>
+#include <sched.h>
+#include <sys/mount.h>
+#include <sys/stat.h>
+#include <sys/wait.h>
+#include <unistd.h>
+
+#include "model/error.h"
+#include "tests/support/program.h"
+#include "tests/support/scratch.h"
+
+#define GEMMA "golden/tiny-gemma3"
+#define LLAMA "golden/tiny-llama"
+
+static char folder[256];
+
+static int set_up(void **state)
+{
+    (void)state;
+    scratch_make(folder);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    (void)state;
+    scratch_remove(folder);
+    return 0;
+}
+
+/* Runs a script on both sides, with one more option and its value, or none. */
+static void run_script(struct outcome *outcome, const char *script, const char *option, const char *value)
+{
+    char path[512];
+    scratch_write(scratch_path(path, folder, "script"), script, strlen(script));
+    const char *const arguments[] = {"debug", GEMMA, "--golden", GEMMA ".h5", "-x", path, option, value, NULL};
+    program_run(outcome, LOCKSTEP_PROGRAM, "", arguments);
+}
+
+static int compare(const char *a, const char *b)
+{
+    struct outcome outcome;
+    const char *const arguments[] = {"compare", a, b, NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+    int status = outcome.status;
+    outcome_free(&outcome);
+    return status;
+}
+
+/* Back and forth a hundred times, by op, layer and token: every stage of both sides is bit for bit what a run straight
+ * through makes. A patch on the way makes another trace. */
+static void back_and_forth_changes_no_bit(void **state)
+{
+    (void)state;
+    static const char *const moves[] = {"back op 7",    "step op 3",       "back layer 1", "step layer 4",
+                                        "back layer",   "goto 2.q_rope 3", "step token",   "step token",
+                                        "back token 1", "step layer 2",    "back op 40",   "goto 5.ffn_act 11"};
+    char a[512], b[512], c[512], tail[4096], script[16384] = "step token\nstep layer 2\n";
+    for (int i = 0; i < 100; i++) {
+        strcat(strcat(script, moves[(size_t)i % (sizeof(moves) / sizeof(moves[0]))]), "\n");
+    }
+    scratch_path(a, folder, "a.h5");
+    scratch_path(b, folder, "b.h5");
+    scratch_path(c, folder, "c.h5");
+    snprintf(tail, sizeof(tail),
+             "continue\ndump %s\ndump %s.ref from reference\nrun\ndump %s\ndump %s.ref from reference\n"
+             "back token 4\npatch ffn_down@2 scale 1.5\ncontinue\ndump %s\n",
+             a, a, b, b, c);
+    strcat(script, tail);
+    struct outcome outcome;
+    run_script(&outcome, script, NULL, NULL);
+    assert_string_equal(outcome.err, "");
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "118 stages of 16 positions, of the engine");
+    outcome_free(&outcome);
+    assert_int_equal(compare(a, b), 0);
+    assert_int_equal(compare(b, c), 1);
+    strcat(a, ".ref");
+    strcat(b, ".ref");
+    assert_int_equal(compare(a, b), 0);
+}
+
+/* Breakpoints stop right after the stage that they name; a condition that does not hold stops nothing. */
+static void breakpoints_stop(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    run_script(&outcome,
+               "break 3.q_norm if maxabs > 0.1\nbreak 1.ffn_down if maxabs>1e9\nbreak 2.v_proj if nan\n"
+               "info breakpoints\nrun\nwhere\ndelete 1\ncontinue\n",
+               NULL, NULL);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "2: layer 1 ffn_down if maxabs>1e+09");
+    expect_text(outcome.out, "breakpoint 1 (layer 3 q_norm if maxabs>0.1) after layer 3 q_norm");
+    expect_text(outcome.out, "63 of 118 stages ran; next is layer 3 k_norm");
+    expect_no_text(outcome.out, "breakpoint 2 (");
+    expect_text(outcome.out, "the run is over");
+    outcome_free(&outcome);
+}
+
+/* A fault comes and goes under a run; the way back needs no new run. */
+static void faults_come_and_go(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    run_script(&outcome,
+               "step layer 1\nuntil diverge\nback token\nfault on qk-norm-no-offset@3\nuntil diverge\nwhere\ndiagnose\n"
+               "back layer 2\nfault off qk-norm-no-offset@3\nstep layer 5\nfirst\nshow\n",
+               NULL, NULL);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "no step introduced an error\n");
+    expect_text(outcome.out, "diverge after layer 3 q_norm");
+    expect_text(outcome.out, "qk-norm-no-offset (reproduced)");
+    expect_text(strstr(outcome.out, "dbg> first"), "no step introduced an error so far");
+    expect_text(outcome.out, "faults   none");
+    outcome_free(&outcome);
+}
+
+/* A tokenizer in which every id has a word, two of them those of the seeds. */
+static void write_tokenizer(const char *path)
+{
+    char *text = xmalloc(65536);
+    size_t n =
+        (size_t)sprintf(text, "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": "
+                              "[], \"normalizer\": null, \"pre_tokenizer\": null, \"post_processor\": null, "
+                              "\"decoder\": null, \"model\": {\"type\": \"WordLevel\", \"unk_token\": \"w0\", "
+                              "\"vocab\": {");
+    for (int id = 0; id < 512; id++) {
+        char word[16];
+        snprintf(word, sizeof(word), "w%d", id);
+        n += (size_t)sprintf(text + n, "%s\"%s\": %d", id > 0 ? ", " : "",
+                             id == 494   ? " blue"
+                             : id == 373 ? " Kaw"
+                                         : word,
+                             id);
+    }
+    n += (size_t)sprintf(text + n, "}}}");
+    scratch_write(path, text, n);
+    free(text);
+}
+
+/* tests/hunt.dbg, typed on a terminal line by line, against a bug in the engine: the wrong word wins, one op is to
+ * blame, and with that op patched from the reference the right words come. */
+static void the_hunt(void **state)
+{
+    (void)state;
+    char model[512], path[512], source[1024], cwd[600];
+    scratch_path(model, folder, "model");
+    assert_int_equal(mkdir(model, 0777), 0);
+    assert_non_null(getcwd(cwd, sizeof(cwd)));
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    for (int i = 0; i < 2; i++) {
+        snprintf(source, sizeof(source), "%s/" LLAMA "/%s", cwd, files[i]);
+        assert_int_equal(symlink(source, scratch_path(path, model, files[i])), 0);
+    }
+    write_tokenizer(scratch_path(path, model, "tokenizer.json"));
+    const char *const arguments[] = {"debug",   model,           "--ids", "3,17,99,204,5", "-n", "4",
+                                     "--fault", "transpose-b@2", NULL};
+    static const char *const answers[] = {
+        "next token 373",                          /* step token: Kaw */
+        "373 \" Kaw\"",                            /* logits of */
+        "before position 0",                       /* back token */
+        "diverge after layer 2 q_proj",            /* until diverge */
+        "layer_out",                               /* step layer 2 */
+        "largest dims",                            /* stats */
+        "next is layer 2 attn_norm",               /* back layer */
+        "layer 2 q_proj of the engine is patched", /* patch */
+        "Output \" blue  blue  blue  Kaw\"",       /* continue */
+        "373 \" Kaw\"",                            /* logits of */
+        "no step introduced an error so far",      /* first */
+    };
+    FILE *script = fopen("tests/hunt.dbg", "r");
+    assert_non_null(script);
+    struct terminal terminal;
+    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, arguments);
+    terminal_expect(&terminal, "dbg> ");
+    char line[256];
+    size_t n = 0;
+    while (fgets(line, sizeof(line), script) != NULL) {
+        if (line[0] == '#') {
+            continue;
+        }
+        terminal_type(&terminal, line);
+        if (strcmp(line, "quit\n") == 0) {
+            break;
+        }
+        assert_true(n < sizeof(answers) / sizeof(answers[0]));
+        terminal_expect(&terminal, answers[n++]);
+        terminal_expect(&terminal, "dbg> ");
+    }
+    fclose(script);
+    assert_int_equal(n, sizeof(answers) / sizeof(answers[0]));
+    assert_int_equal(terminal_end(&terminal), 0);
+}
+
+/* The PROBE lines of a text, without what follows the engine's value, into lines[]. */
+static void probe_lines(const char *text, char *lines)
+{
+    lines[0] = '\0';
+    for (const char *at = strstr(text, "PROBE "); at != NULL; at = strstr(at + 1, "PROBE ")) {
+        const char *value = strstr(at, "engine=");
+        size_t length = (size_t)(value - at) + strcspn(value, " \n");
+        strncat(strcat(lines, "\n"), at, length);
+    }
+}
+
+/* A probe of a batch that was recorded and run whole (`run`) prints what a probe prints that stops after every op. */
+static void probes_see_the_batch(void **state)
+{
+    (void)state;
+    static const char *const wrappers[] = {"%s", "{\"runtime\": %s}", "{\"runtime\": {\"shared\": %s}}"};
+    static const char config[] =
+        "{\"debug\": {\"trace\": {\"enabled\": true, \"categories\": [\"ffn\", \"logits\"]}, "
+        "\"probes\": [{\"id\": \"dim34\", \"stage\": \"layer_out\", \"layers\": [0, 2, 5], "
+        "\"tokens\": [0, -1], \"dims\": [34]}, {\"id\": \"topk\", \"stage\": \"logits_final\", "
+        "\"tokens\": [-1], \"dims\": [476, 386]}]}}";
+    char text[1024], path[512], batched[8192] = "", single[8192];
+    scratch_path(path, folder, "config.json");
+    struct outcome outcome;
+    for (int i = 0; i < 3; i++) {
+        char lines[8192];
+        snprintf(text, sizeof(text), wrappers[i], config);
+        scratch_write(path, text, strlen(text));
+        const char *const run[] = {"run",      GEMMA, "--ids", "3,17,99,204,5,61,300,7,42,11", "-n", "1",
+                                   "--config", path,  NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", run);
+        assert_int_equal(outcome.status, 0);
+        assert_string_equal(outcome.err, "");
+        expect_text(outcome.out, "Config model=");
+        expect_text(outcome.out, "LAYER_OUT layer=5 token=9 maxAbs=");
+        expect_text(outcome.out, "FINAL_HIDDEN token=9");
+        expect_text(outcome.out, "TRACE:ffn layer=0 stage=ffn_norm");
+        expect_no_text(outcome.out, "TRACE:attn");
+        expect_no_text(outcome.out, "ANOMALY");
+        expect_text(outcome.out, "\nDone\n");
+        probe_lines(outcome.out, lines);
+        assert_true(i == 0 || strcmp(lines, batched) == 0);
+        strcpy(batched, lines);
+        outcome_free(&outcome);
+    }
+    expect_text(batched, "PROBE id=dim34 layer=2 token=0 dim=34 engine=");
+    expect_text(batched, "PROBE id=topk token=9 dim=476 engine=");
+    run_script(&outcome, "step 118\n", "--config", path);
+    assert_int_equal(outcome.status, 0);
+    probe_lines(outcome.out, single);
+    expect_text(outcome.out, " golden=");
+    assert_string_equal(batched, single);
+    outcome_free(&outcome);
+}
+
+/* What a configuration must not say is refused, with its name; other keys are a note. */
+static void wrong_configurations(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *text, *message;
+        int status;
+    } rows[] = {
+        {"{\"debug\": {\"probes\": [{\"stage\": \"layer_out\", \"dims\": [334]}]}}", "debug.probes.dims: 334", 3},
+        {"{\"debug\": {\"probes\": [{\"stage\": \"layer_out\", \"layers\": [17]}]}}", "debug.probes.layers: 17", 3},
+        {"{\"debug\": {\"probes\": [{\"stage\": \"weather\"}]}}", "\"weather\"", 3},
+        {"{\"debug\": {\"probes\": [{\"stage\": \"embed\", \"colour\": 1}]}}", "unknown key \"colour\"", 3},
+        {"{\"debug\": {\"trace\": {\"categories\": [\"weather\"]}}}", "\"weather\"", 3},
+        {"{\"debug\": {\"layers\": [6]}}", "debug.layers: 6", 3},
+        {"{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"loud\"}}}", "\"loud\"", 3},
+        {"{\"debug\": ", "JSON @", 3},
+        {"{\"runtime\": {\"inference\": 1, \"debug\": {}}}", "note:", 0},
+    };
+    char path[512];
+    scratch_path(path, folder, "config.json");
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        scratch_write(path, rows[i].text, strlen(rows[i].text));
+        const char *const run[] = {"run", GEMMA, "--ids", "3", "-n", "1", "--on", "reference", "--config", path, NULL};
+        struct outcome outcome;
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", run);
+        assert_int_equal(outcome.status, rows[i].status);
+        expect_one_line(outcome.err, rows[i].message);
+        outcome_free(&outcome);
+    }
+}
+
+/* GLSL that does not compile is shown with file and line and changes nothing; a changed kernel runs at once. */
+static void shaders_are_reloaded(void **state)
+{
+    (void)state;
+    char command[2048], script[4096];
+    snprintf(command, sizeof(command),
+             "mkdir %s/good %s/bad && cp shaders/* %s/good && cp shaders/* %s/bad && "
+             "sed -i 's/void main()/void main() { nonsense; }\\nvoid unused()/' %s/bad/rms_norm.comp",
+             folder, folder, folder, folder, folder);
+    assert_int_equal(system(command), 0);
+    snprintf(script, sizeof(script),
+             "step layer 1\nset shaders %s/good\nreload shaders\nstep layer 5\nfirst\nset shaders %s/bad\n"
+             "reload shaders\n",
+             folder, folder);
+    struct outcome outcome;
+    run_script(&outcome, script, NULL, NULL);
+    assert_int_equal(outcome.status, 3);
+    expect_text(outcome.out, "shaders compiled from ");
+    expect_text(outcome.out, "no step introduced an error so far");
+    expect_one_line(outcome.err, "rms_norm.comp:");
+    outcome_free(&outcome);
+}
+
+/* Ctrl-C in the middle of a long prefill: the prompt comes back, and the run goes on from there. */
+static void control_c_stops_a_prefill(void **state)
+{
+    (void)state;
+    char ids[1024] = "1";
+    for (int i = 1; i < 200; i++) {
+        sprintf(ids + strlen(ids), ",%d", 3 + i * 2);
+    }
+    const char *const arguments[] = {"debug", GEMMA, "--ids", ids, "-n", "1", NULL};
+    struct terminal terminal;
+    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, arguments);
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "continue\n");
+    terminal_expect(&terminal, "stage "); /* progress: it runs */
+    terminal_type(&terminal, "\x03");
+    terminal_expect(&terminal, "interrupted: the position is before");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "continue\n");
+    terminal_expect(&terminal, "the run is over");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "first\n");
+    terminal_expect(&terminal, "no step introduced an error");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "quit\n");
+    assert_int_equal(terminal_end(&terminal), 0);
+}
+
+/* In a mount namespace of its own with a tmpfs of 128 KiB on it; where that is not allowed, nothing can be shown. */
+static int dump_to_a_full_disk(const char *disk)
+{
+    if ((unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) ||
+        (mount(NULL, "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0 && errno != EINVAL) ||
+        mount("tmpfs", disk, "tmpfs", 0, "size=128k") != 0) {
+        return 77;
+    }
+    char script[2048], command[4096];
+    snprintf(script, sizeof(script), "step layer 1\ndump %s/a.h5 embed\ncontinue\ndump %s/a.h5\n", disk, disk);
+    struct outcome outcome;
+    run_script(&outcome, script, NULL, NULL);
+    if (outcome.status != 5 || strstr(outcome.err, "a.h5") == NULL ||
+        strchr(outcome.err, '\n') != outcome.err + strlen(outcome.err) - 1) {
+        fprintf(stderr, "status %d, %s\n", outcome.status, outcome.err);
+        return 1;
+    }
+    snprintf(command, sizeof(command), "test \"$(ls %s)\" = a.h5 && %s compare %s/a.h5 %s/a.h5 > %s/../log", disk,
+             LOCKSTEP_PROGRAM, disk, disk, disk);
+    return system(command) == 0 ? 0 : 2;
+}
+
+static void a_full_disk_leaves_the_earlier_file(void **state)
+{
+    (void)state;
+    char disk[512];
+    assert_int_equal(mkdir(scratch_path(disk, folder, "disk"), 0777), 0);
+    pid_t child = fork();
+    assert_true(child >= 0);
+    if (child == 0) {
+        _exit(dump_to_a_full_disk(disk));
+    }
+    int status;
+    assert_int_equal(waitpid(child, &status, 0), child);
+    if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
+        print_message("no tmpfs can be mounted here: not shown\n");
+        skip();
+    }
+    assert_true(WIFEXITED(status));
+    assert_int_equal(WEXITSTATUS(status), 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(back_and_forth_changes_no_bit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(breakpoints_stop, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(faults_come_and_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_hunt, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(probes_see_the_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(wrong_configurations, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(shaders_are_reloaded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(control_c_stops_a_prefill, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_earlier_file, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
