@@ -50,12 +50,17 @@ static uint32_t compute_family(VkPhysicalDevice physical)
 
 static void read_properties(struct device *device)
 {
-    VkPhysicalDeviceProperties properties;
-    vkGetPhysicalDeviceProperties(device->physical, &properties);
+    VkPhysicalDeviceFloatControlsProperties floats = {.sType =
+                                                          VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FLOAT_CONTROLS_PROPERTIES};
+    VkPhysicalDeviceProperties2 properties2 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2,
+                                               .pNext = &floats};
+    vkGetPhysicalDeviceProperties2(device->physical, &properties2);
+    VkPhysicalDeviceProperties properties = properties2.properties;
     vkGetPhysicalDeviceMemoryProperties(device->physical, &device->memory);
     device->limits = properties.limits;
     device->driver_version = properties.driverVersion;
     memcpy(device->uuid, properties.pipelineCacheUUID, VK_UUID_SIZE);
+    device->native_half = floats.shaderDenormPreserveFloat16;
     device->is_cpu = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
 }
 

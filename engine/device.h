@@ -10,7 +10,7 @@
 #include "model/error.h"
 
 /* Storage buffers that one shader binds at most; Vulkan promises only 4 on every device. */
-#define DEVICE_MAX_BINDINGS 8
+#define DEVICE_MAX_BINDINGS 9
 
 /* What the validation layers said first since it was last asked; empty: nothing. */
 struct messages {
@@ -41,6 +41,7 @@ struct device {
     uint64_t allocated, most_allocated; /* bytes of device memory: now, and at one time */
     uint64_t timeout_ns;                /* how long one submit may take */
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
+    bool native_half;                   /* its conversion of halves keeps subnormal ones, as it says */
     bool lost;                          /* lost or timed out: every later call fails */
 };
 

@@ -340,10 +340,18 @@ void engine_costs(const struct backend *backend, struct engine_costs *costs)
     }
     if (decode->schedule.n_rows != 1)
         return; /* it made room for others; it comes back with the next token */
-    costs->dispatches = decode->schedule.n_dispatches;
+    costs->dispatches = decode->n_dispatches;
     costs->barriers = decode->n_barriers;
     const struct region *slots = decode->schedule.slots, *last = &slots[plan->n_steps - 1];
     costs->readback_bytes = last->offset + last->size - slots[decode->captured_first].offset;
+}
+
+enum status engine_time_ops(struct backend *backend, double *ns, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    memset(ns, 0, engine->store.plan->n_steps * sizeof(*ns));
+    TRY(require_batch(engine, err));
+    return checked(engine, shape_time(engine->shape, &engine->store, ns, err), err);
 }
 
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err)

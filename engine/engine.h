@@ -49,6 +49,10 @@ struct engine_costs {
 };
 void engine_costs(const struct backend *backend, struct engine_costs *costs);
 
+/* Runs the current batch once more and times its ops on the device: ns[step] is what the steps from there to the next
+ * with a time took together, 0 where a step shares the time of an earlier one. ns: [n_steps]. */
+enum status engine_time_ops(struct backend *backend, double *ns, struct error *err);
+
 /* How fast this device reads a large buffer, measured now. */
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err);
 

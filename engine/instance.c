@@ -161,7 +161,9 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct device_in
         if (memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && memory.memoryHeaps[i].size > info->memory)
             info->memory = memory.memoryHeaps[i].size;
     }
-    info->usable = modern && timeline.timelineSemaphore && has_compute_queue(physical) &&
+    bool subgroups = subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT &&
+                     subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
+    info->usable = modern && timeline.timelineSemaphore && has_compute_queue(physical) && subgroups &&
                    core->limits.maxPerStageDescriptorStorageBuffers >= DEVICE_MAX_BINDINGS;
 }
 

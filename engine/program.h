@@ -27,10 +27,13 @@ struct program_constants {
     uint32_t cached;     /* 1: results go to the KV cache as well */
     uint32_t dtype;      /* DTYPE_ code of the weights */
     uint32_t bias_dtype;
-    uint32_t tile;     /* matmul: rows of x for each weight decoded */
-    uint32_t head_dim; /* attention */
-    uint32_t rows;     /* matmul: rows of the matrix for each x loaded */
-    uint32_t layout;   /* LAYOUT_ code of the weights */
+    uint32_t tile;        /* matmul: rows of x for each weight decoded */
+    uint32_t head_dim;    /* attention */
+    uint32_t rows;        /* matmul: rows of the matrix for each x loaded */
+    uint32_t layout;      /* LAYOUT_ code of the weights */
+    uint32_t native_half; /* 1: the device's own conversion of halves is exact */
+    uint32_t by_block;    /* matmul: 1: a lane takes whole blocks of a quantised row */
+    uint32_t wide;        /* matmul: 1: rows start at multiples of 16 bytes */
 };
 
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */

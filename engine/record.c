@@ -7,7 +7,7 @@
 struct hazards {
     uint8_t *written, *read;
     uint32_t n;
-    uint32_t n_barriers;
+    uint32_t n_barriers, n_dispatches;
 };
 
 static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
@@ -31,13 +31,13 @@ static bool is_hazard(const struct hazards *hazards, const struct binding *bindi
 }
 
 /* A barrier only where this dispatch reads or overwrites what an earlier one since the last barrier wrote, or
- * overwrites what one read. Parts of one step (row slices) write different rows of one slot. */
-static void order(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch, bool same_step)
+ * overwrites what one read. Parts of one entry (row slices, q and k) write different rows or slots. */
+static void order(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch, bool same_entry)
 {
     bool hazard = false;
     for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++)
         hazard = hazard || is_hazard(hazards, &dispatch->bindings[i]);
-    if (hazard && !same_step) {
+    if (hazard && !same_entry) {
         barrier(commands, SHADER, VK_ACCESS_SHADER_WRITE_BIT, SHADER, SHADER_ACCESS);
         memset(hazards->written, 0, hazards->n);
         memset(hazards->read, 0, hazards->n);
@@ -50,42 +50,47 @@ static void order(VkCommandBuffer commands, struct hazards *hazards, const struc
     }
 }
 
-static void record_dispatch(VkCommandBuffer commands, const struct dispatch *dispatch, VkDescriptorSet set)
+void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32_t index)
 {
+    const struct dispatch *dispatch = &shape->schedule.dispatches[index];
     const struct program *program = dispatch->program;
     vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->pipeline);
-    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->layout, 0, 1, &set, 0, NULL);
+    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->layout, 0, 1, &shape->sets[index], 0,
+                            NULL);
     vkCmdPushConstants(commands, program->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, program->key.n_push, dispatch->push);
     vkCmdDispatch(commands, dispatch->groups_x, dispatch->groups_y, 1);
 }
 
-/* The dispatches of steps [first, last). Returns the number of barriers. */
-static uint32_t record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t n_steps, uint32_t first,
-                             uint32_t last)
+/* The dispatches of steps [first, last). Returns how many they are, and the barriers between them. */
+static struct hazards record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t n_steps,
+                                   uint32_t first, uint32_t last)
 {
     struct hazards hazards = {.n = 2 * n_steps};
     hazards.written = xcalloc(hazards.n, 1);
     hazards.read = xcalloc(hazards.n, 1);
-    const struct dispatch *before = NULL;
-    for (uint32_t i = 0; i < shape->schedule.n_dispatches; i++) {
-        const struct dispatch *dispatch = &shape->schedule.dispatches[i];
-        if (dispatch->first_step + dispatch->n_steps <= first || dispatch->first_step >= last)
-            continue;
-        order(commands, &hazards, dispatch, before && before->first_step == dispatch->first_step);
-        record_dispatch(commands, dispatch, shape->sets[i]);
-        before = dispatch;
+    for (uint32_t step = first; step < last;) {
+        const struct entry *entry = schedule_next(&shape->schedule, step, last);
+        for (uint32_t i = 0; i < entry->n_dispatches; i++) {
+            uint32_t at = entry->first_dispatch + i;
+            order(commands, &hazards, &shape->schedule.dispatches[at], i > 0);
+            record_dispatch(commands, shape, at);
+            hazards.n_dispatches++;
+        }
+        step += entry->n_steps;
     }
     free(hazards.written);
     free(hazards.read);
-    return hazards.n_barriers;
+    hazards.written = hazards.read = NULL;
+    return hazards;
 }
 
-/* Sentinels in every slot; with padded buffers garbage in between. */
+/* Sentinels in every slot that is captured; with padded buffers garbage in between. */
 static void record_fill(VkCommandBuffer commands, const struct shape *shape, const struct store *store)
 {
     const struct schedule *schedule = &shape->schedule;
     if (store->padding == 0) {
-        vkCmdFillBuffer(commands, store->arena.handle, 0, schedule->arena_bytes, SENTINEL_WORD);
+        VkDeviceSize from = schedule->slots[shape->captured_first].offset;
+        vkCmdFillBuffer(commands, store->arena.handle, from, schedule->arena_bytes - from, SENTINEL_WORD);
         return;
     }
     vkCmdFillBuffer(commands, store->arena.handle, 0, schedule->arena_bytes, PADDING_WORD);
@@ -126,7 +131,9 @@ static enum status record_whole(struct shape *shape, const struct store *store, 
     record_start(shape->whole);
     record_fill(shape->whole, shape, store);
     barrier(shape->whole, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
-    shape->n_barriers = record_steps(shape->whole, shape, n_steps, 0, n_steps);
+    struct hazards counts = record_steps(shape->whole, shape, n_steps, 0, n_steps);
+    shape->n_barriers = counts.n_barriers;
+    shape->n_dispatches = counts.n_dispatches;
     record_readback(shape->whole, shape, store, 0, n_steps);
     VK_TRY(err, vkEndCommandBuffer(shape->whole));
     return STATUS_OK;

@@ -10,6 +10,7 @@ struct shape {
     VkDescriptorPool pool;
     VkDescriptorSet *sets;   /* [n_dispatches] */
     VkCommandBuffer whole;   /* sentinels, every step, one copy to the host */
+    uint32_t n_dispatches;   /* of `whole` */
     uint32_t n_barriers;     /* of `whole`, between dispatches */
     uint32_t captured_first; /* steps from this one on are brought to the host */
     uint64_t last_used;
@@ -28,5 +29,12 @@ enum status shape_reset(const struct shape *shape, const struct store *store, st
 /* Runs all of the plan, or steps [first, last), brings their slots to the host, and waits. */
 enum status shape_run(const struct shape *shape, const struct store *store, uint32_t first, uint32_t last,
                       struct error *err);
+
+/* Puts one dispatch of the schedule into a command buffer, without barriers. */
+void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32_t index);
+
+/* timing.c: runs all of the plan once with a timestamp behind every entry, and waits. ns[step]: what the entry that
+ * starts at a step took, its barrier included; 0 where none starts. A device without timestamps is STATUS_ABSENT. */
+enum status shape_time(const struct shape *shape, const struct store *store, double *ns, struct error *err);
 
 #endif

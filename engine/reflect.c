@@ -17,13 +17,16 @@ static enum status unsound(const struct program_key *key, spvc_context context, 
                      spvc_context_get_last_error_string(context));
 }
 
-/* Storage buffers: exactly the bindings 0 … n_bindings - 1 of set 0. */
+/* Storage buffers: the bindings 0 … n_bindings - 1, all of them and no other, of set 0. */
 static enum status check_bindings(const struct program_key *key, spvc_compiler compiler,
                                   const spvc_reflected_resource *buffers, size_t n_buffers, struct error *err)
 {
-    if (n_buffers != key->n_bindings)
-        return refuse(key, err, "storage buffers", n_buffers, key->n_bindings);
-    uint32_t seen = 0;
+    uint32_t seen = 0, n_declared = 0;
+    /* A block named Wide… says by its name that it reads another's words as vectors. */
+    for (size_t i = 0; i < n_buffers; i++)
+        n_declared += strncmp(buffers[i].name, "Wide", 4) != 0;
+    if (n_declared != key->n_bindings)
+        return refuse(key, err, "storage buffers", n_declared, key->n_bindings);
     for (size_t i = 0; i < n_buffers; i++) {
         unsigned set = spvc_compiler_get_decoration(compiler, buffers[i].id, SpvDecorationDescriptorSet);
         unsigned binding = spvc_compiler_get_decoration(compiler, buffers[i].id, SpvDecorationBinding);
@@ -31,6 +34,8 @@ static enum status check_bindings(const struct program_key *key, spvc_compiler c
             return refuse(key, err, "descriptor set", set, 0);
         if (binding >= key->n_bindings)
             return refuse(key, err, "binding", binding, key->n_bindings - 1);
+        if (strncmp(buffers[i].name, "Wide", 4) == 0)
+            continue;
         if (seen & 1u << binding)
             return refuse(key, err, "storage buffers at one binding", 2, 1);
         seen |= 1u << binding;

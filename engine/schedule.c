@@ -1,4 +1,4 @@
-#include "engine/schedule.h"
+#include "engine/build.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -11,23 +11,9 @@
 #define MATMUL_TILE 4
 #define MATMUL_LANE_ROWS 4
 
-/* A dispatch under construction. */
-struct builder {
-    struct schedule *schedule;
-    const struct store *store;
-    struct programs *programs;
-    struct error *err;
-    uint32_t step; /* index */
-};
-
 static uint64_t divide_up(uint64_t value, uint64_t by)
 {
     return (value + by - 1) / by;
-}
-
-static const struct step *current(const struct builder *b)
-{
-    return &b->store->plan->steps[b->step];
 }
 
 static bool uses_cpu_shapes(const struct builder *b)
@@ -35,7 +21,7 @@ static bool uses_cpu_shapes(const struct builder *b)
     return b->store->device->is_cpu;
 }
 
-static struct binding slot_binding(const struct builder *b, uint32_t step, bool write)
+struct binding slot_binding(const struct builder *b, uint32_t step, bool write)
 {
     const struct region *slot = &b->schedule->slots[step];
     return (struct binding){b->store->arena.handle, slot->offset, slot->size, (int32_t)(2 * step), write};
@@ -48,8 +34,7 @@ static struct binding cache_binding(const struct builder *b, uint32_t step, bool
 }
 
 /* Rows [first, first + count) of a tensor. The range reaches into the slack behind: shaders read whole words. */
-static struct binding weight_binding(const struct builder *b, const struct tensor *tensor, uint64_t first,
-                                     uint64_t count)
+struct binding weight_binding(const struct builder *b, const struct tensor *tensor, uint64_t first, uint64_t count)
 {
     const struct placement *placement = weights_find(&b->store->weights, tensor);
     ASSERT(placement);
@@ -64,19 +49,29 @@ static struct binding weight_binding(const struct builder *b, const struct tenso
     };
 }
 
-/* The dispatch's bindings 0 to 2: batch, slot, cache. A step without a cache binds its slot a second time: the shader's
- * store to it is compiled out. */
-static struct dispatch *add_dispatch(struct builder *b)
+struct binding table_binding(const struct builder *b, uint32_t step)
+{
+    const struct region *table = &b->store->table[step];
+    return (struct binding){b->store->tables.handle, table->offset, table->size, RESOURCE_CONSTANT, false};
+}
+
+/* A step without a cache binds its slot a second time: the shader's store to it is compiled out. */
+struct dispatch *builder_add(struct builder *b, uint32_t output)
 {
     struct schedule *schedule = b->schedule;
     schedule->dispatches = xrealloc(schedule->dispatches, (schedule->n_dispatches + 1ull) * sizeof(struct dispatch));
     struct dispatch *dispatch = &schedule->dispatches[schedule->n_dispatches++];
-    *dispatch = (struct dispatch){.first_step = b->step, .n_steps = 1};
+    *dispatch = (struct dispatch){.step = b->step};
     dispatch->bindings[0] = (struct binding){b->store->batch.handle, 0, b->store->batch.size, RESOURCE_CONSTANT, false};
-    dispatch->bindings[1] = slot_binding(b, b->step, true);
+    dispatch->bindings[1] = slot_binding(b, output, true);
     dispatch->bindings[2] =
-        b->store->cached[b->step].size ? cache_binding(b, b->step, true) : slot_binding(b, b->step, true);
+        b->store->cached[output].size ? cache_binding(b, output, true) : slot_binding(b, output, true);
     return dispatch;
+}
+
+static struct dispatch *add_dispatch(struct builder *b)
+{
+    return builder_add(b, b->step);
 }
 
 /* n workgroups, folded into two axes. */
@@ -101,40 +96,46 @@ static const uint32_t params_bytes[OP_COUNT] = {
 #undef X
 };
 
-/* Program, push constants and workgroups: what remains when the bindings are there. */
+enum status builder_finish(struct builder *b, struct dispatch *dispatch, uint32_t output, const struct finish *finish)
+{
+    struct dispatch_params part = finish->part;
+    struct program_key key = {
+        .shader = finish->shader,
+        .variant = finish->variant,
+        .n_bindings = finish->n_bindings,
+        .n_push = (uint32_t)sizeof(part) + finish->params_bytes,
+        .constants = finish->constants,
+    };
+    ASSERT(key.n_push <= MAX_PUSH_BYTES && key.n_bindings <= DEVICE_MAX_BINDINGS);
+    key.constants.cached = b->store->cached[output].size != 0;
+    key.constants.native_half = b->store->device->native_half;
+    part.n_rows = b->schedule->n_rows;
+    memcpy(dispatch->push, &part, sizeof(part));
+    memcpy(dispatch->push + sizeof(part), finish->params, finish->params_bytes);
+    TRY(set_groups(b, dispatch, finish->n_groups));
+    return programs_get(b->programs, &key, &dispatch->program, b->err);
+}
+
+/* A dispatch that runs the current step alone. */
 static enum status finish(struct builder *b, struct dispatch *dispatch, const char *shader, uint32_t n_bindings,
                           struct dispatch_params part, struct program_constants constants, uint64_t n_groups)
 {
-    const struct step *step = current(b);
-    constants.cached = b->store->cached[b->step].size != 0;
-    struct program_key key = {
-        .shader = shader,
-        .variant = step->variant,
-        .n_bindings = n_bindings,
-        .n_push = (uint32_t)sizeof(part) + params_bytes[step->op],
-        .constants = constants,
-    };
-    ASSERT(key.n_push <= MAX_PUSH_BYTES);
-    part.n_rows = b->schedule->n_rows;
-    memcpy(dispatch->push, &part, sizeof(part));
-    memcpy(dispatch->push + sizeof(part), &step->params, params_bytes[step->op]);
-    TRY(set_groups(b, dispatch, n_groups));
-    return programs_get(b->programs, &key, &dispatch->program, b->err);
+    const struct step *step = builder_step(b);
+    struct finish all = {shader,        step->variant,          n_bindings, part,
+                         &step->params, params_bytes[step->op], constants,  n_groups};
+    return builder_finish(b, dispatch, b->step, &all);
 }
 
 /* Ops with a lane an element, or a pair: inputs from binding 3 on, then nothing or a table. */
 static enum status add_elementwise(struct builder *b, uint32_t n_inputs, uint64_t lanes_per_row)
 {
-    const struct step *step = current(b);
+    const struct step *step = builder_step(b);
     struct dispatch *dispatch = add_dispatch(b);
     uint32_t n = 3;
     for (uint32_t i = 0; i < n_inputs; i++)
         dispatch->bindings[n++] = slot_binding(b, (uint32_t)step->input[i], false);
-    if (step->op == OP_rope) {
-        const struct region *table = &b->store->table[b->step];
-        dispatch->bindings[n++] =
-            (struct binding){b->store->tables.handle, table->offset, table->size, RESOURCE_CONSTANT, false};
-    }
+    if (step->op == OP_rope)
+        dispatch->bindings[n++] = table_binding(b, b->step);
     struct program_constants constants = {.local_size = 64};
     return finish(b, dispatch, op_info(step->op)->name, n, (struct dispatch_params){0}, constants,
                   divide_up(b->schedule->n_rows * lanes_per_row, constants.local_size));
@@ -162,7 +163,7 @@ static enum status slice_rows(const struct builder *b, const struct tensor *tens
 
 static enum status add_embed(struct builder *b)
 {
-    const struct step *step = current(b);
+    const struct step *step = builder_step(b);
     const struct tensor *table = step->weight[0];
     uint64_t slice;
     TRY(slice_rows(b, table, &slice));
@@ -178,13 +179,23 @@ static enum status add_embed(struct builder *b)
     return STATUS_OK;
 }
 
+uint32_t norm_lanes(const struct builder *b, uint32_t dim)
+{
+    uint32_t lanes = uses_cpu_shapes(b) ? 8 : 64;
+    while (!uses_cpu_shapes(b) && lanes * 4 < dim && lanes < 512 &&
+           lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations)
+        lanes *= 2;
+    return lanes;
+}
+
 static enum status add_rms_norm(struct builder *b)
 {
-    const struct step *step = current(b);
+    const struct step *step = builder_step(b);
     struct dispatch *dispatch = add_dispatch(b);
     dispatch->bindings[3] = slot_binding(b, (uint32_t)step->input[0], false);
     dispatch->bindings[4] = weight_binding(b, step->weight[0], 0, 1);
-    struct program_constants constants = {.local_size = uses_cpu_shapes(b) ? 32 : 128, .dtype = step->weight[0]->dtype};
+    struct program_constants constants = {.local_size = norm_lanes(b, step->params.rms_norm.dim),
+                                          .dtype = step->weight[0]->dtype};
     return finish(b, dispatch, "rms_norm", 5, (struct dispatch_params){0}, constants,
                   (uint64_t)b->schedule->n_rows * step->params.rms_norm.groups);
 }
@@ -198,9 +209,9 @@ static bool wants_lanes(const struct builder *b)
  * see matmul.glsl. */
 static enum status check_matmul_loop(const struct builder *b)
 {
-    uint32_t n_in = current(b)->params.matmul.n_in;
-    bool by_element =
-        current(b)->variant == VARIANT_TRANSPOSE_B || n_in % 4 != 0 || current(b)->weight[0]->layout != LAYOUT_ROWS;
+    uint32_t n_in = builder_step(b)->params.matmul.n_in;
+    bool by_element = builder_step(b)->variant == VARIANT_TRANSPOSE_B || n_in % 4 != 0 ||
+                      builder_step(b)->weight[0]->layout != LAYOUT_ROWS;
     uint64_t iterations = by_element ? n_in : n_in / 8 + n_in % 128; /* the loops inside are unrolled */
     if (!uses_cpu_shapes(b) || iterations <= CPU_MAX_ITERATIONS)
         return STATUS_OK;
@@ -208,50 +219,97 @@ static enum status check_matmul_loop(const struct builder *b)
                      "a matrix row of %u values needs longer loops than %s runs", n_in, b->store->device->info.name);
 }
 
-static enum status add_matmul(struct builder *b)
+/* Lanes, and rows of the matrix, that a workgroup has of one product. */
+static void choose_shape(const struct builder *b, const struct matmul *matmul, bool lanes,
+                         struct program_constants *constants)
 {
-    const struct step *step = current(b);
-    const struct tensor *matrix = step->weight[0], *bias = step->weight[1];
+    uint64_t n_out = tensor_rows(matmul->matrix), n_in = tensor_row_elems(matmul->matrix);
+    uint32_t subgroup = b->store->device->info.subgroup;
+    constants->tile = b->schedule->n_rows > 1 ? MATMUL_TILE : 1;
+    bool by_rows = matmul->matrix->layout == LAYOUT_ROWS;
+    constants->by_block = lanes && by_rows && n_in % 32 == 0;
+    if (lanes) {
+        constants->local_size = 8;
+        constants->rows = MATMUL_LANE_ROWS;
+        return;
+    }
+    /* A short row is one subgroup's, without a barrier; a long one keeps four busy. Enough groups must remain to fill
+     * the device. The choice is by the matrix alone, so that prefill, decode and slices sum in one order. */
+    constants->local_size = subgroup < 32 || subgroup > 64 ? 64 : subgroup;
+    if (n_in >= 4096)
+        constants->local_size *= 4;
+    constants->rows = (n_out >= 32768 ? 4 : n_out >= 16384 ? 2 : 1) * matmul->matrices;
+    constants->wide = by_rows && tensor_row_bytes(matmul->matrix) % 16 == 0;
+}
+
+enum status builder_matmul(struct builder *b, const struct matmul *matmul)
+{
+    const struct tensor *matrix = matmul->matrix, *bias = matmul->bias;
     bool lanes = wants_lanes(b);
     uint64_t slice;
-    TRY(check_matmul_loop(b));
     TRY(slice_rows(b, matrix, &slice));
     if (bias && dtype_info(bias->dtype)->block_elems != 1)
         return error_set(b->err, STATUS_BAD_INPUT, bias->file, bias->stored_name, ERROR_NO_OFFSET,
                          "a bias is %s, expected F32, F16 or BF16", dtype_info(bias->dtype)->name);
-    if (step->variant == VARIANT_TRANSPOSE_B && slice < tensor_rows(matrix))
+    if (matmul->variant == VARIANT_TRANSPOSE_B && slice < tensor_rows(matrix))
         return error_set(b->err, STATUS_BAD_INPUT, matrix->file, matrix->stored_name, ERROR_NO_OFFSET,
                          "is too large to be read transposed on %s", b->store->device->info.name);
     struct program_constants constants = {
-        .local_size = lanes ? 8 : 64,
-        .dtype = matrix->dtype,
-        .bias_dtype = bias ? bias->dtype : DTYPE_F32,
-        .tile = b->schedule->n_rows > 1 ? MATMUL_TILE : 1,
-        .rows = lanes ? MATMUL_LANE_ROWS : 1,
-        .layout = matrix->layout,
-    };
-    uint64_t rows_a_group = lanes ? constants.local_size * constants.rows : constants.rows;
+        .dtype = matrix->dtype, .bias_dtype = bias ? bias->dtype : DTYPE_F32, .layout = matrix->layout};
+    choose_shape(b, matmul, lanes, &constants);
+    uint64_t outputs_a_group = (lanes ? constants.local_size * constants.rows : constants.rows) / matmul->matrices;
     for (uint64_t first = 0; first < tensor_rows(matrix); first += slice) {
         uint64_t rest = tensor_rows(matrix) - first, count = rest < slice ? rest : slice;
-        struct dispatch *dispatch = add_dispatch(b);
-        dispatch->bindings[3] = slot_binding(b, (uint32_t)step->input[0], false);
-        dispatch->bindings[3].range =
-            align_up(dispatch->bindings[3].range, 16); /* read as vec4; slots are so far apart */
-        dispatch->bindings[4] = weight_binding(b, matrix, first, count);
-        dispatch->bindings[5] = bias ? weight_binding(b, bias, 0, tensor_rows(bias)) : dispatch->bindings[4];
-        TRY(finish(b, dispatch, lanes ? "matmul" : "matmul_reduce", 6,
-                   (struct dispatch_params){.first = (uint32_t)first, .count = (uint32_t)count}, constants,
-                   divide_up(count, rows_a_group) * divide_up(b->schedule->n_rows, constants.tile)));
+        struct dispatch *dispatch = builder_add(b, matmul->output);
+        struct binding *bindings = dispatch->bindings;
+        bindings[3] = slot_binding(b, (uint32_t)matmul->input, false);
+        bindings[3].range = align_up(bindings[3].range, 16); /* read as vec4; slots are so far apart */
+        bindings[4] = weight_binding(b, matrix, first, count);
+        bindings[4].range += matmul->more_bytes;
+        bindings[5] = bias ? weight_binding(b, bias, 0, tensor_rows(bias)) : bindings[4];
+        for (uint32_t i = 0; i < matmul->n_more; i++)
+            bindings[6 + i] = matmul->more[i];
+        struct finish all = {
+            .shader = lanes ? matmul->lane_shader : matmul->reduce_shader,
+            .variant = matmul->variant,
+            .n_bindings = 6 + matmul->n_more,
+            .part = {.first = (uint32_t)first, .count = (uint32_t)count},
+            .params = matmul->params,
+            .params_bytes = matmul->params_bytes,
+            .constants = constants,
+            .n_groups = divide_up(count, outputs_a_group) * divide_up(b->schedule->n_rows, constants.tile),
+        };
+        TRY(builder_finish(b, dispatch, matmul->output, &all));
     }
     return STATUS_OK;
 }
 
+static enum status add_matmul(struct builder *b)
+{
+    const struct step *step = builder_step(b);
+    TRY(check_matmul_loop(b));
+    struct matmul matmul = {
+        .lane_shader = "matmul",
+        .reduce_shader = "matmul_reduce",
+        .matrix = step->weight[0],
+        .bias = step->weight[1],
+        .input = step->input[0],
+        .output = b->step,
+        .variant = step->variant,
+        .matrices = 1,
+        .params = &step->params,
+        .params_bytes = sizeof(struct matmul_params),
+    };
+    return builder_matmul(b, &matmul);
+}
+
 static enum status add_attention(struct builder *b)
 {
-    const struct step *step = current(b);
+    const struct step *step = builder_step(b);
     const struct attention_params *op = &step->params.attention;
-    uint32_t lanes = 32;
-    while (lanes < op->dim && lanes < 256 && lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations)
+    uint32_t lanes = 8; /* one subgroup of llvmpipe's: it waits long at barriers between several */
+    uint32_t least = uses_cpu_shapes(b) ? b->store->max_positions / 512 : op->dim;
+    while (lanes < least && lanes < 256 && lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations)
         lanes *= 2;
     /* Of one invocation: scores, four elements an iteration; values, four keys an iteration; reductions, a chunk of 256
      * keys. See attention.comp. */
@@ -277,7 +335,7 @@ static enum status add_attention(struct builder *b)
 /* Slices of [experts, n_out] rows, as of any matrix; each dispatch does the outputs that its slice holds. */
 static enum status add_expert_matmul(struct builder *b)
 {
-    const struct step *step = current(b);
+    const struct step *step = builder_step(b);
     const struct expert_matmul_params *op = &step->params.expert_matmul;
     const struct tensor *matrix = step->weight[0], *bias = step->weight[1];
     uint64_t slice, n_rows = tensor_rows(matrix);
@@ -316,7 +374,7 @@ static enum status add_topk(struct builder *b, uint32_t n, uint32_t k)
 
 static enum status add_step(struct builder *b)
 {
-    const struct step *step = current(b);
+    const struct step *step = builder_step(b);
     switch (step->op) {
     case OP_embed:
         return add_embed(b);
@@ -348,24 +406,50 @@ static enum status add_step(struct builder *b)
     return STATUS_BAD_INPUT;
 }
 
+/* The dispatches of each step alone, then those of the groups that start at it. */
+static enum status build(struct builder *b)
+{
+    struct schedule *schedule = b->schedule;
+    for (b->step = 0; b->step < b->store->plan->n_steps; b->step++) {
+        struct entry *alone = &schedule->alone[b->step], *fused = &schedule->fused[b->step];
+        *alone = (struct entry){.first_dispatch = schedule->n_dispatches, .n_steps = 1};
+        TRY(add_step(b));
+        alone->n_dispatches = schedule->n_dispatches - alone->first_dispatch;
+        fused->first_dispatch = schedule->n_dispatches;
+        if (!b->store->limits.no_fusing)
+            TRY(fuse(b, &fused->n_steps));
+        fused->n_dispatches = schedule->n_dispatches - fused->first_dispatch;
+    }
+    return STATUS_OK;
+}
+
 enum status schedule_build(struct schedule *schedule, const struct store *store, struct programs *programs,
                            uint32_t n_rows, struct error *err)
 {
+    uint32_t n_steps = store->plan->n_steps;
     *schedule = (struct schedule){.n_rows = n_rows};
-    schedule->slots = xcalloc(store->plan->n_steps, sizeof(*schedule->slots));
+    schedule->slots = xcalloc(n_steps, sizeof(*schedule->slots));
+    schedule->alone = xcalloc(n_steps, sizeof(*schedule->alone));
+    schedule->fused = xcalloc(n_steps, sizeof(*schedule->fused));
     schedule->arena_bytes = store_slots(store, n_rows, schedule->slots);
     struct builder b = {schedule, store, programs, err, 0};
-    enum status status = STATUS_OK;
-    for (; b.step < store->plan->n_steps && status == STATUS_OK; b.step++)
-        status = add_step(&b);
+    enum status status = build(&b);
     if (status != STATUS_OK)
         schedule_free(schedule);
     return status;
 }
 
+const struct entry *schedule_next(const struct schedule *schedule, uint32_t step, uint32_t last)
+{
+    const struct entry *fused = &schedule->fused[step];
+    return fused->n_dispatches && step + fused->n_steps <= last ? fused : &schedule->alone[step];
+}
+
 void schedule_free(struct schedule *schedule)
 {
     free(schedule->dispatches);
+    free(schedule->alone);
+    free(schedule->fused);
     free(schedule->slots);
     *schedule = (struct schedule){0};
 }

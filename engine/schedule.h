@@ -21,18 +21,26 @@ struct binding {
 #define MAX_PUSH_BYTES 64
 
 struct dispatch {
-    uint32_t first_step, n_steps;
+    uint32_t step; /* the first one it covers */
     const struct program *program;
     struct binding bindings[DEVICE_MAX_BINDINGS];
     uint8_t push[MAX_PUSH_BYTES]; /* dispatch_params, then the op's; program->key.n_push bytes */
     uint32_t groups_x, groups_y;
 };
 
+/* Dispatches that run one step, or a fused group of steps that starts there. n_dispatches 0: there are none. */
+struct entry {
+    uint32_t first_dispatch, n_dispatches, n_steps;
+};
+
+/* A range of steps runs the fused group of a step where the range holds all of it, else the step alone. Both give the
+ * same bits (shaders/rows.glsl), so that a debugger may stop anywhere. */
 struct schedule {
     uint32_t n_rows;
     struct region *slots; /* [n_steps] in the arena */
     VkDeviceSize arena_bytes;
-    struct dispatch *dispatches; /* in the order of their first steps */
+    struct dispatch *dispatches;
+    struct entry *alone, *fused; /* [n_steps] */
     uint32_t n_dispatches;
 };
 
@@ -40,6 +48,9 @@ struct schedule {
  * allocated. */
 enum status schedule_build(struct schedule *schedule, const struct store *store, struct programs *programs,
                            uint32_t n_rows, struct error *err);
+
+/* What runs at a step, in a range that ends before step `last`: the fused group, or the step alone. */
+const struct entry *schedule_next(const struct schedule *schedule, uint32_t step, uint32_t last);
 void schedule_free(struct schedule *schedule);
 
 #endif

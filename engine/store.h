@@ -14,6 +14,7 @@ struct engine_limits {
     uint32_t max_binding; /* bytes of the longest storage buffer binding */
     uint32_t max_groups;  /* workgroups along the first axis; more are folded into the second */
     uint64_t timeout_ns;  /* of a submit */
+    bool no_fusing;       /* every step by its own dispatch */
     enum { MATMUL_CHOSEN, MATMUL_LANE, MATMUL_REDUCE } matmul; /* a row of W a lane, or a workgroup */
 };
 

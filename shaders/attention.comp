@@ -3,6 +3,7 @@
  * keys past 256 ignored). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
 #include "common.glsl"
 #include "math.glsl"
 #include "reduce.glsl"

@@ -1,8 +1,12 @@
 #ifndef HALF_GLSL
 #define HALF_GLSL
-/* Half to float by its bits: unpackHalf2x16 may flush subnormals, and small scales are subnormal. */
+/* Half to float by its bits: unpackHalf2x16 may flush subnormals, and small scales are subnormal. NATIVE_HALF: this
+ * device says that it keeps them. */
+layout(constant_id = 8) const uint NATIVE_HALF = 0;
 float half_value(uint h)
 {
+    if (NATIVE_HALF != 0)
+        return unpackHalf2x16(h).x;
     uint magnitude = h & 0x7fff;
     float value = magnitude < 0x0400   ? float(magnitude) * 5.9604644775390625e-8 /* 2^-24 */
                   : magnitude < 0x7c00 ? uintBitsToFloat((magnitude << 13) + (112u << 23))

@@ -77,6 +77,37 @@ struct read_params {
     UINT n; /* vec4s in the buffer */
 };
 
+/* What fused dispatches are told (engine/fuse.c): several steps of the plan, each with the arithmetic of its own
+ * shader. */
+struct norms_params { /* rms_norm, add, rms_norm: the first or the last may be missing */
+    UINT width;
+    UINT has_first, has_last;
+    FLOAT first_eps, first_offset;
+    FLOAT last_eps, last_offset;
+};
+
+struct head_norm_params { /* rms_norm over each head, then rope */
+    UINT heads;
+    UINT dim;
+    FLOAT eps;
+    FLOAT offset;
+};
+
+struct matmul_glu_params { /* gate and up, then the activation */
+    UINT n_in;
+    UINT n_out;
+    UINT has_bias; /* 0 */
+    UINT second;   /* byte where up's rows start, in the buffer of gate's */
+    UINT activation;
+};
+
+struct matmul_softcap_params {
+    UINT n_in;
+    UINT n_out;
+    UINT has_bias;
+    FLOAT cap;
+};
+
 /* Ahead of the op's own parameters in every shader's push constants: what part of the step a dispatch does. */
 struct dispatch_params {
     UINT n_rows; /* rows of the batch */

@@ -1,33 +1,34 @@
-/* Sum and maximum over a workgroup, through shared memory: right for every subgroup size. One partial a lane (fix
- * "wg_sums overflow": an array of fewer partials than the workgroup needs). Every lane must call them. */
+/* Sum and maximum over a workgroup: within subgroups by their own operations, across them through shared memory, whatever
+ * their size (4 to 128 lanes are known). One partial a subgroup, and room for as many as there are lanes (fix "wg_sums
+ * overflow": an array of fewer partials than the workgroup needs). Every lane must call them, and gets the result. */
 shared float partial[gl_WorkGroupSize.x];
 
 float reduce_sum(float value)
 {
-    uint lane = gl_LocalInvocationID.x;
-    partial[lane] = value;
+    float sum = subgroupAdd(value);
+    if (gl_NumSubgroups == 1)
+        return sum;
+    barrier(); /* an earlier result has been read */
+    if (subgroupElect())
+        partial[gl_SubgroupID] = sum;
     barrier();
-    for (uint step = gl_WorkGroupSize.x / 2; step > 0; step /= 2) {
-        if (lane < step)
-            partial[lane] += partial[lane + step];
-        barrier();
-    }
-    float sum = partial[0];
-    barrier();
+    sum = partial[0];
+    for (uint i = 1; i < gl_NumSubgroups; i++)
+        sum += partial[i];
     return sum;
 }
 
 float reduce_max(float value)
 {
-    uint lane = gl_LocalInvocationID.x;
-    partial[lane] = value;
+    float maximum = subgroupMax(value);
+    if (gl_NumSubgroups == 1)
+        return maximum;
     barrier();
-    for (uint step = gl_WorkGroupSize.x / 2; step > 0; step /= 2) {
-        if (lane < step)
-            partial[lane] = max(partial[lane], partial[lane + step]);
-        barrier();
-    }
-    float maximum = partial[0];
+    if (subgroupElect())
+        partial[gl_SubgroupID] = maximum;
     barrier();
+    maximum = partial[0];
+    for (uint i = 1; i < gl_NumSubgroups; i++)
+        maximum = max(maximum, partial[i]);
     return maximum;
 }

@@ -1,9 +1,11 @@
 /* y = x / sqrt(mean(x^2) + eps) * (offset + w), over each of `groups` runs of `dim` values. A workgroup a run. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
 #include "common.glsl"
 #include "math.glsl"
 #include "reduce.glsl"
+#include "rows.glsl"
 
 layout(push_constant) uniform Push
 {
@@ -35,6 +37,6 @@ void main()
         sum += x[first + i] * x[first + i];
     float scale = inverse_sqrt(divide(reduce_sum(sum), float(op.dim)) + op.eps);
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
-        store(first + i, width, x[first + i] * scale * (op.offset + decode_element(0, i)));
+        store(first + i, width, normalised(x[first + i], scale, op.offset + decode_element(0, i)));
 #endif
 }

@@ -3,6 +3,7 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
+#include "rows.glsl"
 
 layout(push_constant) uniform Push
 {
@@ -28,6 +29,7 @@ void main()
     uint pair = at % half_dim;
     uint first = at / half_dim * op.dim + pair, second = first + half_dim;
     vec2 turn = cos_sin[(batch.first_position + row) * half_dim + pair];
-    store(first, width, x[first] * turn.x - x[second] * turn.y);
-    store(second, width, x[second] * turn.x + x[first] * turn.y);
+    vec2 turned = rotated(x[first], x[second], turn);
+    store(first, width, turned.x);
+    store(second, width, turned.y);
 }

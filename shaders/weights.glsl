@@ -51,7 +51,7 @@ uint load32_unaligned(uint at)
 vec4 signed_bytes(uint word)
 {
     int v = int(word);
-    return vec4(bitfieldExtract(v, 0, 8), bitfieldExtract(v, 8, 8), bitfieldExtract(v, 16, 8), v >> 24);
+    return vec4((v << 24) >> 24, (v << 16) >> 24, (v << 8) >> 24, v >> 24);
 }
 
 vec4 low_nibbles(uint word)
@@ -160,6 +160,21 @@ void decode_mxfp4(uint row, uint unit, out vec4 a, out vec4 b)
     b = d * e2m1_doubled4(nibbles >> 4);
 }
 
+/* 8 elements of 16 bits. */
+void decode_halves(uvec4 w, out vec4 a, out vec4 b)
+{
+    if (DTYPE == DTYPE_BF16) {
+        a = uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000, w.y << 16, w.y & 0xffff0000));
+        b = uintBitsToFloat(uvec4(w.z << 16, w.z & 0xffff0000, w.w << 16, w.w & 0xffff0000));
+    } else if (NATIVE_HALF != 0) {
+        a = vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
+        b = vec4(unpackHalf2x16(w.z), unpackHalf2x16(w.w));
+    } else {
+        a = vec4(half_value(w.x & 0xffff), half_value(w.x >> 16), half_value(w.y & 0xffff), half_value(w.y >> 16));
+        b = vec4(half_value(w.z & 0xffff), half_value(w.z >> 16), half_value(w.w & 0xffff), half_value(w.w >> 16));
+    }
+}
+
 void decode_float(uint row, uint unit, out vec4 a, out vec4 b)
 {
     if (DTYPE == DTYPE_F32) {
@@ -170,13 +185,7 @@ void decode_float(uint row, uint unit, out vec4 a, out vec4 b)
     }
     uint at = row + unit * 16;
     uvec4 w = uvec4(load32(at), load32(at + 4), load32(at + 8), load32(at + 12));
-    if (DTYPE == DTYPE_BF16) {
-        a = uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000, w.y << 16, w.y & 0xffff0000));
-        b = uintBitsToFloat(uvec4(w.z << 16, w.z & 0xffff0000, w.w << 16, w.w & 0xffff0000));
-    } else {
-        a = vec4(half_value(w.x & 0xffff), half_value(w.x >> 16), half_value(w.y & 0xffff), half_value(w.y >> 16));
-        b = vec4(half_value(w.z & 0xffff), half_value(w.z >> 16), half_value(w.w & 0xffff), half_value(w.w >> 16));
-    }
+    decode_halves(w, a, b);
 }
 
 /* The 8 elements of a unit of the row that starts at byte `row`. */
@@ -210,6 +219,38 @@ void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
         decode_mxfp4(row, unit, a, b);
     } else {
         decode_q4_or_q5_k(row, unit, a, b);
+    }
+}
+
+/* The 32 elements of a block of the row that starts at byte `row`: for a lane that takes whole blocks. Blocks of 18 and 34
+ * bytes start in the middle of every other word. */
+const bool HAS_BLOCKS = DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q8_0;
+void decode_block(uint row, uint block, out vec4 w[8])
+{
+    if (DTYPE == DTYPE_Q4_1) {
+        uint at = (row >> 2) + block * 5;
+        float d = half_value(words[at] & 0xffff), m = half_value(words[at] >> 16);
+        for (uint k = 0; k < 4; k++) {
+            uint nibbles = words[at + 1 + k];
+            w[k] = d * low_nibbles(nibbles) + m;
+            w[k + 4] = d * low_nibbles(nibbles >> 4) + m;
+        }
+        return;
+    }
+    uint byte = row + block * (DTYPE == DTYPE_Q4_0 ? 18 : 34);
+    uint at = byte >> 2, word = words[at];
+    bool odd = (byte & 2) != 0;
+    float d = half_value(odd ? word >> 16 : word & 0xffff);
+    for (uint k = 0; k < (DTYPE == DTYPE_Q4_0 ? 4 : 8); k++) {
+        uint next = words[at + 1 + k];
+        uint quants = odd ? next : (word >> 16) | (next << 16);
+        word = next;
+        if (DTYPE == DTYPE_Q4_0) {
+            w[k] = d * (low_nibbles(quants) - 8.0);
+            w[k + 4] = d * (low_nibbles(quants >> 4) - 8.0);
+        } else {
+            w[k] = d * signed_bytes(quants);
+        }
     }
 }
 

@@ -20,9 +20,11 @@ static int32_t add_matmul(struct fixture *f, enum stage stage, int32_t layer, ui
                           uint32_t n_out)
 {
     uint32_t n_in = f->plan.steps[in].width;
-    uint32_t step = step_of(f, OP_matmul, stage, layer, n_out, in, -1, (union step_params){.matmul = {n_in, n_out, 1}});
+    bool bias = layer == 0 || (stage != STAGE_ffn_gate && stage != STAGE_ffn_up);
+    uint32_t step =
+        step_of(f, OP_matmul, stage, layer, n_out, in, -1, (union step_params){.matmul = {n_in, n_out, bias}});
     f->plan.steps[step].weight[0] = fixture_tensor(f, dtype, n_out, n_in);
-    f->plan.steps[step].weight[1] = fixture_tensor(f, DTYPE_F32, 0, n_out);
+    f->plan.steps[step].weight[1] = bias ? fixture_tensor(f, DTYPE_F32, 0, n_out) : NULL;
     return (int32_t)step;
 }
 
@@ -58,7 +60,7 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
         (int32_t)step_of(f, OP_add, STAGE_attn_resid, layer, HIDDEN, residual, o, (union step_params){.add = {HIDDEN}});
     norm = add_norm(f, STAGE_ffn_norm, layer, middle);
     int32_t gate = add_matmul(f, STAGE_ffn_gate, layer, DTYPE_F32, norm, FFN);
-    int32_t up = add_matmul(f, STAGE_ffn_up, layer, DTYPE_BF16, norm, FFN);
+    int32_t up = add_matmul(f, STAGE_ffn_up, layer, layer ? DTYPE_F32 : DTYPE_BF16, norm, FFN);
     int32_t act = (int32_t)step_of(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
                                    (union step_params){.glu = {FFN, ACTIVATION_SILU}});
     int32_t down = add_matmul(f, STAGE_ffn_down, layer, DTYPE_Q4_1, act, HIDDEN);
@@ -142,6 +144,7 @@ static const struct way ways[] = {
     {"padded buffers", {5, 1, 8}, 1000, true, {0}},
     {"padded buffers, in ranges", {5, 1, 8}, 5, true, {0}},
     {"row slices", {14}, 1000, false, {.max_binding = 6144}},
+    {"nothing fused", {9, 1, 1, 3}, 1000, false, {.no_fusing = true}},
     {"folded dispatches", {14}, 1000, false, {.max_groups = 3}},
 };
 
@@ -347,18 +350,22 @@ static void a_submit_that_takes_too_long_is_a_lost_device(void **state)
     fixture_close(&f); /* waits for what still runs, then frees */
 }
 
-static void few_barriers_and_one_dispatch_a_step(void **state)
+/* A layer has 15 steps in 11 levels: q, k and v, the two ropes, and gate and up need none between them. Fused, the
+ * residual's adds go with the norm behind them, and in layer 1, where gate and up have one dtype, they go with the
+ * activation. */
+static void few_barriers_and_few_dispatches(void **state)
 {
     (void)state;
-    struct fixture f;
-    plan_by_hand(&f);
-    fixture_open(&f, &(struct engine_limits){0}, false);
-    run_batch(&f, 0, 1, 1000);
-    const struct shape *shape = engine_shape(&f.engine);
-    assert_int_equal(shape->schedule.n_dispatches, f.plan.n_steps);
-    /* A layer has 15 steps in 11 levels: q, k and v, the two ropes, and gate and up need none between them. */
-    assert_int_equal(shape->n_barriers, LAYERS * 11 + 3);
-    fixture_close(&f);
+    for (int fused = 0; fused < 2; fused++) {
+        struct fixture f;
+        plan_by_hand(&f);
+        fixture_open(&f, &(struct engine_limits){.no_fusing = !fused}, false);
+        run_batch(&f, 0, 1, 1000);
+        const struct shape *shape = engine_shape(&f.engine);
+        assert_int_equal(shape->n_dispatches, f.plan.n_steps - (fused ? 2 * LAYERS + 2 + 1 : 0));
+        assert_int_equal(shape->n_barriers, LAYERS * 11 + 3 - (fused ? 2 * LAYERS + 1 + 1 : 0));
+        fixture_close(&f);
+    }
 }
 
 int main(void)
@@ -372,7 +379,7 @@ int main(void)
         cmocka_unit_test(a_wrong_batch_is_refused_and_nothing_lost),
         cmocka_unit_test(shapes_come_and_go),
         cmocka_unit_test(a_submit_that_takes_too_long_is_a_lost_device),
-        cmocka_unit_test(few_barriers_and_one_dispatch_a_step),
+        cmocka_unit_test(few_barriers_and_few_dispatches),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

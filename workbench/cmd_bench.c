@@ -15,6 +15,7 @@
 #define DEFAULT_PROMPT 32
 #define DEFAULT_DECODED 16
 #define WARM_UP 2
+#define OPS_RUNS 5
 #define AUDITED_PREFILL 4 /* positions of the run that is audited, and as many as follow one by one */
 #define AUDITED_DECODE 2
 
@@ -207,6 +208,33 @@ static double bandwidth_share(const struct bench *bench)
     return bench->bandwidth > 0 ? per_second / bench->bandwidth : 0;
 }
 
+/* The time of each stage's op over all layers, of the batch that ran last. A fused op goes by its first stage. */
+static enum status print_ops(struct bench *bench, struct error *err)
+{
+    struct backend *backend = &bench->session.backend[bench->source];
+    const struct plan *plan = backend->plan;
+    double by_stage[STAGE_COUNT] = {0}, total = 0;
+    double *ns = xcalloc(plan->n_steps, sizeof(*ns));
+    enum status status = STATUS_OK;
+    for (int run = 0; run < OPS_RUNS && status == STATUS_OK; run++) {
+        status = engine_time_ops(backend, ns, err);
+        for (uint32_t i = 0; i < plan->n_steps; i++) {
+            by_stage[plan->steps[i].stage] += ns[i] / OPS_RUNS / 1e3;
+            total += ns[i] / OPS_RUNS / 1e3;
+        }
+    }
+    for (int stage = 0; stage < STAGE_COUNT && status == STATUS_OK; stage++) {
+        if (by_stage[stage] > 0) {
+            printf("op       %-16s %10.1f us\n", stage_name(stage), by_stage[stage]);
+        }
+    }
+    if (status == STATUS_OK) {
+        printf("op       %-16s %10.1f us, on the device, each op waiting for the one before\n", "all", total);
+    }
+    free(ns);
+    return status;
+}
+
 static void print_text(const struct bench *bench, const char *capture)
 {
     printf("prefill  %u tokens in %.2f ms, %.1f tok/s; first token after %.2f ms\n", bench->n_prompt, bench->prefill_ms,
@@ -314,6 +342,9 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
         bench.tokens[i] = token_at(&bench, i);
     }
     status = measure(&bench, captured, err);
+    if (status == STATUS_OK && arguments->ops && bench.source == SOURCE_ENGINE) {
+        status = print_ops(&bench, err);
+    }
     if (status == STATUS_OK) {
         const char *capture = captured ? "all" : "off";
         if (!arguments->json || strcmp(arguments->json, "-") != 0) {

@@ -48,9 +48,10 @@ static const struct command {
     {"faults", 0, 0, "[--check] [--json FILE] [--device D]", "--check --json --device",
      "list the known bugs; --check plants each and must find it", command_faults},
     {"bench", 1, 1,
-     "MODEL [-p N] [-n N] [--capture off|all] [--on engine|reference] [--fault NAME] [--device D] [--json FILE]",
-     "-p -n --capture --on --fault --device --json", "how fast, what a token costs, and whether what ran was right",
-     command_bench},
+     "MODEL [-p N] [-n N] [--capture off|all] [--ops] [--on engine|reference] [--fault NAME] [--device D] [--json "
+     "FILE]",
+     "-p -n --capture --ops --on --fault --device --json",
+     "how fast, what a token costs, and whether what ran was right", command_bench},
     {"info", 1, 1, "MODEL [--json FILE]", "--json", "config, tensors, the plan, whether they agree", command_info},
     {"devices", 0, 0, "", "", "the Vulkan devices, and which one is taken", command_devices},
 };
@@ -169,8 +170,12 @@ static enum status parse_arguments(const struct command *command, int argc, char
             return error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "unknown option, expected: lockstep %s %s",
                              command->name, command->usage);
         }
-        if (strcmp(word, "--check") == 0 || strcmp(word, "--drift") == 0) {
-            *(word[2] == 'c' ? &arguments->check : &arguments->drift) = true;
+        bool *flag = strcmp(word, "--check") == 0   ? &arguments->check
+                     : strcmp(word, "--drift") == 0 ? &arguments->drift
+                     : strcmp(word, "--ops") == 0   ? &arguments->ops
+                                                    : NULL;
+        if (flag) {
+            *flag = true;
             continue;
         }
         if (i + 1 == argc) {

@@ -17,7 +17,7 @@ struct arguments {
     uint32_t n_faults;
     const char *capture, *weights;
     int64_t n, n_prompt; /* -1: not given */
-    bool check, drift;
+    bool check, drift, ops;
 };
 
 /* Finds the command that argv[1] names and runs it. Returns the exit status. */

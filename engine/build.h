@@ -1,0 +1,67 @@
+/* A schedule under construction: what schedule.c, a dispatch a step, and fuse.c, a dispatch for several, share. */
+#ifndef LOCKSTEP_ENGINE_BUILD_H
+#define LOCKSTEP_ENGINE_BUILD_H
+
+#include "engine/schedule.h"
+
+struct builder {
+    struct schedule *schedule;
+    const struct store *store;
+    struct programs *programs;
+    struct error *err;
+    uint32_t step; /* index */
+};
+
+static inline const struct step *builder_step(const struct builder *b)
+{
+    return &b->store->plan->steps[b->step];
+}
+
+struct binding slot_binding(const struct builder *b, uint32_t step, bool write);
+struct binding table_binding(const struct builder *b, uint32_t step);
+
+/* Rows [first, first + count) of a tensor. */
+struct binding weight_binding(const struct builder *b, const struct tensor *tensor, uint64_t first, uint64_t count);
+
+/* A new dispatch whose bindings 0 to 2 are there: batch, slot and cache of the step that `output` names. */
+struct dispatch *builder_add(struct builder *b, uint32_t output);
+
+/* What remains when the bindings are there: program, push constants (part, then the op's or the fused op's parameters)
+ * and workgroups. variant: VARIANT_ code. */
+struct finish {
+    const char *shader;
+    uint32_t variant, n_bindings;
+    struct dispatch_params part;
+    const void *params;
+    uint32_t params_bytes;
+    struct program_constants constants;
+    uint64_t n_groups;
+};
+enum status builder_finish(struct builder *b, struct dispatch *dispatch, uint32_t output, const struct finish *finish);
+
+/* Lanes of a workgroup that normalises a run of `dim` values: one choice, so that fused or not the sums are the same.
+ */
+uint32_t norm_lanes(const struct builder *b, uint32_t dim);
+
+/* A matrix product over the rows of one matrix: shader ("matmul", "matmul_glu" …), and what fused ones bind and say
+ * besides.
+ */
+struct matmul {
+    const char *lane_shader, *reduce_shader;
+    const struct tensor *matrix, *bias;
+    int32_t input;
+    uint32_t output, variant;
+    const struct binding *more; /* [n_more], behind those of every matmul */
+    uint32_t n_more;
+    uint32_t matrices;   /* whose rows a lane or group takes together: 2 for gate and up */
+    uint64_t more_bytes; /* of the matrix's binding: how far the second one reaches beyond the first */
+    const void *params;
+    uint32_t params_bytes;
+};
+enum status builder_matmul(struct builder *b, const struct matmul *matmul);
+
+/* fuse.c: the fused dispatches that start at b->step, if there are any; *n_steps: how many steps they cover, 0: none.
+ */
+enum status fuse(struct builder *b, uint32_t *n_steps);
+
+#endif

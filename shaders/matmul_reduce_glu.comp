@@ -1,0 +1,6 @@
+/* y = act(gate x) * (up x), a workgroup a row. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#define EPILOGUE EPILOGUE_GLU
+#include "matmul_reduce_main.glsl"

@@ -1,0 +1,6 @@
+/* y = cap * tanh((W x + bias) / cap), and what goes into it, a workgroup a row. */
+#version 450
+#extension GL_GOOGLE_include_directive : require
+#extension GL_KHR_shader_subgroup_arithmetic : require
+#define EPILOGUE EPILOGUE_SOFTCAP
+#include "matmul_reduce_main.glsl"
