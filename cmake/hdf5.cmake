@@ -7,8 +7,12 @@ find_library(AEC_ARCHIVE NAMES libaec.a aec REQUIRED)
 find_package(ZLIB REQUIRED)
 find_package(CURL REQUIRED)
 
+# What the archive itself needs comes after it on the linker's command line.
+add_library(lockstep_hdf5_archive STATIC IMPORTED)
+set_target_properties(lockstep_hdf5_archive PROPERTIES IMPORTED_LOCATION ${HDF5_ARCHIVE}
+  INTERFACE_LINK_LIBRARIES "${SZ_ARCHIVE};${AEC_ARCHIVE};ZLIB::ZLIB;CURL::libcurl;OpenSSL::Crypto;m;${CMAKE_DL_LIBS}")
+
 add_library(lockstep_hdf5 INTERFACE)
 target_include_directories(lockstep_hdf5 SYSTEM INTERFACE ${HDF5_INCLUDE_DIR})
-target_link_libraries(lockstep_hdf5 INTERFACE ${HDF5_ARCHIVE} ${SZ_ARCHIVE} ${AEC_ARCHIVE} ZLIB::ZLIB
-  CURL::libcurl OpenSSL::Crypto m ${CMAKE_DL_LIBS})
+target_link_libraries(lockstep_hdf5 INTERFACE lockstep_hdf5_archive)
 target_link_options(lockstep_hdf5 INTERFACE -Wl,--exclude-libs,ALL)
