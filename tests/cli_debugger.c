@@ -289,29 +289,6 @@ static void wrong_configurations(void **state)
     }
 }
 
-/* GLSL that does not compile is shown with file and line and changes nothing; a changed kernel runs at once. */
-static void shaders_are_reloaded(void **state)
-{
-    (void)state;
-    char command[2048], script[4096];
-    snprintf(command, sizeof(command),
-             "mkdir %s/good %s/bad && cp shaders/* %s/good && cp shaders/* %s/bad && "
-             "sed -i 's/void main()/void main() { nonsense; }\\nvoid unused()/' %s/bad/rms_norm.comp",
-             folder, folder, folder, folder, folder);
-    assert_int_equal(system(command), 0);
-    snprintf(script, sizeof(script),
-             "step layer 1\nset shaders %s/good\nreload shaders\nstep layer 5\nfirst\nset shaders %s/bad\n"
-             "reload shaders\n",
-             folder, folder);
-    struct outcome outcome;
-    run_script(&outcome, script, NULL, NULL);
-    assert_int_equal(outcome.status, 3);
-    expect_text(outcome.out, "shaders compiled from ");
-    expect_text(outcome.out, "no step introduced an error so far");
-    expect_one_line(outcome.err, "rms_norm.comp:");
-    outcome_free(&outcome);
-}
-
 /* Ctrl-C in the middle of a long prefill: the prompt comes back, and the run goes on from there. */
 static void control_c_stops_a_prefill(void **state)
 {
@@ -390,7 +367,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(the_hunt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probes_see_the_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_configurations, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(shaders_are_reloaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_c_stops_a_prefill, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_earlier_file, set_up, tear_down),
     };

@@ -138,6 +138,20 @@ static const char *shader_folder(const struct repl *repl)
     return repl->settings.shaders != NULL ? repl->settings.shaders : LOCKSTEP_SOURCE_DIR "/shaders";
 }
 
+/* The stage that ran last, once more. What a breakpoint or a probe has to say of it, it said. */
+static enum status run_step_again(struct repl *repl, struct error *err)
+{
+    uint32_t step = repl->next - 1;
+    enum status status = repl_go_back(repl, repl->n_batches - 1, step, err);
+    if (status == STATUS_OK) {
+        status = repl_advance(repl, step + 1, err);
+    }
+    if (status == STATUS_OK) {
+        show_steps(repl, step, step + 1, true);
+    }
+    return status;
+}
+
 enum status repl_reload(struct repl *repl, const struct words *words, struct error *err)
 {
     if (strcmp(words->word[0], "shaders") != 0) {
@@ -154,8 +168,8 @@ enum status repl_reload(struct repl *repl, const struct words *words, struct err
     }
     free(repl->settings.shaders);
     repl->settings = changed;
-    printf("shaders compiled from %s; step or back runs them\n", repl->settings.shaders);
-    return STATUS_OK;
+    printf("shaders compiled from %s\n", repl->settings.shaders);
+    return repl->n_batches > 0 && repl->next > 0 ? run_step_again(repl, err) : STATUS_OK;
 }
 
 static enum status set_device(struct repl *repl, const char *value, struct error *err)
