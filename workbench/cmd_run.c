@@ -1,4 +1,4 @@
-/* lockstep run: greedy generation; the text as it comes, then the ids. */
+/* lockstep run: generation, greedy or sampled; the text as it comes, then the ids. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -151,7 +151,11 @@ static enum status generate(struct session *session, enum source source, const i
 enum status command_run(const struct arguments *arguments, struct error *err)
 {
     enum source source;
+    struct sampling sampling;
     enum status status = parse_on_one(arguments->on, &source, err);
+    if (status == STATUS_OK) {
+        status = parse_sampling(arguments, &sampling, err);
+    }
     if (status != STATUS_OK) {
         return status;
     }
@@ -164,6 +168,7 @@ enum status command_run(const struct arguments *arguments, struct error *err)
     if (status != STATUS_OK) {
         return status;
     }
+    session.sampling = sampling;
     struct watch watch;
     status = watch_begin(arguments, &session, source, &watch, err);
     if (status == STATUS_OK) {

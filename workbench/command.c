@@ -34,9 +34,10 @@ static const struct command {
      "--prompt --ids -n --decode-ids --on --stages --weights --fault --device -o", "record every stage of a run",
      command_trace},
     {"run", 1, 1,
-     "MODEL (--prompt TEXT | --ids 1,2,3) [-n N] [--on engine|reference] [--config FILE] [--preset NAME] "
-     "[--weights f32|f16] [--fault NAME] [--device D]",
-     "--prompt --ids -n --on --config --preset --weights --fault --device", "generate text, greedily", command_run},
+     "MODEL (--prompt TEXT | --ids 1,2,3) [-n N] [--temperature T] [--top-k K] [--top-p P] [--seed S] "
+     "[--on engine|reference] [--config FILE] [--preset NAME] [--weights f32|f16] [--fault NAME] [--device D]",
+     "--prompt --ids -n --temperature --top-k --top-p --seed --on --config --preset --weights --fault --device",
+     "generate text, greedily unless a temperature or another of its options is given", command_run},
     {"debug", 1, 1,
      "MODEL [--golden G.h5] [--prompt TEXT | --ids 1,2,3] [-n N] [--on engine,reference] [--config FILE] [--preset "
      "NAME] "
@@ -75,6 +76,10 @@ static const struct option {
     {"--on", offsetof(struct arguments, on)},
     {"--capture", offsetof(struct arguments, capture)},
     {"--weights", offsetof(struct arguments, weights)},
+    {"--temperature", offsetof(struct arguments, temperature)},
+    {"--top-k", offsetof(struct arguments, top_k)},
+    {"--top-p", offsetof(struct arguments, top_p)},
+    {"--seed", offsetof(struct arguments, seed)},
     {"-o", offsetof(struct arguments, output)},
     {"-x", offsetof(struct arguments, script)},
 };

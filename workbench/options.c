@@ -1,5 +1,6 @@
 #include "workbench/options.h"
 
+#include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -110,4 +111,58 @@ enum status check_ids(const struct model *model, const int32_t *ids, uint32_t n_
         }
     }
     return STATUS_OK;
+}
+
+/* A number from lowest to highest, ends included. text NULL: *value stays as it is. */
+static enum status parse_number(const char *name, const char *text, float lowest, float highest, float *value,
+                                struct error *err)
+{
+    if (text == NULL) {
+        return STATUS_OK;
+    }
+    char *end;
+    float number = strtof(text, &end);
+    if (end == text || *end != '\0' || !(number >= lowest && number <= highest)) {
+        return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected a number from %g to %g",
+                         text, (double)lowest, (double)highest);
+    }
+    *value = number;
+    return STATUS_OK;
+}
+
+/* A whole number up to most. text NULL: *value stays as it is. */
+static enum status parse_whole(const char *name, const char *text, uint64_t most, uint64_t *value, struct error *err)
+{
+    if (text == NULL) {
+        return STATUS_OK;
+    }
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number > most) {
+        return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected a whole number up to %llu",
+                         text, (unsigned long long)most);
+    }
+    *value = number;
+    return STATUS_OK;
+}
+
+enum status parse_sampling(const struct arguments *arguments, struct sampling *sampling, struct error *err)
+{
+    bool any = arguments->temperature != NULL || arguments->top_k != NULL || arguments->top_p != NULL ||
+               arguments->seed != NULL;
+    uint64_t top_k = 0;
+    *sampling = (struct sampling){.temperature = any ? 1.0f : 0};
+    enum status status = parse_number("--temperature", arguments->temperature, 0, 1000, &sampling->temperature, err);
+    if (status == STATUS_OK) {
+        status = parse_number("--top-p", arguments->top_p, 0.001f, 1, &sampling->top_p, err);
+    }
+    if (status == STATUS_OK) {
+        status = parse_whole("--top-k", arguments->top_k, UINT32_MAX, &top_k, err);
+    }
+    if (status == STATUS_OK) {
+        status = parse_whole("--seed", arguments->seed, UINT64_MAX, &sampling->seed, err);
+    }
+    sampling->top_k = (uint32_t)top_k;
+    return status;
 }

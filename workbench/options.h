@@ -22,6 +22,9 @@ enum status open_with_tokens(const struct arguments *arguments, bool engine, boo
 /* Reads -n or --decode-ids: *n tokens to decode, *ids (malloc'ed) says which, or is NULL for a greedy choice. */
 enum status parse_decoded(const struct arguments *arguments, int32_t **ids, uint32_t *n, struct error *err);
 
+/* Reads --temperature, --top-k, --top-p and --seed. None given: greedy. Temperature is 1 where only others are. */
+enum status parse_sampling(const struct arguments *arguments, struct sampling *sampling, struct error *err);
+
 /* STATUS_BAD_INPUT at the first id that is not in the model's vocabulary. */
 enum status check_ids(const struct model *model, const int32_t *ids, uint32_t n_ids, struct error *err);
 

@@ -423,16 +423,6 @@ void repl_attach_golden(struct repl *repl, struct trace *golden)
     repl_fold_all(repl);
 }
 
-static bool is_eos(const struct config *config, int32_t id)
-{
-    for (uint32_t i = 0; i < config->n_eos_ids; i++) {
-        if (config->eos_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
 /* After a batch without a golden: the leader's most likely token goes on, unless it ends the text. */
 static void choose_next(struct repl *repl)
 {
@@ -443,8 +433,9 @@ static void choose_next(struct repl *repl)
     const struct trace_stage *logits = trace_find(repl_leader(repl)->trace, LAYER_NONE, STAGE_logits_final);
     const float *row = trace_row(logits, last);
     ASSERT(row != NULL);
-    int32_t id = (int32_t)argmax(row, logits->width);
-    if (!is_eos(&repl->session->model.config, id)) {
+    const struct config *config = &repl->session->model.config;
+    int32_t id = sample_greedy(row, logits->width, session_masked_id(config));
+    if (!session_ends_text(config, id)) {
         repl->tokens[repl->n_known++] = id;
     }
 }

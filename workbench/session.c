@@ -246,7 +246,7 @@ uint32_t argmax(const float *values, uint32_t n)
     return best;
 }
 
-static bool is_eos(const struct config *config, int32_t id)
+bool session_ends_text(const struct config *config, int32_t id)
 {
     for (uint32_t i = 0; i < config->n_eos_ids; i++) {
         if (config->eos_ids[i] == id) {
@@ -256,23 +256,22 @@ static bool is_eos(const struct config *config, int32_t id)
     return false;
 }
 
-/* Runs one batch and reads the logits of its last row into rows[n_rows * vocab]; *id: the most likely token after it.
- */
-static enum status run_and_choose(struct backend *backend, const struct batch *batch, float *rows, int32_t *id,
-                                  struct error *err)
+int32_t session_masked_id(const struct config *config)
+{
+    return session_ends_text(config, config->pad_id) ? -1 : config->pad_id;
+}
+
+/* Runs one batch and reads its logits into rows[n_rows * vocab]. */
+static enum status run_logits(struct backend *backend, const struct batch *batch, float *rows, struct error *err)
 {
     uint32_t last = backend->plan->n_steps - 1;
-    const struct step *logits = &backend->plan->steps[last];
-    ASSERT(logits->stage == STAGE_logits_final);
+    ASSERT(backend->plan->steps[last].stage == STAGE_logits_final);
     enum status status = backend->ops->begin(backend, batch, err);
     if (status == STATUS_OK) {
         status = backend->ops->run(backend, 0, backend->plan->n_steps, err);
     }
     if (status == STATUS_OK) {
         status = backend->ops->read(backend, last, rows, err);
-    }
-    if (status == STATUS_OK) {
-        *id = (int32_t)argmax(rows + (uint64_t)(batch->n_rows - 1) * logits->width, logits->width);
     }
     return status;
 }
@@ -300,27 +299,34 @@ enum status session_generate(struct session *session, enum source source, const 
         return status;
     }
     uint32_t rows_at_once = n_prompt < backend->max_rows ? n_prompt : backend->max_rows;
-    float *rows = xmalloc((uint64_t)rows_at_once * session->model.config.vocab * sizeof(*rows));
-    int32_t id = 0;
+    const struct config *config = &session->model.config;
+    float *rows = xmalloc((uint64_t)rows_at_once * config->vocab * sizeof(*rows));
+    const float *last = rows; /* the row that the next token is chosen from */
+    struct sampler sampler;
+    sampler_init(&sampler, &session->sampling, config->vocab, session_masked_id(config));
     for (uint32_t first = 0; status == STATUS_OK && first < n_prompt;) {
         uint32_t left = n_prompt - first;
         struct batch batch = {first, left < rows_at_once ? left : rows_at_once, prompt + first, false};
-        status = run_and_choose(backend, &batch, rows, &id, err);
+        status = run_logits(backend, &batch, rows, err);
         status = status == STATUS_OK ? after_batch(session, backend, &batch, err) : status;
         first += batch.n_rows;
+        last = rows + (uint64_t)(batch.n_rows - 1) * config->vocab;
     }
     while (status == STATUS_OK) {
+        int32_t id = sampler_choose(&sampler, last);
         out[(*n_out)++] = id;
         if (each != NULL) {
             each(context, id);
         }
-        if (*n_out == n || is_eos(&session->model.config, id)) {
+        if (*n_out == n || session_ends_text(config, id)) {
             break;
         }
         struct batch batch = {n_prompt + *n_out - 1, 1, &out[*n_out - 1], true};
-        status = run_and_choose(backend, &batch, rows, &id, err);
+        status = run_logits(backend, &batch, rows, err);
         status = status == STATUS_OK ? after_batch(session, backend, &batch, err) : status;
+        last = rows;
     }
+    sampler_free(&sampler);
     free(rows);
     return status;
 }

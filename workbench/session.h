@@ -7,6 +7,7 @@
 #include "model/model.h"
 #include "workbench/audit.h"
 #include "workbench/fault.h"
+#include "workbench/sample.h"
 #include "workbench/trace.h"
 #include "workbench/verdict.h"
 
@@ -17,7 +18,8 @@ struct session {
     const char *weights;     /* as session_options.weights; borrowed */
     bool on[SOURCE_COUNT];   /* SOURCE_ENGINE, SOURCE_REFERENCE: backend is open */
     struct backend backend[SOURCE_COUNT];
-    struct plan *later_plan; /* of an engine that was opened anew, or NULL */
+    struct sampling sampling; /* how session_generate chooses; zero: greedily */
+    struct plan *later_plan;  /* of an engine that was opened anew, or NULL */
     /* If not NULL, called after each batch of session_generate, whose rows can then be read. */
     enum status (*watch)(void *context, struct backend *backend, const struct batch *batch, struct error *err);
     void *watch_context;
@@ -58,11 +60,18 @@ enum status session_record(struct session *session, enum source source, uint32_t
                            const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
                            void *context, struct error *err);
 
-/* Greedy generation: runs the prompt, then up to n tokens, each fed back. Ends early at an end-of-sequence token. Calls
- * each(context, id) as they come. out[n] receives the ids, *n_out how many. logits of every choice must be captured. */
+/* Generation: runs the prompt, then up to n tokens, each chosen as session->sampling says and fed back. Padding is
+ * never chosen. Ends early at an end-of-sequence token. Calls each(context, id) as they come. out[n] receives the ids,
+ * *n_out how many. logits of every choice must be captured. */
 enum status session_generate(struct session *session, enum source source, const int32_t *prompt, uint32_t n_prompt,
                              uint32_t n, int32_t *out, uint32_t *n_out, void (*each)(void *context, int32_t id),
                              void *context, struct error *err);
+
+/* The padding token, which is never chosen, or -1; one that also ends the text stays a choice. */
+int32_t session_masked_id(const struct config *config);
+
+/* Whether the token ends the text. */
+bool session_ends_text(const struct config *config, int32_t id);
 
 /* Index of the largest value, the lowest index among equals; NaN never wins. */
 uint32_t argmax(const float *values, uint32_t n);
