@@ -170,6 +170,19 @@ static enum status check_captured(const struct engine *engine, uint32_t step, co
     return STATUS_OK;
 }
 
+/* TAMPER_HEADS_FIRST: [rows, heads, dim] as [heads, rows, dim]. */
+static void exchange_heads(float *rows, uint32_t n_rows, uint32_t heads, uint32_t dim)
+{
+    float *from = xmalloc((size_t)n_rows * heads * dim * sizeof(float));
+    memcpy(from, rows, (size_t)n_rows * heads * dim * sizeof(float));
+    for (uint32_t row = 0; row < n_rows; row++) {
+        for (uint32_t h = 0; h < heads; h++)
+            memcpy(rows + ((size_t)h * n_rows + row) * dim, from + ((size_t)row * heads + h) * dim,
+                   dim * sizeof(float));
+    }
+    free(from);
+}
+
 static enum status read(struct engine *engine, uint32_t step, float *rows, struct error *err)
 {
     ASSERT(step < engine->store.plan->n_steps);
@@ -184,6 +197,9 @@ static enum status read(struct engine *engine, uint32_t step, float *rows, struc
     }
     const uint8_t *readback = engine->store.readback.mapped;
     memcpy(rows, readback + slot->offset, slot->size);
+    const struct step *s = &engine->store.plan->steps[step];
+    if (s->tamper.how == TAMPER_HEADS_FIRST)
+        exchange_heads(rows, engine->batch.n_rows, (uint32_t)s->tamper.with, s->width / (uint32_t)s->tamper.with);
     return check_captured(engine, step, (const uint32_t *)(const void *)rows, err);
 }
 

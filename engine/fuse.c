@@ -12,7 +12,8 @@ static const struct step *step_at(const struct builder *b, uint32_t i)
 static const struct step *match(const struct builder *b, uint32_t i, enum op op, int64_t input)
 {
     const struct step *step = step_at(b, i);
-    bool fits = step && step->op == op && step->variant == VARIANT_NONE && (input < 0 || step->input[0] == input);
+    bool fits = step && step->op == op && step->variant == VARIANT_NONE && step->tamper.how == TAMPER_NONE &&
+                (input < 0 || step->input[0] == input);
     return fits ? step : NULL;
 }
 

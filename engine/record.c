@@ -108,9 +108,13 @@ static void record_readback(VkCommandBuffer commands, const struct shape *shape,
         first = shape->captured_first;
     if (first >= last)
         return;
-    const struct region *from = &shape->schedule.slots[first], *to = &shape->schedule.slots[last - 1];
-    VkBufferCopy copy = {
-        .srcOffset = from->offset, .dstOffset = from->offset, .size = to->offset + to->size - from->offset};
+    VkDeviceSize start = VK_WHOLE_SIZE, end = 0; /* a slot that is shared lies out of order */
+    for (uint32_t i = first; i < last; i++) {
+        const struct region *slot = &shape->schedule.slots[i];
+        start = slot->offset < start ? slot->offset : start;
+        end = slot->offset + slot->size > end ? slot->offset + slot->size : end;
+    }
+    VkBufferCopy copy = {.srcOffset = start, .dstOffset = start, .size = end - start};
     barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
             TRANSFER_ACCESS);
     vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, 1, &copy);
@@ -131,10 +135,14 @@ static enum status record_whole(struct shape *shape, const struct store *store, 
     record_start(shape->whole);
     record_fill(shape->whole, shape, store);
     barrier(shape->whole, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
+    bool early = store->plan->steps[0].tamper.how == TAMPER_READ_EARLY;
+    if (early)
+        record_readback(shape->whole, shape, store, 0, n_steps);
     struct hazards counts = record_steps(shape->whole, shape, n_steps, 0, n_steps);
     shape->n_barriers = counts.n_barriers;
     shape->n_dispatches = counts.n_dispatches;
-    record_readback(shape->whole, shape, store, 0, n_steps);
+    if (!early)
+        record_readback(shape->whole, shape, store, 0, n_steps);
     VK_TRY(err, vkEndCommandBuffer(shape->whole));
     return STATUS_OK;
 }

@@ -24,7 +24,9 @@ static bool uses_cpu_shapes(const struct builder *b)
 struct binding slot_binding(const struct builder *b, uint32_t step, bool write)
 {
     const struct region *slot = &b->schedule->slots[step];
-    return (struct binding){b->store->arena.handle, slot->offset, slot->size, (int32_t)(2 * step), write};
+    const struct step *s = &b->store->plan->steps[step];
+    uint32_t owner = s->tamper.how == TAMPER_SHARED_SLOT ? (uint32_t)s->tamper.with : step; /* for hazards */
+    return (struct binding){b->store->arena.handle, slot->offset, slot->size, (int32_t)(2 * owner), write};
 }
 
 static struct binding cache_binding(const struct builder *b, uint32_t step, bool write)
@@ -79,6 +81,8 @@ static enum status set_groups(const struct builder *b, struct dispatch *dispatch
 {
     uint64_t most = b->store->limits.max_groups;
     ASSERT(n > 0 && most > 0);
+    if (builder_step(b)->tamper.how == TAMPER_GROUPS_CUT)
+        n -= n / 6;
     uint64_t x = n < most ? n : most, y = (n + x - 1) / x;
     if (y > b->store->device->limits.maxComputeWorkGroupCount[1] || x * y > UINT32_MAX)
         return error_set(b->err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
@@ -210,8 +214,8 @@ static bool wants_lanes(const struct builder *b)
 static enum status check_matmul_loop(const struct builder *b)
 {
     uint32_t n_in = builder_step(b)->params.matmul.n_in;
-    bool by_element = builder_step(b)->variant == VARIANT_TRANSPOSE_B || n_in % 4 != 0 ||
-                      builder_step(b)->weight[0]->layout != LAYOUT_ROWS;
+    bool by_element =
+        builder_step(b)->variant != VARIANT_NONE || n_in % 4 != 0 || builder_step(b)->weight[0]->layout != LAYOUT_ROWS;
     uint64_t iterations = by_element ? n_in : n_in / 8 + n_in % 128; /* the loops inside are unrolled */
     if (!uses_cpu_shapes(b) || iterations <= CPU_MAX_ITERATIONS)
         return STATUS_OK;

@@ -16,6 +16,11 @@ VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct regi
             slots[i] = slot;
         at = align_up(at + slot.size + store->padding, store->alignment);
     }
+    for (uint32_t i = 0; slots && i < store->plan->n_steps; i++) {
+        const struct step *step = &store->plan->steps[i];
+        if (step->tamper.how == TAMPER_SHARED_SLOT)
+            slots[i].offset = slots[step->tamper.with].offset; /* and its end may lie in the slot behind */
+    }
     return at;
 }
 

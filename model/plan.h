@@ -14,6 +14,17 @@ struct model;
 
 #define LAYER_NONE (-1)
 
+/* What a fault does to the engine's handling of a step, where no formula is wrong: a slot, a dispatch, a copy. Data
+ * that the engine (TAMPER_LATER_TOKENS: the session) follows; the reference knows nothing of it. */
+enum tamper {
+    TAMPER_NONE,
+    TAMPER_SHARED_SLOT,  /* its slot in the arena is that of step `with`, which comes later and overwrites it */
+    TAMPER_GROUPS_CUT,   /* its dispatches stop short of their last sixth of workgroups */
+    TAMPER_HEADS_FIRST,  /* its rows come to the host as [heads, rows, dim]; `with` is the number of heads */
+    TAMPER_READ_EARLY,   /* of the first step: slots are copied to the host before anything has run */
+    TAMPER_LATER_TOKENS, /* of the first step: decoding, the first 2 of every 4 tokens are the 2 that follow */
+};
+
 /* A step's output has one row a position, `width` floats each. */
 struct step {
     enum op op;
@@ -26,6 +37,10 @@ struct step {
     union step_params params;
     bool optional;    /* a file may lack it: stage_is_optional */
     uint32_t variant; /* VARIANT_NONE, unless a fault was planted in this step */
+    struct {
+        enum tamper how; /* TAMPER_NONE, unless a fault was planted */
+        int32_t with;
+    } tamper;
 };
 
 struct plan {

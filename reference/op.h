@@ -10,6 +10,10 @@
 OPS(X)
 #undef X
 
+/* variants.c: runs the op that a step with a variant asks for. */
+typedef void op_function(const struct op_batch *batch);
+void variant_run(const struct op_batch *batch, op_function *op);
+
 /* Elements [first, first + count) of a weight's row as the batch wants them: decoded, then rounded to weights_dtype. */
 void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,
                 float *values);

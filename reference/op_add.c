@@ -14,13 +14,14 @@ static double add_bound(const struct arith *arith, double branch, double y)
 void reference_add(const struct op_batch *batch)
 {
     uint32_t width = batch->step->params.add.width;
+    bool dropped = batch->step->variant == VARIANT_DROP_RESIDUAL;
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
         const float *residual = row->in[0], *branch = row->in[1];
         double *y = batch->y + (uint64_t)r * width;
         for (uint32_t i = 0; i < width; i++) {
-            y[i] = (double)residual[i] + branch[i];
+            y[i] = (dropped ? 0 : (double)residual[i]) + branch[i];
             if (batch->bound)
                 batch->bound[(uint64_t)r * width + i] = add_bound(row->arith, branch[i], y[i]);
         }

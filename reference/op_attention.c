@@ -80,6 +80,21 @@ static double softmax(const struct attention *a, uint64_t start, uint32_t length
     return a->bounded && share > 0 ? share / sum * probability_error(a->row->arith, 0, max - sink) : 0;
 }
 
+/* VARIANT_NO_MAXIMUM: what f32 makes of exp(s) where no maximum was subtracted. */
+static void softmax_without_maximum(const struct attention *a, uint64_t start, uint32_t length)
+{
+    double *p = a->probability + start;
+    float sum = 0;
+    for (uint32_t i = 0; i < length; i++) {
+        if (a->bounded)
+            a->error[start + i] = probability_error(a->row->arith, a->error[start + i], fabs(p[i]));
+        p[i] = (float)exp(p[i]);
+        sum += (float)p[i];
+    }
+    for (uint32_t i = 0; i < length; i++)
+        p[i] /= sum;
+}
+
 /* VARIANT_SOFTMAX_SIZES_SWAPPED: n runs of `heads` scores in the place of `heads` runs of n (params.h has the exact
  * words, for the engine's shader does the same). A run's sum now couples other values than those that y sums up, so its
  * mean error does not cancel: it is added to each member's. */
@@ -143,7 +158,9 @@ static void attention_row(const struct attention *a, double *y, double *bound)
         softmax_sizes_swapped(a);
     for (uint32_t h = 0; h < a->p->heads; h++) {
         double sink_error = 0;
-        if (a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED)
+        if (a->variant == VARIANT_NO_MAXIMUM)
+            softmax_without_maximum(a, (uint64_t)h * a->n, a->n);
+        else if (a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED)
             sink_error = softmax(a, (uint64_t)h * a->n, a->n, a->sinks ? a->sinks[h] : -INFINITY);
         attention_values(a, h, sink_error, y + (uint64_t)h * a->p->dim, bound ? bound + (uint64_t)h * a->p->dim : NULL);
     }
@@ -161,13 +178,18 @@ void reference_attention(const struct op_batch *batch)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
         uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
+        uint32_t first = end - n;
+        if (batch->step->variant == VARIANT_OWN_KEY_ONLY && row->decode)
+            first = end - (n = 1);
+        if (batch->step->variant == VARIANT_KEYS_256 && n > 256)
+            n = 256;
         uint64_t n_scores = (uint64_t)p->heads * n;
         double *scratch = xmalloc((2 * n_scores + p->dim) * sizeof(double));
         struct attention a = {.p = p,
                               .row = row,
                               .variant = batch->step->variant,
                               .bounded = batch->bound != NULL,
-                              .first = end - n,
+                              .first = first,
                               .n = n,
                               .probability = scratch,
                               .error = scratch + n_scores,

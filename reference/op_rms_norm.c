@@ -15,11 +15,13 @@ static double rms_norm_bound(const struct arith *arith, uint32_t k, double y)
     return fabs(y) * (sum + 2 * arith->u_storage) + arith->eta;
 }
 
-static void rms_norm_group(const struct rms_norm_params *p, const float *x, const float *multiplier, double *y)
+static void rms_norm_group(const struct rms_norm_params *p, const float *x, const float *multiplier, bool half,
+                           double *y)
 {
     double squares = 0;
     for (uint32_t i = 0; i < p->dim; i++)
-        squares += (double)x[i] * x[i];
+        if (!half || i % 32 < 16)
+            squares += (double)x[i] * x[i];
     double inverse = 1 / sqrt(squares / p->dim + p->eps);
     for (uint32_t i = 0; i < p->dim; i++)
         y[i] = x[i] * inverse * multiplier[i];
@@ -40,7 +42,7 @@ void reference_rms_norm(const struct op_batch *batch)
         double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
         bool copy = step->variant == VARIANT_COPY;
         for (uint32_t g = 0; g < p->groups && !copy; g++)
-            rms_norm_group(p, row->in[0] + g * p->dim, multiplier, y + g * p->dim);
+            rms_norm_group(p, row->in[0] + g * p->dim, multiplier, step->variant == VARIANT_HALF_SUM, y + g * p->dim);
         for (uint64_t i = 0; i < width && copy; i++)
             y[i] = row->in[0][i];
         for (uint64_t i = 0; i < width && bound; i++)

@@ -5,36 +5,19 @@
 #include "model/error.h"
 #include "reference/op.h"
 
-typedef void op_function(const struct op_batch *batch);
-
 static op_function *const op_functions[OP_COUNT] = {
 #define X(name, inputs, weights, what) [OP_##name] = reference_##name,
     OPS(X)
 #undef X
 };
 
-/* The op that a variant belongs to; another op would silently compute the right formula. */
-static bool variant_fits(const struct step *step)
-{
-    switch (step->variant) {
-    case VARIANT_NONE:
-        return true;
-    case VARIANT_COPY:
-        return step->op == OP_rms_norm;
-    case VARIANT_TRANSPOSE_B:
-        return step->op == OP_matmul;
-    case VARIANT_SOFTMAX_SIZES_SWAPPED:
-    case VARIANT_KV_STALE:
-        return step->op == OP_attention;
-    default:
-        return false;
-    }
-}
-
 void op_run(const struct op_batch *batch)
 {
-    ASSERT((unsigned)batch->step->op < OP_COUNT && variant_fits(batch->step));
-    op_functions[batch->step->op](batch);
+    ASSERT((unsigned)batch->step->op < OP_COUNT);
+    if (batch->step->variant == VARIANT_NONE)
+        op_functions[batch->step->op](batch);
+    else
+        variant_run(batch, op_functions[batch->step->op]);
 }
 
 const struct arith arith_float32 = {.u_sum = 0x1p-24, .u_storage = 0x1p-24, .u_operand = 0, .eta = FLT_MIN};

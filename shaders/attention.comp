@@ -41,6 +41,19 @@ shared float sum[HEAD_DIM]; /* of p v so far */
 
 uint row, position, first_key, n_keys; /* keys first_key … position are visible */
 
+/* Element i of the row's query of head h. */
+float query(uint h, uint i)
+{
+#if VARIANT == VARIANT_QUERY_AS_F32
+    uint width = op.heads * HEAD_DIM, first = row * width, word = h * HEAD_DIM + i;
+    return word >= width / 2
+               ? 0.0
+               : uintBitsToFloat(half_bits(q[first + 2 * word]) | half_bits(q[first + 2 * word + 1]) << 16);
+#else
+    return q[(row * op.heads + h) * HEAD_DIM + i];
+#endif
+}
+
 /* The score of visible key j for head h. */
 float score(uint h, uint j)
 {
@@ -49,15 +62,14 @@ float score(uint h, uint j)
     if (batch.decode != 0 && key == position && position >= 1)
         key--;
 #endif
-    uint a = (row * op.heads + h) * HEAD_DIM;
     uint b = (key * op.kv_heads + h / (op.heads / op.kv_heads)) * HEAD_DIM;
     float s = 0.0;
     uint i = 0;
     for (; i + 4 <= HEAD_DIM; i += 4)
-        s += dot(vec4(q[a + i], q[a + i + 1], q[a + i + 2], q[a + i + 3]),
+        s += dot(vec4(query(h, i), query(h, i + 1), query(h, i + 2), query(h, i + 3)),
                  vec4(keys[b + i], keys[b + i + 1], keys[b + i + 2], keys[b + i + 3]));
     for (; i < HEAD_DIM; i++)
-        s += q[a + i] * keys[b + i];
+        s += query(h, i) * keys[b + i];
     s *= op.scale;
     return op.softcap == 0.0 ? s : op.softcap * tanh_exact(divide(s, op.softcap));
 }
@@ -102,7 +114,13 @@ void main()
     uint head = group % op.heads, kv_head = head / (op.heads / op.kv_heads);
     position = batch.first_position + row;
     first_key = op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
+#if VARIANT == VARIANT_OWN_KEY_ONLY
+    first_key = batch.decode != 0 ? position : first_key;
+#endif
     n_keys = position + 1 - first_key;
+#if VARIANT == VARIANT_KEYS_256
+    n_keys = min(n_keys, 256);
+#endif
 
     for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
         sum[i] = 0.0;
@@ -125,6 +143,9 @@ void main()
         chunk_max = reduce_max(chunk_max);
         bool first = from == 0 && op.has_sinks == 0;
         float next = first ? chunk_max : max(maximum, chunk_max);
+#if VARIANT == VARIANT_NO_MAXIMUM
+        maximum = next = 0.0;
+#endif
         float scale = first ? 0.0 : exp_exact(maximum - next);
         float chunk_total = 0.0;
         for (uint j = lane; j < n; j += gl_WorkGroupSize.x) {

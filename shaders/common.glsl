@@ -7,6 +7,8 @@ layout(constant_id = 1) const uint CACHED = 0; /* 1: this step's rows go to the 
 
 #ifndef VARIANT
 #define VARIANT VARIANT_NONE
+#else
+#include "faults.glsl"
 #endif
 
 layout(set = 0, binding = 0) readonly buffer Batch
@@ -36,6 +38,9 @@ uint group_index()
  * written by one kernel, so no dispatch is spent on copying. */
 void store(uint at, uint width, float value)
 {
+#if VARIANT == VARIANT_STORE_F16
+    value = half_float(half_bits(value));
+#endif
     y[at] = value;
     if (CACHED != 0)
         cache[batch.first_position * width + at] = value;

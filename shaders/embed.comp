@@ -24,5 +24,6 @@ void main()
     uint token = uint(batch.tokens[row]) - dispatch.first;
     if (token >= dispatch.count)
         return;
-    store(at, op.width, op.scale * decode_at(token, at % op.width, dispatch.count, op.width));
+    float scale = VARIANT == VARIANT_SCALE_UNSYNCED && at % op.width >= op.width / 2 ? 1.0 : op.scale;
+    store(at, op.width, scale * decode_at(token, at % op.width, dispatch.count, op.width));
 }

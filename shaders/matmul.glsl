@@ -119,6 +119,30 @@ uint base(uint r)
 #endif
 }
 
+/* Element by element, as a fault reads weights and x (params.h); the right way else. o: row of the slice. */
+float weight_at(uint o, uint i)
+{
+#if VARIANT == VARIANT_TRANSPOSE_B
+    return decode_at(i, o, op.n_in, op.n_in);
+#elif VARIANT == VARIANT_COLUMNS_MIXED
+    float other = (o ^ 1) < dispatch.count ? decode_at(o ^ 1, i, dispatch.count, op.n_in) : 0.0;
+    return decode_at(o, i, dispatch.count, op.n_in) + other;
+#else
+    return decode_at(o, i, dispatch.count, op.n_in);
+#endif
+}
+
+float input_at(uint first, uint i)
+{
+#if VARIANT == VARIANT_READ_AS_F16
+    return half_float((floatBitsToUint(x_at(first + i / 2)) >> (i % 2 * 16)) & 0xffff);
+#else
+    return x_at(first + i);
+#endif
+}
+
+const bool BY_ELEMENT = VARIANT == VARIANT_TRANSPOSE_B || VARIANT == VARIANT_COLUMNS_MIXED || VARIANT == VARIANT_READ_AS_F16;
+
 /* sum[r][t] = what the units first_unit, first_unit + step, … of row o[r] of the slice add to W[o[r]] x[first_row + t].
  * Rows past the batch's last repeat it; their sums are not stored. */
 void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out float sum[ROWS][TILE])
@@ -132,12 +156,12 @@ void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out floa
         for (uint t = 0; t < TILE; t++)
             sum[r][t] = 0.0;
     }
-    if (BY_BLOCK != 0 && HAS_BLOCKS && VARIANT != VARIANT_TRANSPOSE_B) {
+    if (BY_BLOCK != 0 && HAS_BLOCKS && !BY_ELEMENT) {
         add_blocks(row, x_row, first_unit, step, sum);
         return;
     }
-    /* Units want rows of x that start at a multiple of 4; a transposed matrix has none. */
-    uint n_units = VARIANT == VARIANT_TRANSPOSE_B || op.n_in % 4 != 0 ? 0 : row_units(op.n_in);
+    /* Units want rows of x that start at a multiple of 4; and the matrix as it lies. */
+    uint n_units = BY_ELEMENT || op.n_in % 4 != 0 ? 0 : row_units(op.n_in);
     uint unit = first_unit;
     if (HAS_WIDE_UNITS)
         unit = add_wide_units(row, x_row, unit, step, n_units, sum);
@@ -155,13 +179,9 @@ void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out floa
     /* Element by element what the units left. */
     for (uint i = n_units * 8 + first_unit; i < op.n_in; i += step) {
         for (uint r = 0; r < ROWS; r++) {
-#if VARIANT == VARIANT_TRANSPOSE_B
-            float w = decode_at(i, o[r], op.n_in, op.n_in);
-#else
-            float w = decode_at(o[r], i, dispatch.count, op.n_in);
-#endif
+            float w = weight_at(o[r], i);
             for (uint t = 0; t < TILE; t++)
-                sum[r][t] += w * x_at(x_row[t] + i);
+                sum[r][t] += w * input_at(x_row[t], i);
         }
     }
 }

@@ -61,10 +61,46 @@
  * place (if the window shows it), and every value v[j], v[p] included, is the right one. */
 #define VARIANT_KV_STALE 4
 
-#define VARIANT_COUNT 5
+/* any op: what it stores is rounded to f16, to nearest even; from 65,520 on to infinity. */
+#define VARIANT_STORE_F16 5
+
+/* matmul: the row x [n_in] of f32 words is read as if it were one of f16: x'[i] is the half i of the row's bytes, the
+ * low half of a word first. Only the first half of the row is read. */
+#define VARIANT_READ_AS_F16 6
+
+/* attention: the row of queries is stored as f16 and read as if it were f32: word i of the row is halves 2i (low) and
+ * 2i + 1 of it; words from width/2 on are past its end and read as 0 (width is even). */
+#define VARIANT_QUERY_AS_F32 7
+
+/* attention, decode rows: the own key alone is visible, as in a prefill of one token. */
+#define VARIANT_OWN_KEY_ONLY 8
+
+/* attention: of the visible keys only the first 256 count; the array of scores has no more. */
+#define VARIANT_KEYS_256 9
+
+/* attention: p = exp(s) / sum of exp(s), in f32, with no maximum subtracted: from s = 88.7 on exp is infinite. */
+#define VARIANT_NO_MAXIMUM 10
+
+/* add: y = branch. */
+#define VARIANT_DROP_RESIDUAL 11
+
+/* rms_norm: of every 32 values of a group (the last ones may be fewer), only the first 16 are in the sum of squares: a
+ * workgroup of 32 lanes with room for half of its partial sums. The mean still divides by all of them. */
+#define VARIANT_HALF_SUM 12
+
+/* What follows strikes in the engine alone; a relation names it, not a mutant. */
+
+/* matmul: y[o] and its neighbour y[o ^ 1] are both the sum of the two dot products (where both exist in the slice). */
+#define VARIANT_COLUMNS_MIXED 13
+
+/* embed: elements of the upper half of a row are not multiplied by the scale. */
+#define VARIANT_SCALE_UNSYNCED 14
+
+#define VARIANT_COUNT 15
 
 #define ACTIVATION_SILU 0
 #define ACTIVATION_GELU_TANH 1
+#define ACTIVATION_GELU_ERF 2 /* no family's; the fault gelu-erf's */
 
 /* Rotary embeddings, as transformers' modeling_rope_utils.py names them. */
 #define ROPE_TYPE_DEFAULT 0

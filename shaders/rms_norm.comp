@@ -34,7 +34,8 @@ void main()
 #else
     float sum = 0.0;
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
-        sum += x[first + i] * x[first + i];
+        if (VARIANT != VARIANT_HALF_SUM || i % 32 < 16)
+            sum += x[first + i] * x[first + i];
     float scale = inverse_sqrt(divide(reduce_sum(sum), float(op.dim)) + op.eps);
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
         store(first + i, width, normalised(x[first + i], scale, op.offset + decode_element(0, i)));

@@ -135,11 +135,11 @@ static const struct relation_case {
     {"constant-offset", spoil_offset, 3, STAGE_ffn_down, 2, "plus 0.5"},
     {"permutation", spoil_reverse, 1, STAGE_q_rope, 0, "another order"},
     {"equals-other-row", spoil_earlier_row, 1, STAGE_k_proj, 1, "position 1 has that of position 0"},
-    {"tail-unwritten", spoil_tail, -1, STAGE_logits, 0, "from dim 256 on, of 512"},
-    {"tail-unwritten", spoil_tail_nan, -1, STAGE_logits, 10, "from dim 256 on, of 512"},
-    {"equals-other-stage", spoil_neighbour, 1, STAGE_layer_out, 0, "those of layer 2 q_proj"},
+    {"dispatch-2d-x-only", spoil_tail, -1, STAGE_logits, 0, "from dim 256 on, of 512"},
+    {"dispatch-2d-x-only", spoil_tail_nan, -1, STAGE_logits, 10, "from dim 256 on, of 512"},
+    {"pingpong-release", spoil_neighbour, 1, STAGE_layer_out, 0, "those of layer 2 q_proj"},
     {"copied-input", spoil_not_added, 2, STAGE_attn_resid, 0, "copy of the input layer 1 layer_out"},
-    {"one-dim", spoil_one_dim, 2, STAGE_ffn_gate, 0, "only dim 9 is wrong, and there the output is 1000"},
+    {"weight-spike", spoil_one_dim, 2, STAGE_ffn_gate, 0, "only dim 9 is wrong, and there the output is 1000"},
     {"nonfinite", spoil_nan, 2, STAGE_ffn_gate, 4, "12 NaN and 0 infinite values, the first at position 4, dim 1"},
 };
 
@@ -218,11 +218,13 @@ static void test_storage_overflow(void **state)
     assert_true(float_type("float16", &sum->arith.u_storage, &sum->arith.eta));
     uint32_t s = (uint32_t)plan_find(&small.plan, 1, STAGE_layer_out);
     assert_true(diagnose_step(&small.plan, s, &small.golden, found, 8) >= 1);
-    assert_string_equal(found[0].fault, "storage-overflow");
-    assert_non_null(strstr(found[0].text, "65504"));
+    assert_string_equal(found[0].fault, "f16-overflow");
+    assert_string_equal(found[1].fault, "storage-overflow");
+    assert_non_null(strstr(found[1].text, "65504"));
     row_of(branch, 4)[7] = 60000;
     assert_true(diagnose_step(&small.plan, s, &small.golden, found, 8) >= 1);
     assert_string_not_equal(found[0].fault, "storage-overflow");
+    assert_string_not_equal(found[0].fault, "f16-overflow");
     small_close(&small);
 }
 

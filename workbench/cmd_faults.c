@@ -94,18 +94,24 @@ static enum status judge_engine(const struct check *check, const char *model, co
     return STATUS_OK;
 }
 
-/* The step at which a planted fault strikes first; -1: of no step. false: it does not apply to this model. */
-static bool planted_step(const struct fault *fault, const struct plan *plan, int32_t *step)
+/* The step at which a planted fault shows first, by what the healthy run recorded; -1: of no step. false: it does not
+ * apply to this model, or shows nowhere (a window that no position passes). */
+static bool planted_step(const struct fault *fault, const struct plan *plan, const struct trace *healthy, int32_t *step)
 {
     const struct fault_request request = {fault, LAYER_NONE, STAGE_COUNT};
     struct plan copy;
+    int32_t first;
     plan_copy(&copy, plan);
-    enum status status = fault_plant(&request, &copy, step, NULL);
+    bool applies = fault_plant(&request, &copy, &first, NULL) == STATUS_OK;
+    *step = -1;
+    for (uint32_t i = 0; applies && first >= 0 && i < plan->n_steps && *step < 0; i++)
+        if (memcmp(&copy.steps[i], &plan->steps[i], sizeof copy.steps[i]) != 0 && fault_shows(fault, plan, i, healthy))
+            *step = (int32_t)i;
     plan_free(&copy);
-    return status == STATUS_OK;
+    return applies && (first < 0 || *step >= 0);
 }
 
-/* Found where it was planted, in the phase where it shows, and named first, by a mutant. */
+/* Found where it was planted, in the phase where it shows, and named first, as its row says. */
 static bool found_and_named(const struct fault *fault, int32_t planted, const struct comparison *comparison)
 {
     const struct verdict *verdict = &comparison->verdict;
@@ -114,7 +120,8 @@ static bool found_and_named(const struct fault *fault, int32_t planted, const st
     const struct finding *finding = audit_finding(&comparison->audit, verdict->introduced[0].step, 0);
     bool in_phase = !fault->decode_only || comparison->list[0]->phase[finding->position] == PHASE_DECODE;
     return (int32_t)verdict->introduced[0].step == planted && in_phase && comparison->n_diagnoses > 0 &&
-           strcmp(comparison->diagnoses[0].fault, fault->name) == 0 && comparison->diagnoses[0].how == HOW_REPRODUCED;
+           strcmp(comparison->diagnoses[0].fault, fault->name) == 0 &&
+           comparison->diagnoses[0].how == (fault->relation ? HOW_RELATION : HOW_REPRODUCED);
 }
 
 static json_t *place(const struct plan *plan, int64_t step)
@@ -125,43 +132,62 @@ static json_t *place(const struct plan *plan, int64_t step)
     return object;
 }
 
-/* What happened with one fault on one model: one line for people, one entry for scripts. */
-static void record_outcome(struct check *check, const struct fault *fault, const char *model, int32_t planted,
-                           const struct comparison *comparison)
+/* What happened with one fault on one model. */
+struct outcome {
+    int64_t planted, found;
+    const char *named, *how;
+    bool ok;
+};
+
+/* One line for people, one entry for scripts. */
+static void record_outcome(struct check *check, const struct fault *fault, const char *model, const struct plan *plan,
+                           const struct outcome *outcome)
 {
-    const struct verdict *verdict = &comparison->verdict;
-    int64_t found = verdict->diverged ? (int64_t)verdict->introduced[0].step : -1;
-    const struct diagnosis *first = comparison->n_diagnoses > 0 ? &comparison->diagnoses[0] : NULL;
-    bool ok = found_and_named(fault, planted, comparison);
-    const char *how = first ? diagnosis_how_name(first->how) : fault->silent && found < 0 ? "silent" : "none";
     char label[64];
-    check->n_failed += !ok;
+    check->n_failed += !outcome->ok;
     if (!check->quiet)
-        printf("%-4s %-14s %-24s %-24s %s%s%s\n", ok ? "ok" : "FAIL", model, fault->name,
-               found < 0 ? "nothing found" : step_label(&comparison->plan->steps[found], label),
-               first ? first->fault : "", first ? ", " : "", how);
+        printf("%-4s %-16s %-26s %-24s %s%s%s\n", outcome->ok ? "ok" : "FAIL", model, fault->name,
+               outcome->found < 0 ? "nothing found" : step_label(&plan->steps[outcome->found], label), outcome->named,
+               *outcome->named ? ", " : "", outcome->how);
     json_t *entry = json_object();
     json_put(entry, "fault", json_string(fault->name));
     json_put(entry, "postmortem", json_string(fault->postmortem));
     json_put(entry, "model", json_text(model));
-    json_put(entry, "injected", place(comparison->plan, planted));
-    json_put(entry, "found", place(comparison->plan, found));
-    json_put(entry, "named", json_string(first ? first->fault : ""));
-    json_put(entry, "how", json_string(how));
-    json_put(entry, "ok", json_boolean(ok));
+    json_put(entry, "injected", place(plan, outcome->planted));
+    json_put(entry, "found", place(plan, outcome->found));
+    json_put(entry, "named", json_string(outcome->named));
+    json_put(entry, "how", json_string(outcome->how));
+    json_put(entry, "ok", json_boolean(outcome->ok));
     json_push(check->entries, entry);
 }
 
-/* One fault on one model. */
+/* One fault on one model. A fault that breaks the engine must end the run, and nothing is judged. */
 static enum status check_fault(struct check *check, const struct fault *fault, const char *path, const char *name,
-                               const struct trace *golden, int32_t planted, struct error *err)
+                               const struct trace *golden, const struct plan *plan, int32_t planted, struct error *err)
 {
     struct session session;
     struct comparison comparison;
-    enum status status = judge_engine(check, path, golden, fault->name, &session, &comparison, err);
-    if (status)
+    struct error broken;
+    enum status status = judge_engine(check, path, golden, fault->name, &session, &comparison, &broken);
+    if (fault->breaks_engine && status == STATUS_DEVICE) {
+        record_outcome(check, fault, name, plan, &(struct outcome){planted, planted, fault->name, "failed", true});
+        return STATUS_OK;
+    }
+    if (status) {
+        *err = broken;
         return status;
-    record_outcome(check, fault, name, planted, &comparison);
+    }
+    const struct verdict *verdict = &comparison.verdict;
+    const struct diagnosis *first = comparison.n_diagnoses > 0 ? &comparison.diagnoses[0] : NULL;
+    int64_t found = verdict->diverged ? (int64_t)verdict->introduced[0].step : -1;
+    record_outcome(check, fault, name, plan,
+                   &(struct outcome){.planted = planted,
+                                     .found = found,
+                                     .named = first ? first->fault : "",
+                                     .how = first                        ? diagnosis_how_name(first->how)
+                                            : fault->silent && found < 0 ? "silent"
+                                                                         : "none",
+                                     .ok = !fault->breaks_engine && found_and_named(fault, planted, &comparison)});
     comparison_free(&comparison);
     session_close(&session);
     return STATUS_OK;
@@ -180,14 +206,14 @@ static enum status check_model(struct check *check, const char *path, const char
         return status;
     check->healthy_alarms += comparison.verdict.n_introduced;
     if (!check->quiet)
-        printf("%-4s %-14s %-24s %u alarms\n", comparison.verdict.n_introduced ? "FAIL" : "ok", name, "(healthy)",
+        printf("%-4s %-16s %-26s %u alarms\n", comparison.verdict.n_introduced ? "FAIL" : "ok", name, "(healthy)",
                comparison.verdict.n_introduced);
     for (uint32_t i = 0; i < n_faults && !status; i++) {
         int32_t planted;
-        if (!planted_step(&faults[i], &session.plan, &planted))
+        if (!planted_step(&faults[i], &session.plan, comparison.list[0], &planted))
             continue;
         check->applied[i] = true;
-        status = check_fault(check, &faults[i], path, name, golden, planted, err);
+        status = check_fault(check, &faults[i], path, name, golden, &session.plan, planted, err);
     }
     comparison_free(&comparison);
     session_close(&session);
@@ -238,7 +264,7 @@ static void report_unapplied(struct check *check)
             continue;
         check->n_failed++;
         if (!check->quiet)
-            printf("FAIL %-14s %-24s applies to no model under golden/\n", "-", faults[i].name);
+            printf("FAIL %-16s %-26s applies to no model under golden/\n", "-", faults[i].name);
     }
 }
 

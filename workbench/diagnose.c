@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/precision.h"
 #include "workbench/relations.h"
 
 /* As in the audit: what is computed at once takes no more memory than this. */
@@ -95,8 +96,8 @@ static uint32_t failing_to_front(struct bench *bench, const struct step *step)
 static bool mutant_reproduces(struct bench *bench, const struct step *mutant, double *worst)
 {
     *worst = 0;
-    for (uint32_t first = 0; first < bench->rows.n; first += bench->at_once) {
-        uint32_t n = bench->rows.n - first < bench->at_once ? bench->rows.n - first : bench->at_once;
+    for (uint32_t first = 0, n; first < bench->rows.n; first += n) { /* one row tells most mutants apart */
+        n = first == 0 ? 1 : bench->rows.n - first < bench->at_once ? bench->rows.n - first : bench->at_once;
         bench_run(bench, mutant, bench->rows.rows + first, n);
         for (uint32_t i = 0; i < n; i++) {
             *worst = fmax(*worst, row_ratio(bench, bench->rows.rows + first, i));
@@ -107,17 +108,39 @@ static bool mutant_reproduces(struct bench *bench, const struct step *mutant, do
     return true;
 }
 
-static uint32_t try_mutants(struct bench *bench, const struct step *step, uint32_t n_failing, struct diagnosis *found,
-                            uint32_t max)
+/* Whether a failing row holds a value that is not finite. */
+static bool any_nonfinite(const struct bench *bench, uint32_t n_failing)
+{
+    for (uint32_t i = 0; i < n_failing; i++) {
+        const float *row = trace_row(bench->stage, bench->rows.rows[i].position);
+        for (uint32_t d = 0; d < bench->stage->width; d++)
+            if (!isfinite(row[d]))
+                return true;
+    }
+    return false;
+}
+
+static bool is_mutant(const struct fault *fault, const struct plan *plan, uint32_t step, bool nonfinite)
+{
+    return !fault->relation && fault->edit != EDIT_TAMPER && (!fault->nonfinite || nonfinite) &&
+           fault_applies(fault, plan, step);
+}
+
+static uint32_t try_mutants(struct bench *bench, const struct plan *plan, uint32_t step, uint32_t n_failing,
+                            struct diagnosis *found, uint32_t max)
 {
     uint32_t n = 0, n_faults;
     const struct fault *faults = fault_list(&n_faults);
+    bool nonfinite = any_nonfinite(bench, n_failing);
     for (uint32_t i = 0; i < n_faults && n < max; i++) {
         double worst;
-        if (!fault_applies(&faults[i], step))
+        if (!is_mutant(&faults[i], plan, step, nonfinite))
             continue;
-        struct step mutant = fault_mutant(&faults[i], step);
-        if (!mutant_reproduces(bench, &mutant, &worst))
+        struct arena arena = {0};
+        struct step mutant = fault_mutant(&faults[i], plan, step, &arena);
+        bool reproduces = mutant_reproduces(bench, &mutant, &worst);
+        arena_free(&arena);
+        if (!reproduces)
             continue;
         struct diagnosis *diagnosis = &found[n++];
         snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", faults[i].name);
@@ -130,18 +153,72 @@ static uint32_t try_mutants(struct bench *bench, const struct step *step, uint32
     return n;
 }
 
+/* Whether a relation that was found is the trace of a fault: at a stage that it strikes, in its phase, and as large. */
+static bool relation_fits(const struct fault *fault, const struct evidence *evidence, const struct diagnosis *relation)
+{
+    if (!fault->relation || strcmp(fault->relation, relation->fault) != 0 ||
+        !fault_applies(fault, evidence->plan, evidence->step_index))
+        return false;
+    for (uint32_t i = 0; i < evidence->n && fault->decode_only; i++)
+        if (!evidence->rows[i].decode)
+            return false;
+    if (fault->edit == EDIT_ROW_TIMES) {
+        int64_t dim = evidence_only_dim(evidence);
+        return fabs(evidence_actual(evidence, 0)[dim]) > 10 * fabs(evidence_expected(evidence, 0)[dim]);
+    }
+    char label[64];
+    if (fault->edit != EDIT_TAMPER || (enum tamper)fault->value != TAMPER_SHARED_SLOT)
+        return true;
+    int32_t with = plan_find(evidence->plan, evidence->step->layer + 1, STAGE_q_proj);
+    return strstr(relation->text, step_label(&evidence->plan->steps[with], label)) != NULL;
+}
+
+/* Gives relations the names of the faults that leave them. */
+static void name_relations(const struct evidence *evidence, struct diagnosis *found, uint32_t n)
+{
+    uint32_t n_faults;
+    const struct fault *faults = fault_list(&n_faults);
+    for (uint32_t i = 0; i < n; i++)
+        for (uint32_t k = 0; k < n_faults; k++) {
+            if (!relation_fits(&faults[k], evidence, &found[i]))
+                continue;
+            char evidence_text[512];
+            memcpy(evidence_text, found[i].text, sizeof evidence_text);
+            snprintf(found[i].text, sizeof found[i].text, "%.250s; as where %.240s", evidence_text, faults[k].story);
+            snprintf(found[i].fault, sizeof found[i].fault, "%s", faults[k].name);
+            found[i].postmortem = faults[k].postmortem;
+            break;
+        }
+}
+
+/* How much smaller or larger the failing rows are than they should be, where that is what strikes the eye. */
+static void add_magnitude(const struct evidence *evidence, struct diagnosis *found)
+{
+    double actual = 0, expected = 0;
+    for (uint32_t i = 0; i < evidence->n; i++)
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            actual += (double)evidence_actual(evidence, i)[d] * evidence_actual(evidence, i)[d];
+            expected += evidence_expected(evidence, i)[d] * evidence_expected(evidence, i)[d];
+        }
+    double factor = sqrt(expected / actual);
+    size_t length = strlen(found->text);
+    if (isfinite(factor) && (factor > 1.25 || (factor < 0.8 && factor > 0)))
+        snprintf(found->text + length, sizeof found->text - length, "; by rms the rows are %s by a factor %.3g",
+                 factor > 1 ? "smaller" : "larger", factor > 1 ? factor : 1 / factor);
+}
+
 uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struct trace *trace, struct diagnosis *found,
                        uint32_t max)
 {
     const struct step *step = &plan->steps[step_index];
     struct bench bench;
-    if (!trace_find(trace, step->layer, step->stage))
+    if (!trace_find(trace, step->layer, step->stage) || max == 0)
         return 0;
     bench_open(&bench, plan, step_index, trace);
     uint32_t n_failing = failing_to_front(&bench, step);
     uint32_t n = 0;
     if (n_failing > 0) {
-        n = try_mutants(&bench, step, n_failing, found, max);
+        n = try_mutants(&bench, plan, step_index, n_failing, found, max);
         uint32_t shown = n_failing < bench.at_once ? n_failing : bench.at_once;
         bench_run(&bench, step, bench.rows.rows, shown);
         struct evidence evidence = {.plan = plan,
@@ -153,8 +230,42 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
                                     .rows = bench.rows.rows,
                                     .expected = bench.expected,
                                     .bound = bench.bound};
-        n += relations_find(&evidence, found + n, max - n);
+        if (n == 0)
+            n = precision_find(&evidence, found, max);
+        uint32_t n_relations = relations_find(&evidence, found + n, max - n);
+        name_relations(&evidence, found + n, n_relations);
+        n += n_relations;
+        if (n > 0)
+            add_magnitude(&evidence, &found[0]);
     }
     bench_close(&bench);
     return n;
+}
+
+/* Whether a mutant leaves the bound in any row; by a value that is not finite, if that is how it shows. */
+static bool mutant_shows(struct bench *bench, const struct step *mutant, bool nonfinite)
+{
+    for (uint32_t i = 0; i < bench->rows.n; i++) {
+        bench_run(bench, mutant, bench->rows.rows + i, 1);
+        bool shows = !nonfinite && row_ratio(bench, bench->rows.rows + i, 0) > 1;
+        for (uint32_t d = 0; nonfinite && d < bench->stage->width; d++)
+            shows = shows || !isfinite(bench->expected[d]);
+        if (shows)
+            return true;
+    }
+    return false;
+}
+
+bool fault_shows(const struct fault *fault, const struct plan *plan, uint32_t step, const struct trace *healthy)
+{
+    struct bench bench;
+    struct arena arena = {0};
+    if (fault->relation || fault->edit == EDIT_TAMPER)
+        return true;
+    bench_open(&bench, plan, step, healthy);
+    struct step mutant = fault_mutant(fault, plan, step, &arena);
+    bool shows = mutant_shows(&bench, &mutant, fault->nonfinite);
+    bench_close(&bench);
+    arena_free(&arena);
+    return shows;
 }

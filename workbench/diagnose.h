@@ -17,11 +17,16 @@ struct diagnosis {
     enum diagnosis_how how;
     char text[512];         /* the evidence in words */
     const char *postmortem; /* or "" */
+    uint32_t step, trace;   /* of which introduced error; set by whoever judges several */
 };
 
 /* Tries every mutant and every relation that applies to a failing step of a trace. Returns how many it wrote to
  * found[max], best first. */
 uint32_t diagnose_step(const struct plan *plan, uint32_t step, const struct trace *trace, struct diagnosis *found,
                        uint32_t max);
+
+/* Whether a fault would show at a step, by the rows of a healthy trace: its mutant leaves the bound there. A fault that
+ * has no mutant shows wherever it applies. */
+bool fault_shows(const struct fault *fault, const struct plan *plan, uint32_t step, const struct trace *healthy);
 
 #endif

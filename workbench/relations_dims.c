@@ -5,38 +5,55 @@
 
 #include "workbench/relations.h"
 
-/* The factor by which a dim is off in all failing rows, or NaN. */
+/* What is added to a matmul's dim after its product; 0: nothing. */
+static double bias_of(const struct evidence *evidence, uint32_t dim)
+{
+    const struct tensor *bias = evidence->step->op == OP_matmul ? evidence->step->weight[1] : NULL;
+    float value = 0;
+    if (bias && dtype_info(bias->dtype)->block_elems == 1)
+        weights_decode(bias, 0, dim, 1, &value);
+    return value;
+}
+
+/* The factor by which a dim, without its bias, is off in all failing rows, or NaN. */
 static double dim_factor(const struct evidence *evidence, uint32_t dim)
 {
-    double product = 0, square = 0, slack = 0;
+    double product = 0, square = 0, slack = 0, bias = bias_of(evidence, dim);
     for (uint32_t i = 0; i < evidence->n; i++) {
-        double expected = evidence_expected(evidence, i)[dim];
-        product += evidence_actual(evidence, i)[dim] * expected;
+        double expected = evidence_expected(evidence, i)[dim] - bias;
+        product += (evidence_actual(evidence, i)[dim] - bias) * expected;
         square += expected * expected;
         slack += evidence_bound(evidence, i)[dim] * fabs(expected);
     }
     double factor = product / square, grown = fmax(1, fabs(factor));
     for (uint32_t i = 0; i < evidence->n; i++) {
-        double expected = evidence_expected(evidence, i)[dim];
+        double expected = evidence_expected(evidence, i)[dim] - bias;
         double allowed = grown * (evidence_bound(evidence, i)[dim] + slack / square * fabs(expected));
-        if (!(fabs(evidence_actual(evidence, i)[dim] - factor * expected) <= allowed))
+        if (!(fabs(evidence_actual(evidence, i)[dim] - bias - factor * expected) <= allowed))
             return NAN;
     }
     return evidence->n >= 2 ? factor : NAN;
 }
 
-bool relation_one_dim(const struct evidence *evidence, char text[512])
+bool relation_one_dim_multiple(const struct evidence *evidence, char text[512])
 {
     int64_t dim = evidence_only_dim(evidence);
     if (dim < 0 || evidence->stage->width == 1)
         return false;
     double factor = dim_factor(evidence, (uint32_t)dim);
-    if (isnan(factor))
-        snprintf(text, 512, "in all %u failing rows only dim %lld is wrong", evidence->n, (long long)dim);
-    else
-        snprintf(text, 512,
-                 "in all %u failing rows only dim %lld is wrong, and there the output is %.9g times what is expected",
-                 evidence->n, (long long)dim, factor);
+    snprintf(text, 512,
+             "in all %u failing rows only dim %lld is wrong, and there the output is %.9g times what is expected: one "
+             "row of the weight, or what scales it, is off by that factor",
+             evidence->n, (long long)dim, factor);
+    return !isnan(factor);
+}
+
+bool relation_one_dim(const struct evidence *evidence, char text[512])
+{
+    int64_t dim = evidence_only_dim(evidence);
+    if (dim < 0 || evidence->stage->width == 1 || !isnan(dim_factor(evidence, (uint32_t)dim)))
+        return false;
+    snprintf(text, 512, "in all %u failing rows only dim %lld is wrong", evidence->n, (long long)dim);
     return true;
 }
 

@@ -69,6 +69,29 @@ bool relation_copied_input(const struct evidence *evidence, char text[512])
     return false;
 }
 
+/* Whether each failing row is what another stage of another width left in a buffer that both use: a prompt's rows lie
+ * one behind the other there, a decoded row at its start. */
+static bool shares_buffer(const struct evidence *evidence, const struct step *step)
+{
+    const struct trace_stage *other = trace_find(evidence->trace, step->layer, step->stage);
+    const struct trace *trace = evidence->trace;
+    uint64_t n_prompt = 0, width = evidence->stage->width;
+    if (!other || other->width == width || other->n_recorded < trace->n_positions)
+        return false;
+    while (n_prompt < trace->n_positions && trace->phase[n_prompt] == PHASE_PREFILL)
+        n_prompt++;
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        uint64_t position = evidence->rows[i].position, n = width;
+        bool prompt = position < n_prompt;
+        const float *buffer = other->rows + (prompt ? position * width : position * other->width);
+        uint64_t end = prompt ? n_prompt * other->width : other->width, start = prompt ? position * width : 0;
+        n = start >= end ? 0 : start + n > end ? end - start : n;
+        if ((n == 0 && i == 0) || !same_bits(evidence_actual(evidence, i), buffer, n))
+            return false;
+    }
+    return evidence->n > 1;
+}
+
 bool relation_other_stage(const struct evidence *evidence, char text[512])
 {
     int32_t layer = evidence->step->layer;
@@ -76,8 +99,10 @@ bool relation_other_stage(const struct evidence *evidence, char text[512])
         const struct step *other = &evidence->plan->steps[s];
         bool near = other->layer == LAYER_NONE || layer == LAYER_NONE ||
                     (other->layer >= layer - 1 && other->layer <= layer + 1);
-        if (!near || !equals_stage(evidence, other->layer, other->stage))
+        if (!near || (!equals_stage(evidence, other->layer, other->stage) && !shares_buffer(evidence, other)))
             continue;
+        if (other->input[0] == (int32_t)evidence->step_index || other->input[1] == (int32_t)evidence->step_index)
+            continue; /* it inherited them */
         char label[64];
         snprintf(text, 512, "the %u failing rows are, bit for bit, those of %s: a buffer was shared or mixed up",
                  evidence->n, step_label(other, label));
@@ -115,16 +140,14 @@ bool relation_other_row(const struct evidence *evidence, char text[512])
     return true;
 }
 
-/* The lowest dim that fails in any row. */
-static uint32_t first_failing_dim(const struct evidence *evidence)
+/* The lowest dim that fails in a row. */
+static uint32_t first_failing_dim(const struct evidence *evidence, uint32_t i)
 {
-    uint32_t first = evidence->stage->width;
-    for (uint32_t i = 0; i < evidence->n; i++)
-        for (uint32_t d = 0; d < first; d++)
-            if (judge(evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
-                      evidence_bound(evidence, i)[d]) > 1)
-                first = d;
-    return first;
+    uint32_t d = 0;
+    while (d < evidence->stage->width && !(judge(evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
+                                                 evidence_bound(evidence, i)[d]) > 1))
+        d++;
+    return d;
 }
 
 /* Whether a row's values from dim `start` on are what was there before the op, not what it made. */
@@ -146,15 +169,20 @@ static const char *tail_of(const struct evidence *evidence, uint32_t i, uint32_t
 
 bool relation_tail_unwritten(const struct evidence *evidence, char text[512])
 {
-    uint32_t start = first_failing_dim(evidence), width = evidence->stage->width;
-    if (start == 0 || start + 2 > width)
-        return false;
-    for (uint32_t i = 0; i < evidence->n; i++)
-        if (!tail_of(evidence, i, start))
+    uint32_t width = evidence->stage->width, lowest = width, highest = 0;
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        uint32_t start = first_failing_dim(evidence, i);
+        if (start == 0 || start + 2 > width || !tail_of(evidence, i, start))
             return false;
+        lowest = start < lowest ? start : lowest;
+        highest = start > highest ? start : highest;
+    }
+    char range[32] = "";
+    if (highest > lowest)
+        snprintf(range, sizeof range, " to %u (row by row)", highest);
     snprintf(text, 512,
-             "the op was not done from dim %u on, of %u: up to there all is right, and the rest of the %u "
+             "the op was not done from dim %u%s on, of %u: up to there all is right, and the rest of the %u "
              "failing rows are %s",
-             start, width, evidence->n, tail_of(evidence, 0, start));
+             lowest, range, width, evidence->n, tail_of(evidence, 0, first_failing_dim(evidence, 0)));
     return true;
 }

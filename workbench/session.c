@@ -174,6 +174,9 @@ static enum status record_batch(struct backend *backend, const struct batch *bat
             continue;
         }
         struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
+        if (step->variant == VARIANT_STORE_F16) { /* an engine that stores f16 says so */
+            ASSERT(float_type("float16", &stage->arith.u_storage, &stage->arith.eta));
+        }
         /* A batch's rows are consecutive positions, and so are the trace's: read in place. */
         enum status status =
             backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err);
@@ -198,6 +201,22 @@ static enum status check_positions(const struct backend *backend, uint32_t n_pos
                      "%u of them, expected at most %u", n_positions, backend->max_positions);
 }
 
+/* The token that a decode row is run with: its own, unless TAMPER_LATER_TOKENS: the parameter blocks of a submit's
+ * first two tokens are overwritten by its last two's before they are read (postmortem 2026-01-03
+ * batched-decode-repetition).
+ */
+static const int32_t *row_tokens(const struct plan *plan, const int32_t *tokens, const uint8_t *phase, uint32_t first,
+                                 uint32_t n_positions)
+{
+    if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE)
+        return tokens + first;
+    uint32_t start = first;
+    while (start > 0 && phase[start - 1] == PHASE_DECODE)
+        start--;
+    bool overwritten = (first - start) % 4 < 2 && first + 2 < n_positions;
+    return tokens + first + (overwritten ? 2 : 0);
+}
+
 enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
                            const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
                            void *context, struct error *err)
@@ -211,7 +230,8 @@ enum status session_record(struct session *session, enum source source, uint32_t
     }
     enum status status = check_positions(backend, n_positions, err);
     for (uint32_t first = 0; status == STATUS_OK && first < n_positions;) {
-        struct batch batch = {first, batch_rows(backend, phase, first, n_positions), tokens + first,
+        struct batch batch = {first, batch_rows(backend, phase, first, n_positions),
+                              row_tokens(backend->plan, tokens, phase, first, n_positions),
                               phase[first] == PHASE_DECODE};
         status = backend->ops->begin(backend, &batch, err);
         if (status == STATUS_OK) {

@@ -1,0 +1,133 @@
+/* The wrong variants that are not a wrong formula of one op: what an op reads or stores is mistaken for another type.
+ * params.h says what each of them does. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/error.h"
+#include "reference/op.h"
+
+/* The op that a variant belongs to; another op would silently compute the right formula. */
+static bool variant_fits(const struct step *step)
+{
+    static const enum op op_of[VARIANT_COUNT] = {
+        [VARIANT_COPY] = OP_rms_norm,
+        [VARIANT_HALF_SUM] = OP_rms_norm,
+        [VARIANT_TRANSPOSE_B] = OP_matmul,
+        [VARIANT_READ_AS_F16] = OP_matmul,
+        [VARIANT_SOFTMAX_SIZES_SWAPPED] = OP_attention,
+        [VARIANT_KV_STALE] = OP_attention,
+        [VARIANT_QUERY_AS_F32] = OP_attention,
+        [VARIANT_OWN_KEY_ONLY] = OP_attention,
+        [VARIANT_KEYS_256] = OP_attention,
+        [VARIANT_NO_MAXIMUM] = OP_attention,
+        [VARIANT_DROP_RESIDUAL] = OP_add,
+        [VARIANT_COLUMNS_MIXED] = OP_COUNT, /* the engine's alone */
+        [VARIANT_SCALE_UNSYNCED] = OP_COUNT,
+    };
+    return step->variant == VARIANT_STORE_F16 || (step->variant < VARIANT_COUNT && op_of[step->variant] == step->op);
+}
+
+static uint32_t word_of(float value)
+{
+    uint32_t word;
+    memcpy(&word, &value, sizeof word);
+    return word;
+}
+
+static float float_of(uint32_t word)
+{
+    float value;
+    memcpy(&value, &word, sizeof value);
+    return value;
+}
+
+/* The bits of a value that f16 holds. */
+static uint32_t half_of(float value)
+{
+    float rounded = round_to_dtype(value, DTYPE_F16), magnitude = fabsf(rounded);
+    uint32_t sign = signbit(rounded) ? 0x8000u : 0;
+    if (isnan(rounded))
+        return sign | 0x7e00u;
+    if (isinf(rounded))
+        return sign | 0x7c00u;
+    if (magnitude < 0x1p-14f)
+        return sign | (uint32_t)(magnitude * 0x1p24f);
+    return sign | (word_of(magnitude) - 0x38000000u) >> 13;
+}
+
+static float value_of_half(uint32_t half)
+{
+    uint32_t magnitude = half & 0x7fffu;
+    float value = magnitude < 0x0400u   ? (float)magnitude * 0x1p-24f
+                  : magnitude < 0x7c00u ? float_of((magnitude << 13) + (112u << 23))
+                                        : float_of(magnitude << 13 | 0x7f800000u);
+    return half & 0x8000u ? -value : value;
+}
+
+/* f32 read as f16, or f16 read as f32. */
+static void misread(uint32_t variant, const float *row, uint32_t width, float *misread)
+{
+    for (uint32_t i = 0; i < width; i++) {
+        if (variant == VARIANT_READ_AS_F16)
+            misread[i] = value_of_half(word_of(row[i / 2]) >> (i % 2 * 16) & 0xffff);
+        else
+            misread[i] = i < width / 2 ? float_of(half_of(row[2 * i]) | half_of(row[2 * i + 1]) << 16) : 0;
+    }
+}
+
+/* The op on rows whose first input is misread. */
+static void run_misread(const struct op_batch *batch, op_function *op)
+{
+    const struct step *step = batch->step;
+    uint32_t width =
+        step->op == OP_matmul ? step->params.matmul.n_in : step->params.attention.heads * step->params.attention.dim;
+    struct op_row *rows = xcalloc(batch->n_rows, sizeof *rows);
+    float *inputs = xmalloc((uint64_t)batch->n_rows * width * sizeof *inputs);
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        float *input = inputs + (uint64_t)r * width;
+        misread(step->variant, batch->rows[r].in[0], width, input);
+        rows[r] = batch->rows[r];
+        rows[r].in[0] = input;
+    }
+    struct op_batch changed = *batch;
+    changed.rows = rows;
+    op(&changed);
+    free(inputs);
+    free(rows);
+}
+
+/* What is stored is rounded to f16. Where the bound reaches over a rounding boundary, either neighbour may be stored.
+ */
+static void run_stored_f16(const struct op_batch *batch, op_function *op)
+{
+    struct step step = *batch->step;
+    struct op_batch right = *batch;
+    step.variant = VARIANT_NONE;
+    right.step = &step;
+    op(&right);
+    for (uint64_t i = 0; i < (uint64_t)batch->n_rows * step.width; i++) {
+        double bound = batch->bound ? batch->bound[i] : 0;
+        float low = round_to_dtype((float)(batch->y[i] - bound), DTYPE_F16);
+        float high = round_to_dtype((float)(batch->y[i] + bound), DTYPE_F16);
+        batch->y[i] = round_to_dtype((float)batch->y[i], DTYPE_F16);
+        if (batch->bound)
+            batch->bound[i] = isfinite(low) && isfinite(high) ? fabs((double)high - low) : bound;
+    }
+}
+
+void variant_run(const struct op_batch *batch, op_function *op)
+{
+    ASSERT(variant_fits(batch->step));
+    switch (batch->step->variant) {
+    case VARIANT_READ_AS_F16:
+    case VARIANT_QUERY_AS_F32:
+        run_misread(batch, op);
+        break;
+    case VARIANT_STORE_F16:
+        run_stored_f16(batch, op);
+        break;
+    default:
+        op(batch);
+    }
+}

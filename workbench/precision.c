@@ -1,0 +1,161 @@
+#include "workbench/precision.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rounds n values in place. */
+typedef void rounding(float *values, uint64_t n);
+
+static void round_bf16(float *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        values[i] = round_to_dtype(values[i], DTYPE_BF16);
+}
+
+static void round_f16(float *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        values[i] = round_to_dtype(values[i], DTYPE_F16);
+}
+
+/* Blocks of 32 with a common scale d = max/127, as ggml's quantize_row_q8_0 makes them; the last block may be short. */
+static void round_blocks(float *values, uint64_t n, bool half_scale)
+{
+    for (uint64_t first = 0; first < n; first += 32) {
+        uint64_t end = first + 32 < n ? first + 32 : n;
+        float most = 0;
+        for (uint64_t i = first; i < end; i++)
+            most = fmaxf(most, fabsf(values[i]));
+        float d = most / 127, inverse = d > 0 ? 1 / d : 0, stored = half_scale ? round_to_dtype(d, DTYPE_F16) : d;
+        for (uint64_t i = first; i < end; i++)
+            values[i] = roundf(values[i] * inverse) * stored;
+    }
+}
+
+static void round_q8_0(float *values, uint64_t n)
+{
+    round_blocks(values, n, true);
+}
+
+/* q8_1 with its scale in f32, as ggml had it first. */
+static void round_q8_1(float *values, uint64_t n)
+{
+    round_blocks(values, n, false);
+}
+
+enum { INPUT_0 = 1, INPUT_1 = 2, INPUT_2 = 4, INPUTS = 7, CACHE = INPUT_1 | INPUT_2 };
+
+static const struct precision {
+    const char *name, *what;
+    rounding *round;
+    unsigned inputs; /* bits; 0: the output is rounded */
+    bool attention;  /* of attention alone */
+} precisions[] = {
+    {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, false},
+    {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, false},
+    {"inputs-q8_0", "its inputs are rounded to blocks of 8-bit integers (q8_0: 32 of them with an f16 scale)",
+     round_q8_0, INPUTS, false},
+    {"inputs-q8_1", "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f32 scale)",
+     round_q8_1, INPUTS, false},
+    {"kv-cache-f16", "the KV cache holds keys and values in f16", round_f16, CACHE, true},
+    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", round_bf16, CACHE, true},
+    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", round_q8_0, CACHE, true},
+    {"stored-bf16", "its output is stored as bf16", round_bf16, 0, false},
+    {"stored-f16", "its output is stored as f16", round_f16, 0, false},
+};
+
+/* Copies of the rows with rounded inputs: of attention's keys and values from position 0 on. */
+struct rounded {
+    struct op_row *rows;
+    float *copies[OP_MAX_INPUTS]; /* [n_positions, width]: a whole stage */
+};
+
+static void rounded_open(struct rounded *rounded, const struct evidence *evidence, const struct precision *precision)
+{
+    const struct step *step = evidence->step;
+    *rounded = (struct rounded){.rows = xcalloc(evidence->n, sizeof *rounded->rows)};
+    memcpy(rounded->rows, evidence->rows, evidence->n * sizeof *rounded->rows);
+    for (unsigned k = 0; k < OP_MAX_INPUTS && step->input[k] >= 0; k++) {
+        if (!(precision->inputs & 1u << k))
+            continue;
+        const struct step *from = &evidence->plan->steps[step->input[k]];
+        const struct trace_stage *stage = trace_find(evidence->trace, from->layer, from->stage);
+        float *copy = xmalloc((uint64_t)evidence->trace->n_positions * stage->width * sizeof *copy);
+        memcpy(copy, stage->rows, (uint64_t)evidence->trace->n_positions * stage->width * sizeof *copy);
+        for (uint32_t p = 0; p < evidence->trace->n_positions; p++)
+            precision->round(copy + (uint64_t)p * stage->width, stage->width);
+        for (uint32_t i = 0; i < evidence->n; i++)
+            rounded->rows[i].in[k] = copy + (evidence->rows[i].in[k] - stage->rows);
+        rounded->copies[k] = copy;
+    }
+}
+
+static void rounded_close(struct rounded *rounded)
+{
+    for (unsigned k = 0; k < OP_MAX_INPUTS; k++)
+        free(rounded->copies[k]);
+    free(rounded->rows);
+}
+
+/* Whether a recorded value is the rounding of what lies within the bound. */
+static bool output_is_rounded(const struct precision *precision, double y, double bound, float actual)
+{
+    float low = (float)(y - bound), high = (float)(y + bound);
+    precision->round(&low, 1);
+    precision->round(&high, 1);
+    return actual >= low && actual <= high;
+}
+
+/* Whether the rounding reproduces rows [0, n) of the evidence. */
+static bool reproduces(const struct evidence *evidence, const struct precision *precision, const struct op_row *rows,
+                       uint32_t n)
+{
+    uint32_t width = evidence->stage->width;
+    double *y = xmalloc((uint64_t)n * width * sizeof *y), *bound = xmalloc((uint64_t)n * width * sizeof *bound);
+    struct op_batch batch = {.step = evidence->step,
+                             .weights_dtype = evidence->stage->weights_dtype,
+                             .n_rows = n,
+                             .rows = rows,
+                             .y = y,
+                             .bound = bound};
+    op_run(&batch);
+    bool same = true;
+    for (uint64_t at = 0; at < (uint64_t)n * width && same; at++) {
+        float actual = evidence_actual(evidence, (uint32_t)(at / width))[at % width];
+        same = precision->inputs ? judge(y[at], actual, bound[at]) <= 1
+                                 : output_is_rounded(precision, y[at], bound[at], actual);
+    }
+    free(y);
+    free(bound);
+    return same;
+}
+
+uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max)
+{
+    uint32_t n = 0;
+    if (evidence->step->op == OP_embed)
+        return 0;
+    for (size_t i = 0; i < sizeof precisions / sizeof *precisions && n < max; i++) {
+        const struct precision *precision = &precisions[i];
+        if (precision->attention && evidence->step->op != OP_attention)
+            continue;
+        struct rounded rounded;
+        rounded_open(&rounded, evidence, precision);
+        bool holds = reproduces(evidence, precision, rounded.rows, 1) &&
+                     reproduces(evidence, precision, rounded.rows, evidence->n);
+        rounded_close(&rounded);
+        if (!holds)
+            continue;
+        struct diagnosis *diagnosis = &found[n++];
+        *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = ""};
+        snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", precision->name);
+        snprintf(
+            diagnosis->text, sizeof diagnosis->text,
+            "precision, not a bug: %s, which the trace does not declare; computed so, all %u failing rows come out "
+            "as recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32",
+            precision->what, evidence->n);
+    }
+    return n;
+}
