@@ -81,8 +81,8 @@ static enum status set_groups(const struct builder *b, struct dispatch *dispatch
 {
     uint64_t most = b->store->limits.max_groups;
     ASSERT(n > 0 && most > 0);
-    if (builder_step(b)->tamper.how == TAMPER_GROUPS_CUT)
-        n -= n / 6;
+    if (builder_step(b)->tamper.how == TAMPER_GROUPS_CUT && n > 1)
+        n--;
     uint64_t x = n < most ? n : most, y = (n + x - 1) / x;
     if (y > b->store->device->limits.maxComputeWorkGroupCount[1] || x * y > UINT32_MAX)
         return error_set(b->err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,

@@ -15,7 +15,7 @@ import h5py
 
 ROOT = pathlib.Path(__file__).resolve().parent
 SMOLLM2 = ROOT.parent / ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-MODELS = {"smollm2-color-of-the-sky": SMOLLM2}  # the others lie beside their goldens
+MODELS = {"smollm2-color-of-the-sky": SMOLLM2, "tiny-llama-q4_1": ROOT / "tiny-llama-q4_1.gguf"}  # the others lie beside their goldens
 
 
 def run(*arguments):

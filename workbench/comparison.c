@@ -90,6 +90,42 @@ static void note_choices(struct comparison *comparison, const struct trace *trac
         comparison_note(comparison, "the same after %u other tokens in %s", n_differing - 1, trace->path);
 }
 
+/* Diagnoses at a step that is not the first: the best two are told. */
+#define MOST_FURTHER 2
+
+/* Whether an introduced error is told of already: a bug that strikes every layer is diagnosed in the first two. */
+static bool is_told(const struct comparison *comparison, uint32_t k)
+{
+    const struct introduced *all = comparison->verdict.introduced;
+    enum stage stage = comparison->plan->steps[all[k].step].stage;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < k; i++)
+        n += all[i].trace == all[k].trace && comparison->plan->steps[all[i].step].stage == stage;
+    return n >= 2;
+}
+
+/* The first divergence in full, then what further steps introduce: two bugs at once are both named. */
+static void diagnose_all(struct comparison *comparison)
+{
+    const struct verdict *verdict = &comparison->verdict;
+    uint32_t n_steps = 0;
+    for (uint32_t k = 0; k < verdict->n_introduced && n_steps < 8; k++) {
+        if (is_told(comparison, k))
+            continue;
+        const struct introduced *at = &verdict->introduced[k];
+        uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses, most = k == 0 ? 8 : MOST_FURTHER;
+        struct diagnosis *found = &comparison->diagnoses[comparison->n_diagnoses];
+        uint32_t n =
+            diagnose_step(comparison->plan, at->step, comparison->list[at->trace], found, left < most ? left : most);
+        for (uint32_t i = 0; i < n; i++) {
+            found[i].step = at->step;
+            found[i].trace = at->trace;
+        }
+        comparison->n_diagnoses += n;
+        n_steps++;
+    }
+}
+
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
     static char what[] = "audit: step";
@@ -98,9 +134,7 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
     note_unjudged(comparison);
     if (comparison->verdict.diverged) {
-        const struct introduced *first = &comparison->verdict.introduced[0];
-        comparison->n_diagnoses = diagnose_step(comparison->plan, first->step, comparison->list[first->trace],
-                                                comparison->diagnoses, COMPARISON_MOST_DIAGNOSES);
+        diagnose_all(comparison);
     } else {
         for (uint32_t t = 0; t < last; t++)
             note_choices(comparison, comparison->list[t], comparison->list[last]);

@@ -9,7 +9,7 @@
 #include "workbench/verdict.h"
 
 #define COMPARISON_MOST_NOTES 24
-#define COMPARISON_MOST_DIAGNOSES 8
+#define COMPARISON_MOST_DIAGNOSES 24
 
 struct comparison {
     const struct plan *plan; /* borrowed */
@@ -19,7 +19,7 @@ struct comparison {
     enum source sources[SOURCE_COUNT];
     struct audit audit;
     struct verdict verdict;
-    struct diagnosis diagnoses[COMPARISON_MOST_DIAGNOSES]; /* of the first divergence */
+    struct diagnosis diagnoses[COMPARISON_MOST_DIAGNOSES]; /* of the first divergence, then of further ones */
     uint32_t n_diagnoses;
     const char *notes[COMPARISON_MOST_NOTES]; /* owned */
     uint32_t n_notes;

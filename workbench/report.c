@@ -213,7 +213,12 @@ static void print_diagnoses(const struct report *report, FILE *out)
                       out);
     for (uint32_t i = 0; i < report->n_diagnoses; i++) {
         const struct diagnosis *diagnosis = &report->diagnoses[i];
-        fprintf(out, "  %-12s%s (%s)\n", "diagnosis", diagnosis->fault, diagnosis_how_name(diagnosis->how));
+        const struct introduced *first = &report->verdict->introduced[0];
+        char label[64], place[96] = "";
+        if (diagnosis->step != first->step || diagnosis->trace != first->trace)
+            snprintf(place, sizeof place, " at %s, %s", source_name(report->sources[diagnosis->trace]),
+                     step_label(&report->plan->steps[diagnosis->step], label));
+        fprintf(out, "  %-12s%s (%s)%s\n", "diagnosis", diagnosis->fault, diagnosis_how_name(diagnosis->how), place);
         print_wrapped("", diagnosis->text, out);
         if (*diagnosis->postmortem)
             print_wrapped("postmortem", diagnosis->postmortem, out);

@@ -57,6 +57,8 @@ static json_t *diagnoses(const struct report *report)
         json_put(object, "how", json_string(diagnosis_how_name(diagnosis->how)));
         json_put(object, "text", json_text(diagnosis->text));
         json_put(object, "postmortem", json_string(diagnosis->postmortem));
+        json_put(object, "source", json_string(source_name(report->sources[diagnosis->trace])));
+        put_place(object, &report->plan->steps[diagnosis->step]);
         json_push(array, object);
     }
     return array;
