@@ -59,9 +59,10 @@ static void golden_folder(char folder[PATH_MAX])
 /* The check of all faults: what was found so far. */
 struct check {
     const char *device;
-    bool quiet; /* the JSON goes to standard output */
+    const char *only; /* NULL, or the name of the one model to check */
+    bool quiet;       /* the JSON goes to standard output */
     json_t *entries;
-    uint32_t healthy_alarms, n_failed;
+    uint32_t healthy_alarms, n_failed, n_models;
     bool *applied; /* [n_faults] to any model */
 };
 
@@ -232,8 +233,9 @@ static enum status check_found(struct check *check, const char *found, struct er
     snprintf(path, sizeof path, "%.*s", (int)(is_folder ? stem : length), found);
     snprintf(name, sizeof name, "%.*s", (int)stem, found);
     snprintf(golden_path, sizeof golden_path, "%s.h5", name);
-    if (access(golden_path, R_OK) != 0)
+    if (access(golden_path, R_OK) != 0 || (check->only && strcmp(strrchr(name, '/') + 1, check->only) != 0))
         return STATUS_OK;
+    check->n_models++;
     enum status status = trace_read(&golden, golden_path, err);
     if (status)
         return status;
@@ -259,6 +261,9 @@ static enum status check_all(struct check *check, struct error *err)
     for (size_t i = 0; i < found.gl_pathc && !status; i++)
         status = check_found(check, found.gl_pathv[i], err);
     globfree(&found);
+    if (!status && check->n_models == 0)
+        return error_set(err, STATUS_BAD_INPUT, NULL, "MODEL", ERROR_NO_OFFSET,
+                         "\"%s\", expected the name of a model under %s that has a golden", check->only, folder);
     return status;
 }
 
@@ -284,7 +289,10 @@ enum status command_faults(const struct arguments *arguments, struct error *err)
         list_faults();
     if (!arguments->check)
         return arguments->json ? list_as_json(arguments->json, err) : STATUS_OK;
-    struct check check = {.device = arguments->device, .quiet = quiet, .entries = json_array()};
+    struct check check = {.device = arguments->device,
+                          .only = arguments->n_positional ? arguments->positional[0] : NULL,
+                          .quiet = quiet,
+                          .entries = json_array()};
     check.applied = xcalloc(n_faults, sizeof *check.applied);
     enum status status = check_all(&check, err);
     if (!status)

@@ -46,7 +46,7 @@ static const struct command {
      "the prompt: step both sides together", command_debug},
     {"golden", 1, 1, "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] -o G.h5",
      "--prompt --ids -n --decode-ids -o", "record a golden with HuggingFace transformers", command_golden},
-    {"faults", 0, 0, "[--check] [--json FILE] [--device D]", "--check --json --device",
+    {"faults", 0, 1, "[--check [MODEL]] [--json FILE] [--device D]", "--check --json --device",
      "list the known bugs; --check plants each and must find it", command_faults},
     {"bench", 1, 1,
      "MODEL [-p N] [-n N] [--capture off|all] [--ops] [--on engine|reference] [--fault NAME] [--device D] [--json "
