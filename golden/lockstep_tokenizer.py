@@ -5,12 +5,21 @@ a byte-level BPE is rebuilt; a name that is not in the table is refused, for a g
 """
 
 import os
+import re
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
 
 # llama.cpp: llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_LLAMA3; it is the pattern of Llama 3's tokenizer.json.
 LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
+)
+
+# llama.cpp: LLAMA_VOCAB_PRE_TYPE_GPT4O; it is the pattern of GPT-OSS's tokenizer.json (o200k).
+_UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
+_SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
+O200K_SPLIT = (
+    rf"[^\r\n\p{{L}}\p{{N}}]?{_UPPER}*{_LOWER}+{_SUFFIX}|[^\r\n\p{{L}}\p{{N}}]?{_UPPER}+{_LOWER}*{_SUFFIX}"
+    r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
 CONTROL, USER_DEFINED = 3, 4  # llama.h: llama_token_type
@@ -28,7 +37,13 @@ PRE_TOKENIZERS = {
         lambda: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(LLAMA3_SPLIT), "isolated"), _byte_level(False)]),
         True,
     ),
+    "gpt-4o": (
+        lambda: pre_tokenizers.Sequence([pre_tokenizers.Split(Regex(O200K_SPLIT), "isolated"), _byte_level(False)]),
+        False,
+    ),
 }
+
+BYTE_TOKEN = re.compile("<0x([0-9A-Fa-f]{2})>")
 
 _cache = {}
 
@@ -44,8 +59,10 @@ def cached(path):
 
 
 def from_json(path):
-    """The tokenizer of a tokenizer.json."""
+    """The tokenizer of a tokenizer.json. A length that the file cuts or fills texts to was its trainer's, and is not kept."""
     tokenizer = Tokenizer.from_file(path)
+    tokenizer.no_truncation()
+    tokenizer.no_padding()
     _cache[_identity(path)] = tokenizer
     return tokenizer
 
@@ -98,5 +115,28 @@ def encode(tokenizer, text, special):
 
 
 def decode(tokenizer, ids):
-    """The text of ids, special tokens too. A NUL would end the text in C: it is shown as its symbol."""
-    return tokenizer.decode(ids, skip_special_tokens=False).replace("\0", "\u2400")
+    """The text of ids, special tokens too. A NUL would end the text in C: it is shown as its symbol.
+
+    Where a word can be a single byte (byte fallback), the decoder gives up a whole run of bytes for one that is not whole:
+    the first bytes of a character at the end are kept out of it, and are U+FFFD as elsewhere."""
+    whole = len(ids) - _broken_tail(tokenizer, ids)
+    text = tokenizer.decode(ids[:whole], skip_special_tokens=False) + "\ufffd" * (whole < len(ids))
+    return text.replace("\0", "\u2400")
+
+
+def _broken_tail(tokenizer, ids):
+    """How many ids at the end are the first bytes of a character that is not complete."""
+    if not getattr(tokenizer.model, "byte_fallback", False):
+        return 0
+    tail = []
+    for id in reversed(ids[-3:]):
+        match = BYTE_TOKEN.fullmatch(tokenizer.id_to_token(id) or "")
+        if not match:
+            return 0
+        tail.append(int(match[1], 16))
+        if tail[-1] >= 0xC0:  # a first byte; its upper ones say how many there are
+            length = 2 + (tail[-1] >= 0xE0) + (tail[-1] >= 0xF0)
+            return len(tail) if len(tail) < length else 0
+        if tail[-1] < 0x80:
+            return 0
+    return 0

@@ -57,6 +57,10 @@ static void print_text(struct printer *printer, bool last)
     if (printer->whole) {
         printf("Output ");
     }
+    /* Broken bytes can turn what was printed into U+FFFD: still no character is printed from its middle. */
+    while (printer->printed < length && ((unsigned char)text[printer->printed] & 0xC0) == 0x80) {
+        printer->printed++;
+    }
     if (length > printer->printed) {
         fwrite(text + printer->printed, 1, length - printer->printed, stdout);
         fflush(stdout);
