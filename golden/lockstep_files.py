@@ -11,7 +11,7 @@ from pathlib import Path
 import numpy as np
 
 LAYOUTS = ["row", "col", "packed"]
-NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16}
+NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
 
 
 def read_safetensors(folder):

@@ -1,0 +1,74 @@
+"""What golden/make_full.py writes, on shapes cut down by --set: check_full.py PROGRAM [--twin]
+
+Each family opens without a note, runs on engine and reference with every op inside its bound, has the norms that it claims and
+is the same from one making to the next. The twin changes one byte of a weight: then the two makings must differ, and the audit
+of a trace of the one under the other must diverge.
+"""
+import shutil
+import subprocess
+import sys
+import tempfile
+from pathlib import Path
+
+ROOT = Path(__file__).resolve().parent.parent
+sys.path.insert(0, str(ROOT / "golden"))
+
+import make_full  # noqa: E402
+from lockstep_files import read_safetensors, to_float32  # noqa: E402
+
+CUT = ["num_hidden_layers=2", "vocab_size=300", "hidden_size=96", "intermediate_size=160", "head_dim=16"]
+MODELS = {"gemma3-1b": [], "gemma2-2b": [], "gpt-oss-20b": ["num_attention_heads=8", "num_key_value_heads=2"]}
+
+
+def run(*arguments):
+    done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=False)
+    return done.returncode, done.stdout + done.stderr
+
+
+def expect(true, what):
+    if not true:
+        sys.exit(what)
+
+
+def norms_and_size(folder, name):
+    """The peak of the norms behind attention and FFN, where the family has them."""
+    config, tensors = read_safetensors(folder)
+    expect([n for n, _, _ in make_full.shapes(config)] == list(tensors), f"{name}: other tensors than shapes() says")
+    if name.startswith("gemma"):
+        peak = to_float32(*tensors["model.layers.1.post_feedforward_layernorm.weight"]).max()
+        expect(55 < peak < 56, f"{name}: the largest norm weight is {peak}")
+
+
+def spoil(path):
+    raw = bytearray(path.read_bytes())
+    raw[-(1 << 10) | 1] ^= 0x40  # an exponent's bit, of the last tensor
+    path.write_bytes(raw)
+
+
+def check(program, name, folder, twin):
+    first, second = folder / name, folder / (name + "-again")
+    for made in (first, second):
+        make_full.write(made, make_full.configure(name, CUT + MODELS[name]), 1)
+    norms_and_size(first, name)
+    if twin:
+        spoil(second / "model.safetensors")
+    same = (first / "model.safetensors").read_bytes() == (second / "model.safetensors").read_bytes()
+    expect(same != twin, f"{name}: two makings are {'the same' if same else 'not the same'}")
+    for side in ("engine", "reference"):
+        trace = folder / f"{name}-{side}.h5"
+        status, text = run(program, "trace", first, "--ids", "2,7,299,0,5", "-n", "2", "--on", side, "-o", trace)
+        expect(status == 0, f"{name}: trace on {side} ends with {status}: {text}")
+        status, text = run(program, "audit", second, trace)
+        expect(status == (1 if twin else 0), f"{name}: audit of {side} ends with {status}: {text}")
+    shutil.rmtree(first)
+    shutil.rmtree(second)
+
+
+def main():
+    with tempfile.TemporaryDirectory() as folder:
+        for name in MODELS:
+            check(sys.argv[1], name, Path(folder), sys.argv[2:] == ["--twin"])
+            print(f"{name}: as expected", flush=True)
+
+
+main()
