@@ -2,7 +2,8 @@
 
 A golden agrees if the new one is bit-identical; on another processor torch may round sums otherwise, and then both must
 pass the audit against the same model, which holds every op of each to its own bound. There is no tolerance here.
---twin spoils one value of a copy of one golden, which must then be found; exit 0 if it is.
+--twin spoils one value of a copy of one golden, which must then be found; exit 0 if it is. Goldens of two models in 16 bits
+are made as well, and audited as what they declare.
 """
 
 import pathlib
@@ -78,6 +79,23 @@ def check(program, model, golden, twin):
     return wrong is None
 
 
+def check_dtype(program, name, dtype, twin):
+    """A golden in 16 bits passes its audit as what it declares; the twin declares float32, which must fail."""
+    with tempfile.TemporaryDirectory() as folder:
+        made = pathlib.Path(folder) / "made.h5"
+        status, text = run(program, "golden", ROOT / name, "--ids", "1,5,9,3,20,7", "-n", "2", "--dtype", dtype, "-o", made)
+        if status == 0 and twin:
+            with h5py.File(made, "r+") as file:
+                file.attrs["storage_dtype"] = "float32"
+        if status == 0:
+            status, text = run(program, "audit", ROOT / name, made)
+    last = text.splitlines()[-1] if text else ""
+    print(f"{name} in {dtype}: " + ("passes its audit" if status == 0 else f"exit {status}: {last}"), flush=True)
+    if status not in (0, 1):
+        raise SystemExit(f"{name} in {dtype}: neither parity nor divergence")
+    return status == 0
+
+
 def main():
     twin = sys.argv[2:] == ["--twin"]
     if len(sys.argv) != 2 and not twin:
@@ -89,6 +107,9 @@ def main():
             agree.append(check(sys.argv[1], model, golden, twin))
         else:
             print(f"{golden.name}: skipped, {model} is not there (./demo fetches it)")
+    for name in ("tiny-llama", "tiny-gemma3"):
+        for dtype in ("bfloat16", "float16"):
+            agree.append(check_dtype(sys.argv[1], name, dtype, twin))
     sys.exit(0 if agree and (not any(agree) if twin else all(agree)) else 1)
 
 

@@ -170,12 +170,12 @@ def _hooked(recorder, model):
             hook.remove()
 
 
-def load(path):
-    """The model in float32 with eager attention. dtype is given while loading: model.to() would also round rope's
+def load(path, dtype):
+    """The model in a dtype with eager attention. dtype is given while loading: model.to() would also round rope's
     inv_freq, and a GGUF model refuses it."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
-    options = {"dtype": torch.float32, "attn_implementation": "eager", "local_files_only": True}
+    options = {"dtype": getattr(torch, dtype), "attn_implementation": "eager", "local_files_only": True}
     if os.path.isdir(path):
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
         model_type = config.model_type
@@ -195,12 +195,13 @@ def load(path):
     return model.eval()
 
 
-def record(path, ids, n, decode_ids=None):
+def record(path, ids, n, decode_ids=None, dtype="float32"):
     """Runs ids as prefill, then n tokens one at a time through the KV cache: decode_ids, or greedily chosen ones.
+    dtype: what weights and values are rounded to; float32, float16 or bfloat16.
 
     Returns a dict: producer, model_type, n_layers, tokens and phase as arrays, and stages, which maps (stage, layer or
     None) to float32 [positions, width]."""
-    model = load(path)
+    model = load(path, dtype)
     vocab = model.config.vocab_size
     for i, token in enumerate([*ids, *(decode_ids or [])]):
         if not 0 <= token < vocab:
@@ -216,7 +217,7 @@ def record(path, ids, n, decode_ids=None):
             if i < n:
                 batch = [decode_ids[i] if decode_ids else int(output.logits[0, -1].argmax())]
     return {
-        "producer": f"transformers {transformers.__version__} float32 eager",
+        "producer": f"transformers {transformers.__version__} {dtype} eager",
         "model_type": model.config.model_type,
         "n_layers": model.config.num_hidden_layers,
         "tokens": numpy.array(tokens, dtype=numpy.int32),

@@ -1,4 +1,5 @@
-/* lockstep run: what it chooses, on the reference; sampled tokens follow the seed and nothing else. */
+/* lockstep run: what it chooses, on the reference; sampled tokens follow the seed and nothing else. And the
+ * words that it and golden refuse. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -69,11 +70,23 @@ static void wrong_numbers_are_refused(void **state)
     }
 }
 
+static void a_goldens_dtype_is_one_of_three(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    const char *const arguments[] = {"golden", MODEL, "--ids", "1", "--dtype", "float64", "-o", "never.h5", NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+    assert_int_equal(outcome.status, 2);
+    expect_one_line(outcome.err, "--dtype: \"float64\", expected float32, float16 or bfloat16");
+    outcome_free(&outcome);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_seed_repeats_itself),
         cmocka_unit_test(wrong_numbers_are_refused),
+        cmocka_unit_test(a_goldens_dtype_is_one_of_three),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

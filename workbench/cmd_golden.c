@@ -1,6 +1,7 @@
 /* lockstep golden: transformers runs inside the program and records every stage. */
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "workbench/options.h"
 #include "workbench/python.h"
@@ -16,7 +17,8 @@ static enum status record(const struct arguments *arguments, const struct model 
     }
     struct trace trace;
     if (status == STATUS_OK) {
-        status = python_golden(model, ids, n_ids, n, decode_ids, &trace, err);
+        status = python_golden(model, ids, n_ids, n, decode_ids,
+                               arguments->dtype != NULL ? arguments->dtype : "float32", &trace, err);
     }
     free(decode_ids);
     if (status != STATUS_OK) {
@@ -35,6 +37,15 @@ enum status command_golden(const struct arguments *arguments, struct error *err)
 {
     if (arguments->output == NULL) {
         return error_set(err, STATUS_USAGE, NULL, "-o", ERROR_NO_OFFSET, "not given, expected the file to write");
+    }
+    static const char *const dtypes[] = {"float32", "float16", "bfloat16"};
+    bool known = arguments->dtype == NULL;
+    for (size_t i = 0; i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
+        known = known || strcmp(arguments->dtype, dtypes[i]) == 0;
+    }
+    if (!known) {
+        return error_set(err, STATUS_USAGE, NULL, "--dtype", ERROR_NO_OFFSET,
+                         "\"%s\", expected float32, float16 or bfloat16", arguments->dtype);
     }
     struct model model;
     enum status status = model_open(&model, arguments->positional[0], err);

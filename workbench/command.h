@@ -16,7 +16,7 @@ struct arguments {
     const char *faults[16];
     uint32_t n_faults;
     const char *capture, *weights;
-    const char *temperature, *top_k, *top_p, *seed;
+    const char *dtype, *temperature, *top_k, *top_p, *seed;
     int64_t n, n_prompt; /* -1: not given */
     bool check, drift, ops;
 };

@@ -53,8 +53,20 @@ static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
     return copy_array(array, added->rows, (uint64_t)trace->n_positions * width, sizeof(float));
 }
 
+/* Declares what the whole model was rounded to while it loaded. Sums are float32 in each: torch's CPU kernels add up in
+ * it. No operand is rounded but as it is stored. */
+static void declare_dtype(struct trace *trace, const char *dtype)
+{
+    if (strcmp(dtype, "float32") == 0) {
+        return; /* as a trace is from the start */
+    }
+    bool known = float_type(dtype, &trace->arith.u_storage, &trace->arith.eta);
+    ASSERT(known);
+    trace->weights_dtype = strcmp(dtype, "float16") == 0 ? DTYPE_F16 : DTYPE_BF16;
+}
+
 /* Makes *trace of what exporter.record() returned. false with an exception set; *trace is initialised either way. */
-static bool trace_of(PyObject *recorded, const struct model *model, struct trace *trace)
+static bool trace_of(PyObject *recorded, const struct model *model, const char *dtype, struct trace *trace)
 {
     PyObject *tokens = item(recorded, "tokens");
     Py_ssize_t n = PyObject_Length(tokens);
@@ -72,6 +84,7 @@ static bool trace_of(PyObject *recorded, const struct model *model, struct trace
     free(ids);
     free(trace->producer);
     trace->producer = strcpy(xmalloc(strlen(producer) + 1), producer);
+    declare_dtype(trace, dtype);
     PyObject *key, *array;
     Py_ssize_t at = 0;
     while (ok && PyDict_Next(item(recorded, "stages"), &at, &key, &array) != 0) {
@@ -82,7 +95,7 @@ static bool trace_of(PyObject *recorded, const struct model *model, struct trace
 
 /* Calls exporter.record(). NULL with *err filled. */
 static PyObject *record(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                        const int32_t *decode_ids, struct error *err)
+                        const int32_t *decode_ids, const char *dtype, struct error *err)
 {
     PyObject *function = python_function("exporter", "record", err);
     if (function == NULL) {
@@ -94,7 +107,7 @@ static PyObject *record(const struct model *model, const int32_t *ids, uint32_t 
     if (prompt != NULL && forced != NULL) {
         struct python_interrupt interrupt;
         python_interrupt_begin(&interrupt);
-        recorded = PyObject_CallFunction(function, "sOIO", model->path, prompt, (unsigned)n, forced);
+        recorded = PyObject_CallFunction(function, "sOIOs", model->path, prompt, (unsigned)n, forced, dtype);
         python_interrupt_end(&interrupt);
     }
     if (recorded == NULL) {
@@ -107,16 +120,16 @@ static PyObject *record(const struct model *model, const int32_t *ids, uint32_t 
 }
 
 enum status python_golden(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                          const int32_t *decode_ids, struct trace *trace, struct error *err)
+                          const int32_t *decode_ids, const char *dtype, struct trace *trace, struct error *err)
 {
     struct error unused;
     err = err != NULL ? err : &unused;
-    PyObject *recorded = record(model, ids, n_ids, n, decode_ids, err);
+    PyObject *recorded = record(model, ids, n_ids, n, decode_ids, dtype, err);
     if (recorded == NULL) {
         return err->status;
     }
     enum status status = STATUS_OK;
-    if (!trace_of(recorded, model, trace)) {
+    if (!trace_of(recorded, model, dtype, trace)) {
         status = python_failed(model->path, err);
     }
     Py_DECREF(recorded);
