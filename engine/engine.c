@@ -20,8 +20,8 @@ struct engine {
     struct batch batch;              /* the current one; tokens is not kept */
     uint32_t *filled;                /* [n_steps] of steps in the KV cache: positions below it are there */
     uint64_t clock;
-    bool reset; /* the slots of this batch hold sentinels, on the device and on the host */
-    bool no_capture;
+    bool reset;     /* the slots of this batch hold sentinels, on the device and on the host */
+    bool *captured; /* [n_steps] steps that are brought to the host */
 };
 
 static struct engine *engine_of(const struct backend *backend)
@@ -50,8 +50,7 @@ static enum status find_shape(struct engine *engine, uint32_t n_rows, struct err
             oldest = shape;
     }
     shape_close(oldest, &engine->store);
-    uint32_t captured_first = engine->no_capture ? engine->store.plan->n_steps - 1 : 0;
-    TRY(shape_open(oldest, &engine->store, &engine->programs, n_rows, captured_first, err));
+    TRY(shape_open(oldest, &engine->store, &engine->programs, n_rows, engine->captured, err));
     engine->shape = oldest;
     return STATUS_OK;
 }
@@ -189,10 +188,10 @@ static enum status read(struct engine *engine, uint32_t step, float *rows, struc
     TRY(require_batch(engine, err));
     TRY(reset_once(engine, err));
     const struct region *slot = &engine->shape->schedule.slots[step];
-    if (step < engine->shape->captured_first) {
+    if (!engine->captured[step]) {
         char label[64];
         return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
-                         "%s: not captured: the engine runs without capture",
+                         "%s: not captured: the engine brings other stages to the host",
                          step_label(&engine->store.plan->steps[step], label));
     }
     const uint8_t *readback = engine->store.readback.mapped;
@@ -243,6 +242,7 @@ static void engine_free(struct engine *engine)
         device_close(&engine->device);
     }
     free(engine->filled);
+    free(engine->captured);
     free(engine);
 }
 
@@ -280,7 +280,9 @@ static enum status prepare(struct engine *engine, const struct plan *plan, const
     if (limits->timeout_ns)
         engine->device.timeout_ns = limits->timeout_ns;
     engine->filled = xcalloc(plan->n_steps, sizeof(*engine->filled));
-    engine->no_capture = options->no_capture;
+    engine->captured = xcalloc(plan->n_steps, sizeof(*engine->captured));
+    for (uint32_t i = 0; i < plan->n_steps; i++)
+        engine->captured[i] = !options->no_capture || i + 1 == plan->n_steps;
     engine->store.device = &engine->device;
     engine->store.plan = plan;
     engine->store.limits = *limits;
@@ -324,6 +326,24 @@ enum status engine_open(struct backend *backend, const struct plan *plan, const 
     return engine_open_limited(backend, plan, options, &limits, err);
 }
 
+static enum status capture(struct engine *engine, const bool *steps, struct error *err)
+{
+    engine->shape = NULL;
+    for (uint32_t i = 0; i < MAX_SHAPES; i++)
+        shape_close(&engine->shapes[i], &engine->store);
+    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
+        engine->captured[i] = steps == NULL || steps[i];
+    TRY(find_shape(engine, 1, err));
+    engine->shape = NULL;
+    return STATUS_OK;
+}
+
+enum status engine_capture(struct backend *backend, const bool *steps, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, capture(engine, steps, err), err);
+}
+
 const struct device_info *engine_device(const struct backend *backend)
 {
     return &engine_of(backend)->device.info;
@@ -358,8 +378,7 @@ void engine_costs(const struct backend *backend, struct engine_costs *costs)
         return; /* it made room for others; it comes back with the next token */
     costs->dispatches = decode->n_dispatches;
     costs->barriers = decode->n_barriers;
-    const struct region *slots = decode->schedule.slots, *last = &slots[plan->n_steps - 1];
-    costs->readback_bytes = last->offset + last->size - slots[decode->captured_first].offset;
+    costs->readback_bytes = shape_readback_bytes(decode, &engine->store);
 }
 
 enum status engine_time_ops(struct backend *backend, double *ns, struct error *err)

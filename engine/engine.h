@@ -37,6 +37,10 @@ struct engine_options {
 enum status engine_open(struct backend *backend, const struct plan *plan, const struct engine_options *options,
                         struct error *err);
 
+/* Brings the rows of these steps alone to the host from now on ([n_steps]; NULL: of all); others cannot be read. No
+ * dispatch and no barrier comes or goes with it. A batch that was begun is to be begun anew. */
+enum status engine_capture(struct backend *backend, const bool *steps, struct error *err);
+
 /* What decoding a token costs, and what the engine took so far. */
 struct engine_costs {
     uint32_t dispatches,

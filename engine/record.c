@@ -89,7 +89,10 @@ static void record_fill(VkCommandBuffer commands, const struct shape *shape, con
 {
     const struct schedule *schedule = &shape->schedule;
     if (store->padding == 0) {
-        VkDeviceSize from = schedule->slots[shape->captured_first].offset;
+        uint32_t first = 0;
+        while (first + 1 < store->plan->n_steps && !shape->captured[first])
+            first++;
+        VkDeviceSize from = schedule->slots[first].offset;
         vkCmdFillBuffer(commands, store->arena.handle, from, schedule->arena_bytes - from, SENTINEL_WORD);
         return;
     }
@@ -100,24 +103,49 @@ static void record_fill(VkCommandBuffer commands, const struct shape *shape, con
                         SENTINEL_WORD);
 }
 
-/* One copy for the captured ones of steps [first, last): their slots lie one behind the other. */
-static void record_readback(VkCommandBuffer commands, const struct shape *shape, const struct store *store,
-                            uint32_t first, uint32_t last)
+/* The next piece to copy among steps [*first, last): the slots of captured steps that follow one another lie one behind
+ * the other. false: there is none. *first: where to look on. */
+static bool next_piece(const struct shape *shape, uint32_t *first, uint32_t last, VkBufferCopy *piece)
 {
-    if (first < shape->captured_first)
-        first = shape->captured_first;
-    if (first >= last)
-        return;
+    while (*first < last && !shape->captured[*first])
+        ++*first;
+    if (*first >= last)
+        return false;
     VkDeviceSize start = VK_WHOLE_SIZE, end = 0; /* a slot that is shared lies out of order */
-    for (uint32_t i = first; i < last; i++) {
-        const struct region *slot = &shape->schedule.slots[i];
+    for (; *first < last && shape->captured[*first]; ++*first) {
+        const struct region *slot = &shape->schedule.slots[*first];
         start = slot->offset < start ? slot->offset : start;
         end = slot->offset + slot->size > end ? slot->offset + slot->size : end;
     }
-    VkBufferCopy copy = {.srcOffset = start, .dstOffset = start, .size = end - start};
+    *piece = (VkBufferCopy){start, start, end - start};
+    return true;
+}
+
+VkDeviceSize shape_readback_bytes(const struct shape *shape, const struct store *store)
+{
+    VkDeviceSize n_bytes = 0;
+    VkBufferCopy piece;
+    for (uint32_t first = 0; next_piece(shape, &first, store->plan->n_steps, &piece);)
+        n_bytes += piece.size;
+    return n_bytes;
+}
+
+/* One copy for the captured ones of steps [first, last). */
+static void record_readback(VkCommandBuffer commands, const struct shape *shape, const struct store *store,
+                            uint32_t first, uint32_t last)
+{
+    uint32_t n = 0;
+    VkBufferCopy *pieces = xcalloc((uint64_t)(last - first) / 2 + 1, sizeof(*pieces));
+    while (next_piece(shape, &first, last, &pieces[n]))
+        n++;
+    if (n == 0) {
+        free(pieces);
+        return;
+    }
     barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
             TRANSFER_ACCESS);
-    vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, 1, &copy);
+    vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, n, pieces);
+    free(pieces);
     barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
 }
 
@@ -223,9 +251,9 @@ static enum status create_sets(struct shape *shape, const struct store *store, s
 }
 
 enum status shape_open(struct shape *shape, const struct store *store, struct programs *programs, uint32_t n_rows,
-                       uint32_t captured_first, struct error *err)
+                       const bool *captured, struct error *err)
 {
-    *shape = (struct shape){.captured_first = captured_first};
+    *shape = (struct shape){.captured = captured};
     TRY(schedule_build(&shape->schedule, store, programs, n_rows, err));
     enum status status = create_sets(shape, store, err);
     if (status == STATUS_OK)

@@ -8,23 +8,26 @@
 struct shape {
     struct schedule schedule;
     VkDescriptorPool pool;
-    VkDescriptorSet *sets;   /* [n_dispatches] */
-    VkCommandBuffer whole;   /* sentinels, every step, one copy to the host */
-    uint32_t n_dispatches;   /* of `whole` */
-    uint32_t n_barriers;     /* of `whole`, between dispatches */
-    uint32_t captured_first; /* steps from this one on are brought to the host */
+    VkDescriptorSet *sets; /* [n_dispatches] */
+    VkCommandBuffer whole; /* sentinels, every step, one copy to the host */
+    uint32_t n_dispatches; /* of `whole` */
+    uint32_t n_barriers;   /* of `whole`, between dispatches */
+    const bool *captured;  /* [n_steps] steps that are brought to the host; borrowed */
     uint64_t last_used;
 };
 
 /* On failure nothing stays allocated. */
 enum status shape_open(struct shape *shape, const struct store *store, struct programs *programs, uint32_t n_rows,
-                       uint32_t captured_first, struct error *err);
+                       const bool *captured, struct error *err);
 
 /* Nothing that uses the shape may be running. */
 void shape_close(struct shape *shape, const struct store *store);
 
 /* Fills every slot with sentinels, here and on the host, and waits: what the parts of a batch start from. */
 enum status shape_reset(const struct shape *shape, const struct store *store, struct error *err);
+
+/* What running all of the plan brings to the host. */
+VkDeviceSize shape_readback_bytes(const struct shape *shape, const struct store *store);
 
 /* Runs all of the plan, or steps [first, last), brings their slots to the host, and waits. */
 enum status shape_run(const struct shape *shape, const struct store *store, uint32_t first, uint32_t last,

@@ -258,6 +258,44 @@ static void probes_see_the_batch(void **state)
     outcome_free(&outcome);
 }
 
+/* The numbers that follow "readback_bytes_per_token=". */
+static long readback_bytes(const char *out)
+{
+    const char *at = strstr(out, "readback_bytes_per_token=");
+    assert_non_null(at);
+    return atol(at + strlen("readback_bytes_per_token="));
+}
+
+/* Checkpoint layers: nothing else is brought from the device, and what is brought is the same. */
+static void checkpoints_alone_are_read_back(void **state)
+{
+    (void)state;
+    static const char *const configs[] = {
+        "{\"debug\": {\"trace\": {\"enabled\": true, \"categories\": [\"ffn\", \"buffers\"]}}}",
+        "{\"debug\": {\"layers\": [1], \"trace\": {\"enabled\": true, \"categories\": [\"ffn\", \"buffers\"]}}}",
+    };
+    char path[512], line[2][256];
+    long bytes[2];
+    scratch_path(path, folder, "config.json");
+    for (int i = 0; i < 2; i++) {
+        struct outcome outcome;
+        scratch_write(path, configs[i], strlen(configs[i]));
+        const char *const run[] = {"run", GEMMA, "--ids", "3,17,99", "-n", "3", "--config", path, NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", run);
+        assert_string_equal(outcome.err, "");
+        assert_int_equal(outcome.status, 0);
+        bytes[i] = readback_bytes(outcome.out);
+        const char *at = strstr(outcome.out, "LAYER_OUT layer=1 token=3");
+        assert_non_null(at);
+        snprintf(line[i], sizeof(line[i]), "%.*s", (int)strcspn(at, "\n"), at);
+        assert_int_equal(strstr(outcome.out, "LAYER_OUT layer=2 ") == NULL, i == 1);
+        expect_text(outcome.out, i == 0 ? "stages=118 of=118" : "stages=23 of=118");
+        outcome_free(&outcome);
+    }
+    assert_string_equal(line[0], line[1]);
+    assert_true(bytes[1] < bytes[0] * 2 / 3);
+}
+
 /* What a configuration must not say is refused, with its name; other keys are a note. */
 static void wrong_configurations(void **state)
 {
@@ -366,6 +404,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(faults_come_and_go, set_up, tear_down),
         cmocka_unit_test_setup_teardown(the_hunt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probes_see_the_batch, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(checkpoints_alone_are_read_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_configurations, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_c_stops_a_prefill, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_earlier_file, set_up, tear_down),

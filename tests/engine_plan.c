@@ -285,6 +285,59 @@ static void without_capture_the_last_stage_is_there(void **state)
     fixture_close(&f);
 }
 
+/* What decoding a token behind position 4 costs. */
+static void decode_costs(struct fixture *f, struct engine_costs *costs)
+{
+    struct error err;
+    must(f->engine.ops->begin(&f->engine, &(struct batch){5, 1, f->tokens, true}, &err), &err);
+    engine_costs(&f->engine, costs);
+    assert_true(costs->dispatches > 0);
+}
+
+/* Stages chosen one by one: their rows are those of a run that brings all of them, in whole batches and in parts; fewer
+ * bytes come, no dispatch and no barrier; the others are refused. Then all of them again. */
+static void chosen_stages_alone_are_captured(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct error err;
+    struct engine_costs all, some, again;
+    plan_by_hand(&f);
+    fixture_open(&f, &(struct engine_limits){0}, false);
+    run_batch(&f, 0, 5, 1000);
+    decode_costs(&f, &all);
+    bool chosen[FIXTURE_MAX_STEPS] = {false};
+    chosen[1] = chosen[2] = chosen[5] = chosen[f.plan.n_steps - 1] = true;
+    must(engine_capture(&f.engine, chosen, &err), &err);
+    for (int parts = 0; parts < 2; parts++) {
+        uint64_t bytes = 0;
+        must(f.engine.ops->begin(&f.engine, &(struct batch){0, 5, f.tokens, false}, &err), &err);
+        must(f.engine.ops->run(&f.engine, 0, parts ? 4 : f.plan.n_steps, &err), &err);
+        must(f.engine.ops->run(&f.engine, parts ? 4 : f.plan.n_steps, f.plan.n_steps, &err), &err);
+        for (uint32_t i = 0; i < f.plan.n_steps; i++) {
+            uint32_t width = f.plan.steps[i].width;
+            if (!chosen[i]) {
+                expect_not_captured(&f, i);
+                continue;
+            }
+            float *rows = xcalloc(5 * (uint64_t)width, sizeof(float));
+            must(f.engine.ops->read(&f.engine, i, rows, &err), &err);
+            assert_memory_equal(rows, f.rows[i], 5 * (size_t)width * sizeof(float));
+            free(rows);
+            bytes += width * sizeof(float);
+        }
+        decode_costs(&f, &some);
+        assert_true(some.readback_bytes >= bytes && some.readback_bytes < all.readback_bytes);
+        assert_int_equal(some.dispatches, all.dispatches);
+        assert_int_equal(some.barriers, all.barriers);
+    }
+    must(engine_capture(&f.engine, NULL, &err), &err);
+    run_batch(&f, 0, 5, 1000); /* reads every stage */
+    decode_costs(&f, &again);
+    assert_int_equal(again.readback_bytes, all.readback_bytes);
+    fixture_close(&f);
+}
+
 static void expect_refused(struct fixture *f, uint32_t first_position, uint32_t n_rows, const int32_t *tokens)
 {
     struct error err;
@@ -376,6 +429,7 @@ int main(void)
         cmocka_unit_test(what_did_not_run_is_not_captured),
         cmocka_unit_test(written_rows_are_used),
         cmocka_unit_test(without_capture_the_last_stage_is_there),
+        cmocka_unit_test(chosen_stages_alone_are_captured),
         cmocka_unit_test(a_wrong_batch_is_refused_and_nothing_lost),
         cmocka_unit_test(shapes_come_and_go),
         cmocka_unit_test(a_submit_that_takes_too_long_is_a_lost_device),

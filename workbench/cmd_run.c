@@ -102,6 +102,26 @@ static enum status watch_batch(void *context, struct backend *backend, const str
     return status;
 }
 
+/* The engine brings to the host what is looked at, and what the next token is chosen from. */
+static enum status capture_wanted(const struct watch *watch, struct backend *engine, struct error *err)
+{
+    uint32_t n_steps = watch->plan->n_steps, n = 0;
+    bool *steps = xcalloc(n_steps, sizeof(*steps));
+    for (uint32_t s = 0; s < n_steps; s++) {
+        steps[s] = s + 1 == n_steps || debug_config_wants(&watch->config, watch->plan, s);
+        n += steps[s];
+    }
+    enum status status = engine_capture(engine, steps, err);
+    if (status == STATUS_OK && watch->config.trace && watch->config.categories[TRACE_buffers]) {
+        struct engine_costs costs;
+        engine_costs(engine, &costs);
+        printf("TRACE:buffers stages=%u of=%u readback_bytes_per_token=%llu\n", n, n_steps,
+               (unsigned long long)costs.readback_bytes);
+    }
+    free(steps);
+    return status;
+}
+
 static enum status watch_begin(const struct arguments *arguments, struct session *session, enum source source,
                                struct watch *watch, struct error *err)
 {
@@ -120,7 +140,7 @@ static enum status watch_begin(const struct arguments *arguments, struct session
     session->watch_context = watch;
     debug_lines_config(&watch->config, watch->plan,
                        source == SOURCE_ENGINE ? engine_device(&session->backend[source])->name : "reference");
-    return STATUS_OK;
+    return source == SOURCE_ENGINE ? capture_wanted(watch, &session->backend[source], err) : STATUS_OK;
 }
 
 /* Ids in, ids out: from_ids needs neither a tokenizer nor Python, so that a model without one runs too. */
