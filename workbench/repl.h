@@ -151,6 +151,9 @@ enum status repl_go_to_point(struct repl *repl, uint64_t point, struct error *er
 /* All summaries anew. */
 void repl_fold_all(struct repl *repl);
 
+/* What a failing call means for a side: a device that was lost is out of the run, and the others go on without it. */
+enum status repl_side_failed(struct repl *repl, struct repl_side *side, enum status status, struct error *err);
+
 /* Whether a side has a backend, and that works. */
 bool repl_runs(const struct repl_side *side);
 

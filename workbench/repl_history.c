@@ -156,7 +156,7 @@ enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struc
         enum status status =
             repl_runs(&repl->sides[i]) ? restore(repl, &repl->sides[i], &repl->batches[batch], next, err) : STATUS_OK;
         if (status != STATUS_OK) {
-            return status;
+            return repl_side_failed(repl, &repl->sides[i], status, err);
         }
     }
     repl_forget_batches(repl, batch + 1);

@@ -180,8 +180,7 @@ struct repl_side *repl_leader(struct repl *repl)
     return &repl->sides[0];
 }
 
-/* What a failing call means for a side: a device that was lost is out of the run, and the others go on without it. */
-static enum status side_failed(struct repl *repl, struct repl_side *side, enum status status, struct error *err)
+enum status repl_side_failed(struct repl *repl, struct repl_side *side, enum status status, struct error *err)
 {
     if (status != STATUS_DEVICE) {
         return status;
@@ -238,7 +237,7 @@ enum status repl_begin(struct repl *repl, struct error *err)
         bool runs = repl_runs(&repl->sides[i]);
         enum status status = runs ? backend->ops->begin(backend, &batch, err) : STATUS_OK;
         if (status != STATUS_OK) {
-            return side_failed(repl, &repl->sides[i], status, err);
+            return repl_side_failed(repl, &repl->sides[i], status, err);
         }
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
@@ -466,7 +465,7 @@ enum status repl_advance(struct repl *repl, uint32_t last, struct error *err)
     for (uint32_t i = repl->n_sides; i-- > 0;) {
         enum status status = repl_runs(&repl->sides[i]) ? run_side(repl, &repl->sides[i], last, err) : STATUS_OK;
         if (status != STATUS_OK) {
-            return side_failed(repl, &repl->sides[i], status, err);
+            return repl_side_failed(repl, &repl->sides[i], status, err);
         }
     }
     for (uint32_t s = repl->next; s < last; s++) {

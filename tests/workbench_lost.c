@@ -1,0 +1,167 @@
+/* A GPU that is lost under the prompt, or timed out, which leaves the same: the command ends with one line, the
+ * reference goes on, and set device opens the engine again where it stood. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "engine/internal.h"
+#include "workbench/repl.h"
+
+struct prompt {
+    struct session session;
+    struct repl repl;
+};
+
+static int set_up(void **state)
+{
+    struct prompt *prompt = xcalloc(1, sizeof(*prompt));
+    struct error err = {STATUS_OK, ""};
+    struct session_options options = {.engine = true, .reference = true, .max_positions = 1024};
+    *state = prompt;
+    if (session_open(&prompt->session, "golden/tiny-llama", &options, &err) != STATUS_OK) {
+        fprintf(stderr, "%s\n", err.text);
+        return 1;
+    }
+    repl_open(&prompt->repl, &prompt->session, NULL);
+    return 0;
+}
+
+static int tear_down(void **state)
+{
+    struct prompt *prompt = *state;
+    repl_close(&prompt->repl);
+    session_close(&prompt->session);
+    free(prompt);
+    return 0;
+}
+
+/* Types a line, which must do well. */
+static void type(struct prompt *prompt, const char *line)
+{
+    struct error err = {STATUS_OK, ""};
+    if (repl_line(&prompt->repl, line, &err) != STATUS_OK) {
+        fail_msg("%s: %s", line, err.text);
+    }
+}
+
+/* Types a line that must fail as a lost GPU does, in one line. */
+static void type_lost(struct prompt *prompt, const char *line, const char *text)
+{
+    struct error err = {STATUS_OK, ""};
+    assert_int_equal(repl_line(&prompt->repl, line, &err), STATUS_DEVICE);
+    if (strstr(err.text, text) == NULL || strchr(err.text, '\n') != NULL) {
+        fail_msg("%s: %s, expected %s", line, err.text, text);
+    }
+}
+
+static struct device *device(struct prompt *prompt)
+{
+    return engine_vulkan(&prompt->session.backend[SOURCE_ENGINE]);
+}
+
+static void lose(struct prompt *prompt)
+{
+    device(prompt)->lost = true; /* what a submit leaves that ended with VK_ERROR_DEVICE_LOST or timed out */
+}
+
+/* All rows of a side, to compare with. */
+static float *rows_of(struct prompt *prompt, enum source source, uint32_t *n)
+{
+    struct repl_side *side = repl_side_of(&prompt->repl, source);
+    float *all = NULL;
+    *n = 0;
+    for (uint32_t i = 0; i < side->trace->n_stages; i++) {
+        const struct trace_stage *stage = &side->trace->stages[i];
+        uint32_t size = side->trace->n_positions * stage->width;
+        assert_int_equal(stage->n_recorded, side->trace->n_positions);
+        all = xrealloc(all, ((uint64_t)*n + size) * sizeof(float));
+        memcpy(all + *n, stage->rows, size * sizeof(float));
+        *n += size;
+    }
+    return all;
+}
+
+static const char restart[] = "restart --ids 3,17,99,204,5 -n 2";
+
+static void a_lost_gpu(void **state)
+{
+    struct prompt *prompt = *state;
+    struct repl *repl = &prompt->repl;
+    uint32_t n, n_again;
+    type(prompt, restart);
+    type(prompt, "continue");
+    float *rows = rows_of(prompt, SOURCE_ENGINE, &n);
+    int32_t token = repl->tokens[6];
+    type(prompt, restart);
+    type(prompt, "step layer 1");
+    uint64_t point = repl_point(repl);
+    lose(prompt);
+    type_lost(prompt, "step layer 2", "engine: ");
+    assert_int_equal(repl_point(repl), point); /* the session is as it was */
+    assert_true(repl_side_of(repl, SOURCE_ENGINE)->lost);
+    type(prompt, "step layer 2"); /* the reference goes on */
+    type(prompt, "back op 2");
+    type(prompt, "continue");
+    assert_true(repl_over(repl));
+    assert_ptr_equal(repl_leader(repl), repl_side_of(repl, SOURCE_REFERENCE));
+    assert_int_equal(repl->tokens[6], token);
+    type(prompt, "set device 0");
+    assert_false(repl_side_of(repl, SOURCE_ENGINE)->lost);
+    assert_int_equal(repl_point(repl), point); /* where the engine ran last */
+    assert_ptr_equal(repl_leader(repl), repl_side_of(repl, SOURCE_ENGINE));
+    type(prompt, "continue");
+    float *again = rows_of(prompt, SOURCE_ENGINE, &n_again);
+    assert_int_equal(n, n_again);
+    assert_memory_equal(rows, again, n * sizeof(float));
+    assert_int_equal(repl->n_introduced, 0);
+    free(rows);
+    free(again);
+}
+
+/* Lost while what was recorded is written back. */
+static void a_gpu_lost_on_the_way_back(void **state)
+{
+    struct prompt *prompt = *state;
+    type(prompt, restart);
+    type(prompt, "step layer 2");
+    uint64_t point = repl_point(&prompt->repl);
+    lose(prompt);
+    type_lost(prompt, "back layer", "set device opens it again, the reference goes on without it");
+    assert_int_equal(repl_point(&prompt->repl), point);
+    type(prompt, "back layer");
+    type(prompt, "step layer 2");
+    type(prompt, "set device 0");
+    type(prompt, "continue");
+    assert_true(repl_over(&prompt->repl));
+    assert_int_equal(prompt->repl.n_introduced, 0);
+}
+
+/* A device that is not there does not take the place of one that is, nor of one that was lost. */
+static void an_unknown_device_changes_nothing(void **state)
+{
+    struct prompt *prompt = *state;
+    struct error err = {STATUS_OK, ""};
+    type(prompt, restart);
+    type(prompt, "step layer 1");
+    uint64_t point = repl_point(&prompt->repl);
+    assert_int_not_equal(repl_line(&prompt->repl, "set device 99", &err), STATUS_OK);
+    assert_null(strchr(err.text, '\n'));
+    assert_int_equal(repl_point(&prompt->repl), point);
+    type(prompt, "continue");
+    assert_int_equal(prompt->repl.n_introduced, 0);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(a_lost_gpu, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_gpu_lost_on_the_way_back, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(an_unknown_device_changes_nothing, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
