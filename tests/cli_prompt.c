@@ -58,7 +58,7 @@ static void tab_completes(void **state)
     terminal_expect(&terminal, "print ffn_down@0 3 0:2 from reference");
     terminal_expect(&terminal, "layer 0 ffn_down, token 3, dims 0 to 1 of 72");
     terminal_expect(&terminal, "dbg> ");
-    terminal_type(&terminal, "faults qk\t\n");
+    terminal_type(&terminal, "faults qk-n\t\n");
     terminal_expect(&terminal, "qk-norm-no-offset: ");
     terminal_expect(&terminal, "dbg> ");
     terminal_type(&terminal, "info mo\t\n");
