@@ -66,12 +66,13 @@ static const struct precision {
     {"stored-f16", "its output is stored as f16", round_f16, 0, false},
 };
 
-/* Copies of the rows with rounded inputs: of attention's keys and values from position 0 on. */
+/* Copies of the rows with rounded inputs. */
 struct rounded {
     struct op_row *rows;
-    float *copies[OP_MAX_INPUTS]; /* [n_positions, width]: a whole stage */
+    float *copies[OP_MAX_INPUTS]; /* [rows, width]; of attention's keys and values [positions, width], for all rows */
 };
 
+/* An input is taken from where the row has it: a stage that was recorded, or one that was computed in a span. */
 static void rounded_open(struct rounded *rounded, const struct evidence *evidence, const struct precision *precision)
 {
     const struct step *step = evidence->step;
@@ -80,15 +81,17 @@ static void rounded_open(struct rounded *rounded, const struct evidence *evidenc
     for (unsigned k = 0; k < OP_MAX_INPUTS && step->input[k] >= 0; k++) {
         if (!(precision->inputs & 1u << k))
             continue;
-        const struct step *from = &evidence->plan->steps[step->input[k]];
-        const struct trace_stage *stage = trace_find(evidence->trace, from->layer, from->stage);
-        float *copy = xmalloc((uint64_t)evidence->trace->n_positions * stage->width * sizeof *copy);
-        memcpy(copy, stage->rows, (uint64_t)evidence->trace->n_positions * stage->width * sizeof *copy);
-        for (uint32_t p = 0; p < evidence->trace->n_positions; p++)
-            precision->round(copy + (uint64_t)p * stage->width, stage->width);
+        uint32_t width = evidence->plan->steps[step->input[k]].width;
+        bool shared = step->op == OP_attention && k > 0; /* from position 0 on */
+        uint64_t n_rows = shared ? evidence->trace->n_positions : evidence->n;
+        float *copy = rounded->copies[k] = xmalloc(n_rows * width * sizeof *copy);
+        for (uint64_t i = 0; i < n_rows; i++) {
+            const float *from = shared ? evidence->rows[0].in[k] + i * width : evidence->rows[i].in[k];
+            memcpy(copy + i * width, from, width * sizeof *copy);
+            precision->round(copy + i * width, width);
+        }
         for (uint32_t i = 0; i < evidence->n; i++)
-            rounded->rows[i].in[k] = copy + (evidence->rows[i].in[k] - stage->rows);
-        rounded->copies[k] = copy;
+            rounded->rows[i].in[k] = shared ? copy : copy + (uint64_t)i * width;
     }
 }
 

@@ -84,8 +84,8 @@ static const float *input_rows(const struct step *step, unsigned input, const st
 }
 
 /* The inputs of a step. An optional stage that is missing is computed. One in a file may have been computed beside the
- * run, for a fused kernel never stores it: what a required stage was made of is then another rounding of it, and as
- * both are off by at most the span's error, they differ by twice that. */
+ * run, for a fused kernel never stores it: then a required stage was made of another rounding of it, and is judged from
+ * the required stages that the span starts at (span_adopt has the exception). */
 static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *rows, const struct plan *plan,
                             const struct step *step, const struct trace *trace, bool in_span)
 {
@@ -95,11 +95,8 @@ static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *row
         const struct trace_stage *stage = trace_find(trace, from->layer, from->stage);
         bool absent = !stage || stage->n_recorded == 0;
         if (from->optional && (absent || in_span || (trace->from_file && !step->optional))) {
-            struct span *span = rows->spans[n] = span_compute(plan, (uint32_t)step->input[n], trace);
-            uint64_t n_values = (uint64_t)trace->n_positions * from->width;
-            for (uint64_t i = 0; i < n_values && !absent && !in_span; i++)
-                span->error[i] *= 2;
-            stage = &span->stage;
+            rows->spans[n] = span_compute(plan, (uint32_t)step->input[n], trace);
+            stage = &rows->spans[n]->stage;
         }
         inputs[n] = (struct input){stage, -1, -1};
     }
@@ -161,19 +158,36 @@ static void span_keep(struct span *span, const struct op_batch *batch)
     }
 }
 
-/* What was recorded takes the place of what was computed. */
+/* Whether a recorded row is off by more than the span allows: it, or what it was made of, carries an error. */
+static bool strays(const float *computed, const double *error, const float *recorded, uint32_t width)
+{
+    for (uint32_t i = 0; i < width; i++)
+        if (judge(computed[i], recorded[i], error[i]) > 1)
+            return true;
+    return false;
+}
+
+/* A recorded row takes the place of the computed one where it strays: the error is told of where it was introduced, and
+ * what follows only inherits it. The row may be another rounding of what was used, each off by the span's error. A row
+ * that does not stray changes nothing: whatever rounding of it was used, it is within the error of the computed one,
+ * once. */
 static void span_adopt(struct span *span, const struct trace_stage *recorded, uint32_t n_positions)
 {
+    uint32_t width = recorded->width;
     for (uint32_t p = 0; p < n_positions; p++) {
         const float *row = trace_row(recorded, p);
-        if (row)
-            memcpy(span->stage.rows + (uint64_t)p * recorded->width, row, recorded->width * sizeof *row);
-        span->stage.recorded[p] = row != NULL;
+        float *computed = span->stage.rows + (uint64_t)p * width;
+        double *error = span->error + (uint64_t)p * width;
+        if (!row || !span->stage.recorded[p] || !strays(computed, error, row, width))
+            continue;
+        memcpy(computed, row, width * sizeof *row);
+        for (uint32_t i = 0; i < width; i++)
+            error[i] *= 2;
     }
 }
 
-/* An optional stage: as recorded, or else computed from its own inputs, which may be such spans again; and how far its
- * values can be off, from the required stages on. */
+/* An optional stage, computed from its own inputs, which may be such spans again; and how far its values can be off,
+ * from the required stages on. */
 static struct span *span_compute(const struct plan *plan, uint32_t step_index, const struct trace *trace)
 {
     const struct step *step = &plan->steps[step_index];
