@@ -6,7 +6,8 @@ stay as they are, but for --q4_k, which quantises the layers' matrices of an RDR
 """
 import argparse
 
-from lockstep_files import read_safetensors, write_gguf, write_rdrr
+from lockstep_files import read_safetensors, write_rdrr
+from lockstep_gguf import write_gguf
 
 
 def main():

@@ -1,7 +1,8 @@
-"""Reading safetensors, and writing one model in other files' conventions, with numpy alone (and gguf, for GGUF). bf16 tensors are
-uint16 arrays: their bytes are moved, never rounded.
+"""Reading safetensors, and writing a model as safetensors and as RDRR, with numpy alone. bf16 tensors are uint16 arrays: their
+bytes are moved, never rounded.
 
-Tensors are {name: (dtype, array)}, dtype "F32", "F16" or "BF16", names and shapes those of transformers.
+Tensors are {name: (dtype, array)}, dtype "F32", "F16", "BF16" or "U8", names and shapes those of transformers. What is read is
+mapped, not loaded: a model of many gigabytes passes through tensor by tensor.
 """
 import hashlib
 import json
@@ -14,17 +15,30 @@ LAYOUTS = ["row", "col", "packed"]
 NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8}
 
 
+def text_config(config):
+    """A text model's config, out of the one of a model with a vision tower."""
+    inner = config.get("text_config")
+    return config | inner | {"model_type": inner["model_type"]} if inner else config
+
+
+def mapped_tensors(path):
+    with open(path, "rb") as file:
+        length = struct.unpack("<Q", file.read(8))[0]
+        header = json.loads(file.read(length))
+    for name, entry in header.items():
+        if name != "__metadata__":
+            kind = NUMPY[entry["dtype"]]
+            begin = 8 + length + entry["data_offsets"][0]
+            yield name, (entry["dtype"], np.memmap(path, kind, "r", begin, tuple(entry["shape"])))
+
+
 def read_safetensors(folder):
-    """config.json and all tensors of a folder."""
+    """config.json and all tensors of a folder, in the text model's names."""
     tensors = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
-        raw = path.read_bytes()
-        length = struct.unpack("<Q", raw[:8])[0]
-        for name, entry in json.loads(raw[8:8 + length]).items():
-            if name != "__metadata__":
-                begin, end = entry["data_offsets"]
-                data = np.frombuffer(raw[8 + length + begin:8 + length + end], NUMPY[entry["dtype"]])
-                tensors[name] = entry["dtype"], data.reshape(entry["shape"])
+        tensors.update(mapped_tensors(path))
+    for prefix, becomes in ("model.language_model.", "model."), ("language_model.", ""):
+        tensors = {becomes + n.removeprefix(prefix) if n.startswith(prefix) else n: t for n, t in tensors.items()}
     return json.loads((Path(folder) / "config.json").read_text()), tensors
 
 
@@ -46,57 +60,6 @@ def to_bf16(values):
 
 def to_float32(dtype, data):
     return (data.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else data.astype(np.float32)
-
-
-# GGUF, by the conventions of llama.cpp's convert_hf_to_gguf.py: vectors in F32, Gemma's norms with the +1 in them, q's and k's
-# rows of Llama in the order of adjacent pairs.
-
-def permute(data, heads):
-    rows = data.shape[0] // heads
-    return data.reshape(heads, 2, rows // 2, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
-
-
-def write_gguf(path, config, tensors):
-    import gguf
-
-    gemma = config["model_type"] != "llama"
-    arch = gguf.MODEL_ARCH.GEMMA3 if gemma else gguf.MODEL_ARCH.LLAMA
-    writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[arch])
-    writer.add_vocab_size(config["vocab_size"])
-    writer.add_context_length(config["max_position_embeddings"])
-    writer.add_embedding_length(config["hidden_size"])
-    writer.add_block_count(config["num_hidden_layers"])
-    writer.add_feed_forward_length(config["intermediate_size"])
-    writer.add_head_count(config["num_attention_heads"])
-    writer.add_head_count_kv(config["num_key_value_heads"])
-    writer.add_layer_norm_rms_eps(config["rms_norm_eps"])
-    writer.add_key_length(config["head_dim"])
-    writer.add_value_length(config["head_dim"])
-    ropes = config["rope_parameters"]
-    rope = ropes["full_attention"] if gemma else ropes
-    writer.add_rope_freq_base(rope["rope_theta"])
-    if rope["rope_type"] == "linear":
-        writer.add_rope_scaling_type(gguf.RopeScalingType.LINEAR)
-        writer.add_rope_scaling_factor(rope["factor"])
-    if gemma:
-        writer.add_sliding_window(config["sliding_window"])
-    else:
-        writer.add_rope_dimension_count(config["head_dim"])
-    names = gguf.get_tensor_name_map(arch, config["num_hidden_layers"])
-    for name, (dtype, data) in tensors.items():
-        if data.ndim == 1 or "norm" in name:
-            data = to_float32(dtype, data) + np.float32(1 if gemma and name.endswith("norm.weight") else 0)
-            dtype = "F32"
-        if not gemma and (".q_proj." in name or ".k_proj." in name):
-            data = permute(data, config["num_attention_heads" if ".q_proj." in name else "num_key_value_heads"])
-        data = np.ascontiguousarray(data)
-        kind = gguf.GGMLQuantizationType[dtype]
-        stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
-        writer.add_tensor(stored, data.view(np.uint8) if dtype == "BF16" else data, raw_dtype=kind)
-    writer.write_header_to_file()
-    writer.write_kv_data_to_file()
-    writer.write_tensors_to_file()
-    writer.close()
 
 
 # RDRR, as clocksmith/doppler's docs/FORMATS.md describes it and its converter writes it.
@@ -148,20 +111,37 @@ def q4_k_values(payload, shape, layout):
     return np.ascontiguousarray(matrix.T if layout == "col" else matrix.reshape(shape))
 
 
+def q4_k_layouts(tensors, q4_k):
+    """{name: layout} of the matrices that are quantised."""
+    names = [name for name in tensors if role(name) == "matmul"] if q4_k else []
+    return {name: LAYOUTS[i % 3] if q4_k == "mixed" else q4_k for i, name in enumerate(names)}
+
+
+def q4_k_read_back(tensors, q4_k):
+    """The model that write_rdrr writes with q4_k, as gguf's dequantiser reads it."""
+    read = dict(tensors)
+    for name, layout in q4_k_layouts(tensors, q4_k).items():
+        data = to_float32(*tensors[name])
+        read[name] = "F32", q4_k_values(q4_k_bytes(data, layout), data.shape, layout)
+    return read
+
+
 def rdrr_manifest(config, tensors):
     """The sections that do not depend on how the weights are stored."""
-    gemma = config["model_type"] != "llama"
+    gemma, experts = config["model_type"].startswith("gemma"), config.get("num_local_experts")
     sandwich = "model.layers.0.pre_feedforward_layernorm.weight" in tensors
     qk_norm = "model.layers.0.self_attn.q_norm.weight" in tensors
     ropes = config["rope_parameters"]
     rope = ropes.get("full_attention", ropes)
     local = ropes.get("sliding_attention")
-    linear = rope["rope_type"] == "linear"
+    scaling = rope["rope_type"] if rope["rope_type"] != "default" else None
     types = config.get("layer_types")
     pattern = {"type": "custom", "layerTypes": types} if types and len(set(types)) > 1 else {"type": "uniform", "layerTypes": None}
     return {
         "version": 1, "modelId": config["model_type"] + "-test", "modelType": "transformer", "hashAlgorithm": "sha256",
-        "eos_token_id": config.get("eos_token_id"), "moeConfig": None,
+        "eos_token_id": config.get("eos_token_id"), "config": config,
+        "moeConfig": experts and {"numExperts": experts, "numExpertsPerToken": config["num_experts_per_tok"],
+                                  "expertFormat": "gpt-oss"},
         "architecture": {
             "numLayers": config["num_hidden_layers"], "hiddenSize": config["hidden_size"],
             "intermediateSize": config["intermediate_size"], "numAttentionHeads": config["num_attention_heads"],
@@ -177,50 +157,73 @@ def rdrr_manifest(config, tensors):
             "normalization": {
                 "rmsNormEps": config["rms_norm_eps"], "rmsNormWeightOffset": gemma, "postAttentionNorm": sandwich,
                 "preFeedforwardNorm": sandwich, "postFeedforwardNorm": sandwich},
-            "ffn": {"activation": "gelu" if gemma else "silu", "gatedActivation": True, "swigluLimit": None},
+            "ffn": {"activation": "gelu" if gemma else "silu", "gatedActivation": True, "swigluLimit": config.get("swiglu_limit")},
             "rope": {
                 "ropeTheta": rope["rope_theta"], "ropeLocalTheta": local["rope_theta"] if local else None,
-                "partialRotaryFactor": None, "ropeScalingType": "linear" if linear else None,
-                "ropeScalingFactor": rope["factor"] if linear else 1, "ropeLocalScalingType": None},
+                "partialRotaryFactor": None, "ropeScalingType": scaling, "ropeScalingFactor": rope.get("factor", 1),
+                "yarnBetaFast": rope.get("beta_fast"), "yarnBetaSlow": rope.get("beta_slow"),
+                "yarnOriginalMaxPos": rope.get("original_max_position_embeddings"), "ropeLocalScalingType": None},
             "output": {
                 "finalLogitSoftcapping": config.get("final_logit_softcapping"),
                 "tieWordEmbeddings": config["tie_word_embeddings"], "scaleEmbeddings": gemma, "embeddingTranspose": False},
             "layerPattern": pattern}}
 
 
+class Shards:
+    """Bytes in files of a size, each with its hash."""
+
+    def __init__(self, folder, size):
+        self.folder, self.size, self.at, self.entries, self.file = folder, size, 0, [], None
+
+    def add(self, payload):
+        """The pieces of shards that a payload came to lie in."""
+        spans, payload = [], memoryview(payload).cast("B")
+        while payload:
+            if self.at % self.size == 0:
+                self.next()
+            piece = payload[:self.size - self.at % self.size]
+            spans.append({"shardIndex": len(self.entries) - 1, "offset": self.at % self.size, "size": len(piece)})
+            self.file.write(piece)
+            self.hash.update(piece)
+            self.at += len(piece)
+            payload = payload[len(piece):]
+        return spans
+
+    def next(self):
+        self.close()
+        name = f"shard_{len(self.entries):05d}.bin"
+        self.entries.append({"index": len(self.entries), "filename": name, "size": 0, "offset": self.at})
+        self.file, self.hash = open(self.folder / name, "wb"), hashlib.sha256()
+
+    def close(self):
+        if self.file:
+            self.file.close()
+            self.entries[-1] |= {"size": self.at - self.entries[-1]["offset"], "hash": self.hash.hexdigest()}
+
+
 def write_rdrr(folder, config, tensors, q4_k=None, shard_size=64 << 20):
-    """q4_k: None, or the layout in which the layers' matrices are quantised; "mixed": each in another one. Returns the tensors as
-    they can be read back."""
+    """q4_k: None, or the layout in which the layers' matrices are quantised; "mixed": each in another one."""
     folder = Path(folder)
     folder.mkdir(parents=True, exist_ok=True)
-    stream, entries, written = bytearray(), {}, {}
+    shards, entries, layouts = Shards(folder, shard_size), {}, q4_k_layouts(tensors, q4_k)
     for name, (dtype, data) in tensors.items():
-        written[name] = dtype, data
-        entry = {"shape": list(data.shape), "dtype": dtype, "role": "matmul"}
-        payload = data.tobytes()
-        if q4_k and data.ndim == 2 and "embed" not in name and "lm_head" not in name:
-            layout = LAYOUTS[len(entries) % 3] if q4_k == "mixed" else q4_k
-            entry.update({"dtype": "Q4_K_M"} if layout == "packed" else {"dtype": "Q4_K_M", "layout": layout})
-            payload = q4_k_bytes(to_float32(dtype, data), layout)
-            written[name] = "F32", q4_k_values(payload, data.shape, layout)
-        spans, at = [], len(stream)
-        stream += payload
-        while at < len(stream):
-            end = min(len(stream), (at // shard_size + 1) * shard_size)
-            spans.append({"shardIndex": at // shard_size, "offset": at % shard_size, "size": end - at})
-            at = end
-        entry["size"] = len(payload)
+        entry = {"shape": list(data.shape), "dtype": dtype, "role": role(name)}
+        payload = np.ascontiguousarray(data).reshape(-1).view(np.uint8)
+        if name in layouts:
+            entry.update({"dtype": "Q4_K_M"} if layouts[name] == "packed" else {"dtype": "Q4_K_M", "layout": layouts[name]})
+            payload = q4_k_bytes(to_float32(dtype, data), layouts[name])
+        spans = shards.add(payload)
+        entry["size"] = sum(span["size"] for span in spans)
         entry.update({"shard": spans[0]["shardIndex"], "offset": spans[0]["offset"]} if len(spans) == 1 else {"spans": spans})
         entries[name] = entry
-    manifest = rdrr_manifest(config, tensors)
-    manifest["quantization"] = "Q4_K_M" if q4_k else "BF16"
-    manifest["shards"] = []
-    for index, at in enumerate(range(0, len(stream), shard_size)):
-        data = bytes(stream[at:at + shard_size])
-        name = f"shard_{index:05d}.bin"
-        (folder / name).write_bytes(data)
-        manifest["shards"].append({"index": index, "filename": name, "size": len(data), "offset": at,
-                                   "hash": hashlib.sha256(data).hexdigest()})
-    manifest["tensors"] = entries
+    shards.close()
+    manifest = rdrr_manifest(text_config(config), tensors)
+    manifest |= {"quantization": "Q4_K_M" if q4_k else "BF16", "shards": shards.entries, "tensors": entries}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
-    return written
+
+
+def role(name):
+    """What a tensor is, in RDRR's words."""
+    parts = {"embed_tokens": "embedding", "lm_head": "lm_head", "norm": "norm", ".router.": "router", ".experts.": "expert",
+             "_proj.weight": "matmul"}
+    return next((role for part, role in parts.items() if part in name), "other")

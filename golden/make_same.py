@@ -9,7 +9,8 @@ from pathlib import Path
 
 import numpy as np
 
-from lockstep_files import to_bf16, write_gguf, write_rdrr, write_safetensors
+from lockstep_files import q4_k_read_back, to_bf16, write_rdrr, write_safetensors
+from lockstep_gguf import write_gguf
 
 COMMON = {"vocab_size": 67, "hidden_size": 42, "intermediate_size": 50, "num_attention_heads": 3, "num_key_value_heads": 1,
           "head_dim": 14, "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "eos_token_id": 1}
@@ -49,26 +50,36 @@ def shapes(config):
         yield "lm_head.weight", (config["vocab_size"], h)
 
 
+def random_tensors(config):
+    """In bf16; norms spread around 1, matrices of about unit gain."""
+    rng = np.random.default_rng(3)
+    center = 0 if config["model_type"].startswith("gemma") else 1
+    tensors = {}
+    for tensor, shape in shapes(config):
+        norm = tensor.endswith("norm.weight")
+        values = rng.standard_normal(shape) * (0.4 if norm else shape[-1] ** -0.5) + (center if norm else 0)
+        tensors[tensor] = "BF16", to_bf16(values.astype(np.float32))
+    return tensors
+
+
+def write_folder(folder, config, tensors):
+    folder.mkdir(parents=True, exist_ok=True)
+    (folder / "config.json").write_text(json.dumps(config, indent=1) + "\n")
+    write_safetensors(folder / "model.safetensors", tensors)
+
+
 def main():
+    folder = Path(__file__).with_name("same")
     for name, config in MODELS.items():
-        rng = np.random.default_rng(3)
-        center = 0 if name == "gemma3" else 1
-        tensors = {}
-        for tensor, shape in shapes(config):
-            norm = tensor.endswith("norm.weight")
-            values = rng.standard_normal(shape) * (0.4 if norm else shape[-1] ** -0.5) + (center if norm else 0)
-            tensors[tensor] = "BF16", to_bf16(values.astype(np.float32))
-        folder = Path(__file__).with_name("same")
-        bf16 = folder / f"{name}-bf16"
-        bf16.mkdir(parents=True, exist_ok=True)
-        (bf16 / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-        write_safetensors(bf16 / "model.safetensors", tensors)
+        tensors = random_tensors(config)
+        write_folder(folder / f"{name}-bf16", config, tensors)
         write_gguf(folder / f"{name}-bf16.gguf", config, tensors)
         write_rdrr(folder / f"{name}-rdrr", config, tensors, shard_size=40000)
-    f32 = folder / "llama-q4_k-f32" # the last model: llama
-    f32.mkdir(exist_ok=True)
-    (f32 / "config.json").write_text(json.dumps(config, indent=1) + "\n")
-    write_safetensors(f32 / "model.safetensors", write_rdrr(folder / "llama-q4_k-rdrr", config, tensors, "mixed"))
+    config = MODELS["llama"]
+    tensors = random_tensors(config)
+    write_rdrr(folder / "llama-q4_k-rdrr", config, tensors, "mixed")
+    write_folder(folder / "llama-q4_k-f32", config, q4_k_read_back(tensors, "mixed"))
 
 
-main()
+if __name__ == "__main__":
+    main()
