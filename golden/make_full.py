@@ -5,19 +5,20 @@ weights have the statistics of real ones: some dims of the residual are outliers
 up to 55.8 (before Gemma's +1), so that hidden states grow from some 300 after the first layer of Gemma 3 1B to over 10,000.
 
 --set changes a value of config.json before the tensors are made: num_hidden_layers=2, vocab_size=4096. Numpy alone is needed.
-Each tensor has a generator of its own, seeded by its name: the same on every machine, and whatever else is in the model.
+Each tensor has a stream of random numbers of its own, seeded by its name: the same bits on every machine, and whatever else is
+in the model.
 A tensor is drawn and written in pieces of PIECE values, so memory stays small.
 """
 import argparse
 import json
 import struct
-import zlib
 from math import prod
 from pathlib import Path
 
 import numpy as np
 
 from lockstep_files import to_bf16
+from lockstep_random import Stream
 
 PIECE = 1 << 22
 OUTLIERS = 6  # dims of the residual
@@ -86,20 +87,16 @@ def shapes(config):
         yield "lm_head.weight", "BF16", (config["vocab_size"], h)
 
 
-def generator(seed, name):
-    return np.random.default_rng([seed, zlib.crc32(name.encode())])
-
-
 class Maker:
     """Draws the tensors of one model, piece by piece."""
 
     def __init__(self, config, seed):
         self.config, self.seed = config, seed
-        self.outliers = generator(seed, "outliers").choice(config["hidden_size"], OUTLIERS, replace=False)
+        self.outliers = Stream(seed, "outliers").choice(config["hidden_size"], OUTLIERS, replace=False)
         self.gemma = config["model_type"] != "gpt_oss"
         # Which nibble of e2m1 a random byte means: normally distributed, with a deviation of 2.
         codes = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
-        normal = np.sort(2 * generator(seed, "nibbles").standard_normal(256))
+        normal = np.sort(2 * Stream(seed, "nibbles").standard_normal(256))
         self.nibbles = np.abs(np.abs(normal)[:, None] - codes).argmin(1).astype(np.uint8) | (8 * (normal < 0)).astype(np.uint8)
 
     def peak(self, name):
@@ -142,7 +139,7 @@ class Maker:
 
     def pieces(self, name, dtype, shape):
         """The tensor's bytes as arrays."""
-        rng = generator(self.seed, name)
+        rng = Stream(self.seed, name)
         if name.endswith("_scales"):
             yield rng.integers(127 - 8, 127 - 6, shape, np.uint8, endpoint=True)
         elif name.endswith("_blocks"):
