@@ -77,7 +77,7 @@ def shapes(config):
             for name, shape in {"gate": (f, h), "up": (f, h), "down": (h, f)}.items():
                 yield f"{layer}mlp.{name}_proj.weight", "BF16", shape
         norms = ["input_layernorm", "post_attention_layernorm"]
-        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"] if family != "gpt_oss" else []
+        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"] if family.startswith("gemma") else []
         for name in norms:
             yield f"{layer}{name}.weight", "BF16", (h,)
         for name in ["q_norm", "k_norm"] if family == "gemma3_text" else []:

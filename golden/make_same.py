@@ -1,8 +1,8 @@
 #!/usr/bin/env python3
-"""Writes golden/same/: two small random models, Gemma 3 and Llama, each as safetensors in bf16, as GGUF and as RDRR with the same
-weights, bit for bit; and Llama in Q4_K, as an RDRR in all its layouts and as float32 of gguf's dequantiser. tests/reference_same.c
-runs them. The shapes are odd ones, and Gemma's seventh layer makes the pattern of
-local and global layers that a GGUF does not say show.
+"""Writes golden/same/: small random models, Gemma 3, Llama, Llama with llama3's rope and GPT-OSS, each as safetensors in bf16, as
+GGUF and as RDRR with the same weights, bit for bit; and Llama in Q4_K, as an RDRR in all its layouts and as float32 of gguf's
+dequantiser. tests/reference_same.c runs them. The shapes are odd ones, and Gemma's seventh layer makes the pattern of local and
+global layers that a GGUF does not say show.
 """
 import json
 from pathlib import Path
@@ -11,6 +11,7 @@ import numpy as np
 
 from lockstep_files import q4_k_read_back, to_bf16, write_rdrr, write_safetensors
 from lockstep_gguf import write_gguf
+from make_full import shapes
 
 COMMON = {"vocab_size": 67, "hidden_size": 42, "intermediate_size": 50, "num_attention_heads": 3, "num_key_value_heads": 1,
           "head_dim": 14, "rms_norm_eps": 1e-6, "max_position_embeddings": 64, "eos_token_id": 1}
@@ -24,30 +25,19 @@ MODELS = {
     "llama": COMMON | {
         "model_type": "llama", "num_hidden_layers": 2, "hidden_act": "silu", "tie_word_embeddings": False,
         "attention_bias": True, "mlp_bias": False, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
+    "llama3-rope": COMMON | {  # frequencies below, above and between the two borders
+        "model_type": "llama", "num_hidden_layers": 2, "hidden_act": "silu", "tie_word_embeddings": True,
+        "attention_bias": False, "mlp_bias": False, "rope_parameters": {
+            "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
+            "original_max_position_embeddings": 128}},
+    "gpt-oss": COMMON | {
+        "model_type": "gpt_oss", "num_hidden_layers": 3, "hidden_size": 64, "intermediate_size": 32, "hidden_act": "silu",
+        "num_local_experts": 5, "num_experts_per_tok": 2, "swiglu_limit": 7.0, "sliding_window": 4, "attention_bias": True,
+        "tie_word_embeddings": False, "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "rope_parameters": {"rope_type": "yarn", "factor": 8.0, "original_max_position_embeddings": 32, "rope_theta": 10000.0,
+                            "beta_fast": 16.0, "beta_slow": 1.0, "truncate": False},
+        "quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": ["lm_head"]}},
 }
-
-
-def shapes(config):
-    h, f, kv = config["hidden_size"], config["intermediate_size"], config["num_key_value_heads"] * config["head_dim"]
-    q, gemma = config["num_attention_heads"] * config["head_dim"], config["model_type"] != "llama"
-    yield "model.embed_tokens.weight", (config["vocab_size"], h)
-    for i in range(config["num_hidden_layers"]):
-        layer = f"model.layers.{i}."
-        for name, shape in {"q": (q, h), "k": (kv, h), "v": (kv, h), "o": (h, q)}.items():
-            yield f"{layer}self_attn.{name}_proj.weight", shape
-            if config["attention_bias"]:
-                yield f"{layer}self_attn.{name}_proj.bias", shape[:1]
-        for name, shape in {"gate": (f, h), "up": (f, h), "down": (h, f)}.items():
-            yield f"{layer}mlp.{name}_proj.weight", shape
-        norms = ["input_layernorm", "post_attention_layernorm"]
-        norms += ["pre_feedforward_layernorm", "post_feedforward_layernorm"] if gemma else []
-        for name in norms:
-            yield f"{layer}{name}.weight", (h,)
-        for name in ["q_norm", "k_norm"] if gemma else []:
-            yield f"{layer}self_attn.{name}.weight", (config["head_dim"],)
-    yield "model.norm.weight", (h,)
-    if not config["tie_word_embeddings"]:
-        yield "lm_head.weight", (config["vocab_size"], h)
 
 
 def random_tensors(config):
@@ -55,7 +45,11 @@ def random_tensors(config):
     rng = np.random.default_rng(3)
     center = 0 if config["model_type"].startswith("gemma") else 1
     tensors = {}
-    for tensor, shape in shapes(config):
+    for tensor, dtype, shape in shapes(config):
+        if dtype == "U8":
+            scales = tensor.endswith("_scales")
+            tensors[tensor] = "U8", rng.integers(122 if scales else 0, 126 if scales else 256, shape, np.uint8)
+            continue
         norm = tensor.endswith("norm.weight")
         values = rng.standard_normal(shape) * (0.4 if norm else shape[-1] ** -0.5) + (center if norm else 0)
         tensors[tensor] = "BF16", to_bf16(values.astype(np.float32))
@@ -74,7 +68,8 @@ def main():
         tensors = random_tensors(config)
         write_folder(folder / f"{name}-bf16", config, tensors)
         write_gguf(folder / f"{name}-bf16.gguf", config, tensors)
-        write_rdrr(folder / f"{name}-rdrr", config, tensors, shard_size=40000)
+        if config["rope_parameters"].get("rope_type") != "llama3":  # RDRR has no word for it
+            write_rdrr(folder / f"{name}-rdrr", config, tensors, shard_size=40000)
     config = MODELS["llama"]
     tensors = random_tensors(config)
     write_rdrr(folder / "llama-q4_k-rdrr", config, tensors, "mixed")

@@ -8,13 +8,8 @@
 
 #define MAX_LAYERS 4096
 #define MAX_COUNT 0x7fffffff
-
-/* "llama.block_count" */
-static const char *arch_key(const struct gguf *gguf, const char *key)
-{
-    const struct family *family = gguf->model->config.family;
-    return arena_printf(&gguf->model->files->arena, "%s.%s", family->gguf_architecture, key);
-}
+#define MAX_EXPERTS 4096
+#define GATING_SOFTMAX_OF_CHOSEN 3 /* gguf-py, ExpertGatingFuncType.SOFTMAX_WEIGHT */
 
 static enum status read_family(const struct gguf *gguf)
 {
@@ -47,7 +42,7 @@ static enum status read_sizes(const struct gguf *gguf)
     } sizes[] = {
         {"block_count", MAX_LAYERS, &config->n_layers, true},
         {"embedding_length", MAX_COUNT, &config->hidden, true},
-        {"feed_forward_length", MAX_COUNT, &config->ffn, true},
+        {"feed_forward_length", MAX_COUNT, &config->ffn, !config->family->has_experts},
         {"attention.head_count", MAX_COUNT, &config->n_heads, true},
         {"attention.head_count_kv", MAX_COUNT, &config->n_kv_heads, false},
         {"attention.key_length", MAX_COUNT, &config->head_dim, false},
@@ -56,7 +51,7 @@ static enum status read_sizes(const struct gguf *gguf)
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         enum status status =
-            gguf_count(gguf, arch_key(gguf, sizes[i].key), sizes[i].required, sizes[i].most, sizes[i].count);
+            gguf_count(gguf, gguf_arch_key(gguf, sizes[i].key), sizes[i].required, sizes[i].most, sizes[i].count);
         if (status != STATUS_OK)
             return status;
     }
@@ -64,11 +59,28 @@ static enum status read_sizes(const struct gguf *gguf)
         config->n_kv_heads = config->n_heads;
     if (config->head_dim == 0) { /* gguf.md: n_embd / n_head where it is not given */
         if (config->hidden % config->n_heads != 0)
-            return gguf_refuse(gguf, arch_key(gguf, "attention.key_length"), NULL,
+            return gguf_refuse(gguf, gguf_arch_key(gguf, "attention.key_length"), NULL,
                                "it, for the heads do not divide embedding_length");
         config->head_dim = config->hidden / config->n_heads;
     }
     return STATUS_OK;
+}
+
+/* The experts' activation is the architecture's, and no key says it. Source: llama.cpp, models/openai-moe.cpp;
+ * ggml.h, ggml_swiglu_oai. */
+static enum status read_experts(const struct gguf *gguf)
+{
+    struct config *config = &gguf->model->config;
+    if (!config->family->has_experts)
+        return STATUS_OK;
+    config->swiglu_limit = config->family->swiglu_limit;
+    config->swiglu_alpha = config->family->swiglu_alpha;
+    enum status status = gguf_count(gguf, gguf_arch_key(gguf, "expert_count"), true, MAX_EXPERTS, &config->n_experts);
+    if (status == STATUS_OK)
+        status = gguf_count(gguf, gguf_arch_key(gguf, "expert_used_count"), true, config->n_experts, &config->top_k);
+    if (status == STATUS_OK)
+        status = gguf_count(gguf, gguf_arch_key(gguf, "expert_feed_forward_length"), true, MAX_COUNT, &config->ffn);
+    return status;
 }
 
 /* Keys that would change a result, and that must have the one value we compute with. */
@@ -79,9 +91,16 @@ static enum status refuse_unknown(const struct gguf *gguf)
         const char *key;
         uint32_t expected;
     } fixed[] = {
-        {"attention.value_length", config->head_dim}, {"rope.dimension_count", config->head_dim}, {"expert_count", 0}};
+        {"attention.value_length", config->head_dim},
+        {"rope.dimension_count", config->head_dim},
+        {"expert_count", config->n_experts},
+        {"expert_gating_func", GATING_SOFTMAX_OF_CHOSEN},
+        {"expert_shared_count", 0},
+        {"expert_group_count", 0},
+        {"leading_dense_block_count", 0},
+    };
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
-        const char *key = arch_key(gguf, fixed[i].key);
+        const char *key = gguf_arch_key(gguf, fixed[i].key);
         const struct gguf_value *value = gguf_find(gguf, key);
         bool equal = value && !value->is_array && gguf_is_integer(value) &&
                      gguf_integer_at(value, 0) == (int64_t)fixed[i].expected;
@@ -93,50 +112,18 @@ static enum status refuse_unknown(const struct gguf *gguf)
     return STATUS_OK;
 }
 
-static enum status read_ropes(const struct gguf *gguf)
-{
-    struct config *config = &gguf->model->config;
-    struct rope *rope = &config->rope_global;
-    const char *base = arch_key(gguf, "rope.freq_base"), *type = NULL;
-    *rope = (struct rope){.type = ROPE_TYPE_DEFAULT, .theta = config->family->rope_theta, .factor = 1, .scale = 1};
-    enum status status = gguf_float(gguf, base, config->family->ropes_by_layer_type, &rope->theta);
-    if (status == STATUS_OK && !gguf_find(gguf, base))
-        loader_note(gguf->model, "%s: %s is missing; %g, as llama.cpp assumes", gguf->file->path, base,
-                    (double)rope->theta);
-    const char *type_key = arch_key(gguf, "rope.scaling.type"), *factor_key = arch_key(gguf, "rope.scaling.factor");
-    if (!gguf_find(gguf, factor_key) && gguf_find(gguf, arch_key(gguf, "rope.scale_linear")))
-        factor_key = arch_key(gguf, "rope.scale_linear"); /* the older key */
-    if (status == STATUS_OK)
-        status = gguf_string(gguf, type_key, false, &type);
-    if (status != STATUS_OK)
-        return status;
-    if (type && strcmp(type, "none") != 0 && strcmp(type, "linear") != 0)
-        return gguf_refuse(gguf, type_key, gguf_find(gguf, type_key), "none or linear");
-    if (type ? strcmp(type, "linear") == 0 : gguf_find(gguf, factor_key) != NULL) {
-        status = gguf_float(gguf, factor_key, true, &rope->factor);
-        rope->type = rope->factor == 1 ? ROPE_TYPE_DEFAULT : ROPE_TYPE_LINEAR;
-    }
-    config->rope_local = *rope;
-    if (config->family->ropes_by_layer_type)
-        config->rope_local = (struct rope){
-            .type = ROPE_TYPE_DEFAULT, .theta = config->family->rope_theta_local, .factor = 1, .scale = 1};
-    if (status == STATUS_OK && config->family->ropes_by_layer_type)
-        status = gguf_float(gguf, arch_key(gguf, "rope.freq_base_swa"), false, &config->rope_local.theta);
-    return status;
-}
-
 /* Every pattern-th layer is global, or an array says of each whether it is local. */
 static enum status read_layers(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
     bool *is_local = arena_alloc(&gguf->model->files->arena, config->n_layers);
     config->layer_is_local = is_local;
-    const char *window = arch_key(gguf, "attention.sliding_window");
+    const char *window = gguf_arch_key(gguf, "attention.sliding_window");
     if (!config->family->has_local_layers) {
         const struct gguf_value *value = gguf_find(gguf, window);
         return value ? gguf_refuse(gguf, window, value, "no sliding window in this architecture") : STATUS_OK;
     }
-    const char *key = arch_key(gguf, "attention.sliding_window_pattern");
+    const char *key = gguf_arch_key(gguf, "attention.sliding_window_pattern");
     const struct gguf_value *pattern = gguf_find(gguf, key);
     if (pattern && pattern->is_array && (pattern->n != config->n_layers || pattern->type != GGUF_BOOL))
         return gguf_refuse(gguf, key, pattern, "block_count bools, or a number of layers");
@@ -152,12 +139,13 @@ static enum status read_layers(const struct gguf *gguf)
 static enum status read_numbers(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
-    enum status status = gguf_float(gguf, arch_key(gguf, "attention.layer_norm_rms_epsilon"), true, &config->norm_eps);
+    enum status status =
+        gguf_float(gguf, gguf_arch_key(gguf, "attention.layer_norm_rms_epsilon"), true, &config->norm_eps);
     if (status == STATUS_OK)
-        status = gguf_float(gguf, arch_key(gguf, "attn_logit_softcapping"), config->family->has_softcaps,
+        status = gguf_float(gguf, gguf_arch_key(gguf, "attn_logit_softcapping"), config->family->has_softcaps,
                             &config->attn_softcap);
     if (status == STATUS_OK)
-        status = gguf_float(gguf, arch_key(gguf, "final_logit_softcapping"), config->family->has_softcaps,
+        status = gguf_float(gguf, gguf_arch_key(gguf, "final_logit_softcapping"), config->family->has_softcaps,
                             &config->final_softcap);
     /* A GGUF does not hold query_pre_attn_scalar. llama.cpp: head_dim, but hidden / heads in the 27B models. */
     uint32_t scalar = config->head_dim;
@@ -227,7 +215,8 @@ static void note_unused(const struct gguf *gguf)
 enum status config_from_gguf(const struct gguf *gguf)
 {
     static enum status (*const parts[])(const struct gguf *) = {
-        read_family, read_sizes, refuse_unknown, read_ropes, read_layers, read_numbers, read_tokenizer, read_tokens,
+        read_family, read_sizes,   read_experts,   refuse_unknown, config_gguf_ropes,
+        read_layers, read_numbers, read_tokenizer, read_tokens,
     };
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < sizeof(parts) / sizeof(parts[0]); i++)

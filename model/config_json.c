@@ -264,7 +264,7 @@ static enum status read_experts(const struct config_source *in)
     json_t *limit = config_field(in, "swiglu_limit"), *alpha = config_field(in, "swiglu_alpha");
     if (status == STATUS_OK)
         status = config_positive(in, "swiglu_limit", limit, &config->swiglu_limit);
-    config->swiglu_alpha = 1.702f; /* a constant of the architecture before transformers made it a field */
+    config->swiglu_alpha = config->family->swiglu_alpha; /* a constant before transformers made it a field */
     if (status == STATUS_OK && alpha)
         status = config_positive(in, "swiglu_alpha", alpha, &config->swiglu_alpha);
     if (status == STATUS_OK && config->activation != ACTIVATION_SILU)

@@ -54,8 +54,7 @@ static enum status read_llama3(const struct rope_source *s)
     return status;
 }
 
-/* How much cos and sin grow with the context; "YaRN", Peng et al. 2023, 3.4. */
-static double yarn_magnitude(double factor, double mscale)
+double rope_yarn_magnitude(double factor, double mscale)
 {
     return factor <= 1 ? 1 : 0.1 * mscale * log(factor) + 1;
 }
@@ -82,8 +81,8 @@ static enum status read_yarn(const struct rope_source *s)
         status = read_number(s, "mscale", 0, &mscale);
     if (status == STATUS_OK && both)
         status = read_number(s, "mscale_all_dim", 0, &all);
-    float scale = (float)(both ? yarn_magnitude(rope->factor, mscale) / yarn_magnitude(rope->factor, all)
-                               : yarn_magnitude(rope->factor, 1));
+    float scale = (float)(both ? rope_yarn_magnitude(rope->factor, mscale) / rope_yarn_magnitude(rope->factor, all)
+                               : rope_yarn_magnitude(rope->factor, 1));
     if (status == STATUS_OK)
         status = read_number(s, "attention_factor", scale, &rope->scale);
     return status;

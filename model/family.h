@@ -43,6 +43,9 @@ struct family {
     bool ropes_by_layer_type; /* local layers have a rope of their own; else all share one */
     bool has_softcaps;        /* of scores and logits: mandatory in the config, null for none */
     bool has_experts;         /* a mixture of experts, with biases, that MXFP4 may pack */
+    float swiglu_limit, swiglu_alpha; /* of the experts' activation, which a GGUF does not say */
+    bool gguf_rope_factors;           /* a GGUF may hold a table of what rope's frequencies are divided by */
+    bool gguf_yarn_untruncated;       /* YaRN's range is not widened to whole dims, which a GGUF does not say */
     uint32_t gguf_odd_layers; /* a GGUF with so many layers has query_pre_attn_scalar = hidden / heads, not head_dim */
     bool reads_query_scalar;  /* query_pre_attn_scalar is mandatory; else scores are scaled by head_dim^-1/2 */
     bool ties_by_default;     /* tie_word_embeddings where config.json does not say */

@@ -65,7 +65,20 @@ bool gguf_is_integer(const struct gguf_value *value);
 /* Refuses a value: "KEY @OFFSET: <what it is>, expected <expected>". value NULL: missing. */
 enum status gguf_refuse(const struct gguf *gguf, const char *key, const struct gguf_value *value, const char *expected);
 
+/* "llama.block_count" for "block_count", in the model's arena. */
+const char *gguf_arch_key(const struct gguf *gguf, const char *key);
+
 /* Fills model->config and model->tokenizer from the metadata. */
 enum status config_from_gguf(const struct gguf *gguf);
+
+/* config_gguf_rope.c: config->rope_global and rope_local. */
+enum status config_gguf_ropes(const struct gguf *gguf);
+
+/* The same from a table of what each frequency is divided by, "rope_freqs.weight": llama3's scaling, whose parameters a
+ * GGUF does not say. They are taken where they make the whole table; any other table is refused. */
+enum status config_gguf_factors(const struct gguf *gguf, const struct tensor *table);
+
+/* gguf_experts.c: joins the experts' gate and up, rows taken in turn as transformers has them. */
+enum status gguf_join_experts(struct model *model, struct error *err);
 
 #endif

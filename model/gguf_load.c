@@ -49,7 +49,8 @@ static enum status read_flags(struct model *model, const struct gguf *gguf)
     const struct tensor *embedding = find(model, "model.embed_tokens.weight");
     config->tied_embeddings = !find(model, "lm_head.weight");
     config->attention_bias = find(model, "model.layers.0.self_attn.q_proj.bias");
-    config->mlp_bias = find(model, "model.layers.0.mlp.gate_proj.bias");
+    config->mlp_bias =
+        find(model, "model.layers.0.mlp.gate_proj.bias") || find(model, "model.layers.0.mlp.router.bias");
     if (config->vocab == 0 && model->tokenizer.n_tokens <= INT32_MAX)
         config->vocab = (uint32_t)model->tokenizer.n_tokens;
     if (config->vocab == 0 && embedding && tensor_rows(embedding) <= INT32_MAX)
@@ -59,11 +60,6 @@ static enum status read_flags(struct model *model, const struct gguf *gguf)
     if (model->tokenizer.n_tokens > config->vocab)
         return gguf_refuse(gguf, "tokenizer.ggml.tokens", gguf_find(gguf, "tokenizer.ggml.tokens"),
                            "at most as many as the vocabulary's size");
-    /* Frequencies that llama3's rope scaling computed: not read, they would change every q and k. */
-    const struct tensor *freqs = find(model, "rope_freqs.weight");
-    if (freqs)
-        return error_set(gguf->err, STATUS_BAD_INPUT, freqs->file, freqs->name, (int64_t)freqs->offset,
-                         "a table of rope frequency factors, expected rope without one");
     return STATUS_OK;
 }
 
@@ -93,6 +89,17 @@ static bool is_permuted(const char *name)
     return part && (strncmp(part, ".self_attn.q_proj.", 18) == 0 || strncmp(part, ".self_attn.k_proj.", 18) == 0);
 }
 
+/* What rope's frequencies are divided by becomes a part of the config, and is no tensor any more. */
+static enum status take_rope_factors(struct model *model, const struct gguf *gguf)
+{
+    struct tensor *table = find(model, "rope_freqs.weight");
+    if (!table)
+        return STATUS_OK;
+    enum status status = config_gguf_factors(gguf, table);
+    *table = model->files->tensors[--model->n_tensors];
+    return status;
+}
+
 enum status gguf_load(struct model *model, struct error *err)
 {
     struct gguf gguf;
@@ -104,6 +111,10 @@ enum status gguf_load(struct model *model, struct error *err)
     for (uint32_t i = 0; i < model->n_tensors; i++)
         model->files->tensors[i].name = translate(model, model->tensors[i].stored_name);
     status = read_flags(model, &gguf);
+    if (status == STATUS_OK)
+        status = take_rope_factors(model, &gguf);
+    if (status == STATUS_OK)
+        status = gguf_join_experts(model, err);
     if (status == STATUS_OK)
         status = config_finish(model, gguf.file->path, err);
     if (status != STATUS_OK)

@@ -10,6 +10,12 @@ static int compare_key(const void *key, const void *value)
     return strcmp(key, ((const struct gguf_value *)value)->key);
 }
 
+const char *gguf_arch_key(const struct gguf *gguf, const char *key)
+{
+    const struct family *family = gguf->model->config.family;
+    return arena_printf(&gguf->model->files->arena, "%s.%s", family->gguf_architecture, key);
+}
+
 const struct gguf_value *gguf_find(const struct gguf *gguf, const char *key)
 {
     if (gguf->n_values == 0)

@@ -84,6 +84,9 @@ enum status config_finish(struct model *model, const char *file, struct error *e
  * tensor of U8. */
 enum status loader_join_experts(struct model *model, struct error *err);
 
+/* How much YaRN lets cos and sin grow with the context; "YaRN", Peng et al. 2023, 3.4. */
+double rope_yarn_magnitude(double factor, double mscale);
+
 /* The ACTIVATION_ code of transformers' name of an activation; false: not one that we know. */
 bool activation_by_name(const char *name, uint32_t *activation);
 

@@ -171,7 +171,9 @@ static bool dtype_by_name(const char *name, uint32_t *dtype)
         const char *name;
         uint32_t dtype;
     } dtypes[] = {
-        {"F32", DTYPE_F32}, {"F16", DTYPE_F16}, {"BF16", DTYPE_BF16}, {"Q4_K_M", DTYPE_Q4_K}, {"Q4_K", DTYPE_Q4_K}};
+        {"F32", DTYPE_F32},     {"F16", DTYPE_F16},   {"BF16", DTYPE_BF16},
+        {"Q4_K_M", DTYPE_Q4_K}, {"Q4_K", DTYPE_Q4_K}, {"U8", DTYPE_U8}, /* of MXFP4's blocks and scales */
+    };
     for (size_t i = 0; name && i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
         if (strcmp(dtypes[i].name, name) == 0) {
             *dtype = dtypes[i].dtype;
@@ -239,7 +241,7 @@ static enum status read_tensor(struct rdrr *in, const char *name, const json_t *
         return rdrr_refuse(in, "tensors", name, entry, "an object");
     const json_t *dtype = rdrr_member(entry, "dtype"), *transform = rdrr_member(entry, "sourceTransform");
     if (!dtype_by_name(json_string_value(dtype), &tensor.dtype))
-        return rdrr_refuse(in, "tensors", name, dtype, "the dtype F32, F16, BF16 or Q4_K_M");
+        return rdrr_refuse(in, "tensors", name, dtype, "the dtype F32, F16, BF16, Q4_K_M or U8");
     if (transform)
         return rdrr_refuse(in, "tensors", name, transform, "no sourceTransform");
     enum status status = read_shape(in, entry, &tensor);
@@ -298,6 +300,10 @@ enum status rdrr_load(struct model *model, struct error *err)
         status = open_shards(&in);
     if (status == STATUS_OK)
         status = read_tensors(&in);
+    if (status == STATUS_OK)
+        status = loader_check_excluded(model, err); /* names a packed router before its shape is taken for experts' */
+    if (status == STATUS_OK)
+        status = loader_join_experts(model, err);
     if (status == STATUS_OK)
         status = rdrr_config(&in);
     const char *name = json_string_value(rdrr_member(in.manifest, "tokenizer.file"));

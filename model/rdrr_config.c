@@ -18,7 +18,7 @@ static const struct {
     {"architecture.headDim", "head_dim", true},
     {"architecture.vocabSize", "vocab_size", true},
     {"architecture.maxSeqLen", "max_position_embeddings", false},
-    {"inference.attention.queryPreAttnScalar", "query_pre_attn_scalar", true},
+    {"inference.attention.queryPreAttnScalar", "query_pre_attn_scalar", false},
     {"inference.attention.attnLogitSoftcapping", "attn_logit_softcapping", false},
     {"inference.attention.slidingWindow", "sliding_window", false},
     {"inference.attention.attentionBias", "attention_bias", false},
@@ -28,6 +28,9 @@ static const struct {
     {"inference.rope.ropeTheta", "rope_theta", true},
     {"inference.rope.ropeLocalTheta", "rope_local_base_freq", false},
     {"inference.rope.partialRotaryFactor", "partial_rotary_factor", false},
+    {"inference.ffn.swigluLimit", "swiglu_limit", false},
+    {"moeConfig.numExperts", "num_local_experts", false},
+    {"moeConfig.numExpertsPerToken", "num_experts_per_tok", false},
     {"eos_token_id", "eos_token_id", false},
     {"pad_token_id", "pad_token_id", false},
 };
@@ -38,13 +41,11 @@ static const struct {
     const char *path;
     enum wanted wanted;
 } fixed[] = {
-    {"moeConfig", OFF},
     {"inference.attention.causal", ON},
     {"inference.attention.attentionOutputGate", OFF},
     {"inference.attention.valueNorm", OFF},
     {"inference.ffn.gatedActivation", ON},
     {"inference.ffn.useDoubleWideMlp", OFF},
-    {"inference.ffn.swigluLimit", OFF},
     {"inference.rope.ropeInterleaved", OFF},
     {"inference.rope.mropeInterleaved", OFF},
     {"inference.rope.mropeSection", OFF},
@@ -110,23 +111,53 @@ static enum status check_flags(const struct rdrr *in)
     return STATUS_OK;
 }
 
+/* What only a mixture has, or what it cannot be: GPT-OSS's is the one that is known. Where the manifest leaves the
+ * clamp's limit out, the source's own config.json, which a manifest may hold, says it. */
+static enum status check_experts(const struct rdrr *in, json_t *config)
+{
+    const json_t *experts = rdrr_member(in->manifest, "moeConfig"), *limit = json_object_get(config, "swiglu_limit");
+    const json_t *format = rdrr_member(experts, "expertFormat"),
+                 *width = rdrr_member(experts, "expertIntermediateSize");
+    const json_t *mode = rdrr_member(in->manifest, "inference.ffn.branchMode");
+    const json_t *whole = rdrr_member(in->manifest, "architecture.intermediateSize");
+    const char *name = json_string_value(format), *branch = json_string_value(mode);
+    if (mode && (!branch || (strcmp(branch, "auto") != 0 && strcmp(branch, experts ? "moe" : "dense") != 0)))
+        return rdrr_refuse(in, "inference.ffn.branchMode", "", mode, experts ? "auto or moe" : "auto or dense");
+    if (!experts)
+        return limit ? rdrr_refuse(in, "inference.ffn.swigluLimit", "", limit, "null, for there are no experts")
+                     : STATUS_OK;
+    if (!name || strcmp(name, "gpt-oss") != 0)
+        return rdrr_refuse(in, "moeConfig.expertFormat", "", format, "gpt-oss");
+    if (width && !json_equal(width, whole))
+        return rdrr_refuse(in, "moeConfig.expertIntermediateSize", "", width, "architecture.intermediateSize");
+    if (json_array_size(rdrr_member(experts, "sharedExperts")) > 0)
+        return rdrr_refuse(in, "moeConfig.sharedExperts", "", rdrr_member(experts, "sharedExperts"), "none");
+    if (!limit && rdrr_member(in->manifest, "config.swiglu_limit"))
+        json_object_set(config, "swiglu_limit", rdrr_member(in->manifest, "config.swiglu_limit"));
+    return STATUS_OK;
+}
+
 /* The manifest names no family; its norms do. They must all be one family's. */
 static enum status find_family(const struct rdrr *in, json_t *config)
 {
     static const struct {
         const char *model_type;
-        bool qk_norm, sandwich;
-    } families[] = {{"llama", false, false}, {"gemma3_text", true, true}, {"gemma2", false, true}};
+        bool qk_norm, sandwich, experts;
+    } families[] = {{"llama", false, false, false},
+                    {"gemma3_text", true, true, false},
+                    {"gemma2", false, true, false},
+                    {"gpt_oss", false, false, true}};
     const char *pre = "inference.normalization.preFeedforwardNorm",
                *post = "inference.normalization.postFeedforwardNorm";
     const char *norm = "inference.normalization.rmsNormWeightOffset", *scales = "inference.output.scaleEmbeddings";
     bool qk_norm = json_is_true(rdrr_member(in->manifest, "inference.attention.queryKeyNorm"));
     bool sandwich = json_is_true(rdrr_member(in->manifest, pre));
+    bool experts = rdrr_member(in->manifest, "moeConfig") != NULL;
     if (sandwich != json_is_true(rdrr_member(in->manifest, post)))
         return rdrr_refuse(in, post, "", rdrr_member(in->manifest, post), "the same as preFeedforwardNorm");
     const struct family *family = NULL;
     for (size_t i = 0; i < sizeof(families) / sizeof(families[0]); i++) {
-        if (families[i].qk_norm == qk_norm && families[i].sandwich == sandwich) {
+        if (families[i].qk_norm == qk_norm && families[i].sandwich == sandwich && families[i].experts == experts) {
             family = family_by_model_type(families[i].model_type);
             json_object_set_new(config, "model_type", json_string(families[i].model_type));
         }
@@ -139,6 +170,9 @@ static enum status find_family(const struct rdrr *in, json_t *config)
     if (json_is_true(offset) != (family->norm_offset != 0))
         return rdrr_refuse(in, norm, "", offset,
                            family->norm_offset != 0 ? "true, as this family's norms are" : "false");
+    const json_t *scalar = json_object_get(config, "query_pre_attn_scalar");
+    if (scalar && !family->reads_query_scalar && !json_equal(scalar, json_object_get(config, "head_dim")))
+        return rdrr_refuse(in, "inference.attention.queryPreAttnScalar", "", scalar, "headDim, as in this family");
     if (json_is_true(scaled) != family->scales_embedding)
         return rdrr_refuse(in, scales, "", scaled, family->scales_embedding ? "true, as in this family" : "false");
     return STATUS_OK;
@@ -166,6 +200,8 @@ static void add_rope_scaling(const struct rdrr *in, json_t *config)
         {"inference.rope.yarnBetaFast", "beta_fast"},
         {"inference.rope.yarnBetaSlow", "beta_slow"},
         {"inference.rope.yarnOriginalMaxPos", "original_max_position_embeddings"},
+        {"config.rope_parameters.truncate", "truncate"}, /* of the source: a manifest has no word for it */
+        {"config.rope_scaling.truncate", "truncate"},
     };
     json_t *type = rdrr_member(in->manifest, "inference.rope.ropeScalingType");
     if (!type)
@@ -224,6 +260,8 @@ static enum status translate(const struct rdrr *in, json_t *config)
         else if (value)
             json_object_set(config, same[i].key, value);
     }
+    if (status == STATUS_OK)
+        status = check_experts(in, config);
     if (status == STATUS_OK)
         status = find_family(in, config);
     if (status == STATUS_OK)

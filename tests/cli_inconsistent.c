@@ -183,10 +183,9 @@ static void excluded_modules(void **state)
             bytes[n] = '\0';
             fclose(file);
             snprintf(edit, sizeof(edit),
-                     "{\"config\": {\"quantization_config\": {\"modules_to_not_convert\": [\"%s\"]}},",
-                     lists[i].modules);
+                     "\"config\": {\"quantization_config\": {\"modules_to_not_convert\": [\"%s\"]},", lists[i].modules);
             if (k == 1) {
-                text_replace(bytes, sizeof(bytes), "{", edit);
+                text_replace(bytes, sizeof(bytes), "\"config\": {", edit);
                 n = strlen(bytes);
             }
             scratch_write(scratch_path(path, folder, files[k]), bytes, n);

@@ -124,10 +124,32 @@ static void spoil_head_dim_odd(struct gguf_doc *doc)
 SPOIL(partial_rope, gguf_doc_u32(doc, "llama.rope.dimension_count", 8))
 SPOIL(value_length, gguf_doc_u32(doc, "llama.attention.value_length", 8))
 SPOIL(yarn, gguf_doc_string(doc, "llama.rope.scaling.type", "yarn"))
+SPOIL(longrope, gguf_doc_string(doc, "llama.rope.scaling.type", "longrope"))
+/* YaRN, whole but for what a test adds. */
+static void yarn(struct gguf_doc *doc, uint32_t original, const char *key, float value)
+{
+    gguf_doc_string(doc, "llama.rope.scaling.type", "yarn");
+    gguf_doc_f32(doc, "llama.rope.scaling.factor", 4);
+    gguf_doc_u32(doc, "llama.rope.scaling.original_context_length", original);
+    gguf_doc_f32(doc, key, value);
+}
+
+SPOIL(yarn_original, yarn(doc, 0, "llama.rope.scaling.yarn_beta_fast", 32))
+SPOIL(yarn_beta, yarn(doc, 64, "llama.rope.scaling.yarn_beta_fast", 0.5f))
+SPOIL(yarn_attn_factor, yarn(doc, 64, "llama.rope.scaling.attn_factor", 1.5f))
+SPOIL(yarn_log, yarn(doc, 64, "llama.rope.scaling.yarn_log_multiplier", 0.1f))
 SPOIL(linear_without_factor, gguf_doc_string(doc, "llama.rope.scaling.type", "linear"))
 SPOIL(experts, gguf_doc_u32(doc, "llama.expert_count", 8))
 SPOIL(window, gguf_doc_u32(doc, "llama.attention.sliding_window", 8))
 SPOIL(frequencies, gguf_doc_add(doc, "rope_freqs.weight", 0, 0, 8))
+SPOIL(frequencies_shape, gguf_doc_add(doc, "rope_freqs.weight", 0, 0, 16))
+static void spoil_frequencies_and_linear(struct gguf_doc *doc)
+{
+    spoil_frequencies(doc);
+    gguf_doc_string(doc, "llama.rope.scaling.type", "linear");
+    gguf_doc_f32(doc, "llama.rope.scaling.factor", 2);
+}
+
 SPOIL(alignment_zero, gguf_doc_u32(doc, "general.alignment", 0))
 SPOIL(alignment_24, gguf_doc_u32(doc, "general.alignment", 24))
 SPOIL(tensor_offset_past_end, gguf_doc_tensor(doc, "output_norm.weight")->offset += 1 << 20)
@@ -221,11 +243,18 @@ static const struct {
     ROW(head_dim_odd, "head_dim", "15, expected an even number"),
     ROW(partial_rope, "llama.rope.dimension_count @", "u32 8, expected 16"),
     ROW(value_length, "llama.attention.value_length @", "u32 8, expected 16"),
-    ROW(yarn, "llama.rope.scaling.type @", "\"yarn\", expected none or linear"),
+    ROW(yarn, "llama.rope.scaling.factor", "missing"),
+    ROW(longrope, "llama.rope.scaling.type @", "\"longrope\", expected none, linear or yarn"),
+    ROW(yarn_original, "llama.rope.scaling.original_context_length @", "0"),
+    ROW(yarn_beta, "llama.rope.scaling.yarn_beta_fast @", "more than yarn_beta_slow"),
+    ROW(yarn_attn_factor, "llama.rope.scaling.attn_factor @", "1.5, expected 1"),
+    ROW(yarn_log, "llama.rope.scaling.yarn_log_multiplier @", "expected no such key"),
     ROW(linear_without_factor, "llama.rope.scaling.factor", "missing"),
     ROW(experts, "llama.expert_count @", "u32 8, expected 0"),
     ROW(window, "llama.attention.sliding_window @", "u32 8, expected no sliding window"),
-    ROW(frequencies, "rope_freqs.weight @", "expected rope without one"),
+    ROW(frequencies, "rope_freqs.weight @", "rope frequency factors that llama3's scaling does not make"),
+    ROW(frequencies_shape, "rope_freqs.weight @", "another shape or dtype"),
+    ROW(frequencies_and_linear, "rope_freqs.weight @", "expected rope without one"),
     ROW(alignment_zero, "general.alignment @", "u32 0, expected"),
     ROW(alignment_24, "general.alignment @", "u32 24, expected a power of two"),
     ROW(tensor_offset_past_end, "output_norm.weight @", "expected an end within the file's"),

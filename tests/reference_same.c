@@ -1,5 +1,6 @@
 /* One model in several files is one model: every stage bit for bit, on the reference. golden/make_same.py wrote them:
- * bf16 as safetensors, GGUF (norms with Gemma's +1 in them, Llama's q and k permuted) and RDRR (tensors across shards);
+ * bf16 as safetensors, GGUF (norms with Gemma's +1 in them, Llama's q and k permuted, a table in the place of llama3's
+ * rope scaling, GPT-OSS's experts as gate and up in MXFP4 of another order) and RDRR (tensors across shards);
  * Q4_K as RDRR in each of its layouts, and as what gguf's dequantiser makes of it. */
 #include "model/model.h"
 #include "tests/reference_case.h"
@@ -78,6 +79,9 @@ static void one_model_in_three_files(void **state)
     assert_same(SAME "gemma3-bf16", SAME "gemma3-rdrr");
     assert_same(SAME "llama-bf16", SAME "llama-bf16.gguf");
     assert_same(SAME "llama-bf16", SAME "llama-rdrr");
+    assert_same(SAME "llama3-rope-bf16", SAME "llama3-rope-bf16.gguf");
+    assert_same(SAME "gpt-oss-bf16", SAME "gpt-oss-bf16.gguf");
+    assert_same(SAME "gpt-oss-bf16", SAME "gpt-oss-rdrr");
 }
 
 static void q4_k_in_every_layout(void **state)

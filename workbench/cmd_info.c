@@ -37,12 +37,25 @@ static uint32_t count_local(const struct config *config)
     return n;
 }
 
+static const char *rope_name(const struct rope *rope)
+{
+    static const char *const names[] = {[ROPE_TYPE_DEFAULT] = "default",
+                                        [ROPE_TYPE_LINEAR] = "linear",
+                                        [ROPE_TYPE_LLAMA3] = "llama3",
+                                        [ROPE_TYPE_YARN] = "yarn"};
+    return names[rope->type];
+}
+
 static void print_rope(const char *kind, const struct rope *rope)
 {
-    printf("  %-10s theta %g%s", kind, (double)rope->theta, rope->type == ROPE_TYPE_LINEAR ? ", linear" : "");
-    if (rope->type == ROPE_TYPE_LINEAR)
-        printf(" factor %g", (double)rope->factor);
-    printf("\n");
+    printf("  %-10s theta %g", kind, (double)rope->theta);
+    if (rope->type != ROPE_TYPE_DEFAULT)
+        printf(", %s factor %g", rope_name(rope), (double)rope->factor);
+    if (rope->original > 0)
+        printf(" of %g positions, from %g to %g", (double)rope->original, (double)rope->low, (double)rope->high);
+    if (rope->scale != 1)
+        printf(", cos and sin x %g", (double)rope->scale);
+    printf("%s\n", rope->type == ROPE_TYPE_YARN && !rope->truncate ? ", not truncated" : "");
 }
 
 static void print_config(const struct config *config)
@@ -59,6 +72,9 @@ static void print_config(const struct config *config)
         printf(", window %u in %u layers", config->sliding_window, n_local);
     printf("%s\n", config->attention_bias ? ", biases" : "");
     printf("  %-10s eps %g, x (%g + weight)\n", "norm", (double)config->norm_eps, (double)config->norm_offset);
+    if (config->n_experts)
+        printf("  %-10s %u, %u a token, swiglu limit %g, alpha %g\n", "experts", config->n_experts, config->top_k,
+               (double)config->swiglu_limit, (double)config->swiglu_alpha);
     print_rope(n_local ? "rope full" : "rope", &config->rope_global);
     if (n_local)
         print_rope("rope local", &config->rope_local);
@@ -209,8 +225,9 @@ static void append(json_t **list, json_t *value)
 
 static json_t *rope_json(const struct rope *rope)
 {
-    return json_pack("{s:s, s:o, s:o}", "type", rope->type == ROPE_TYPE_LINEAR ? "linear" : "default", "theta",
-                     number(rope->theta), "factor", number(rope->factor));
+    return json_pack("{s:s, s:o, s:o, s:o, s:o, s:o, s:b, s:o}", "type", rope_name(rope), "theta", number(rope->theta),
+                     "factor", number(rope->factor), "low", number(rope->low), "high", number(rope->high), "original",
+                     number(rope->original), "truncate", rope->truncate, "scale", number(rope->scale));
 }
 
 static json_t *config_json(const struct config *config)
@@ -226,6 +243,9 @@ static json_t *config_json(const struct config *config)
         (json_int_t)config->n_heads, "n_kv_heads", (json_int_t)config->n_kv_heads, "head_dim",
         (json_int_t)config->head_dim, "ffn", (json_int_t)config->ffn, "vocab", (json_int_t)config->vocab,
         "max_positions", (json_int_t)config->max_positions, "sliding_window", (json_int_t)config->sliding_window);
+    json_t *experts = json_pack("{s:I, s:I, s:o, s:o}", "n_experts", (json_int_t)config->n_experts, "top_k",
+                                (json_int_t)config->top_k, "swiglu_limit", number(config->swiglu_limit), "swiglu_alpha",
+                                number(config->swiglu_alpha));
     json_t *rest =
         json_pack("{s:o, s:o, s:s, s:o, s:o, s:o, s:o, s:b, s:b, s:b, s:o, s:o, s:o, s:i, s:i, s:o}", "norm_eps",
                   number(config->norm_eps), "norm_offset", number(config->norm_offset), "activation",
@@ -235,7 +255,9 @@ static json_t *config_json(const struct config *config)
                   config->attention_bias, "mlp_bias", config->mlp_bias, "rope_global", rope_json(&config->rope_global),
                   "rope_local", rope_json(&config->rope_local), "layer_is_local", local, "bos_id", config->bos_id,
                   "pad_id", config->pad_id, "eos_ids", eos);
+    json_object_update(sizes, experts);
     json_object_update(sizes, rest);
+    json_decref(experts);
     json_decref(rest);
     return sizes;
 }

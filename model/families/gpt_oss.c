@@ -1,6 +1,6 @@
 /* GPT-OSS: a mixture of experts whose router chooses top_k of them and weighs them by a softmax over the chosen;
  * attention with a sink a head, biases everywhere, even layers local.
- * Source: transformers, models/gpt_oss/modeling_gpt_oss.py. */
+ * Source: transformers, models/gpt_oss/modeling_gpt_oss.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
 #include "model/families.h"
 
 static const struct step_row layer[] = {
@@ -31,16 +31,45 @@ static const struct step_row layer[] = {
     {OP_add, STAGE_layer_out, {STAGE_attn_resid, STAGE_moe_out}, {NULL}},
 };
 
+/* gate and up are joined, and rows taken in turn, by gguf_experts.c. */
+static const struct tensor_alias gguf_names[] = {
+    {"attn_norm.weight", "input_layernorm.weight"},
+    {"attn_q.weight", "self_attn.q_proj.weight"},
+    {"attn_q.bias", "self_attn.q_proj.bias"},
+    {"attn_k.weight", "self_attn.k_proj.weight"},
+    {"attn_k.bias", "self_attn.k_proj.bias"},
+    {"attn_v.weight", "self_attn.v_proj.weight"},
+    {"attn_v.bias", "self_attn.v_proj.bias"},
+    {"attn_output.weight", "self_attn.o_proj.weight"},
+    {"attn_output.bias", "self_attn.o_proj.bias"},
+    {"attn_sinks.weight", "self_attn.sinks"},
+    {"post_attention_norm.weight", "post_attention_layernorm.weight"},
+    {"ffn_gate_inp.weight", "mlp.router.weight"},
+    {"ffn_gate_inp.bias", "mlp.router.bias"},
+    {"ffn_gate_exps.weight", "mlp.experts.gate_proj"},
+    {"ffn_gate_exps.bias", "mlp.experts.gate_proj_bias"},
+    {"ffn_up_exps.weight", "mlp.experts.up_proj"},
+    {"ffn_up_exps.bias", "mlp.experts.up_proj_bias"},
+    {"ffn_down_exps.weight", "mlp.experts.down_proj"},
+    {"ffn_down_exps.bias", "mlp.experts.down_proj_bias"},
+    {NULL, NULL},
+};
+
 static const char *const model_types[] = {"gpt_oss", NULL};
 
 const struct family family_gpt_oss = {
     .name = "gpt_oss",
     .model_types = model_types,
+    .gguf_architecture = "gpt-oss",
     .layer = layer,
     .n_layer = sizeof(layer) / sizeof(layer[0]),
+    .gguf_names = gguf_names,
     .has_local_layers = true,
     .global_every = 2,
     .has_experts = true,
+    .swiglu_limit = 7,
+    .swiglu_alpha = 1.702f,
+    .gguf_yarn_untruncated = true, /* its config.json says so; llama.cpp truncates */
     .activation = "silu",
     .activation_key = "hidden_act",
     .rope_theta = 150000,

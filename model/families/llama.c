@@ -51,6 +51,7 @@ const struct family family_llama = {
     .layer = layer,
     .n_layer = sizeof(layer) / sizeof(layer[0]),
     .gguf_names = gguf_names,
+    .gguf_rope_factors = true,
     .activation = "silu",
     .activation_key = "hidden_act",
     .rope_theta = 10000,
