@@ -17,6 +17,8 @@ import torch
 import transformers
 from transformers.integrations import moe
 
+import packed_experts
+
 # (stage, module inside the layer, which side of it or which of its outputs, whether transformers has [heads, positions, dim] there)
 COMMON = [
     ("attn_norm", "input_layernorm", "output", False),
@@ -181,11 +183,12 @@ def load(path, dtype):
         model_type = config.model_type
         if model_type not in FAMILIES:
             raise ValueError(f"config.json: model_type: found {model_type!r}, expected one of {', '.join(FAMILIES)}")
-        if getattr(config, "quantization_config", None):  # the CPU has no kernel for it
-            options["quantization_config"] = transformers.Mxfp4Config(dequantize=True)
         if hasattr(config, "num_local_experts"):
             options["experts_implementation"] = "batched_mm"
-        model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
+        if getattr(config, "quantization_config", None):  # the CPU has no kernel for it
+            model = packed_experts.load(transformers.AutoModelForCausalLM, path, config, **options)
+        else:
+            model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
     else:
         folder, name = os.path.split(os.path.abspath(path))
         model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, **options)
