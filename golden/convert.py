@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
 """Writes a safetensors model as GGUF or RDRR: python3 golden/convert.py FOLDER OUTPUT [--q4_k row|col|packed|mixed] [--shard-size N]
 
-OUTPUT that ends in .gguf is a GGUF by llama.cpp's conventions; any other is a folder in DOPPLER's RDRR format. The weights' bits
-stay as they are, but for --q4_k, which quantises the layers' matrices of an RDRR.
+OUTPUT that ends in .gguf is a GGUF by llama.cpp's conventions; any other is a folder in DOPPLER's RDRR format. Every family that
+lockstep knows. The weights' bits stay as they are, but for --q4_k, which quantises the layers' matrices of an RDRR. Memory: that of
+one tensor.
 """
 import argparse
 

@@ -136,7 +136,8 @@ def rdrr_manifest(config, tensors):
     local = ropes.get("sliding_attention")
     scaling = rope["rope_type"] if rope["rope_type"] != "default" else None
     types = config.get("layer_types")
-    pattern = {"type": "custom", "layerTypes": types} if types and len(set(types)) > 1 else {"type": "uniform", "layerTypes": None}
+    local_layers = types and "sliding_attention" in types
+    pattern = {"type": "custom", "layerTypes": types} if local_layers else {"type": "uniform", "layerTypes": None}
     return {
         "version": 1, "modelId": config["model_type"] + "-test", "modelType": "transformer", "hashAlgorithm": "sha256",
         "eos_token_id": config.get("eos_token_id"), "config": config,

@@ -42,6 +42,23 @@ def llama3_factors(rope, dim):
     return np.array(factors, np.float32)
 
 
+# What a GGUF of a family does not say: the number of layers that make up its pattern, and values that its readers assume.
+PATTERNS = {"gemma2": 2, "gemma3_text": 6, "gpt_oss": 2}
+
+
+def check_sayable(config):
+    """A GGUF must not hold less than the config."""
+    rope, gpt_oss = ropes_of(config), config["model_type"] == "gpt_oss"
+    assumed = {
+        "query_pre_attn_scalar": (config.get("query_pre_attn_scalar", config["head_dim"]), config["head_dim"]),
+        "swiglu_limit": (config.get("swiglu_limit", 7.0), 7.0),
+        "truncate": (rope.get("truncate", True), not gpt_oss) if rope["rope_type"] == "yarn" else (0, 0),
+    }
+    for key, (value, expected) in assumed.items():
+        if value != expected:
+            raise SystemExit(f"config.json: {key}: found {value}, expected {expected}: a GGUF cannot say another")
+
+
 def ropes_of(config):
     """The rope of global layers."""
     ropes = config["rope_parameters"]
@@ -78,6 +95,9 @@ def add_metadata(writer, config):
         writer.add_rope_dimension_count(config["head_dim"])
     else:
         writer.add_sliding_window(config["sliding_window"])
+        types, period = config["layer_types"], PATTERNS[config["model_type"]]
+        if any((kind == "full_attention") != ((i + 1) % period == 0) for i, kind in enumerate(types)):
+            writer.add_sliding_window_pattern([kind == "sliding_attention" for kind in types])
     if config["model_type"] == "gemma2":
         writer.add_attn_logit_softcapping(config["attn_logit_softcapping"])
         writer.add_final_logit_softcapping(config["final_logit_softcapping"])
@@ -146,6 +166,7 @@ def all_parts(config, tensors, quantise):
 def write_gguf(path, config, tensors, quantise=None):
     """quantise: a function from a matrix's name to the kind that it is brought to; None: all stay what they are."""
     config = text_config(config)
+    check_sayable(config)
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config["model_type"]]])
     add_metadata(writer, config)
     parts = list(all_parts(config, tensors, quantise))

@@ -1,10 +1,14 @@
-"""Writes a random model of a real model's full shape: python3 golden/make_full.py NAME FOLDER [--set KEY=VALUE]... [--seed N]
+"""Writes a random model of a real model's full shape:
+python3 golden/make_full.py NAME FOLDER [--gguf FILE] [--rdrr FOLDER] [--set KEY=VALUE]... [--seed N]
 
 The small models of golden/ never overflow f16, never fill a large vocabulary and never need a second buffer. These do, and their
 weights have the statistics of real ones: some dims of the residual are outliers, the norms behind attention and FFN weigh them by
-up to 55.8 (before Gemma's +1), so that hidden states grow from some 300 after the first layer of Gemma 3 1B to over 10,000.
+up to 55.8 (before Gemma's +1), so that hidden states grow: in Gemma 3 1B from 400 after the first layer to 15,000 after the last
+(18,600 at most), in Gemma 2 2B to 23,000, in a pair of GPT-OSS's layers to 15,000, measured over 8 positions.
 
---set changes a value of config.json before the tensors are made: num_hidden_layers=2, vocab_size=4096. Numpy alone is needed.
+FOLDER is safetensors in bf16; --gguf and --rdrr write the same weights in these files too, as convert.py does.
+--set changes a value of config.json before the tensors are made: num_hidden_layers=2, vocab_size=4096. Numpy alone is needed, but
+gguf for a GGUF.
 Each tensor has a stream of random numbers of its own, seeded by its name: the same bits on every machine, and whatever else is
 in the model.
 A tensor is drawn and written in pieces of PIECE values, so memory stays small.
@@ -17,12 +21,13 @@ from pathlib import Path
 
 import numpy as np
 
-from lockstep_files import to_bf16
+from lockstep_files import read_safetensors, to_bf16, write_rdrr
 from lockstep_random import Stream
 
 PIECE = 1 << 22
 OUTLIERS = 6  # dims of the residual
 PEAK = 55.8  # the largest norm weight
+OUTLIER_ROWS = {"gemma3_text": 160, "gemma2": 40}  # by what o's and down's rows of the first outlier are larger
 
 GEMMA = {"hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "head_dim": 256, "query_pre_attn_scalar": 256,
          "tie_word_embeddings": True, "attention_bias": False, "torch_dtype": "bfloat16", "num_hidden_layers": 26,
@@ -94,6 +99,7 @@ class Maker:
         self.config, self.seed = config, seed
         self.outliers = Stream(seed, "outliers").choice(config["hidden_size"], OUTLIERS, replace=False)
         self.gemma = config["model_type"] != "gpt_oss"
+        self.first_rows = OUTLIER_ROWS.get(config["model_type"])
         # Which nibble of e2m1 a random byte means: normally distributed, with a deviation of 2.
         codes = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
         normal = np.sort(2 * Stream(seed, "nibbles").standard_normal(256))
@@ -123,6 +129,7 @@ class Maker:
         values = 0.3 * rng.standard_normal(shape)
         if name.endswith("down_proj_bias"):  # what makes GPT-OSS's residual grow: no norm stands behind its experts
             values[:, self.outliers] = 15000 / self.config["num_hidden_layers"] * rng.uniform(0.3, 1, OUTLIERS)
+            values[:, self.outliers[0]] = 15000 / self.config["num_hidden_layers"]
         return values
 
     def matrix(self, name, rng, shape):
@@ -134,7 +141,7 @@ class Maker:
             values = scale * rng.standard_normal((min(step, rows - first), columns), np.float32)
             if self.gemma and (".o_proj." in name or ".down_proj." in name):
                 here = self.outliers[(self.outliers >= first) & (self.outliers < first + step)]
-                values[here - first] *= np.where(here == self.outliers[0], 80, 20)[:, None]
+                values[here - first] *= np.where(here == self.outliers[0], self.first_rows, 20)[:, None]
             yield values
 
     def pieces(self, name, dtype, shape):
@@ -190,10 +197,20 @@ def main():
     parser = argparse.ArgumentParser(description="writes a random model of a real model's shape as bf16 safetensors")
     parser.add_argument("name", choices=MODELS)
     parser.add_argument("folder")
+    parser.add_argument("--gguf", metavar="FILE", help="the same model as GGUF")
+    parser.add_argument("--rdrr", metavar="FOLDER", help="the same model as RDRR")
     parser.add_argument("--set", action="append", default=[], metavar="KEY=VALUE", help="a value of config.json, as JSON")
     parser.add_argument("--seed", type=int, default=1)
     options = parser.parse_args()
     write(options.folder, configure(options.name, options.set), options.seed)
+    if options.gguf or options.rdrr:
+        model = read_safetensors(options.folder)
+    if options.gguf:
+        from lockstep_gguf import write_gguf
+
+        write_gguf(options.gguf, *model)
+    if options.rdrr:
+        write_rdrr(options.rdrr, *model)
 
 
 if __name__ == "__main__":

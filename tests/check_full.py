@@ -1,7 +1,7 @@
 """What golden/make_full.py writes, on shapes cut down by --set: check_full.py PROGRAM [--twin]
 
 Each family opens without a note, runs on engine and reference with every op inside its bound, has the norms that it claims and
-is the same from one making to the next. The twin changes one byte of a weight: then the two makings must differ, and the audit
+is the same from one making to the next, and as GGUF and as RDRR. The twin changes one byte of a weight: then the two makings must differ, and the audit
 of a trace of the one under the other must diverge.
 """
 import hashlib
@@ -17,11 +17,12 @@ sys.path.insert(0, str(ROOT / "golden"))
 import numpy as np  # noqa: E402
 
 import make_full  # noqa: E402
-from lockstep_files import read_safetensors, to_float32  # noqa: E402
+from lockstep_files import read_safetensors, to_float32, write_rdrr  # noqa: E402
 from lockstep_random import Stream  # noqa: E402
 
 CUT = ["num_hidden_layers=2", "vocab_size=300", "hidden_size=96", "intermediate_size=160", "head_dim=16"]
-MODELS = {"gemma3-1b": [], "gemma2-2b": [], "gpt-oss-20b": ["num_attention_heads=8", "num_key_value_heads=2"]}
+SCALAR = ["query_pre_attn_scalar=16"]
+MODELS = {"gemma3-1b": SCALAR, "gemma2-2b": SCALAR, "gpt-oss-20b": ["num_attention_heads=8", "num_key_value_heads=2"]}
 
 
 def run(*arguments):
@@ -63,6 +64,24 @@ def spoil(path):
     path.write_bytes(raw)
 
 
+def check_other_files(program, name, folder, model, reference, twin):
+    """The same model as GGUF and RDRR has the reference's stages bit for bit; a spoiled one has others."""
+    rdrr, gguf = folder / f"{name}-rdrr", folder / f"{name}.gguf"
+    write_rdrr(rdrr, *read_safetensors(model), shard_size=300000)
+    try:
+        from lockstep_gguf import write_gguf
+
+        write_gguf(gguf, *read_safetensors(model))
+    except ModuleNotFoundError as missing:
+        print(f"{gguf.name}: skipped, {missing.name} is not there")
+    for file in (rdrr, gguf):
+        if file.exists():
+            status, text = run(program, "trace", file, "--ids", "2,7,299,0,5", "--decode-ids", "4,9", "--on", "reference", "-o", f"{file}.h5")
+            expect(status == 0, f"{file.name}: trace ends with {status}: {text}")
+            status, text = run(program, "compare", reference, f"{file}.h5")
+            expect(status == (1 if twin else 0), f"{file.name}: compare with the safetensors' trace ends with {status}: {text}")
+
+
 def check(program, name, folder, twin):
     first, second = folder / name, folder / (name + "-again")
     for made in (first, second):
@@ -74,10 +93,11 @@ def check(program, name, folder, twin):
     expect(same != twin, f"{name}: two makings are {'the same' if same else 'not the same'}")
     for side in ("engine", "reference"):
         trace = folder / f"{name}-{side}.h5"
-        status, text = run(program, "trace", first, "--ids", "2,7,299,0,5", "-n", "2", "--on", side, "-o", trace)
+        status, text = run(program, "trace", first, "--ids", "2,7,299,0,5", "--decode-ids", "4,9", "--on", side, "-o", trace)
         expect(status == 0, f"{name}: trace on {side} ends with {status}: {text}")
         status, text = run(program, "audit", second, trace)
         expect(status == (1 if twin else 0), f"{name}: audit of {side} ends with {status}: {text}")
+    check_other_files(program, name, folder, second, folder / f"{name}-reference.h5", twin)
     shutil.rmtree(first)
     shutil.rmtree(second)
 
