@@ -1,13 +1,14 @@
 """Text to token ids and back, with HuggingFace tokenizers.
 
-A folder's tokenizer.json is read as it is. A GGUF holds a vocabulary, merges and the name of its pre-tokenizer, from which
-a byte-level BPE is rebuilt; a name that is not in the table is refused, for a guess would give other tokens without a word.
+A folder's tokenizer.json is read as it is. A GGUF holds a vocabulary and, for a byte-level BPE ("gpt2"), merges and the name
+of its pre-tokenizer; a name that is not in the table is refused, for a guess would give other tokens without a word. For
+SentencePiece ("llama") it holds scores, from which merges are derived.
 """
 
 import os
 import re
 
-from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, pre_tokenizers, processors
+from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
 # llama.cpp: llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_LLAMA3; it is the pattern of Llama 3's tokenizer.json.
 LLAMA3_SPLIT = (
@@ -22,7 +23,7 @@ O200K_SPLIT = (
     r"|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-CONTROL, USER_DEFINED = 3, 4  # llama.h: llama_token_type
+UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6  # llama.h: llama_token_type
 
 
 def _byte_level(use_regex):
@@ -67,22 +68,23 @@ def from_json(path):
     return tokenizer
 
 
-def from_gguf(path, model, pre, tokens, merges, types, bos_id):
-    """The tokenizer of a GGUF. tokens and merges are lists of bytes, types a list of ints or None, bos_id < 0 for none."""
-    if model != "gpt2":
-        raise ValueError(f"tokenizer.ggml.model: found {model!r}, only byte-level BPE ('gpt2') can be rebuilt; use --ids")
-    if pre not in PRE_TOKENIZERS:
-        known = ", ".join(sorted(PRE_TOKENIZERS))
-        raise ValueError(f"tokenizer.ggml.pre: found {pre!r}, known are {known}; use --ids")
-    split, ignore_merges = PRE_TOKENIZERS[pre]
+def from_gguf(path, model, pre, tokens, merges, types, bos_id, scores, space_prefix):
+    """The tokenizer of a GGUF. tokens and merges are lists of bytes, types a list of ints and scores of floats, or None each,
+    bos_id < 0 for none; space_prefix: a text begins with a space of its own."""
+    if model not in ("gpt2", "llama"):
+        known = "byte-level BPE ('gpt2') and SentencePiece's BPE ('llama')"
+        raise ValueError(f"tokenizer.ggml.model: found {model!r}, only {known} can be rebuilt; use --ids")
     texts = [_utf8("tokenizer.ggml.tokens", i, token) for i, token in enumerate(tokens)]
-    vocabulary = {text: i for i, text in enumerate(texts)}
-    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=_pairs(merges, vocabulary), ignore_merges=ignore_merges))
-    tokenizer.pre_tokenizer = split()
-    tokenizer.decoder = decoders.ByteLevel()
-    for kind, special in ((CONTROL, True), (USER_DEFINED, False)):
-        added = [texts[i] for i, t in enumerate(types or []) if t == kind]
-        tokenizer.add_tokens([AddedToken(text, special=special, normalized=False) for text in added])
+    types = types or [1] * len(texts)
+    if model == "gpt2":
+        tokenizer = _byte_level_bpe(pre, texts, merges)
+    else:
+        tokenizer = _sentencepiece(texts, scores, types, space_prefix)
+    for kind, special in ((UNKNOWN, True), (CONTROL, True), (USER_DEFINED, False)):
+        added = [texts[i] for i, t in enumerate(types) if t == kind]
+        # A user's word of SentencePiece can have spaces, which are looked for where they are \u2581 already.
+        normalized = model == "llama" and not special and not space_prefix
+        tokenizer.add_tokens([AddedToken(text, special=special, normalized=normalized) for text in added])
     if bos_id >= 0:
         bos = texts[bos_id]
         tokenizer.post_processor = processors.TemplateProcessing(
@@ -90,6 +92,53 @@ def from_gguf(path, model, pre, tokens, merges, types, bos_id):
         )
     _cache[_identity(path)] = tokenizer
     return tokenizer
+
+
+def _byte_level_bpe(pre, texts, merges):
+    if pre not in PRE_TOKENIZERS:
+        known = ", ".join(sorted(PRE_TOKENIZERS))
+        raise ValueError(f"tokenizer.ggml.pre: found {pre!r}, known are {known}; use --ids")
+    split, ignore_merges = PRE_TOKENIZERS[pre]
+    vocabulary = {text: i for i, text in enumerate(texts)}
+    tokenizer = Tokenizer(models.BPE(vocab=vocabulary, merges=_pairs(merges, vocabulary), ignore_merges=ignore_merges))
+    tokenizer.pre_tokenizer = split()
+    tokenizer.decoder = decoders.ByteLevel()
+    return tokenizer
+
+
+def _sentencepiece(texts, scores, types, space_prefix):
+    """SentencePiece's BPE joins the pair of neighbours whose word has the highest score; a character that is no word becomes
+    its bytes. Source: llama.cpp, llama-vocab.cpp, llm_tokenizer_spm; transformers, generate_merges."""
+    if scores is None:
+        raise ValueError("tokenizer.ggml.scores: missing, expected a score for each of tokenizer.ggml.tokens; use --ids")
+    if not all(score == score for score in scores):
+        raise ValueError("tokenizer.ggml.scores: found NaN, expected numbers")
+    vocabulary = {text: i for i, text in enumerate(texts)}
+    unknown = next((texts[i] for i, t in enumerate(types) if t == UNKNOWN), None)
+    merges = _merges_of_scores(texts, scores, types)
+    bytes_known = BYTE in types
+    tokenizer = Tokenizer(
+        models.BPE(vocab=vocabulary, merges=merges, unk_token=unknown, fuse_unk=True, byte_fallback=bytes_known)
+    )
+    prefix = [normalizers.Prepend("\u2581")] if space_prefix else []
+    tokenizer.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", "\u2581")])
+    # The first word keeps its space: what is decoded here is the end of a text more often than its beginning.
+    tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
+    return tokenizer
+
+
+def _merges_of_scores(texts, scores, types):
+    """Every way to make a word of two words, by falling score."""
+    words = {text for text, kind in zip(texts, types) if kind not in (UNKNOWN, CONTROL, BYTE)}
+    merges = [
+        (-score, text[:i], text[i:])
+        for text, score in zip(texts, scores)
+        if text in words
+        for i in range(1, len(text))
+        if text[:i] in words and text[i:] in words
+    ]
+    merges.sort(key=lambda merge: merge[0])
+    return [(left, right) for _, left, right in merges]
 
 
 def _utf8(field, index, text):

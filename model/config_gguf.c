@@ -155,10 +155,33 @@ static enum status read_numbers(const struct gguf *gguf)
     return status;
 }
 
+/* A number for each token, copied out of the file, which need not align them. *out stays NULL where the key is missing.
+ */
+static enum status token_numbers(const struct gguf *gguf, const char *key, enum gguf_type type, const void **out)
+{
+    const struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
+    const struct gguf_value *values = gguf_find(gguf, key);
+    if (!values)
+        return STATUS_OK;
+    if (!values->is_array || values->type != type || values->n != tokenizer->n_tokens)
+        return gguf_refuse(gguf, key, values,
+                           type == GGUF_F32 ? "an f32 for each of tokenizer.ggml.tokens"
+                                            : "an i32 for each of tokenizer.ggml.tokens");
+    void *copy = arena_alloc(&gguf->model->files->arena, values->n * 4);
+    if (values->n)
+        memcpy(copy, values->bytes, values->n * 4);
+    *out = copy;
+    return STATUS_OK;
+}
+
 static enum status read_tokenizer(const struct gguf *gguf)
 {
     struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
+    const void *types = NULL, *scores = NULL;
     enum status status = gguf_string(gguf, "tokenizer.ggml.model", false, &tokenizer->model);
+    /* What SentencePiece means by default; llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_TYPE_SPM. */
+    tokenizer->add_bos = tokenizer->add_space_prefix =
+        status == STATUS_OK && tokenizer->model && strcmp(tokenizer->model, "llama") == 0;
     if (status == STATUS_OK)
         status = gguf_string(gguf, "tokenizer.ggml.pre", false, &tokenizer->pre);
     if (status == STATUS_OK)
@@ -167,16 +190,15 @@ static enum status read_tokenizer(const struct gguf *gguf)
         status = gguf_strings(gguf, "tokenizer.ggml.merges", &tokenizer->merges, &tokenizer->n_merges);
     if (status == STATUS_OK)
         status = gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->add_bos);
-    const struct gguf_value *types = gguf_find(gguf, "tokenizer.ggml.token_type");
-    if (status != STATUS_OK || !types)
-        return status;
-    if (!types->is_array || types->type != GGUF_I32 || types->n != tokenizer->n_tokens)
-        return gguf_refuse(gguf, types->key, types, "an i32 for each of tokenizer.ggml.tokens");
-    int32_t *copy = arena_alloc(&gguf->model->files->arena, types->n * sizeof(*copy));
-    if (types->n)
-        memcpy(copy, types->bytes, types->n * sizeof(*copy)); /* the file need not align them */
-    tokenizer->token_types = copy;
-    return STATUS_OK;
+    if (status == STATUS_OK)
+        status = gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->add_space_prefix);
+    if (status == STATUS_OK)
+        status = token_numbers(gguf, "tokenizer.ggml.token_type", GGUF_I32, &types);
+    if (status == STATUS_OK)
+        status = token_numbers(gguf, "tokenizer.ggml.scores", GGUF_F32, &scores);
+    tokenizer->token_types = types;
+    tokenizer->scores = scores;
+    return status;
 }
 
 static enum status read_tokens(const struct gguf *gguf)

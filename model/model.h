@@ -25,7 +25,9 @@ struct gguf_tokenizer {
     const struct text *merges;
     uint64_t n_merges;
     const int32_t *token_types; /* [n_tokens] or NULL; 3 is a control token */
+    const float *scores;        /* [n_tokens] or NULL; "llama": the higher of two possible words is made first */
     bool add_bos;
+    bool add_space_prefix; /* "llama": a text begins with a space of its own */
 };
 
 struct model {

@@ -236,8 +236,8 @@ static void unknown_tokenizers_are_refused(void **state)
     expect_refused_tokens(write_gguf(&doc, path, "viking.gguf"), 3, "tokenizer.ggml.pre: found 'viking', known are");
     gguf_doc_llama(&doc);
     add_tokenizer(&doc, "smollm");
-    gguf_doc_string(&doc, "tokenizer.ggml.model", "llama");
-    expect_refused_tokens(write_gguf(&doc, path, "spm.gguf"), 3, "tokenizer.ggml.model: found 'llama'");
+    gguf_doc_string(&doc, "tokenizer.ggml.model", "rwkv");
+    expect_refused_tokens(write_gguf(&doc, path, "rwkv.gguf"), 3, "tokenizer.ggml.model: found 'rwkv'");
     static const char *const merges[] = {"a b", "a z"};
     gguf_doc_llama(&doc);
     add_tokenizer(&doc, "smollm");

@@ -19,6 +19,24 @@ static PyObject *list_of_bytes(const struct text *texts, uint64_t n)
     return list;
 }
 
+/* A list of floats, or None where there are none. */
+static PyObject *list_of_scores(const struct gguf_tokenizer *tokenizer)
+{
+    if (tokenizer->scores == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    PyObject *list = PyList_New((Py_ssize_t)tokenizer->n_tokens);
+    for (uint64_t i = 0; list != NULL && i < tokenizer->n_tokens; i++) {
+        PyObject *score = PyFloat_FromDouble((double)tokenizer->scores[i]);
+        if (score == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, (Py_ssize_t)i, score);
+    }
+    return list;
+}
+
 /* Rebuilds the tokenizer that a GGUF carries. NULL with *err filled. */
 static PyObject *from_gguf(const struct model *model, struct error *err)
 {
@@ -35,15 +53,17 @@ static PyObject *from_gguf(const struct model *model, struct error *err)
     } else if (merges != NULL) {
         types = Py_NewRef(Py_None);
     }
+    PyObject *scores = types != NULL ? list_of_scores(tokenizer) : NULL;
     PyObject *made = NULL;
-    if (types != NULL) {
-        made = PyObject_CallFunction(function, "sszOOOi", model->path, tokenizer->model,
-                                     tokenizer->pre != NULL ? tokenizer->pre : "", tokens, merges, types,
-                                     tokenizer->add_bos ? model->config.bos_id : -1);
+    if (scores != NULL) {
+        made = PyObject_CallFunction(
+            function, "sszOOOiOi", model->path, tokenizer->model, tokenizer->pre != NULL ? tokenizer->pre : "", tokens,
+            merges, types, tokenizer->add_bos ? model->config.bos_id : -1, scores, (int)tokenizer->add_space_prefix);
     }
     if (made == NULL) {
         python_failed(model->path, err);
     }
+    Py_XDECREF(scores);
     Py_XDECREF(types);
     Py_XDECREF(merges);
     Py_XDECREF(tokens);
