@@ -81,9 +81,13 @@ static enum status set_groups(const struct builder *b, struct dispatch *dispatch
 {
     uint64_t most = b->store->limits.max_groups;
     ASSERT(n > 0 && most > 0);
-    if (builder_step(b)->tamper.how == TAMPER_GROUPS_CUT && n > 1)
-        n--;
-    uint64_t x = n < most ? n : most, y = (n + x - 1) / x;
+    uint64_t x = n < most ? n : most;
+    if (builder_step(b)->variant == VARIANT_GROUPS_BY_X && n > 1) {
+        /* Two rows of groups, though one would do; the second less than a row of the output, so that none is empty. */
+        uint64_t second = n / (2ull * b->schedule->n_rows);
+        x = n - (second ? second : 1) < x ? n - (second ? second : 1) : x;
+    }
+    uint64_t y = (n + x - 1) / x;
     if (y > b->store->device->limits.maxComputeWorkGroupCount[1] || x * y > UINT32_MAX)
         return error_set(b->err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
                          "%llu workgroups are more than %s can count", (unsigned long long)n,

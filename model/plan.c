@@ -168,7 +168,8 @@ static enum status fill_step(const struct builder *b, struct step *step, const c
     case OP_expert_matmul:
         return expert_weights(b, step, prefix, row);
     case OP_swiglu:
-        step->params.swiglu = (struct swiglu_params){step->width, config->swiglu_limit, config->swiglu_alpha};
+        step->params.swiglu =
+            (struct swiglu_params){step->width, config->swiglu_limit, config->swiglu_alpha, config->ffn};
         return STATUS_OK;
     case OP_expert_sum:
         step->params.expert_sum = (struct expert_sum_params){config->top_k, step->width};

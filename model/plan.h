@@ -19,7 +19,6 @@ struct model;
 enum tamper {
     TAMPER_NONE,
     TAMPER_SHARED_SLOT,  /* its slot in the arena is that of step `with`, which comes later and overwrites it */
-    TAMPER_GROUPS_CUT,   /* its dispatches stop short of their last workgroup */
     TAMPER_HEADS_FIRST,  /* its rows come to the host as [heads, rows, dim]; `with` is the number of heads */
     TAMPER_READ_EARLY,   /* of the first step: slots are copied to the host before anything has run */
     TAMPER_LATER_TOKENS, /* of the first step: decoding, the first 2 of every 4 tokens are the 2 that follow */

@@ -16,12 +16,13 @@ static double expert_sum_bound(const struct arith *arith, uint32_t k, double squ
 void reference_expert_sum(const struct op_batch *batch)
 {
     const struct expert_sum_params *p = &batch->step->params.expert_sum;
+    uint32_t first = batch->step->variant == VARIANT_LAST_EXPERT ? p->k - 1 : 0;
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
         for (uint32_t i = 0; i < p->width; i++) {
             double sum = 0, squares = 0, magnitudes = 0, passed = 0;
-            for (uint32_t j = 0; j < p->k; j++) {
+            for (uint32_t j = first; j < p->k; j++) {
                 uint64_t at = (uint64_t)j * p->width + i;
                 double term = (double)row->in[1][j] * row->in[0][at];
                 sum += term;

@@ -29,21 +29,29 @@ static double propagated(const struct swiglu_params *p, double gate, double up, 
 
 void reference_swiglu(const struct op_batch *batch)
 {
-    const struct swiglu_params *p = &batch->step->params.swiglu;
+    const struct swiglu_params *right = &batch->step->params.swiglu, *p = right;
+    const struct swiglu_params plain = {right->width, INFINITY, 1, right->run};
+    bool is_plain = batch->step->variant == VARIANT_PLAIN_SWIGLU,
+         halves = batch->step->variant == VARIANT_GATE_UP_HALVES;
+    if (is_plain)
+        p = &plain;
+    double one = is_plain ? 0 : 1; /* is added to up */
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
         for (uint32_t i = 0; i < p->width; i++) {
             uint64_t at = (uint64_t)r * p->width + i;
-            double gate = row->in[0][2 * i], up = row->in[0][2 * i + 1];
+            uint32_t gate_at = halves ? i / p->run * 2 * p->run + i % p->run : 2 * i;
+            uint32_t up_at = halves ? gate_at + p->run : gate_at + 1;
+            double gate = row->in[0][gate_at], up = row->in[0][up_at];
             double g = fmin(gate, p->limit), u = fmin(fmax(up, -p->limit), p->limit);
             double z = p->alpha * g, s = 1 / (1 + exp(-z));
-            batch->y[at] = (u + 1) * (g * s);
+            batch->y[at] = (u + one) * (g * s);
             if (!batch->bound)
                 continue;
             batch->bound[at] = swiglu_bound(row->arith, g, z, s, u, batch->y[at]);
             if (row->error[0])
-                batch->bound[at] += propagated(p, gate, up, row->error[0][2 * i], row->error[0][2 * i + 1]);
+                batch->bound[at] += propagated(p, gate, up, row->error[0][gate_at], row->error[0][up_at]);
         }
     }
 }

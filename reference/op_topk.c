@@ -54,25 +54,35 @@ void reference_topk(const struct op_batch *batch)
     free(places);
 }
 
+/* The sum of exp(x - max): of the k chosen, or of all. */
+static double softmax_sum(const float *x, double max, const uint32_t *places, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t j = 0; j < n; j++)
+        sum += exp(x[places ? places[j] : j] - max);
+    return sum;
+}
+
 /* p = exp(x - max) / sum: exp errs by (2 + d) u, d = max - x, which is rounded and stored before it; the sum of k
  * positive ones, the division; the stores of the exponential, the sum and p. */
 void reference_topk_softmax(const struct op_batch *batch)
 {
     const struct topk_softmax_params *p = &batch->step->params.topk_softmax;
+    bool all = batch->step->variant == VARIANT_SOFTMAX_FIRST;
+    uint32_t further = all ? p->n - p->k : 0; /* additions in the sum, each rounds */
     uint32_t *places = xcalloc(p->k, sizeof(*places));
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
-        double *y = batch->y + (uint64_t)r * p->k, sum = 0;
+        double *y = batch->y + (uint64_t)r * p->k;
         choose(row->in[0], p->n, p->k, places);
         double max = row->in[0][places[0]];
-        for (uint32_t j = 0; j < p->k; j++)
-            sum += y[j] = exp(row->in[0][places[j]] - max);
+        double sum = all ? softmax_sum(row->in[0], max, NULL, p->n) : softmax_sum(row->in[0], max, places, p->k);
         for (uint32_t j = 0; j < p->k; j++) {
             double below = max - row->in[0][places[j]];
-            y[j] /= sum;
+            y[j] = exp(-below) / sum;
             if (batch->bound)
                 batch->bound[(uint64_t)r * p->k + j] =
-                    y[j] * (row->arith->u_sum * (14 + 4 * below) + row->arith->u_storage * (3 + 2 * below)) +
+                    y[j] * (row->arith->u_sum * (14 + further + 4 * below) + row->arith->u_storage * (3 + 2 * below)) +
                     row->arith->eta;
         }
     }

@@ -57,12 +57,12 @@ void op_run(const struct op_batch *batch);
 /* x rounded to nearest even to a DTYPE_ of floats: F16, BF16, or F32 (as it is). */
 float round_to_dtype(float x, uint32_t dtype);
 
+/* The bits of x as f16, rounded to nearest even. */
+uint16_t half_of(float x);
+
 /* Decodes elements [first, first + count) of row `row` of a tensor to f32, whatever its layout. Exact: every format's
  * values are representable, or rounded as ggml's dequantiser rounds. */
 void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values);
-
-/* x rounded to nearest even to a DTYPE_ of floats: F16, BF16, or F32 (as it is). */
-float round_to_dtype(float x, uint32_t dtype);
 
 /* Opens the reference as a backend. max_positions: the KV cache's size. Never needs a device. */
 enum status reference_open(struct backend *backend, const struct plan *plan, uint32_t max_positions, struct error *err);

@@ -22,8 +22,13 @@ static bool variant_fits(const struct step *step)
         [VARIANT_KEYS_256] = OP_attention,
         [VARIANT_NO_MAXIMUM] = OP_attention,
         [VARIANT_DROP_RESIDUAL] = OP_add,
+        [VARIANT_SOFTMAX_FIRST] = OP_topk_softmax,
+        [VARIANT_PLAIN_SWIGLU] = OP_swiglu,
+        [VARIANT_GATE_UP_HALVES] = OP_swiglu,
+        [VARIANT_LAST_EXPERT] = OP_expert_sum,
         [VARIANT_COLUMNS_MIXED] = OP_COUNT, /* the engine's alone */
         [VARIANT_SCALE_UNSYNCED] = OP_COUNT,
+        [VARIANT_GROUPS_BY_X] = OP_COUNT,
     };
     return step->variant == VARIANT_STORE_F16 || (step->variant < VARIANT_COUNT && op_of[step->variant] == step->op);
 }
@@ -42,18 +47,17 @@ static float float_of(uint32_t word)
     return value;
 }
 
-/* The bits of a value that f16 holds. */
-static uint32_t half_of(float value)
+uint16_t half_of(float value)
 {
     float rounded = round_to_dtype(value, DTYPE_F16), magnitude = fabsf(rounded);
-    uint32_t sign = signbit(rounded) ? 0x8000u : 0;
+    uint16_t sign = signbit(rounded) ? 0x8000 : 0;
     if (isnan(rounded))
-        return sign | 0x7e00u;
+        return sign | 0x7e00;
     if (isinf(rounded))
-        return sign | 0x7c00u;
+        return sign | 0x7c00;
     if (magnitude < 0x1p-14f)
-        return sign | (uint32_t)(magnitude * 0x1p24f);
-    return sign | (word_of(magnitude) - 0x38000000u) >> 13;
+        return (uint16_t)(sign | (uint32_t)(magnitude * 0x1p24f));
+    return (uint16_t)(sign | (word_of(magnitude) - 0x38000000u) >> 13);
 }
 
 static float value_of_half(uint32_t half)
@@ -72,7 +76,7 @@ static void misread(uint32_t variant, const float *row, uint32_t width, float *m
         if (variant == VARIANT_READ_AS_F16)
             misread[i] = value_of_half(word_of(row[i / 2]) >> (i % 2 * 16) & 0xffff);
         else
-            misread[i] = i < width / 2 ? float_of(half_of(row[2 * i]) | half_of(row[2 * i + 1]) << 16) : 0;
+            misread[i] = i < width / 2 ? float_of(half_of(row[2 * i]) | (uint32_t)half_of(row[2 * i + 1]) << 16) : 0;
     }
 }
 

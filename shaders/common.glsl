@@ -31,6 +31,9 @@ layout(set = 0, binding = 2) writeonly buffer Cache
  * 2025-12-20 bf16-2d-dispatch: a shader that looked at x alone left all but the first row of groups undone). */
 uint group_index()
 {
+#if VARIANT == VARIANT_GROUPS_BY_X
+    return gl_WorkGroupID.x;
+#endif
     return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
 }
 

@@ -96,7 +96,24 @@
 /* embed: elements of the upper half of a row are not multiplied by the scale. */
 #define VARIANT_SCALE_UNSYNCED 14
 
-#define VARIANT_COUNT 15
+/* topk_softmax: the softmax goes over all n, and of its values the k largest are taken: y = exp(x_j - max) / sum over
+ * all x. They do not sum to 1. */
+#define VARIANT_SOFTMAX_FIRST 15
+
+/* swiglu: y = up gate sigmoid(gate), nothing clamped, no 1 added to up, alpha not used. */
+#define VARIANT_PLAIN_SWIGLU 16
+
+/* swiglu: of the 2 `run` inputs of an expert the first half is taken for gate, the second for up. */
+#define VARIANT_GATE_UP_HALVES 17
+
+/* expert_sum: y = w_j x_j of the last of the k experts: each overwrites what the one before it stored. */
+#define VARIANT_LAST_EXPERT 18
+
+/* Of any op, in the engine alone: the dispatch is folded into two rows of workgroups, and its shader counts them along
+ * x alone: what belongs to the second row is not done. */
+#define VARIANT_GROUPS_BY_X 19
+
+#define VARIANT_COUNT 20
 
 #define ACTIVATION_SILU 0
 #define ACTIVATION_GELU_TANH 1
@@ -225,6 +242,7 @@ struct swiglu_params {
     UINT width;  /* outputs of a row; inputs are twice as many, gate and up in turn */
     FLOAT limit; /* gate is at most this, up within +- this */
     FLOAT alpha; /* gate is multiplied by sigmoid(alpha * gate) */
+    UINT run;    /* outputs of one expert: `width` is a whole number of them */
 };
 
 struct expert_sum_params {

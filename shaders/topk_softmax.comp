@@ -33,6 +33,14 @@ void main()
             float e = exp_exact(value - maximum);
             if (pass == 0)
                 total += e;
+#if VARIANT == VARIANT_SOFTMAX_FIRST
+            else if (j == 0) {
+                total = 0.0;
+                for (uint i = 0; i < op.n; i++)
+                    total += exp_exact(x[row * op.n + i] - maximum);
+                store(row * op.k, op.k, divide(e, total));
+            }
+#endif
             else
                 store(row * op.k + j, op.k, divide(e, total));
         }

@@ -45,8 +45,8 @@ static void check(const struct engine_limits *limits)
     add(&f, OP_topk, 33, (union step_params){.topk = {33, 33}}, logits, -1);
     add(&f, OP_topk_softmax, 4, (union step_params){.topk_softmax = {33, 4}}, logits, -1);
     add(&f, OP_topk_softmax, 1, (union step_params){.topk_softmax = {33, 1}}, logits, -1);
-    add(&f, OP_swiglu, 105, (union step_params){.swiglu = {105, 7, 1.702f}}, fixture_input(&f, 210), -1);
-    add(&f, OP_swiglu, 64, (union step_params){.swiglu = {64, 0.5f, 1.702f}}, fixture_input(&f, 128), -1);
+    add(&f, OP_swiglu, 105, (union step_params){.swiglu = {105, 7, 1.702f, 35}}, fixture_input(&f, 210), -1);
+    add(&f, OP_swiglu, 64, (union step_params){.swiglu = {64, 0.5f, 1.702f, 32}}, fixture_input(&f, 128), -1);
     uint32_t shares = fixture_input(&f, K), parts = fixture_input(&f, K * 105);
     add(&f, OP_expert_sum, 105, (union step_params){.expert_sum = {K, 105}}, parts, (int32_t)shares);
     for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)

@@ -59,7 +59,7 @@ static void make_case(struct op_case *c, unsigned index, uint64_t seed)
         case_expert_matmul(c, seed, 4, (struct expert_matmul_params){8, 4, 288, 48, 0, 1});
         break;
     case 17:
-        case_swiglu(c, seed, 8, (struct swiglu_params){1440, 7, 1.702f});
+        case_swiglu(c, seed, 8, (struct swiglu_params){1440, 7, 1.702f, 720});
         break;
     case 18:
         case_expert_sum(c, seed, 8, (struct expert_sum_params){4, 1440});

@@ -22,6 +22,14 @@ enum fault_edit {
     EDIT_ROW_TIMES,       /* one row of the weight (a third down) times value */
     EDIT_PAIR_ORDER,      /* rows of the weight in GGUF's order: adjacent pairs where halves are meant */
     EDIT_MIN_SIGN,        /* Q4_1 and its like: d q - m for d q + m, or the reverse: the sign bit of every block's m */
+    EDIT_NO_SINKS,        /* attention without its sinks */
+    EDIT_NO_SOFTCAP,      /* attention's, or the final one */
+    EDIT_NO_YARN,         /* params.rope: plain frequencies, no scale */
+    EDIT_NO_EXPERT_BIAS,  /* a bias of zeros */
+    EDIT_NO_EXPERTS,      /* params.expert_sum.k = 0 */
+    EDIT_NIBBLES,         /* MXFP4: the high nibble of each stored byte is taken for the low one, and the reverse */
+    EDIT_TO_Q4_K,         /* a weight that is not quantised goes through Q4_K */
+    EDIT_ROW_BY_ROW,      /* a packed stream of blocks read as if each row began a block */
     EDIT_TAMPER,          /* tamper.how = value (enum tamper) */
     EDIT_PAD_BUFFERS,     /* no step: the engine's buffers are larger than their shapes, the rest is garbage */
     EDIT_COUNT
