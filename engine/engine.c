@@ -232,17 +232,27 @@ static enum status engine_write(struct backend *backend, uint32_t step, const fl
     return checked(engine, write(engine, step, rows, err), err);
 }
 
+/* Frees what prepare_plan made. Nothing may be running. */
+static void engine_forget_plan(struct engine *engine)
+{
+    for (uint32_t i = 0; i < MAX_SHAPES; i++)
+        shape_close(&engine->shapes[i], &engine->store);
+    store_close(&engine->store);
+    free(engine->filled);
+    free(engine->captured);
+    engine->filled = NULL;
+    engine->captured = NULL;
+    engine->shape = NULL;
+    engine->store = (struct store){.device = &engine->device};
+}
+
 static void engine_free(struct engine *engine)
 {
     if (engine->device.handle) {
-        for (uint32_t i = 0; i < MAX_SHAPES; i++)
-            shape_close(&engine->shapes[i], &engine->store);
+        engine_forget_plan(engine);
         programs_close(&engine->programs);
-        store_close(&engine->store);
         device_close(&engine->device);
     }
-    free(engine->filled);
-    free(engine->captured);
     free(engine);
 }
 
@@ -273,12 +283,10 @@ static uint32_t choose_positions(const struct plan *plan, const struct engine_op
     return most && most < DEFAULT_POSITIONS ? most : DEFAULT_POSITIONS;
 }
 
-static enum status prepare(struct engine *engine, const struct plan *plan, const struct engine_options *options,
-                           const struct engine_limits *limits, struct error *err)
+/* All that belongs to a plan: weights, slots, cache, the schedule of decoding. */
+static enum status prepare_plan(struct engine *engine, const struct plan *plan, const struct engine_options *options,
+                                const struct engine_limits *limits, struct error *err)
 {
-    TRY(device_open(&engine->device, options->device, options->validation, err));
-    if (limits->timeout_ns)
-        engine->device.timeout_ns = limits->timeout_ns;
     engine->filled = xcalloc(plan->n_steps, sizeof(*engine->filled));
     engine->captured = xcalloc(plan->n_steps, sizeof(*engine->captured));
     for (uint32_t i = 0; i < plan->n_steps; i++)
@@ -290,11 +298,32 @@ static enum status prepare(struct engine *engine, const struct plan *plan, const
     engine->store.max_positions = choose_positions(plan, options);
     engine->store.padding = options->pad_buffers ? PADDING_BYTES : 0;
     TRY(store_open(&engine->store, err));
-    TRY(programs_open(&engine->programs, &engine->device, options->shader_dir, err));
     /* The shape of decoding is always needed, and tells now what would not work later. */
     TRY(find_shape(engine, 1, err));
     engine->shape = NULL;
     return device_check(&engine->device, err);
+}
+
+static enum status prepare(struct engine *engine, const struct plan *plan, const struct engine_options *options,
+                           const struct engine_limits *limits, struct error *err)
+{
+    TRY(device_open(&engine->device, options->device, options->validation, err));
+    if (limits->timeout_ns)
+        engine->device.timeout_ns = limits->timeout_ns;
+    TRY(programs_open(&engine->programs, &engine->device, options->shader_dir, err));
+    return prepare_plan(engine, plan, options, limits, err);
+}
+
+static struct backend backend_of(struct engine *engine, const struct plan *plan)
+{
+    return (struct backend){
+        .ops = &engine_ops,
+        .name = "engine",
+        .plan = plan,
+        .max_rows = engine->store.max_rows,
+        .max_positions = engine->store.max_positions,
+        .state = engine,
+    };
 }
 
 enum status engine_open_limited(struct backend *backend, const struct plan *plan, const struct engine_options *options,
@@ -308,15 +337,22 @@ enum status engine_open_limited(struct backend *backend, const struct plan *plan
         engine_free(engine);
         return status;
     }
-    *backend = (struct backend){
-        .ops = &engine_ops,
-        .name = "engine",
-        .plan = plan,
-        .max_rows = engine->store.max_rows,
-        .max_positions = engine->store.max_positions,
-        .state = engine,
-    };
+    *backend = backend_of(engine, plan);
     return STATUS_OK;
+}
+
+enum status engine_replan(struct backend *backend, const struct plan *plan, const struct engine_options *options,
+                          struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    struct engine_limits limits = engine->store.limits;
+    engine_forget_plan(engine);
+    enum status status = prepare_plan(engine, plan, options, &limits, err);
+    if (status == STATUS_OK)
+        *backend = backend_of(engine, plan);
+    else
+        engine_close(backend);
+    return status;
 }
 
 enum status engine_open(struct backend *backend, const struct plan *plan, const struct engine_options *options,

@@ -37,6 +37,11 @@ struct engine_options {
 enum status engine_open(struct backend *backend, const struct plan *plan, const struct engine_options *options,
                         struct error *err);
 
+/* Has an open engine run another plan, of the same model or another: its device and the shaders that it compiled stay.
+ * options' device, validation and shader_dir are not looked at. On failure the engine is closed. */
+enum status engine_replan(struct backend *backend, const struct plan *plan, const struct engine_options *options,
+                          struct error *err);
+
 /* Brings the rows of these steps alone to the host from now on ([n_steps]; NULL: of all); others cannot be read. No
  * dispatch and no barrier comes or goes with it. A batch that was begun is to be begun anew. */
 enum status engine_capture(struct backend *backend, const bool *steps, struct error *err);

@@ -26,7 +26,7 @@ static enum status plant_faults(struct plan *plan, const struct session_options 
     return STATUS_OK;
 }
 
-/* Opens the engine on a copy of the right plan, with the faults planted in it. */
+/* Opens the engine on a copy of the right plan, with the faults planted in it; or has one that is open run it. */
 static enum status open_engine(struct plan *plan, const struct session_options *options, struct backend *backend,
                                struct error *err)
 {
@@ -47,7 +47,26 @@ static enum status open_engine(struct plan *plan, const struct session_options *
                                     .no_capture = options->no_capture,
                                     .pad_buffers = pad,
                                     .shader_dir = options->shader_dir};
-    return engine_open(backend, plan, &engine, err);
+    return backend->ops != NULL ? engine_replan(backend, plan, &engine, err) : engine_open(backend, plan, &engine, err);
+}
+
+enum status session_take_engine(struct session *session, struct session *from, const struct session_options *options,
+                                struct error *err)
+{
+    struct backend engine = from->backend[SOURCE_ENGINE];
+    ASSERT(from->on[SOURCE_ENGINE] && (session == from || !session->on[SOURCE_ENGINE]));
+    from->on[SOURCE_ENGINE] = false;
+    from->backend[SOURCE_ENGINE] = (struct backend){0};
+    struct plan old = session->engine_plan; /* the engine may still run it */
+    plan_copy(&session->engine_plan, &session->plan);
+    enum status status = open_engine(&session->engine_plan, options, &engine, err);
+    if (status != STATUS_OK && engine.ops != NULL) {
+        engine.ops->close(&engine);
+    }
+    plan_free(&old);
+    session->backend[SOURCE_ENGINE] = engine;
+    session->on[SOURCE_ENGINE] = status == STATUS_OK;
+    return status;
 }
 
 enum status session_new_engine(const struct session *session, const struct session_options *options,

@@ -54,6 +54,11 @@ enum status session_new_engine(const struct session *session, const struct sessi
 void session_drop_engine(struct new_engine *engine);
 void session_replace_engine(struct session *session, struct new_engine *engine);
 
+/* Has the open engine of a session (itself, or one on another model) run this session's plan with other faults planted:
+ * its device and the shaders that it compiled stay. `from` has no engine afterwards; on failure neither has. */
+enum status session_take_engine(struct session *session, struct session *from, const struct session_options *options,
+                                struct error *err);
+
 /* Runs tokens through one backend, prefill rows in batches and decode rows one at a time, and records every stage
  * (stages NULL), or those with stages[stage] set. */
 enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
