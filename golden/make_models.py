@@ -3,7 +3,9 @@
 tiny-llama, tiny-gemma2, tiny-gemma3 and tiny-gpt-oss have the shapes that real models have, only smaller. Here is what
 those never show: a head dim that is no power of two, widths that are no multiple of 4, biases, an LM head of its own,
 one kv head for all, rope with linear scaling and with yarn's range truncated, experts that are not quantised, several
-shards, weights in bf16 and f16, a query scale that is not the head dim's. The weights are large enough that every op counts: norms spread around 1, and outputs have about the size of inputs.
+shards, weights in bf16 and f16, a query scale that is not the head dim's. Each family has a model whose hidden states are 105
+wide, with 331 words, one kv head, a window shorter than the prompt and three shards, and models in both of the 16-bit types;
+tiny-llama-105 has llama3's rope scaling. The weights are large enough that every op counts: norms spread around 1, and outputs have about the size of inputs.
 """
 
 import os
@@ -12,6 +14,8 @@ import sys
 import torch
 import transformers
 
+WIDTHS = {"vocab_size": 331, "hidden_size": 105, "num_hidden_layers": 2, "num_attention_heads": 5, "num_key_value_heads": 1,
+          "head_dim": 14}
 MODELS = {
     "tiny-llama-odd": (
         torch.bfloat16,
@@ -94,10 +98,62 @@ MODELS = {
             },
         ),
     ),
+    "tiny-llama-105": (
+        torch.float16,
+        transformers.LlamaConfig(
+            **WIDTHS,
+            intermediate_size=70,
+            rms_norm_eps=1e-6,
+            max_position_embeddings=512,
+            rope_parameters={
+                "rope_type": "llama3",
+                "rope_theta": 10000.0,
+                "factor": 8.0,
+                "low_freq_factor": 1.0,
+                "high_freq_factor": 4.0,
+                "original_max_position_embeddings": 64,
+            },
+        ),
+    ),
+    "tiny-gemma2-105": (
+        torch.float16,
+        transformers.Gemma2Config(
+            **WIDTHS,
+            intermediate_size=70,
+            query_pre_attn_scalar=14,
+            sliding_window=4,
+            attn_logit_softcapping=5.0,
+            final_logit_softcapping=8.0,
+            max_position_embeddings=512,
+        ),
+    ),
+    "tiny-gemma3-105": (
+        torch.bfloat16,
+        transformers.Gemma3TextConfig(
+            **WIDTHS,
+            intermediate_size=70,
+            query_pre_attn_scalar=14,
+            sliding_window=4,
+            layer_types=["sliding_attention", "full_attention"],
+            max_position_embeddings=512,
+        ),
+    ),
+    "tiny-gpt-oss-105": (
+        torch.float16,
+        transformers.GptOssConfig(
+            **WIDTHS,
+            intermediate_size=33,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            sliding_window=4,
+            max_position_embeddings=512,
+        ),
+    ),
 }
 
-
-SHARDED = ["tiny-gpt-oss-odd"]
+# The largest shard's size, where a model is to have three.
+SHARDED = {"tiny-gpt-oss-odd": "80KB", "tiny-llama-105": "130KB", "tiny-gemma2-105": "100KB", "tiny-gemma3-105": "100KB",
+           "tiny-gpt-oss-105": "180KB"}
 
 
 def fill(model, seed):
@@ -122,7 +178,7 @@ def main():
     for seed, (name, (dtype, config)) in enumerate(MODELS.items()):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
         fill(model, seed)
-        shards = {"max_shard_size": "80KB"} if name in SHARDED else {}
+        shards = {"max_shard_size": SHARDED[name]} if name in SHARDED else {}
         model.to(dtype).save_pretrained(os.path.join(sys.argv[1], name), **shards)
         os.unlink(os.path.join(sys.argv[1], name, "generation_config.json"))
 

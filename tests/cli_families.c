@@ -29,6 +29,10 @@ static const struct golden {
     {"tiny-gemma2-odd", "\"final_logit_softcapping\": 6.0", "\"final_logit_softcapping\": 6.5", "logits_final"},
     {"tiny-gpt-oss-odd", "\"truncate\": true", "\"truncate\": false", "q_rope"},
     {"tiny-gpt-oss", "\"swiglu_limit\": 7.0", "\"swiglu_limit\": 1.0", "moe_act"},
+    {"tiny-llama-105", "\"high_freq_factor\": 4.0", "\"high_freq_factor\": 5.0", "q_rope"},
+    {"tiny-gemma2-105", "\"sliding_window\": 4", "\"sliding_window\": 5", "attn_out"},
+    {"tiny-gemma3-105", "\"query_pre_attn_scalar\": 14", "\"query_pre_attn_scalar\": 15", "attn_out"},
+    {"tiny-gpt-oss-105", "\"beta_fast\": 32.0", "\"beta_fast\": 16.0", "q_rope"},
 };
 #define N_GOLDENS (sizeof(goldens) / sizeof(goldens[0]))
 
