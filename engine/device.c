@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
+
+/* How long a wait lasts before it looks whether it is still wanted. */
+#define WAIT_SLICE_NS (20ull * 1000 * 1000)
+
 /* One submit is a batch of a few dozen rows at most; on a slow CPU driver that is tens of seconds for a large model. */
 #define SUBMIT_TIMEOUT_NS (300ull * 1000 * 1000 * 1000)
 
@@ -161,11 +166,36 @@ enum status device_commands_begin(struct device *device, bool one_time, VkComman
 
 void device_commands_free(struct device *device, VkCommandBuffer commands)
 {
-    if (commands)
-        vkFreeCommandBuffers(device->handle, device->commands, 1, &commands);
+    if (!commands)
+        return;
+    if (device->working && !device->left) {
+        device->left = commands; /* a recorded shape's is freed only after device_settle: this is a call's own */
+        return;
+    }
+    vkFreeCommandBuffers(device->handle, device->commands, 1, &commands);
 }
 
-static enum status submit_and_wait(struct device *device, VkCommandBuffer commands, struct error *err)
+/* Until all that was submitted is done. */
+static enum status wait_for_all(struct device *device, bool stoppable, struct error *err)
+{
+    VkSemaphoreWaitInfo wait = {
+        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
+        .semaphoreCount = 1,
+        .pSemaphores = &device->timeline,
+        .pValues = &device->submitted,
+    };
+    VkResult result = VK_TIMEOUT;
+    for (uint64_t waited = 0; result == VK_TIMEOUT && waited < device->timeout_ns; waited += WAIT_SLICE_NS) {
+        uint64_t rest = device->timeout_ns - waited;
+        result = vkWaitSemaphores(device->handle, &wait, rest < WAIT_SLICE_NS ? rest : WAIT_SLICE_NS);
+        if (result == VK_TIMEOUT && stoppable && stop_asked())
+            return stop_check(err);
+    }
+    VK_TRY(err, result);
+    return STATUS_OK;
+}
+
+static enum status submit_and_wait(struct device *device, VkCommandBuffer commands, bool stoppable, struct error *err)
 {
     uint64_t value = device->submitted + 1;
     VkTimelineSemaphoreSubmitInfo timeline = {
@@ -183,25 +213,43 @@ static enum status submit_and_wait(struct device *device, VkCommandBuffer comman
     };
     VK_TRY(err, vkQueueSubmit(device->queue, 1, &submit, VK_NULL_HANDLE));
     device->submitted = value;
-    VkSemaphoreWaitInfo wait = {
-        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-        .semaphoreCount = 1,
-        .pSemaphores = &device->timeline,
-        .pValues = &value,
-    };
-    VK_TRY(err, vkWaitSemaphores(device->handle, &wait, device->timeout_ns));
-    return STATUS_OK;
+    return wait_for_all(device, stoppable, err);
 }
 
-enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err)
+enum status device_settle(struct device *device, struct error *err)
+{
+    if (!device->working)
+        return STATUS_OK;
+    enum status status = wait_for_all(device, true, err);
+    if (status == STATUS_INTERRUPTED)
+        return status;
+    device->working = false;
+    device->lost = device->lost || status != STATUS_OK;
+    device_commands_free(device, device->left);
+    device->left = VK_NULL_HANDLE;
+    return status;
+}
+
+static enum status run(struct device *device, VkCommandBuffer commands, bool stoppable, struct error *err)
 {
     if (device->lost)
         return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
                          "the device was lost, or timed out, in an earlier call");
-    enum status status = submit_and_wait(device, commands, err);
-    if (status != STATUS_OK)
-        device->lost = true;
+    TRY(device_settle(device, err));
+    enum status status = submit_and_wait(device, commands, stoppable, err);
+    device->working = status == STATUS_INTERRUPTED;
+    device->lost = status == STATUS_DEVICE;
     return status;
+}
+
+enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err)
+{
+    return run(device, commands, false, err);
+}
+
+enum status device_run_stoppable(struct device *device, VkCommandBuffer commands, struct error *err)
+{
+    return run(device, commands, true, err);
 }
 
 enum status device_check(struct device *device, struct error *err)

@@ -43,6 +43,8 @@ struct device {
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
     bool native_half;                   /* its conversion of halves keeps subnormal ones, as it says */
     bool lost;                          /* lost or timed out: every later call fails */
+    bool working;                       /* on a submit that nobody waits for any more */
+    VkCommandBuffer left;               /* of that submit, to be freed once it is done */
 };
 
 /* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. */
@@ -67,6 +69,13 @@ void device_commands_free(struct device *device, VkCommandBuffer commands);
 
 /* Submits a recorded command buffer and waits. Lost or timed out: STATUS_DEVICE, then and ever after. */
 enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err);
+
+/* The same, but the wait ends early with STATUS_INTERRUPTED if stop_asked(): then the device works on, and nothing that
+ * it may use is touched before device_settle. */
+enum status device_run_stoppable(struct device *device, VkCommandBuffer commands, struct error *err);
+
+/* Waits until the device is done with what an earlier call left; STATUS_INTERRUPTED if stop_asked() again. */
+enum status device_settle(struct device *device, struct error *err);
 
 /* STATUS_DEVICE if the validation layers said anything since the last check. */
 enum status device_check(struct device *device, struct error *err);

@@ -92,6 +92,7 @@ static void mark_filled(struct engine *engine, uint32_t first, uint32_t last)
 static enum status begin(struct engine *engine, const struct batch *batch, struct error *err)
 {
     TRY(check_batch(engine, batch, err));
+    TRY(device_settle(&engine->device, err));
     engine->shape = NULL;
     TRY(find_shape(engine, batch->n_rows, err));
     engine->shape->last_used = ++engine->clock;
@@ -113,8 +114,10 @@ static enum status engine_begin(struct backend *backend, const struct batch *bat
     return checked(engine, begin(engine, batch, err), err);
 }
 
-static enum status require_batch(const struct engine *engine, struct error *err)
+/* A batch was begun, and an interrupted run is not still at work on it. */
+static enum status require_batch(struct engine *engine, struct error *err)
 {
+    TRY(device_settle(&engine->device, err));
     return engine->shape
                ? STATUS_OK
                : error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "no batch was begun on the engine");
@@ -364,6 +367,7 @@ enum status engine_open(struct backend *backend, const struct plan *plan, const 
 
 static enum status capture(struct engine *engine, const bool *steps, struct error *err)
 {
+    TRY(device_settle(&engine->device, err));
     engine->shape = NULL;
     for (uint32_t i = 0; i < MAX_SHAPES; i++)
         shape_close(&engine->shapes[i], &engine->store);

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "shaders/params.h"
 
 enum status programs_open(struct programs *programs, struct device *device, const char *shader_dir, struct error *err)
@@ -150,6 +151,7 @@ enum status programs_get(struct programs *programs, const struct program_key *ke
             return STATUS_OK;
         }
     }
+    TRY(stop_check(err)); /* a driver may take seconds for the programs of a shape */
     struct program *made = xcalloc(1, sizeof(*made));
     made->key = *key;
     enum status status = create(programs, made, err);

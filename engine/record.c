@@ -175,10 +175,10 @@ static enum status record_whole(struct shape *shape, const struct store *store, 
     return STATUS_OK;
 }
 
-static enum status end_and_run(struct device *device, VkCommandBuffer commands, struct error *err)
+static enum status end_commands(VkCommandBuffer commands, struct error *err)
 {
     VK_TRY(err, vkEndCommandBuffer(commands));
-    return device_run(device, commands, err);
+    return STATUS_OK;
 }
 
 enum status shape_reset(const struct shape *shape, const struct store *store, struct error *err)
@@ -189,8 +189,10 @@ enum status shape_reset(const struct shape *shape, const struct store *store, st
         record_start(commands);
         record_fill(commands, shape, store);
         record_readback(commands, shape, store, 0, store->plan->n_steps);
-        status = end_and_run(store->device, commands, err);
+        status = end_commands(commands, err);
     }
+    if (status == STATUS_OK)
+        status = device_run(store->device, commands, err);
     device_commands_free(store->device, commands);
     return status;
 }
@@ -199,15 +201,17 @@ enum status shape_run(const struct shape *shape, const struct store *store, uint
                       struct error *err)
 {
     if (first == 0 && last == store->plan->n_steps)
-        return device_run(store->device, shape->whole, err);
+        return device_run_stoppable(store->device, shape->whole, err);
     VkCommandBuffer commands = VK_NULL_HANDLE;
     enum status status = device_commands_begin(store->device, true, &commands, err);
     if (status == STATUS_OK) {
         record_start(commands);
         (void)record_steps(commands, shape, store->plan->n_steps, first, last);
         record_readback(commands, shape, store, first, last);
-        status = end_and_run(store->device, commands, err);
+        status = end_commands(commands, err);
     }
+    if (status == STATUS_OK)
+        status = device_run_stoppable(store->device, commands, err);
     device_commands_free(store->device, commands);
     return status;
 }

@@ -29,7 +29,8 @@ enum status shape_reset(const struct shape *shape, const struct store *store, st
 /* What running all of the plan brings to the host. */
 VkDeviceSize shape_readback_bytes(const struct shape *shape, const struct store *store);
 
-/* Runs all of the plan, or steps [first, last), brings their slots to the host, and waits. */
+/* Runs all of the plan, or steps [first, last), brings their slots to the host, and waits; stoppable, as device.h says.
+ */
 enum status shape_run(const struct shape *shape, const struct store *store, uint32_t first, uint32_t last,
                       struct error *err);
 

@@ -31,7 +31,8 @@ struct backend_ops {
      * of later positions are forgotten, so going back to a position is a begin. */
     enum status (*begin)(struct backend *backend, const struct batch *batch, struct error *err);
 
-    /* Runs steps [first, last) of the current batch, and waits. */
+    /* Runs steps [first, last) of the current batch, and waits. STATUS_INTERRUPTED if stop_asked() (stop.h): their rows
+     * cannot be read, those of earlier steps can, and they may be run again. */
     enum status (*run)(struct backend *backend, uint32_t first, uint32_t last, struct error *err);
 
     /* Copies the output rows of a step of the current batch to rows[n_rows][width]. A step that was not captured

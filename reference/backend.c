@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "reference/reference.h"
 
 #define MAX_ROWS 32
@@ -109,6 +110,8 @@ static void step_run(const struct backend *backend, uint32_t s)
     }
     op_run(&(struct op_batch){
         .step = step, .weights_dtype = DTYPE_F32, .n_rows = batch->n_rows, .rows = rows, .y = reference->y});
+    if (stop_asked())
+        return; /* y may be incomplete */
 
     float *values = slot_rows(backend, s);
     for (uint64_t i = 0; i < (uint64_t)batch->n_rows * step->width; i++)
@@ -125,6 +128,8 @@ static enum status reference_run(struct backend *backend, uint32_t first, uint32
         if (status != STATUS_OK)
             return status;
         step_run(backend, s);
+        if (stop_asked())
+            return stop_check(err);
     }
     return STATUS_OK;
 }

@@ -7,6 +7,7 @@
 #include <stdlib.h>
 
 #include "model/error.h"
+#include "model/stop.h"
 #include "reference/bounds.h"
 #include "reference/dot.h"
 #include "reference/op.h"
@@ -176,6 +177,8 @@ void reference_attention(const struct op_batch *batch)
         op_weights(batch, batch->step->weight[0], 0, 0, p->heads, sinks);
 #pragma omp parallel for schedule(dynamic)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
+        if (stop_asked())
+            continue;
         const struct op_row *row = &batch->rows[r];
         uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
         uint32_t first = end - n;

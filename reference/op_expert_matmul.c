@@ -3,6 +3,7 @@
 #include <stdlib.h>
 
 #include "model/error.h"
+#include "model/stop.h"
 #include "reference/bounds.h"
 #include "reference/dot.h"
 #include "reference/op.h"
@@ -46,6 +47,8 @@ static void run_expert(const struct op_batch *batch, uint32_t expert, const floa
         float *w = xmalloc(p->n_in * sizeof(float));
 #pragma omp for schedule(static)
         for (uint32_t o = 0; o < p->n_out; o++) {
+            if (stop_asked())
+                continue;
             op_weights(batch, batch->step->weight[0], (uint64_t)expert * p->n_out + o, 0, p->n_in, w);
             for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++) {
                 if (expert_of(p, &batch->rows[slot / p->k], slot % p->k) == expert)

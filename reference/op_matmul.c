@@ -2,6 +2,7 @@
 #include <stdlib.h>
 
 #include "model/error.h"
+#include "model/stop.h"
 #include "reference/bounds.h"
 #include "reference/dot.h"
 #include "reference/op.h"
@@ -50,6 +51,8 @@ void reference_matmul(const struct op_batch *batch)
         float *decoded = xmalloc(p->n_in * sizeof(float));
 #pragma omp for schedule(static)
         for (uint32_t o = 0; o < p->n_out; o++) {
+            if (stop_asked())
+                continue;
             const float *w = transposed ? transposed + (uint64_t)o * p->n_in : decoded;
             if (!transposed)
                 op_weights(batch, step->weight[0], o, 0, p->n_in, decoded);

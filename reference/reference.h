@@ -51,7 +51,8 @@ struct op_batch {
 };
 
 /* Each row's result depends on that row alone, bit for bit: not on the rest of the batch, the number of threads or the
- * machine's vector width. A row with a nonfinite input gets whatever f64 makes of it; judging that is the caller's. */
+ * machine's vector width. If stop_asked() (model/stop.h) meanwhile, y is incomplete: the caller looks. A row with a
+ * nonfinite input gets whatever f64 makes of it; judging that is the caller's. */
 void op_run(const struct op_batch *batch);
 
 /* x rounded to nearest even to a DTYPE_ of floats: F16, BF16, or F32 (as it is). */

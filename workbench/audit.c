@@ -3,6 +3,8 @@
 #include <math.h>
 #include <stdlib.h>
 
+#include "model/stop.h"
+
 /* Results and bounds of the rows at hand take no more than this: a vocabulary of 262,144 makes 4 MiB a row. */
 #define MOST_BYTES ((uint64_t)128 << 20)
 
@@ -100,6 +102,8 @@ static void judge_crowd(const struct step *step, uint32_t weights_dtype, const s
                                  .y = expected,
                                  .bound = bound};
         op_run(&batch);
+        if (stop_asked())
+            break; /* the caller looks, too */
         for (uint32_t i = 0; i < n; i++) {
             uint32_t trace = crowd->trace[first + i], position = crowd->rows[first + i].position;
             const float *actual = trace_row(stage_of(step, traces[trace]), position);
@@ -181,7 +185,7 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     *audit = (struct audit){.plan = plan, .n_traces = n_traces};
     audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->findings);
     audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->relative_rms);
-    for (uint32_t s = 0; s < plan->n_steps; s++) {
+    for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
         audit_one(plan, s, traces, n_traces, &audit->findings[(uint64_t)s * n_traces]);
         for (uint32_t t = 0; t < n_traces; t++)
             audit->relative_rms[(uint64_t)s * n_traces + t] =

@@ -43,11 +43,12 @@ struct audit {
 /* Tells how far long work is; may be NULL. */
 typedef void progress_function(void *context, uint32_t done, uint32_t total);
 
-/* Audits traces of one plan together, each weight decoded once for all. By custom the golden is the last one. */
+/* Audits traces of one plan together, each weight decoded once for all. By custom the golden is the last one. If
+ * stop_asked() (model/stop.h) meanwhile, the findings say nothing: the caller looks. */
 void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
                progress_function *progress, void *context);
 
-/* Audits one step of one trace (the prompt's `audit STAGE@LAYER`). */
+/* Audits one step of one trace (the prompt's `audit STAGE@LAYER`); likewise. */
 struct finding audit_step(const struct plan *plan, uint32_t step, const struct trace *trace);
 
 /* How a recorded value stands to the expected one: |actual - expected| / bound. 0 where they are equal; infinity where

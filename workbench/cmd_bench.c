@@ -7,6 +7,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "model/stop.h"
 #include "workbench/command.h"
 #include "workbench/json_file.h"
 #include "workbench/options.h"
@@ -154,9 +155,10 @@ static enum status check_quality(struct bench *bench, bool captured, struct erro
     struct audit audit;
     const struct trace *list[1] = {&trace};
     audit_run(&audit, &bench->session.plan, list, 1, NULL, NULL);
+    status = stop_check(err);
     snprintf(bench->checked, sizeof(bench->checked), "audit of %u steps at %u positions", bench->session.plan.n_steps,
              n);
-    for (uint32_t i = 0; i < bench->session.plan.n_steps && !bench->reason[0]; i++) {
+    for (uint32_t i = 0; status == STATUS_OK && i < bench->session.plan.n_steps && !bench->reason[0]; i++) {
         const struct finding *finding = audit_finding(&audit, i, 0);
         char label[64];
         if (finding->state != FINDING_AUDITED || finding_failed(finding)) {
@@ -166,7 +168,7 @@ static enum status check_quality(struct bench *bench, bool captured, struct erro
     }
     audit_free(&audit);
     trace_free(&trace);
-    return STATUS_OK;
+    return status;
 }
 
 static enum status measure(struct bench *bench, bool captured, struct error *err)

@@ -73,6 +73,7 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
         debug_lines_config(repl->config, repl->plan,
                            on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
     }
+    status = status == STATUS_OK ? repl_choose_reads(repl, err) : status;
     status = status == STATUS_OK ? set_tokens(arguments, repl, err) : status;
     if (status != STATUS_OK) {
         return status;

@@ -6,6 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "workbench/session.h"
 
 void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)
@@ -131,6 +132,8 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     static char what[] = "audit: step";
     uint32_t last = comparison->n_traces - 1;
     audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
+    if (stop_asked())
+        return; /* comparison_report says so */
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
     note_unjudged(comparison);
     if (comparison->verdict.diverged) {
@@ -154,9 +157,12 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .notes = comparison->notes,
         .n_notes = comparison->n_notes,
     };
+    enum status status = stop_check(err);
+    if (status)
+        return status;
     if (!json || strcmp(json, "-") != 0)
         report_print(&report, stdout);
-    enum status status = json ? report_write_json(&report, json, err) : STATUS_OK;
+    status = json ? report_write_json(&report, json, err) : STATUS_OK;
     if (status)
         return status;
     return comparison->verdict.diverged ? STATUS_DIVERGED : STATUS_OK;

@@ -398,3 +398,16 @@ enum status debug_config_options(struct debug_config *config, const char *preset
     config->given = preset != NULL || path != NULL;
     return status;
 }
+
+enum status debug_config_layers(struct debug_config *config, const char *text, const struct plan *plan,
+                                struct error *err)
+{
+    char json[256];
+    bool all = strcmp(text, "all") == 0, list = text[strspn(text, "0123456789,")] == '\0' && strlen(text) < 200;
+    if (!all && !list) {
+        return error_set(err, STATUS_USAGE, NULL, "layers", ERROR_NO_OFFSET,
+                         "\"%.40s\", expected all, or some like 3,17", text);
+    }
+    snprintf(json, sizeof(json), "{\"debug\": {\"layers\": [%s]}}", all ? "" : text);
+    return debug_config_read(config, json, "layers", plan, false, err);
+}

@@ -74,6 +74,13 @@ struct debug_rows {
 /* Whether any line needs this step's rows; only such steps need to be read. */
 bool debug_config_wants(const struct debug_config *config, const struct plan *plan, uint32_t step);
 
+/* Whether a step is outside the layers, of a checkpoint layer, or probed. */
+bool debug_config_checks(const struct debug_config *config, const struct plan *plan, uint32_t step);
+
+/* "3,17", or "all"; the earlier list stays where it is refused. */
+enum status debug_config_layers(struct debug_config *config, const char *text, const struct plan *plan,
+                                struct error *err);
+
 /* debug_lines.c: PROBE, ANOMALY, TRACE, LAYER_OUT and FINAL_HIDDEN lines of a step. */
 void debug_lines_print(const struct debug_config *config, const struct debug_rows *rows);
 

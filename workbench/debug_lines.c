@@ -185,15 +185,24 @@ static bool probe_wants(const struct debug_probe *probe, const struct step *step
            (step->layer == LAYER_NONE || in_list(probe->layers, probe->n_layers, step->layer));
 }
 
+static bool is_probed(const struct debug_config *config, const struct step *step)
+{
+    bool probed = false;
+    for (uint32_t i = 0; i < config->n_probes; i++) {
+        probed = probed || probe_wants(&config->probes[i], step);
+    }
+    return probed;
+}
+
+bool debug_config_checks(const struct debug_config *config, const struct plan *plan, uint32_t s)
+{
+    return layer_wanted(config, &plan->steps[s]) || is_probed(config, &plan->steps[s]);
+}
+
 bool debug_config_wants(const struct debug_config *config, const struct plan *plan, uint32_t s)
 {
     const struct step *step = &plan->steps[s];
-    for (uint32_t i = 0; i < config->n_probes; i++) {
-        if (probe_wants(&config->probes[i], step)) {
-            return true;
-        }
-    }
-    return layer_wanted(config, step) && (config->trace || config->level != LOG_SILENT);
+    return is_probed(config, step) || (layer_wanted(config, step) && (config->trace || config->level != LOG_SILENT));
 }
 
 void debug_lines_print(const struct debug_config *config, const struct debug_rows *rows)

@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "reference/reference.h"
 
 enum status parse_weights(const char *text, uint32_t *dtype, struct error *err)
@@ -54,6 +55,9 @@ static struct tensor *decode(struct arena *arena, const struct tensor *tensor, u
         float *row = xmalloc(n * sizeof(*row));
 #pragma omp for schedule(static)
         for (uint64_t r = 0; r < n_rows; r++) {
+            if (stop_asked()) {
+                continue;
+            }
             weights_decode(tensor, r, 0, n, row);
             if (dtype == DTYPE_F32) {
                 memcpy(bytes + r * n * size, row, n * size);

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
+
 /* Of a model without a golden: a prompt and some tokens after it. */
 #define PROMPT_TOKENS 10
 #define DECODED_TOKENS 6
@@ -31,7 +33,10 @@ static enum status judge_engine(struct fault_check *check, struct comparison *co
         return status;
     comparison_add(comparison, SOURCE_ENGINE, &trace);
     comparison_judge(comparison, true, NULL);
-    return STATUS_OK;
+    status = stop_check(err);
+    if (status)
+        comparison_free(comparison);
+    return status;
 }
 
 /* The session gets the engine of the one before it, or opens the first. */

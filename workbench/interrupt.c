@@ -4,7 +4,7 @@
 #include <stddef.h>
 #include <unistd.h>
 
-#include "model/error.h"
+#include "model/stop.h"
 
 #define PATIENCE 3 /* presses */
 
@@ -13,6 +13,7 @@ static volatile sig_atomic_t presses;
 static void on_interrupt(int number)
 {
     (void)number;
+    stop_ask();
     if (++presses >= PATIENCE) {
         _exit(STATUS_INTERRUPTED);
     }
@@ -27,10 +28,11 @@ void interrupt_install(void)
 
 bool interrupt_seen(void)
 {
-    return presses != 0;
+    return stop_asked();
 }
 
 void interrupt_clear(void)
 {
     presses = 0;
+    stop_clear();
 }

@@ -97,14 +97,17 @@ struct repl {
     uint32_t n_breaks, last_break; /* the number given last */
     struct repl_patch *patches;
     uint32_t n_patches;
-    struct debug_config *config; /* probes, trace categories, log level */
+    struct debug_config *config; /* probes, trace categories, log level, checkpoint layers */
+    bool *reads;                 /* [n_steps] stages that the engine brings to the host; NULL: all */
     struct repl_introduced *introduced;
     uint32_t n_introduced;
     struct trace **retired; /* traces of earlier runs that user code may still look into */
     uint32_t n_retired;
     bool python_used, quit;
-    bool stopped;   /* by a breakpoint, during this command */
-    unsigned depth; /* of nested `source` commands */
+    char *last_run;              /* the command that ran something last; NULL: none, or it failed */
+    uint64_t last_from, last_to; /* points before and after it (repl_point) */
+    bool stopped;                /* by a breakpoint, during this command */
+    unsigned depth;              /* of nested `source` commands */
 };
 
 /* Takes the session (which must stay open) and, if not NULL, the golden, whose tokens it will run. */
@@ -163,6 +166,14 @@ struct repl_judged *repl_judged_of(const struct repl *repl, uint32_t batch, uint
 
 /* Takes what a batch's audit said of a step into the side's summary. */
 void repl_fold(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
+
+/* repl_reads.c: whether a stage is brought to the host and judged. With debug.layers: those of the checkpoint layers,
+ * what lies outside the layers, what going back needs (keys, values, each layer's output), and what probes, patches and
+ * breakpoints look at. */
+bool repl_reads(const struct repl *repl, uint32_t step);
+
+/* Chooses anew, after a change of what is looked at. The position stays. */
+enum status repl_choose_reads(struct repl *repl, struct error *err);
 
 /* repl_break.c: the first of steps [first, last) of the current batch at which a breakpoint stops the run, or -1. */
 int64_t repl_stop_at(const struct repl *repl, uint32_t first, uint32_t last, const struct repl_break **why);

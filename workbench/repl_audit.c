@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 
+#include "model/stop.h"
 #include "workbench/diagnose.h"
-#include "workbench/interrupt.h"
 #include "workbench/repl_show.h"
 
 #define MAX_DIAGNOSES 4
@@ -36,14 +36,14 @@ static enum status audit_all(struct repl *repl, struct error *err)
         for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
             struct finding finding = audit_step(repl->plan, s, side->trace);
             bool judged = finding.state == FINDING_AUDITED && finding.rows_judged > 0;
+            if (stop_asked()) {
+                return stop_check(err);
+            }
             n_failed += finding_failed(&finding);
             n_passed += judged && !finding_failed(&finding);
             n_other += !judged;
             if (finding_failed(&finding)) {
                 print_finding(side, &repl->plan->steps[s], &finding);
-            }
-            if (interrupt_seen()) {
-                return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
             }
         }
         printf("  %-9s %u stages pass, %u fail, %u are not recorded or cannot be judged\n", source_name(side->source),
@@ -65,6 +65,9 @@ enum status repl_audit(struct repl *repl, const struct words *words, struct erro
     enum status status = words_step(repl, words->word[0], &step, NULL, err);
     for (uint32_t i = 0; status == STATUS_OK && i < repl->n_sides; i++) {
         struct finding finding = audit_step(repl->plan, step, repl->sides[i].trace);
+        if (stop_asked()) {
+            return stop_check(err);
+        }
         print_finding(&repl->sides[i], &repl->plan->steps[step], &finding);
     }
     return status;
@@ -106,6 +109,10 @@ void show_diagnosis(const struct repl *repl, const struct repl_introduced *intro
            finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
     struct diagnosis diagnoses[MAX_DIAGNOSES];
     uint32_t n = diagnose(repl, introduced, diagnoses);
+    if (stop_asked()) {
+        printf("  interrupted\n");
+        return;
+    }
     for (uint32_t i = 0; i < n; i++) {
         printf("  %s (%s): %s%s%s\n", diagnoses[i].fault, diagnosis_how_name(diagnoses[i].how), diagnoses[i].text,
                diagnoses[i].postmortem[0] != '\0' ? ", postmortem " : "", diagnoses[i].postmortem);
@@ -137,8 +144,8 @@ enum status repl_diagnose(struct repl *repl, const struct words *words, struct e
         if (!shown_before(repl, i)) {
             show_diagnosis(repl, &repl->introduced[i]);
         }
-        if (interrupt_seen()) {
-            return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
+        if (stop_asked()) {
+            return stop_check(err);
         }
     }
     return STATUS_OK;

@@ -120,6 +120,10 @@ enum status repl_break_command(struct repl *repl, const struct words *words, str
     point.number = ++repl->last_break;
     repl->breaks = xrealloc(repl->breaks, (repl->n_breaks + 1) * sizeof(*repl->breaks));
     repl->breaks[repl->n_breaks++] = point;
+    status = repl_choose_reads(repl, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
     char text[128];
     printf("breakpoint %u: %s\n", point.number, show_break(repl, &point, text));
     return STATUS_OK;

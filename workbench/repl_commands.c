@@ -8,14 +8,15 @@
 #include "workbench/repl_show.h"
 
 static const struct repl_command commands[] = {
-    {"run", "[N]", 0, 1, false, "from position 0: all tokens, or N batches of them", repl_run_command,
+    {"run", "[N]", 0, 1, false, "from position 0: all tokens, or N of them (the prompt is one)", repl_run_command,
      COMPLETE_NOTHING},
     {"step", "[op|layer|token] [N]", 0, 2, false,
-     "run N ops, to the end of the layer (or of layer N), or of N tokens: both sides, each stage audited", repl_step,
-     COMPLETE_UNITS},
+     "run N ops, to the end of the layer (or of layer N), or of N tokens (the prompt is one): both sides, each stage "
+     "audited",
+     repl_step, COMPLETE_UNITS},
     {"back", "[op|layer|token] [N]", 0, 2, false,
-     "back N ops, to before the layer (or to the end of layer N), or N tokens; nothing runs again", repl_back,
-     COMPLETE_UNITS},
+     "back N ops, to before the layer (or to the end of layer N), or N tokens (the prompt is one); nothing runs again",
+     repl_back, COMPLETE_UNITS},
     {"goto", "LAYER.STAGE [TOKEN]", 1, 2, false,
      "to where the stage has just run, back or forward; of the current batch, or of a token's", repl_goto,
      COMPLETE_STAGES},
@@ -65,7 +66,7 @@ static const struct repl_command commands[] = {
      COMPLETE_SWITCH},
     {"faults", "[NAME]", 0, 1, false, "the known bugs", repl_faults, COMPLETE_FAULTS},
     {"reload", "shaders", 1, 1, false,
-     "compile the GLSL anew (show says from where) and run the last stage again; model and position stay", repl_reload,
+     "compile the GLSL anew (show says from where) and run the last step again; model and position stay", repl_reload,
      COMPLETE_RELOAD},
     {"set", "NAME VALUE", 2, 2, false, "change a setting that show lists", repl_set, COMPLETE_SETTINGS},
     {"show", "", 0, 0, false, "the settings", repl_show_settings, COMPLETE_NOTHING},
@@ -141,6 +142,24 @@ static enum status read_arguments(const struct repl_command *command, const char
     return status;
 }
 
+/* What reload runs again: the last command that ran something, if nothing ended it early. */
+static void remember(struct repl *repl, const struct repl_command *command, const char *line, uint64_t before,
+                     enum status status)
+{
+    static repl_function *const running[] = {repl_run_command, repl_step, repl_goto, repl_continue, repl_until};
+    bool runs = false;
+    for (size_t i = 0; i < sizeof(running) / sizeof(running[0]); i++) {
+        runs = runs || command->function == running[i];
+    }
+    if (!runs) {
+        return;
+    }
+    free(repl->last_run);
+    repl->last_run = status == STATUS_OK ? strcpy(xmalloc(strlen(line) + 1), line) : NULL;
+    repl->last_from = command->function == repl_run_command ? 0 : before;
+    repl->last_to = repl_point(repl);
+}
+
 enum status repl_line(struct repl *repl, const char *line, struct error *err)
 {
     while (isspace((unsigned char)*line)) {
@@ -171,8 +190,10 @@ enum status repl_line(struct repl *repl, const char *line, struct error *err)
     struct words words = {0};
     enum status status = read_arguments(command, rest, &words, err);
     if (status == STATUS_OK) {
+        uint64_t before = repl_point(repl);
         status = command->function(repl, &words, err);
         words_free(&words);
+        remember(repl, command, line, before, status);
     }
     return status;
 }
@@ -257,7 +278,7 @@ const char **repl_candidates(enum completion completion, const char *previous_wo
         [COMPLETE_TRACE] = {"attn", "ffn", "logits", "kernels", "kv", "sample", "loader", "buffers", "all"},
         [COMPLETE_LOG] = {"silent", "info", "verbose"},
         [COMPLETE_LOAD] = {"golden", "hf"},
-        [COMPLETE_SETTINGS] = {"device", "shaders", "decode", "width"},
+        [COMPLETE_SETTINGS] = {"device", "shaders", "decode", "width", "layers", "preset"},
     };
     struct list list = {0};
     if (completion == COMPLETE_SWITCH && (strcmp(previous_word, "on") == 0 || strcmp(previous_word, "off") == 0)) {

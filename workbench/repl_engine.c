@@ -58,8 +58,11 @@ static enum status exchange(struct repl *repl, const struct repl_settings *setti
     if (status != STATUS_OK) {
         return status;
     }
+    if (repl->reads != NULL) {
+        status = engine_capture(&engine.backend, repl->reads, err);
+    }
     struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
-    if (side != NULL && side->lost) {
+    if (status == STATUS_OK && side != NULL && side->lost) {
         status = repl_go_to_point(repl, side->lost_at < repl_point(repl) ? side->lost_at : repl_point(repl), err);
     }
     if (side != NULL && status == STATUS_OK) {
@@ -138,9 +141,21 @@ static const char *shader_folder(const struct repl *repl)
     return repl->settings.shaders != NULL ? repl->settings.shaders : LOCKSTEP_SOURCE_DIR "/shaders";
 }
 
-/* The stage that ran last, once more. What a breakpoint or a probe has to say of it, it said. */
+/* The last step, run or continue, once more, from where it began; where that is not what led here (something went back,
+ * or was interrupted) the stage that ran last. */
 static enum status run_step_again(struct repl *repl, struct error *err)
 {
+    if (repl->last_run != NULL && repl->last_to == repl_point(repl) && repl->last_from < repl->last_to) {
+        char *line = repl->last_run;
+        repl->last_run = NULL;
+        enum status status = repl_go_to_point(repl, repl->last_from, err);
+        if (status == STATUS_OK) {
+            printf("again: %s\n", line);
+            status = repl_line(repl, line, err);
+        }
+        free(line);
+        return status;
+    }
     uint32_t step = repl->next - 1;
     enum status status = repl_go_back(repl, repl->n_batches - 1, step, err);
     if (status == STATUS_OK) {
@@ -213,11 +228,25 @@ static enum status set_width(struct repl *repl, const char *value, struct error 
     return status;
 }
 
+/* The checkpoint layers; a configuration as a whole. What is looked at then is chosen anew. */
+static enum status set_layers(struct repl *repl, const char *value, struct error *err)
+{
+    enum status status = debug_config_layers(repl->config, value, repl->plan, err);
+    return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+}
+
+static enum status set_preset(struct repl *repl, const char *value, struct error *err)
+{
+    enum status status = debug_config_preset(repl->config, value, repl->plan, err);
+    return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+}
+
 /* One row a setting that set changes. */
 static const struct {
     const char *name;
     enum status (*set)(struct repl *repl, const char *value, struct error *err);
-} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode}, {"width", set_width}};
+} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode},
+                {"width", set_width},   {"layers", set_layers},   {"preset", set_preset}};
 
 enum status repl_set(struct repl *repl, const struct words *words, struct error *err)
 {
@@ -227,7 +256,7 @@ enum status repl_set(struct repl *repl, const struct words *words, struct error 
         }
     }
     return error_set(err, STATUS_USAGE, NULL, "set", ERROR_NO_OFFSET,
-                     "\"%s\", expected device, shaders, decode or width", words->word[0]);
+                     "\"%s\", expected device, shaders, decode, width, layers or preset", words->word[0]);
 }
 
 enum status repl_show_settings(struct repl *repl, const struct words *words, struct error *err)
@@ -247,6 +276,11 @@ enum status repl_show_settings(struct repl *repl, const struct words *words, str
     } else {
         printf("  width    %u columns\n", s->width);
     }
+    printf("  layers  ");
+    for (uint32_t i = 0; i < repl->config->n_layers; i++) {
+        printf(" %d", repl->config->layers[i]);
+    }
+    printf("%s\n", repl->config->n_layers == 0 ? " all are read back" : " alone are read back");
     printf("  log      %s, trace %s, %u probes\n", log_level_name(repl->config->level),
            repl->config->trace ? "on" : "off", repl->config->n_probes);
     printf("  faults  ");

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "workbench/repl.h"
 
 void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows)
@@ -111,10 +112,26 @@ static void forget_future(struct repl *repl)
     }
 }
 
-/* Which steps' rows are still read after step `next`: by a later step of the batch, or, as keys and values, by later
- * positions. */
-static uint8_t *live_steps(const struct plan *plan, uint32_t next)
+static const float *recorded_rows(const struct repl *repl, const struct repl_side *side, uint32_t step, uint32_t first)
 {
+    const struct step *at = &repl->plan->steps[step];
+    return trace_row(trace_find(side->trace, at->layer, at->stage), first);
+}
+
+static void mark_inputs(const struct step *step, uint8_t *live)
+{
+    for (uint32_t i = 0; i < OP_MAX_INPUTS; i++) {
+        if (step->input[i] >= 0) {
+            live[step->input[i]] = 1;
+        }
+    }
+}
+
+/* Which steps' rows are still read after step `next`: by a later step of the batch, or, as keys and values, by later
+ * positions; or to compute one of those again that was not recorded. */
+static uint8_t *live_steps(const struct repl *repl, const struct repl_side *side, uint32_t first, uint32_t next)
+{
+    const struct plan *plan = repl->plan;
     uint8_t *live = xcalloc(plan->n_steps, 1);
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         const struct step *step = &plan->steps[s];
@@ -125,27 +142,46 @@ static uint8_t *live_steps(const struct plan *plan, uint32_t next)
             }
         }
     }
+    for (uint32_t s = next; s-- > 0;) {
+        if (live[s] && recorded_rows(repl, side, s, first) == NULL) {
+            mark_inputs(&plan->steps[s], live);
+        }
+    }
     return live;
 }
 
-/* Puts a backend after step `next` - 1 of a batch whose rows are recorded. */
+/* Puts a backend after step `next` - 1 of a batch: with the rows that were recorded; of layers that are not brought to
+ * the host, what is needed runs again. */
 static enum status restore(const struct repl *repl, const struct repl_side *side, const struct repl_batch *batch,
                            uint32_t next, struct error *err)
 {
     struct batch begin = {batch->first, batch->n_rows, repl->tokens + batch->first,
                           repl->phase[batch->first] == PHASE_DECODE};
     enum status status = side->backend->ops->begin(side->backend, &begin, err);
-    uint8_t *live = live_steps(repl->plan, next);
+    uint8_t *live = live_steps(repl, side, batch->first, next);
     for (uint32_t s = 0; status == STATUS_OK && s < next; s++) {
-        const struct step *step = &repl->plan->steps[s];
-        const struct trace_stage *stage = trace_find(side->trace, step->layer, step->stage);
-        if (live[s]) {
-            status =
-                side->backend->ops->write(side->backend, s, stage->rows + (uint64_t)batch->first * stage->width, err);
+        const float *rows = live[s] ? recorded_rows(repl, side, s, batch->first) : NULL;
+        if (rows != NULL) {
+            status = side->backend->ops->write(side->backend, s, rows, err);
+        } else if (live[s]) {
+            status = side->backend->ops->run(side->backend, s, s + 1, err);
         }
     }
     free(live);
     return status;
+}
+
+/* Ctrl-C on the way: all sides are again where they were. */
+static void undo(struct repl *repl)
+{
+    struct error unused;
+    stop_clear();
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl_runs(&repl->sides[i]) && repl_replay(repl, &repl->sides[i], &unused) == STATUS_DEVICE) {
+            (void)repl_side_failed(repl, &repl->sides[i], STATUS_DEVICE, &unused);
+        }
+    }
+    stop_ask();
 }
 
 enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struct error *err)
@@ -155,6 +191,9 @@ enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struc
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         enum status status =
             repl_runs(&repl->sides[i]) ? restore(repl, &repl->sides[i], &repl->batches[batch], next, err) : STATUS_OK;
+        if (status == STATUS_INTERRUPTED) {
+            undo(repl);
+        }
         if (status != STATUS_OK) {
             return repl_side_failed(repl, &repl->sides[i], status, err);
         }

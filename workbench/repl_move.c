@@ -28,12 +28,12 @@ static void show_output(struct repl *repl)
     }
 }
 
-static enum status go_on(struct repl *repl, int64_t n_batches, struct error *err)
+static enum status go_on(struct repl *repl, int64_t n_tokens, struct error *err)
 {
     enum status status;
     do {
         status = step_token(repl, err);
-    } while (status == STATUS_OK && !repl->stopped && !repl_over(repl) && --n_batches > 0);
+    } while (status == STATUS_OK && !repl->stopped && !repl_over(repl) && --n_tokens > 0);
     if (status == STATUS_OK && !repl->stopped && repl_over(repl)) {
         show_output(repl);
     }
@@ -72,7 +72,8 @@ enum status repl_until(struct repl *repl, const struct words *words, struct erro
     enum status status = go_on(repl, INT64_MAX, err);
     repl->n_breaks--; /* commands that would change the list do not run meanwhile */
     if (status == STATUS_OK && !repl->stopped) {
-        printf("no step introduced an error\n");
+        printf("no step introduced an error%s\n",
+               repl->reads == NULL ? "" : " among those read back (set layers all looks at each)");
     }
     return status;
 }
@@ -102,14 +103,30 @@ static uint64_t back_by_layer(const struct repl *repl, uint64_t point, int64_t l
     return batch > 0 ? (batch - 1) * n_steps + end : UINT64_MAX;
 }
 
+/* Where `back token` leads: before the n-th token behind; the prompt is one, whose positions run in batches. */
+static uint64_t back_by_token(const struct repl *repl, uint64_t point, int64_t n)
+{
+    uint64_t batch = (point - 1) / repl->plan->n_steps;
+    for (;;) {
+        while (batch > 0 && repl->phase[repl->batches[batch].first] == PHASE_PREFILL) {
+            batch--;
+        }
+        if (--n == 0) {
+            return batch * repl->plan->n_steps;
+        }
+        if (batch-- == 0) {
+            return UINT64_MAX;
+        }
+    }
+}
+
 static enum status back_by(struct repl *repl, const char *unit, int64_t n, struct error *err)
 {
-    uint64_t point = repl_point(repl), target = UINT64_MAX, n_steps = repl->plan->n_steps;
+    uint64_t point = repl_point(repl), target = UINT64_MAX;
     if (strcmp(unit, "layer") == 0) {
         target = back_by_layer(repl, point, n);
     } else if (strcmp(unit, "token") == 0) {
-        uint64_t ends = (point - 1) / n_steps + 1; /* batches that began: the last end behind is one less */
-        target = (uint64_t)n <= ends ? (ends - (uint64_t)n) * n_steps : UINT64_MAX;
+        target = back_by_token(repl, point, n);
     } else if ((uint64_t)n <= point) {
         target = point - (uint64_t)n;
     }

@@ -190,6 +190,10 @@ enum status repl_patch_command(struct repl *repl, const struct words *words, str
     }
     repl->patches = xrealloc(repl->patches, (repl->n_patches + 1) * sizeof(*repl->patches));
     repl->patches[repl->n_patches++] = patch;
+    status = repl_choose_reads(repl, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
     char label[64];
     printf("%s of the %s is patched, each time it runs, until unpatch\n",
            step_label(&repl->plan->steps[patch.step], label), source_name(repl_leader(repl)->source));

@@ -16,8 +16,9 @@ enum status repl_probe(struct repl *repl, const struct words *words, struct erro
         return error_set(err, STATUS_USAGE, NULL, "probe", ERROR_NO_OFFSET, "\"%.40s\", expected add JSON or load FILE",
                          text);
     }
-    return add ? debug_config_read(repl->config, rest, "probe", repl->plan, true, err)
-               : debug_config_read_file(repl->config, rest, repl->plan, true, err);
+    enum status status = add ? debug_config_read(repl->config, rest, "probe", repl->plan, true, err)
+                             : debug_config_read_file(repl->config, rest, repl->plan, true, err);
+    return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
 }
 
 static void print_list(const char *name, const int32_t *list, uint32_t n)

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "workbench/debug_config.h"
-#include "workbench/interrupt.h"
 #include "workbench/python.h"
 #include "workbench/repl.h"
 
@@ -72,6 +72,8 @@ void repl_close(struct repl *repl)
         free(repl->retired[i]);
     }
     free(repl->retired);
+    free(repl->reads);
+    free(repl->last_run);
     if (repl->golden != NULL) {
         trace_free(repl->golden);
         free(repl->golden);
@@ -256,6 +258,12 @@ static struct trace_stage *stage_of(const struct repl_side *side, const struct s
     return trace_find(side->trace, step->layer, step->stage);
 }
 
+/* With debug.layers the engine brings less to the host; the reference is there. */
+static bool is_read(const struct repl *repl, const struct repl_side *side, uint32_t step)
+{
+    return side->source != SOURCE_ENGINE || repl_reads(repl, step);
+}
+
 /* Reads a step's rows into the side's trace, not yet marked as recorded; a patched stage of the leader is replaced, on
  * the backend and in the trace. */
 static enum status read_step(struct repl *repl, const struct repl_side *side, uint32_t step, struct error *err)
@@ -293,37 +301,40 @@ static enum status run_side(struct repl *repl, const struct repl_side *side, uin
         uint32_t end = piece_end(repl, side, first, last);
         status = side->backend->ops->run(side->backend, first, end, err);
         for (uint32_t s = first; status == STATUS_OK && s < end; s++) {
-            status = read_step(repl, side, s, err);
+            status = is_read(repl, side, s) ? read_step(repl, side, s, err) : STATUS_OK;
         }
         first = end;
-        if (status == STATUS_OK && first < last && interrupt_seen()) {
-            status = error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
+        if (status == STATUS_OK && first < last) {
+            status = stop_check(err);
         }
     }
     return status;
 }
 
-static void mark_recorded(const struct repl *repl, const struct repl_side *side, uint32_t step)
+static void mark_recorded(const struct repl *repl, const struct repl_side *side, uint32_t step, bool recorded)
 {
     struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
     for (uint32_t p = repl->first; p < repl->first + repl->n_rows; p++) {
-        stage->n_recorded += !stage->recorded[p];
-        stage->recorded[p] = 1;
+        stage->n_recorded += recorded - stage->recorded[p];
+        stage->recorded[p] = recorded;
     }
 }
 
-/* Sums of squares of (side - golden) and of the golden, over the current batch's rows that both hold. */
-static void compare_rows(const struct repl *repl, const struct trace_stage *stage, const struct trace_stage *golden,
+/* Sums of squares of (side - golden) and of the golden, over the current batch's rows that both hold. false: none. */
+static bool compare_rows(const struct repl *repl, const struct trace_stage *stage, const struct trace_stage *golden,
                          double *difference, double *size)
 {
     uint32_t n_golden = repl->golden->n_positions;
+    bool common = false;
     for (uint32_t p = repl->first; p < repl->first + repl->n_rows && p < n_golden; p++) {
         const float *x = trace_row(stage, p), *y = trace_row(golden, p);
+        common = common || (x != NULL && y != NULL);
         for (uint32_t i = 0; x != NULL && y != NULL && i < stage->width; i++) {
             *difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
             *size += (double)y[i] * y[i];
         }
     }
+    return common;
 }
 
 /* The audit of the current batch's rows of one step alone: the other rows of its output are hidden from it, its inputs
@@ -331,7 +342,7 @@ static void compare_rows(const struct repl *repl, const struct trace_stage *stag
 static struct finding judge_batch(const struct repl *repl, const struct repl_side *side, uint32_t step)
 {
     struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
-    if (stage == NULL) {
+    if (stage == NULL || !repl_reads(repl, step)) {
         return (struct finding){.state = FINDING_MISSING};
     }
     struct trace_stage whole = *stage;
@@ -354,9 +365,8 @@ static void compare_step(struct repl *repl, const struct repl_side *side, uint32
     const struct trace_stage *stage = stage_of(side, &repl->plan->steps[step]);
     const struct trace_stage *wanted = golden != NULL ? stage_of(golden, &repl->plan->steps[step]) : NULL;
     if (stage != NULL && wanted != NULL) {
-        judged->comparable = true;
         judged->difference = judged->size = 0;
-        compare_rows(repl, stage, wanted, &judged->difference, &judged->size);
+        judged->comparable = compare_rows(repl, stage, wanted, &judged->difference, &judged->size);
     }
 }
 
@@ -372,12 +382,9 @@ static void add_introduced(struct repl *repl, uint32_t batch, uint32_t side, uin
 static void judge_step(struct repl *repl, uint32_t side_index, uint32_t step)
 {
     struct repl_side *side = &repl->sides[side_index];
-    uint32_t batch = repl->n_batches - 1;
-    struct repl_judged *judged = repl_judged_of(repl, batch, side_index, step);
+    struct repl_judged *judged = repl_judged_of(repl, repl->n_batches - 1, side_index, step);
     *judged = (struct repl_judged){.finding = judge_batch(repl, side, step)};
     compare_step(repl, side, step, judged);
-    repl_fold(repl, batch, side_index, step);
-    add_introduced(repl, batch, side_index, step);
 }
 
 enum source repl_on(const struct repl *repl)
@@ -439,20 +446,33 @@ static void choose_next(struct repl *repl)
     }
 }
 
-/* Audits one step that ran on all sides; then the position is after it. */
-static void take_step(struct repl *repl, uint32_t step)
+/* Audits one step that ran on all sides; then the position is after it. Interrupted, the position stays before it. */
+static enum status take_step(struct repl *repl, uint32_t step, struct error *err)
 {
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (repl_runs(&repl->sides[i])) {
-            mark_recorded(repl, &repl->sides[i], step);
+        if (repl_runs(&repl->sides[i]) && is_read(repl, &repl->sides[i], step)) {
+            mark_recorded(repl, &repl->sides[i], step, true);
         }
         judge_step(repl, i, step);
+    }
+    for (uint32_t i = 0; i < repl->n_sides && stop_asked(); i++) {
+        if (repl_runs(&repl->sides[i]) && is_read(repl, &repl->sides[i], step)) {
+            mark_recorded(repl, &repl->sides[i], step, false);
+        }
+    }
+    if (stop_asked()) {
+        return stop_check(err);
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        repl_fold(repl, repl->n_batches - 1, i, step);
+        add_introduced(repl, repl->n_batches - 1, i, step);
     }
     repl->next = step + 1;
     debug_lines_step(repl, step);
     if (repl->next == repl->plan->n_steps) {
         choose_next(repl);
     }
+    return STATUS_OK;
 }
 
 enum status repl_advance(struct repl *repl, uint32_t last, struct error *err)
@@ -468,11 +488,9 @@ enum status repl_advance(struct repl *repl, uint32_t last, struct error *err)
             return repl_side_failed(repl, &repl->sides[i], status, err);
         }
     }
-    for (uint32_t s = repl->next; s < last; s++) {
-        take_step(repl, s);
-        if (interrupt_seen()) {
-            return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted");
-        }
+    enum status status = STATUS_OK;
+    for (uint32_t s = repl->next; status == STATUS_OK && s < last; s++) {
+        status = take_step(repl, s, err);
     }
-    return STATUS_OK;
+    return status;
 }

@@ -53,7 +53,11 @@ static void print_ratio(const struct finding *finding)
 static void show_step(struct repl *repl, uint32_t step)
 {
     const struct finding *leader = &repl_leader(repl)->seen[step].latest;
-    printf("  %-15s %11.5g %11.5g", stage_name(repl->plan->steps[step].stage), leader->max_abs, leader->rms);
+    if (leader->state == FINDING_MISSING) {
+        printf("  %-15s %11s %11s", stage_name(repl->plan->steps[step].stage), "-", "-");
+    } else {
+        printf("  %-15s %11.5g %11.5g", stage_name(repl->plan->steps[step].stage), leader->max_abs, leader->rms);
+    }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         print_ratio(&repl->sides[i].seen[step].latest);
     }
@@ -116,7 +120,11 @@ static uint32_t worst_step(const struct repl *repl, const struct repl_side *side
 void show_batch(struct repl *repl)
 {
     char positions[64], label[64];
-    printf("%s: %u stages, worst ratio", show_positions(repl, positions), repl->plan->n_steps);
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        n += repl_reads(repl, s);
+    }
+    printf("%s: %u stages, worst ratio", show_positions(repl, positions), n);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         uint32_t worst = worst_step(repl, &repl->sides[i]);
         printf("%s %s %.3g (%s)", i > 0 ? "," : "", source_name(repl->sides[i].source),

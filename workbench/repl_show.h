@@ -33,7 +33,8 @@ enum status words_place(struct repl *repl, const char *word, uint32_t *step, str
  * breakpoint holds. */
 enum status run_to(struct repl *repl, uint32_t last, struct error *err);
 
-/* To the end of the current batch, or of the next one if it is done, and a line that sums it up. */
+/* To the end of the current token: of the whole prompt, whose positions run in batches, or of one decoded token; or of
+ * the next one if it is done. A line sums up each batch. */
 enum status step_token(struct repl *repl, struct error *err);
 
 /* "layer 17 ffn_down if maxabs>100" */

@@ -101,7 +101,7 @@ static enum status step_ops(struct repl *repl, int64_t n, struct error *err)
 }
 
 /* To the end of the current batch, or of the next one if it is done. */
-enum status step_token(struct repl *repl, struct error *err)
+static enum status step_batch(struct repl *repl, struct error *err)
 {
     uint32_t n_introduced = repl->n_introduced;
     enum status status = repl_begin(repl, err);
@@ -112,6 +112,16 @@ enum status step_token(struct repl *repl, struct error *err)
         show_batch(repl);
         show_introduced(repl, n_introduced);
     }
+    return status;
+}
+
+enum status step_token(struct repl *repl, struct error *err)
+{
+    enum status status;
+    do {
+        status = step_batch(repl, err);
+    } while (status == STATUS_OK && !repl->stopped && !repl_over(repl) &&
+             repl->phase[repl->first + repl->n_rows] == PHASE_PREFILL);
     return status;
 }
 
@@ -127,7 +137,7 @@ static enum status step_layer(struct repl *repl, int64_t layer, struct error *er
             return error_set(err, STATUS_USAGE, NULL, "step", ERROR_NO_OFFSET,
                              "layer %lld is behind, and no token follows", (long long)layer);
         }
-        status = step_token(repl, err);
+        status = step_batch(repl, err);
         if (status != STATUS_OK || repl_over(repl) || repl->stopped) {
             return status;
         }

@@ -26,11 +26,14 @@ static const float *side_row(const struct repl *repl, const struct repl_side *si
     return stage != NULL && position < side->trace->n_positions ? trace_row(stage, position) : NULL;
 }
 
-/* One past the last position at which a side that runs has the stage; 0: none. */
-static uint32_t positions_ran(struct repl *repl, uint32_t step)
+/* One past the last position at which a side that runs, the leader if none is named, has the stage; 0: none. */
+static uint32_t positions_ran(struct repl *repl, const struct repl_side *side, uint32_t step)
 {
-    uint32_t n = repl->n_sides == 0 ? 0 : repl_leader(repl)->trace->n_positions;
-    while (n > 0 && side_row(repl, repl_leader(repl), step, n - 1) == NULL) {
+    if (repl->n_sides > 0 && (side == NULL || side->backend == NULL)) {
+        side = repl_leader(repl);
+    }
+    uint32_t n = repl->n_sides == 0 ? 0 : side->trace->n_positions;
+    while (n > 0 && side_row(repl, side, step, n - 1) == NULL) {
         n--;
     }
     return n;
@@ -39,6 +42,11 @@ static uint32_t positions_ran(struct repl *repl, uint32_t step)
 static enum status not_run(const struct repl *repl, uint32_t step, struct error *err)
 {
     char label[64];
+    if (!repl_reads(repl, step)) {
+        return error_set(err, STATUS_USAGE, NULL, step_label(&repl->plan->steps[step], label), ERROR_NO_OFFSET,
+                         "is not read back, expected a checkpoint layer: set layers %d (or all) and run it again",
+                         repl->plan->steps[step].layer);
+    }
     return error_set(err, STATUS_USAGE, NULL, step_label(&repl->plan->steps[step], label), ERROR_NO_OFFSET,
                      "did not run yet, expected step or continue before");
 }
@@ -93,7 +101,7 @@ static enum status select_values(struct repl *repl, const struct words *words, s
                          words->word[3]);
     }
     bool whole = selection->only != NULL && selection->only->backend == NULL; /* the golden has positions to come */
-    uint32_t n_ran = positions_ran(repl, selection->step);
+    uint32_t n_ran = positions_ran(repl, selection->only, selection->step);
     uint32_t n_positions = whole ? selection->only->trace->n_positions : n_ran;
     if (n_positions == 0) {
         return not_run(repl, selection->step, err);
@@ -219,7 +227,7 @@ enum status repl_stats(struct repl *repl, const struct words *words, struct erro
     if (status != STATUS_OK) {
         return status;
     }
-    if (positions_ran(repl, step) == 0) {
+    if (positions_ran(repl, NULL, step) == 0) {
         return not_run(repl, step, err);
     }
     char label[64];

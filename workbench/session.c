@@ -3,6 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "reference/reference.h"
 #include "workbench/decoded.h"
 #include "workbench/interrupt.h"
@@ -41,6 +42,10 @@ static enum status open_engine(struct plan *plan, const struct session_options *
     }
     if (weights != DTYPE_COUNT) {
         plan_decode_weights(plan, weights);
+        status = stop_check(err);
+    }
+    if (status != STATUS_OK) {
+        return status;
     }
     struct engine_options engine = {.device = options->device,
                                     .max_positions = options->max_positions,
