@@ -53,6 +53,13 @@ static inline double bound_softcap(const struct arith *arith, double cap, double
     return cap * (arith->u_storage * relative + 4 * arith->u_sum);
 }
 
+/* How far an x that is off by `error` moves cap tanh(x / cap), t = tanh(x / cap): by the slope, and by half the largest
+ * curvature, max |tanh''| = 4 sqrt(3) / 9. */
+static inline double softcap_error(double cap, double t, double error)
+{
+    return (1 - t * t) * error + 0.385 * error * error / fabs(cap);
+}
+
 /* A copy. Of a value that the stored type holds it is exact: the bound is 0 (and an error of 0 passes); any other is
  * rounded once, by half the distance of the type's values there. */
 static inline double bound_copy(const struct arith *arith, double y)

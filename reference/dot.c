@@ -1,5 +1,7 @@
 #include "reference/dot.h"
 
+#include <math.h>
+
 /* The same loop compiled twice, chosen when the program starts. Same operations in the same order: same bits. */
 #if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
 #define CLONED __attribute__((target_clones("avx2", "default")))
@@ -46,4 +48,26 @@ CLONED struct dot dot_sum_squares(const float *a, const float *b, uint64_t n)
         squares[l] += product * product;
     }
     return (struct dot){lanes_fold(sums), lanes_fold(squares)};
+}
+
+CLONED static double error_squares(const float *w, const double *error, uint64_t n)
+{
+    double squares[DOT_LANES] = {0};
+    uint64_t i = 0;
+    for (; i + DOT_LANES <= n; i += DOT_LANES) {
+        for (unsigned l = 0; l < DOT_LANES; l++) {
+            double moved = w[i + l] * error[i + l];
+            squares[l] += moved * moved;
+        }
+    }
+    for (unsigned l = 0; i + l < n; l++) {
+        double moved = w[i + l] * error[i + l];
+        squares[l] += moved * moved;
+    }
+    return lanes_fold(squares);
+}
+
+double dot_error(const float *w, const double *error, uint64_t n)
+{
+    return sqrt(error_squares(w, error, n));
 }

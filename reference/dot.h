@@ -23,4 +23,7 @@ struct dot dot_sum(const float *a, const float *b, uint64_t n);
 /* Both; `sum` has the same bits as dot_sum's. */
 struct dot dot_sum_squares(const float *a, const float *b, uint64_t n);
 
+/* sqrt of the sum of (w[i] error[i])^2: how far independent errors of x move the sum of w[i] x[i]. */
+double dot_error(const float *w, const double *error, uint64_t n);
+
 #endif

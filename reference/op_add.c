@@ -11,6 +11,13 @@ static double add_bound(const struct arith *arith, double branch, double y)
     return arith->u_storage * (fabs(y) + fabs(branch));
 }
 
+/* What inputs that were computed, not recorded, can be off. */
+static double passed_on(const struct op_row *row, bool dropped, uint32_t i)
+{
+    double residual = row->error[0] && !dropped ? row->error[0][i] : 0, branch = row->error[1] ? row->error[1][i] : 0;
+    return residual + branch;
+}
+
 void reference_add(const struct op_batch *batch)
 {
     uint32_t width = batch->step->params.add.width;
@@ -23,7 +30,8 @@ void reference_add(const struct op_batch *batch)
         for (uint32_t i = 0; i < width; i++) {
             y[i] = (dropped ? 0 : (double)residual[i]) + branch[i];
             if (batch->bound)
-                batch->bound[(uint64_t)r * width + i] = add_bound(row->arith, branch[i], y[i]);
+                batch->bound[(uint64_t)r * width + i] =
+                    add_bound(row->arith, branch[i], y[i]) + passed_on(row, dropped, i);
         }
     }
 }

@@ -17,6 +17,7 @@ struct attention {
     const struct op_row *row;
     uint32_t variant;
     bool bounded;        /* error[] is wanted */
+    bool spans;          /* an input was computed, not recorded, and is off by row->error */
     uint32_t first, n;   /* visible keys: positions [first, first + n) */
     double *probability; /* [heads][n]; scores before the softmax */
     double *error;       /* [heads][n] absolute, of scores; then relative, of probabilities */
@@ -30,6 +31,27 @@ static const float *attention_head(const struct attention *a, unsigned input, ui
     return a->row->in[input] + ((uint64_t)position * a->p->kv_heads + kv_head) * a->p->dim;
 }
 
+/* How far the key's or value's head can be off; NULL: it is exact. */
+static const double *error_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
+{
+    uint64_t kv_head = head / (a->p->heads / a->p->kv_heads);
+    const double *error = a->row->error[input];
+    return error ? error + ((uint64_t)position * a->p->kv_heads + kv_head) * a->p->dim : NULL;
+}
+
+/* What errors of q and k add to their dot product. */
+static double score_passed_on(const struct attention *a, uint32_t head, uint32_t position, const float *q,
+                              const float *k)
+{
+    uint32_t dim = a->p->dim;
+    const double *q_error = a->row->error[0] ? a->row->error[0] + (uint64_t)head * dim : NULL;
+    const double *k_error = error_head(a, 1, position, head);
+    double passed = (q_error ? dot_error(k, q_error, dim) : 0) + (k_error ? dot_error(q, k_error, dim) : 0), both = 0;
+    for (uint32_t i = 0; q_error && k_error && i < dim; i++)
+        both += q_error[i] * k_error[i] * q_error[i] * k_error[i];
+    return fabs(a->p->scale) * (passed + sqrt(both));
+}
+
 /* The score of one key: the dot product, scaled; q or k may have been scaled and stored before, the scaled score
  * and the masked one are stored: 3 u_storage. Then the softcap. */
 static double attention_score(const struct attention *a, uint32_t head, uint32_t position, double *error)
@@ -38,7 +60,8 @@ static double attention_score(const struct attention *a, uint32_t head, uint32_t
     const struct arith *arith = a->row->arith;
     bool stale = a->variant == VARIANT_KV_STALE && a->row->decode && position == a->row->position && position > 0;
     const float *q = a->row->in[0] + (uint64_t)head * p->dim;
-    const float *k = attention_head(a, 1, stale ? position - 1 : position, head);
+    position -= stale;
+    const float *k = attention_head(a, 1, position, head);
 
     struct dot dot = a->bounded ? dot_sum_squares(q, k, p->dim) : dot_sum(q, k, p->dim);
     double score = p->scale * dot.sum;
@@ -46,8 +69,12 @@ static double attention_score(const struct attention *a, uint32_t head, uint32_t
     if (a->bounded) {
         *error =
             fabs(p->scale) * bound_dot(arith, p->dim, dot.squares, dot.sum, 0) + 3 * arith->u_storage * fabs(score);
+        double passed = a->spans ? score_passed_on(a, head, position, q, k) : 0;
         if (p->softcap != 0)
-            *error = *error * (1 - t * t) + bound_softcap(arith, p->softcap, score, t);
+            *error = *error * (1 - t * t) + bound_softcap(arith, p->softcap, score, t) +
+                     softcap_error(p->softcap, t, passed);
+        else
+            *error += passed;
     }
     return p->softcap != 0 ? p->softcap * t : score;
 }
@@ -112,6 +139,23 @@ static void softmax_sizes_swapped(const struct attention *a)
     }
 }
 
+/* Of inputs that are off by more than rounding: probabilities that all move the sum they are divided by, which the
+ * first order leaves out (a factor of at most 1 + the largest error); and the values themselves, sum of p error. */
+static void add_passed_on(const struct attention *a, uint32_t head, const double *probability, const double *error,
+                          double *bound)
+{
+    double most = 0;
+    for (uint32_t j = 0; j < a->n; j++)
+        most = fmax(most, error[j]);
+    for (uint32_t i = 0; i < a->p->dim; i++)
+        bound[i] *= 1 + most;
+    for (uint32_t j = 0; j < a->n && a->row->error[2]; j++) {
+        const double *v_error = error_head(a, 2, a->first + j, head);
+        for (uint32_t i = 0; i < a->p->dim; i++)
+            bound[i] += probability[j] * (1 + error[j]) * (1 + most) * v_error[i];
+    }
+}
+
 /* y = sum of p v. Errors e of the probabilities, normalised, move it by sum p e (v - y): what all have in common
  * cancels; the sink's value is 0. Then the dot product of p and v; the store of p; the normalising sum (all positive:
  * lambda u sqrt(n) / 3), its division, and the stores. */
@@ -142,6 +186,8 @@ static void attention_values(const struct attention *a, uint32_t head, double si
             a->squares[i] += term * term;
         }
     }
+    if (a->spans)
+        add_passed_on(a, head, probability, error, bound);
     double relative = BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
     for (uint32_t i = 0; i < dim; i++)
         bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * relative;
@@ -192,6 +238,7 @@ void reference_attention(const struct op_batch *batch)
                               .row = row,
                               .variant = batch->step->variant,
                               .bounded = batch->bound != NULL,
+                              .spans = row->error[0] || row->error[1] || row->error[2],
                               .first = first,
                               .n = n,
                               .probability = scratch,

@@ -15,15 +15,6 @@ static uint32_t expert_of(const struct expert_matmul_params *p, const struct op_
     return place >= 0 && place < p->n_experts && place == floorf(place) ? (uint32_t)place : p->n_experts;
 }
 
-/* What the errors of x add: sqrt(sum of (w error)^2), for they are independent. */
-static double propagated(const float *w, const double *error, uint32_t n)
-{
-    double squares = 0;
-    for (uint32_t i = 0; i < n; i++)
-        squares += w[i] * error[i] * w[i] * error[i];
-    return sqrt(squares);
-}
-
 static void slot_output(const struct op_batch *batch, uint32_t r, uint32_t j, uint32_t o, const float *w, double bias)
 {
     const struct expert_matmul_params *p = &batch->step->params.expert_matmul;
@@ -35,7 +26,7 @@ static void slot_output(const struct op_batch *batch, uint32_t r, uint32_t j, ui
         return;
     batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias);
     if (row->error[0])
-        batch->bound[at] += propagated(w, row->error[0] + x, p->n_in);
+        batch->bound[at] += dot_error(w, row->error[0] + x, p->n_in);
 }
 
 /* One expert, for every row and slot that chose it: its rows are decoded once. */

@@ -29,7 +29,8 @@ void reference_expert_sum(const struct op_batch *batch)
                 squares += term * term;
                 magnitudes += fabs(term);
                 double error = row->error[0] ? row->in[1][j] * row->error[0][at] : 0;
-                passed += error * error;
+                double share = row->error[1] ? row->in[0][at] * row->error[1][j] : 0;
+                passed += error * error + share * share;
             }
             batch->y[(uint64_t)r * p->width + i] = sum;
             if (batch->bound)

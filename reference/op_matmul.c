@@ -18,7 +18,8 @@ static void matmul_output(const struct op_batch *batch, uint32_t o, const float 
         struct dot dot = batch->bound ? dot_sum_squares(w, row->in[0], p->n_in) : dot_sum(w, row->in[0], p->n_in);
         batch->y[at] = dot.sum + bias;
         if (batch->bound)
-            batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias);
+            batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias) +
+                               (row->error[0] ? dot_error(w, row->error[0], p->n_in) : 0);
     }
 }
 

@@ -27,6 +27,24 @@ static void rms_norm_group(const struct rms_norm_params *p, const float *x, cons
         y[i] = x[i] * inverse * multiplier[i];
 }
 
+/* What errors of x add. y_i = x_i r w_i, r = (mean(x^2) + eps)^-1/2: x_i's own error goes through r w_i, and those of
+ * all x move r, relatively by r^2 / k times the sum of x_j error_j, which are independent. Where errors are so large
+ * that r itself is another (a row of nothing but errors), x_i's own is taken at the r that they leave. */
+static void add_passed_on(const struct rms_norm_params *p, const float *x, const double *error, const float *multiplier,
+                          double *bound)
+{
+    double squares = 0, moved = 0, off = 0;
+    for (uint32_t i = 0; i < p->dim; i++) {
+        squares += (double)x[i] * x[i];
+        moved += x[i] * error[i] * x[i] * error[i];
+        off += error[i] * error[i];
+    }
+    double r2 = 1 / (squares / p->dim + p->eps), relative = r2 / p->dim * (sqrt(moved) + off / 2);
+    double least = 1 / sqrt(fmax(1 - 2 * relative, 0.01)); /* of r's growth */
+    for (uint32_t i = 0; i < p->dim; i++)
+        bound[i] += fabs(multiplier[i]) * sqrt(r2) * least * (error[i] + fabs(x[i]) * relative);
+}
+
 void reference_rms_norm(const struct op_batch *batch)
 {
     const struct step *step = batch->step;
@@ -46,7 +64,10 @@ void reference_rms_norm(const struct op_batch *batch)
         for (uint64_t i = 0; i < width && copy; i++)
             y[i] = row->in[0][i];
         for (uint64_t i = 0; i < width && bound; i++)
-            bound[i] = copy ? bound_copy(row->arith, y[i]) : rms_norm_bound(row->arith, p->dim, y[i]);
+            bound[i] = copy ? bound_copy(row->arith, y[i]) + (row->error[0] ? row->error[0][i] : 0)
+                            : rms_norm_bound(row->arith, p->dim, y[i]);
+        for (uint32_t g = 0; g < p->groups && bound && row->error[0] && !copy; g++)
+            add_passed_on(p, row->in[0] + g * p->dim, row->error[0] + g * p->dim, multiplier, bound + g * p->dim);
     }
     free(multiplier);
 }

@@ -96,6 +96,11 @@ static void rope_row(const struct rope_params *p, const struct op_row *row, doub
                 bound[first] = rope_bound(row->arith, &turn, a, b, y[first]);
                 bound[second] = rope_bound(row->arith, &turn, b, -a, y[second]);
             }
+            if (bound && row->error[0]) { /* turned like the values, at their worst signs */
+                double cosine = fabs(turn.cosine), sine = fabs(turn.sine);
+                bound[first] += cosine * row->error[0][first] + sine * row->error[0][second];
+                bound[second] += cosine * row->error[0][second] + sine * row->error[0][first];
+            }
         }
     }
 }

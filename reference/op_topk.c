@@ -23,8 +23,9 @@ static void choose(const float *x, uint32_t n, uint32_t k, uint32_t *places)
     }
 }
 
-/* Whether what was recorded at j is as good a choice as ours: it stands for an equal x, and was not chosen before. */
-static bool ties(const float *x, uint32_t n, const float *recorded, uint32_t j, uint32_t ours)
+/* Whether what was recorded at j is as good a choice as ours: it stands for an equal x (or for one that may be equal,
+ * where x is not exact), and was not chosen before. */
+static bool ties(const float *x, const double *error, uint32_t n, const float *recorded, uint32_t j, uint32_t ours)
 {
     if (!(recorded[j] >= 0 && recorded[j] < n) || recorded[j] != floorf(recorded[j]))
         return false;
@@ -32,7 +33,20 @@ static bool ties(const float *x, uint32_t n, const float *recorded, uint32_t j, 
         if (recorded[i] == recorded[j])
             return false;
     }
-    return x[(uint32_t)recorded[j]] == x[ours];
+    double apart = fabs((double)x[(uint32_t)recorded[j]] - x[ours]);
+    return error ? apart <= error[(uint32_t)recorded[j]] + error[ours] : apart == 0;
+}
+
+/* A choice from inexact x that nobody recorded: certain (0) only if no other place may have taken slot j. */
+static double doubt(const struct op_row *row, uint32_t n, const uint32_t *places, uint32_t j)
+{
+    const float *x = row->in[0];
+    for (uint32_t i = 0; i < n; i++) {
+        double apart = fabs((double)x[i] - x[places[j]]);
+        if (i != places[j] && apart <= row->error[0][i] + row->error[0][places[j]])
+            return INFINITY;
+    }
+    return 0;
 }
 
 /* Exact: the bound is 0. In bf16 some 6% of rows tie, and any order among equals is right. */
@@ -45,10 +59,10 @@ void reference_topk(const struct op_batch *batch)
         choose(row->in[0], p->n, p->k, places);
         for (uint32_t j = 0; j < p->k; j++) {
             uint64_t at = (uint64_t)r * p->k + j;
-            bool tie = row->recorded && ties(row->in[0], p->n, row->recorded, j, places[j]);
+            bool tie = row->recorded && ties(row->in[0], row->error[0], p->n, row->recorded, j, places[j]);
             batch->y[at] = tie ? (double)row->recorded[j] : places[j];
             if (batch->bound)
-                batch->bound[at] = 0;
+                batch->bound[at] = row->error[0] && !row->recorded ? doubt(row, p->n, places, j) : 0;
         }
     }
     free(places);
@@ -61,6 +75,15 @@ static double softmax_sum(const float *x, double max, const uint32_t *places, ui
     for (uint32_t j = 0; j < n; j++)
         sum += exp(x[places ? places[j] : j] - max);
     return sum;
+}
+
+/* Sorted values move by at most the largest error of x, and so do their differences by twice that: a factor of p. */
+static double passed_on(const double *error, uint32_t n)
+{
+    double most = 0;
+    for (uint32_t i = 0; error && i < n; i++)
+        most = fmax(most, error[i]);
+    return expm1(2 * fmin(most, 250));
 }
 
 /* p = exp(x - max) / sum: exp errs by (2 + d) u, d = max - x, which is rounded and stored before it; the sum of k
@@ -82,7 +105,8 @@ void reference_topk_softmax(const struct op_batch *batch)
             y[j] = exp(-below) / sum;
             if (batch->bound)
                 batch->bound[(uint64_t)r * p->k + j] =
-                    y[j] * (row->arith->u_sum * (14 + further + 4 * below) + row->arith->u_storage * (3 + 2 * below)) +
+                    y[j] * (row->arith->u_sum * (14 + further + 4 * below) + row->arith->u_storage * (3 + 2 * below) +
+                            passed_on(row->error[0], p->n)) +
                     row->arith->eta;
         }
     }

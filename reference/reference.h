@@ -31,8 +31,10 @@ struct op_row {
     /* Inputs as recorded. The row of this position, except attention's input 1 and 2 (keys, values), which point to
      * position 0's row and go on, row after row, to this position's. */
     const float *in[OP_MAX_INPUTS];
-    /* The most that an input can be off, value by value; NULL: it is exact. Of inputs that were not recorded but
-     * computed from what was (a span of several ops); passed on by the ops that read an optional stage. */
+    /* The most that an input can be off, value by value, laid out as the input; NULL: it is exact. Of inputs that were
+     * not recorded but computed from what was (a span of several ops). Every op passes it on into its bound: through a
+     * sum of products as sqrt(sum of (w error)^2), for the errors of the parts are independent; through a function of
+     * one value by its slope. */
     const double *error[OP_MAX_INPUTS];
     const float *recorded; /* the output as recorded, where it is judged: topk has several right ones. NULL: unknown */
     uint32_t position;

@@ -55,7 +55,7 @@ static float *push_value(const struct plan *plan, uint32_t s, const struct trace
 {
     const struct step *step = &plan->steps[s];
     struct rows rows;
-    rows_gather(&rows, plan, s, trace);
+    rows_gather(&rows, plan, s, trace, NULL);
     assert_int_equal(rows.n, trace->n_positions);
     double *y = xcalloc(step->width, sizeof *y), *bound = xcalloc(step->width, sizeof *bound);
     struct op_batch batch = {.step = step, .n_rows = 1, .rows = &rows.rows[position], .y = y, .bound = bound};
@@ -64,7 +64,7 @@ static float *push_value(const struct plan *plan, uint32_t s, const struct trace
     *value = (float)(y[dim] + times * bound[dim]);
     if (times > 1 && bound[dim] == 0) /* a copy: any change is too much */
         *value = nextafterf((float)y[dim], INFINITY);
-    free(rows.rows);
+    rows_free(&rows);
     free(y);
     free(bound);
     return value;
@@ -177,28 +177,38 @@ static void test_embed_contradicts_tokens(void **state)
     small_close(&small);
 }
 
-/* Inputs that are not recorded: the rows that need them are not audited, and others are. Local layers of tiny-gemma3
- * see 6 keys, so a key that is missing at position 2 hides positions 2 to 7. */
+static void hide_row(const struct trace *trace, int32_t layer, enum stage name, uint32_t position)
+{
+    struct trace_stage *stage = stage_at(trace, layer, name);
+    stage->n_recorded -= stage->recorded[position];
+    stage->recorded[position] = 0;
+}
+
+/* Inputs that are not recorded, and cannot be computed either, for nothing of their position is: the rows that need
+ * them are not audited, and others are. Local layers of tiny-gemma3 see 6 keys, so that position 2 hides positions 2
+ * to 7. Where what a key is made of is recorded, the row is judged all the same. */
 static void test_missing_inputs(void **state)
 {
     (void)state;
     struct small_model small;
     small_open(&small, "tiny-gemma3", NULL);
-    struct trace_stage *stage = stage_at(&small.golden, 0, STAGE_k_rope);
-    stage->recorded[2] = 0;
-    stage->n_recorded--;
-    uint32_t local = (uint32_t)plan_find(&small.plan, 0, STAGE_attn_out);
-    struct finding finding = audit_step(&small.plan, local, &small.golden);
-    assert_int_equal(finding.state, FINDING_AUDITED);
-    assert_int_equal(finding.rows_unaudited, 6);
-    assert_int_equal(finding.rows_judged, small.golden.n_positions - 6);
-    stage = stage_at(&small.golden, 2, STAGE_v_proj);
-    stage->recorded[0] = 0;
-    stage->n_recorded--;
+    uint32_t local = (uint32_t)plan_find(&small.plan, 1, STAGE_attn_out);
     uint32_t global = (uint32_t)plan_find(&small.plan, 2, STAGE_attn_out);
+    hide_row(&small.golden, 1, STAGE_k_rope, 2);
+    struct finding finding = audit_step(&small.plan, local, &small.golden);
+    assert_int_equal(finding.rows_judged, small.golden.n_positions);
+    assert_true(finding.span && finding.rows_failed == 0 && finding.rows_unaudited == 0);
+    for (uint32_t s = 0; s < small.plan.n_steps; s++)
+        hide_row(&small.golden, small.plan.steps[s].layer, small.plan.steps[s].stage, 2);
+    finding = audit_step(&small.plan, local, &small.golden);
+    assert_int_equal(finding.state, FINDING_AUDITED);
+    assert_int_equal(finding.rows_unaudited, 5); /* position 2 itself has no output */
+    assert_int_equal(finding.rows_judged, small.golden.n_positions - 6);
+    for (uint32_t s = 0; s < small.plan.n_steps; s++)
+        hide_row(&small.golden, small.plan.steps[s].layer, small.plan.steps[s].stage, 0);
     finding = audit_step(&small.plan, global, &small.golden);
     assert_int_equal(finding.state, FINDING_UNAUDITED);
-    stage = stage_at(&small.golden, 2, STAGE_attn_out);
+    struct trace_stage *stage = stage_at(&small.golden, 2, STAGE_attn_out);
     memset(stage->recorded, 0, small.golden.n_positions);
     stage->n_recorded = 0;
     finding = audit_step(&small.plan, global, &small.golden);

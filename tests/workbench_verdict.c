@@ -198,11 +198,22 @@ static void test_coverage(void **state)
     assert_false(verdict.diverged);
     assert_int_equal(verdict.outlier, OUTLIER_NONE);
     assert_int_equal(verdict.expected, 64);
-    assert_int_equal(verdict.compared, 62);
-    assert_int_equal(verdict.n_lacks, 2);
+    assert_int_equal(verdict.compared, 63); /* attn_out over k_rope, from k_proj */
+    assert_int_equal(verdict.n_lacks, 1);
     assert_int_equal(verdict.lacks[0].step, plan_find(&small.plan, 1, STAGE_k_rope));
     assert_int_equal(verdict.lacks[0].source, SOURCE_GOLDEN);
     assert_false(verdict.lacks[0].unaudited);
+    verdict_free(&verdict);
+    audit_free(&audit);
+    for (uint32_t i = 0; i < small.golden.n_stages; i++) { /* nothing of position 0 */
+        small.golden.stages[i].n_recorded -= small.golden.stages[i].recorded[0];
+        small.golden.stages[i].recorded[0] = 0;
+    }
+    audit_run(&audit, &small.plan, traces, 2, NULL, NULL);
+    verdict_reach(&verdict, &audit, traces, sources, true);
+    assert_false(verdict.diverged);
+    assert_int_equal(verdict.compared, 63 - 3);
+    assert_int_equal(verdict.n_lacks, 1 + 3);
     assert_int_equal(verdict.lacks[1].step, plan_find(&small.plan, 1, STAGE_attn_out));
     assert_true(verdict.lacks[1].unaudited);
     verdict_free(&verdict);

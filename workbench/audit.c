@@ -85,6 +85,28 @@ static void judge_row(struct finding *finding, uint32_t position, uint32_t width
     finding->ratio = worst_ratio;
 }
 
+/* Whether a bound says so little of a row that zeros would pass: then a span has come too far to judge anything. */
+static bool tells_nothing(const double *expected, const double *bound, uint32_t width)
+{
+    double size = 0, doubt = 0;
+    for (uint32_t i = 0; i < width; i++) {
+        size += expected[i] * expected[i];
+        doubt += bound[i] * bound[i];
+    }
+    return doubt >= size;
+}
+
+/* One row of the crowd: judged, unless it is a span of which nothing is known. */
+static void take_row(struct finding *finding, const struct op_row *row, uint32_t width, const float *actual,
+                     const double *expected, const double *bound)
+{
+    finding->span |= row_is_span(row);
+    if (row_is_span(row) && tells_nothing(expected, bound, width))
+        finding->rows_unaudited++;
+    else
+        judge_row(finding, row->position, width, actual, expected, bound);
+}
+
 /* Computes the rows in pieces that fit the memory, and judges each. */
 static void judge_crowd(const struct step *step, uint32_t weights_dtype, const struct crowd *crowd,
                         const struct trace *const *traces, struct finding *findings)
@@ -107,8 +129,8 @@ static void judge_crowd(const struct step *step, uint32_t weights_dtype, const s
         for (uint32_t i = 0; i < n; i++) {
             uint32_t trace = crowd->trace[first + i], position = crowd->rows[first + i].position;
             const float *actual = trace_row(stage_of(step, traces[trace]), position);
-            judge_row(&findings[trace], position, step->width, actual, expected + (uint64_t)i * step->width,
-                      bound + (uint64_t)i * step->width);
+            take_row(&findings[trace], &crowd->rows[first + i], step->width, actual,
+                     expected + (uint64_t)i * step->width, bound + (uint64_t)i * step->width);
         }
     }
     free(expected);
@@ -127,9 +149,9 @@ static void crowd_add(struct crowd *crowd, const struct rows *rows, uint32_t tra
     }
 }
 
-/* One step of all traces: findings[n_traces]. */
+/* One step of all traces: findings[n_traces]. spans[n_traces]: what was computed of each trace. */
 static void audit_one(const struct plan *plan, uint32_t step_index, const struct trace *const *traces,
-                      uint32_t n_traces, struct finding *findings)
+                      uint32_t n_traces, struct spans *spans, struct finding *findings)
 {
     const struct step *step = &plan->steps[step_index];
     struct crowd crowds[DTYPE_COUNT] = {0};
@@ -142,7 +164,7 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
             continue;
         struct rows *rows = &gathered[t];
         measure(finding, stage, traces[t]->n_positions);
-        rows_gather(rows, plan, step_index, traces[t]);
+        rows_gather(rows, plan, step_index, traces[t], &spans[t]);
         finding->rows_inherited = rows->n_inherited;
         finding->rows_unaudited = rows->n_unaudited;
         finding->state = rows->n + rows->n_inherited > 0 ? FINDING_AUDITED : FINDING_UNAUDITED;
@@ -154,8 +176,12 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
         free(crowds[dtype].rows);
         free(crowds[dtype].trace);
     }
-    for (uint32_t t = 0; t < n_traces; t++)
+    for (uint32_t t = 0; t < n_traces; t++) {
+        struct finding *finding = &findings[t];
+        if (finding->state == FINDING_AUDITED && finding->rows_judged + finding->rows_inherited == 0)
+            finding->state = FINDING_UNAUDITED;
         rows_free(&gathered[t]);
+    }
     free(gathered);
 }
 
@@ -185,20 +211,31 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     *audit = (struct audit){.plan = plan, .n_traces = n_traces};
     audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->findings);
     audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->relative_rms);
+    struct spans *spans = xcalloc(n_traces, sizeof *spans);
+    for (uint32_t t = 0; t < n_traces; t++)
+        spans_open(&spans[t], plan, traces[t]);
     for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
-        audit_one(plan, s, traces, n_traces, &audit->findings[(uint64_t)s * n_traces]);
+        audit_one(plan, s, traces, n_traces, spans, &audit->findings[(uint64_t)s * n_traces]);
+        for (uint32_t t = 0; t < n_traces; t++)
+            spans_forget(&spans[t], s + 1);
         for (uint32_t t = 0; t < n_traces; t++)
             audit->relative_rms[(uint64_t)s * n_traces + t] =
                 relative_rms(&plan->steps[s], traces[t], traces[n_traces - 1]);
         if (progress)
             progress(context, s + 1, plan->n_steps);
     }
+    for (uint32_t t = 0; t < n_traces; t++)
+        spans_close(&spans[t]);
+    free(spans);
 }
 
 struct finding audit_step(const struct plan *plan, uint32_t step, const struct trace *trace)
 {
     struct finding finding;
-    audit_one(plan, step, &trace, 1, &finding);
+    struct spans spans;
+    spans_open(&spans, plan, trace);
+    audit_one(plan, step, &trace, 1, &spans, &finding);
+    spans_close(&spans);
     return finding;
 }
 

@@ -2,10 +2,14 @@
  *
  * For each step of the plan, compute the op in double precision from the trace's own recorded inputs, and compare with
  * the trace's own recorded output. An op that only inherits an error passes; the op that introduces it fails. An error
- * is reported as a ratio to the bound that rounding alone can reach; over 1 is a divergence. */
+ * is reported as a ratio to the bound that rounding alone can reach; over 1 is a divergence.
+ *
+ * Where a trace lacks an op's input, that is computed from what it holds, with how far it can be off, and the audit is
+ * one of all ops on the way (workbench/span.h). */
 #ifndef LOCKSTEP_WORKBENCH_AUDIT_H
 #define LOCKSTEP_WORKBENCH_AUDIT_H
 
+#include "workbench/rows.h"
 #include "workbench/trace.h"
 
 enum finding_state {
@@ -18,9 +22,10 @@ enum finding_state {
 struct finding {
     enum finding_state state;
     uint32_t rows_judged, rows_inherited; /* inherited: a nonfinite input, not judged */
-    uint32_t rows_unaudited;              /* recorded, but an input is not */
-    uint32_t rows_failed;                 /* positions with a ratio over 1 */
-    double max_ratio; /* over all rows judged; infinity where a finite result was due and none came */
+    uint32_t rows_unaudited; /* recorded, but an input is not, or is known so little that zeros would pass */
+    bool span;               /* judged over ops whose stages the trace lacks: span_path_find tells which */
+    uint32_t rows_failed;    /* positions with a ratio over 1 */
+    double max_ratio;        /* over all rows judged; infinity where a finite result was due and none came */
     double max_abs_error;
     /* The place to look at: the lowest failing position and, there, the dim of the worst ratio. If nothing fails: the
      * worst ratio of all. */
@@ -55,19 +60,6 @@ struct finding audit_step(const struct plan *plan, uint32_t step, const struct t
  * they differ and the bound is 0, or where one of them is finite and the other not. NaN: not judged, for neither is
  * finite (a weight that is not). Nothing compares NaN as equal. */
 double judge(double expected, double actual, double bound);
-
-/* The rows of one step of one trace that can be judged: all inputs are recorded and finite. An optional stage that the
- * trace lacks is computed from its own inputs, and how far it can be off is passed on: a span of several ops is judged
- * as one. */
-struct span;
-struct rows {
-    uint32_t n;
-    struct op_row *rows; /* [n], in order of position; malloc'ed */
-    uint32_t n_inherited, n_unaudited;
-    struct span *spans[OP_MAX_INPUTS]; /* of inputs that are optional stages, with their errors; NULL: exact */
-};
-void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step, const struct trace *trace);
-void rows_free(struct rows *rows);
 
 const struct finding *audit_finding(const struct audit *audit, uint32_t step, uint32_t trace);
 bool finding_failed(const struct finding *finding);

@@ -119,7 +119,7 @@ static void diagnose_all(struct comparison *comparison)
         uint32_t n =
             diagnose_step(comparison->plan, at->step, comparison->list[at->trace], found, left < most ? left : most);
         for (uint32_t i = 0; i < n; i++) {
-            found[i].step = at->step;
+            found[i].introduced = at->step;
             found[i].trace = at->trace;
         }
         comparison->n_diagnoses += n;

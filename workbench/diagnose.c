@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/diagnose_internal.h"
 #include "workbench/precision.h"
 #include "workbench/relations.h"
 
@@ -29,7 +30,7 @@ struct bench {
 static void bench_open(struct bench *bench, const struct plan *plan, uint32_t step, const struct trace *trace)
 {
     *bench = (struct bench){.stage = trace_find(trace, plan->steps[step].layer, plan->steps[step].stage)};
-    rows_gather(&bench->rows, plan, step, trace);
+    rows_gather(&bench->rows, plan, step, trace, NULL);
     uint64_t row_bytes = plan->steps[step].width * 2 * sizeof(double);
     uint64_t fitting = MOST_BYTES / row_bytes;
     bench->at_once = fitting == 0 ? 1 : fitting > bench->rows.n ? bench->rows.n : (uint32_t)fitting;
@@ -120,6 +121,12 @@ static bool any_nonfinite(const struct bench *bench, uint32_t n_failing)
     return false;
 }
 
+bool diagnose_needs_exact(const struct fault *fault)
+{
+    return fault->edit == EDIT_VARIANT &&
+           ((uint32_t)fault->value == VARIANT_READ_AS_F16 || (uint32_t)fault->value == VARIANT_QUERY_AS_F32);
+}
+
 static bool is_mutant(const struct fault *fault, const struct plan *plan, uint32_t step, bool nonfinite)
 {
     return !fault->relation && fault->edit != EDIT_TAMPER && (!fault->nonfinite || nonfinite) &&
@@ -136,6 +143,8 @@ static uint32_t try_mutants(struct bench *bench, const struct plan *plan, uint32
         double worst;
         if (!is_mutant(&faults[i], plan, step, nonfinite))
             continue;
+        if (diagnose_needs_exact(&faults[i]) && bench->rows.rows[0].error[0])
+            continue;
         struct arena arena = {0};
         struct step mutant = fault_mutant(&faults[i], plan, step, &arena);
         bool reproduces = mutant_reproduces(bench, &mutant, &worst);
@@ -148,6 +157,7 @@ static uint32_t try_mutants(struct bench *bench, const struct plan *plan, uint32
                  "%s; computed so, all %u rows come out as recorded (worst ratio %.3f), where the right op fails in %u",
                  faults[i].story, bench->rows.n, worst, n_failing);
         diagnosis->how = HOW_REPRODUCED;
+        diagnosis->step = step;
         diagnosis->postmortem = faults[i].postmortem;
     }
     return n;
@@ -207,6 +217,18 @@ static void add_magnitude(const struct evidence *evidence, struct diagnosis *fou
                  factor > 1 ? "smaller" : "larger", factor > 1 ? factor : 1 / factor);
 }
 
+/* Mutants of the ops that a failing step's span passes over. */
+static uint32_t try_span(const struct bench *bench, const struct plan *plan, uint32_t step, const struct trace *trace,
+                         uint32_t n_failing, struct diagnosis *found, uint32_t max)
+{
+    struct span_path path;
+    span_path_find(&path, plan, step, trace);
+    uint32_t n = diagnose_span(plan, step, trace, &path, bench->rows.rows[0].position, any_nonfinite(bench, n_failing),
+                               found, max);
+    span_path_free(&path);
+    return n;
+}
+
 uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struct trace *trace, struct diagnosis *found,
                        uint32_t max)
 {
@@ -218,7 +240,11 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
     uint32_t n_failing = failing_to_front(&bench, step);
     uint32_t n = 0;
     if (n_failing > 0) {
+        bool is_span = row_is_span(&bench.rows.rows[0]);
         n = try_mutants(&bench, plan, step_index, n_failing, found, max);
+        if (is_span)
+            n += try_span(&bench, plan, step_index, trace, n_failing, found + n, max - n);
+        uint32_t n_mutants = n;
         uint32_t shown = n_failing < bench.at_once ? n_failing : bench.at_once;
         bench_run(&bench, step, bench.rows.rows, shown);
         struct evidence evidence = {.plan = plan,
@@ -230,11 +256,13 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
                                     .rows = bench.rows.rows,
                                     .expected = bench.expected,
                                     .bound = bench.bound};
-        if (n == 0)
+        if (n == 0 && !is_span)
             n = precision_find(&evidence, found, max);
         uint32_t n_relations = relations_find(&evidence, found + n, max - n);
         name_relations(&evidence, found + n, n_relations);
         n += n_relations;
+        for (uint32_t i = n_mutants; i < n; i++)
+            found[i].step = step_index;
         if (n > 0)
             add_magnitude(&evidence, &found[0]);
     }

@@ -17,7 +17,9 @@ struct diagnosis {
     enum diagnosis_how how;
     char text[512];         /* the evidence in words */
     const char *postmortem; /* or "" */
-    uint32_t step, trace;   /* of which introduced error; set by whoever judges several */
+    uint32_t step;          /* what is wrong: the step that fails, or one that its span passes over */
+    uint32_t introduced;    /* of which step's error this is told; set, as trace, by whoever judges several */
+    uint32_t trace;
 };
 
 /* Tries every mutant and every relation that applies to a failing step of a trace. Returns how many it wrote to

@@ -8,10 +8,24 @@
 
 #define MAX_DIAGNOSES 4
 
-static void print_finding(const struct repl_side *side, const struct step *step, const struct finding *finding)
+/* Where not every op's stage is recorded, as in a golden that has only some: what the judgement passes over. */
+static void print_span(const struct repl *repl, const struct repl_side *side, uint32_t step,
+                       const struct finding *finding)
+{
+    struct span_path path;
+    char text[1024];
+    if (!finding->span)
+        return;
+    span_path_find(&path, repl->plan, step, side->trace);
+    printf("  %-9s %s\n", "", span_path_text(&path, repl->plan, step, text, sizeof text));
+    span_path_free(&path);
+}
+
+static void print_finding(const struct repl *repl, const struct repl_side *side, uint32_t step,
+                          const struct finding *finding)
 {
     char label[64];
-    printf("  %-9s %-22s", source_name(side->source), step_label(step, label));
+    printf("  %-9s %-22s", source_name(side->source), step_label(&repl->plan->steps[step], label));
     if (finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
         printf(" %s\n", finding->state == FINDING_MISSING     ? "not recorded"
                         : finding->state == FINDING_UNAUDITED ? "an input is not recorded"
@@ -25,6 +39,7 @@ static void print_finding(const struct repl_side *side, const struct step *step,
                finding->expected);
     }
     printf("\n");
+    print_span(repl, side, step, finding);
 }
 
 /* All stages: those that fail, and how many passed. */
@@ -43,7 +58,7 @@ static enum status audit_all(struct repl *repl, struct error *err)
             n_passed += judged && !finding_failed(&finding);
             n_other += !judged;
             if (finding_failed(&finding)) {
-                print_finding(side, &repl->plan->steps[s], &finding);
+                print_finding(repl, side, s, &finding);
             }
         }
         printf("  %-9s %u stages pass, %u fail, %u are not recorded or cannot be judged\n", source_name(side->source),
@@ -68,7 +83,7 @@ enum status repl_audit(struct repl *repl, const struct words *words, struct erro
         if (stop_asked()) {
             return stop_check(err);
         }
-        print_finding(&repl->sides[i], &repl->plan->steps[step], &finding);
+        print_finding(repl, &repl->sides[i], step, &finding);
     }
     return status;
 }
@@ -107,6 +122,7 @@ void show_diagnosis(const struct repl *repl, const struct repl_introduced *intro
            step_label(&repl->plan->steps[introduced->step], label), finding->position, finding->dim);
     printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
            finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
+    print_span(repl, side, introduced->step, finding);
     struct diagnosis diagnoses[MAX_DIAGNOSES];
     uint32_t n = diagnose(repl, introduced, diagnoses);
     if (stop_asked()) {

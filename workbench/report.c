@@ -215,7 +215,7 @@ static void print_diagnoses(const struct report *report, FILE *out)
         const struct diagnosis *diagnosis = &report->diagnoses[i];
         const struct introduced *first = &report->verdict->introduced[0];
         char label[64], place[96] = "";
-        if (diagnosis->step != first->step || diagnosis->trace != first->trace)
+        if (diagnosis->step != first->step || diagnosis->introduced != first->step || diagnosis->trace != first->trace)
             snprintf(place, sizeof place, " at %s, %s", source_name(report->sources[diagnosis->trace]),
                      step_label(&report->plan->steps[diagnosis->step], label));
         fprintf(out, "  %-12s%s (%s)%s\n", "diagnosis", diagnosis->fault, diagnosis_how_name(diagnosis->how), place);
@@ -223,6 +223,28 @@ static void print_diagnoses(const struct report *report, FILE *out)
         if (*diagnosis->postmortem)
             print_wrapped("postmortem", diagnosis->postmortem, out);
     }
+}
+
+/* Where not every op's stage is recorded: which ops lie between, any of which may be wrong. */
+static void print_span(const struct report *report, const struct introduced *first, FILE *out)
+{
+    struct span_path path;
+    char text[1024];
+    span_path_find(&path, report->plan, first->step, report->traces[first->trace]);
+    if (path.n_between > 0) {
+        print_wrapped("span", span_path_text(&path, report->plan, first->step, text, sizeof text), out);
+        print_wrapped("", "not recorded: any of these ops may be wrong, or the last", out);
+    }
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < path.n_between; i++)
+        if (report->verdict->sound[first->trace][path.between[i]])
+            path.between[n++] = path.between[i];
+    path.n_between = n;
+    if (n > 0) {
+        strcpy(text, "other spans pass over ");
+        print_wrapped("likely not", span_steps_text(&path, report->plan, first->step, text, sizeof text), out);
+    }
+    span_path_free(&path);
 }
 
 static void print_divergence(const struct report *report, FILE *out)
@@ -234,6 +256,7 @@ static void print_divergence(const struct report *report, FILE *out)
     const struct trace *trace = report->traces[first->trace];
     fprintf(out, "\nFirst divergence: %s, %s\n", source_name(first->source),
             step_label(&report->plan->steps[first->step], label));
+    print_span(report, first, out);
     fprintf(out, "  where       token %u (id %d, %s), dim %u; %u of %u positions judged fail\n", finding->position,
             trace->tokens[finding->position], trace->phase[finding->position] == PHASE_DECODE ? "decode" : "prefill",
             finding->dim, finding->rows_failed, finding->rows_judged);

@@ -8,6 +8,29 @@ static void put_place(json_t *object, const struct step *step)
     json_put(object, "stage", json_string(stage_name(step->stage)));
 }
 
+static json_t *places(const struct plan *plan, const uint32_t *steps, uint32_t n)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        json_t *place = json_object();
+        put_place(place, &plan->steps[steps[i]]);
+        json_push(array, place);
+    }
+    return array;
+}
+
+/* Of a step that was judged over others: which, and from where. */
+static void put_span(json_t *object, const struct report *report, uint32_t step, uint32_t trace)
+{
+    struct span_path path;
+    if (!audit_finding(report->audit, step, trace)->span)
+        return;
+    span_path_find(&path, report->plan, step, report->traces[trace]);
+    json_put(object, "from", places(report->plan, path.from, path.n_from));
+    json_put(object, "between", places(report->plan, path.between, path.n_between));
+    span_path_free(&path);
+}
+
 static json_t *first_divergence(const struct report *report)
 {
     if (!report->verdict->diverged)
@@ -26,6 +49,7 @@ static json_t *first_divergence(const struct report *report)
     json_put(object, "bound", json_number_or_text(finding->bound));
     json_put(object, "ratio", json_number_or_text(finding->ratio));
     json_put(object, "source", json_string(source_name(first->source)));
+    put_span(object, report, first->step, first->trace);
     return object;
 }
 
@@ -42,6 +66,7 @@ static json_t *introduced(const struct report *report)
         json_put(object, "rows", json_integer(finding->rows_failed));
         json_put(object, "worst_token", json_integer(finding->worst_position));
         json_put(object, "worst_dim", json_integer(finding->worst_dim));
+        put_span(object, report, at->step, at->trace);
         json_push(array, object);
     }
     return array;
@@ -97,6 +122,7 @@ static json_t *stage_entry(const struct report *report, uint32_t step, uint32_t 
     json_put(object, "rows_judged", json_integer(finding->rows_judged));
     json_put(object, "rows_inherited", json_integer(finding->rows_inherited));
     json_put(object, "relative_rms", json_number_or_text(drift));
+    put_span(object, report, step, trace);
     return object;
 }
 

@@ -1,20 +1,12 @@
 /* Which rows of a step can be judged, from what a trace holds, and how one value is judged. */
+#include "workbench/rows.h"
+
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "workbench/audit.h"
-
-/* What computing a span's rows takes at once, at most. */
-#define SPAN_BYTES ((uint64_t)64 << 20)
-
-/* An optional stage between required ones. */
-struct span {
-    struct trace_stage stage; /* rows, recorded */
-    double *error;            /* [n_positions, width] the most that each value can be off */
-};
-static struct span *span_compute(const struct plan *plan, uint32_t step_index, const struct trace *trace);
 
 double judge(double expected, double actual, double bound)
 {
@@ -54,83 +46,152 @@ static bool squares_are_finite(const float *row, const struct rms_norm_params *p
  * visible position counts, for any other input the own one alone. */
 struct input {
     const struct trace_stage *stage;
+    const struct span *span;              /* where rows of it were computed */
+    const double *error;                  /* NULL: exact */
     int64_t last_missing, last_nonfinite; /* positions; -1: none so far */
 };
+
+/* Whether a computed row comes from tokens through an earlier layer than the step's. */
+static bool comes_too_far(const struct span *span, const struct step *step, uint32_t position)
+{
+    return span && span->origin[position] >= 0 && span->origin[position] != step->layer;
+}
 
 static void input_advance(struct input *input, const struct step *step, uint32_t position)
 {
     const float *row = input->stage ? trace_row(input->stage, position) : NULL;
-    if (!row)
+    if (!row || comes_too_far(input->span, step, position))
         input->last_missing = position;
     else if (!row_is_finite(row, input->stage->width) ||
              (step->op == OP_rms_norm && !squares_are_finite(row, &step->params.rms_norm)))
         input->last_nonfinite = position;
 }
 
+/* Whether a step reads an input from position 0 on: attention's keys and values. */
+static bool reads_back(const struct step *step, unsigned input)
+{
+    return step->op == OP_attention && input > 0;
+}
+
 /* The first position that an input of this position needs. */
 static uint32_t first_needed(const struct step *step, unsigned input, uint32_t position)
 {
-    if (step->op != OP_attention || input == 0)
+    if (!reads_back(step, input))
         return position;
     uint32_t window = step->params.attention.window;
     return window == 0 || position < window ? 0 : position - window + 1;
 }
 
-static const float *input_rows(const struct step *step, unsigned input, const struct trace_stage *stage,
-                               uint32_t position)
+void rows_needed(const struct step *step, unsigned i, const uint8_t *need, uint32_t n_positions, uint8_t *of_input)
 {
-    bool from_start = step->op == OP_attention && input > 0;
-    return stage->rows + (from_start ? 0 : (uint64_t)position * stage->width);
+    memset(of_input, 0, n_positions);
+    uint32_t done = 0; /* positions below are decided */
+    for (uint32_t p = 0; p < n_positions; p++) {
+        if (!need[p])
+            continue;
+        uint32_t first = first_needed(step, i, p);
+        for (uint32_t k = first > done ? first : done; k <= p; k++)
+            of_input[k] = 1;
+        done = p + 1;
+    }
 }
 
-/* The inputs of a step. An optional stage that is missing is computed. One in a file may have been computed beside the
- * run, for a fused kernel never stores it: then a required stage was made of another rounding of it, and is judged from
- * the required stages that the span starts at (span_adopt has the exception). */
+static bool covers(const struct trace_stage *stage, const uint8_t *need, uint32_t n_positions)
+{
+    for (uint32_t p = 0; p < n_positions; p++)
+        if (need[p] && !(stage && stage->recorded[p]))
+            return false;
+    return true;
+}
+
+/* An optional stage in a file may have been computed beside the run, for a fused kernel never stores it: then a
+ * required stage was made of another rounding of it, and is judged from the required stages that the span starts at
+ * (span.c, span_adopt, has the exception). */
+static bool made_beside(const struct step *from, const struct step *step, const struct trace *trace, bool in_span)
+{
+    const struct trace_stage *stage = trace_find(trace, from->layer, from->stage);
+    return from->optional && stage && stage->n_recorded > 0 && (in_span || (trace->from_file && !step->optional));
+}
+
+static struct spans *spans_of(struct rows *rows, const struct plan *plan, const struct trace *trace,
+                              struct spans *spans)
+{
+    if (spans || rows->own)
+        return spans ? spans : rows->own;
+    rows->own = xcalloc(1, sizeof *rows->own);
+    spans_open(rows->own, plan, trace);
+    return rows->own;
+}
+
+/* The inputs of a step: as recorded, and where that is not enough, computed. */
 static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *rows, const struct plan *plan,
-                            const struct step *step, const struct trace *trace, bool in_span)
+                            const struct step *step, const struct trace *trace, struct spans *spans,
+                            const uint8_t *need, bool in_span)
 {
     unsigned n = 0;
+    uint8_t *of_input = xcalloc(trace->n_positions, 1);
     for (; n < OP_MAX_INPUTS && step->input[n] >= 0; n++) {
         const struct step *from = &plan->steps[step->input[n]];
-        const struct trace_stage *stage = trace_find(trace, from->layer, from->stage);
-        bool absent = !stage || stage->n_recorded == 0;
-        if (from->optional && (absent || in_span || (trace->from_file && !step->optional))) {
-            rows->spans[n] = span_compute(plan, (uint32_t)step->input[n], trace);
-            stage = &rows->spans[n]->stage;
-        }
-        inputs[n] = (struct input){stage, -1, -1};
+        inputs[n] = (struct input){trace_find(trace, from->layer, from->stage), NULL, NULL, -1, -1};
+        rows_needed(step, n, need, trace->n_positions, of_input);
+        if (!made_beside(from, step, trace, in_span) && covers(inputs[n].stage, of_input, trace->n_positions))
+            continue;
+        const struct span *span = spans_get(spans_of(rows, plan, trace, spans), (uint32_t)step->input[n], of_input);
+        inputs[n].span = span;
+        inputs[n].stage = &span->stage;
+        inputs[n].error = span->error;
     }
+    free(of_input);
     return n;
 }
 
-/* The rows of a step at the positions that its output holds (NULL: all, for a span). inherited[p], if asked for: an
- * input is not finite there. */
+/* The row's pointers into its inputs, and whether it can be computed. */
+static void row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs, const struct step *step,
+                     uint32_t position, bool *missing, bool *nonfinite)
+{
+    *missing = *nonfinite = false;
+    for (unsigned i = 0; i < n_inputs; i++) {
+        struct input *input = &inputs[i];
+        input_advance(input, step, position);
+        int64_t first = first_needed(step, i, position);
+        *missing |= input->last_missing >= first;
+        *nonfinite |= input->last_nonfinite >= first;
+        uint64_t at = input->stage && !reads_back(step, i) ? (uint64_t)position * input->stage->width : 0;
+        if (input->stage)
+            row->in[i] = input->stage->rows + at;
+        if (input->error)
+            row->error[i] = input->error + at;
+    }
+}
+
+/* Where the row of a position begins. */
+static int32_t find_origin(const struct input *inputs, unsigned n_inputs, const struct step *step, uint32_t position)
+{
+    int32_t origin = step->op == OP_embed ? ORIGIN_TOKENS : ORIGIN_RECORDED;
+    for (unsigned i = 0; i < n_inputs; i++)
+        for (uint32_t p = first_needed(step, i, position); inputs[i].span && p <= position; p++)
+            origin = inputs[i].span->origin[p] > origin ? inputs[i].span->origin[p] : origin;
+    return step->op == OP_attention && origin >= ORIGIN_TOKENS ? step->layer : origin;
+}
+
 static void gather(struct rows *rows, const struct plan *plan, const struct step *step, const struct trace *trace,
-                   const struct trace_stage *output, uint8_t *inherited)
+                   struct spans *spans, const struct trace_stage *output, const uint8_t *need, uint8_t *inherited)
 {
     struct input inputs[OP_MAX_INPUTS];
     *rows = (struct rows){0};
-    unsigned n_inputs = find_inputs(inputs, rows, plan, step, trace, output == NULL);
-    rows->rows = xcalloc(trace->n_positions, sizeof *rows->rows);
+    unsigned n_inputs = find_inputs(inputs, rows, plan, step, trace, spans, need, output == NULL);
+    rows->rows = xcalloc((uint64_t)trace->n_positions + 1, sizeof *rows->rows);
+    rows->origin = xcalloc((uint64_t)trace->n_positions + 1, sizeof *rows->origin);
     for (uint32_t p = 0; p < trace->n_positions; p++) {
-        bool missing = false, nonfinite = false;
+        bool missing, nonfinite;
         struct op_row *row = &rows->rows[rows->n];
         *row = (struct op_row){.arith = output ? &output->arith : &trace->arith,
                                .recorded = output ? trace_row(output, p) : NULL,
                                .position = p,
                                .token = trace->tokens[p],
                                .decode = trace->phase[p] == PHASE_DECODE};
-        for (unsigned i = 0; i < n_inputs; i++) {
-            input_advance(&inputs[i], step, p);
-            int64_t first = first_needed(step, i, p);
-            missing |= inputs[i].last_missing >= first;
-            nonfinite |= inputs[i].last_nonfinite >= first;
-            if (inputs[i].stage)
-                row->in[i] = input_rows(step, i, inputs[i].stage, p);
-            if (rows->spans[i])
-                row->error[i] = rows->spans[i]->error + (uint64_t)p * inputs[i].stage->width;
-        }
-        if (output && !output->recorded[p])
+        row_fill(row, inputs, n_inputs, step, p, &missing, &nonfinite);
+        if (!need[p])
             continue;
         if (inherited)
             inherited[p] = !missing && nonfinite;
@@ -139,112 +200,36 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
         else if (nonfinite)
             rows->n_inherited++;
         else
-            rows->n++;
+            rows->origin[rows->n++] = find_origin(inputs, n_inputs, step, p);
     }
 }
 
-/* Takes computed rows into a span: rounded to f32, which adds to how far they can be off. */
-static void span_keep(struct span *span, const struct op_batch *batch)
-{
-    uint32_t width = span->stage.width;
-    for (uint32_t r = 0; r < batch->n_rows; r++) {
-        uint64_t to = (uint64_t)batch->rows[r].position * width, from = (uint64_t)r * width;
-        for (uint32_t i = 0; i < width; i++) {
-            float value = (float)batch->y[from + i];
-            span->stage.rows[to + i] = value;
-            span->error[to + i] = batch->bound[from + i] + fabs(batch->y[from + i] - value);
-        }
-        span->stage.recorded[batch->rows[r].position] = 1;
-    }
-}
-
-/* Whether a recorded row is off by more than the span allows: it, or what it was made of, carries an error. */
-static bool strays(const float *computed, const double *error, const float *recorded, uint32_t width)
-{
-    for (uint32_t i = 0; i < width; i++)
-        if (judge(computed[i], recorded[i], error[i]) > 1)
-            return true;
-    return false;
-}
-
-/* A recorded row takes the place of the computed one where it strays: the error is told of where it was introduced, and
- * what follows only inherits it. The row may be another rounding of what was used, each off by the span's error. A row
- * that does not stray changes nothing: whatever rounding of it was used, it is within the error of the computed one,
- * once. */
-static void span_adopt(struct span *span, const struct trace_stage *recorded, uint32_t n_positions)
-{
-    uint32_t width = recorded->width;
-    for (uint32_t p = 0; p < n_positions; p++) {
-        const float *row = trace_row(recorded, p);
-        float *computed = span->stage.rows + (uint64_t)p * width;
-        double *error = span->error + (uint64_t)p * width;
-        if (!row || !span->stage.recorded[p] || !strays(computed, error, row, width))
-            continue;
-        memcpy(computed, row, width * sizeof *row);
-        for (uint32_t i = 0; i < width; i++)
-            error[i] *= 2;
-    }
-}
-
-/* An optional stage, computed from its own inputs, which may be such spans again; and how far its values can be off,
- * from the required stages on. */
-static struct span *span_compute(const struct plan *plan, uint32_t step_index, const struct trace *trace)
-{
-    const struct step *step = &plan->steps[step_index];
-    uint64_t n_values = (uint64_t)trace->n_positions * step->width;
-    struct span *span = xcalloc(1, sizeof *span);
-    span->stage = (struct trace_stage){.layer = step->layer, .stage = step->stage, .width = step->width};
-    span->stage.rows = xcalloc(n_values, sizeof *span->stage.rows);
-    span->stage.recorded = xcalloc(trace->n_positions, 1);
-    span->error = xcalloc(n_values, sizeof *span->error);
-
-    struct rows rows;
-    gather(&rows, plan, step, trace, NULL, span->stage.recorded);
-    for (uint32_t p = 0; p < trace->n_positions; p++)
-        span->stage.rows[(uint64_t)p * step->width] =
-            span->stage.recorded[p] ? NAN : 0; /* passes on what it inherits */
-    uint32_t at_once = (uint32_t)fmax(1, (double)SPAN_BYTES / (2.0 * sizeof(double) * step->width));
-    at_once = at_once < rows.n ? at_once : rows.n;
-    double *y = xcalloc((uint64_t)at_once * step->width, sizeof *y);
-    double *bound = xcalloc((uint64_t)at_once * step->width, sizeof *bound);
-    for (uint32_t first = 0; first < rows.n; first += at_once) {
-        struct op_batch batch = {.step = step,
-                                 .weights_dtype = trace->weights_dtype,
-                                 .n_rows = rows.n - first < at_once ? rows.n - first : at_once,
-                                 .rows = rows.rows + first,
-                                 .y = y,
-                                 .bound = bound};
-        op_run(&batch);
-        span_keep(span, &batch);
-    }
-    free(bound);
-    free(y);
-    rows_free(&rows);
-    const struct trace_stage *recorded = trace_find(trace, step->layer, step->stage);
-    if (recorded && recorded->n_recorded > 0)
-        span_adopt(span, recorded, trace->n_positions);
-    return span;
-}
-
-void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index, const struct trace *trace)
+void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index, const struct trace *trace,
+                 struct spans *spans)
 {
     const struct step *step = &plan->steps[step_index];
     const struct trace_stage *output = trace_find(trace, step->layer, step->stage);
     *rows = (struct rows){0};
     if (output)
-        gather(rows, plan, step, trace, output, NULL);
+        gather(rows, plan, step, trace, spans, output, output->recorded, NULL);
+}
+
+void rows_gather_inputs(struct rows *rows, struct spans *spans, uint32_t step, const uint8_t *need, uint8_t *inherited)
+{
+    gather(rows, spans->plan, &spans->plan->steps[step], spans->trace, spans, NULL, need, inherited);
 }
 
 void rows_free(struct rows *rows)
 {
-    for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
-        if (rows->spans[i]) {
-            free(rows->spans[i]->stage.rows);
-            free(rows->spans[i]->stage.recorded);
-            free(rows->spans[i]->error);
-            free(rows->spans[i]);
-        }
-    }
+    if (rows->own)
+        spans_close(rows->own);
+    free(rows->own);
+    free(rows->origin);
     free(rows->rows);
     *rows = (struct rows){0};
+}
+
+bool row_is_span(const struct op_row *row)
+{
+    return row->error[0] || row->error[1] || row->error[2];
 }

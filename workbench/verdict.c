@@ -26,14 +26,52 @@ static int32_t trace_of(const enum source *sources, uint32_t n_traces, enum sour
     return -1;
 }
 
-static void collect_introduced(struct verdict *verdict, const struct audit *audit, const enum source *sources)
+/* Which failing steps of a trace introduce an error, [n_steps]. Spans that pass over the same ops fail together where
+ * one of those is wrong: the first of them tells of it, unless a span over the same op passes. */
+static uint8_t *who_introduces(const struct audit *audit, uint32_t t, const struct trace *trace, uint8_t *sound)
+{
+    uint32_t n_steps = audit->plan->n_steps;
+    uint8_t *introduces = xcalloc(n_steps, 1), *accused = xcalloc(n_steps, 1);
+    for (int passing = 1; passing >= 0; passing--) {
+        for (uint32_t s = 0; s < n_steps; s++) {
+            const struct finding *finding = audit_finding(audit, s, t);
+            bool failed = finding_failed(finding), told = false;
+            introduces[s] |= failed && !finding->span;
+            if (!finding->span || finding->rows_judged == 0 || failed == (bool)passing)
+                continue;
+            struct span_path path;
+            span_path_find(&path, audit->plan, s, trace);
+            for (uint32_t i = 0; i < path.n_between; i++) {
+                uint32_t between = path.between[i];
+                told |= accused[between] && !sound[between];
+                sound[between] |= passing;
+            }
+            for (uint32_t i = 0; i < path.n_between && failed && !told; i++)
+                accused[path.between[i]] = 1;
+            introduces[s] |= failed && !told;
+            span_path_free(&path);
+        }
+    }
+    free(accused);
+    return introduces;
+}
+
+static void collect_introduced(struct verdict *verdict, const struct audit *audit, const struct trace *const *traces,
+                               const enum source *sources)
 {
     verdict->introduced = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof *verdict->introduced);
+    uint8_t *introduces[SOURCE_COUNT];
+    for (uint32_t t = 0; t < audit->n_traces; t++) {
+        verdict->sound[t] = xcalloc(audit->plan->n_steps, 1);
+        introduces[t] = who_introduces(audit, t, traces[t], verdict->sound[t]);
+    }
     for (uint32_t step = 0; step < audit->plan->n_steps; step++)
         for (int source = 0; source < SOURCE_COUNT; source++)
             for (uint32_t t = 0; t < audit->n_traces; t++)
-                if (sources[t] == (enum source)source && finding_failed(audit_finding(audit, step, t)))
+                if (sources[t] == (enum source)source && introduces[t][step])
                     verdict->introduced[verdict->n_introduced++] = (struct introduced){step, sources[t], t};
+    for (uint32_t t = 0; t < audit->n_traces; t++)
+        free(introduces[t]);
 }
 
 /* Whether a file that was read holds the stage: an optional one is expected of all then, and of nobody otherwise. */
@@ -77,7 +115,7 @@ struct errors {
 static void errors_compute(struct errors *errors, const struct plan *plan, uint32_t step, const struct trace *trace)
 {
     const struct trace_stage *stage = trace_find(trace, plan->steps[step].layer, plan->steps[step].stage);
-    rows_gather(&errors->rows, plan, step, trace);
+    rows_gather(&errors->rows, plan, step, trace, NULL);
     errors->expected = xmalloc((uint64_t)errors->rows.n * stage->width * sizeof *errors->expected);
     struct op_batch batch = {.step = &plan->steps[step],
                              .weights_dtype = stage->weights_dtype,
@@ -170,7 +208,8 @@ void verdict_reach(struct verdict *verdict, const struct audit *audit, const str
                    const enum source *sources, bool same_weights)
 {
     *verdict = (struct verdict){0};
-    collect_introduced(verdict, audit, sources);
+    ASSERT(audit->n_traces <= SOURCE_COUNT);
+    collect_introduced(verdict, audit, traces, sources);
     collect_coverage(verdict, audit, sources);
     verdict->diverged = verdict->n_introduced > 0;
     verdict->outlier = find_outlier(verdict, audit, traces, sources, same_weights);
@@ -180,5 +219,7 @@ void verdict_free(struct verdict *verdict)
 {
     free(verdict->introduced);
     free(verdict->lacks);
+    for (int t = 0; t < SOURCE_COUNT; t++)
+        free(verdict->sound[t]);
     *verdict = (struct verdict){0};
 }

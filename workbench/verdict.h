@@ -43,6 +43,9 @@ struct verdict {
         compared; /* (layer, stage)s over the sources: required ones and the optional ones that a file holds */
     uint32_t n_lacks;
     struct lack *lacks;
+    /* [n_steps] of each audited trace: a stage that is not recorded, over which a span passes; whoever else fails over
+     * it does so for another reason. */
+    uint8_t *sound[SOURCE_COUNT];
 };
 
 /* sources[i] says what audited trace i is. same_weights: the golden's digests of weights and config match the model's.
