@@ -52,7 +52,7 @@ static void make_case(struct op_case *c, unsigned index, uint64_t seed)
         case_expert_matmul(c, seed, 4, (struct expert_matmul_params){8, 4, 288, 48, 0, 1});
         break;
     case 14:
-        case_swiglu(c, seed, 8, (struct swiglu_params){1024, 7, 1.702f});
+        case_swiglu(c, seed, 8, (struct swiglu_params){1024, 7, 1.702f, 256});
         break;
     default:
         case_expert_sum(c, seed, 8, (struct expert_sum_params){4, 512});
