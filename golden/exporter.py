@@ -172,6 +172,18 @@ def _hooked(recorder, model):
             hook.remove()
 
 
+# A model with a vision tower holds its text model under these names, and its config under text_config.
+TEXT_MODEL = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
+
+
+def _whole(load, *args, **options):
+    """A model whose weights all come from the file: transformers draws missing ones at random, and only warns."""
+    model, info = load(*args, output_loading_info=True, **options)
+    if info["missing_keys"]:
+        raise ValueError(f"{sorted(info['missing_keys'])[0]}: no such tensor, expected one of transformers' names")
+    return model
+
+
 def load(path, dtype):
     """The model in a dtype with eager attention. dtype is given while loading: model.to() would also round rope's
     inv_freq, and a GGUF model refuses it."""
@@ -180,6 +192,9 @@ def load(path, dtype):
     options = {"dtype": getattr(torch, dtype), "attn_implementation": "eager", "local_files_only": True}
     if os.path.isdir(path):
         config = transformers.AutoConfig.from_pretrained(path, local_files_only=True)
+        if hasattr(config, "text_config"):
+            config = config.text_config
+            options["key_mapping"] = TEXT_MODEL
         model_type = config.model_type
         if model_type not in FAMILIES:
             raise ValueError(f"config.json: model_type: found {model_type!r}, expected one of {', '.join(FAMILIES)}")
@@ -188,10 +203,10 @@ def load(path, dtype):
         if getattr(config, "quantization_config", None):  # the CPU has no kernel for it
             model = packed_experts.load(transformers.AutoModelForCausalLM, path, config, **options)
         else:
-            model = transformers.AutoModelForCausalLM.from_pretrained(path, **options)
+            model = _whole(transformers.AutoModelForCausalLM.from_pretrained, path, config=config, **options)
     else:
         folder, name = os.path.split(os.path.abspath(path))
-        model = transformers.AutoModelForCausalLM.from_pretrained(folder, gguf_file=name, **options)
+        model = _whole(transformers.AutoModelForCausalLM.from_pretrained, folder, gguf_file=name, **options)
         model_type = model.config.model_type
         if model_type not in FAMILIES:
             raise ValueError(f"general.architecture: found {model_type!r}, expected one of {', '.join(FAMILIES)}")
