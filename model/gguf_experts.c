@@ -54,6 +54,20 @@ static void take(struct model *model, struct tensor *tensor)
     *tensor = model->files->tensors[--model->n_tensors];
 }
 
+/* A few wrong bits there send a token to other experts, so no converter quantises it; config.json's
+ * modules_to_not_convert has no place in a GGUF. */
+static void note_quantised_router(struct model *model)
+{
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
+        const struct tensor *tensor = &model->tensors[i];
+        if (strstr(tensor->name, ".mlp.router.weight") && dtype_info(tensor->dtype)->block_elems > 1) {
+            loader_note(model, "%s is %s: a quantised router, which is kept in plain floats as a rule",
+                        tensor->stored_name, dtype_info(tensor->dtype)->name);
+            return;
+        }
+    }
+}
+
 enum status gguf_join_experts(struct model *model, struct error *err)
 {
     static const char *const ends[] = {"proj", "proj_bias"};
@@ -72,5 +86,6 @@ enum status gguf_join_experts(struct model *model, struct error *err)
             take(model, up);
         }
     }
+    note_quantised_router(model);
     return status;
 }

@@ -2,6 +2,7 @@
  * names what is wrong, and prints nothing else. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -157,6 +158,45 @@ static void ggufs(void **state)
     }
 }
 
+/* GPT-OSS's config excludes the router, and the file packs it; or it excludes the experts. */
+static void packed_routers(void **state)
+{
+    (void)state;
+    static const char plain[] = "router.weight\":{\"dtype\":\"BF16\",\"shape\":[5,64]",
+                      packed[] = "router_blocks\":{\"dtype\":\"U8\",\"shape\":[5,128] ";
+    static const struct {
+        const char *module;
+        bool pack;
+        const char *text;
+    } cases[] = {
+        {"model.layers.*.mlp.router", true, "model.layers.0.mlp.router_blocks @"},
+        {"model.layers.*.mlp.router", true, "modules_to_not_convert excludes model.layers.*.mlp.router"},
+        {"lm_head", true, "blocks without their scales"},
+        {"mlp.experts.down_proj", false, "mlp.experts.down_proj_blocks @"},
+    };
+    static char bytes[256 * 1024];
+    static const char *const files[] = {"model.safetensors", "config.json"};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        for (int k = 0; k < 2; k++) {
+            char path[512];
+            FILE *file = fopen(scratch_path(path, LOCKSTEP_SOURCE_DIR "/golden/same/gpt-oss-bf16", files[k]), "rb");
+            assert_non_null(file);
+            size_t n = fread(bytes, 1, sizeof(bytes) - 1, file);
+            bytes[n] = '\0';
+            fclose(file);
+            if (k == 0 && cases[i].pack) {
+                assert_int_equal(strlen(plain), strlen(packed));
+                memcpy(memmem(bytes, n, plain, strlen(plain)), packed, strlen(packed));
+            } else if (k == 1) {
+                text_replace(bytes, sizeof(bytes), "lm_head", cases[i].module);
+                n = strlen(bytes);
+            }
+            scratch_write(scratch_path(path, folder, files[k]), bytes, n);
+        }
+        expect_refusal(folder, cases[i].text);
+    }
+}
+
 #define SAME LOCKSTEP_SOURCE_DIR "/golden/same/llama-q4_k-rdrr"
 
 /* Matrices in Q4_K although the source's config excludes their module. */
@@ -223,6 +263,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(folders, setup, teardown),
         cmocka_unit_test_setup_teardown(indexes, setup, teardown),
         cmocka_unit_test_setup_teardown(ggufs, setup, teardown),
+        cmocka_unit_test_setup_teardown(packed_routers, setup, teardown),
         cmocka_unit_test_setup_teardown(excluded_modules, setup, teardown),
         cmocka_unit_test_setup_teardown(whole_models_open, setup, teardown),
     };

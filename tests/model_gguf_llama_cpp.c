@@ -102,6 +102,22 @@ static void refuses_spoiled_gpt_oss(void **state)
     }
 }
 
+/* A router in Q8_0 runs, but is named. */
+static void notes_a_quantised_router(void **state)
+{
+    (void)state;
+    static const char name[] = "blk.1.ffn_gate_inp.weight";
+    struct model model;
+    read_file(GPT_OSS);
+    uint8_t *at = memmem(file, n_file, name, strlen(name));
+    assert_non_null(at);
+    at[strlen(name) + 4 + 2 * 8] = 8; /* behind the number of dims and the dims: the type */
+    scratch_write(path, file, n_file);
+    expect_opens(&model, path, "router");
+    assert_true(has_note(&model, "blk.1.ffn_gate_inp.weight is Q8_0: a quantised router"));
+    model_close(&model);
+}
+
 /* The table as it stands in the file. */
 static float *table(void)
 {
@@ -158,6 +174,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(opens_gpt_oss, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_spoiled_gpt_oss, setup, teardown),
+        cmocka_unit_test_setup_teardown(notes_a_quantised_router, setup, teardown),
         cmocka_unit_test_setup_teardown(opens_llama3, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_other_tables, setup, teardown),
     };
