@@ -1,11 +1,14 @@
 """Writes the small random models with odd shapes that golden/ holds: python3 golden/make_models.py FOLDER
 
 tiny-llama, tiny-gemma2, tiny-gemma3 and tiny-gpt-oss have the shapes that real models have, only smaller. Here is what
-those never show: a head dim that is no power of two, widths that are no multiple of 4, biases, an LM head of its own,
-one kv head for all, rope with linear scaling and with yarn's range truncated, experts that are not quantised, several
+those never show, and what some known bugs need to show: a head dim that is no power of two, widths that are no multiple of 4,
+biases, an LM head of its own, one kv head for all, rope with linear scaling and with yarn's range truncated, experts that are not quantised, several
 shards, weights in bf16 and f16, a query scale that is not the head dim's. Each family has a model whose hidden states are 105
 wide, with 331 words, one kv head, a window shorter than the prompt and three shards, and models in both of the 16-bit types;
-tiny-llama-105 has llama3's rope scaling. The weights are large enough that every op counts: norms spread around 1, and outputs have about the size of inputs.
+tiny-llama-105 has llama3's rope scaling. tiny-llama-long: more than 256 positions. tiny-gemma3-loud: hidden states beyond f16's
+largest number, and scores beyond what exp takes. tiny-gpt-oss-wide: a hidden size that blocks of 256 divide.
+
+The weights are large enough that every op counts: norms spread around 1, and outputs have about the size of inputs.
 """
 
 import os
@@ -149,21 +152,83 @@ MODELS = {
             max_position_embeddings=512,
         ),
     ),
+    "tiny-llama-long": (
+        torch.bfloat16,
+        transformers.LlamaConfig(
+            vocab_size=80,
+            hidden_size=16,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=8,
+            tie_word_embeddings=True,
+            max_position_embeddings=512,
+            rope_parameters={"rope_type": "default", "rope_theta": 10000.0},
+        ),
+    ),
+    "tiny-gemma3-loud": (
+        torch.bfloat16,
+        transformers.Gemma3TextConfig(
+            vocab_size=64,
+            hidden_size=32,
+            intermediate_size=48,
+            num_hidden_layers=2,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            query_pre_attn_scalar=16,
+            sliding_window=6,
+            layer_types=["sliding_attention", "full_attention"],
+            max_position_embeddings=512,
+            rope_parameters={
+                "full_attention": {"rope_type": "default", "rope_theta": 1000000.0},
+                "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},
+            },
+        ),
+    ),
+    "tiny-gpt-oss-wide": (
+        torch.bfloat16,
+        transformers.GptOssConfig(
+            vocab_size=48,
+            hidden_size=256,
+            intermediate_size=16,
+            num_hidden_layers=1,
+            num_attention_heads=2,
+            num_key_value_heads=1,
+            head_dim=16,
+            num_local_experts=4,
+            num_experts_per_tok=2,
+            sliding_window=4,
+            max_position_embeddings=512,
+            rope_parameters={
+                "rope_type": "yarn",
+                "factor": 4.0,
+                "original_max_position_embeddings": 64,
+                "rope_theta": 10000.0,
+                "beta_fast": 32.0,
+                "beta_slow": 1.0,
+                "truncate": False,
+            },
+        ),
+    ),
 }
 
 # The largest shard's size, where a model is to have three.
 SHARDED = {"tiny-gpt-oss-odd": "80KB", "tiny-llama-105": "130KB", "tiny-gemma2-105": "100KB", "tiny-gemma3-105": "100KB",
            "tiny-gpt-oss-105": "180KB"}
+# What norms have on top of their random weights, by model and a part of their name.
+LOUD = {"tiny-gemma3-loud": {"q_norm": 9.0, "k_norm": 9.0, "post_feedforward": 60000.0}}
 
 
-def fill(model, seed):
+def fill(model, seed, loud):
     """Random weights, the same on every machine."""
     generator = torch.Generator().manual_seed(seed)
     offset = 0.0 if model.config.model_type.startswith("gemma") else 1.0  # gemma's norms multiply by 1 + weight
     for name, weight in sorted(model.named_parameters()):
         random = torch.randn(weight.shape, generator=generator)
         if "norm" in name:
-            weight.data = offset + 0.5 * (1 - offset) + 0.4 * random
+            weight.data = offset + 0.5 * (1 - offset) + 0.4 * random + sum(more for part, more in loud.items() if part in name)
         elif name.endswith("bias") or name.endswith("sinks"):
             weight.data = 0.3 * random
         elif "embed_tokens" in name:
@@ -177,7 +242,7 @@ def main():
         sys.exit("usage: make_models.py FOLDER")
     for seed, (name, (dtype, config)) in enumerate(MODELS.items()):
         model = transformers.AutoModelForCausalLM.from_config(config, dtype=torch.float32)
-        fill(model, seed)
+        fill(model, seed, LOUD.get(name, {}))
         shards = {"max_shard_size": SHARDED[name]} if name in SHARDED else {}
         model.to(dtype).save_pretrained(os.path.join(sys.argv[1], name), **shards)
         os.unlink(os.path.join(sys.argv[1], name, "generation_config.json"))

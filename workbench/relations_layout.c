@@ -49,22 +49,49 @@ static uint32_t heads_of(const struct step *step)
     }
 }
 
-bool relation_heads_exchanged(const struct evidence *evidence, char text[512])
+/* Whether failing rows [first, first + n) are one batch, recorded as [heads, n, dim]. */
+static bool is_exchanged_batch(const struct evidence *evidence, uint32_t heads, uint32_t first, uint32_t n)
 {
-    uint32_t heads = heads_of(evidence->step), n = evidence->n, width = evidence->stage->width;
-    if (heads < 2 || n < 2 || evidence->rows[n - 1].position - evidence->rows[0].position != n - 1)
-        return false;
-    uint32_t dim = width / heads;
-    for (uint64_t at = 0; at < (uint64_t)n * width; at++) { /* [heads, n, dim] */
+    uint32_t width = evidence->stage->width, dim = width / heads;
+    for (uint64_t at = 0; at < (uint64_t)n * width; at++) {
         uint64_t h = at / dim / n, row = at / dim % n;
-        if (!is_expected(evidence, evidence_actual(evidence, 0)[at], (uint32_t)row, h * dim + at % dim))
+        if (!is_expected(evidence, evidence_actual(evidence, first)[at], first + (uint32_t)row, h * dim + at % dim))
             return false;
     }
+    return true;
+}
+
+/* The rows of the batch that starts at failing row `first`, or 0. How many went into a batch is nowhere recorded: the
+ * first number that fits is it (a wrong one fails in its first rows). */
+static uint32_t exchanged_batch(const struct evidence *evidence, uint32_t heads, uint32_t first)
+{
+    const struct op_row *rows = evidence->rows + first;
+    for (uint32_t n = 2; n <= evidence->n - first && rows[n - 1].position - rows[0].position == n - 1; n++)
+        if (is_exchanged_batch(evidence, heads, first, n))
+            return n;
+    return 0;
+}
+
+bool relation_heads_exchanged(const struct evidence *evidence, char text[512])
+{
+    uint32_t heads = heads_of(evidence->step), n_batches = 0, first_rows = 0;
+    if (heads < 2)
+        return false;
+    for (uint32_t first = 0, n; first < evidence->n; first += n) { /* a batch of one row is as it should be */
+        n = exchanged_batch(evidence, heads, first);
+        if (n == 0)
+            return false;
+        first_rows = n_batches++ == 0 ? n : first_rows;
+    }
+    char more[48] = "";
+    if (n_batches > 1)
+        snprintf(more, sizeof more, ", and so are %u more batches", n_batches - 1);
+    uint32_t position = evidence->rows[0].position;
     snprintf(text, 512,
              "permutation: positions %u to %u are recorded as [%u heads, %u positions, %u], where [positions, heads * "
-             "dim] is meant",
-             evidence->rows[0].position, evidence->rows[n - 1].position, heads, n, dim);
-    return true;
+             "dim] is meant%s",
+             position, position + first_rows - 1, heads, first_rows, evidence->stage->width / heads, more);
+    return n_batches > 0;
 }
 
 /* Whether the failing rows are what another step makes of the same inputs. */
