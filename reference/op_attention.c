@@ -3,6 +3,7 @@
  *
  * Shapes: q [heads dim]; k, v [position + 1, kv_heads dim], from position 0 on; y [heads dim]. Of the visible keys,
  * j = 0 is the first; n of them. Scores and probabilities are [heads][n]. */
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -108,19 +109,22 @@ static double softmax(const struct attention *a, uint64_t start, uint32_t length
     return a->bounded && share > 0 ? share / sum * probability_error(a->row->arith, 0, max - sink) : 0;
 }
 
-/* VARIANT_NO_MAXIMUM: what f32 makes of exp(s) where no maximum was subtracted. */
-static void softmax_without_maximum(const struct attention *a, uint64_t start, uint32_t length)
+/* VARIANT_NO_MAXIMUM: what f32 makes of exp(s) where no maximum was subtracted. Returns how far products that are
+ * flushed can move an output whose v are about 1. */
+static double softmax_without_maximum(const struct attention *a, uint64_t start, uint32_t length)
 {
     double *p = a->probability + start;
     float sum = 0;
     for (uint32_t i = 0; i < length; i++) {
         if (a->bounded)
             a->error[start + i] = probability_error(a->row->arith, a->error[start + i], fabs(p[i]));
-        p[i] = (float)exp(p[i]);
+        float e = (float)exp(p[i]);
+        p[i] = e < FLT_MIN ? 0 : e;
         sum += (float)p[i];
     }
     for (uint32_t i = 0; i < length; i++)
         p[i] /= sum;
+    return sum > 0 ? (double)length * FLT_MIN / sum : 0;
 }
 
 /* VARIANT_SOFTMAX_SIZES_SWAPPED: n runs of `heads` scores in the place of `heads` runs of n (params.h has the exact
@@ -204,12 +208,14 @@ static void attention_row(const struct attention *a, double *y, double *bound)
     if (a->variant == VARIANT_SOFTMAX_SIZES_SWAPPED)
         softmax_sizes_swapped(a);
     for (uint32_t h = 0; h < a->p->heads; h++) {
-        double sink_error = 0;
+        double sink_error = 0, flushed = 0;
         if (a->variant == VARIANT_NO_MAXIMUM)
-            softmax_without_maximum(a, (uint64_t)h * a->n, a->n);
+            flushed = softmax_without_maximum(a, (uint64_t)h * a->n, a->n);
         else if (a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED)
             sink_error = softmax(a, (uint64_t)h * a->n, a->n, a->sinks ? a->sinks[h] : -INFINITY);
         attention_values(a, h, sink_error, y + (uint64_t)h * a->p->dim, bound ? bound + (uint64_t)h * a->p->dim : NULL);
+        for (uint32_t i = 0; i < a->p->dim && bound; i++)
+            bound[(uint64_t)h * a->p->dim + i] += flushed;
     }
 }
 

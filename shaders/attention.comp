@@ -150,6 +150,9 @@ void main()
         float chunk_total = 0.0;
         for (uint j = lane; j < n; j += gl_WorkGroupSize.x) {
             p[j] = exp_exact(p[j] - next);
+#if VARIANT == VARIANT_NO_MAXIMUM
+            p[j] = p[j] < uintBitsToFloat(0x00800000) ? 0.0 : p[j];
+#endif
             chunk_total += p[j];
         }
         total = total * scale + reduce_sum(chunk_total);

@@ -78,7 +78,8 @@
 /* attention: of the visible keys only the first 256 count; the array of scores has no more. */
 #define VARIANT_KEYS_256 9
 
-/* attention: p = exp(s) / sum of exp(s), in f32, with no maximum subtracted: from s = 88.7 on exp is infinite. */
+/* attention: p = exp(s) / sum of exp(s), in f32, with no maximum subtracted: from s = 88.7 on exp is infinite;
+ * what falls below the smallest normal number is 0, as on devices that flush. */
 #define VARIANT_NO_MAXIMUM 10
 
 /* add: y = branch. */
