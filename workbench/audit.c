@@ -96,6 +96,30 @@ static bool tells_nothing(const double *expected, const double *bound, uint32_t 
     return doubt >= size;
 }
 
+/* What separates a row from the golden's (NULL: it has none): the op's own share, and what came in. */
+static void add_to_ledger(struct finding *finding, uint32_t width, const float *actual, const double *expected,
+                          const float *golden)
+{
+    for (uint32_t i = 0; golden && i < width; i++) {
+        double introduced = actual[i] - expected[i], inherited = expected[i] - golden[i];
+        if (!isfinite(introduced) || !isfinite(inherited))
+            continue;
+        finding->introduced_squares += introduced * introduced;
+        finding->inherited_squares += inherited * inherited;
+        finding->golden_squares += (double)golden[i] * golden[i];
+    }
+}
+
+/* The row of the golden, by custom the last trace, at a position of another one; NULL: none. */
+static const float *golden_row(const struct step *step, const struct trace *const *traces, uint32_t n_traces,
+                               uint32_t trace, uint32_t position)
+{
+    const struct trace *golden = traces[n_traces - 1];
+    const struct trace_stage *stage = stage_of(step, golden);
+    bool other = trace + 1 < n_traces && golden->n_positions == traces[trace]->n_positions;
+    return other && stage ? trace_row(stage, position) : NULL;
+}
+
 /* One row of the crowd: judged, unless it is a span of which nothing is known. */
 static void take_row(struct finding *finding, const struct op_row *row, uint32_t width, const float *actual,
                      const double *expected, const double *bound)
@@ -109,7 +133,7 @@ static void take_row(struct finding *finding, const struct op_row *row, uint32_t
 
 /* Computes the rows in pieces that fit the memory, and judges each. */
 static void judge_crowd(const struct step *step, uint32_t weights_dtype, const struct crowd *crowd,
-                        const struct trace *const *traces, struct finding *findings)
+                        const struct trace *const *traces, uint32_t n_traces, struct finding *findings)
 {
     uint64_t fitting = MOST_BYTES / (step->width * 2 * sizeof(double));
     uint32_t at_once = fitting == 0 ? 1 : fitting > crowd->n ? crowd->n : (uint32_t)fitting;
@@ -131,6 +155,8 @@ static void judge_crowd(const struct step *step, uint32_t weights_dtype, const s
             const float *actual = trace_row(stage_of(step, traces[trace]), position);
             take_row(&findings[trace], &crowd->rows[first + i], step->width, actual,
                      expected + (uint64_t)i * step->width, bound + (uint64_t)i * step->width);
+            add_to_ledger(&findings[trace], step->width, actual, expected + (uint64_t)i * step->width,
+                          golden_row(step, traces, n_traces, trace, position));
         }
     }
     free(expected);
@@ -172,7 +198,7 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
     }
     for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
         if (crowds[dtype].n > 0)
-            judge_crowd(step, dtype, &crowds[dtype], traces, findings);
+            judge_crowd(step, dtype, &crowds[dtype], traces, n_traces, findings);
         free(crowds[dtype].rows);
         free(crowds[dtype].trace);
     }

@@ -32,6 +32,9 @@ struct finding {
     uint32_t position, dim;
     double expected, actual, bound, abs_error, ratio;
     uint32_t worst_position, worst_dim; /* where max_ratio is */
+    /* For the gain ledger, over rows that the last trace holds too: of recorded minus expected, of expected minus the
+     * last trace's, of the last trace's. */
+    double introduced_squares, inherited_squares, golden_squares;
     /* Of the recorded values, over whole rows. */
     double rms, max_abs;
     uint64_t nonfinite;

@@ -1,6 +1,8 @@
 /* The report for people. No line of the table is wider than 100 columns. */
 #include "workbench/report.h"
 
+#include "workbench/ledger.h"
+
 #include <math.h>
 #include <stdarg.h>
 #include <string.h>
@@ -273,6 +275,7 @@ static void print_divergence(const struct report *report, FILE *out)
 void report_print(const struct report *report, FILE *out)
 {
     print_table(report, out);
+    ledger_print(report, out);
     print_coverage(report, out);
     for (uint32_t i = 0; i < report->n_notes; i++)
         fprintf(out, "Note: %s\n", report->notes[i]);

@@ -1,5 +1,8 @@
 /* The report for scripts. CONTRACT: "lockstep-report", version 1. */
+#include <math.h>
+
 #include "workbench/json_file.h"
+#include "workbench/ledger.h"
 #include "workbench/report.h"
 
 static void put_place(json_t *object, const struct step *step)
@@ -106,6 +109,11 @@ static json_t *coverage(const struct report *report)
     return object;
 }
 
+static void put_or_null(json_t *object, const char *key, double value)
+{
+    json_put(object, key, isnan(value) ? json_null() : json_number_or_text(value));
+}
+
 static json_t *stage_entry(const struct report *report, uint32_t step, uint32_t trace)
 {
     const struct finding *finding = audit_finding(report->audit, step, trace);
@@ -122,6 +130,10 @@ static json_t *stage_entry(const struct report *report, uint32_t step, uint32_t 
     json_put(object, "rows_judged", json_integer(finding->rows_judged));
     json_put(object, "rows_inherited", json_integer(finding->rows_inherited));
     json_put(object, "relative_rms", json_number_or_text(drift));
+    struct ledger ledger = ledger_of(report->audit, step, trace);
+    put_or_null(object, "introduced_error", ledger.introduced);
+    put_or_null(object, "inherited_error", ledger.inherited);
+    put_or_null(object, "amplification", ledger.amplification);
     put_span(object, report, step, trace);
     return object;
 }
