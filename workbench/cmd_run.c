@@ -81,20 +81,41 @@ static void each_token(void *context, int32_t id)
 struct watch {
     struct debug_config config;
     const struct plan *plan;
-    float *rows; /* of the widest stage */
+    float *rows;      /* of the widest stage */
+    float *before[2]; /* layer_out of the layer before, and of the one before that */
 };
+
+/* Rows of an earlier layer's output, or NULL where it is not looked at. */
+static const float *earlier(const struct watch *watch, struct backend *backend, int32_t layer, float *rows)
+{
+    struct error unused;
+    int32_t s = layer >= 0 ? plan_find(watch->plan, layer, STAGE_layer_out) : -1;
+    bool there = s >= 0 && debug_config_wants(&watch->config, watch->plan, (uint32_t)s);
+    return there && backend->ops->read(backend, (uint32_t)s, rows, &unused) == STATUS_OK ? rows : NULL;
+}
 
 static enum status watch_batch(void *context, struct backend *backend, const struct batch *batch, struct error *err)
 {
     struct watch *watch = context;
     enum status status = STATUS_OK;
     for (uint32_t s = 0; status == STATUS_OK && s < watch->plan->n_steps; s++) {
+        const struct step *step = &watch->plan->steps[s];
+        struct debug_rows rows = {.plan = watch->plan,
+                                  .step = s,
+                                  .first = batch->first_position,
+                                  .n_rows = batch->n_rows,
+                                  .n_sides = 1,
+                                  .names = {backend->name},
+                                  .rows = {watch->rows},
+                                  .odd = watch->config.odd};
         if (!debug_config_wants(&watch->config, watch->plan, s)) {
+            debug_anomaly_inherit(&rows);
             continue;
         }
+        for (int32_t i = 0; i < 2 && step->stage == STAGE_layer_out; i++) {
+            rows.before[i] = earlier(watch, backend, step->layer - 1 - i, watch->before[i]);
+        }
         status = backend->ops->read(backend, s, watch->rows, err);
-        struct debug_rows rows = {watch->plan,  s, batch->first_position, batch->n_rows, 1, {backend->name},
-                                  {watch->rows}};
         if (status == STATUS_OK) {
             debug_lines_print(&watch->config, &rows);
         }
@@ -135,7 +156,11 @@ static enum status watch_begin(const struct arguments *arguments, struct session
     for (uint32_t s = 0; s < watch->plan->n_steps; s++) {
         widest = watch->plan->steps[s].width > widest ? watch->plan->steps[s].width : widest;
     }
-    watch->rows = xmalloc((uint64_t)session->backend[source].max_rows * widest * sizeof(float));
+    uint64_t n_bytes = (uint64_t)session->backend[source].max_rows * widest * sizeof(float);
+    watch->rows = xmalloc(n_bytes);
+    watch->before[0] = xmalloc(n_bytes);
+    watch->before[1] = xmalloc(n_bytes);
+    watch->config.odd = xcalloc(watch->plan->n_steps, 1);
     session->watch = watch_batch;
     session->watch_context = watch;
     debug_lines_config(&watch->config, watch->plan,
@@ -202,6 +227,8 @@ enum status command_run(const struct arguments *arguments, struct error *err)
         printf("Done\n");
     }
     free(watch.rows);
+    free(watch.before[0]);
+    free(watch.before[1]);
     debug_config_free(&watch.config);
     session_close(&session);
     free(ids);

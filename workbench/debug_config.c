@@ -33,6 +33,7 @@ void debug_config_free(struct debug_config *config)
     }
     free(config->probes);
     free(config->layers);
+    free(config->odd);
     *config = (struct debug_config){0};
 }
 
@@ -312,6 +313,7 @@ static int32_t *copy_numbers(const int32_t *numbers, uint32_t n)
 static struct debug_config copy_config(const struct debug_config *config)
 {
     struct debug_config copy = *config;
+    copy.odd = NULL;
     copy.layers = copy_numbers(config->layers, config->n_layers);
     copy.probes = xcalloc((uint64_t)config->n_probes + 1, sizeof(*copy.probes));
     for (uint32_t i = 0; i < config->n_probes; i++) {
@@ -341,6 +343,8 @@ enum status debug_config_read(struct debug_config *config, const char *text, con
         debug_config_free(&copy);
         return status;
     }
+    copy.odd = config->odd;
+    config->odd = NULL;
     debug_config_free(config);
     *config = copy;
     return STATUS_OK;

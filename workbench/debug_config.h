@@ -36,6 +36,7 @@ struct debug_config {
     uint32_t n_layers;
     struct debug_probe *probes;
     uint32_t n_probes;
+    uint8_t *odd; /* as debug_rows has it */
 };
 
 void debug_config_init(struct debug_config *config); /* info, no trace */
@@ -69,6 +70,8 @@ struct debug_rows {
     uint32_t step, first, n_rows, n_sides;
     const char *names[DEBUG_MAX_SIDES];
     const float *rows[DEBUG_MAX_SIDES]; /* [n_rows, width], or NULL; the first one is what is debugged */
+    const float *before[2]; /* of layer_out, what is debugged in the layer before and the one before that; or NULL */
+    uint8_t *odd;           /* [n_steps], kept over the steps of a batch: an anomaly was told there, or before it */
 };
 
 /* Whether any line needs this step's rows; only such steps need to be read. */
@@ -84,10 +87,15 @@ enum status debug_config_layers(struct debug_config *config, const char *text, c
 /* debug_lines.c: PROBE, ANOMALY, TRACE, LAYER_OUT and FINAL_HIDDEN lines of a step. */
 void debug_lines_print(const struct debug_config *config, const struct debug_rows *rows);
 
+/* debug_anomaly.c: a step is odd where one of its inputs is; and the line of a step that is odd by itself, which is the
+ * only one of all that follow from it. */
+void debug_anomaly_inherit(const struct debug_rows *rows);
+void debug_anomaly_print(const struct debug_rows *rows);
+
 /* The line at the beginning, and TRACE:loader. */
 void debug_lines_config(const struct debug_config *config, const struct plan *plan, const char *device);
 
-/* The same for the current batch of the prompt's run. */
+/* The same for the current batch of the prompt's run, for every step. */
 struct repl;
 void debug_lines_step(const struct repl *repl, uint32_t step);
 

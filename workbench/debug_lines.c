@@ -8,9 +8,6 @@
 #include "workbench/debug_config.h"
 #include "workbench/repl.h"
 
-/* How much larger than another source's row counts as exploded; a healthy side stays within rounding of it. */
-#define EXPLOSION 4.0
-
 /* Which categories a stage belongs to. */
 static enum trace_category category_of(enum stage stage)
 {
@@ -98,42 +95,6 @@ static void print_probe(const struct debug_probe *probe, const struct debug_rows
     }
 }
 
-/* What is odd about a row, or NULL. Too large is what is too large for another source of the same row: by itself no
- * size is odd (the residual of a healthy model grows a hundredfold). */
-static const char *anomaly(const struct debug_rows *rows, uint32_t r, const struct row_stats *stats, uint32_t *dim)
-{
-    uint32_t width = rows->plan->steps[rows->step].width;
-    *dim = stats->first_odd;
-    if (stats->n_nan > 0 || stats->n_inf > 0) {
-        return stats->n_nan > 0 ? "nan" : "inf";
-    }
-    *dim = stats->max_dim;
-    const char *what = NULL;
-    for (uint32_t i = 1; i < rows->n_sides; i++) {
-        if (rows->rows[i] != NULL) {
-            struct row_stats other = measure(rows->rows[i] + (uint64_t)r * width, width);
-            bool explosion = stats->rms > EXPLOSION * other.rms, spike = stats->max_abs > EXPLOSION * other.max_abs;
-            what = explosion ? "explosion" : spike ? "spike" : what;
-        }
-    }
-    return what;
-}
-
-static void print_anomaly(const struct debug_rows *rows)
-{
-    const struct step *step = &rows->plan->steps[rows->step];
-    for (uint32_t r = 0; r < rows->n_rows; r++) {
-        struct row_stats stats = measure(rows->rows[0] + (uint64_t)r * step->width, step->width);
-        uint32_t dim;
-        const char *what = anomaly(rows, r, &stats, &dim);
-        if (what != NULL) {
-            printf("ANOMALY");
-            print_layer(step->layer);
-            printf(" stage=%s token=%u what=%s dim=%u\n", stage_name(step->stage), rows->first + r, what, dim);
-        }
-    }
-}
-
 static void print_trace(const struct debug_config *config, const struct debug_rows *rows, const struct row_stats *stats)
 {
     const struct step *step = &rows->plan->steps[rows->step];
@@ -208,6 +169,7 @@ bool debug_config_wants(const struct debug_config *config, const struct plan *pl
 void debug_lines_print(const struct debug_config *config, const struct debug_rows *rows)
 {
     const struct step *step = &rows->plan->steps[rows->step];
+    debug_anomaly_inherit(rows);
     for (uint32_t i = 0; i < config->n_probes; i++) {
         if (probe_wants(&config->probes[i], step)) {
             print_probe(&config->probes[i], rows);
@@ -219,7 +181,7 @@ void debug_lines_print(const struct debug_config *config, const struct debug_row
     uint32_t last = rows->n_rows - 1, token = rows->first + last;
     struct row_stats stats = measure(rows->rows[0] + (uint64_t)last * step->width, step->width);
     if (config->level != LOG_SILENT) {
-        print_anomaly(rows);
+        debug_anomaly_print(rows);
     }
     if (config->trace) {
         print_trace(config, rows, &stats);
@@ -250,22 +212,36 @@ void debug_lines_config(const struct debug_config *config, const struct plan *pl
     }
 }
 
+/* The batch's rows of a stage of a side, or NULL where one is not recorded. */
+static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t layer, enum stage at)
+{
+    const struct trace *trace = repl->sides[side].trace;
+    const struct trace_stage *stage = trace_find(trace, layer, at);
+    bool there = stage != NULL && repl->first + repl->n_rows <= trace->n_positions;
+    for (uint32_t p = repl->first; there && p < repl->first + repl->n_rows; p++) {
+        there = trace_row(stage, p) != NULL;
+    }
+    return there ? trace_row(stage, repl->first) : NULL;
+}
+
 void debug_lines_step(const struct repl *repl, uint32_t s)
 {
     const struct step *step = &repl->plan->steps[s];
     struct debug_rows rows = {.plan = repl->plan, .step = s, .first = repl->first, .n_rows = repl->n_rows};
+    if (repl->config->odd == NULL) {
+        repl->config->odd = xcalloc(repl->plan->n_steps, 1);
+    }
+    rows.odd = repl->config->odd;
     if (!debug_config_wants(repl->config, repl->plan, s)) {
+        debug_anomaly_inherit(&rows);
         return;
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        const struct trace *trace = repl->sides[i].trace;
-        const struct trace_stage *stage = trace_find(trace, step->layer, step->stage);
-        bool there = stage != NULL && repl->first + repl->n_rows <= trace->n_positions;
-        for (uint32_t p = repl->first; there && p < repl->first + repl->n_rows; p++) {
-            there = trace_row(stage, p) != NULL;
-        }
         rows.names[rows.n_sides] = source_name(repl->sides[i].source);
-        rows.rows[rows.n_sides++] = there ? trace_row(stage, repl->first) : NULL;
+        rows.rows[rows.n_sides++] = batch_rows(repl, i, step->layer, step->stage);
+    }
+    for (int32_t i = 0; i < 2 && step->stage == STAGE_layer_out && step->layer > i; i++) {
+        rows.before[i] = batch_rows(repl, 0, step->layer - 1 - i, STAGE_layer_out);
     }
     debug_lines_print(repl->config, &rows);
 }

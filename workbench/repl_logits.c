@@ -64,7 +64,7 @@ static enum status print_token(struct repl *repl, int32_t id, struct error *err)
         if (logits != NULL) {
             double probability;
             uint32_t rank = rank_of(logits, vocab, (uint32_t)id, &probability);
-            snprintf(cell, sizeof(cell), "%.6g #%u p=%.4f", logits[id], rank, probability);
+            snprintf(cell, sizeof(cell), "%.6g #%u p=%.3g", logits[id], rank, probability);
         }
         printf(" %28s", cell);
     }
@@ -97,7 +97,7 @@ static enum status print_choice(struct repl *repl, const struct repl_side *side,
             return status;
         }
         rank_of(logits, vocab, id, &probability);
-        snprintf(cell, sizeof(cell), "%u %s %.6g p=%.4f", id, text, (double)logits[id], probability);
+        snprintf(cell, sizeof(cell), "%u %s %.6g p=%.3g", id, text, (double)logits[id], probability);
     }
     printf(" %-36s", cell);
     return STATUS_OK;
