@@ -20,7 +20,6 @@
 #include "tests/support/scratch.h"
 
 #define GEMMA "golden/tiny-gemma3"
-#define LLAMA "golden/tiny-llama"
 
 static char folder[256];
 
@@ -124,83 +123,6 @@ static void faults_come_and_go(void **state)
     expect_text(strstr(outcome.out, "dbg> first"), "no step introduced an error so far");
     expect_text(outcome.out, "faults   none");
     outcome_free(&outcome);
-}
-
-/* A tokenizer in which every id has a word, two of them those of the seeds. */
-static void write_tokenizer(const char *path)
-{
-    char *text = xmalloc(65536);
-    size_t n =
-        (size_t)sprintf(text, "{\"version\": \"1.0\", \"truncation\": null, \"padding\": null, \"added_tokens\": "
-                              "[], \"normalizer\": null, \"pre_tokenizer\": null, \"post_processor\": null, "
-                              "\"decoder\": null, \"model\": {\"type\": \"WordLevel\", \"unk_token\": \"w0\", "
-                              "\"vocab\": {");
-    for (int id = 0; id < 512; id++) {
-        char word[16];
-        snprintf(word, sizeof(word), "w%d", id);
-        n += (size_t)sprintf(text + n, "%s\"%s\": %d", id > 0 ? ", " : "",
-                             id == 494   ? " blue"
-                             : id == 373 ? " Kaw"
-                                         : word,
-                             id);
-    }
-    n += (size_t)sprintf(text + n, "}}}");
-    scratch_write(path, text, n);
-    free(text);
-}
-
-/* tests/hunt.dbg, typed on a terminal line by line, against a bug in the engine: the wrong word wins, one op is to
- * blame, and with that op patched from the reference the right words come. */
-static void the_hunt(void **state)
-{
-    (void)state;
-    char model[512], path[512], source[1024], cwd[600];
-    scratch_path(model, folder, "model");
-    assert_int_equal(mkdir(model, 0777), 0);
-    assert_non_null(getcwd(cwd, sizeof(cwd)));
-    static const char *const files[] = {"config.json", "model.safetensors"};
-    for (int i = 0; i < 2; i++) {
-        snprintf(source, sizeof(source), "%s/" LLAMA "/%s", cwd, files[i]);
-        assert_int_equal(symlink(source, scratch_path(path, model, files[i])), 0);
-    }
-    write_tokenizer(scratch_path(path, model, "tokenizer.json"));
-    const char *const arguments[] = {"debug",   model,           "--ids", "3,17,99,204,5", "-n", "4",
-                                     "--fault", "transpose-b@2", NULL};
-    static const char *const answers[] = {
-        "next token 373",                          /* step token: Kaw */
-        "373 \" Kaw\"",                            /* logits of */
-        "before position 0",                       /* back token */
-        "diverge after layer 2 q_proj",            /* until diverge */
-        "layer_out",                               /* step layer 2 */
-        "largest dims",                            /* stats */
-        "next is layer 2 attn_norm",               /* back layer */
-        "layer 2 q_proj of the engine is patched", /* patch */
-        "Output \" blue  blue  blue  Kaw\"",       /* continue */
-        "373 \" Kaw\"",                            /* logits of */
-        "no step introduced an error so far",      /* first */
-    };
-    FILE *script = fopen("tests/hunt.dbg", "r");
-    assert_non_null(script);
-    struct terminal terminal;
-    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, arguments);
-    terminal_expect(&terminal, "dbg> ");
-    char line[256];
-    size_t n = 0;
-    while (fgets(line, sizeof(line), script) != NULL) {
-        if (line[0] == '#') {
-            continue;
-        }
-        terminal_type(&terminal, line);
-        if (strcmp(line, "quit\n") == 0) {
-            break;
-        }
-        assert_true(n < sizeof(answers) / sizeof(answers[0]));
-        terminal_expect(&terminal, answers[n++]);
-        terminal_expect(&terminal, "dbg> ");
-    }
-    fclose(script);
-    assert_int_equal(n, sizeof(answers) / sizeof(answers[0]));
-    assert_int_equal(terminal_end(&terminal), 0);
 }
 
 /* The PROBE lines of a text, without what follows the engine's value, into lines[]. */
@@ -402,7 +324,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(back_and_forth_changes_no_bit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(breakpoints_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(faults_come_and_go, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(the_hunt, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probes_see_the_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(checkpoints_alone_are_read_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_configurations, set_up, tear_down),

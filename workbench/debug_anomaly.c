@@ -6,6 +6,7 @@
 #include <math.h>
 
 #include "workbench/debug_config.h"
+#include "workbench/progress.h"
 
 #define TIMES 10.0 /* the triage table's */
 
@@ -107,6 +108,7 @@ void debug_anomaly_print(const struct debug_rows *rows)
         return; /* or it follows from what was told */
     }
     rows->odd[rows->step] = 1;
+    progress_wipe();
     printf("ANOMALY");
     if (step->layer != LAYER_NONE) {
         printf(" layer=%d", step->layer);

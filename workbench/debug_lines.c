@@ -6,6 +6,7 @@
 
 #include "model/model.h"
 #include "workbench/debug_config.h"
+#include "workbench/progress.h"
 #include "workbench/repl.h"
 
 /* Which categories a stage belongs to. */
@@ -82,6 +83,7 @@ static void print_probe(const struct debug_probe *probe, const struct debug_rows
     const int32_t *dims = probe->n_dims > 0 ? probe->dims : first_dim;
     for (uint32_t r = 0; r < rows->n_rows; r++) {
         for (uint32_t d = 0; probe_token(probe, rows, r) && d < (probe->n_dims > 0 ? probe->n_dims : 1); d++) {
+            progress_wipe();
             printf("PROBE id=%s", probe->id);
             print_layer(step->layer);
             printf(" token=%u dim=%d", rows->first + r, dims[d]);
@@ -184,13 +186,16 @@ void debug_lines_print(const struct debug_config *config, const struct debug_row
         debug_anomaly_print(rows);
     }
     if (config->trace) {
+        progress_wipe();
         print_trace(config, rows, &stats);
     }
     bool verbose = config->level == LOG_VERBOSE;
     if (step->stage == STAGE_layer_out && (verbose || (config->trace && config->categories[TRACE_ffn]))) {
+        progress_wipe();
         printf("LAYER_OUT layer=%d token=%u maxAbs=%.6g rms=%.6g\n", step->layer, token, stats.max_abs, stats.rms);
     }
     if (step->stage == STAGE_final_norm && (verbose || (config->trace && config->categories[TRACE_logits]))) {
+        progress_wipe();
         printf("FINAL_HIDDEN token=%u maxAbs=%.6g rms=%.6g mean=%.6g positive=%.1f%% nonfinite=%u\n", token,
                stats.max_abs, stats.rms, stats.mean, 100.0 * stats.n_positive / step->width, stats.n_nan + stats.n_inf);
     }

@@ -5,6 +5,7 @@
 
 #include "workbench/command.h"
 #include "workbench/interrupt.h"
+#include "workbench/progress.h"
 #include "workbench/python.h"
 
 int main(int argc, char **argv)
@@ -13,6 +14,7 @@ int main(int argc, char **argv)
     interrupt_install();
     enum status status = command_line_run(argc, argv, &err);
     python_close();
+    progress_wipe();
     if (err.text[0] != '\0') {
         fprintf(stderr, "lockstep: %s\n", err.text);
     }

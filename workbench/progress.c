@@ -1,15 +1,29 @@
 #include "workbench/progress.h"
 
+#include <stdbool.h>
 #include <stdio.h>
 #include <unistd.h>
 
+static bool shown;
+
 void progress_show(void *context, uint32_t done, uint32_t total)
 {
+    if (done >= total) {
+        progress_wipe();
+        return;
+    }
     if (!isatty(STDERR_FILENO))
         return;
-    if (done < total)
-        fprintf(stderr, "\r%s %u/%u\033[K", (const char *)context, done, total);
-    else
-        fprintf(stderr, "\r\033[K");
+    fprintf(stderr, "\r%s %u/%u\033[K", (const char *)context, done, total);
     fflush(stderr);
+    shown = true;
+}
+
+void progress_wipe(void)
+{
+    if (!shown)
+        return;
+    fprintf(stderr, "\r\033[K");
+    fflush(stderr);
+    shown = false;
 }

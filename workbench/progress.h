@@ -7,4 +7,7 @@
 /* A progress_function (audit.h); context: what is being done, a const char *. At done == total the line is wiped. */
 void progress_show(void *context, uint32_t done, uint32_t total);
 
+/* Before something else is written to the terminal. */
+void progress_wipe(void);
+
 #endif

@@ -8,6 +8,7 @@
 #include <unistd.h>
 
 #include "workbench/interrupt.h"
+#include "workbench/progress.h"
 #include "workbench/repl_readline.h"
 
 #define PROMPT "dbg> "
@@ -19,6 +20,7 @@ static void run_line(struct repl *repl, const char *line)
     struct error err = {STATUS_OK, ""};
     interrupt_clear();
     enum status status = repl_line(repl, line, &err);
+    progress_wipe();
     fflush(stdout);
     if (status != STATUS_OK) {
         fprintf(stderr, "lockstep: %s\n", err.text);

@@ -59,7 +59,11 @@ static void show_step(struct repl *repl, uint32_t step)
         printf("  %-15s %11.5g %11.5g", stage_name(repl->plan->steps[step].stage), leader->max_abs, leader->rms);
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        print_ratio(&repl->sides[i].seen[step].latest);
+        if (&repl->sides[i] == repl_leader(repl) && repl_is_patched(repl, step)) {
+            printf(" %10s", "patched");
+        } else {
+            print_ratio(&repl->sides[i].seen[step].latest);
+        }
     }
     for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
         double relative = repl->sides[i].seen[step].latest_relative;

@@ -45,6 +45,7 @@ static enum status look_for_stop(struct repl *repl, uint32_t first, struct error
         return STATUS_OK;
     }
     enum status status = STATUS_OK;
+    progress_wipe();
     char text[128], label[64], positions[64];
     show_break(repl, why, text);
     uint32_t number = why->number;

@@ -118,10 +118,18 @@ static void add_layer(struct folder_doc *doc, unsigned layer, const char *const 
 
 void folder_doc_llama(struct folder_doc *doc)
 {
+    folder_doc_deep_llama(doc, 2);
+}
+
+void folder_doc_deep_llama(struct folder_doc *doc, unsigned n_layers)
+{
+    char said[64];
     static const char *const norms[] = {"input_layernorm", "post_attention_layernorm", NULL};
     static const char *const none[] = {NULL};
     start(doc, llama_config);
-    for (unsigned layer = 0; layer < 2; layer++)
+    snprintf(said, sizeof(said), "\"num_hidden_layers\": %u,", n_layers);
+    text_replace(doc->config, sizeof(doc->config), "\"num_hidden_layers\": 2,", said);
+    for (unsigned layer = 0; layer < n_layers; layer++)
         add_layer(doc, layer, norms, none);
     folder_doc_add(doc, "model.norm.weight", "F32", "[32]", 32);
 }

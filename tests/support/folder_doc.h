@@ -15,6 +15,9 @@ struct folder_doc {
 /* 2 layers, hidden 32, 2 heads x 16, 1 kv head, ffn 48, vocab 40, all F32, tied embeddings. */
 void folder_doc_llama(struct folder_doc *doc);
 
+/* The same in n layers, 28 at most. */
+void folder_doc_deep_llama(struct folder_doc *doc, unsigned n_layers);
+
 /* The same sizes in 3 layers, local, local, global; the config in transformers 5's words. */
 void folder_doc_gemma3(struct folder_doc *doc);
 void folder_doc_free(struct folder_doc *doc);
