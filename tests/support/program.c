@@ -47,7 +47,17 @@ static int exit_status(pid_t child)
     return WIFEXITED(status) ? WEXITSTATUS(status) : -1;
 }
 
-void program_run(struct outcome *outcome, const char *program, const char *input, const char *const arguments[])
+double now(void)
+{
+    struct timespec time;
+    ASSERT(clock_gettime(CLOCK_MONOTONIC, &time) == 0);
+    return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
+}
+
+/* Runs it to its end; with after >= 0, until SIGINT after so many seconds. Returns the seconds from there to its end.
+ */
+static double run(struct outcome *outcome, const char *program, const char *input, double after,
+                  const char *const arguments[])
 {
     FILE *in = tmpfile(), *out = tmpfile(), *err = tmpfile();
     ASSERT(in != NULL && out != NULL && err != NULL);
@@ -61,10 +71,27 @@ void program_run(struct outcome *outcome, const char *program, const char *input
         dup2(fileno(err), STDERR_FILENO);
         execute(program, arguments);
     }
+    if (after >= 0) {
+        usleep((useconds_t)(after * 1e6));
+        kill(child, SIGINT);
+    }
+    double start = now();
     outcome->status = exit_status(child);
+    double end = now();
     fclose(in);
     outcome->out = read_whole(out);
     outcome->err = read_whole(err);
+    return end - start;
+}
+
+void program_run(struct outcome *outcome, const char *program, const char *input, const char *const arguments[])
+{
+    (void)run(outcome, program, input, -1, arguments);
+}
+
+double program_interrupt(struct outcome *outcome, const char *program, double after, const char *const arguments[])
+{
+    return run(outcome, program, "", after, arguments);
 }
 
 void outcome_free(struct outcome *outcome)

@@ -16,6 +16,12 @@ struct outcome {
 void program_run(struct outcome *outcome, const char *program, const char *input, const char *const arguments[]);
 void outcome_free(struct outcome *outcome);
 
+/* The same with no input; Ctrl-C (SIGINT) comes after this long. Returns the seconds from there to its end. */
+double program_interrupt(struct outcome *outcome, const char *program, double after, const char *const arguments[]);
+
+/* Seconds of a clock that only goes on. */
+double now(void);
+
 /* The text must (or must not) stand there; prints all of it if not so. */
 void expect_text(const char *all, const char *text);
 void expect_no_text(const char *all, const char *text);
