@@ -151,7 +151,7 @@ static void the_real_model(void **state)
         "largest dims 192: 3436.7",                   /* stats */
         "next is layer 17 attn_norm",                 /* back layer */
         "layer 17 ffn_down of the engine is patched", /* patch */
-        "Output \" a classic example\"",           /* continue: what transformers says */
+        "Output \" a classic example\"",              /* continue: what transformers says */
         "\" Kaw\"",                                   /* logits of */
         "no step introduced an error so far",         /* first */
     };
