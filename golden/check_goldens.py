@@ -115,6 +115,17 @@ def check_wrapped(program, twin):
     return same
 
 
+def check_unread(program):
+    """What transformers would leave out of a GGUF is refused by name: llama3's table of frequencies, GPT-OSS's experts."""
+    refused = True
+    for name, why in (("llama3-rope-bf16.gguf", "rope_freqs.weight: transformers does not read it"),
+                      ("gpt-oss-bf16.gguf", "general.architecture: found 'gpt-oss'")):
+        status, text = run(program, "golden", ROOT / "same" / name, "--ids", "1,5", "-n", "1", "-o", "/dev/null")
+        refused = refused and status == 3 and why in text
+        print(f"{name}: exit {status}: {text}", flush=True)
+    return refused
+
+
 def main():
     twin = sys.argv[2:] == ["--twin"]
     if len(sys.argv) != 2 and not twin:
@@ -130,6 +141,8 @@ def main():
         for dtype in ("bfloat16", "float16"):
             agree.append(check_dtype(sys.argv[1], name, dtype, twin))
     agree.append(check_wrapped(sys.argv[1], twin))
+    if not twin:
+        agree.append(check_unread(sys.argv[1]))
     sys.exit(0 if agree and (not any(agree) if twin else all(agree)) else 1)
 
 
