@@ -4,7 +4,6 @@
 #include <glob.h>
 #include <libgen.h>
 #include <limits.h>
-#include <omp.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -197,7 +196,6 @@ enum status command_faults(const struct arguments *arguments, struct error *err)
         list_faults();
     if (!arguments->check)
         return arguments->json ? list_as_json(arguments->json, err) : STATUS_OK;
-    omp_set_num_threads(1); /* the models are small: threads would only wait for one another */
     struct check check = {.device = arguments->device,
                           .only = arguments->n_positional ? arguments->positional[0] : NULL,
                           .quiet = quiet,
