@@ -2,6 +2,7 @@
 
 A golden agrees if the new one is bit-identical; on another processor torch may round sums otherwise, and then both must
 pass the audit against the same model, which holds every op of each to its own bound. There is no tolerance here.
+Stages that the committed one was recorded without (attention's probabilities, what was sampled) are audited in the new one.
 --twin spoils one value of a copy of one golden, which must then be found; exit 0 if it is. Goldens of two models in 16 bits
 are made as well, and audited as what they declare.
 """
@@ -34,7 +35,7 @@ def make(program, model, golden, path):
         tokens, phase = file["tokens"][:], file["phase"][:]
     prompt = ",".join(str(t) for t in tokens[phase == 0])
     decoded = ",".join(str(t) for t in tokens[phase == 1])
-    status, text = run(program, "golden", model, "--ids", prompt, "--decode-ids", decoded, "-o", path)
+    status, text = run(program, "golden", model, "--ids", prompt, "--decode-ids", decoded, "--attn-probs", "-o", path)
     if status != 0:
         raise SystemExit(f"{golden.name}: lockstep golden ended with {status}: {text}")
 
@@ -47,11 +48,24 @@ def attributes_differ(golden, path):
     return None
 
 
+def strip(golden, path):
+    """Takes the optional stages out that the committed golden does not hold."""
+    with h5py.File(golden) as committed, h5py.File(path, "r+") as made:
+        for group in ["stages"] + [f"layers/{i}" for i in made["layers"]]:
+            for stage in ("attn_probs", "sample_probs", "sample_token"):
+                if stage in made[group] and stage not in committed[group]:
+                    del made[group][stage]
+
+
 def disagreement(program, model, golden, path):
     """Why the committed golden and the new one do not agree, or None, and how they do."""
     differing = attributes_differ(golden, path)
     if differing is not None:
         return differing, None
+    status, text = run(program, "audit", model, path)
+    if status != 0:
+        return f"the audit of the new one ends with {status}: {text.splitlines()[-1]}", None
+    strip(golden, path)
     if run(program, "compare", golden, path)[0] == 0:
         return None, "bit-identical"
     for file in (path, golden):
@@ -126,6 +140,28 @@ def check_unread(program):
     return refused
 
 
+def check_probs(program, name, twin):
+    """A golden with attention's probabilities and samples passes; the twin has two keys' probabilities exchanged, or another id."""
+    passed = []
+    for stage in ("layers/1/attn_probs", "stages/sample_token"):
+        with tempfile.TemporaryDirectory() as folder:
+            made = pathlib.Path(folder) / "made.h5"
+            status, text = run(program, "golden", ROOT / name, "--ids", "1,5,9,3,20,7", "-n", "2", "--attn-probs", "-o", made)
+            if status == 0 and twin:
+                with h5py.File(made, "r+") as file:
+                    row = file[stage][1]
+                    file[stage][1] = row[[1, 0, *range(2, len(row))]] if len(row) > 1 else row + 1
+            if status == 0:
+                status, text = run(program, "audit", ROOT / name, made)
+        print(f"{name} with {stage}: " + ("passes its audit" if status == 0 else f"exit {status}: {text.splitlines()[-1]}"), flush=True)
+        if status not in (0, 1):
+            raise SystemExit(f"{name} with {stage}: neither parity nor divergence")
+        passed.append(status == 0)
+        if not twin:
+            break  # one file holds both
+    return passed
+
+
 def main():
     twin = sys.argv[2:] == ["--twin"]
     if len(sys.argv) != 2 and not twin:
@@ -143,6 +179,7 @@ def main():
     agree.append(check_wrapped(sys.argv[1], twin))
     if not twin:
         agree.append(check_unread(sys.argv[1]))
+    agree += check_probs(sys.argv[1], "tiny-gpt-oss-odd", twin)
     sys.exit(0 if agree and (not any(agree) if twin else all(agree)) else 1)
 
 

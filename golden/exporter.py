@@ -74,6 +74,8 @@ class Recorder:
 
     def __init__(self):
         self.rows = {}
+        self.n_positions = 0  # of the whole run: a row of attn_probs has so many values a head
+        self.end = 0  # one past the last position of the batch that runs now
         self.layer = None  # whose attention runs now: apply_rotary_pos_emb is a function and does not know
 
     def keep(self, stage, layer, value, heads_first=False):
@@ -84,6 +86,14 @@ class Recorder:
             value = value.transpose(0, 1)
         rows = value.reshape(value.shape[0], -1).to(torch.float32).numpy().copy()
         self.rows.setdefault((stage, layer), []).append(rows)
+
+    def keep_probs(self, layer, value):
+        """[1, heads, positions, keys], the last key being the last position's; a sliding cache holds no earlier ones."""
+        heads, rows, keys = value.shape[1:]
+        first = self.end - keys
+        padded = torch.zeros(heads, rows, self.n_positions, dtype=torch.float32)
+        padded[:, :, first : self.end] = value[0].detach().to(torch.float32)
+        self.keep("attn_probs", layer, padded[None], heads_first=True)
 
     def stages(self):
         return {key: numpy.ascontiguousarray(numpy.concatenate(rows)) for key, rows in self.rows.items()}
@@ -145,7 +155,7 @@ def _experts_recorded(recorder, model):
 
 
 @contextlib.contextmanager
-def _hooked(recorder, model):
+def _hooked(recorder, model, attn_probs):
     layer_hooks = FAMILIES[model.config.model_type]
     hooks = []
 
@@ -157,6 +167,10 @@ def _hooked(recorder, model):
 
     for i, layer in enumerate(model.model.layers):
         hooks.append(layer.self_attn.register_forward_pre_hook(attention_begins))
+        if attn_probs:  # what eager attention returns beside its output
+            hooks.append(
+                layer.self_attn.register_forward_hook(lambda m, _, output: recorder.keep_probs(m.layer_idx, output[1]))
+            )
         for stage, path, side, heads_first in layer_hooks:
             hooks.append(_hook(recorder, layer.get_submodule(path), stage, i, side, heads_first))
     hooks.append(model.model.layers[0].register_forward_pre_hook(layer_zero_begins))
@@ -235,27 +249,42 @@ def load(path, dtype):
     return model.eval()
 
 
-def record(path, ids, n, decode_ids=None, dtype="float32"):
+def _choose(recorder, scores, masked):
+    """The greedy choice after the last position, by transformers' own mask, and what it was chosen from."""
+    scores = scores.to(torch.float32)
+    if masked >= 0:
+        scores = transformers.SuppressTokensLogitsProcessor([masked])(None, scores)
+    token = scores.argmax(-1, keepdim=True)
+    recorder.keep("sample_probs", None, torch.softmax(scores, -1))
+    recorder.keep("sample_token", None, token)
+    return int(token)
+
+
+def record(path, ids, n, decode_ids=None, dtype="float32", masked=-1, attn_probs=False):
     """Runs ids as prefill, then n tokens one at a time through the KV cache: decode_ids, or greedily chosen ones.
-    dtype: what weights and values are rounded to; float32, float16 or bfloat16.
+    dtype: what weights and values are rounded to; float32, float16 or bfloat16. masked: an id that is never chosen.
+    attn_probs: attention's probabilities are recorded too.
 
     Returns a dict: producer, model_type, n_layers, tokens and phase as arrays, and stages, which maps (stage, layer or
-    None) to float32 [positions, width]."""
+    None) to float32 [positions, width]; sample_probs and sample_token have the last 1 + n positions alone."""
     model = load(path, dtype)
     vocab = model.config.vocab_size
     for i, token in enumerate([*ids, *(decode_ids or [])]):
         if not 0 <= token < vocab:
             raise ValueError(f"token {i}: found {token}, expected 0 to {vocab - 1}")
     recorder = Recorder()
+    recorder.n_positions = len(ids) + n
     tokens, batch, cache = [], list(ids), None
-    with torch.no_grad(), _hooked(recorder, model):
+    with torch.no_grad(), _hooked(recorder, model, attn_probs):
         for i in range(n + 1):
+            recorder.end = len(tokens) + len(batch)
             output = model(input_ids=torch.tensor([batch]), past_key_values=cache, use_cache=True)
             recorder.keep("logits_final", None, output.logits)
             cache = output.past_key_values
             tokens += batch
+            chosen = _choose(recorder, output.logits[:, -1], masked)
             if i < n:
-                batch = [decode_ids[i] if decode_ids else int(output.logits[0, -1].argmax())]
+                batch = [decode_ids[i] if decode_ids else chosen]
     return {
         "producer": f"transformers {transformers.__version__} {dtype} eager",
         "model_type": model.config.model_type,

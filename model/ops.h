@@ -1,7 +1,12 @@
 /* The ops: every kind of step that a plan can hold. A new op is one row here; from it come the step's
- * parameter struct, the reference function's prototype and the shader's name, and what is missing fails the link. */
+ * parameter struct, the reference function's prototype and the shader's name, and what is missing fails the link.
+ *
+ * JUDGED_OPS are the reference's alone: no backend runs them. Their stages are recorded in a file, or made on the host
+ * beside a run, and judged from the other stages (plan_copy_judged adds the steps). */
 #ifndef LOCKSTEP_MODEL_OPS_H
 #define LOCKSTEP_MODEL_OPS_H
+
+#include <stdbool.h>
 
 #include "shaders/params.h"
 
@@ -24,11 +29,20 @@
     X(swiglu, 1, 0, "y = (up + 1) gate sigmoid(alpha gate), clamped; gate and up in turn") \
     X(expert_sum, 2, 0, "y = sum over the chosen experts of w_j x_j")
 
+#define JUDGED_OPS(X)                                                                                \
+    X(attention_probs, 2, 1, "y = softmax(cap(scale * q k)) over the visible keys, 0 elsewhere")     \
+    X(sample_probs, 1, 0, "y = softmax(logits / temperature) over what top-k, top-p and masks keep") \
+    X(sample_token, 2, 0, "y = the largest logit's id, or one of those that sample_probs keeps")
+
 enum op {
 #define X(name, inputs, weights, what) OP_##name,
     OPS(X)
 #undef X
-        OP_COUNT
+        OP_COUNT,
+#define X(name, inputs, weights, what) OP_##name,
+    JUDGED_OPS(X)
+#undef X
+        OP_END
 };
 
 struct op_info {
@@ -39,10 +53,28 @@ struct op_info {
 
 const struct op_info *op_info(enum op op);
 
+/* Whether an op reads an input of all visible positions, not of its own alone: attention's keys and values. */
+bool op_reads_earlier(enum op op, unsigned input);
+
+/* Of the judged ops. How a token was sampled is the trace's, not the plan's. */
+struct attention_probs_params {
+    struct attention_params attention;
+    uint32_t n_positions; /* a head's row has one value for each position of the trace */
+};
+struct sample_probs_params {
+    uint32_t n;
+    int32_t masked_id; /* never chosen; -1: none */
+};
+struct sample_token_params {
+    uint32_t n;
+    int32_t masked_id;
+};
+
 /* The parameters of a step: the member that its op names. */
 union step_params {
 #define X(name, inputs, weights, what) struct name##_params name;
     OPS(X)
+    JUDGED_OPS(X)
 #undef X
 };
 

@@ -58,6 +58,17 @@ enum status plan_build(struct plan *plan, const struct model *model, struct erro
 void plan_copy(struct plan *copy, const struct plan *plan);
 void plan_free(struct plan *plan);
 
+/* The steps that no backend runs, where a trace may hold their stages: attention_probs ahead of each attention,
+ * sample_probs and sample_token at the end. */
+struct judged {
+    bool attn_probs, samples;
+    uint32_t n_positions; /* of the traces */
+    int32_t masked_id;    /* never sampled; -1: none */
+};
+
+/* A copy with them, for the audit. Shares the model. */
+void plan_copy_judged(struct plan *copy, const struct plan *plan, const struct judged *judged);
+
 /* Index of the step that makes (layer, stage), or -1. */
 int32_t plan_find(const struct plan *plan, int32_t layer, enum stage stage);
 

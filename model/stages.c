@@ -35,10 +35,16 @@ enum stage stage_by_name(const char *name)
 bool stage_in_layer(enum stage stage)
 {
     ASSERT(stage < STAGE_COUNT);
-    return stage != STAGE_embed && stage != STAGE_final_norm && stage != STAGE_logits && stage != STAGE_logits_final;
+    return stage != STAGE_embed && stage < STAGE_final_norm;
 }
 
 bool stage_is_optional(enum stage stage)
 {
-    return stage == STAGE_attn_probs || stage == STAGE_moe_gate_up || stage == STAGE_moe_act || stage == STAGE_moe_down;
+    return stage == STAGE_attn_probs || stage == STAGE_moe_gate_up || stage == STAGE_moe_act ||
+           stage == STAGE_moe_down || stage == STAGE_sample_probs || stage == STAGE_sample_token;
+}
+
+bool stage_is_integer(enum stage stage)
+{
+    return stage == STAGE_router_indices || stage == STAGE_sample_token;
 }

@@ -37,7 +37,9 @@
     X(layer_out, "residual stream after the layer")                         \
     X(final_norm, "norm before the LM head")                                \
     X(logits, "before the final softcap")                                   \
-    X(logits_final, "after it: what sampling sees")
+    X(logits_final, "after it: what sampling sees")                         \
+    X(sample_probs, "what the next token is drawn from, optional")          \
+    X(sample_token, "the id that was chosen, optional")
 
 enum stage {
 #define X(name, what) STAGE_##name,
@@ -52,10 +54,13 @@ const char *stage_what(enum stage stage);
 /* The stage of a name, or STAGE_COUNT. */
 enum stage stage_by_name(const char *name);
 
-/* Whether the stage belongs to a layer (embed, final_norm, logits, logits_final do not). */
+/* Whether the stage belongs to a layer (embed, final_norm and what follows it do not). */
 bool stage_in_layer(enum stage stage);
 
 /* Whether a file may lack the stage without being incomplete; what follows is then audited as a span of several ops. */
 bool stage_is_optional(enum stage stage);
+
+/* Whether its values are integers: places of experts, ids of tokens. */
+bool stage_is_integer(enum stage stage);
 
 #endif

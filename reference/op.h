@@ -8,6 +8,7 @@
  * the link. */
 #define X(name, inputs, weights, what) void reference_##name(const struct op_batch *batch);
 OPS(X)
+JUDGED_OPS(X)
 #undef X
 
 /* variants.c: runs the op that a step with a variant asks for. */

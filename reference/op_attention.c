@@ -1,11 +1,13 @@
 /* attention: y = softmax(cap(scale q k)) v over the visible keys, head by head; grouped queries share a key head.
- * Vaswani et al. 2017; Ainslie et al. 2023 (groups); softcap and window: Gemma 2 report, 2024.
+ * attention_probs: the softmax alone. Vaswani et al. 2017; Ainslie et al. 2023 (groups); softcap and window: Gemma 2
+ * report, 2024.
  *
  * Shapes: q [heads dim]; k, v [position + 1, kv_heads dim], from position 0 on; y [heads dim]. Of the visible keys,
- * j = 0 is the first; n of them. Scores and probabilities are [heads][n]. */
+ * j = 0 is the first; n of them. Scores and probabilities are [heads][n]; recorded ones [heads][positions]. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/error.h"
 #include "model/stop.h"
@@ -23,6 +25,7 @@ struct attention {
     double *probability; /* [heads][n]; scores before the softmax */
     double *error;       /* [heads][n] absolute, of scores; then relative, of probabilities */
     double *squares;     /* [dim] */
+    bool normalised;     /* what the probabilities' errors have in common cancels */
     const float *sinks;  /* [heads], or NULL */
 };
 
@@ -182,10 +185,9 @@ static void attention_values(const struct attention *a, uint32_t head, double si
         bound[i] = sink_error * fabs(y[i]), a->squares[i] = 0;
     for (uint32_t j = 0; j < a->n; j++) {
         const float *v = attention_head(a, 2, a->first + j, head);
-        bool normalised = a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED; /* else nothing of v - y cancels */
         for (uint32_t i = 0; i < dim; i++) {
             double term = probability[j] * v[i];
-            double spread = probability[j] * fabs(normalised ? v[i] - y[i] : v[i]);
+            double spread = probability[j] * fabs(a->normalised ? v[i] - y[i] : v[i]);
             bound[i] += spread * error[j] + arith->u_storage * fabs(term);
             a->squares[i] += term * term;
         }
@@ -197,62 +199,207 @@ static void attention_values(const struct attention *a, uint32_t head, double si
         bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * relative;
 }
 
-static void attention_row(const struct attention *a, double *y, double *bound)
+/* What a head's output is off by besides the errors of its probabilities. */
+struct head_error {
+    double sink;    /* how far the sink's share can be off */
+    double flushed; /* absolute: what became 0 in softmax_without_maximum */
+};
+
+/* Scores, then probabilities, of all heads. errors[heads]. */
+static void attention_probabilities(const struct attention *a, struct head_error *errors)
 {
     for (uint32_t h = 0; h < a->p->heads; h++) {
         for (uint32_t j = 0; j < a->n; j++) {
             uint64_t at = (uint64_t)h * a->n + j;
             a->probability[at] = attention_score(a, h, a->first + j, &a->error[at]);
         }
+        errors[h] = (struct head_error){0};
     }
-    if (a->variant == VARIANT_SOFTMAX_SIZES_SWAPPED)
+    if (a->variant == VARIANT_SOFTMAX_SIZES_SWAPPED) {
         softmax_sizes_swapped(a);
+        return;
+    }
     for (uint32_t h = 0; h < a->p->heads; h++) {
-        double sink_error = 0, flushed = 0;
         if (a->variant == VARIANT_NO_MAXIMUM)
-            flushed = softmax_without_maximum(a, (uint64_t)h * a->n, a->n);
-        else if (a->variant != VARIANT_SOFTMAX_SIZES_SWAPPED)
-            sink_error = softmax(a, (uint64_t)h * a->n, a->n, a->sinks ? a->sinks[h] : -INFINITY);
-        attention_values(a, h, sink_error, y + (uint64_t)h * a->p->dim, bound ? bound + (uint64_t)h * a->p->dim : NULL);
-        for (uint32_t i = 0; i < a->p->dim && bound; i++)
-            bound[(uint64_t)h * a->p->dim + i] += flushed;
+            errors[h].flushed = softmax_without_maximum(a, (uint64_t)h * a->n, a->n);
+        else
+            errors[h].sink = softmax(a, (uint64_t)h * a->n, a->n, a->sinks ? a->sinks[h] : -INFINITY);
     }
 }
 
-void reference_attention(const struct op_batch *batch)
+/* How far the stored probabilities of a head can be off, relatively: j's own error, and what the normalising sum has:
+ * the mean of all errors, the sink's included; its rounding (n positive terms: lambda u sqrt(n) / 3), the division, the
+ * stores of the exponential and of p. Errors of inputs that were computed are large enough for their product to count.
+ * bounds[n], absolute. */
+static void probability_bounds(const struct attention *a, uint32_t head, double sink_error, double *bounds)
 {
-    const struct attention_params *p = &batch->step->params.attention;
-    ASSERT(p->heads % p->kv_heads == 0);
-    uint64_t width = (uint64_t)p->heads * p->dim;
-    float *sinks = p->has_sinks ? xmalloc(p->heads * sizeof(*sinks)) : NULL;
-    if (sinks)
-        op_weights(batch, batch->step->weight[0], 0, 0, p->heads, sinks);
-#pragma omp parallel for schedule(dynamic)
-    for (uint32_t r = 0; r < batch->n_rows; r++) {
-        if (stop_asked())
-            continue;
-        const struct op_row *row = &batch->rows[r];
-        uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
-        uint32_t first = end - n;
-        if (batch->step->variant == VARIANT_OWN_KEY_ONLY && row->decode)
-            first = end - (n = 1);
-        if (batch->step->variant == VARIANT_KEYS_256 && n > 256)
-            n = 256;
-        uint64_t n_scores = (uint64_t)p->heads * n;
-        double *scratch = xmalloc((2 * n_scores + p->dim) * sizeof(double));
-        struct attention a = {.p = p,
+    const struct arith *arith = a->row->arith;
+    const double *p = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
+    double common = sink_error + BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
+    for (uint32_t j = 0; j < a->n; j++)
+        common += p[j] * error[j];
+    for (uint32_t j = 0; j < a->n; j++)
+        bounds[j] = p[j] * (error[j] + common + (a->spans ? error[j] * common : 0)) + arith->eta;
+}
+
+/* Recorded probabilities in the place of those of q and k, from position 0 on. A file's may have been computed beside
+ * the run, and be another rounding of what was used: `times` the bound of either. */
+static void take_recorded(struct attention *a, const double *bounds, double times)
+{
+    uint32_t n = a->row->position + 1, heads = a->p->heads;
+    double *probability = xcalloc(2 * (uint64_t)heads * n, sizeof(double)), *error = probability + (uint64_t)heads * n;
+    for (uint32_t h = 0; h < heads; h++) {
+        for (uint32_t j = 0; j < n; j++) {
+            double p = a->row->probs[(uint64_t)h * a->row->n_positions + j];
+            bool bounded = bounds && j >= a->first && p != 0;
+            probability[h * n + j] = p;
+            error[h * n + j] = bounded ? times * bounds[(uint64_t)h * a->n + j - a->first] / fabs(p) : 0;
+        }
+    }
+    free(a->probability);
+    *a = (struct attention){.p = a->p,
+                            .row = a->row,
+                            .bounded = a->bounded,
+                            .spans = a->row->error[2] != NULL,
+                            .n = n,
+                            .probability = probability,
+                            .error = error,
+                            .squares = a->squares,
+                            .sinks = NULL};
+}
+
+/* Whether the recorded probabilities are off by more than rounding: then the output is judged by them, and the error is
+ * told of where it was introduced. Those that are not off change nothing. */
+static bool probabilities_stray(const struct attention *a, const double *bounds)
+{
+    for (uint64_t i = 0; i < (uint64_t)a->p->heads * a->row->n_positions; i++) {
+        uint64_t h = i / a->row->n_positions, j = i % a->row->n_positions - a->first;
+        bool visible = i % a->row->n_positions >= a->first && j < a->n;
+        double expected = visible ? a->probability[h * a->n + j] : 0, bound = visible ? bounds[h * a->n + j] : 0;
+        if (fabs(a->row->probs[i] - expected) > bound)
+            return true;
+    }
+    return false;
+}
+
+/* The recorded probabilities, where they count: for the right op. */
+static void consider_recorded(struct attention *a, struct head_error *errors)
+{
+    if (!a->row->probs || a->variant != VARIANT_NONE)
+        return;
+    double *bounds = xmalloc((uint64_t)a->p->heads * a->n * sizeof(double));
+    for (uint32_t h = 0; h < a->p->heads; h++)
+        probability_bounds(a, h, errors[h].sink, bounds + (uint64_t)h * a->n);
+    if (probabilities_stray(a, bounds)) {
+        take_recorded(a, bounds, 2);
+        for (uint32_t h = 0; h < a->p->heads; h++)
+            errors[h] = (struct head_error){0};
+    }
+    free(bounds);
+}
+
+static void attention_row(struct attention *a, double *y, double *bound)
+{
+    uint32_t dim = a->p->dim;
+    struct head_error *errors = xcalloc(a->p->heads, sizeof *errors);
+    if (a->row->in[0]) {
+        attention_probabilities(a, errors);
+        consider_recorded(a, errors);
+    } else {
+        take_recorded(a, NULL, 0);
+    }
+    for (uint32_t h = 0; h < a->p->heads; h++) {
+        double *head_bound = bound ? bound + (uint64_t)h * dim : NULL;
+        attention_values(a, h, errors[h].sink, y + (uint64_t)h * dim, head_bound);
+        for (uint32_t i = 0; i < dim && bound; i++)
+            head_bound[i] += errors[h].flushed;
+    }
+    free(errors);
+}
+
+/* Sees which keys are visible, and takes memory for their probabilities. */
+static struct attention attention_open(const struct op_batch *batch, const struct attention_params *p,
+                                       const struct op_row *row, const float *sinks)
+{
+    uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
+    uint32_t first = end - n, variant = batch->step->variant;
+    if (variant == VARIANT_OWN_KEY_ONLY && row->decode)
+        first = end - (n = 1);
+    if (variant == VARIANT_KEYS_256 && n > 256)
+        n = 256;
+    uint64_t n_scores = (uint64_t)p->heads * n;
+    double *scratch = xmalloc(2 * n_scores * sizeof(double));
+    return (struct attention){.p = p,
                               .row = row,
-                              .variant = batch->step->variant,
-                              .bounded = batch->bound != NULL,
+                              .variant = variant,
+                              .bounded = batch->bound != NULL || row->probs, /* to see whether those stray */
                               .spans = row->error[0] || row->error[1] || row->error[2],
                               .first = first,
                               .n = n,
                               .probability = scratch,
                               .error = scratch + n_scores,
-                              .squares = scratch + 2 * n_scores,
+                              .squares = xmalloc(p->dim * sizeof(double)),
+                              .normalised = variant != VARIANT_SOFTMAX_SIZES_SWAPPED, /* else nothing cancels */
                               .sinks = sinks};
+}
+
+static void attention_close(struct attention *a)
+{
+    free(a->probability);
+    free(a->squares);
+}
+
+static float *attention_sinks(const struct op_batch *batch, const struct attention_params *p)
+{
+    ASSERT(p->heads % p->kv_heads == 0);
+    float *sinks = p->has_sinks ? xmalloc(p->heads * sizeof(*sinks)) : NULL;
+    if (sinks)
+        op_weights(batch, batch->step->weight[0], 0, 0, p->heads, sinks);
+    return sinks;
+}
+
+void reference_attention(const struct op_batch *batch)
+{
+    const struct attention_params *p = &batch->step->params.attention;
+    uint64_t width = (uint64_t)p->heads * p->dim;
+    float *sinks = attention_sinks(batch, p);
+#pragma omp parallel for schedule(dynamic)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        if (stop_asked())
+            continue;
+        struct attention a = attention_open(batch, p, &batch->rows[r], sinks);
         attention_row(&a, batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
-        free(scratch);
+        attention_close(&a);
+    }
+    free(sinks);
+}
+
+/* Masked keys, and positions that are not there yet, have exactly 0. */
+void reference_attention_probs(const struct op_batch *batch)
+{
+    const struct attention_params *p = &batch->step->params.attention_probs.attention;
+    uint32_t n_positions = batch->step->params.attention_probs.n_positions;
+    uint64_t width = (uint64_t)p->heads * n_positions;
+    float *sinks = attention_sinks(batch, p);
+#pragma omp parallel for schedule(dynamic)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        if (stop_asked())
+            continue;
+        struct attention a = attention_open(batch, p, &batch->rows[r], sinks);
+        double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
+        struct head_error *errors = xcalloc(p->heads, sizeof *errors);
+        memset(y, 0, width * sizeof(*y));
+        if (bound)
+            memset(bound, 0, width * sizeof(*bound));
+        attention_probabilities(&a, errors);
+        for (uint32_t h = 0; h < p->heads; h++) {
+            uint64_t at = (uint64_t)h * n_positions + a.first;
+            memcpy(y + at, a.probability + (uint64_t)h * a.n, a.n * sizeof(*y));
+            if (bound)
+                probability_bounds(&a, h, errors[h].sink, bound + at);
+        }
+        free(errors);
+        attention_close(&a);
     }
     free(sinks);
 }

@@ -9,6 +9,7 @@
 
 #include "model/backend.h"
 #include "model/plan.h"
+#include "model/sampling.h"
 
 /* The arithmetic that a trace declares: what its values are rounded to when stored, how its sums are kept,
  * and whether operands are rounded on the way into a product. Unit roundoffs: 2^-24 f32, 2^-11 f16, 2^-8 bf16. */
@@ -37,6 +38,12 @@ struct op_row {
      * one value by its slope. */
     const double *error[OP_MAX_INPUTS];
     const float *recorded; /* the output as recorded, where it is judged: topk has several right ones. NULL: unknown */
+    /* attention: the probabilities that were recorded of this row, [heads, n_positions], or NULL. Where they stray from
+     * those of q and k the output is made of them; in[0] may then be NULL: q or k was not recorded, and they are all
+     * that is known. */
+    const float *probs;
+    uint32_t n_positions;
+    const struct sampling *sampling; /* sample_probs, sample_token: as the trace declares; NULL: greedy */
     uint32_t position;
     int32_t token; /* embed; within the vocabulary */
     bool decode;   /* some faults strike in decode alone */

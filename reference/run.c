@@ -5,15 +5,15 @@
 #include "model/error.h"
 #include "reference/op.h"
 
-static op_function *const op_functions[OP_COUNT] = {
+static op_function *const op_functions[OP_END] = {
 #define X(name, inputs, weights, what) [OP_##name] = reference_##name,
-    OPS(X)
+    OPS(X) JUDGED_OPS(X)
 #undef X
 };
 
 void op_run(const struct op_batch *batch)
 {
-    ASSERT((unsigned)batch->step->op < OP_COUNT);
+    ASSERT((unsigned)batch->step->op < OP_END && batch->step->op != OP_COUNT);
     if (batch->step->variant == VARIANT_NONE)
         op_functions[batch->step->op](batch);
     else

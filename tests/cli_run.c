@@ -10,6 +10,8 @@
 #include <cmocka.h>
 
 #include "tests/support/program.h"
+#include "tests/support/scratch.h"
+#include "workbench/trace.h"
 
 #define MODEL "golden/tiny-llama"
 
@@ -24,6 +26,60 @@ static char *run(const char *a, const char *b, const char *c, const char *d)
     char *ids = strcpy(malloc(strlen(outcome.out) + 1), outcome.out);
     outcome_free(&outcome);
     return ids;
+}
+
+/* Whether the ids that a run printed are those that a trace says were chosen: after the prompt and after each that was
+ * decoded, so the last choice is the one that follows the trace. */
+static bool are_chosen(const char *ids, const struct trace *trace)
+{
+    const struct trace_stage *stage = trace_find(trace, LAYER_NONE, STAGE_sample_token);
+    char *at = strstr(ids, "ids:") + strlen("ids:");
+    for (uint32_t p = 2; p < trace->n_positions; p++) {
+        long id = strtol(at, &at, 10);
+        if (trace_row(stage, p)[0] != (float)id || (p + 1 < trace->n_positions && trace->tokens[p + 1] != id)) {
+            return false;
+        }
+    }
+    return stage->n_recorded == trace->n_positions - 2 && trace_row(stage, 1) == NULL;
+}
+
+/* trace samples as run does and records it; the audit passes; another seed is another choice. A trace of forced tokens
+ * samples nothing. */
+static void a_trace_records_what_was_sampled(void **state)
+{
+    (void)state;
+    char folder[256], path[512];
+    scratch_make(folder);
+    scratch_path(path, folder, "t.h5");
+    static const char *const seeds[] = {"7", "8"};
+    char *ids = run("--temperature", "0.9", "--seed", "7");
+    for (int i = 0; i < 2; i++) {
+        struct outcome outcome;
+        struct trace trace;
+        const char *const record[] = {"trace",         MODEL, "--ids",  "1,2,3",  "-n", "11", "--on", "reference",
+                                      "--temperature", "0.9", "--seed", seeds[i], "-o", path, NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", record);
+        assert_int_equal(outcome.status, 0);
+        outcome_free(&outcome);
+        assert_int_equal(trace_read(&trace, path, NULL), STATUS_OK);
+        assert_int_equal(are_chosen(ids, &trace), i == 0);
+        trace_free(&trace);
+        const char *const diff[] = {"diff", MODEL, "--golden", path, "--on", "reference", NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", diff);
+        assert_int_equal(outcome.status, 0);
+        expect_text(outcome.out, "sample_probs ");
+        expect_text(outcome.out, "sample_token ");
+        expect_text(outcome.out, "Coverage: 66 of 66");
+        outcome_free(&outcome);
+    }
+    free(ids);
+    struct outcome outcome;
+    const char *const forced[] = {"trace",     MODEL, "--ids", "1,2,3", "--decode-ids", "4,5", "--on",
+                                  "reference", "-o",  path,    NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", forced);
+    expect_text(outcome.out, "64 stages of 5 positions");
+    outcome_free(&outcome);
+    scratch_remove(folder);
 }
 
 static void a_seed_repeats_itself(void **state)
@@ -85,6 +141,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_seed_repeats_itself),
+        cmocka_unit_test(a_trace_records_what_was_sampled),
         cmocka_unit_test(wrong_numbers_are_refused),
         cmocka_unit_test(a_goldens_dtype_is_one_of_three),
     };

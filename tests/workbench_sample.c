@@ -90,7 +90,7 @@ static bool shares_are_drawn(const struct sampling *asked, const struct sampling
     struct sampler sampler;
     sampler_init(&sampler, asked, N_VOCAB, PAD);
     for (int i = 0; i < N_DRAWS; i++) {
-        drawn[sampler_choose(&sampler, row)]++;
+        drawn[sampler_choose(&sampler, row, NULL)]++;
     }
     sampler_free(&sampler);
     expected_shares(said, shares);
@@ -124,7 +124,7 @@ static void choose_16(const struct sampling *sampling, int32_t chosen[16])
     struct sampler sampler;
     sampler_init(&sampler, sampling, N_VOCAB, PAD);
     for (int i = 0; i < 16; i++) {
-        chosen[i] = sampler_choose(&sampler, row);
+        chosen[i] = sampler_choose(&sampler, row, NULL);
     }
     sampler_free(&sampler);
 }
@@ -147,16 +147,16 @@ static void greedy_masks_and_survives(void **state)
     const float odd[4] = {NAN, -INFINITY, INFINITY, NAN}, nothing[2] = {NAN, NAN};
     struct sampler sampler;
     sampler_init(&sampler, &(struct sampling){0}, N_VOCAB, PAD);
-    assert_int_equal(sampler_choose(&sampler, row), 1);
+    assert_int_equal(sampler_choose(&sampler, row, NULL), 1);
     assert_int_equal(sample_greedy(row, N_VOCAB, -1), PAD);
     sampler_free(&sampler);
     assert_int_equal(sample_greedy(odd, 4, -1), 2);
     assert_int_equal(sample_greedy(odd, 4, 2), 1);
     sampler_init(&sampler, &(struct sampling){1, 0, 0.9f, 1}, 2, -1);
-    assert_int_equal(sampler_choose(&sampler, nothing), 0);
+    assert_int_equal(sampler_choose(&sampler, nothing, NULL), 0);
     sampler_free(&sampler);
     sampler_init(&sampler, &(struct sampling){1, 0, 0.9f, 1}, 4, -1);
-    assert_int_equal(sampler_choose(&sampler, odd), 2);
+    assert_int_equal(sampler_choose(&sampler, odd, NULL), 2);
     sampler_free(&sampler);
 }
 

@@ -42,6 +42,11 @@ static enum status check_complete(const struct trace *trace, const struct plan *
     return STATUS_OK;
 }
 
+static bool holds_samples(const struct trace *trace)
+{
+    return trace_find(trace, LAYER_NONE, STAGE_sample_probs) || trace_find(trace, LAYER_NONE, STAGE_sample_token);
+}
+
 /* Runs the golden's tokens on one side. */
 static enum status record_side(struct session *session, struct comparison *comparison, enum source source,
                                const struct trace *golden, struct error *err)
@@ -70,6 +75,10 @@ static enum status add_foreign_trace(struct session *session, struct comparison 
     enum status status = trace_read(&trace, path, err);
     if (status)
         return status;
+    if (holds_samples(&trace) && !session->samples) {
+        session->samples = true;
+        session->sampling = trace.sampling;
+    }
     comparison_add(comparison, SOURCE_TRACE, &trace);
     const struct trace *added = comparison->list[comparison->n_traces - 1];
     status = trace_check_plan(added, comparison->plan, err);
@@ -124,6 +133,8 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
         trace_free(&golden);
         return status;
     }
+    session.sampling = golden.sampling;
+    session.samples = holds_samples(&golden);
     struct comparison comparison = {.plan = &session.plan};
     status = compare_sides(arguments, &session, &comparison, &golden, err);
     comparison_free(&comparison);

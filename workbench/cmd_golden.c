@@ -17,8 +17,9 @@ static enum status record(const struct arguments *arguments, const struct model 
     }
     struct trace trace;
     if (status == STATUS_OK) {
-        status = python_golden(model, ids, n_ids, n, decode_ids,
-                               arguments->dtype != NULL ? arguments->dtype : "float32", &trace, err);
+        status =
+            python_golden(model, ids, n_ids, n, decode_ids, arguments->dtype != NULL ? arguments->dtype : "float32",
+                          arguments->attn_probs, &trace, err);
     }
     free(decode_ids);
     if (status != STATUS_OK) {

@@ -8,7 +8,7 @@
 /* What is asked for. */
 struct request {
     int32_t *ids;        /* the prompt */
-    int32_t *decode_ids; /* NULL: chosen greedily */
+    int32_t *decode_ids; /* NULL: chosen as session.sampling says */
     uint32_t n_ids, n_decode;
 };
 
@@ -19,7 +19,7 @@ struct run {
     uint32_t n;
 };
 
-/* The prompt, then decode_ids, or as many tokens as are asked for, chosen greedily by a run of their own. */
+/* The prompt, then decode_ids, or as many tokens as are asked for, chosen by a run of their own. */
 static enum status choose_tokens(struct session *session, enum source source, const struct request *request,
                                  struct run *run, struct error *err)
 {
@@ -88,6 +88,10 @@ enum status command_trace(const struct arguments *arguments, struct error *err)
     if (status == STATUS_OK && arguments->stages != NULL) {
         status = parse_stages(arguments->stages, stages, err);
     }
+    struct sampling sampling;
+    if (status == STATUS_OK) {
+        status = parse_sampling(arguments, &sampling, err);
+    }
     if (status == STATUS_OK) {
         status = parse_decoded(arguments, &request.decode_ids, &request.n_decode, err);
     }
@@ -98,6 +102,8 @@ enum status command_trace(const struct arguments *arguments, struct error *err)
     status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, request.n_decode,
                               &session, &request.ids, &request.n_ids, err);
     if (status == STATUS_OK) {
+        session.sampling = sampling;
+        session.samples = sampling.temperature > 0 || (request.decode_ids == NULL && request.n_decode > 0);
         status = record(arguments, &session, source, arguments->stages != NULL ? stages : NULL, &request, err);
         session_close(&session);
     }

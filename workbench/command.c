@@ -30,9 +30,9 @@ static const struct command {
      "two traces row by row, no model; --drift: how far A strays from B, by layer", command_compare},
     {"trace", 1, 1,
      "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] [--on engine|reference] [--stages LIST] "
-     "[--weights f32|f16] [--fault NAME] [--device D] -o T.h5",
-     "--prompt --ids -n --decode-ids --on --stages --weights --fault --device -o", "record every stage of a run",
-     command_trace},
+     "[--temperature T] [--top-k K] [--top-p P] [--seed S] [--weights f32|f16] [--fault NAME] [--device D] -o T.h5",
+     "--prompt --ids -n --decode-ids --on --stages --temperature --top-k --top-p --seed --weights --fault --device -o",
+     "record every stage of a run", command_trace},
     {"run", 1, 1,
      "MODEL (--prompt TEXT | --ids 1,2,3) [-n N] [--temperature T] [--top-k K] [--top-p P] [--seed S] "
      "[--on engine|reference] [--config FILE] [--preset NAME] [--weights f32|f16] [--fault NAME] [--device D]",
@@ -45,8 +45,10 @@ static const struct command {
      "--golden --prompt --ids -n --on --config --preset --weights --fault --device -x",
      "the prompt: step both sides together", command_debug},
     {"golden", 1, 1,
-     "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] [--dtype float32|float16|bfloat16] -o G.h5",
-     "--prompt --ids -n --decode-ids --dtype -o", "record a golden with HuggingFace transformers", command_golden},
+     "MODEL (--prompt TEXT | --ids 1,2,3) [-n N | --decode-ids 4,5] [--dtype float32|float16|bfloat16] "
+     "[--attn-probs] -o G.h5",
+     "--prompt --ids -n --decode-ids --dtype --attn-probs -o", "record a golden with HuggingFace transformers",
+     command_golden},
     {"faults", 0, 1, "[--check [MODEL]] [--json FILE] [--device D]", "--check --json --device",
      "list the known bugs; --check plants each and must find it", command_faults},
     {"bench", 1, 1,
@@ -177,10 +179,11 @@ static enum status parse_arguments(const struct command *command, int argc, char
             return error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "unknown option, expected: lockstep %s %s",
                              command->name, command->usage);
         }
-        bool *flag = strcmp(word, "--check") == 0   ? &arguments->check
-                     : strcmp(word, "--drift") == 0 ? &arguments->drift
-                     : strcmp(word, "--ops") == 0   ? &arguments->ops
-                                                    : NULL;
+        bool *flag = strcmp(word, "--check") == 0        ? &arguments->check
+                     : strcmp(word, "--drift") == 0      ? &arguments->drift
+                     : strcmp(word, "--ops") == 0        ? &arguments->ops
+                     : strcmp(word, "--attn-probs") == 0 ? &arguments->attn_probs
+                                                         : NULL;
         if (flag) {
             *flag = true;
             continue;

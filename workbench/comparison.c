@@ -57,16 +57,27 @@ enum status comparison_check_digests(struct comparison *comparison, const struct
     return STATUS_OK;
 }
 
-static void note_unjudged(struct comparison *comparison)
+/* Whether any trace recorded a row of the stage, in any layer. */
+static bool any_holds(const struct comparison *comparison, enum stage stage)
 {
-    for (uint32_t t = 0; t < comparison->n_traces; t++) {
-        uint32_t n = 0;
+    for (uint32_t t = 0; t < comparison->n_traces; t++)
         for (uint32_t i = 0; i < comparison->list[t]->n_stages; i++)
-            n += comparison->list[t]->stages[i].stage == STAGE_attn_probs;
-        if (n > 0)
-            comparison_note(comparison, "%s holds attn_probs of %u layers, which are not judged",
-                            comparison->list[t]->path, n);
-    }
+            if (comparison->list[t]->stages[i].stage == stage && comparison->list[t]->stages[i].n_recorded > 0)
+                return true;
+    return false;
+}
+
+/* The plan to judge by: with the steps that nobody runs where a trace holds their stages. */
+static void take_judged_plan(struct comparison *comparison)
+{
+    const struct judged judged = {
+        .attn_probs = any_holds(comparison, STAGE_attn_probs),
+        .samples = any_holds(comparison, STAGE_sample_probs) || any_holds(comparison, STAGE_sample_token),
+        .n_positions = comparison->list[0]->n_positions,
+        .masked_id = session_masked_id(&comparison->plan->model->config),
+    };
+    plan_copy_judged(&comparison->judged, comparison->plan, &judged);
+    comparison->plan = &comparison->judged;
 }
 
 /* All ops pass, yet another token would be chosen: then inputs or sampling differ, or the choice is within rounding. */
@@ -131,11 +142,11 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
 {
     static char what[] = "audit: step";
     uint32_t last = comparison->n_traces - 1;
+    take_judged_plan(comparison);
     audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
     if (stop_asked())
         return; /* comparison_report says so */
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
-    note_unjudged(comparison);
     if (comparison->verdict.diverged) {
         diagnose_all(comparison);
     } else {
@@ -175,6 +186,7 @@ void comparison_free(struct comparison *comparison)
     for (uint32_t i = 0; i < comparison->n_notes; i++)
         free((char *)comparison->notes[i]);
     audit_free(&comparison->audit);
+    plan_free(&comparison->judged);
     verdict_free(&comparison->verdict);
     *comparison = (struct comparison){0};
 }

@@ -12,7 +12,8 @@
 #define COMPARISON_MOST_DIAGNOSES 24
 
 struct comparison {
-    const struct plan *plan; /* borrowed */
+    const struct plan *plan; /* borrowed; once judged, `judged` */
+    struct plan judged;
     uint32_t n_traces;
     struct trace traces[SOURCE_COUNT]; /* the golden last; owned */
     const struct trace *list[SOURCE_COUNT];

@@ -82,7 +82,7 @@ static void rounded_open(struct rounded *rounded, const struct evidence *evidenc
         if (!(precision->inputs & 1u << k))
             continue;
         uint32_t width = evidence->plan->steps[step->input[k]].width;
-        bool shared = step->op == OP_attention && k > 0; /* from position 0 on */
+        bool shared = op_reads_earlier(step->op, k); /* from position 0 on */
         uint64_t n_rows = shared ? evidence->trace->n_positions : evidence->n;
         float *copy = rounded->copies[k] = xmalloc(n_rows * width * sizeof *copy);
         for (uint64_t i = 0; i < n_rows; i++) {

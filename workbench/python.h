@@ -22,10 +22,11 @@ enum status python_detokenize(const struct model *model, const int32_t *ids, uin
                               struct error *err);
 
 /* Runs transformers on the model and records every stage of the tokens and of n decoded ones (greedy, or
- * decode_ids if not NULL; the last one sampled is not recorded). dtype: "float32", "float16" or "bfloat16", which
- * weights and stages are rounded to; the trace declares it. */
+ * decode_ids if not NULL). dtype: "float32", "float16" or "bfloat16", which weights and stages are rounded to; the
+ * trace declares it. attn_probs: attention's probabilities too. */
 enum status python_golden(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                          const int32_t *decode_ids, const char *dtype, struct trace *trace, struct error *err);
+                          const int32_t *decode_ids, const char *dtype, bool attn_probs, struct trace *trace,
+                          struct error *err);
 
 /* Names that user code sees: engine["layer_out", 17] and the like give numpy arrays that share the trace's memory.
  * A NULL trace takes the name away. The trace must outlive the next call. */

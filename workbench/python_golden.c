@@ -1,5 +1,6 @@
 /* The golden: transformers runs inside the program (golden/exporter.py) and what its hooks recorded becomes a trace. */
 #include "workbench/python_internal.h"
+#include "workbench/session.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -29,7 +30,8 @@ static bool copy_array(PyObject *array, void *values, uint64_t n, size_t size)
     return fits;
 }
 
-/* Copies one stage: key is (stage name, layer or None), array is float32 [positions, width]. */
+/* Copies one stage: key is (stage name, layer or None), array is float32 [positions, width], or has the last positions
+ * alone. */
 static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
 {
     const char *name;
@@ -38,8 +40,8 @@ static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
     if (!PyArg_ParseTuple(key, "sO", &name, &layer_object) || PyObject_GetBuffer(array, &buffer, PyBUF_ND) != 0) {
         return false;
     }
-    bool fits = buffer.ndim == 2 && buffer.shape[0] == trace->n_positions && buffer.shape[1] > 0;
-    uint32_t width = fits ? (uint32_t)buffer.shape[1] : 0;
+    bool fits = buffer.ndim == 2 && buffer.shape[0] <= trace->n_positions && buffer.shape[1] > 0;
+    uint32_t n_rows = fits ? (uint32_t)buffer.shape[0] : 0, width = fits ? (uint32_t)buffer.shape[1] : 0;
     PyBuffer_Release(&buffer);
     enum stage stage = stage_by_name(name);
     long layer = layer_object == Py_None ? LAYER_NONE : PyLong_AsLong(layer_object);
@@ -48,9 +50,10 @@ static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
         return false;
     }
     struct trace_stage *added = trace_add(trace, (int32_t)layer, stage, width);
-    memset(added->recorded, 1, trace->n_positions);
-    added->n_recorded = trace->n_positions;
-    return copy_array(array, added->rows, (uint64_t)trace->n_positions * width, sizeof(float));
+    uint32_t first = trace->n_positions - n_rows;
+    memset(added->recorded + first, 1, n_rows);
+    added->n_recorded = n_rows;
+    return copy_array(array, added->rows + (uint64_t)first * width, (uint64_t)n_rows * width, sizeof(float));
 }
 
 /* Declares what the whole model was rounded to while it loaded. Sums are float32 in each: torch's CPU kernels add up in
@@ -95,7 +98,7 @@ static bool trace_of(PyObject *recorded, const struct model *model, const char *
 
 /* Calls exporter.record(). NULL with *err filled. */
 static PyObject *record(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                        const int32_t *decode_ids, const char *dtype, struct error *err)
+                        const int32_t *decode_ids, const char *dtype, bool attn_probs, struct error *err)
 {
     PyObject *function = python_function("exporter", "record", err);
     if (function == NULL) {
@@ -107,7 +110,8 @@ static PyObject *record(const struct model *model, const int32_t *ids, uint32_t 
     if (prompt != NULL && forced != NULL) {
         struct python_interrupt interrupt;
         python_interrupt_begin(&interrupt);
-        recorded = PyObject_CallFunction(function, "sOIOs", model->path, prompt, (unsigned)n, forced, dtype);
+        recorded = PyObject_CallFunction(function, "sOIOsiO", model->path, prompt, (unsigned)n, forced, dtype,
+                                         (int)session_masked_id(&model->config), attn_probs ? Py_True : Py_False);
         python_interrupt_end(&interrupt);
     }
     if (recorded == NULL) {
@@ -120,11 +124,12 @@ static PyObject *record(const struct model *model, const int32_t *ids, uint32_t 
 }
 
 enum status python_golden(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                          const int32_t *decode_ids, const char *dtype, struct trace *trace, struct error *err)
+                          const int32_t *decode_ids, const char *dtype, bool attn_probs, struct trace *trace,
+                          struct error *err)
 {
     struct error unused;
     err = err != NULL ? err : &unused;
-    PyObject *recorded = record(model, ids, n_ids, n, decode_ids, dtype, err);
+    PyObject *recorded = record(model, ids, n_ids, n, decode_ids, dtype, attn_probs, err);
     if (recorded == NULL) {
         return err->status;
     }

@@ -67,7 +67,7 @@ static enum status load_hf(struct repl *repl, const char *folder, struct trace *
     }
     repl->python_used = true;
     status = python_golden(&model, repl->tokens, n_prompt, repl->n_known - n_prompt, repl->tokens + n_prompt, "float32",
-                           golden, err);
+                           false, golden, err);
     if (isatty(STDERR_FILENO)) {
         fprintf(stderr, "\033[K");
     }

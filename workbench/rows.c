@@ -67,18 +67,13 @@ static void input_advance(struct input *input, const struct step *step, uint32_t
         input->last_nonfinite = position;
 }
 
-/* Whether a step reads an input from position 0 on: attention's keys and values. */
-static bool reads_back(const struct step *step, unsigned input)
-{
-    return step->op == OP_attention && input > 0;
-}
-
 /* The first position that an input of this position needs. */
 static uint32_t first_needed(const struct step *step, unsigned input, uint32_t position)
 {
-    if (!reads_back(step, input))
+    if (!op_reads_earlier(step->op, input))
         return position;
-    uint32_t window = step->params.attention.window;
+    uint32_t window =
+        step->op == OP_attention ? step->params.attention.window : step->params.attention_probs.attention.window;
     return window == 0 || position < window ? 0 : position - window + 1;
 }
 
@@ -145,23 +140,37 @@ static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *row
     return n;
 }
 
+/* The probabilities that a trace recorded of an attention's row, or NULL. */
+static const float *recorded_probs(const struct step *step, const struct trace *trace, uint32_t position)
+{
+    if (step->op != OP_attention)
+        return NULL;
+    const struct trace_stage *stage = trace_find(trace, step->layer, STAGE_attn_probs);
+    const float *row = stage ? trace_row(stage, position) : NULL;
+    return row && row_is_finite(row, stage->width) ? row : NULL;
+}
+
 /* The row's pointers into its inputs, and whether it can be computed. */
 static void row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs, const struct step *step,
                      uint32_t position, bool *missing, bool *nonfinite)
 {
+    bool no_scores = false;
     *missing = *nonfinite = false;
     for (unsigned i = 0; i < n_inputs; i++) {
         struct input *input = &inputs[i];
         input_advance(input, step, position);
         int64_t first = first_needed(step, i, position);
-        *missing |= input->last_missing >= first;
+        bool stood_for = row->probs && i < 2; /* queries and keys: the probabilities stand for them */
+        *(stood_for ? &no_scores : missing) |= input->last_missing >= first;
         *nonfinite |= input->last_nonfinite >= first;
-        uint64_t at = input->stage && !reads_back(step, i) ? (uint64_t)position * input->stage->width : 0;
+        uint64_t at = input->stage && !op_reads_earlier(step->op, i) ? (uint64_t)position * input->stage->width : 0;
         if (input->stage)
             row->in[i] = input->stage->rows + at;
         if (input->error)
             row->error[i] = input->error + at;
     }
+    if (no_scores)
+        row->in[0] = row->in[1] = NULL, row->error[0] = row->error[1] = NULL;
 }
 
 /* Where the row of a position begins. */
@@ -187,6 +196,9 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
         struct op_row *row = &rows->rows[rows->n];
         *row = (struct op_row){.arith = output ? &output->arith : &trace->arith,
                                .recorded = output ? trace_row(output, p) : NULL,
+                               .probs = recorded_probs(step, trace, p),
+                               .n_positions = trace->n_positions,
+                               .sampling = &trace->sampling,
                                .position = p,
                                .token = trace->tokens[p],
                                .decode = trace->phase[p] == PHASE_DECODE};

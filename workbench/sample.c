@@ -1,7 +1,9 @@
 #include "workbench/sample.h"
 
 #include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/error.h"
 
@@ -98,20 +100,55 @@ static uint32_t cut_top_p(const struct sampler *sampler, uint32_t n, double *tot
     return n;
 }
 
-int32_t sampler_choose(struct sampler *sampler, const float *logits)
+/* The shares of all ids but the masked one at a temperature of 1. */
+static void greedy_shares(const struct sampler *sampler, const float *logits, int32_t best, float *probs)
+{
+    double total = 0;
+    for (int pass = 0; pass < 2; pass++) {
+        for (uint32_t i = 0; i < sampler->n_vocab; i++) {
+            bool kept = (int32_t)i != sampler->masked_id && !isnan(logits[i]);
+            double weight = kept ? sample_exp((double)logits[i] - (double)logits[best]) : 0;
+            if (pass == 0) {
+                total += weight;
+            } else {
+                probs[i] = (float)(weight / total);
+            }
+        }
+    }
+}
+
+/* The shares of the first n candidates, whose weights sum to total. */
+static void kept_shares(const struct sampler *sampler, uint32_t n, double total, float *probs)
+{
+    memset(probs, 0, sampler->n_vocab * sizeof(*probs));
+    for (uint32_t i = 0; i < n; i++) {
+        probs[sampler->candidates[i].id] = (float)(sampler->candidates[i].p / total);
+    }
+}
+
+int32_t sampler_choose(struct sampler *sampler, const float *logits, float *probs)
 {
     int32_t best = sample_greedy(logits, sampler->n_vocab, sampler->masked_id);
     if (sampler->sampling.temperature == 0) {
+        if (probs != NULL) {
+            greedy_shares(sampler, logits, best, probs);
+        }
         return best;
     }
     /* The draw is made for every token, so that a row's oddity does not shift the rows after it. */
     double u = (double)(sample_random(&sampler->state) >> 11) * 0x1p-53;
     if (best == sampler->masked_id || !isfinite(logits[best])) {
+        if (probs != NULL) {
+            greedy_shares(sampler, logits, best, probs);
+        }
         return best;
     }
     double total, sum = 0;
     uint32_t n = weigh(sampler, logits, &total);
     n = cut_top_p(sampler, n, &total);
+    if (probs != NULL) {
+        kept_shares(sampler, n, total, probs);
+    }
     for (uint32_t i = 0; i < n; i++) {
         sum += sampler->candidates[i].p;
         if (sum > u * total) {

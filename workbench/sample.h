@@ -12,15 +12,7 @@
 #ifndef LOCKSTEP_WORKBENCH_SAMPLE_H
 #define LOCKSTEP_WORKBENCH_SAMPLE_H
 
-#include <stdint.h>
-
-/* What a user asks for. All zero: greedy. */
-struct sampling {
-    float temperature; /* 0: greedy, and nothing else counts */
-    uint32_t top_k;    /* 0: all */
-    float top_p;       /* (0, 1]; 0: all */
-    uint64_t seed;
-};
+#include "model/sampling.h"
 
 struct sample_candidate {
     int32_t id;
@@ -39,8 +31,10 @@ struct sampler {
 void sampler_init(struct sampler *sampler, const struct sampling *sampling, uint32_t n_vocab, int32_t masked_id);
 void sampler_free(struct sampler *sampler);
 
-/* The next token after logits[n_vocab]. A row without a finite largest logit is chosen from greedily. */
-int32_t sampler_choose(struct sampler *sampler, const float *logits);
+/* The next token after logits[n_vocab]. A row without a finite largest logit is chosen from greedily. probs[n_vocab],
+ * if not NULL, receives what the token was drawn from: p of what is kept, 0 of all else; a greedy choice keeps all but
+ * the masked id, at a temperature of 1. */
+int32_t sampler_choose(struct sampler *sampler, const float *logits, float *probs);
 
 /* Index of the largest logit, the lowest among equals. Neither NaN nor the masked id wins; 0 if there is nothing else.
  */

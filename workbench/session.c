@@ -216,6 +216,63 @@ static enum status record_batch(struct backend *backend, const struct batch *bat
     return STATUS_OK;
 }
 
+/* What a row of logits was sampled to: at the prompt's last position and at each that is decoded. Only there does a run
+ * choose; `last_prompt` is the first such position. */
+struct samples {
+    struct sampler sampler;
+    bool wants_probs, wants_token;
+    uint32_t last_prompt;
+    float *logits, *probs; /* [batch rows, vocab], [vocab] */
+};
+
+static void samples_begin(struct samples *samples, const struct session *session, const struct backend *backend,
+                          const bool *stages, uint32_t n_positions, const uint8_t *phase)
+{
+    uint32_t vocab = session->model.config.vocab, n_prompt = 0;
+    *samples = (struct samples){.wants_probs = stages != NULL ? stages[STAGE_sample_probs] : session->samples,
+                                .wants_token = stages != NULL ? stages[STAGE_sample_token] : session->samples};
+    while (n_prompt < n_positions && phase[n_prompt] == PHASE_PREFILL) {
+        n_prompt++;
+    }
+    samples->last_prompt = n_prompt > 0 ? n_prompt - 1 : 0;
+    sampler_init(&samples->sampler, &session->sampling, vocab, session_masked_id(&session->model.config));
+    samples->logits = xmalloc((uint64_t)backend->max_rows * vocab * sizeof(*samples->logits));
+    samples->probs = xmalloc(vocab * sizeof(*samples->probs));
+}
+
+static void samples_end(struct samples *samples)
+{
+    sampler_free(&samples->sampler);
+    free(samples->logits);
+    free(samples->probs);
+}
+
+/* Samples from the rows of the current batch, in order, as a run does. */
+static enum status record_samples(struct samples *samples, struct backend *backend, const struct batch *batch,
+                                  struct trace *trace, struct error *err)
+{
+    uint32_t last = backend->plan->n_steps - 1, vocab = backend->plan->steps[last].width;
+    if (!(samples->wants_probs || samples->wants_token) ||
+        batch->first_position + batch->n_rows <= samples->last_prompt) {
+        return STATUS_OK;
+    }
+    enum status status = backend->ops->read(backend, last, samples->logits, err);
+    for (uint32_t row = 0; row < batch->n_rows && status == STATUS_OK; row++) {
+        uint32_t position = batch->first_position + row;
+        if (position < samples->last_prompt) {
+            continue;
+        }
+        float token = (float)sampler_choose(&samples->sampler, samples->logits + (uint64_t)row * vocab, samples->probs);
+        if (samples->wants_probs) {
+            trace_set_row(trace, trace_add(trace, LAYER_NONE, STAGE_sample_probs, vocab), position, samples->probs);
+        }
+        if (samples->wants_token) {
+            trace_set_row(trace, trace_add(trace, LAYER_NONE, STAGE_sample_token, 1), position, &token);
+        }
+    }
+    return status;
+}
+
 static enum status check_positions(const struct backend *backend, uint32_t n_positions, struct error *err)
 {
     if (n_positions <= backend->max_positions) {
@@ -252,6 +309,9 @@ enum status session_record(struct session *session, enum source source, uint32_t
     if (source == SOURCE_ENGINE) {
         trace->weights_dtype = session_weights_dtype(session);
     }
+    trace->sampling = session->sampling;
+    struct samples samples;
+    samples_begin(&samples, session, backend, stages, n_positions, phase);
     enum status status = check_positions(backend, n_positions, err);
     for (uint32_t first = 0; status == STATUS_OK && first < n_positions;) {
         struct batch batch = {first, batch_rows(backend, phase, first, n_positions),
@@ -264,6 +324,9 @@ enum status session_record(struct session *session, enum source source, uint32_t
         if (status == STATUS_OK) {
             status = record_batch(backend, &batch, stages, trace, err);
         }
+        if (status == STATUS_OK) {
+            status = record_samples(&samples, backend, &batch, trace, err);
+        }
         if (status == STATUS_OK && interrupt_seen()) {
             status = error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
                                first + batch.n_rows - 1);
@@ -273,6 +336,7 @@ enum status session_record(struct session *session, enum source source, uint32_t
             progress(context, first, n_positions);
         }
     }
+    samples_end(&samples);
     if (status != STATUS_OK) {
         trace_free(trace);
     }
@@ -357,7 +421,7 @@ enum status session_generate(struct session *session, enum source source, const 
         last = rows + (uint64_t)(batch.n_rows - 1) * config->vocab;
     }
     while (status == STATUS_OK) {
-        int32_t id = sampler_choose(&sampler, last);
+        int32_t id = sampler_choose(&sampler, last, NULL);
         out[(*n_out)++] = id;
         if (each != NULL) {
             each(context, id);

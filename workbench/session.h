@@ -18,7 +18,8 @@ struct session {
     const char *weights;     /* as session_options.weights; borrowed */
     bool on[SOURCE_COUNT];   /* SOURCE_ENGINE, SOURCE_REFERENCE: backend is open */
     struct backend backend[SOURCE_COUNT];
-    struct sampling sampling; /* how session_generate chooses; zero: greedily */
+    struct sampling sampling; /* how a token is chosen; zero: greedily */
+    bool samples;             /* session_record records sample_probs and sample_token too */
     struct plan *later_plan;  /* of an engine that was opened anew, or NULL */
     /* If not NULL, called after each batch of session_generate, whose rows can then be read. */
     enum status (*watch)(void *context, struct backend *backend, const struct batch *batch, struct error *err);
@@ -60,7 +61,8 @@ enum status session_take_engine(struct session *session, struct session *from, c
                                 struct error *err);
 
 /* Runs tokens through one backend, prefill rows in batches and decode rows one at a time, and records every stage
- * (stages NULL), or those with stages[stage] set. */
+ * (stages NULL), or those with stages[stage] set. sample_probs and sample_token, if session->samples or where they are
+ * asked for by name: from the prompt's last position on, as session->sampling says. */
 enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
                            const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
                            void *context, struct error *err);

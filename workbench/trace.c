@@ -140,6 +140,8 @@ static enum status check_stage(const struct trace *trace, const struct trace_sta
         width = plan->steps[step].width;
     else if (stage->stage == STAGE_attn_probs)
         width = (uint64_t)config->n_heads * trace->n_positions;
+    else if (stage->stage == STAGE_sample_probs || stage->stage == STAGE_sample_token)
+        width = stage->stage == STAGE_sample_probs ? config->vocab : 1;
     else
         return error_set(err, STATUS_BAD_INPUT, trace->path, label, ERROR_NO_OFFSET,
                          "is recorded, but %s (%s) has no such step", plan->model->path, config->model_type);

@@ -31,7 +31,8 @@ struct trace {
     struct arith arith; /* declared for the whole file: what stages have from the start */
     uint32_t
         weights_dtype; /* DTYPE_F16 or DTYPE_BF16: MODEL's weights are rounded to it before the audit; else DTYPE_F32 */
-    char weights_sha256[65]; /* "" if not given */
+    struct sampling sampling; /* how sample_token was chosen; greedily if the file says nothing */
+    char weights_sha256[65];  /* "" if not given */
     char config_sha256[65];
     uint32_t n_stages;
     struct trace_stage *stages; /* in plan order: embed, layer 0 …, final_norm, logits, logits_final */

@@ -137,6 +137,49 @@ enum status trace_read_integer(struct trace_reader *reader, hid_t object, const 
     return *found ? STATUS_OK : trace_bad(reader, label, "cannot be read: %s", hdf5_reason(reason));
 }
 
+/* A number, whether it is stored as an integer or as a float; *value stays where there is none. */
+static enum status read_number(struct trace_reader *reader, hid_t file, const char *name, double most, double *value)
+{
+    char reason[200];
+    htri_t exists = H5Aexists(file, name);
+    if (exists < 0)
+        return trace_bad(reader, name, "cannot be read: %s", hdf5_reason(reason));
+    if (exists == 0)
+        return STATUS_OK;
+    hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
+    hid_t space = attribute < 0 ? -1 : H5Aget_space(attribute), type = attribute < 0 ? -1 : H5Aget_type(attribute);
+    H5T_class_t class = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
+    bool fits = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && (class == H5T_INTEGER || class == H5T_FLOAT);
+    bool read = fits && H5Aread(attribute, H5T_NATIVE_DOUBLE, value) >= 0;
+    if (type >= 0)
+        H5Tclose(type);
+    if (space >= 0)
+        H5Sclose(space);
+    if (attribute >= 0)
+        H5Aclose(attribute);
+    if (!read)
+        return trace_bad(reader, name, "cannot be read, expected one number");
+    if (!(*value >= 0 && *value <= most))
+        return trace_bad(reader, name, "is %g, expected 0 to %g", *value, most);
+    return STATUS_OK;
+}
+
+enum status trace_read_sampling(struct trace_reader *reader, hid_t file, struct sampling *sampling)
+{
+    double temperature = 0, top_p = 0, top_k = 0;
+    int64_t seed = 0;
+    bool found;
+    enum status status = read_number(reader, file, "temperature", 1000, &temperature);
+    if (!status)
+        status = read_number(reader, file, "top_p", 1, &top_p);
+    if (!status)
+        status = read_number(reader, file, "top_k", UINT32_MAX, &top_k);
+    if (!status)
+        status = trace_read_integer(reader, file, "", "seed", &seed, &found);
+    *sampling = (struct sampling){(float)temperature, (uint32_t)top_k, (float)top_p, (uint64_t)seed};
+    return status;
+}
+
 /* Reads one *_dtype attribute: its unit roundoff and smallest normal. */
 static enum status read_float_type(struct trace_reader *reader, hid_t object, const char *field, const char *name,
                                    char text[256], double *unit_roundoff, double *smallest_normal, bool *found)

@@ -12,6 +12,7 @@
 /* What a dataset must be: [rows] of integers, or [rows, width] of floats. */
 struct form {
     bool integers;
+    bool or_floats; /* that hold them */
     int n_dims;
     hsize_t rows, width;
     uint64_t value_bytes; /* in the file */
@@ -83,6 +84,7 @@ static enum status check_type(struct trace_reader *reader, hid_t dataset, const 
     size_t sign, exponent, exponent_bits = 0, mantissa, mantissa_bits = 0;
     form->value_bytes = type < 0 ? 0 : H5Tget_size(type);
     bool fits = form->integers ? class == H5T_INTEGER && form->value_bytes <= 8 : class == H5T_FLOAT;
+    fits |= form->or_floats && class == H5T_FLOAT && form->value_bytes <= 8;
     if (fits && !form->integers) {
         /* float16, bfloat16, float32, float64; the library converts either byte order. */
         fits = H5Tget_fields(type, &sign, &exponent, &exponent_bits, &mantissa, &mantissa_bits) >= 0 &&
@@ -269,7 +271,7 @@ enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const c
 {
     char reason[200];
     struct trace *trace = reader->trace;
-    struct form form = {.integers = stage == STAGE_router_indices, .n_dims = 2};
+    struct form form = {.integers = stage_is_integer(stage), .or_floats = stage == STAGE_sample_token, .n_dims = 2};
     struct arith arith = trace->arith;
     uint32_t weights_dtype = trace->weights_dtype;
     int64_t *positions = NULL;

@@ -42,6 +42,9 @@ enum status trace_read_integer(struct trace_reader *reader, hid_t object, const 
 enum status trace_read_arith(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
                              uint32_t *weights_dtype, bool *storage_declared);
 
+/* The root's attributes temperature, top_k, top_p and seed; greedy where there are none. */
+enum status trace_read_sampling(struct trace_reader *reader, hid_t file, struct sampling *sampling);
+
 /* Reads and checks /tokens and /phase (TRACE's tokens, phase, n_positions) and one stage's dataset. */
 enum status trace_read_tokens(struct trace_reader *reader, hid_t dataset);
 enum status trace_read_phase(struct trace_reader *reader, hid_t dataset);

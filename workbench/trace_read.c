@@ -182,6 +182,8 @@ static enum status read_root_attributes(struct trace_reader *reader, hid_t file)
         status = read_digest(reader, file, "config_sha256", trace->config_sha256);
     if (!status)
         status = trace_read_arith(reader, file, "", &trace->arith, &trace->weights_dtype, &declared);
+    if (!status)
+        status = trace_read_sampling(reader, file, &trace->sampling);
     return status;
 }
 

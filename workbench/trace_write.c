@@ -57,6 +57,27 @@ static void write_integer(struct writer *writer, hid_t object, const char *name,
     H5Sclose(space);
 }
 
+static void write_number(struct writer *writer, hid_t object, const char *name, hid_t type, const void *value)
+{
+    hid_t space = H5Screate(H5S_SCALAR);
+    write_attribute(writer, object, name, type, space, value);
+    H5Sclose(space);
+}
+
+/* How tokens were sampled; a greedy choice declares nothing. */
+static void write_sampling(struct writer *writer, hid_t file, const struct sampling *sampling)
+{
+    if (sampling->temperature == 0)
+        return;
+    const int64_t top_k = sampling->top_k, seed = (int64_t)sampling->seed;
+    write_number(writer, file, "temperature", H5T_NATIVE_FLOAT, &sampling->temperature);
+    if (top_k > 0)
+        write_number(writer, file, "top_k", H5T_NATIVE_INT64, &top_k);
+    if (sampling->top_p > 0)
+        write_number(writer, file, "top_p", H5T_NATIVE_FLOAT, &sampling->top_p);
+    write_number(writer, file, "seed", H5T_NATIVE_INT64, &seed);
+}
+
 static const char *float_type_name(double unit_roundoff)
 {
     static const char *const names[] = {"float32", "float16", "bfloat16", "float64"};
@@ -97,6 +118,7 @@ static void write_root(struct writer *writer, hid_t file, const struct trace *tr
     write_text(writer, file, "model_type", trace->model_type);
     write_integer(writer, file, "n_layers", (int32_t)trace->n_layers);
     write_arith(writer, file, &trace->arith, trace->weights_dtype, &undeclared, DTYPE_COUNT);
+    write_sampling(writer, file, &trace->sampling);
     if (*trace->weights_sha256)
         write_text(writer, file, "weights_sha256", trace->weights_sha256);
     if (*trace->config_sha256)
@@ -141,7 +163,7 @@ static void write_stage(struct writer *writer, hid_t group, const struct trace *
         }
     }
     hsize_t dims[2] = {stage->n_recorded, stage->width};
-    hid_t file_type = stage->stage == STAGE_router_indices ? H5T_STD_I32LE : H5T_IEEE_F32LE;
+    hid_t file_type = stage_is_integer(stage->stage) ? H5T_STD_I32LE : H5T_IEEE_F32LE;
     hid_t dataset =
         write_dataset(writer, group, name, 2, dims, file_type, H5T_NATIVE_FLOAT, whole ? stage->rows : packed);
     if (dataset >= 0 && !whole) {
