@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""Writes golden/same/: small random models, Gemma 3, Llama, Llama with llama3's rope and GPT-OSS, each as safetensors in bf16, as
+"""Writes golden/same/: small random models, Gemma 3, Gemma 2, Llama, Llama with llama3's rope and GPT-OSS, each as safetensors in bf16, as
 GGUF and as RDRR with the same weights, bit for bit; and Llama in Q4_K, as an RDRR in all its layouts and as float32 of gguf's
 dequantiser. tests/reference_same.c runs them. The shapes are odd ones, and Gemma's seventh layer makes the pattern of local and
 global layers that a GGUF does not say show.
@@ -22,6 +22,12 @@ MODELS = {
         "layer_types": ["full_attention" if i == 5 else "sliding_attention" for i in range(7)],
         "rope_parameters": {"full_attention": {"rope_type": "linear", "factor": 8.0, "rope_theta": 1000000.0},
                             "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0}}},
+    "gemma2": COMMON | {
+        "model_type": "gemma2", "num_hidden_layers": 3, "query_pre_attn_scalar": 14, "sliding_window": 4,
+        "hidden_activation": "gelu_pytorch_tanh", "tie_word_embeddings": True, "attention_bias": False,
+        "attn_logit_softcapping": 4.0, "final_logit_softcapping": 6.0,
+        "layer_types": ["sliding_attention", "full_attention", "sliding_attention"],
+        "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
     "llama": COMMON | {
         "model_type": "llama", "num_hidden_layers": 2, "hidden_act": "silu", "tie_word_embeddings": False,
         "attention_bias": True, "mlp_bias": False, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},

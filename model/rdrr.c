@@ -170,10 +170,12 @@ static bool dtype_by_name(const char *name, uint32_t *dtype)
     static const struct {
         const char *name;
         uint32_t dtype;
-    } dtypes[] = {
-        {"F32", DTYPE_F32},     {"F16", DTYPE_F16},   {"BF16", DTYPE_BF16},
-        {"Q4_K_M", DTYPE_Q4_K}, {"Q4_K", DTYPE_Q4_K}, {"U8", DTYPE_U8}, /* of MXFP4's blocks and scales */
-    };
+    } dtypes[] =
+        {
+            {"F32", DTYPE_F32},     {"F16", DTYPE_F16},   {"BF16", DTYPE_BF16},
+            {"Q4_K_M", DTYPE_Q4_K}, {"Q4_K", DTYPE_Q4_K}, {"Q6_K", DTYPE_Q6_K},
+            {"Q8_0", DTYPE_Q8_0},   {"Q4_0", DTYPE_Q4_0}, {"U8", DTYPE_U8}, /* of MXFP4's blocks and scales */
+        };
     for (size_t i = 0; name && i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
         if (strcmp(dtypes[i].name, name) == 0) {
             *dtype = dtypes[i].dtype;
@@ -241,7 +243,7 @@ static enum status read_tensor(struct rdrr *in, const char *name, const json_t *
         return rdrr_refuse(in, "tensors", name, entry, "an object");
     const json_t *dtype = rdrr_member(entry, "dtype"), *transform = rdrr_member(entry, "sourceTransform");
     if (!dtype_by_name(json_string_value(dtype), &tensor.dtype))
-        return rdrr_refuse(in, "tensors", name, dtype, "the dtype F32, F16, BF16, Q4_K_M or U8");
+        return rdrr_refuse(in, "tensors", name, dtype, "the dtype F32, F16, BF16, Q4_K_M, Q6_K, Q8_0, Q4_0 or U8");
     if (transform)
         return rdrr_refuse(in, "tensors", name, transform, "no sourceTransform");
     enum status status = read_shape(in, entry, &tensor);

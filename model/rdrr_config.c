@@ -36,12 +36,22 @@ static const struct {
 };
 
 /* What changes the result and has one value here. */
-enum wanted { OFF, ON, ONE }; /* absent, null, false or "none"; true; absent, null or 1 */
+enum wanted { OFF, ON, ONE, RMSNORM, HEAD }; /* absent or null is each; false or 0, true, 1, a word */
 static const struct {
     const char *path;
     enum wanted wanted;
 } fixed[] = {
+    {"architecture.globalHeadDim", OFF},
+    {"architecture.numGlobalKeyValueHeads", OFF},
+    {"architecture.numKvSharedLayers", OFF},
+    {"architecture.hiddenSizePerLayerInput", OFF},
     {"inference.attention.causal", ON},
+    {"inference.attention.queryKeyNormType", RMSNORM},
+    {"inference.attention.queryKeyNormAxis", HEAD},
+    {"inference.attention.queryKeyNormLayers", OFF},
+    {"inference.attention.queryKeyNormWeightLayers", OFF},
+    {"inference.normalization.type", RMSNORM},
+    {"inference.normalization.finalNormBiasTensor", OFF},
     {"inference.attention.attentionOutputGate", OFF},
     {"inference.attention.valueNorm", OFF},
     {"inference.ffn.gatedActivation", ON},
@@ -73,13 +83,17 @@ static const struct {
 
 static enum status check_fixed(const struct rdrr *in)
 {
-    static const char *const expected[] = {[OFF] = "null or false", [ON] = "true", [ONE] = "1"};
+    static const char *const expected[] = {
+        [OFF] = "null or false", [ON] = "true", [ONE] = "1", [RMSNORM] = "rmsnorm", [HEAD] = "head"};
     for (size_t i = 0; i < sizeof(fixed) / sizeof(fixed[0]); i++) {
         const json_t *value = rdrr_member(in->manifest, fixed[i].path);
-        bool right = fixed[i].wanted == ON    ? !value || json_is_true(value)
-                     : fixed[i].wanted == OFF ? !value || json_is_false(value)
-                                              : !value || json_number_value(value) == 1;
-        if (!right)
+        const char *word = json_string_value(value);
+        bool right = fixed[i].wanted == ON ? json_is_true(value)
+                     : fixed[i].wanted == OFF
+                         ? json_is_false(value) || (json_is_number(value) && !json_number_value(value))
+                     : fixed[i].wanted == ONE ? json_number_value(value) == 1
+                                              : word && strcmp(word, expected[fixed[i].wanted]) == 0;
+        if (value && !right)
             return rdrr_refuse(in, fixed[i].path, "", value, expected[fixed[i].wanted]);
     }
     return STATUS_OK;

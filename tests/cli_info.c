@@ -98,11 +98,32 @@ static void writes_json(void **state)
     outcome_free(&outcome);
 }
 
+/* What tells a mixture's layers and each kind of rope apart. */
+static void names_ropes_and_experts(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    info(&outcome, LOCKSTEP_SOURCE_DIR "/golden/same/gpt-oss-bf16.gguf", NULL);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "  experts    5, 2 a token, swiglu limit 7, alpha 1.702\n");
+    expect_text(outcome.out, "yarn factor 8 of 32 positions, from 1 to 16, cos and sin x 1.20794, not truncated\n");
+    outcome_free(&outcome);
+    info(&outcome, LOCKSTEP_SOURCE_DIR "/golden/same/llama3-rope-bf16.gguf", NULL);
+    expect_text(outcome.out, "llama3 factor 8 of 128 positions, from 1 to 4\n");
+    expect_no_text(outcome.out, "experts");
+    outcome_free(&outcome);
+    info(&outcome, LOCKSTEP_SOURCE_DIR "/golden/same/llama3-rope-bf16.gguf", "-");
+    expect_text(outcome.out, "\"type\": \"llama3\"");
+    expect_text(outcome.out, "\"original\": 128.0");
+    outcome_free(&outcome);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(prints_the_plan, setup, teardown),
         cmocka_unit_test_setup_teardown(names_a_gguf, setup, teardown),
+        cmocka_unit_test_setup_teardown(names_ropes_and_experts, setup, teardown),
         cmocka_unit_test_setup_teardown(writes_json, setup, teardown),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -64,6 +64,10 @@ static void opens(void **state)
     struct model model;
     char weights[65], config[65], path[512];
     write_manifest();
+    text_replace(manifest, MOST, "\"numLayers\"", "\"numKvSharedLayers\": 0, \"globalHeadDim\": null, \"numLayers\"");
+    text_replace(manifest, MOST, "\"rmsNormEps\"", "\"type\": \"rmsnorm\", \"rmsNormEps\"");
+    text_replace(manifest, MOST, "\"queryKeyNorm\": true", "\"queryKeyNormAxis\": \"head\", \"queryKeyNorm\": true");
+    write_manifest();
     expect_opens(&model, folder, "healthy");
     assert_string_equal(model.config.family->name, "gemma3");
     assert_int_equal(model.config.n_layers, 7);
@@ -162,6 +166,14 @@ static void refuses_spoiled(void **state)
          "moeConfig.expertIntermediateSize", "9, expected architecture.intermediateSize"},
         {"\"moeConfig\": null", "\"moeConfig\": {\"expertFormat\": \"gpt-oss\", \"sharedExperts\": [0]}",
          "moeConfig.sharedExperts", "expected none"},
+        {"\"queryKeyNorm\": true", "\"queryKeyNorm\": true, \"queryKeyNormAxis\": \"projection\"",
+         "inference.attention.queryKeyNormAxis", "\"projection\", expected head"},
+        {"\"queryKeyNorm\": true", "\"queryKeyNorm\": true, \"queryKeyNormLayers\": [0]",
+         "inference.attention.queryKeyNormLayers", "expected null"},
+        {"\"rmsNormEps\"", "\"type\": \"layernorm\", \"rmsNormEps\"", "inference.normalization.type",
+         "expected rmsnorm"},
+        {"\"headDim\"", "\"globalHeadDim\": 28, \"headDim\"", "architecture.globalHeadDim", "28, expected null"},
+        {"\"dtype\": \"BF16\"", "\"dtype\": \"Q8_0\"", "model.embed_tokens.weight", "size 5628, expected 4556"},
         {"\"swigluLimit\": null", "\"swigluLimit\": 7", "inference.ffn.swigluLimit", "expected null"},
         {"\"gatedActivation\": true", "\"gatedActivation\": true, \"branchMode\": \"dense_plus_moe\"",
          "inference.ffn.branchMode", "expected auto or dense"},

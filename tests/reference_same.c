@@ -77,6 +77,8 @@ static void one_model_in_three_files(void **state)
     (void)state;
     assert_same(SAME "gemma3-bf16", SAME "gemma3-bf16.gguf");
     assert_same(SAME "gemma3-bf16", SAME "gemma3-rdrr");
+    assert_same(SAME "gemma2-bf16", SAME "gemma2-bf16.gguf");
+    assert_same(SAME "gemma2-bf16", SAME "gemma2-rdrr");
     assert_same(SAME "llama-bf16", SAME "llama-bf16.gguf");
     assert_same(SAME "llama-bf16", SAME "llama-rdrr");
     assert_same(SAME "llama3-rope-bf16", SAME "llama3-rope-bf16.gguf");
