@@ -11,6 +11,14 @@
 #define MAX_EXPERTS 4096
 #define GATING_SOFTMAX_OF_CHOSEN 3 /* gguf-py, ExpertGatingFuncType.SOFTMAX_WEIGHT */
 
+/* A part of a model, whose other tensors are in files beside it. */
+static enum status refuse_part(const struct gguf *gguf)
+{
+    const struct gguf_value *value = gguf_find(gguf, "split.count");
+    bool whole = !value || (!value->is_array && gguf_is_integer(value) && gguf_integer_at(value, 0) <= 1);
+    return whole ? STATUS_OK : gguf_refuse(gguf, "split.count", value, "1: parts joined by llama-gguf-split --merge");
+}
+
 static enum status read_family(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
@@ -237,8 +245,8 @@ static void note_unused(const struct gguf *gguf)
 enum status config_from_gguf(const struct gguf *gguf)
 {
     static enum status (*const parts[])(const struct gguf *) = {
-        read_family, read_sizes,   read_experts,   refuse_unknown, config_gguf_ropes,
-        read_layers, read_numbers, read_tokenizer, read_tokens,
+        refuse_part,       read_family, read_sizes,   read_experts,   refuse_unknown,
+        config_gguf_ropes, read_layers, read_numbers, read_tokenizer, read_tokens,
     };
     enum status status = STATUS_OK;
     for (size_t i = 0; status == STATUS_OK && i < sizeof(parts) / sizeof(parts[0]); i++)

@@ -105,6 +105,7 @@ static void spoil_string_huge(struct gguf_doc *doc)
     gguf_doc_value(doc, "x.text")->bytes.bytes[7] = 0x7f;
 }
 
+SPOIL(part_of_three, gguf_doc_u32(doc, "split.count", 3))
 SPOIL(architecture_unknown, gguf_doc_string(doc, "general.architecture", "mamba"))
 SPOIL(architecture_missing, gguf_doc_remove(doc, "general.architecture"))
 SPOIL(layers_missing, gguf_doc_remove(doc, "llama.block_count"))
@@ -230,6 +231,7 @@ static const struct {
     ROW(array_nested, "x.list @", "arrays of arrays"),
     ROW(array_of_strings_long, "x.texts @", "expected"),
     ROW(string_huge, "x.text @", "expected"),
+    ROW(part_of_three, "split.count @", "3, expected 1: parts joined"),
     ROW(architecture_unknown, "general.architecture @", "\"mamba\", expected llama"),
     ROW(architecture_missing, "general.architecture: ", "missing"),
     ROW(layers_missing, "llama.block_count: ", "missing, expected"),
