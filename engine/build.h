@@ -9,7 +9,8 @@ struct builder {
     const struct store *store;
     struct programs *programs;
     struct error *err;
-    uint32_t step; /* index */
+    uint32_t step;   /* index */
+    uint32_t n_rows; /* that this step makes of the batch; store_step_rows */
 };
 
 static inline const struct step *builder_step(const struct builder *b)
@@ -29,7 +30,7 @@ struct dispatch *builder_add(struct builder *b, uint32_t output);
 /* What remains when the bindings are there: program, push constants (part, then the op's or the fused op's parameters)
  * and workgroups. variant: VARIANT_ code. */
 struct finish {
-    const char *shader;
+    const char *shader, *twin; /* as in struct program_key */
     uint32_t variant, n_bindings;
     struct dispatch_params part;
     const void *params;
@@ -59,6 +60,17 @@ struct matmul {
     uint32_t params_bytes;
 };
 enum status builder_matmul(struct builder *b, const struct matmul *matmul);
+
+/* prefill.c: many rows of x by tiles, on a GPU. Whether a matrix product or an attention is made so; the step then runs
+ * alone, as a dispatch (or one a slice) of its own. */
+bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul);
+enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint64_t slice);
+#define PREFILL_ATTENTION_ROWS 16 /* of a workgroup; as attention_tile.comp has them */
+#define PREFILL_ATTENTION_LANES 256
+bool prefill_has_attention(const struct builder *b, const struct attention_params *op);
+
+/* The most rows of a matrix that one binding holds. */
+enum status slice_rows(const struct builder *b, const struct tensor *tensor, uint64_t *rows);
 
 /* fuse.c: the fused dispatches that start at b->step, if there are any; *n_steps: how many steps they cover, 0: none.
  */

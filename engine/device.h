@@ -41,10 +41,11 @@ struct device {
     uint64_t allocated, most_allocated; /* bytes of device memory: now, and at one time */
     uint64_t timeout_ns;                /* how long one submit may take */
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
-    bool native_half;                   /* its conversion of halves keeps subnormal ones, as it says */
-    bool lost;                          /* lost or timed out: every later call fails */
-    bool working;                       /* on a submit that nobody waits for any more */
-    VkCommandBuffer left;               /* of that submit, to be freed once it is done */
+    bool cooperative;     /* multiplies matrices of halves, 16 x 16 x 16 into f32, a subgroup of 32 each */
+    bool native_half;     /* its conversion of halves keeps subnormal ones, as it says */
+    bool lost;            /* lost or timed out: every later call fails */
+    bool working;         /* on a submit that nobody waits for any more */
+    VkCommandBuffer left; /* of that submit, to be freed once it is done */
 };
 
 /* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. */

@@ -157,7 +157,8 @@ static enum status engine_run(struct backend *backend, uint32_t first, uint32_t 
 static enum status check_captured(const struct engine *engine, uint32_t step, const uint32_t *words, struct error *err)
 {
     const struct step *s = &engine->store.plan->steps[step];
-    for (uint32_t row = 0; row < engine->batch.n_rows; row++) {
+    uint32_t n_rows = store_step_rows(&engine->store, step, engine->batch.n_rows);
+    for (uint32_t row = 0; row < n_rows; row++) {
         const uint32_t *values = words + (uint64_t)row * s->width;
         uint32_t i = 0;
         while (i < s->width && values[i] == SENTINEL_WORD)
@@ -166,7 +167,7 @@ static enum status check_captured(const struct engine *engine, uint32_t step, co
             char label[64];
             return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
                              "%s, position %u: not captured by the engine", step_label(s, label),
-                             engine->batch.first_position + row);
+                             engine->batch.first_position + engine->batch.n_rows - n_rows + row);
         }
     }
     return STATUS_OK;
@@ -300,6 +301,7 @@ static enum status prepare_plan(struct engine *engine, const struct plan *plan, 
     engine->store.max_rows = options->max_rows;
     engine->store.max_positions = choose_positions(plan, options);
     engine->store.padding = options->pad_buffers ? PADDING_BYTES : 0;
+    engine->store.last_row_alone = options->no_capture;
     TRY(store_open(&engine->store, err));
     /* The shape of decoding is always needed, and tells now what would not work later. */
     TRY(find_shape(engine, 1, err));
@@ -325,6 +327,7 @@ static struct backend backend_of(struct engine *engine, const struct plan *plan)
         .plan = plan,
         .max_rows = engine->store.max_rows,
         .max_positions = engine->store.max_positions,
+        .last_row_alone = engine->store.tail < plan->n_steps,
         .state = engine,
     };
 }

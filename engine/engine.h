@@ -25,7 +25,7 @@ struct engine_options {
     const char *device;     /* index, or part of a name; NULL: a discrete GPU, else any, llvmpipe if nothing else */
     uint32_t max_positions; /* of the KV cache; 0: 1024, or the model's maximum if that is less */
     uint32_t max_rows;      /* of a prefill batch; 0: chosen */
-    bool no_capture;        /* stages are not brought to the host */
+    bool no_capture;  /* stages are not brought to the host; behind the last layer a batch has its last row alone */
     bool pad_buffers; /* the silent fault `pool-padding`: every buffer is larger than its shape and the rest is garbage
                        */
     bool validation;  /* Vulkan validation layers with synchronisation validation; a message fails the call */
@@ -43,7 +43,7 @@ enum status engine_replan(struct backend *backend, const struct plan *plan, cons
                           struct error *err);
 
 /* Brings the rows of these steps alone to the host from now on ([n_steps]; NULL: of all); others cannot be read. No
- * dispatch and no barrier comes or goes with it. A batch that was begun is to be begun anew. */
+ * dispatch and no barrier comes or goes with it. A batch that was begun is to be begun anew. Not after no_capture. */
 enum status engine_capture(struct backend *backend, const bool *steps, struct error *err);
 
 /* What decoding a token costs, and what the engine took so far. */

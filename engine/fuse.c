@@ -33,7 +33,7 @@ static enum status fuse_norms(struct builder *b, uint32_t *n_steps)
         return STATUS_OK;
     uint32_t sum = first ? at + 1 : at;
     const struct step *last = match(b, sum + 1, OP_rms_norm, sum);
-    last = is_row_norm(last) ? last : NULL;
+    last = is_row_norm(last) && store_step_rows(b->store, sum + 1, b->schedule->n_rows) == b->n_rows ? last : NULL;
     if (!first && !last)
         return STATUS_OK;
     uint32_t output = last ? sum + 1 : sum;
@@ -60,7 +60,7 @@ static enum status fuse_norms(struct builder *b, uint32_t *n_steps)
         .params = &params,
         .params_bytes = sizeof(params),
         .constants = {.local_size = norm_lanes(b, add->width)},
-        .n_groups = b->schedule->n_rows,
+        .n_groups = b->n_rows,
     };
     TRY(builder_finish(b, dispatch, output, &finish));
     *n_steps = output + 1 - at;
@@ -84,7 +84,7 @@ static enum status add_head_norm_rope(struct builder *b, uint32_t norm_step, uin
         .params = &params,
         .params_bytes = sizeof(params),
         .constants = {.local_size = norm_lanes(b, params.dim), .dtype = norm->weight[0]->dtype, .head_dim = params.dim},
-        .n_groups = (uint64_t)b->schedule->n_rows * params.heads,
+        .n_groups = (uint64_t)b->n_rows * params.heads,
     };
     return builder_finish(b, dispatch, rope_step, &finish);
 }
@@ -152,6 +152,8 @@ static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
         .params = &params,
         .params_bytes = sizeof(params),
     };
+    if (prefill_has_matmul(b, &matmul))
+        return STATUS_OK;
     TRY(builder_matmul(b, &matmul));
     *n_steps = 3;
     return STATUS_OK;
@@ -180,6 +182,8 @@ static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
         .params = &params,
         .params_bytes = sizeof(params),
     };
+    if (prefill_has_matmul(b, &matmul))
+        return STATUS_OK;
     TRY(builder_matmul(b, &matmul));
     *n_steps = 2;
     return STATUS_OK;

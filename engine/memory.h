@@ -43,7 +43,11 @@ struct placement {
     const struct tensor *tensor;
     uint32_t block;
     VkDeviceSize offset; /* a multiple of minStorageBufferOffsetAlignment */
+    float scale;         /* power of two: no weight times it passes 2^14; 0: unknown, or there is no need of it */
 };
+
+/* range.c: that power of two, of a tensor in any format. */
+float tensor_scale(const struct tensor *tensor);
 
 struct weights {
     struct gpu_buffer *blocks;

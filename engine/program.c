@@ -41,14 +41,14 @@ void programs_close(struct programs *programs)
     *programs = (struct programs){0};
 }
 
-/* The SPIR-V of a key, malloc'ed. */
-static enum status load_words(const struct programs *programs, const struct program_key *key, uint32_t **words,
-                              size_t *n_bytes, struct error *err)
+/* The SPIR-V of a key's shader or of its twin, malloc'ed. */
+static enum status load_words(const struct programs *programs, const struct program_key *key, const char *shader,
+                              uint32_t **words, size_t *n_bytes, struct error *err)
 {
     if (key->variant != VARIANT_NONE || programs->shader_dir)
-        return shader_compile(key->shader, key->variant, programs->shader_dir, words, n_bytes, err);
+        return shader_compile(shader, key->variant, programs->shader_dir, words, n_bytes, err);
     for (const struct shader_binary *binary = shader_binaries; binary->name; binary++) {
-        if (strcmp(binary->name, key->shader) == 0) {
+        if (strcmp(binary->name, shader) == 0) {
             *n_bytes = binary->n_bytes;
             *words = xmalloc(binary->n_bytes);
             memcpy(*words, binary->words, binary->n_bytes);
@@ -121,13 +121,26 @@ static enum status create_pipeline(struct program *program, VkDevice device, VkP
     return STATUS_OK;
 }
 
+static enum status check(const struct programs *programs, const struct program_key *key, const uint32_t *words,
+                         size_t n_bytes, struct error *err)
+{
+    if (!key->twin)
+        return shader_check(key, words, n_bytes, err);
+    uint32_t *twin = NULL;
+    size_t n_twin = 0;
+    TRY(load_words(programs, key, key->twin, &twin, &n_twin, err));
+    enum status status = shader_check(key, twin, n_twin, err);
+    free(twin);
+    return status;
+}
+
 static enum status create(struct programs *programs, struct program *program, struct error *err)
 {
     uint32_t *words = NULL;
     size_t n_bytes = 0;
-    TRY(load_words(programs, &program->key, &words, &n_bytes, err));
+    TRY(load_words(programs, &program->key, program->key.shader, &words, &n_bytes, err));
     VkDevice device = programs->device->handle;
-    enum status status = shader_check(&program->key, words, n_bytes, err);
+    enum status status = check(programs, &program->key, words, n_bytes, err);
     if (status == STATUS_OK)
         status = create_layouts(program, device, err);
     if (status == STATUS_OK)

@@ -39,6 +39,8 @@ struct program_constants {
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */
 struct program_key {
     const char *shader;  /* "matmul"; borrowed, a literal */
+    const char *twin;    /* NULL, or a shader with the same bindings, from the same file, that is checked in its place:
+                          * what SPIRV-Cross cannot read */
     uint32_t variant;    /* VARIANT_ code: other than VARIANT_NONE is compiled at run time */
     uint32_t n_bindings; /* storage buffers 0 … n_bindings - 1 of set 0 */
     uint32_t n_push;     /* bytes of push constants: sizeof of the structs in params.h */

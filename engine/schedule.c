@@ -21,10 +21,14 @@ static bool uses_cpu_shapes(const struct builder *b)
     return b->store->device->is_cpu;
 }
 
+/* The slot of a step; its last row where the current step makes no others. */
 struct binding slot_binding(const struct builder *b, uint32_t step, bool write)
 {
-    const struct region *slot = &b->schedule->slots[step];
+    const struct region *whole = &b->schedule->slots[step];
     const struct step *s = &b->store->plan->steps[step];
+    VkDeviceSize n_rows = store_step_rows(b->store, step, b->schedule->n_rows), row = s->width * sizeof(float);
+    VkDeviceSize skip = n_rows > b->n_rows ? (n_rows - b->n_rows) * row : 0;
+    const struct region slot_part = {whole->offset + skip, whole->size - skip}, *slot = &slot_part;
     uint32_t owner = s->tamper.how == TAMPER_SHARED_SLOT ? (uint32_t)s->tamper.with : step; /* for hazards */
     return (struct binding){b->store->arena.handle, slot->offset, slot->size, (int32_t)(2 * owner), write};
 }
@@ -109,6 +113,7 @@ enum status builder_finish(struct builder *b, struct dispatch *dispatch, uint32_
     struct dispatch_params part = finish->part;
     struct program_key key = {
         .shader = finish->shader,
+        .twin = finish->twin,
         .variant = finish->variant,
         .n_bindings = finish->n_bindings,
         .n_push = (uint32_t)sizeof(part) + finish->params_bytes,
@@ -117,7 +122,7 @@ enum status builder_finish(struct builder *b, struct dispatch *dispatch, uint32_
     ASSERT(key.n_push <= MAX_PUSH_BYTES && key.n_bindings <= DEVICE_MAX_BINDINGS);
     key.constants.cached = b->store->cached[output].size != 0;
     key.constants.native_half = b->store->device->native_half;
-    part.n_rows = b->schedule->n_rows;
+    part.n_rows = b->n_rows;
     memcpy(dispatch->push, &part, sizeof(part));
     memcpy(dispatch->push + sizeof(part), finish->params, finish->params_bytes);
     TRY(set_groups(b, dispatch, finish->n_groups));
@@ -129,8 +134,14 @@ static enum status finish(struct builder *b, struct dispatch *dispatch, const ch
                           struct dispatch_params part, struct program_constants constants, uint64_t n_groups)
 {
     const struct step *step = builder_step(b);
-    struct finish all = {shader,        step->variant,          n_bindings, part,
-                         &step->params, params_bytes[step->op], constants,  n_groups};
+    struct finish all = {.shader = shader,
+                         .variant = step->variant,
+                         .n_bindings = n_bindings,
+                         .part = part,
+                         .params = &step->params,
+                         .params_bytes = params_bytes[step->op],
+                         .constants = constants,
+                         .n_groups = n_groups};
     return builder_finish(b, dispatch, b->step, &all);
 }
 
@@ -146,11 +157,11 @@ static enum status add_elementwise(struct builder *b, uint32_t n_inputs, uint64_
         dispatch->bindings[n++] = table_binding(b, b->step);
     struct program_constants constants = {.local_size = 64};
     return finish(b, dispatch, op_info(step->op)->name, n, (struct dispatch_params){0}, constants,
-                  divide_up(b->schedule->n_rows * lanes_per_row, constants.local_size));
+                  divide_up(b->n_rows * lanes_per_row, constants.local_size));
 }
 
-/* How many rows of a matrix one binding holds; a slice must start at an aligned offset. */
-static enum status slice_rows(const struct builder *b, const struct tensor *tensor, uint64_t *rows)
+/* A slice must start at an aligned offset. */
+enum status slice_rows(const struct builder *b, const struct tensor *tensor, uint64_t *rows)
 {
     uint64_t limit = b->store->limits.max_binding - WEIGHT_SLACK;
     uint64_t grain, bytes, step = 1;
@@ -182,7 +193,7 @@ static enum status add_embed(struct builder *b)
         struct program_constants constants = {.local_size = 64, .dtype = table->dtype, .layout = table->layout};
         TRY(finish(b, dispatch, "embed", 4,
                    (struct dispatch_params){.first = (uint32_t)first, .count = (uint32_t)count}, constants,
-                   divide_up((uint64_t)b->schedule->n_rows * step->width, constants.local_size)));
+                   divide_up((uint64_t)b->n_rows * step->width, constants.local_size)));
     }
     return STATUS_OK;
 }
@@ -205,7 +216,7 @@ static enum status add_rms_norm(struct builder *b)
     struct program_constants constants = {.local_size = norm_lanes(b, step->params.rms_norm.dim),
                                           .dtype = step->weight[0]->dtype};
     return finish(b, dispatch, "rms_norm", 5, (struct dispatch_params){0}, constants,
-                  (uint64_t)b->schedule->n_rows * step->params.rms_norm.groups);
+                  (uint64_t)b->n_rows * step->params.rms_norm.groups);
 }
 
 static bool wants_lanes(const struct builder *b)
@@ -233,7 +244,7 @@ static void choose_shape(const struct builder *b, const struct matmul *matmul, b
 {
     uint64_t n_out = tensor_rows(matmul->matrix), n_in = tensor_row_elems(matmul->matrix);
     uint32_t subgroup = b->store->device->info.subgroup;
-    constants->tile = b->schedule->n_rows > 1 ? MATMUL_TILE : 1;
+    constants->tile = b->n_rows > 1 ? MATMUL_TILE : 1;
     bool by_rows = matmul->matrix->layout == LAYOUT_ROWS;
     constants->by_block = lanes && by_rows && n_in % 32 == 0;
     if (lanes) {
@@ -262,6 +273,8 @@ enum status builder_matmul(struct builder *b, const struct matmul *matmul)
     if (matmul->variant == VARIANT_TRANSPOSE_B && slice < tensor_rows(matrix))
         return error_set(b->err, STATUS_BAD_INPUT, matrix->file, matrix->stored_name, ERROR_NO_OFFSET,
                          "is too large to be read transposed on %s", b->store->device->info.name);
+    if (prefill_has_matmul(b, matmul))
+        return prefill_matmul(b, matmul, slice);
     struct program_constants constants = {
         .dtype = matrix->dtype, .bias_dtype = bias ? bias->dtype : DTYPE_F32, .layout = matrix->layout};
     choose_shape(b, matmul, lanes, &constants);
@@ -285,7 +298,7 @@ enum status builder_matmul(struct builder *b, const struct matmul *matmul)
             .params = matmul->params,
             .params_bytes = matmul->params_bytes,
             .constants = constants,
-            .n_groups = divide_up(count, outputs_a_group) * divide_up(b->schedule->n_rows, constants.tile),
+            .n_groups = divide_up(count, outputs_a_group) * divide_up(b->n_rows, constants.tile),
         };
         TRY(builder_finish(b, dispatch, matmul->output, &all));
     }
@@ -336,8 +349,12 @@ static enum status add_attention(struct builder *b)
     dispatch->bindings[6] = sinks ? weight_binding(b, sinks, 0, 1) : dispatch->bindings[3];
     struct program_constants constants = {
         .local_size = lanes, .bias_dtype = sinks ? sinks->dtype : DTYPE_F32, .head_dim = op->dim};
-    return finish(b, dispatch, "attention", 7, (struct dispatch_params){0}, constants,
-                  (uint64_t)b->schedule->n_rows * op->heads);
+    if (prefill_has_attention(b, op)) {
+        constants.local_size = PREFILL_ATTENTION_LANES;
+        return finish(b, dispatch, "attention_tile", 7, (struct dispatch_params){0}, constants,
+                      divide_up(b->n_rows, PREFILL_ATTENTION_ROWS) * op->heads);
+    }
+    return finish(b, dispatch, "attention", 7, (struct dispatch_params){0}, constants, (uint64_t)b->n_rows * op->heads);
 }
 
 /* Slices of [experts, n_out] rows, as of any matrix; each dispatch does the outputs that its slice holds. */
@@ -365,7 +382,7 @@ static enum status add_expert_matmul(struct builder *b)
         dispatch->bindings[6] = weight_binding(b, bias, 0, tensor_rows(bias));
         TRY(finish(b, dispatch, "expert_matmul", 7,
                    (struct dispatch_params){.first = (uint32_t)first, .count = (uint32_t)count}, constants,
-                   b->schedule->n_rows * op->k * divide_up(op->n_out, constants.local_size)));
+                   b->n_rows * op->k * divide_up(op->n_out, constants.local_size)));
     }
     return STATUS_OK;
 }
@@ -424,6 +441,7 @@ static enum status build(struct builder *b)
     struct schedule *schedule = b->schedule;
     for (b->step = 0; b->step < b->store->plan->n_steps; b->step++) {
         struct entry *alone = &schedule->alone[b->step], *fused = &schedule->fused[b->step];
+        b->n_rows = store_step_rows(b->store, b->step, schedule->n_rows);
         *alone = (struct entry){.first_dispatch = schedule->n_dispatches, .n_steps = 1};
         TRY(add_step(b));
         alone->n_dispatches = schedule->n_dispatches - alone->first_dispatch;
@@ -444,7 +462,7 @@ enum status schedule_build(struct schedule *schedule, const struct store *store,
     schedule->alone = xcalloc(n_steps, sizeof(*schedule->alone));
     schedule->fused = xcalloc(n_steps, sizeof(*schedule->fused));
     schedule->arena_bytes = store_slots(store, n_rows, schedule->slots);
-    struct builder b = {schedule, store, programs, err, 0};
+    struct builder b = {.schedule = schedule, .store = store, .programs = programs, .err = err};
     enum status status = build(&b);
     if (status != STATUS_OK)
         schedule_free(schedule);

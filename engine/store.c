@@ -2,16 +2,34 @@
 
 #include <stdlib.h>
 
-/* Prefill batches as large as this arena allows, up to MAX_ROWS: more rows only help as long as weights are what is
- * read. */
-#define ARENA_BYTES (128ull << 20)
-#define MAX_ROWS 64
+/* Prefill batches as large as this arena allows, up to so many rows: more only help as long as weights are what is
+ * read, or tiles are not yet full. */
+#define CPU_ARENA_BYTES (128ull << 20)
+#define CPU_MAX_ROWS 64
+#define GPU_ARENA_BYTES (4ull << 30)
+#define GPU_MAX_ROWS 512
+
+uint32_t store_find_tail(const struct store *store)
+{
+    uint32_t n_steps = store->plan->n_steps, tail = n_steps;
+    while (tail > 1) {
+        const struct step *step = &store->plan->steps[tail - 1];
+        bool by_rows = step->op == OP_softcap || step->op == OP_matmul || step->op == OP_rms_norm;
+        if (step->layer != LAYER_NONE || !by_rows || step->input[0] != (int32_t)tail - 2)
+            break;
+        tail--;
+    }
+    /* Its input's last row must begin where a binding can. */
+    bool fits = tail < n_steps && store->plan->steps[tail - 1].width * sizeof(float) % store->alignment == 0;
+    return fits ? tail : n_steps;
+}
 
 VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct region *slots)
 {
     VkDeviceSize at = 0;
     for (uint32_t i = 0; i < store->plan->n_steps; i++) {
-        struct region slot = {.offset = at, .size = (VkDeviceSize)n_rows * store->plan->steps[i].width * sizeof(float)};
+        uint32_t rows = store_step_rows(store, i, n_rows);
+        struct region slot = {.offset = at, .size = (VkDeviceSize)rows * store->plan->steps[i].width * sizeof(float)};
         if (slots)
             slots[i] = slot;
         at = align_up(at + slot.size + store->padding, store->alignment);
@@ -36,10 +54,12 @@ static enum status choose_max_rows(struct store *store, struct error *err)
                          "a row of %llu values is longer than what %s binds (%u bytes)", (unsigned long long)widest,
                          store->device->info.name, store->limits.max_binding);
     if (store->max_rows == 0) {
-        VkDeviceSize row = store_slots(store, 1, NULL);
-        ASSERT(row > 0);
-        uint64_t fit = ARENA_BYTES / row;
-        store->max_rows = (uint32_t)(fit < 1 ? 1 : fit > MAX_ROWS ? MAX_ROWS : fit);
+        bool is_cpu = store->device->is_cpu;
+        VkDeviceSize row = store_slots(store, 2, NULL) - store_slots(store, 1, NULL);
+        VkDeviceSize arena = is_cpu ? CPU_ARENA_BYTES : GPU_ARENA_BYTES;
+        arena = arena < store->device->info.memory / 8 ? arena : store->device->info.memory / 8;
+        uint64_t fit = arena / (row ? row : 1), rows = is_cpu ? CPU_MAX_ROWS : GPU_MAX_ROWS;
+        store->max_rows = (uint32_t)(fit < 1 ? 1 : fit > rows ? rows : fit);
     }
     store->max_rows = (uint32_t)(store->max_rows < most ? store->max_rows : most);
     if (store->max_rows > store->max_positions)
@@ -83,6 +103,7 @@ static enum status create_cache(struct store *store, struct error *err)
 
 static enum status allocate(struct store *store, struct error *err)
 {
+    store->tail = store->last_row_alone ? store_find_tail(store) : store->plan->n_steps;
     TRY(choose_max_rows(store, err));
     VkDeviceSize arena = store_slots(store, store->max_rows, NULL);
     VkDeviceSize batch = (2 + (VkDeviceSize)store->max_rows) * sizeof(uint32_t);

@@ -16,6 +16,12 @@ struct engine_limits {
     uint64_t timeout_ns;  /* of a submit */
     bool no_fusing;       /* every step by its own dispatch */
     enum { MATMUL_CHOSEN, MATMUL_LANE, MATMUL_REDUCE } matmul; /* a row of W a lane, or a workgroup */
+    enum {
+        TILES_CHOSEN,
+        TILES_NEVER,
+        TILES_F32,
+        TILES_ALWAYS
+    } tiles; /* of many rows: prefill.c; F32: no cooperative matrix */
 };
 
 struct region {
@@ -27,6 +33,8 @@ struct store {
     const struct plan *plan;
     struct engine_limits limits;
     uint32_t max_rows, max_positions;
+    bool last_row_alone;    /* nobody wants the logits of other rows: set by the caller */
+    uint32_t tail;          /* from this step on a batch has its last row alone; n_steps: no step does so */
     VkDeviceSize alignment; /* of offsets that are bound */
     VkDeviceSize padding;   /* bytes of garbage behind every slot, tensor and cache; 0 without pad_buffers */
     struct weights weights;
@@ -43,6 +51,16 @@ struct store {
  * max_positions and padding are set by the caller. On failure nothing stays allocated. */
 enum status store_open(struct store *store, struct error *err);
 void store_close(struct store *store);
+
+/* How many rows a step makes of a batch. */
+static inline uint32_t store_step_rows(const struct store *store, uint32_t step, uint32_t n_rows)
+{
+    return step < store->tail ? n_rows : 1;
+}
+
+/* The first of the steps behind the last layer (norm, LM head, softcap), where their last row can be made alone: nobody
+ * asked for the others, which of a vocabulary of 262,144 are a megabyte each. n_steps: it cannot. */
+uint32_t store_find_tail(const struct store *store);
 
 /* The slots of all steps for batches of n_rows, one behind the other, so that one copy brings any run of steps to the
  * host. Returns the bytes that they take together. */

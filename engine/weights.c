@@ -43,6 +43,8 @@ static void place(struct weights *weights, const struct device *device, VkDevice
         uint32_t last = weights->n_blocks - 1;
         if (weights->n_blocks == 0 || sizes[last] + size > BLOCK_BYTES)
             last = weights->n_blocks++;
+        if (device->cooperative && placement->tensor->n_dims > 1)
+            placement->scale = tensor_scale(placement->tensor);
         placement->block = last;
         placement->offset = sizes[last];
         sizes[last] += size;

@@ -23,7 +23,8 @@ struct backend {
     const struct plan *plan; /* borrowed; what it runs (with any planted fault) */
     uint32_t max_rows;       /* most rows a batch may have */
     uint32_t max_positions;  /* most positions the KV cache holds */
-    void *state;             /* the backend's own; nobody else looks inside */
+    bool last_row_alone; /* of the steps behind the last layer a batch has its last row alone: read gives that one */
+    void *state;         /* the backend's own; nobody else looks inside */
 };
 
 struct backend_ops {

@@ -188,6 +188,13 @@ struct matmul_params {
     UINT has_bias;
 };
 
+struct matmul_tile_params { /* a matrix product of many rows of x */
+    UINT n_in;
+    UINT n_out;
+    UINT has_bias;
+    FLOAT scale; /* a power of two that brings the weights into the range of halves */
+};
+
 struct rope_params {
     UINT heads;
     UINT dim;       /* of a head; pairs are (i, i + dim/2) */

@@ -25,7 +25,8 @@ struct fixture {
     struct backend engine;
     float *rows[FIXTURE_MAX_STEPS]; /* [max_positions, width] what was written to each input step */
     uint32_t max_positions;
-    int32_t tokens[64]; /* of positions; 0 where a test has no need of them */
+    uint32_t max_rows;   /* of a batch; 0: 16 */
+    int32_t tokens[128]; /* of positions; 0 where a test has no need of them */
     uint64_t seed;
 };
 
@@ -147,8 +148,8 @@ static inline uint32_t fixture_input(struct fixture *f, uint32_t width)
 static inline void fixture_open(struct fixture *f, const struct engine_limits *limits, bool pad_buffers)
 {
     struct error err;
-    struct engine_options options = {
-        .max_positions = f->max_positions, .validation = true, .pad_buffers = pad_buffers, .max_rows = 16};
+    struct engine_options options = {.max_positions = f->max_positions, .validation = true, .pad_buffers = pad_buffers};
+    options.max_rows = f->max_rows ? f->max_rows : 16;
     must(engine_open_limited(&f->engine, &f->plan, &options, limits, &err), &err);
 }
 

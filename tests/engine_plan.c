@@ -285,6 +285,30 @@ static void without_capture_the_last_stage_is_there(void **state)
     fixture_close(&f);
 }
 
+/* Behind the last layer a batch then has its last row alone, with the bits that it has among the others. */
+static void without_capture_the_last_row_is_there(void **state)
+{
+    (void)state;
+    struct fixture f;
+    struct error err;
+    float last[5 * VOCAB];
+    plan_by_hand(&f);
+    fixture_open(&f, &(struct engine_limits){0}, false);
+    run_batch(&f, 0, 5, 1000);
+    f.engine.ops->close(&f.engine);
+    struct engine_options options = {.max_positions = 8, .no_capture = true, .validation = true};
+    must(engine_open(&f.engine, &f.plan, &options, &err), &err);
+    must(f.engine.ops->begin(&f.engine, &(struct batch){0, 5, f.tokens, false}, &err), &err);
+    must(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), &err);
+    must(f.engine.ops->read(&f.engine, f.plan.n_steps - 1, last, &err), &err);
+    const float *rows = f.rows[f.plan.n_steps - 1];
+    if (f.engine.last_row_alone) { /* where the last row begins at a multiple of what the device binds */
+        assert_memory_equal(last, rows + 4 * VOCAB, VOCAB * sizeof(float));
+        assert_memory_not_equal(last, rows, VOCAB * sizeof(float)); /* the twin: another row has others */
+    }
+    fixture_close(&f);
+}
+
 /* What decoding a token behind position 4 costs. */
 static void decode_costs(struct fixture *f, struct engine_costs *costs)
 {
@@ -429,6 +453,7 @@ int main(void)
         cmocka_unit_test(what_did_not_run_is_not_captured),
         cmocka_unit_test(written_rows_are_used),
         cmocka_unit_test(without_capture_the_last_stage_is_there),
+        cmocka_unit_test(without_capture_the_last_row_is_there),
         cmocka_unit_test(chosen_stages_alone_are_captured),
         cmocka_unit_test(a_wrong_batch_is_refused_and_nothing_lost),
         cmocka_unit_test(shapes_come_and_go),

@@ -72,6 +72,7 @@ static enum status check_logits(struct bench *bench, uint32_t n_rows, struct err
 {
     struct backend *backend = &bench->session.backend[bench->source];
     uint32_t last = backend->plan->n_steps - 1, width = backend->plan->steps[last].width;
+    n_rows = backend->last_row_alone ? 1 : n_rows;
     float *rows = xmalloc((uint64_t)n_rows * width * sizeof(*rows));
     enum status status = backend->ops->read(backend, last, rows, err);
     for (uint64_t i = 0; status == STATUS_OK && i < (uint64_t)n_rows * width; i++) {
@@ -171,7 +172,34 @@ static enum status check_quality(struct bench *bench, bool captured, struct erro
     return status;
 }
 
-static enum status measure(struct bench *bench, bool captured, struct error *err)
+/* The time of each stage's op over all layers, of the batch that ran last. A fused op goes by its first stage. */
+static enum status print_ops(struct bench *bench, const char *phase, struct error *err)
+{
+    struct backend *backend = &bench->session.backend[bench->source];
+    const struct plan *plan = backend->plan;
+    double by_stage[STAGE_COUNT] = {0}, total = 0;
+    double *ns = xcalloc(plan->n_steps, sizeof(*ns));
+    enum status status = STATUS_OK;
+    for (int run = 0; run < OPS_RUNS && status == STATUS_OK; run++) {
+        status = engine_time_ops(backend, ns, err);
+        for (uint32_t i = 0; i < plan->n_steps; i++) {
+            by_stage[plan->steps[i].stage] += ns[i] / OPS_RUNS / 1e3;
+            total += ns[i] / OPS_RUNS / 1e3;
+        }
+    }
+    for (int stage = 0; stage < STAGE_COUNT && status == STATUS_OK; stage++) {
+        if (by_stage[stage] > 0) {
+            printf("%-8s %-16s %10.1f us\n", phase, stage_name(stage), by_stage[stage]);
+        }
+    }
+    if (status == STATUS_OK) {
+        printf("%-8s %-16s %10.1f us, on the device, each op waiting for the one before\n", phase, "all", total);
+    }
+    free(ns);
+    return status;
+}
+
+static enum status measure(struct bench *bench, bool captured, bool ops, struct error *err)
 {
     struct backend *backend = &bench->session.backend[bench->source];
     /* Once to warm up: pipelines, shapes, caches. */
@@ -183,8 +211,15 @@ static enum status measure(struct bench *bench, bool captured, struct error *err
     if (status == STATUS_OK) {
         status = run_prefill(bench, err);
     }
+    ops = ops && bench->source == SOURCE_ENGINE;
+    if (status == STATUS_OK && ops) {
+        status = print_ops(bench, "prefill", err);
+    }
     if (status == STATUS_OK) {
         status = run_decode(bench, bench->n_decoded, err);
+    }
+    if (status == STATUS_OK && ops && bench->n_decoded > 0) {
+        status = print_ops(bench, "decode", err);
     }
     if (status == STATUS_OK && bench->source == SOURCE_ENGINE) {
         status = engine_read_bandwidth(backend, &bench->bandwidth, err);
@@ -208,33 +243,6 @@ static double bandwidth_share(const struct bench *bench)
 {
     double per_second = rate(bytes_per_token(bench), bench->median_ms);
     return bench->bandwidth > 0 ? per_second / bench->bandwidth : 0;
-}
-
-/* The time of each stage's op over all layers, of the batch that ran last. A fused op goes by its first stage. */
-static enum status print_ops(struct bench *bench, struct error *err)
-{
-    struct backend *backend = &bench->session.backend[bench->source];
-    const struct plan *plan = backend->plan;
-    double by_stage[STAGE_COUNT] = {0}, total = 0;
-    double *ns = xcalloc(plan->n_steps, sizeof(*ns));
-    enum status status = STATUS_OK;
-    for (int run = 0; run < OPS_RUNS && status == STATUS_OK; run++) {
-        status = engine_time_ops(backend, ns, err);
-        for (uint32_t i = 0; i < plan->n_steps; i++) {
-            by_stage[plan->steps[i].stage] += ns[i] / OPS_RUNS / 1e3;
-            total += ns[i] / OPS_RUNS / 1e3;
-        }
-    }
-    for (int stage = 0; stage < STAGE_COUNT && status == STATUS_OK; stage++) {
-        if (by_stage[stage] > 0) {
-            printf("op       %-16s %10.1f us\n", stage_name(stage), by_stage[stage]);
-        }
-    }
-    if (status == STATUS_OK) {
-        printf("op       %-16s %10.1f us, on the device, each op waiting for the one before\n", "all", total);
-    }
-    free(ns);
-    return status;
 }
 
 static void print_text(const struct bench *bench, const char *capture)
@@ -343,10 +351,7 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
     for (uint32_t i = 0; i < positions; i++) {
         bench.tokens[i] = token_at(&bench, i);
     }
-    status = measure(&bench, captured, err);
-    if (status == STATUS_OK && arguments->ops && bench.source == SOURCE_ENGINE) {
-        status = print_ops(&bench, err);
-    }
+    status = measure(&bench, captured, arguments->ops, err);
     if (status == STATUS_OK) {
         const char *capture = captured ? "all" : "off";
         if (!arguments->json || strcmp(arguments->json, "-") != 0) {

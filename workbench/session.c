@@ -418,7 +418,7 @@ enum status session_generate(struct session *session, enum source source, const 
         status = run_logits(backend, &batch, rows, err);
         status = status == STATUS_OK ? after_batch(session, backend, &batch, err) : status;
         first += batch.n_rows;
-        last = rows + (uint64_t)(batch.n_rows - 1) * config->vocab;
+        last = rows + (backend->last_row_alone ? 0 : (uint64_t)(batch.n_rows - 1) * config->vocab);
     }
     while (status == STATUS_OK) {
         int32_t id = sampler_choose(&sampler, last, NULL);

@@ -1,0 +1,72 @@
+/* Prefill by tiles: which steps of a batch of many rows are made by matmul_tile.comp, matmul_coop.comp and
+ * attention_tile.comp, and how. A tile's sum runs in another order than a single row's: the bound holds for any. */
+#include "engine/build.h"
+
+/* From so many rows on tiles pay: fewer leave most of one empty. Measured on an H200. */
+#define LEAST_ROWS 32
+
+#define BLOCK 64 /* rows of x, and outputs, of a workgroup */
+#define F32_LANES 256
+#define COOP_LANES 128
+
+static bool has_many_rows(const struct builder *b)
+{
+    const struct store *store = b->store;
+    if (store->limits.tiles == TILES_CHOSEN)
+        return b->n_rows >= LEAST_ROWS && !store->device->is_cpu && store->limits.matmul == MATMUL_CHOSEN;
+    return b->n_rows > 1 && store->limits.tiles != TILES_NEVER;
+}
+
+bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul)
+{
+    const struct tensor *matrix = matmul->matrix;
+    return has_many_rows(b) && matmul->variant == VARIANT_NONE && matrix->layout == LAYOUT_ROWS &&
+           tensor_row_elems(matrix) % (dtype_info(matrix->dtype)->block_elems == 1 ? 8 : 32) == 0 &&
+           b->store->device->limits.maxComputeWorkGroupInvocations >= F32_LANES;
+}
+
+static bool is_cooperative(const struct builder *b)
+{
+    return b->store->device->cooperative && b->store->limits.tiles != TILES_F32;
+}
+
+enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint64_t slice)
+{
+    const struct tensor *matrix = matmul->matrix, *bias = matmul->bias;
+    bool coop = is_cooperative(b);
+    struct matmul_tile_params params = {(uint32_t)tensor_row_elems(matrix), (uint32_t)tensor_rows(matrix), bias != NULL,
+                                        1};
+    if (coop && matrix->dtype != DTYPE_F16)
+        params.scale = weights_find(&b->store->weights, matrix)->scale;
+    for (uint64_t first = 0; first < tensor_rows(matrix); first += slice) {
+        uint64_t rest = tensor_rows(matrix) - first, count = rest < slice ? rest : slice;
+        struct dispatch *dispatch = builder_add(b, matmul->output);
+        struct binding *bindings = dispatch->bindings;
+        bindings[3] = slot_binding(b, (uint32_t)matmul->input, false);
+        bindings[3].range = align_up(bindings[3].range, 16);
+        bindings[4] = weight_binding(b, matrix, first, count);
+        bindings[5] = bias ? weight_binding(b, bias, 0, tensor_rows(bias)) : bindings[4];
+        struct finish all = {
+            .shader = coop ? "matmul_coop" : "matmul_tile",
+            .twin = coop ? "matmul_tile" : NULL,
+            .n_bindings = 6,
+            .part = {.first = (uint32_t)first, .count = (uint32_t)count},
+            .params = &params,
+            .params_bytes = sizeof(params),
+            .constants = {.local_size = coop ? COOP_LANES : F32_LANES,
+                          .dtype = matrix->dtype,
+                          .bias_dtype = bias ? bias->dtype : DTYPE_F32,
+                          .wide = tensor_row_bytes(matrix) % 16 == 0},
+            .n_groups = ((count + BLOCK - 1) / BLOCK) * ((b->n_rows + BLOCK - 1) / BLOCK),
+        };
+        TRY(builder_finish(b, dispatch, matmul->output, &all));
+    }
+    return STATUS_OK;
+}
+
+bool prefill_has_attention(const struct builder *b, const struct attention_params *op)
+{
+    bool fits = op->dim == 32 || op->dim == 64 || op->dim == 128 || op->dim == 256;
+    return has_many_rows(b) && fits && builder_step(b)->variant == VARIANT_NONE &&
+           b->store->device->limits.maxComputeWorkGroupInvocations >= PREFILL_ATTENTION_LANES;
+}

@@ -1,0 +1,82 @@
+/* What the tiled matrix products share: many rows of x at once (prefill), for a GPU. A workgroup makes BLOCK rows of x times
+ * BLOCK outputs; both operands go through shared memory, CHUNK of a row's elements at a time, so that each weight is decoded
+ * once for BLOCK rows of x and each x loaded once for BLOCK outputs. The matrix lies by rows. */
+#include "common.glsl"
+
+layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
+layout(constant_id = 10) const uint WIDE = 0; /* 1: rows start at multiples of 16 bytes */
+const uint BLOCK = 64;
+
+layout(push_constant) uniform Push
+{
+    dispatch_params dispatch;
+    matmul_tile_params op;
+};
+layout(set = 0, binding = 3) readonly buffer Input
+{
+    vec4 x4[];
+};
+layout(set = 0, binding = 4) readonly buffer Weights
+{
+    uint words[];
+};
+layout(set = 0, binding = 4) readonly buffer WideWeights
+{
+    uvec4 wide_words[]; /* the same */
+};
+layout(set = 0, binding = 5) readonly buffer Bias
+{
+    uint bias_words[];
+};
+#include "weights.glsl"
+#include "bias.glsl"
+
+/* The first row of x and the first output, of the slice, that the workgroup makes. */
+uint first_row()
+{
+    return group_index() / ((dispatch.count + BLOCK - 1) / BLOCK) * BLOCK;
+}
+
+uint first_output()
+{
+    return group_index() % ((dispatch.count + BLOCK - 1) / BLOCK) * BLOCK;
+}
+
+/* Elements k … k + 3 of a row of x; rows past the batch's last repeat it, elements past the end are 0. */
+vec4 input_quad(uint row, uint k)
+{
+    return k < op.n_in ? x4[(min(row, dispatch.n_rows - 1) * op.n_in + k) / 4] : vec4(0.0);
+}
+
+/* How many quads of weights one call of weight_quads finds: the units of most formats lie in one chunk; the two halves of
+ * a K-quant's lie further apart, so that one of them is dropped. */
+const uint QUADS = UNIT_STEP <= 16 ? 2 : 1;
+
+/* Where in its chunk part n of a row begins: its first quad; a second one lies UNIT_STEP further on. */
+uint first_of_part(uint n)
+{
+    return QUADS == 2 ? unit_first(n) : n * 4;
+}
+
+/* The quads of part n of the chunk that starts at element k. */
+void weight_quads(uint o, uint k, uint n, out vec4 a, out vec4 b)
+{
+    uint first = k + first_of_part(n);
+    a = b = vec4(0.0);
+    if (first >= op.n_in)
+        return;
+    uint row = min(o, dispatch.count - 1) * row_bytes(op.n_in);
+    decode_unit(row, first / UNIT_SPAN * (UNIT_SPAN / 8) + first % UNIT_STEP / 4, a, b);
+    if (QUADS == 1 && first % UNIT_SPAN >= UNIT_STEP)
+        a = b;
+}
+
+void store_output(uint row, uint o, float sum)
+{
+    if (row >= dispatch.n_rows || o >= dispatch.count)
+        return;
+    o += dispatch.first;
+    if (op.has_bias != 0)
+        sum += bias(o);
+    store(row * op.n_out + o, op.n_out, sum);
+}
