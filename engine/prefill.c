@@ -7,7 +7,7 @@
 
 #define BLOCK 64 /* rows of x, and outputs, of a workgroup */
 #define F32_LANES 256
-#define COOP_LANES 128
+#define COOP_LANES 256
 
 static bool has_many_rows(const struct builder *b)
 {

@@ -4,39 +4,44 @@
  * value of a chunk of x to the top of what a half can be; op.scale does the same for the matrix.
  *
  * These units add with truncation, not rounding. So a sum runs in them over one chunk only, and the chunks are added in f32
- * proper. 128 lanes in four subgroups of 32, each a quarter of the block: 2 x 2 matrices of 16 x 16. */
+ * proper. 256 lanes in eight subgroups of 32, each an eighth of the block. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
 #extension GL_KHR_memory_scope_semantics : require
 #extension GL_EXT_shader_explicit_arithmetic_types_float16 : require
 #extension GL_NV_cooperative_matrix : require
+/* Or what ordinary stores put into shared memory is not ordered with what the matrices load from it. */
+#pragma use_vulkan_memory_model
 #include "matmul_tile.glsl"
 
 const uint CHUNK = 64;
 const uint STRIDE = CHUNK / 4 + 2; /* uvec2s of a row of a tile: 16 bytes more than it needs, against bank conflicts */
-const uint LANES = 128;
+const uint LANES = 256;
+const uint ACROSS = LANES / 64;        /* subgroups side by side: each 32 rows times 64 / ACROSS outputs */
+const uint COLUMNS = BLOCK / 16 / ACROSS; /* matrices of a subgroup, of each of its two rows of them */
 const bool SPLIT = DTYPE != DTYPE_F16;      /* weights take two halves */
 const uint X_OWN = BLOCK * CHUNK / 4 / LANES; /* quads that a lane loads */
 const uint PARTS = CHUNK / 4 / QUADS;       /* of a row of weights */
 const uint W_OWN = BLOCK * PARTS / LANES;
 
 shared uvec2 x_high[BLOCK * STRIDE], x_low[BLOCK * STRIDE], w_high[BLOCK * STRIDE];
-shared uvec2 w_low[SPLIT ? BLOCK * STRIDE : 1];
+shared uvec2 w_low[BLOCK * STRIDE];
 shared float largest[LANES];
-shared float staged[4][16 * 16];
+shared float staged[LANES / 32 * 256];
 
 #define HALVES fcoopmatNV<16, gl_ScopeSubgroup, 16, 16>
 #define SUMS fcoopmatNV<32, gl_ScopeSubgroup, 16, 16>
 
+/* The part of v that a half holds, by its bits: what unpackHalf2x16(packHalf2x16(v)) leaves over came out wrong on an H200. */
+vec4 high_part(vec4 v)
+{
+    return uintBitsToFloat(floatBitsToUint(v) & 0xffffe000u);
+}
+
 uvec2 pack4(vec4 v)
 {
     return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw));
-}
-
-vec4 unpack4(uvec2 h)
-{
-    return vec4(unpackHalf2x16(h.x), unpackHalf2x16(h.y));
 }
 
 float largest_finite(vec4 v)
@@ -50,6 +55,12 @@ float scale_for(float most)
 {
     int exponent = int(floatBitsToUint(most) >> 23) - 127;
     return most == 0.0 ? 1.0 : uintBitsToFloat(uint(clamp(13 - exponent, -120, 120) + 127) << 23);
+}
+
+/* 1 / scale, exactly: division may err. */
+float inverse_power(float scale)
+{
+    return uintBitsToFloat((254u << 23) - floatBitsToUint(scale));
 }
 
 float chunk_scale(vec4 x[X_OWN])
@@ -80,9 +91,9 @@ void share_inputs(vec4 x[X_OWN], float scale)
     for (uint i = 0; i < X_OWN; i++) {
         uint at = gl_LocalInvocationID.x + i * LANES, to = at / (CHUNK / 4) * STRIDE + at % (CHUNK / 4);
         vec4 scaled = x[i] * scale;
-        uvec2 high = pack4(scaled);
-        x_high[to] = high;
-        x_low[to] = pack4(scaled - unpack4(high));
+        vec4 high = high_part(scaled);
+        x_high[to] = pack4(high);
+        x_low[to] = pack4(scaled - high);
     }
 }
 
@@ -114,9 +125,9 @@ void fetch_weights(uint o, uint k, out fetched w)
 void share_quad(uint to, vec4 w)
 {
     w *= op.scale;
-    uvec2 high = pack4(w);
-    w_high[to] = high;
-    w_low[to] = pack4(w - unpack4(high));
+    vec4 high = high_part(w);
+    w_high[to] = pack4(high);
+    w_low[to] = pack4(w - high);
 }
 
 void share_weights(fetched w)
@@ -136,24 +147,25 @@ void share_weights(fetched w)
 }
 
 /* chunk[][] += the quarter of the block that this subgroup has. */
-void multiply(uint x_first, uint w_first, inout SUMS chunk[2][2])
+void multiply(uint x_first, uint w_first, inout SUMS chunk[2][COLUMNS])
 {
     for (uint k = 0; k < CHUNK / 4; k += 4) {
-        HALVES x[2], low[2], w[2];
+        HALVES x[2], low[2], w[COLUMNS];
         for (uint i = 0; i < 2; i++) {
             coopMatLoadNV(x[i], x_high, (x_first + i * 16) * STRIDE + k, STRIDE, false);
             coopMatLoadNV(low[i], x_low, (x_first + i * 16) * STRIDE + k, STRIDE, false);
-            coopMatLoadNV(w[i], w_high, (w_first + i * 16) * STRIDE + k, STRIDE, true);
         }
+        for (uint c = 0; c < COLUMNS; c++)
+            coopMatLoadNV(w[c], w_high, (w_first + c * 16) * STRIDE + k, STRIDE, true);
         for (uint r = 0; r < 2; r++) {
-            for (uint c = 0; c < 2; c++) {
+            for (uint c = 0; c < COLUMNS; c++) {
                 chunk[r][c] = coopMatMulAddNV(low[r], w[c], chunk[r][c]);
                 chunk[r][c] = coopMatMulAddNV(x[r], w[c], chunk[r][c]);
             }
         }
         if (!SPLIT)
             continue;
-        for (uint c = 0; c < 2; c++) {
+        for (uint c = 0; c < COLUMNS; c++) {
             coopMatLoadNV(w[c], w_low, (w_first + c * 16) * STRIDE + k, STRIDE, true);
             for (uint r = 0; r < 2; r++)
                 chunk[r][c] = coopMatMulAddNV(x[r], w[c], chunk[r][c]);
@@ -166,10 +178,10 @@ void main()
     uint row = first_row(), o = first_output();
     if (row >= dispatch.n_rows)
         return;
-    uint x_first = gl_SubgroupID / 2 * 32, w_first = gl_SubgroupID % 2 * 32;
-    SUMS sum[2][2];
+    uint x_first = gl_SubgroupID / ACROSS * 32, w_first = gl_SubgroupID % ACROSS * (BLOCK / ACROSS);
+    SUMS sum[2][COLUMNS];
     for (uint r = 0; r < 2; r++) {
-        for (uint c = 0; c < 2; c++)
+        for (uint c = 0; c < COLUMNS; c++)
             sum[r][c] = SUMS(0.0);
     }
     vec4 x[X_OWN];
@@ -185,25 +197,25 @@ void main()
             load_inputs(row, k + CHUNK, x);
             fetch_weights(o, k + CHUNK, w);
         }
-        SUMS chunk[2][2];
+        SUMS chunk[2][COLUMNS];
         for (uint r = 0; r < 2; r++) {
-            for (uint c = 0; c < 2; c++)
+            for (uint c = 0; c < COLUMNS; c++)
                 chunk[r][c] = SUMS(0.0);
         }
         multiply(x_first, w_first, chunk);
         for (uint r = 0; r < 2; r++) {
-            for (uint c = 0; c < 2; c++)
-                sum[r][c] = sum[r][c] + chunk[r][c] * (1.0 / scale);
+            for (uint c = 0; c < COLUMNS; c++)
+                sum[r][c] = sum[r][c] + chunk[r][c] * inverse_power(scale);
         }
     }
     for (uint r = 0; r < 2; r++) {
-        for (uint c = 0; c < 2; c++) {
+        for (uint c = 0; c < COLUMNS; c++) {
             barrier(); /* what was staged before has been stored */
-            coopMatStoreNV(sum[r][c], staged[gl_SubgroupID], 0, 16, false);
+            coopMatStoreNV(sum[r][c], staged, gl_SubgroupID * 256, 16, false);
             barrier();
             for (uint i = gl_SubgroupInvocationID; i < 256; i += gl_SubgroupSize)
                 store_output(row + x_first + r * 16 + i / 16, o + w_first + c * 16 + i % 16,
-                             staged[gl_SubgroupID][i] / op.scale);
+                             staged[gl_SubgroupID * 256 + i] * inverse_power(op.scale));
         }
     }
 }
