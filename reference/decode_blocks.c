@@ -5,6 +5,7 @@
 
 #include "model/error.h"
 #include "model/tensor.h"
+#include "reference/cloned.h"
 #include "reference/decode.h"
 
 static float float_from_bits(uint32_t bits)
@@ -23,12 +24,11 @@ static uint32_t bits_of_float(float value)
 
 static float float_from_half(uint16_t half)
 {
+    /* Exponent bias 15 to 127; subnormals come out right as well. Infinity and NaN by their bits, without a branch, so
+     * that rows of halves are decoded by vectors. */
     uint32_t magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
-    if (magnitude >= 0x7c00u << 13) /* infinity, NaN */
-        return float_from_bits(sign | 0x7f800000u | magnitude);
-    float value =
-        float_from_bits(magnitude) * 0x1p112f; /* exponent bias 15 to 127; subnormals come out right as well */
-    return float_from_bits(sign | bits_of_float(value));
+    uint32_t finite = bits_of_float(float_from_bits(magnitude) * 0x1p112f), other = 0x7f800000u | magnitude;
+    return float_from_bits(sign | (magnitude >= 0x7c00u << 13 ? other : finite));
 }
 
 static uint16_t read_u16(const uint8_t *bytes)
@@ -46,44 +46,63 @@ static void decode_f32(const uint8_t *bytes, uint64_t count, float *values)
     memcpy(values, bytes, count * sizeof(float));
 }
 
-static void decode_f16(const uint8_t *bytes, uint64_t count, float *values)
+CLONED static void decode_f16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i++)
         values[i] = read_half(bytes + 2 * i);
 }
 
-static void decode_bf16(const uint8_t *bytes, uint64_t count, float *values)
+CLONED static void decode_bf16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i++)
         values[i] = float_from_bits((uint32_t)read_u16(bytes + 2 * i) << 16);
 }
 
+/* Eight bytes at once, so that the nibbles of each are had by shifts, which compilers make vectors of. The loops over
+ * them must stay loops for that: unrolled first, they end up as scalars. */
+static inline uint64_t read_u64(const uint8_t *bytes)
+{
+    uint64_t word; /* little-endian, as f32 in files are taken to be */
+    memcpy(&word, bytes, sizeof(word));
+    return word;
+}
+
 /* A block: f16 d, then 16 bytes: elements 0 to 15 in the low nibbles, 16 to 31 in the high ones. value = d (q - 8) */
-static void decode_q4_0(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q4_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 18) {
         float d = read_half(block);
-        for (unsigned j = 0; j < 16; j++) {
-            values[i + j] = d * (float)((block[2 + j] & 15) - 8);
-            values[i + 16 + j] = d * (float)((block[2 + j] >> 4) - 8);
+        for (unsigned k = 0; k < 16; k += 8) {
+            uint64_t word = read_u64(block + 2 + k);
+#pragma GCC unroll 1
+            for (unsigned j = 0; j < 8; j++)
+                values[i + k + j] = d * (float)((int)(word >> 8 * j & 15) - 8);
+#pragma GCC unroll 1
+            for (unsigned j = 0; j < 8; j++)
+                values[i + 16 + k + j] = d * (float)((int)(word >> (8 * j + 4) & 15) - 8);
         }
     }
 }
 
 /* f16 d, f16 m, 16 bytes as above. value = d q + m */
-static void decode_q4_1(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q4_1(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 20) {
         float d = read_half(block), m = read_half(block + 2);
-        for (unsigned j = 0; j < 16; j++) {
-            values[i + j] = d * (float)(block[4 + j] & 15) + m;
-            values[i + 16 + j] = d * (float)(block[4 + j] >> 4) + m;
+        for (unsigned k = 0; k < 16; k += 8) {
+            uint64_t word = read_u64(block + 4 + k);
+#pragma GCC unroll 1
+            for (unsigned j = 0; j < 8; j++)
+                values[i + k + j] = d * (float)(int)(word >> 8 * j & 15) + m;
+#pragma GCC unroll 1
+            for (unsigned j = 0; j < 8; j++)
+                values[i + 16 + k + j] = d * (float)(int)(word >> (8 * j + 4) & 15) + m;
         }
     }
 }
 
 /* f16 d, 32 signed bytes. value = d q */
-static void decode_q8_0(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q8_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 34) {
         float d = read_half(block);
@@ -100,7 +119,7 @@ static unsigned fifth_bit(const uint8_t *bits, unsigned j)
 }
 
 /* f16 d, 4 bytes of fifth bits, 16 bytes. value = d (q - 16) */
-static void decode_q5_0(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q5_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 22) {
         float d = read_half(block);
@@ -112,7 +131,7 @@ static void decode_q5_0(const uint8_t *block, uint64_t count, float *values)
 }
 
 /* f16 d, f16 m, 4 bytes of fifth bits, 16 bytes. value = d q + m */
-static void decode_q5_1(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q5_1(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 24) {
         float d = read_half(block), m = read_half(block + 2);
@@ -140,7 +159,8 @@ static void scale_and_minimum(const uint8_t *packed, unsigned j, float *scale, f
 /* Q4_K (high NULL) and Q5_K: run j of 32 elements has a scale and a minimum of its own. 32 bytes hold runs 2c and 2c +
  * 1 in their low and high nibbles; the fifth bit of element l of run j is bit j of high[l]. value = d scale q - dmin
  * minimum (postmortem 2025-12-16 gemma3-debug: a quantiser for q scale + min). */
-static void decode_runs(const uint8_t *block, const uint8_t *high, const uint8_t *low, float *values)
+static inline void decode_runs(const uint8_t *restrict block, const uint8_t *high, const uint8_t *low,
+                               float *restrict values)
 {
     float d = read_half(block), dmin = read_half(block + 2), scale, minimum;
     for (unsigned j = 0; j < 8; j++, values += 32) {
@@ -157,14 +177,14 @@ static void decode_runs(const uint8_t *block, const uint8_t *high, const uint8_t
 }
 
 /* f16 d, f16 dmin, 12 bytes of scales, 128 bytes of nibbles */
-static void decode_q4_k(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q4_k(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 256, block += 144)
         decode_runs(block, NULL, block + 16, values + i);
 }
 
 /* f16 d, f16 dmin, 12 bytes of scales, 32 bytes of fifth bits, 128 bytes of nibbles */
-static void decode_q5_k(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q5_k(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 256, block += 176)
         decode_runs(block, block + 16, block + 48, values + i);
@@ -173,7 +193,7 @@ static void decode_q5_k(const uint8_t *block, uint64_t count, float *values)
 /* 128 bytes of low nibbles, 64 of top bit pairs, 16 signed scales, f16 d. Each half of 128 elements is four runs of 32:
  * run r has the low (r < 2) or high nibbles of 32 bytes, those of run r % 2, and bit pair r. value = d scale (q - 32),
  * a scale for 16 elements. */
-static void decode_q6_k(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_q6_k(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 256, block += 210) {
         float d = read_half(block + 208);
@@ -189,7 +209,7 @@ static void decode_q6_k(const uint8_t *block, uint64_t count, float *values)
 
 /* An e8m0 exponent byte, 16 bytes of e2m1 nibbles as in Q4_0. The table holds twice e2m1's values, so that they are
  * whole numbers; the exponent is one less. Source: OCP microscaling formats 1.0; ggml, kvalues_mxfp4. */
-static void decode_mxfp4(const uint8_t *block, uint64_t count, float *values)
+CLONED static void decode_mxfp4(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     for (uint64_t i = 0; i < count; i += 32, block += 17) {

@@ -2,12 +2,7 @@
 
 #include <math.h>
 
-/* The same loop compiled twice, chosen when the program starts. Same operations in the same order: same bits. */
-#if defined(__x86_64__) && defined(__GNUC__) && !defined(__clang__)
-#define CLONED __attribute__((target_clones("avx2", "default")))
-#else
-#define CLONED
-#endif
+#include "reference/cloned.h"
 
 static double lanes_fold(double lanes[DOT_LANES])
 {
@@ -32,6 +27,38 @@ CLONED struct dot dot_sum(const float *a, const float *b, uint64_t n)
 }
 
 CLONED struct dot dot_sum_squares(const float *a, const float *b, uint64_t n)
+{
+    double sums[DOT_LANES] = {0}, squares[DOT_LANES] = {0};
+    uint64_t i = 0;
+    for (; i + DOT_LANES <= n; i += DOT_LANES) {
+        for (unsigned l = 0; l < DOT_LANES; l++) {
+            double product = (double)a[i + l] * b[i + l];
+            sums[l] += product;
+            squares[l] += product * product;
+        }
+    }
+    for (unsigned l = 0; i + l < n; l++) {
+        double product = (double)a[i + l] * b[i + l];
+        sums[l] += product;
+        squares[l] += product * product;
+    }
+    return (struct dot){lanes_fold(sums), lanes_fold(squares)};
+}
+
+CLONED struct dot dot_sum_wide(const float *a, const double *b, uint64_t n)
+{
+    double sums[DOT_LANES] = {0};
+    uint64_t i = 0;
+    for (; i + DOT_LANES <= n; i += DOT_LANES) {
+        for (unsigned l = 0; l < DOT_LANES; l++)
+            sums[l] += (double)a[i + l] * b[i + l];
+    }
+    for (unsigned l = 0; i + l < n; l++)
+        sums[l] += (double)a[i + l] * b[i + l];
+    return (struct dot){lanes_fold(sums), 0};
+}
+
+CLONED struct dot dot_sum_squares_wide(const float *a, const double *b, uint64_t n)
 {
     double sums[DOT_LANES] = {0}, squares[DOT_LANES] = {0};
     uint64_t i = 0;

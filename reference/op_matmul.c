@@ -7,15 +7,28 @@
 #include "reference/dot.h"
 #include "reference/op.h"
 
+/* The batch's rows of x, [n_rows, n_in], in f64: each meets every row of W. */
+static double *widened_inputs(const struct op_batch *batch)
+{
+    uint64_t n_in = batch->step->params.matmul.n_in;
+    double *x = xmalloc((uint64_t)batch->n_rows * n_in * sizeof(double));
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        for (uint64_t i = 0; i < n_in; i++)
+            x[r * n_in + i] = batch->rows[r].in[0][i];
+    }
+    return x;
+}
+
 /* One output for every row of the batch; w: the decoded weight row. Each is a dot product of its own (dot.h), so that
  * neither threads nor the batch's other rows have a say in it. Bound: bounds.h. */
-static void matmul_output(const struct op_batch *batch, uint32_t o, const float *w, double bias)
+static void matmul_output(const struct op_batch *batch, const double *x, uint32_t o, const float *w, double bias)
 {
     const struct matmul_params *p = &batch->step->params.matmul;
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
         uint64_t at = (uint64_t)r * p->n_out + o;
-        struct dot dot = batch->bound ? dot_sum_squares(w, row->in[0], p->n_in) : dot_sum(w, row->in[0], p->n_in);
+        const double *in = x + (uint64_t)r * p->n_in;
+        struct dot dot = batch->bound ? dot_sum_squares_wide(w, in, p->n_in) : dot_sum_wide(w, in, p->n_in);
         batch->y[at] = dot.sum + bias;
         if (batch->bound)
             batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias) +
@@ -47,6 +60,7 @@ void reference_matmul(const struct op_batch *batch)
     if (step->weight[1])
         op_weights(batch, step->weight[1], 0, 0, p->n_out, bias);
     float *transposed = step->variant == VARIANT_TRANSPOSE_B ? matmul_transposed(batch) : NULL;
+    double *x = widened_inputs(batch);
 #pragma omp parallel
     {
         float *decoded = xmalloc(p->n_in * sizeof(float));
@@ -57,10 +71,11 @@ void reference_matmul(const struct op_batch *batch)
             const float *w = transposed ? transposed + (uint64_t)o * p->n_in : decoded;
             if (!transposed)
                 op_weights(batch, step->weight[0], o, 0, p->n_in, decoded);
-            matmul_output(batch, o, w, bias[o]);
+            matmul_output(batch, x, o, w, bias[o]);
         }
         free(decoded);
     }
+    free(x);
     free(transposed);
     free(bias);
 }
