@@ -118,6 +118,31 @@ static void notes_a_quantised_router(void **state)
     model_close(&model);
 }
 
+/* Whatever a byte before the weights becomes, the file opens or is refused in one line. */
+static void survives_changed_bytes(void **state)
+{
+    (void)state;
+    static const char *const names[] = {GPT_OSS, LLAMA3};
+    static const uint8_t changes[] = {1, 0x80, 0xff};
+    for (int k = 0; k < 2; k++) {
+        struct model model;
+        size_t n_opened = 0, n = 0;
+        expect_opens(&model, names[k], "healthy");
+        uint64_t end = UINT64_MAX;
+        for (uint32_t i = 0; i < model.n_tensors; i++)
+            end = model.tensors[i].offset < end ? model.tensors[i].offset : end;
+        model_close(&model);
+        read_file(names[k]);
+        scratch_write(path, file, n_file);
+        for (size_t at = 24; at < end; at += 7, n++) {
+            scratch_patch(path, at, file[at] ^ changes[n % 3]);
+            n_opened += expect_no_crash(path);
+            scratch_patch(path, at, file[at]);
+        }
+        assert_in_range(n_opened, 1, n - 1);
+    }
+}
+
 /* The table as it stands in the file. */
 static float *table(void)
 {
@@ -175,6 +200,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(opens_gpt_oss, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_spoiled_gpt_oss, setup, teardown),
         cmocka_unit_test_setup_teardown(notes_a_quantised_router, setup, teardown),
+        cmocka_unit_test_setup_teardown(survives_changed_bytes, setup, teardown),
         cmocka_unit_test_setup_teardown(opens_llama3, setup, teardown),
         cmocka_unit_test_setup_teardown(refuses_other_tables, setup, teardown),
     };
