@@ -39,7 +39,11 @@ def read_safetensors(folder):
         tensors.update(mapped_tensors(path))
     for prefix, becomes in ("model.language_model.", "model."), ("language_model.", ""):
         tensors = {becomes + n.removeprefix(prefix) if n.startswith(prefix) else n: t for n, t in tensors.items()}
-    return json.loads((Path(folder) / "config.json").read_text()), tensors
+    config = json.loads((Path(folder) / "config.json").read_text())
+    if "text_config" in config:  # the tower is left behind
+        text = ("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")
+        tensors = {n: t for n, t in tensors.items() if n.startswith(text)}
+    return config, tensors
 
 
 def write_safetensors(path, tensors):
@@ -128,10 +132,13 @@ def q4_k_read_back(tensors, q4_k):
 
 def rdrr_manifest(config, tensors):
     """The sections that do not depend on how the weights are stored."""
+    ropes = config["rope_parameters"]
+    for what, found in {"rope_type llama3": ropes.get("rope_type") == "llama3", "mlp_bias": config.get("mlp_bias")}.items():
+        if found:
+            raise SystemExit(f"config.json: {what}: an RDRR manifest cannot say it")
     gemma, experts = config["model_type"].startswith("gemma"), config.get("num_local_experts")
     sandwich = "model.layers.0.pre_feedforward_layernorm.weight" in tensors
     qk_norm = "model.layers.0.self_attn.q_norm.weight" in tensors
-    ropes = config["rope_parameters"]
     rope = ropes.get("full_attention", ropes)
     local = ropes.get("sliding_attention")
     scaling = rope["rope_type"] if rope["rope_type"] != "default" else None
@@ -204,7 +211,7 @@ class Shards:
 
 def write_rdrr(folder, config, tensors, q4_k=None, shard_size=64 << 20):
     """q4_k: None, or the layout in which the layers' matrices are quantised; "mixed": each in another one."""
-    folder = Path(folder)
+    folder, manifest = Path(folder), rdrr_manifest(text_config(config), tensors)
     folder.mkdir(parents=True, exist_ok=True)
     shards, entries, layouts = Shards(folder, shard_size), {}, q4_k_layouts(tensors, q4_k)
     for name, (dtype, data) in tensors.items():
@@ -218,7 +225,6 @@ def write_rdrr(folder, config, tensors, q4_k=None, shard_size=64 << 20):
         entry.update({"shard": spans[0]["shardIndex"], "offset": spans[0]["offset"]} if len(spans) == 1 else {"spans": spans})
         entries[name] = entry
     shards.close()
-    manifest = rdrr_manifest(text_config(config), tensors)
     manifest |= {"quantization": "Q4_K_M" if q4_k else "BF16", "shards": shards.entries, "tensors": entries}
     (folder / "manifest.json").write_text(json.dumps(manifest, indent=1) + "\n")
 
