@@ -1,6 +1,7 @@
 /* The debugger's way back, its patches and probes: on both sides, from scripts and on a pseudo-terminal. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -249,6 +250,99 @@ static void wrong_configurations(void **state)
     }
 }
 
+/* The seeds' presets: what each prints, from the command line and at the prompt; probes past a small vocabulary are
+ * refused by name. */
+static void presets(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *preset, *there, *absent;
+    } rows[] = {
+        {"bench", "Config model=", "TRACE:"},
+        {"debug", "TRACE:attn layer=0 stage=q_proj", "TRACE:weather"},
+        {"debug", "LAYER_OUT layer=5 token=2 maxAbs=", "PROBE"},
+        {"debug", "TRACE:sample token=2 id=", "ANOMALY"},
+    };
+    struct outcome outcome;
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        const char *const run[] = {"run", GEMMA, "--ids", "3,17,99", "-n", "1", "--preset", rows[i].preset, NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", run);
+        assert_int_equal(outcome.status, 0);
+        expect_text(outcome.out, rows[i].there);
+        expect_no_text(outcome.out, rows[i].absent);
+        expect_text(outcome.out, "\nDone\n");
+        outcome_free(&outcome);
+    }
+    static const char *const wrong[] = {"gemma2-debug", "weather"}, *const messages[] = {"3868",
+                                                                                         "\"weather\", expected"};
+    for (int i = 0; i < 2; i++) {
+        const char *const run[] = {"run", GEMMA, "--ids", "3", "-n", "1", "--preset", wrong[i], NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", run);
+        assert_int_equal(outcome.status, i == 0 ? 3 : 2);
+        expect_one_line(outcome.err, messages[i]);
+        outcome_free(&outcome);
+    }
+    run_script(&outcome, "set preset debug\nstep 3\nset preset bench\nstep 3\nset preset weather\n", NULL, NULL);
+    assert_int_equal(outcome.status, 2);
+    expect_text(outcome.out, "TRACE:attn layer=0 stage=q_proj");
+    expect_no_text(outcome.out, "TRACE:attn layer=0 stage=k_proj op");
+    expect_no_text(outcome.out, "stage=k_norm");
+    outcome_free(&outcome);
+}
+
+/* Explosion: a residual that grows tenfold a layer, twice in a row; one such jump is none, nor are two of 1.5. */
+static void anomalies(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *first, *second;
+        bool found;
+    } rows[] = {{"100", "100", true}, {"100", "1", false}, {"1.5", "1.5", false}};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
+        char script[512], path[512];
+        snprintf(script, sizeof(script), "patch layer_out@1 scale %s\npatch layer_out@2 scale %s\nstep layer 5\n",
+                 rows[i].first, rows[i].second);
+        scratch_write(scratch_path(path, folder, "script"), script, strlen(script));
+        const char *const arguments[] = {"debug", GEMMA, "--ids", "3,17,99", "--on", "reference", "-x", path, NULL};
+        struct outcome outcome;
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+        assert_int_equal(outcome.status, 0);
+        const char *at = strstr(outcome.out, "ANOMALY layer=2 stage=layer_out token=0 what=explosion");
+        assert_true((at != NULL) == rows[i].found);
+        assert_true((strstr(outcome.out, "ANOMALY") != NULL) == rows[i].found);
+        assert_true(at == NULL || strstr(at + 1, "ANOMALY") == NULL); /* what follows from it is silent */
+        outcome_free(&outcome);
+    }
+    struct outcome outcome;
+    run_script(&outcome, "fault on weight-spike@3.q_proj\nstep layer 5\n", NULL, NULL);
+    expect_text(outcome.out, "ANOMALY layer=3 stage=q_proj token=0 what=spike dim=");
+    outcome_free(&outcome);
+}
+
+/* How far long work is shows on a terminal, and nowhere else. */
+static void progress_is_for_terminals(void **state)
+{
+    (void)state;
+    const char *const arguments[] = {"diff", "golden/tiny-llama", "--golden", "golden/tiny-llama.h5",
+                                     "--on", "reference",         NULL};
+    struct terminal terminal;
+    struct outcome outcome;
+    terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, arguments);
+    terminal_expect(&terminal, "audit: step 1/");
+    terminal_expect(&terminal, "Verdict: parity");
+    assert_int_equal(terminal_end(&terminal), 0);
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+    assert_string_equal(outcome.err, "");
+    expect_no_text(outcome.out, "audit: step");
+    expect_no_text(outcome.out, "\r");
+    outcome_free(&outcome);
+    const char *const script[] = {"debug", "golden/tiny-llama", "--ids", "3,17", "-n", "2", "--on", "reference", NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "continue\n", script);
+    assert_string_equal(outcome.err, "");
+    expect_no_text(outcome.out, "\r");
+    outcome_free(&outcome);
+}
+
 /* Ctrl-C in the middle of a long prefill: the prompt comes back, and the run goes on from there. */
 static void control_c_stops_a_prefill(void **state)
 {
@@ -327,6 +421,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(probes_see_the_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(checkpoints_alone_are_read_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_configurations, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(presets, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(anomalies, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(progress_is_for_terminals, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_c_stops_a_prefill, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_full_disk_leaves_the_earlier_file, set_up, tear_down),
     };

@@ -95,10 +95,163 @@ static void shaders_are_reloaded(void **state)
     outcome_free(&outcome);
 }
 
+/* A patch holds golden rows, or a file's; its stage is then bit for bit the file's, and the next one follows from it.
+ */
+static void a_stage_is_patched_from_a_trace(void **state)
+{
+    (void)state;
+    char lines[2048];
+    snprintf(lines, sizeof(lines),
+             "step layer 0\nback layer\nprint ffn_down@2 0 0 from golden\npatch ffn_down@2 from golden\nstep layer 2\n"
+             "print ffn_down@2 0 0 from engine\nback layer 1\npatch ffn_down@2 from %s\nstep layer 2\n"
+             "print ffn_down@2 0 0 from engine\nload golden %s\nwhere\nload golden golden/tiny-llama.h5\n",
+             GOLDEN, GOLDEN);
+    struct outcome outcome;
+    type_lines(&outcome, lines);
+    assert_true(printed(outcome.out, 1) == printed(outcome.out, 0));
+    assert_true(printed(outcome.out, 2) == printed(outcome.out, 0));
+    expect_text(outcome.out, "the position stays\n");
+    expect_one_line(outcome.err, "golden/tiny-llama.h5");
+    outcome_free(&outcome);
+}
+
+static void another_device_goes_on(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    type_lines(&outcome, "step layer 1\nset device 0\nwhere\nset device 99\nwhere\nstep layer 5\nfirst\n");
+    expect_text(outcome.out, "the engine runs on ");
+    const char *where = strstr(outcome.out, "39 of 118 stages ran");
+    if (where == NULL) {
+        fprintf(stderr, "%s", outcome.out);
+    }
+    assert_non_null(where);
+    expect_text(where + 1, "39 of 118 stages ran");
+    expect_text(outcome.out, "no step introduced an error so far");
+    expect_one_line(outcome.err, "99");
+    outcome_free(&outcome);
+}
+
+/* The longest line of a plot, in characters of UTF-8. */
+static size_t plot_width(const char *out)
+{
+    size_t widest = 0;
+    const char *at = strstr(out, "token by dim;");
+    assert_non_null(at);
+    for (at = strchr(at, '\n') + 1; strncmp(at, "token", 5) == 0; at = strchr(at, '\n') + 1) {
+        size_t n = 0;
+        for (const char *c = at; *c != '\n'; c++) {
+            n += (*c & 0xc0) != 0x80;
+        }
+        widest = n > widest ? n : widest;
+    }
+    return widest;
+}
+
+/* In the terminal as wide as is set; as a picture where matplotlib is there. */
+static void plots(void **state)
+{
+    (void)state;
+    char lines[1024], path[512];
+    struct outcome outcome;
+    static const int widths[] = {40, 70};
+    for (int i = 0; i < 2; i++) {
+        snprintf(lines, sizeof(lines), "step layer 1\nset width %d\nplot layer_out@1\n", widths[i]);
+        type_lines(&outcome, lines);
+        size_t width = plot_width(outcome.out);
+        assert_true(width <= (size_t)widths[i] && width >= (size_t)widths[i] - 5);
+        outcome_free(&outcome);
+    }
+    scratch_path(path, folder, "plot.png");
+    snprintf(lines, sizeof(lines), "step layer 1\nplot layer_out@1 %s\n", path);
+    type_lines(&outcome, lines);
+    if (strstr(outcome.err, "matplotlib") != NULL) {
+        print_message("matplotlib is not installed: no picture\n");
+        outcome_free(&outcome);
+        skip();
+    }
+    assert_string_equal(outcome.err, "");
+    outcome_free(&outcome);
+    unsigned char head[2048];
+    FILE *file = fopen(path, "rb");
+    assert_non_null(file);
+    size_t n = fread(head, 1, sizeof(head), file);
+    fclose(file);
+    assert_true(n > 1024);
+    assert_memory_equal(head, "\x89PNG\r\n\x1a\n", 8);
+}
+
+/* Reload runs again what the last command ran, all of it, and stands where it stood. */
+static void the_last_step_runs_again(void **state)
+{
+    (void)state;
+    char command[4096], lines[4096];
+    snprintf(command, sizeof(command),
+             "cd %s && mkdir doubled && cp %s/shaders/* doubled && "
+             "sed -i 's/width, normalised(/width, 2.0 * normalised(/' doubled/rms_norm.comp",
+             folder, LOCKSTEP_SOURCE_DIR);
+    shell(command);
+    snprintf(lines, sizeof(lines),
+             "step layer 1\nstep layer 3\nprint attn_norm@1 0 0 from engine\nprint attn_norm@3 0 0 from engine\n"
+             "set shaders %s/doubled\nreload shaders\nwhere\nprint attn_norm@1 0 0 from engine\n"
+             "print attn_norm@3 0 0 from engine\ninfo model\n",
+             folder);
+    struct outcome outcome;
+    type_lines(&outcome, lines);
+    assert_string_equal(outcome.err, "");
+    expect_text(outcome.out, "again: step layer 3\n");
+    expect_text(strstr(outcome.out, "again: "), "engine introduces an error at layer 2 attn_norm");
+    expect_text(strstr(outcome.out, "again: "), "77 of 118 stages ran; next is layer 4 attn_norm");
+    assert_true(printed(outcome.out, 2) == printed(outcome.out, 0));
+    assert_true(printed(outcome.out, 3) != printed(outcome.out, 1));
+    outcome_free(&outcome);
+}
+
+/* debug.layers at the prompt: the same numbers where it looks, less brought to the host; elsewhere it says so; going
+ * back to where nothing was read runs that again, to the same bits. */
+static void checkpoint_layers(void **state)
+{
+    (void)state;
+    char lines[4096], a[512], b[512], more[512];
+    scratch_path(a, folder, "a.h5");
+    scratch_path(more, folder, "more.h5");
+    scratch_path(b, folder, "b.h5");
+    snprintf(lines, sizeof(lines),
+             "continue\ndump %s layer_out\nset layers 1,3\nshow\nrun\nprint q_proj@2\n"
+             "print q_proj@2 9 0 from reference\nprint q_proj@3 9 0 from engine\nback token 2\nback op 30\n"
+             "goto 4.ffn_act 12\ngoto 2.q_rope 11\nstep op 2\nbreak 2.v_proj if nan\nstep layer 5\n"
+             "print v_proj@2 9 0 from engine\nset layers all\nback token 9\nset layers 9\nset layers x\n"
+             "continue\ndump %s layer_out\ndump %s layer_out,q_proj\n",
+             a, b, more);
+    struct outcome outcome;
+    type_lines(&outcome, lines);
+    expect_text(outcome.out, "layers   1 3 alone are read back");
+    expect_text(outcome.out, "positions 0-9 (prefill): 54 stages, worst ratio engine");
+    expect_text(outcome.err,
+                "lockstep: layer 2 q_proj: is not read back, expected a checkpoint layer: set layers 2 (or "
+                "all) and run it again\n");
+    expect_text(outcome.err, "back: that is before the first stage that ran\n");
+    expect_text(outcome.err, "9, expected a number from 0 to 5");
+    expect_text(outcome.err, "\"x\", expected all, or some like 3,17");
+    outcome_free(&outcome);
+    const char *const compare[] = {"compare", a, b, NULL}, *const twin[] = {"compare", a, more, NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", compare);
+    assert_int_equal(outcome.status, 0);
+    outcome_free(&outcome);
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", twin);
+    assert_int_equal(outcome.status, 1);
+    outcome_free(&outcome);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(shaders_are_reloaded, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_stage_is_patched_from_a_trace, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(another_device_goes_on, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(plots, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(the_last_step_runs_again, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(checkpoint_layers, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -61,6 +61,17 @@ static void tab_completes(void **state)
     terminal_type(&terminal, "faults qk-n\t\n");
     terminal_expect(&terminal, "qk-norm-no-offset: ");
     terminal_expect(&terminal, "dbg> ");
+    /* After on and off the names of faults, elsewhere on and off. */
+    terminal_type(&terminal, "fault on qk-n\t\n");
+    terminal_expect(&terminal, "fault on qk-norm-no-offset");
+    terminal_expect(&terminal, "this session has no engine");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "fault off weight-s\t\n");
+    terminal_expect(&terminal, "fault off weight-spike");
+    terminal_expect(&terminal, "dbg> ");
+    terminal_type(&terminal, "set pre\tben\t\n");
+    terminal_expect(&terminal, "set preset bench");
+    terminal_expect(&terminal, "dbg> ");
     terminal_type(&terminal, "info mo\t\n");
     terminal_expect(&terminal, "hidden 72");
     terminal_expect(&terminal, "dbg> ");

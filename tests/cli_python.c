@@ -109,6 +109,75 @@ static void stages_are_views(void **state)
     outcome_free(&outcome);
 }
 
+/* Arrays are the run's own memory: what runs later shows in those taken earlier, and they outlive a restart, another
+ * golden and another engine. */
+static void views_follow_the_run(void **state)
+{
+    (void)state;
+    const char *const arguments[] = {"debug", MODEL, "--golden", GOLDEN, NULL};
+    struct outcome outcome;
+    program_run(
+        &outcome, LOCKSTEP_PROGRAM,
+        "step layer 1\n"
+        "py import numpy as np; e = engine['q_proj', 0]; n = engine['layer_out', 0]; g = golden['embed']\n"
+        "back layer 0\n"
+        "fault on weight-spike@0.q_proj\n"
+        "py copy = e.copy()\n"
+        "restart\n"
+        "step layer 1\n"
+        "py f = engine['q_proj', 0]; print('another', np.shares_memory(e, f), (e == copy).all(), (e == f).all())\n"
+        "back layer 0\nback layer\nstep op 3\n"
+        "py print('same memory', np.shares_memory(f, engine['q_proj', 0]))\n"
+        "load golden golden/tiny-gemma3.h5\n"
+        "set device 0\n"
+        "py print('golden', np.shares_memory(g, golden['embed']), (g == golden['embed']).all(), tokens[:3])\n"
+        "restart --ids 5,6,7 -n 1\nstep layer 0\n"
+        "py print('alive', e.sum() == copy.sum(), g.shape, f.shape, tokens[:3], model['n_layers'])\n",
+        arguments);
+    assert_string_equal(outcome.err, "");
+    expect_text(outcome.out, "another False True False\n");
+    expect_text(outcome.out, "same memory True\n");
+    expect_text(outcome.out, "golden False True [3, 17, 99]\n");
+    expect_text(outcome.out, "alive True (16, 72) (10, 128) [5, 6, 7] 6\n");
+    assert_int_equal(outcome.status, 0);
+    outcome_free(&outcome);
+}
+
+/* Live transformers, in each dtype, which the golden declares; it is judged as declared. */
+static void transformers_runs_inside(void **state)
+{
+    (void)state;
+    char lines[4096], dumped[512];
+    scratch_path(dumped, folder, "bf16.h5");
+    snprintf(lines, sizeof(lines),
+             "step layer 1\nload hf %s\ncontinue\nfirst\nload hf %s bfloat16\nfirst\ndump %s from golden\n"
+             "load golden %s\naudit\nload hf %s int8\n",
+             MODEL, MODEL, dumped, dumped, MODEL);
+    const char *const arguments[] = {"debug", MODEL, "--on", "reference", "--ids", "3,17,99,204", "-n", "2", NULL};
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, lines, arguments);
+    if (strstr(outcome.err, "No module named 'torch'") != NULL ||
+        strstr(outcome.err, "No module named 'transformers'") != NULL) {
+        print_message("torch or transformers is not installed: not shown\n");
+        outcome_free(&outcome);
+        skip();
+    }
+    expect_one_line(outcome.err, "dtype: \"int8\", expected float32, float16 or bfloat16");
+    expect_text(outcome.out, "golden: 4 positions by transformers");
+    expect_text(outcome.out, "bfloat16 eager; the position stays");
+    expect_text(outcome.out, "no step introduced an error so far");
+    expect_text(outcome.out, "golden    118 stages pass, 0 fail");
+    outcome_free(&outcome);
+    /* The twin: the same values, with nothing declared. */
+    snprintf(lines, sizeof(lines),
+             "py import h5py; f = h5py.File('%s', 'r+'); [f.attrs.pop(a) for a in list(f.attrs) if 'dtype' in a]; "
+             "f.close()\nload golden %s\nstep layer 1\nfirst\n",
+             dumped, dumped);
+    program_run(&outcome, LOCKSTEP_PROGRAM, lines, arguments);
+    expect_text(outcome.out, "first introduced error: golden, ");
+    outcome_free(&outcome);
+}
+
 /* Whatever user code does, the command ends and the session goes on. */
 static void mistakes_end_the_command(void **state)
 {
@@ -327,6 +396,8 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(h5py_lives_beside_our_hdf5, set_up, tear_down),
         cmocka_unit_test_setup_teardown(stages_are_views, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(views_follow_the_run, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(transformers_runs_inside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mistakes_end_the_command, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_c_ends_python_code, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_gguf_has_its_tokenizer, set_up, tear_down),

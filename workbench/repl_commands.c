@@ -56,8 +56,9 @@ static const struct repl_command commands[] = {
     {"log", "LEVEL", 1, 1, false, "silent, info or verbose", repl_log, COMPLETE_LOG},
     {"dump", "FILE.h5 [STAGES] [from engine|reference|golden]", 1, 4, false, "write what was recorded as a trace file",
      repl_dump, COMPLETE_FILES},
-    {"load", "golden FILE | hf FOLDER", 2, 2, false,
-     "a golden for the run's tokens: from a file, or recorded now by transformers", repl_load, COMPLETE_LOAD},
+    {"load", "golden FILE | hf FOLDER [float32|float16|bfloat16]", 2, 3, false,
+     "a golden for the run's tokens: from a file, or recorded now by transformers, in float32 if nothing is said",
+     repl_load, COMPLETE_LOAD},
     {"patch", "STAGE@LAYER from reference|golden|FILE | STAGE@LAYER scale X", 3, 3, false,
      "replace a stage's rows each time it runs; the position goes back to before it", repl_patch_command,
      COMPLETE_STAGES},
@@ -284,7 +285,10 @@ const char **repl_candidates(enum completion completion, const char *previous_wo
     if (completion == COMPLETE_SWITCH && (strcmp(previous_word, "on") == 0 || strcmp(previous_word, "off") == 0)) {
         completion = COMPLETE_FAULTS;
     }
-    if (strcmp(previous_word, "from") == 0) {
+    if (completion == COMPLETE_SETTINGS && strcmp(previous_word, "preset") == 0) {
+        static const char *const presets[] = {"bench", "debug", "gemma2-debug", NULL};
+        add_words(&list, presets);
+    } else if (strcmp(previous_word, "from") == 0) {
         add_words(&list, sides);
     } else if (completion == COMPLETE_STAGES) {
         for (int stage = 0; stage < STAGE_COUNT; stage++) {

@@ -48,8 +48,25 @@ static enum status load_file(const struct repl *repl, const char *path, struct t
     return status;
 }
 
-static enum status load_hf(struct repl *repl, const char *folder, struct trace *golden, struct error *err)
+/* As `golden --dtype` does. */
+static enum status check_dtype(const char *dtype, struct error *err)
 {
+    static const char *const known[] = {"float32", "float16", "bfloat16"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i], dtype) == 0) {
+            return STATUS_OK;
+        }
+    }
+    return error_set(err, STATUS_USAGE, NULL, "dtype", ERROR_NO_OFFSET, "\"%s\", expected float32, float16 or bfloat16",
+                     dtype);
+}
+
+static enum status load_hf(struct repl *repl, const char *folder, const char *dtype, struct trace *golden,
+                           struct error *err)
+{
+    if (check_dtype(dtype, err) != STATUS_OK) {
+        return STATUS_USAGE;
+    }
     if (repl->n_known == 0) {
         return error_set(err, STATUS_USAGE, NULL, "load hf", ERROR_NO_OFFSET, "no tokens, expected restart before");
     }
@@ -66,7 +83,7 @@ static enum status load_hf(struct repl *repl, const char *folder, struct trace *
         fprintf(stderr, "transformers runs %s …\r", folder);
     }
     repl->python_used = true;
-    status = python_golden(&model, repl->tokens, n_prompt, repl->n_known - n_prompt, repl->tokens + n_prompt, "float32",
+    status = python_golden(&model, repl->tokens, n_prompt, repl->n_known - n_prompt, repl->tokens + n_prompt, dtype,
                            false, golden, err);
     if (isatty(STDERR_FILENO)) {
         fprintf(stderr, "\033[K");
@@ -88,8 +105,14 @@ enum status repl_load(struct repl *repl, const struct words *words, struct error
         return error_set(err, STATUS_USAGE, NULL, "load", ERROR_NO_OFFSET, "\"%s\", expected golden FILE or hf FOLDER",
                          words->word[0]);
     }
+    if (!hf && words->n == 3) {
+        return error_set(err, STATUS_USAGE, NULL, "load", ERROR_NO_OFFSET,
+                         "\"%s\", expected nothing after the file, which says its dtype", words->word[2]);
+    }
+    const char *dtype = words->n == 3 ? words->word[2] : "float32";
     struct trace *golden = xcalloc(1, sizeof(*golden));
-    enum status status = hf ? load_hf(repl, words->word[1], golden, err) : load_file(repl, words->word[1], golden, err);
+    enum status status =
+        hf ? load_hf(repl, words->word[1], dtype, golden, err) : load_file(repl, words->word[1], golden, err);
     if (status != STATUS_OK) {
         free(golden);
         return status;

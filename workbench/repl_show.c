@@ -131,6 +131,9 @@ void show_batch(struct repl *repl)
     printf("%s: %u stages, worst ratio", show_positions(repl, positions), n);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         uint32_t worst = worst_step(repl, &repl->sides[i]);
+        if (repl->sides[i].seen[worst].latest.rows_judged == 0) {
+            continue; /* a golden of fewer tokens, a side that was lost */
+        }
         printf("%s %s %.3g (%s)", i > 0 ? "," : "", source_name(repl->sides[i].source),
                repl->sides[i].seen[worst].latest.max_ratio, step_label(&repl->plan->steps[worst], label));
     }
