@@ -56,6 +56,11 @@ static enum status read_yarn(const struct gguf *gguf, struct rope *rope)
     const char *fast = gguf_arch_key(gguf, "rope.scaling.yarn_beta_fast");
     if (status == STATUS_OK && rope->low >= rope->high)
         return gguf_refuse(gguf, fast, gguf_find(gguf, fast), "more than yarn_beta_slow");
+    if (status == STATUS_OK && !rope->truncate)
+        loader_note(gguf->model,
+                    "%s: YaRN's range is not truncated, as in %s's config.json; llama.cpp truncates it, so that its "
+                    "q_rope and k_rope are others",
+                    gguf->file->path, family->name);
     rope->original = (float)original;
     rope->scale = (float)rope_yarn_magnitude(rope->factor, 1);
     return status;

@@ -71,7 +71,8 @@ static void opens_gpt_oss(void **state)
     assert_int_equal(experts->dtype, DTYPE_MXFP4);
     assert_true(experts->shape[0] == 5 && experts->shape[1] == 64 && experts->shape[2] == 64);
     assert_null(model_tensor(&model, "model.layers.2.mlp.experts.up_proj"));
-    assert_int_equal(model.n_notes, 0);
+    assert_int_equal(model.n_notes, 1);
+    assert_true(has_note(&model, "YaRN's range is not truncated"));
     model_close(&model);
 }
 
