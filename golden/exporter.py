@@ -218,6 +218,9 @@ def _all_read(reader, arch, model):
     for tensor in reader.tensors:
         if tensor.name not in read:
             raise ValueError(f"{tensor.name}: transformers does not read it; expected the model's safetensors")
+    scalar, dim = getattr(model.config, "query_pre_attn_scalar", None), model.config.head_dim
+    if scalar not in (None, dim):  # a GGUF does not say it; llama.cpp takes the head's dim, transformers 256
+        raise ValueError(f"query_pre_attn_scalar: transformers takes {scalar} for {dim}; expected the model's safetensors")
 
 
 def load(path, dtype):
