@@ -221,8 +221,8 @@ static enum status write(struct engine *engine, uint32_t step, const float *rows
     const struct region *slot = &engine->shape->schedule.slots[step], *cached = &store->cached[step];
     VkDeviceSize position = (VkDeviceSize)engine->batch.first_position * store->plan->steps[step].width * sizeof(float);
     struct upload uploads[2] = {
-        {&store->arena, slot->offset, rows, slot->size},
-        {&store->cache, cached->offset + position, rows, slot->size},
+        {&store->arena, slot->offset, rows, slot->size, NULL},
+        {&store->cache, cached->offset + position, rows, slot->size, NULL},
     };
     TRY(memory_upload(&engine->device, uploads, cached->size ? 2 : 1, err));
     memcpy((uint8_t *)store->readback.mapped + slot->offset, rows, slot->size);

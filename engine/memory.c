@@ -99,7 +99,10 @@ enum status gpu_buffer_fill(struct device *device, const struct gpu_buffer *buff
 static enum status upload_part(struct device *device, const struct gpu_buffer *staging, const struct upload *upload,
                                VkDeviceSize from, VkDeviceSize n_bytes, struct error *err)
 {
-    memcpy(staging->mapped, (const uint8_t *)upload->bytes + from, n_bytes);
+    if (upload->tensor)
+        tensor_copy(upload->tensor, from, n_bytes, staging->mapped);
+    else
+        memcpy(staging->mapped, (const uint8_t *)upload->bytes + from, n_bytes);
     VkCommandBuffer commands = VK_NULL_HANDLE;
     enum status status = device_commands_begin(device, true, &commands, err);
     if (status == STATUS_OK) {

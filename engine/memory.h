@@ -32,6 +32,7 @@ struct upload {
     VkDeviceSize offset;
     const void *bytes;
     VkDeviceSize n_bytes;
+    const struct tensor *tensor; /* whose bytes they are, in the place of `bytes`; NULL: none */
 };
 
 /* Copies pieces of any size through one staging buffer, and waits. */
@@ -56,8 +57,8 @@ struct weights {
     uint32_t n_placements;
 };
 
-/* Uploads every tensor that a step of the plan reads, once, byte for byte as its file stores it. padding: bytes of
- * garbage behind each. On failure nothing stays allocated. */
+/* Uploads every tensor that a step of the plan reads, once, byte for byte as its file stores it (experts in two tensors
+ * joined on the way). padding: bytes of garbage behind each. On failure nothing stays allocated. */
 enum status weights_upload(struct weights *weights, struct device *device, const struct plan *plan,
                            VkDeviceSize padding, struct error *err);
 void weights_free(struct weights *weights, struct device *device);

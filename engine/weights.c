@@ -63,8 +63,10 @@ static enum status fill_blocks(struct weights *weights, struct device *device, c
     struct upload *uploads = xcalloc(weights->n_placements, sizeof(*uploads));
     for (uint32_t i = 0; i < weights->n_placements; i++) {
         const struct placement *placement = &weights->placements[i];
-        uploads[i] = (struct upload){&weights->blocks[placement->block], placement->offset, placement->tensor->bytes,
-                                     placement->tensor->n_bytes};
+        uploads[i] = (struct upload){.to = &weights->blocks[placement->block],
+                                     .offset = placement->offset,
+                                     .n_bytes = placement->tensor->n_bytes,
+                                     .tensor = placement->tensor};
     }
     enum status status = memory_upload(device, uploads, weights->n_placements, err);
     free(uploads);

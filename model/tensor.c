@@ -1,5 +1,7 @@
 #include "model/tensor.h"
 
+#include <string.h>
+
 #include "model/error.h"
 
 static const struct dtype_info dtypes[] = {
@@ -30,6 +32,42 @@ uint64_t tensor_row_elems(const struct tensor *tensor)
 {
     ASSERT(tensor->n_dims > 0);
     return tensor->shape[tensor->n_dims - 1];
+}
+
+#define SPLIT_ELEMS 32
+#define SPLIT_BYTES 17
+
+/* A scale, then bytes that hold elements i and i + 16. Source: transformers, integrations/mxfp4.py; ggml-common.h,
+ * block_mxfp4. */
+static void join_block(const uint8_t *from, uint8_t scale, uint8_t *to)
+{
+    uint8_t elements[SPLIT_ELEMS];
+    for (unsigned i = 0; i < SPLIT_ELEMS / 2; i++) {
+        elements[2 * i] = from[i] & 15;
+        elements[2 * i + 1] = from[i] >> 4;
+    }
+    to[0] = scale;
+    for (unsigned i = 0; i < SPLIT_ELEMS / 2; i++)
+        to[1 + i] = (uint8_t)(elements[i] | elements[i + SPLIT_ELEMS / 2] << 4);
+}
+
+void tensor_copy(const struct tensor *tensor, uint64_t from, uint64_t n, uint8_t *to)
+{
+    ASSERT(from <= tensor->n_bytes && n <= tensor->n_bytes - from);
+    if (!tensor->scales) {
+        memcpy(to, tensor->bytes + from, n);
+        return;
+    }
+    while (n > 0) {
+        uint8_t block[SPLIT_BYTES];
+        uint64_t i = from / SPLIT_BYTES, skip = from % SPLIT_BYTES;
+        uint64_t part = SPLIT_BYTES - skip < n ? SPLIT_BYTES - skip : n;
+        join_block(tensor->bytes + i * (SPLIT_ELEMS / 2), tensor->scales[i], block);
+        memcpy(to, block + skip, part);
+        from += part;
+        to += part;
+        n -= part;
+    }
 }
 
 uint64_t dtype_bytes(uint32_t dtype, uint64_t n)

@@ -49,8 +49,15 @@ struct tensor {
     uint32_t n_dims;
     uint64_t shape[TENSOR_MAX_DIMS]; /* outermost first, row-major: a matrix is [out, in] */
     const uint8_t *bytes;            /* borrowed: mapped, or the model's own copy; aligned to 4 */
-    uint64_t n_bytes;
+    /* Of MXFP4 that stands in two tensors, as safetensors has it: the blocks' scales, a byte each. `bytes` then holds
+     * 16 bytes a block, byte i with elements 2i and 2i + 1; tensor_copy makes GGUF's blocks of them. NULL: bytes are
+     * the dtype's blocks. */
+    const uint8_t *scales;
+    uint64_t n_bytes; /* of the dtype's blocks */
 };
+
+/* Copies bytes [from, from + n) of the tensor's blocks, in the dtype's own form. */
+void tensor_copy(const struct tensor *tensor, uint64_t from, uint64_t n, uint8_t *to);
 
 /* Rows and row length of a tensor seen as a matrix [product of the leading dims, last dim]. */
 uint64_t tensor_rows(const struct tensor *tensor);

@@ -28,13 +28,34 @@ static void decode_span(uint32_t dtype, const uint8_t *blocks, uint64_t first, u
     }
 }
 
+/* A row of blocks whose scales stand apart, a few joined at a time. */
+static void decode_split(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values)
+{
+    const struct dtype_info *info = dtype_info(tensor->dtype);
+    uint8_t blocks[16 * 32];
+    uint64_t most = sizeof(blocks) / info->block_bytes, start = row * tensor_row_bytes(tensor);
+    while (count > 0) {
+        uint64_t block = first / info->block_elems, skip = first % info->block_elems;
+        uint64_t n = most * info->block_elems - skip < count ? most * info->block_elems - skip : count;
+        uint64_t n_blocks = (skip + n + info->block_elems - 1) / info->block_elems;
+        tensor_copy(tensor, start + block * info->block_bytes, n_blocks * info->block_bytes, blocks);
+        decode_span(tensor->dtype, blocks, skip, n, values);
+        first += n;
+        count -= n;
+        values += n;
+    }
+}
+
 void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values)
 {
     uint64_t row_elems = tensor_row_elems(tensor), n_rows = tensor_rows(tensor);
     ASSERT(row < n_rows && first <= row_elems && count <= row_elems - first);
     switch (tensor->layout) {
     case LAYOUT_ROWS:
-        decode_span(tensor->dtype, tensor->bytes + row * tensor_row_bytes(tensor), first, count, values);
+        if (tensor->scales)
+            decode_split(tensor, row, first, count, values);
+        else
+            decode_span(tensor->dtype, tensor->bytes + row * tensor_row_bytes(tensor), first, count, values);
         break;
     case LAYOUT_PACKED:
         decode_span(tensor->dtype, tensor->bytes, row * row_elems + first, count, values);

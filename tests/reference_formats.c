@@ -137,10 +137,78 @@ static void grains(void **state)
     assert_int_equal(bytes, tensor.n_bytes);
 }
 
+/* A record's blocks taken apart into nibbles and scales, as safetensors has them. */
+static void take_apart(const struct record *record, uint8_t *nibbles, uint8_t *scales)
+{
+    for (uint32_t b = 0; b < record->n_bytes / 17; b++) {
+        const uint8_t *block = record->bytes + 17 * b;
+        scales[b] = block[0];
+        for (unsigned i = 0; i < 32; i += 2) {
+            uint8_t low = i < 16 ? block[1 + i] & 15 : block[1 + i - 16] >> 4;
+            uint8_t high = i + 1 < 16 ? block[2 + i] & 15 : block[2 + i - 16] >> 4;
+            nibbles[16 * b + i / 2] = (uint8_t)(low | high << 4);
+        }
+    }
+}
+
+/* Whether three equal rows in two tensors decode, from any element on, as the blocks do, and are the same blocks from
+ * any byte on. */
+static bool apart_is_joined(const struct record *record, const uint8_t *nibbles, const uint8_t *scales)
+{
+    float values[MOST];
+    uint8_t bytes[MOST];
+    struct tensor tensor = tensor_of(DTYPE_MXFP4, LAYOUT_ROWS, 3, record->n, nibbles);
+    tensor.scales = scales;
+    tensor.n_bytes = 3 * (uint64_t)record->n_bytes;
+    bool same = true;
+    for (uint32_t first = 0; first < record->n; first += 29) {
+        for (uint32_t count = record->n - first; count > 0; count /= 3) {
+            weights_decode(&tensor, first % 3, first, count, values);
+            same = same && memcmp(values, record->bits + first, count * sizeof(float)) == 0;
+        }
+    }
+    for (uint32_t from = 0; from < record->n_bytes; from += 13) {
+        tensor_copy(&tensor, record->n_bytes + from, record->n_bytes - from, bytes);
+        same = same && memcmp(bytes, record->bytes + from, record->n_bytes - from) == 0;
+    }
+    return same;
+}
+
+static void test_experts_in_two_tensors(void **state)
+{
+    (void)state;
+    static struct record record;
+    FILE *file = open_vectors();
+    uint32_t n_seen = 0;
+    while (read_record(file, &record)) {
+        if (record.dtype != DTYPE_MXFP4)
+            continue;
+        uint32_t n = record.n_bytes / 17;
+        uint8_t *nibbles = calloc(3 * n, 16), *scales = calloc(3, n);
+        take_apart(&record, nibbles, scales);
+        for (int row = 1; row < 3; row++) {
+            memcpy(nibbles + 16 * n * row, nibbles, 16 * n);
+            memcpy(scales + n * row, scales, n);
+        }
+        assert_true(apart_is_joined(&record, nibbles, scales));
+        scales[n + 3] ^= 1;
+        assert_false(apart_is_joined(&record, nibbles, scales));
+        scales[n + 3] ^= 1;
+        nibbles[16 * n + 5] ^= 0x10;
+        assert_false(apart_is_joined(&record, nibbles, scales));
+        free(nibbles);
+        free(scales);
+        n_seen++;
+    }
+    fclose(file);
+    assert_true(n_seen >= 1);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(decodes_as_gguf_does),
+        cmocka_unit_test(test_experts_in_two_tensors),
         cmocka_unit_test(a_changed_byte_shows),
         cmocka_unit_test(decodes_any_part_in_any_layout),
         cmocka_unit_test(grains),

@@ -49,6 +49,7 @@ static struct tensor *decode(struct arena *arena, const struct tensor *tensor, u
     copy->dtype = dtype;
     copy->layout = LAYOUT_ROWS;
     copy->bytes = bytes;
+    copy->scales = NULL;
     copy->n_bytes = n_rows * n * size;
 #pragma omp parallel
     {

@@ -14,8 +14,9 @@ static struct tensor *own_weight(struct edit *edit, unsigned w, uint8_t **bytes)
     *copy = *from;
     if (bytes) {
         *bytes = arena_alloc(edit->arena, from->n_bytes);
-        memcpy(*bytes, from->bytes, from->n_bytes);
+        tensor_copy(from, 0, from->n_bytes, *bytes);
         copy->bytes = *bytes;
+        copy->scales = NULL;
     }
     edit->step.weight[w] = copy;
     return copy;
@@ -56,6 +57,7 @@ bool edit_row_times(struct edit *edit)
     weight->dtype = DTYPE_F32;
     weight->layout = LAYOUT_ROWS;
     weight->bytes = (const uint8_t *)values;
+    weight->scales = NULL;
     weight->n_bytes = n_rows * n * sizeof *values;
     return true;
 }
@@ -122,9 +124,13 @@ bool edit_nibbles(struct edit *edit)
     uint8_t *bytes;
     (void)own_weight(edit, 0, &bytes);
     for (uint64_t at = 0; at < from->n_bytes; at += dtype_info(DTYPE_MXFP4)->block_bytes)
-        for (unsigned i = 1; i <= 16; i++)
-            bytes[at + i] = neighbours ? from->bytes[at + (i % 2 ? i + 1 : i - 1)]
-                                       : (uint8_t)(from->bytes[at + i] >> 4 | from->bytes[at + i] << 4);
+        for (unsigned i = 1; i <= 16; i++) {
+            uint8_t byte = bytes[at + i];
+            if (!neighbours)
+                bytes[at + i] = (uint8_t)(byte >> 4 | byte << 4);
+            else if (i % 2)
+                bytes[at + i] = bytes[at + i + 1], bytes[at + i + 1] = byte;
+        }
     return true;
 }
 
