@@ -45,6 +45,25 @@ static void round_q8_1(float *values, uint64_t n)
     round_blocks(values, n, false);
 }
 
+/* What ggml's q8_1 blocks hold beside the integers: s = d (sum of them), in f16, which a weight's minimum is multiplied
+ * by. At each block's first place in `beyond`: s less the sum of the rounded values, which is what s stands for.
+ * Source: ggml-quants.c, quantize_row_q8_1_ref. */
+static void find_block_sums(const float *values, uint64_t n, float *beyond)
+{
+    memset(beyond, 0, n * sizeof *beyond);
+    for (uint64_t first = 0; first < n; first += 32) {
+        uint64_t end = first + 32 < n ? first + 32 : n;
+        float most = 0, sum = 0;
+        for (uint64_t i = first; i < end; i++)
+            most = fmaxf(most, fabsf(values[i]));
+        float d = most / 127, inverse = d > 0 ? 1 / d : 0;
+        for (uint64_t i = first; i < end; i++)
+            sum += roundf(values[i] * inverse); /* whole numbers: exact */
+        double rounded = (double)round_to_dtype(d, DTYPE_F16) * sum;
+        beyond[first] = (float)(round_to_dtype(sum * d, DTYPE_F16) - rounded);
+    }
+}
+
 enum { INPUT_0 = 1, INPUT_1 = 2, INPUT_2 = 4, INPUTS = 7, CACHE = INPUT_1 | INPUT_2 };
 
 static const struct precision {
@@ -52,18 +71,23 @@ static const struct precision {
     rounding *round;
     unsigned inputs; /* bits; 0: the output is rounded */
     bool attention;  /* of attention alone */
+    bool block_sums; /* of matrices whose blocks have a minimum: it is multiplied by a rounded sum of the inputs */
 } precisions[] = {
-    {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, false},
-    {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, false},
+    {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, false, false},
+    {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, false, false},
     {"inputs-q8_0", "its inputs are rounded to blocks of 8-bit integers (q8_0: 32 of them with an f16 scale)",
-     round_q8_0, INPUTS, false},
+     round_q8_0, INPUTS, false, false},
+    {"inputs-q8_1",
+     "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f16 scale, and an f16 sum for the "
+     "weights' minimum)",
+     round_q8_0, INPUTS, false, true},
     {"inputs-q8_1", "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f32 scale)",
-     round_q8_1, INPUTS, false},
-    {"kv-cache-f16", "the KV cache holds keys and values in f16", round_f16, CACHE, true},
-    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", round_bf16, CACHE, true},
-    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", round_q8_0, CACHE, true},
-    {"stored-bf16", "its output is stored as bf16", round_bf16, 0, false},
-    {"stored-f16", "its output is stored as f16", round_f16, 0, false},
+     round_q8_1, INPUTS, false, false},
+    {"kv-cache-f16", "the KV cache holds keys and values in f16", round_f16, CACHE, true, false},
+    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", round_bf16, CACHE, true, false},
+    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", round_q8_0, CACHE, true, false},
+    {"stored-bf16", "its output is stored as bf16", round_bf16, 0, false, false},
+    {"stored-f16", "its output is stored as f16", round_f16, 0, false, false},
 };
 
 /* Copies of the rows with rounded inputs. */
@@ -111,6 +135,55 @@ static bool output_is_rounded(const struct precision *precision, double y, doubl
     return actual >= low && actual <= high;
 }
 
+/* The bytes of a block before its quants: scales and minimums. 0: the format has no minimum. Where Q4_0 and Q5_0 count
+ * from the middle, that is one: q = 0 stands for -8 d and -16 d, and ggml's kernels take it so. */
+static uint32_t header_bytes(uint32_t dtype)
+{
+    static const uint8_t bytes[DTYPE_COUNT] = {
+        [DTYPE_Q4_0] = 2, [DTYPE_Q4_1] = 4, [DTYPE_Q5_0] = 2, [DTYPE_Q5_1] = 4, [DTYPE_Q4_K] = 16, [DTYPE_Q5_K] = 16};
+    return bytes[dtype];
+}
+
+static bool has_minimum(const struct step *step)
+{
+    return step->op == OP_matmul && step->weight[0]->layout == LAYOUT_ROWS && header_bytes(step->weight[0]->dtype) != 0;
+}
+
+/* Adds to y what the rounded block sums change: each block's minimum times `beyond`, as a product with the matrix whose
+ * quants are all 0. */
+static void add_block_sums(const struct evidence *evidence, uint32_t n, double *y)
+{
+    const struct tensor *matrix = evidence->step->weight[0];
+    uint32_t n_in = evidence->step->params.matmul.n_in, block = dtype_info(matrix->dtype)->block_bytes;
+    uint64_t n_values = (uint64_t)n * evidence->step->width;
+    uint8_t *bytes = xmalloc(matrix->n_bytes);
+    memcpy(bytes, matrix->bytes, matrix->n_bytes);
+    for (uint64_t at = 0, header = header_bytes(matrix->dtype); at < matrix->n_bytes; at += block)
+        memset(bytes + at + header, 0, block - header);
+    struct tensor minimums = *matrix;
+    minimums.bytes = bytes;
+    struct step step = *evidence->step;
+    step.weight[0] = &minimums;
+    step.weight[1] = NULL;
+    step.params.matmul.has_bias = 0;
+    float *beyond = xmalloc((uint64_t)n * n_in * sizeof *beyond);
+    struct op_row *rows = xcalloc(n, sizeof *rows);
+    double *change = xmalloc(n_values * sizeof *change);
+    for (uint32_t i = 0; i < n; i++) {
+        rows[i] = evidence->rows[i];
+        rows[i].in[0] = beyond + (uint64_t)i * n_in;
+        find_block_sums(evidence->rows[i].in[0], n_in, beyond + (uint64_t)i * n_in);
+    }
+    op_run(&(struct op_batch){
+        .step = &step, .weights_dtype = evidence->stage->weights_dtype, .n_rows = n, .rows = rows, .y = change});
+    for (uint64_t at = 0; at < n_values; at++)
+        y[at] += change[at];
+    free(change);
+    free(rows);
+    free(beyond);
+    free(bytes);
+}
+
 /* Whether the rounding reproduces rows [0, n) of the evidence. */
 static bool reproduces(const struct evidence *evidence, const struct precision *precision, const struct op_row *rows,
                        uint32_t n)
@@ -124,6 +197,8 @@ static bool reproduces(const struct evidence *evidence, const struct precision *
                              .y = y,
                              .bound = bound};
     op_run(&batch);
+    if (precision->block_sums)
+        add_block_sums(evidence, n, y);
     bool same = true;
     for (uint64_t at = 0; at < (uint64_t)n * width && same; at++) {
         float actual = evidence_actual(evidence, (uint32_t)(at / width))[at % width];
@@ -142,7 +217,8 @@ uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found
         return 0;
     for (size_t i = 0; i < sizeof precisions / sizeof *precisions && n < max; i++) {
         const struct precision *precision = &precisions[i];
-        if (precision->attention && evidence->step->op != OP_attention)
+        if ((precision->attention && evidence->step->op != OP_attention) ||
+            (precision->block_sums && !has_minimum(evidence->step)))
             continue;
         struct rounded rounded;
         rounded_open(&rounded, evidence, precision);
