@@ -6,7 +6,7 @@ biases, an LM head of its own, one kv head for all, rope with linear scaling and
 shards, weights in bf16 and f16, a query scale that is not the head dim's. Each family has a model whose hidden states are 105
 wide, with 331 words, one kv head, a window shorter than the prompt and three shards, and models in both of the 16-bit types;
 tiny-llama-105 has llama3's rope scaling. tiny-llama-long: more than 256 positions. tiny-gemma3-loud: hidden states beyond f16's
-largest number, and scores beyond what exp takes. tiny-gpt-oss-wide: a hidden size that blocks of 256 divide.
+largest number, and scores beyond what exp takes; and padding is the likeliest token. tiny-gpt-oss-wide: a hidden size that blocks of 256 divide.
 
 The weights are large enough that every op counts: norms spread around 1, and outputs have about the size of inputs.
 """
@@ -181,6 +181,7 @@ MODELS = {
             sliding_window=6,
             layer_types=["sliding_attention", "full_attention"],
             max_position_embeddings=512,
+            pad_token_id=54,
             rope_parameters={
                 "full_attention": {"rope_type": "default", "rope_theta": 1000000.0},
                 "sliding_attention": {"rope_type": "default", "rope_theta": 10000.0},

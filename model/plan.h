@@ -15,12 +15,13 @@ struct model;
 #define LAYER_NONE (-1)
 
 /* What a fault does to the engine's handling of a step, where no formula is wrong: a slot, a dispatch, a copy. Data
- * that the engine (TAMPER_LATER_TOKENS: the session) follows; the reference knows nothing of it. */
+ * that the engine (TAMPER_LATER_TOKENS, TAMPER_PAD_CHOSEN: the session) follows; the reference knows nothing of it. */
 enum tamper {
     TAMPER_NONE,
     TAMPER_SHARED_SLOT,  /* its slot in the arena is that of step `with`, which comes later and overwrites it */
     TAMPER_HEADS_FIRST,  /* its rows come to the host as [heads, rows, dim]; `with` is the number of heads */
     TAMPER_READ_EARLY,   /* of the first step: slots are copied to the host before anything has run */
+    TAMPER_PAD_CHOSEN,   /* of the last step: whoever samples from it does not leave out padding */
     TAMPER_LATER_TOKENS, /* of the first step: decoding, the first 2 of every 4 tokens are the 2 that follow */
 };
 

@@ -87,6 +87,8 @@ static const struct bug {
     {"triage: repeating tokens", "tiny-llama", "kv-stale", 0, STAGE_attn_out, "reproduced", "kv-stale@2", 2, NULL},
     {"triage: wrong probabilities", "tiny-gemma2", "final-softcap-missing", LAYER_NONE, STAGE_logits_final,
      "reproduced", NULL, 0, NULL},
+    {"triage: PAD wins", "tiny-gemma3-loud", "pad-not-masked", LAYER_NONE, STAGE_sample_token, "consistent", NULL, 0,
+     "padding (id 54) is chosen"},
     {"resolution: attention scaling", "tiny-gemma3-odd", "query-scale", 0, STAGE_attn_out, "reproduced",
      "query-scale@2", 2, NULL},
     {"resolution: softcapping", "tiny-gemma2", "attn-softcap-missing", 0, STAGE_attn_out, "reproduced",
@@ -150,7 +152,7 @@ static void expect_bug(const struct bug *bug, const char *fault, int32_t layer)
     struct error err;
     must(fault_check_run(&check, fault, &outcome, &err), &err);
     print_message("    %s: %s, %s, %s\n", bug->model, fault, outcome.named, outcome.how);
-    int64_t expected = bug->stage == NOWHERE ? -1 : plan_find(&check.session->plan, layer, bug->stage);
+    int64_t expected = bug->stage == NOWHERE ? -1 : plan_find(check.healthy.plan, layer, bug->stage);
     assert_int_equal(outcome.found, expected);
     assert_int_equal(outcome.planted, expected);
     assert_string_equal(outcome.how, bug->how);

@@ -79,7 +79,7 @@ static void record_outcome(struct check *check, const struct fault *fault, const
                            const struct fault_outcome *outcome)
 {
     char label[64];
-    const struct plan *plan = &check->faults.session->plan;
+    const struct plan *plan = check->faults.healthy.plan; /* with what is judged and not run */
     check->n_failed += !outcome->ok;
     if (!check->quiet)
         printf("%-4s %-18s %-26s %-24s %s%s%s\n", outcome->ok ? "ok" : "FAIL", model, fault->name,

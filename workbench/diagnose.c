@@ -8,6 +8,7 @@
 #include "workbench/diagnose_internal.h"
 #include "workbench/precision.h"
 #include "workbench/relations.h"
+#include "workbench/sample.h"
 
 /* As in the audit: what is computed at once takes no more memory than this. */
 #define MOST_BYTES ((uint64_t)128 << 20)
@@ -284,10 +285,26 @@ static bool mutant_shows(struct bench *bench, const struct step *mutant, bool no
     return false;
 }
 
+/* Whether the padding token's logit is the largest somewhere where a token was sampled. */
+static bool pad_wins(const struct plan *plan, uint32_t step, const struct trace *healthy)
+{
+    const struct trace_stage *logits = trace_find(healthy, LAYER_NONE, STAGE_logits_final);
+    const struct trace_stage *token = trace_find(healthy, LAYER_NONE, STAGE_sample_token);
+    int32_t pad = plan->steps[step].op == OP_sample_token ? plan->steps[step].params.sample_token.masked_id : -1;
+    for (uint32_t p = 0; logits && token && p < healthy->n_positions; p++) {
+        const float *row = trace_row(logits, p);
+        if (row && trace_row(token, p) && sample_greedy(row, logits->width, -1) == pad)
+            return true;
+    }
+    return false;
+}
+
 bool fault_shows(const struct fault *fault, const struct plan *plan, uint32_t step, const struct trace *healthy)
 {
     struct bench bench;
     struct arena arena = {0};
+    if (fault->edit == EDIT_TAMPER && (enum tamper)fault->value == TAMPER_PAD_CHOSEN)
+        return pad_wins(plan, step, healthy);
     if (fault->relation || fault->edit == EDIT_TAMPER)
         return true;
     bench_open(&bench, plan, step, healthy);

@@ -44,10 +44,12 @@ struct fault {
     enum fault_edit edit;
     double value;
     const char *relation; /* what names it; NULL: a mutant of the op does */
+    enum stage shows_at;  /* the stage that it shows at, where another is planted; embed: the one that is */
     bool every_layer;   /* planted in every step that it can strike, as the bug in the wild; else in the first alone */
     bool whole_layer;   /* likewise in every step of the first layer that it can strike */
     bool decode_only;   /* shows in decode rows alone */
     bool nonfinite;     /* shows as NaN or infinity alone; elsewhere the formula is as good as the right one */
+    bool consistent;    /* what names it is no proof: HOW_CONSISTENT */
     bool silent;        /* a false alarm of the seeds: the workbench must report nothing */
     bool breaks_engine; /* the engine fails (exit 6), and nothing is judged */
 };

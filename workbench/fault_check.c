@@ -28,6 +28,7 @@ static enum status judge_engine(struct fault_check *check, struct comparison *co
 {
     struct trace trace;
     *comparison = (struct comparison){.plan = &check->session->plan};
+    check->session->samples = true;
     enum status status = session_record(check->session, SOURCE_ENGINE, check->tokens.n_positions, check->tokens.tokens,
                                         check->tokens.phase, NULL, &trace, NULL, NULL, err);
     if (status)
@@ -108,10 +109,14 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
     *applies = fault_plant(&request, &copy, &first, NULL) == STATUS_OK;
     *planted = -1;
     /* Healthy rows tell where it shows: at the first step that is edited, or (Inf, a window) at a later one. */
-    for (uint32_t i = 0; *applies && first >= 0 && i < plan->n_steps && *planted < 0; i++)
-        if (memcmp(&copy.steps[i], &plan->steps[i], sizeof copy.steps[i]) != 0 &&
-            fault_shows(request.fault, plan, i, check->healthy.list[0]))
+    const struct plan *judged = check->healthy.plan;
+    for (uint32_t i = 0; *applies && first >= 0 && i < judged->n_steps && *planted < 0; i++) {
+        bool there = request.fault->shows_at
+                         ? judged->steps[i].stage == request.fault->shows_at
+                         : i < plan->n_steps && memcmp(&copy.steps[i], &plan->steps[i], sizeof copy.steps[i]) != 0;
+        if (there && fault_shows(request.fault, judged, i, check->healthy.list[0]))
             *planted = i;
+    }
     *applies = *applies && (first < 0 || *planted >= 0);
     plan_free(&copy);
     return STATUS_OK;
@@ -120,8 +125,9 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
 /* Whether a diagnosis names the fault, in the way that its row says. */
 static bool names(const struct diagnosis *diagnosis, const struct fault *fault)
 {
-    return strcmp(diagnosis->fault, fault->name) == 0 &&
-           diagnosis->how == (fault->relation ? HOW_RELATION : HOW_REPRODUCED);
+    return strcmp(diagnosis->fault, fault->name) == 0 && diagnosis->how == (fault->consistent ? HOW_CONSISTENT
+                                                                            : fault->relation ? HOW_RELATION
+                                                                                              : HOW_REPRODUCED);
 }
 
 /* Whether step `planted` introduces an error in the phase where the fault shows. */

@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "workbench/fault_edits.h"
+#include "workbench/session.h"
 
 static bool strikes_stage(const struct fault *fault, enum stage stage)
 {
@@ -157,6 +158,8 @@ static bool edit_tamper(struct edit *edit)
     case TAMPER_SHARED_SLOT: /* the buffer of odd layers */
         step->tamper.with = plan_find(edit->plan, step->layer + 1, STAGE_q_proj);
         return step->layer % 2 == 1 && step->tamper.with >= 0;
+    case TAMPER_PAD_CHOSEN:
+        return session_masked_id(&edit->plan->model->config) >= 0;
     case TAMPER_HEADS_FIRST:
         step->tamper.with = (int32_t)heads_of(step);
         return step->tamper.with > 1;

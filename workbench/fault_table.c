@@ -382,6 +382,16 @@ static const struct fault faults[] = {
      .stages = STAGES_OF(STAGE_q_rope, STAGE_k_rope),
      .edit = EDIT_NO_YARN,
      .every_layer = true},
+    {.name = "pad-not-masked",
+     .story = "sampling may choose the padding token, which no text holds: it is not left out before the choice",
+     .postmortem = "triage: PAD wins",
+     .op = OP_COUNT,
+     .stages = STAGES_OF(STAGE_logits_final, STAGE_sample_token),
+     .edit = EDIT_TAMPER,
+     .value = TAMPER_PAD_CHOSEN,
+     .relation = "pad-chosen",
+     .shows_at = STAGE_sample_token,
+     .consistent = true},
     {.name = "pool-padding",
      .story =
          "pooled buffers are larger than their shapes and the rest is garbage: a trace that reads past the shape sees "

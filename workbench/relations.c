@@ -27,6 +27,7 @@ static const struct relation {
     {"part-scaled", relation_part_scaled, HOW_RELATION},
     {"columns-mixed", relation_columns_mixed, HOW_RELATION},
     {"storage-overflow", relation_storage_overflow, HOW_RELATION},
+    {"pad-chosen", relation_pad_chosen, HOW_CONSISTENT},
     {"one-dim", relation_one_dim, HOW_CONSISTENT},
     {"nonfinite", relation_nonfinite, HOW_CONSISTENT},
 };

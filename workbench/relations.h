@@ -33,8 +33,8 @@ relation_function relation_zeros, relation_constant, relation_copied_input, rela
     relation_tail_unwritten;
 relation_function relation_sign_flipped, relation_constant_multiple, relation_constant_offset, relation_row_multiples,
     relation_permutation;
-relation_function relation_pair_order, relation_heads_exchanged, relation_stages_exchanged, relation_columns_mixed,
-    relation_part_scaled;
+relation_function relation_pad_chosen, relation_pair_order, relation_heads_exchanged, relation_stages_exchanged,
+    relation_columns_mixed, relation_part_scaled;
 relation_function relation_one_weight, relation_one_dim_multiple, relation_one_dim, relation_storage_overflow,
     relation_nonfinite;
 

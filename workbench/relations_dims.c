@@ -87,6 +87,20 @@ bool relation_storage_overflow(const struct evidence *evidence, char text[512])
     return true;
 }
 
+bool relation_pad_chosen(const struct evidence *evidence, char text[512])
+{
+    if (evidence->step->op != OP_sample_token)
+        return false;
+    int32_t pad = evidence->step->params.sample_token.masked_id;
+    for (uint32_t i = 0; i < evidence->n; i++)
+        if (evidence_actual(evidence, i)[0] != (float)pad)
+            return false;
+    snprintf(text, 512,
+             "after %u tokens, the first at position %u, padding (id %d) is chosen: its logit is the largest",
+             evidence->n, evidence->rows[0].position, pad);
+    return true;
+}
+
 bool relation_nonfinite(const struct evidence *evidence, char text[512])
 {
     uint64_t n_nan = 0, n_infinite = 0;

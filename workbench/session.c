@@ -219,11 +219,18 @@ static enum status record_batch(struct backend *backend, const struct batch *bat
 /* What a row of logits was sampled to: at the prompt's last position and at each that is decoded. Only there does a run
  * choose; `last_prompt` is the first such position. */
 struct samples {
-    struct sampler sampler;
+    struct sampler sampler, chooser; /* of the shares; of the token */
     bool wants_probs, wants_token;
     uint32_t last_prompt;
     float *logits, *probs; /* [batch rows, vocab], [vocab] */
 };
+
+/* What the last step's logits are sampled without; with TAMPER_PAD_CHOSEN nothing. */
+static int32_t chooser_masks(const struct session *session, const struct backend *backend)
+{
+    bool tampered = backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
+    return tampered ? -1 : session_masked_id(&session->model.config);
+}
 
 static void samples_begin(struct samples *samples, const struct session *session, const struct backend *backend,
                           const bool *stages, uint32_t n_positions, const uint8_t *phase)
@@ -236,6 +243,8 @@ static void samples_begin(struct samples *samples, const struct session *session
     }
     samples->last_prompt = n_prompt > 0 ? n_prompt - 1 : 0;
     sampler_init(&samples->sampler, &session->sampling, vocab, session_masked_id(&session->model.config));
+    sampler_init(&samples->chooser, &session->sampling, vocab, chooser_masks(session, backend));
+    samples->wants_token |= backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
     samples->logits = xmalloc((uint64_t)backend->max_rows * vocab * sizeof(*samples->logits));
     samples->probs = xmalloc(vocab * sizeof(*samples->probs));
 }
@@ -243,6 +252,7 @@ static void samples_begin(struct samples *samples, const struct session *session
 static void samples_end(struct samples *samples)
 {
     sampler_free(&samples->sampler);
+    sampler_free(&samples->chooser);
     free(samples->logits);
     free(samples->probs);
 }
@@ -262,8 +272,10 @@ static enum status record_samples(struct samples *samples, struct backend *backe
         if (position < samples->last_prompt) {
             continue;
         }
-        float token = (float)sampler_choose(&samples->sampler, samples->logits + (uint64_t)row * vocab, samples->probs);
+        const float *logits = samples->logits + (uint64_t)row * vocab;
+        float token = (float)sampler_choose(&samples->chooser, logits, NULL);
         if (samples->wants_probs) {
+            (void)sampler_choose(&samples->sampler, logits, samples->probs);
             trace_set_row(trace, trace_add(trace, LAYER_NONE, STAGE_sample_probs, vocab), position, samples->probs);
         }
         if (samples->wants_token) {
@@ -411,7 +423,7 @@ enum status session_generate(struct session *session, enum source source, const 
     float *rows = xmalloc((uint64_t)rows_at_once * config->vocab * sizeof(*rows));
     const float *last = rows; /* the row that the next token is chosen from */
     struct sampler sampler;
-    sampler_init(&sampler, &session->sampling, config->vocab, session_masked_id(config));
+    sampler_init(&sampler, &session->sampling, config->vocab, chooser_masks(session, backend));
     for (uint32_t first = 0; status == STATUS_OK && first < n_prompt;) {
         uint32_t left = n_prompt - first;
         struct batch batch = {first, left < rows_at_once ? left : rows_at_once, prompt + first, false};
