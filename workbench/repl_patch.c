@@ -218,5 +218,6 @@ enum status repl_unpatch(struct repl *repl, const struct words *words, struct er
     if (n == repl->n_patches) {
         return error_set(err, STATUS_USAGE, NULL, "unpatch", ERROR_NO_OFFSET, "nothing there is patched");
     }
+    printf("%u taken away\n", n - repl->n_patches);
     return before_step(repl, first, err);
 }

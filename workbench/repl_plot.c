@@ -113,8 +113,8 @@ static void draw(const struct repl *repl, const struct grid *grid)
             high = isfinite(value) ? fmax(high, value) : high;
         }
     }
-    printf("%s; %s is %.4g, %s is %.4g, ! is not finite or not there\n", grid->title, marks[0], low < high ? low : 0,
-           marks[n_marks - 1], high);
+    printf("%s; \"%s\" is %.4g, \"%s\" is %.4g, ! is not finite or not there\n", grid->title, marks[0],
+           low < high ? low : 0, marks[n_marks - 1], high);
     for (uint32_t r = 0; r < grid->n_rows; r++) {
         printf("%5s %3u ", grid->row_name, r);
         for (uint32_t c = 0; c < n; c++) {
