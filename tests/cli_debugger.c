@@ -22,21 +22,7 @@
 
 #define GEMMA "golden/tiny-gemma3"
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* Runs a script on both sides, with one more option and its value, or none. */
 static void run_script(struct outcome *outcome, const char *script, const char *option, const char *value)

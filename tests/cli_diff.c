@@ -17,21 +17,7 @@
 #define LLAMA "golden/tiny-llama"
 #define GEMMA "golden/tiny-gemma3"
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* Writes tiny-gemma3's golden with one value replaced. */
 static void write_changed_golden(char path[512], int32_t layer, enum stage stage, uint32_t position, uint32_t dim,

@@ -15,21 +15,7 @@
 #define MODEL "golden/tiny-gemma3"
 #define GOLDEN "golden/tiny-gemma3.h5"
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* Types lines into the program through a pipe: a command that fails says so, and the next one runs. */
 static void type_lines(struct outcome *outcome, const char *lines)

@@ -20,21 +20,7 @@
 #define SMOLLM2 ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 #define FAULT "weight-spike@17.ffn_down"
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* Types the script; each line's answer holds its text. */
 static void hunt(const char *const arguments[], const char *const *answers, size_t n_answers)

@@ -16,21 +16,7 @@
 #include "tests/support/program.h"
 #include "tests/support/scratch.h"
 
-static char folder[256];
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* The program must refuse the model: 3, one line with the text, nothing on standard output. */
 static void expect_refusal(const char *path, const char *text)
@@ -260,12 +246,12 @@ static void whole_models_open(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(folders, setup, teardown),
-        cmocka_unit_test_setup_teardown(indexes, setup, teardown),
-        cmocka_unit_test_setup_teardown(ggufs, setup, teardown),
-        cmocka_unit_test_setup_teardown(packed_routers, setup, teardown),
-        cmocka_unit_test_setup_teardown(excluded_modules, setup, teardown),
-        cmocka_unit_test_setup_teardown(whole_models_open, setup, teardown),
+        cmocka_unit_test_setup_teardown(folders, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(indexes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(ggufs, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(packed_routers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(excluded_modules, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(whole_models_open, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

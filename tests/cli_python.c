@@ -22,21 +22,7 @@
 #define MODEL "golden/tiny-gemma3"
 #define GOLDEN "golden/tiny-gemma3.h5"
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* Gives the prompt these lines, on the reference. */
 static void run_lines(struct outcome *outcome, const char *program, const char *lines)

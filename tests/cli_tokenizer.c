@@ -15,21 +15,7 @@
 #include "tests/support/scratch.h"
 #include "workbench/python.h"
 
-static char folder[256];
-
-static int set_up(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* A model with a tokenizer of this kind. */
 static void open_with_tokenizer(struct model *model, const char *kind)

@@ -12,21 +12,7 @@
 #include "tests/support/expect.h"
 #include "tests/support/folder_doc.h"
 
-static char folder[256];
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* Edits of the healthy config: up to three lines of it replaced. */
 struct edit {
@@ -373,15 +359,15 @@ static void refuses_what_tensors_contradict(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(reads_llama, setup, teardown),
-        cmocka_unit_test_setup_teardown(reads_older_llama, setup, teardown),
-        cmocka_unit_test_setup_teardown(reads_gemma3, setup, teardown),
-        cmocka_unit_test_setup_teardown(reads_older_gemma3, setup, teardown),
-        cmocka_unit_test_setup_teardown(reads_nested_gemma3, setup, teardown),
-        cmocka_unit_test_setup_teardown(keeps_the_embedding_scale, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_spoiled_llama, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_spoiled_gemma3, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_what_tensors_contradict, setup, teardown),
+        cmocka_unit_test_setup_teardown(reads_llama, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reads_older_llama, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reads_gemma3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reads_older_gemma3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reads_nested_gemma3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(keeps_the_embedding_scale, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_spoiled_llama, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_spoiled_gemma3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_what_tensors_contradict, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,21 +12,7 @@
 #include "tests/support/folder_doc.h"
 #include "tests/support/gguf_doc.h"
 
-static char folder[256];
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 static void open_plan(struct model *model, struct plan *plan, void (*make)(struct folder_doc *))
 {
@@ -309,12 +295,12 @@ static void refuses_contradictions(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(plans_llama, setup, teardown),
-        cmocka_unit_test_setup_teardown(plans_gemma3, setup, teardown),
-        cmocka_unit_test_setup_teardown(plans_biases_and_a_head, setup, teardown),
-        cmocka_unit_test_setup_teardown(plans_gguf_gemma3, setup, teardown),
-        cmocka_unit_test_setup_teardown(copies_and_finds, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_contradictions, setup, teardown),
+        cmocka_unit_test_setup_teardown(plans_llama, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(plans_gemma3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(plans_biases_and_a_head, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(plans_gguf_gemma3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(copies_and_finds, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_contradictions, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -11,21 +11,7 @@
 #include "tests/support/expect.h"
 #include "tests/support/folder_doc.h"
 
-static char folder[256];
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 static void opens_llama(void **state)
 {
@@ -333,14 +319,14 @@ static void survives_every_changed_byte(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(opens_llama, setup, teardown),
-        cmocka_unit_test_setup_teardown(digests_are_of_the_files, setup, teardown),
-        cmocka_unit_test_setup_teardown(opens_variations, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_spoiled_headers, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_spoiled_lengths, setup, teardown),
-        cmocka_unit_test_setup_teardown(reads_shards, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_every_truncation, setup, teardown),
-        cmocka_unit_test_setup_teardown(survives_every_changed_byte, setup, teardown),
+        cmocka_unit_test_setup_teardown(opens_llama, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(digests_are_of_the_files, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(opens_variations, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_spoiled_headers, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_spoiled_lengths, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(reads_shards, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_every_truncation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(survives_every_changed_byte, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

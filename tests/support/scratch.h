@@ -11,6 +11,22 @@ void scratch_make(char path[256]);
 /* Removes the folder and the files and folders in it. */
 void scratch_remove(const char *path);
 
+/* For a test file: `folder`, which set_up makes and tear_down removes, for each test. */
+#define SCRATCH_FIXTURE                \
+    static char folder[256];           \
+    static int set_up(void **state)    \
+    {                                  \
+        (void)state;                   \
+        scratch_make(folder);          \
+        return 0;                      \
+    }                                  \
+    static int tear_down(void **state) \
+    {                                  \
+        (void)state;                   \
+        scratch_remove(folder);        \
+        return 0;                      \
+    }
+
 /* "folder/name"; returns path. */
 const char *scratch_path(char path[512], const char *folder, const char *name);
 
