@@ -29,16 +29,21 @@ struct attention {
     const float *sinks;  /* [heads], or NULL */
 };
 
+static uint32_t kv_head_of(const struct attention *a, uint32_t head)
+{
+    return a->variant == VARIANT_KV_HEADS_IN_TURN ? head % a->p->kv_heads : head / (a->p->heads / a->p->kv_heads);
+}
+
 static const float *attention_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
 {
-    uint64_t kv_head = head / (a->p->heads / a->p->kv_heads);
+    uint64_t kv_head = kv_head_of(a, head);
     return a->row->in[input] + ((uint64_t)position * a->p->kv_heads + kv_head) * a->p->dim;
 }
 
 /* How far the key's or value's head can be off; NULL: it is exact. */
 static const double *error_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
 {
-    uint64_t kv_head = head / (a->p->heads / a->p->kv_heads);
+    uint64_t kv_head = kv_head_of(a, head);
     const double *error = a->row->error[input];
     return error ? error + ((uint64_t)position * a->p->kv_heads + kv_head) * a->p->dim : NULL;
 }

@@ -82,13 +82,13 @@ static struct turn rope_turn(const struct rope_params *p, uint32_t position, uin
                          angle * (3 + log(p->theta) * exponent + roundings[p->type])};
 }
 
-static void rope_row(const struct rope_params *p, const struct op_row *row, double *y, double *bound)
+static void rope_row(const struct rope_params *p, bool neighbours, const struct op_row *row, double *y, double *bound)
 {
     uint32_t half = p->dim / 2;
     for (uint32_t i = 0; i < half; i++) {
         struct turn turn = rope_turn(p, row->position, i);
         for (uint32_t h = 0; h < p->heads; h++) {
-            uint64_t first = (uint64_t)h * p->dim + i, second = first + half;
+            uint64_t first = (uint64_t)h * p->dim + (neighbours ? 2 * i : i), second = first + (neighbours ? 1 : half);
             double a = row->in[0][first], b = row->in[0][second];
             y[first] = a * turn.cosine - b * turn.sine;
             y[second] = b * turn.cosine + a * turn.sine;
@@ -112,5 +112,6 @@ void reference_rope(const struct op_batch *batch)
     uint64_t width = (uint64_t)p->heads * p->dim;
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++)
-        rope_row(p, &batch->rows[r], batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
+        rope_row(p, batch->step->variant == VARIANT_ROPE_NEIGHBOURS, &batch->rows[r], batch->y + r * width,
+                 batch->bound ? batch->bound + r * width : NULL);
 }

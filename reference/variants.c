@@ -26,6 +26,8 @@ static bool variant_fits(const struct step *step)
         [VARIANT_PLAIN_SWIGLU] = OP_swiglu,
         [VARIANT_GATE_UP_HALVES] = OP_swiglu,
         [VARIANT_LAST_EXPERT] = OP_expert_sum,
+        [VARIANT_ROPE_NEIGHBOURS] = OP_rope,
+        [VARIANT_KV_HEADS_IN_TURN] = OP_attention,
         [VARIANT_COLUMNS_MIXED] = OP_COUNT, /* the engine's alone */
         [VARIANT_SCALE_UNSYNCED] = OP_COUNT,
         [VARIANT_GROUPS_BY_X] = OP_COUNT,

@@ -54,6 +54,16 @@ float query(uint h, uint i)
 #endif
 }
 
+/* The head of keys and values that a query head reads. */
+uint kv_head_of(uint h)
+{
+#if VARIANT == VARIANT_KV_HEADS_IN_TURN
+    return h % op.kv_heads;
+#else
+    return h / (op.heads / op.kv_heads);
+#endif
+}
+
 /* The score of visible key j for head h. */
 float score(uint h, uint j)
 {
@@ -62,7 +72,7 @@ float score(uint h, uint j)
     if (batch.decode != 0 && key == position && position >= 1)
         key--;
 #endif
-    uint b = (key * op.kv_heads + h / (op.heads / op.kv_heads)) * HEAD_DIM;
+    uint b = (key * op.kv_heads + kv_head_of(h)) * HEAD_DIM;
     float s = 0.0;
     uint i = 0;
     for (; i + 4 <= HEAD_DIM; i += 4)
@@ -111,7 +121,7 @@ void main()
     row = group / op.heads;
     if (row >= dispatch.n_rows)
         return;
-    uint head = group % op.heads, kv_head = head / (op.heads / op.kv_heads);
+    uint head = group % op.heads, kv_head = kv_head_of(head);
     position = batch.first_position + row;
     first_key = op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
 #if VARIANT == VARIANT_OWN_KEY_ONLY

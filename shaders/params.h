@@ -114,7 +114,13 @@
  * x alone: what belongs to the second row is not done. */
 #define VARIANT_GROUPS_BY_X 19
 
-#define VARIANT_COUNT 20
+/* rope: pairs are neighbours, (x[2i], x[2i + 1]) of each head turned by the angle of pair i, in place. */
+#define VARIANT_ROPE_NEIGHBOURS 20
+
+/* attention: query head h reads key and value head h mod kv_heads, as if the heads that share one stood apart. */
+#define VARIANT_KV_HEADS_IN_TURN 21
+
+#define VARIANT_COUNT 22
 
 #define ACTIVATION_SILU 0
 #define ACTIVATION_GELU_TANH 1

@@ -28,6 +28,10 @@ void main()
         return;
     uint pair = at % half_dim;
     uint first = at / half_dim * op.dim + pair, second = first + half_dim;
+#if VARIANT == VARIANT_ROPE_NEIGHBOURS
+    first += pair;
+    second = first + 1;
+#endif
     vec2 turn = cos_sin[(batch.first_position + row) * half_dim + pair];
     vec2 turned = rotated(x[first], x[second], turn);
     store(first, width, turned.x);

@@ -12,10 +12,13 @@ enum fault_edit {
     EDIT_NORM_OFFSET,     /* params.rms_norm.offset = value */
     EDIT_NORM_OFFSET_ADD, /* params.rms_norm.offset += value */
     EDIT_EMBED_SCALE,     /* params.embed.scale = value */
-    EDIT_QUERY_SCALE,     /* params.attention.scale = dim^-1/2 */
+    EDIT_QUERY_SCALE,     /* params.attention.scale = value; 0: dim^-1/2 */
     EDIT_WINDOW,          /* params.attention.window += value, where there is one */
     EDIT_OTHER_KIND,      /* params of the other kind of layer (local, global) */
     EDIT_GELU_ERF,        /* params.glu.activation, where it is GELU's tanh form */
+    EDIT_ACTIVATION,      /* params.glu.activation = value */
+    EDIT_NO_BIAS,         /* of a matmul */
+    EDIT_LAYER_BEFORE,    /* weights of the same step one layer before */
     EDIT_VARIANT,         /* variant = value (VARIANT_ code) */
     EDIT_EXCHANGE,        /* weights of the step beside it that has the same op, inputs and parameters */
     EDIT_WRONG_DTYPE,     /* weight bytes read as another dtype */

@@ -35,7 +35,7 @@ static bool edit_query_scale(struct edit *edit)
 {
     struct attention_params *params = &edit->step.params.attention;
     float old = params->scale;
-    params->scale = (float)(1 / sqrt(params->dim));
+    params->scale = (float)(edit->fault->value != 0 ? edit->fault->value : 1 / sqrt(params->dim));
     return fabsf(params->scale - old) > 1e-6f * old; /* else only rounded otherwise */
 }
 
@@ -68,6 +68,31 @@ static bool edit_gelu_erf(struct edit *edit)
     return is_tanh;
 }
 
+static bool edit_activation(struct edit *edit)
+{
+    uint32_t old = edit->step.params.glu.activation;
+    edit->step.params.glu.activation = (uint32_t)edit->fault->value;
+    return (old == ACTIVATION_SILU) !=
+           (edit->step.params.glu.activation == ACTIVATION_SILU); /* gelu-erf tells the rest */
+}
+
+static bool edit_no_bias(struct edit *edit)
+{
+    bool has_bias = edit->step.params.matmul.has_bias;
+    edit->step.params.matmul.has_bias = 0;
+    edit->step.weight[1] = NULL;
+    return has_bias;
+}
+
+static bool edit_layer_before(struct edit *edit)
+{
+    int32_t before = edit->step.layer > 0 ? plan_find(edit->plan, edit->step.layer - 1, edit->step.stage) : -1;
+    if (before < 0)
+        return false;
+    memcpy(edit->step.weight, edit->plan->steps[before].weight, sizeof edit->step.weight);
+    return true;
+}
+
 /* Whether a wrong formula can be asked of this step: a matrix that is not square cannot be read transposed. */
 static bool edit_variant(struct edit *edit)
 {
@@ -82,6 +107,10 @@ static bool edit_variant(struct edit *edit)
     case VARIANT_SOFTMAX_SIZES_SWAPPED:
     case VARIANT_NO_MAXIMUM:
         return !step->params.attention.has_sinks;
+    case VARIANT_ROPE_NEIGHBOURS:
+        return step->params.rope.dim > 2;
+    case VARIANT_KV_HEADS_IN_TURN:
+        return step->params.attention.kv_heads > 1 && step->params.attention.kv_heads < step->params.attention.heads;
     case VARIANT_SCALE_UNSYNCED:
         return step->params.embed.scale != 1;
     case VARIANT_HALF_SUM:
@@ -175,29 +204,19 @@ static bool edit_nothing(struct edit *edit)
 }
 
 static edit_function *const edits[EDIT_COUNT] = {
-    [EDIT_NORM_OFFSET] = edit_norm_offset,
-    [EDIT_NORM_OFFSET_ADD] = edit_norm_offset_add,
-    [EDIT_EMBED_SCALE] = edit_embed_scale,
-    [EDIT_QUERY_SCALE] = edit_query_scale,
-    [EDIT_WINDOW] = edit_window,
-    [EDIT_OTHER_KIND] = edit_other_kind,
-    [EDIT_GELU_ERF] = edit_gelu_erf,
-    [EDIT_VARIANT] = edit_variant,
-    [EDIT_EXCHANGE] = edit_exchange,
-    [EDIT_WRONG_DTYPE] = edit_wrong_dtype,
-    [EDIT_ROW_TIMES] = edit_row_times,
-    [EDIT_PAIR_ORDER] = edit_pair_order,
-    [EDIT_MIN_SIGN] = edit_min_sign,
-    [EDIT_TAMPER] = edit_tamper,
-    [EDIT_PAD_BUFFERS] = edit_nothing,
-    [EDIT_NO_SINKS] = edit_no_sinks,
-    [EDIT_NO_SOFTCAP] = edit_no_softcap,
-    [EDIT_NO_YARN] = edit_no_yarn,
-    [EDIT_NO_EXPERT_BIAS] = edit_no_expert_bias,
-    [EDIT_NO_EXPERTS] = edit_no_experts,
-    [EDIT_NIBBLES] = edit_nibbles,
-    [EDIT_TO_Q4_K] = edit_to_q4_k,
-    [EDIT_ROW_BY_ROW] = edit_row_by_row,
+    [EDIT_NORM_OFFSET] = edit_norm_offset, [EDIT_NORM_OFFSET_ADD] = edit_norm_offset_add,
+    [EDIT_EMBED_SCALE] = edit_embed_scale, [EDIT_QUERY_SCALE] = edit_query_scale,
+    [EDIT_WINDOW] = edit_window,           [EDIT_OTHER_KIND] = edit_other_kind,
+    [EDIT_GELU_ERF] = edit_gelu_erf,       [EDIT_ACTIVATION] = edit_activation,
+    [EDIT_NO_BIAS] = edit_no_bias,         [EDIT_LAYER_BEFORE] = edit_layer_before,
+    [EDIT_VARIANT] = edit_variant,         [EDIT_EXCHANGE] = edit_exchange,
+    [EDIT_WRONG_DTYPE] = edit_wrong_dtype, [EDIT_ROW_TIMES] = edit_row_times,
+    [EDIT_PAIR_ORDER] = edit_pair_order,   [EDIT_MIN_SIGN] = edit_min_sign,
+    [EDIT_TAMPER] = edit_tamper,           [EDIT_PAD_BUFFERS] = edit_nothing,
+    [EDIT_NO_SINKS] = edit_no_sinks,       [EDIT_NO_SOFTCAP] = edit_no_softcap,
+    [EDIT_NO_YARN] = edit_no_yarn,         [EDIT_NO_EXPERT_BIAS] = edit_no_expert_bias,
+    [EDIT_NO_EXPERTS] = edit_no_experts,   [EDIT_NIBBLES] = edit_nibbles,
+    [EDIT_TO_Q4_K] = edit_to_q4_k,         [EDIT_ROW_BY_ROW] = edit_row_by_row,
 };
 
 /* Makes the edit to edit->step. false: it does not apply. */
