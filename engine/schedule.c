@@ -369,10 +369,15 @@ static enum status add_expert_matmul(struct builder *b)
         return error_set(b->err, STATUS_BAD_INPUT, matrix->file, matrix->stored_name, ERROR_NO_OFFSET,
                          "a matrix row of %u values needs longer loops than %s runs", op->n_in,
                          b->store->device->info.name);
-    struct program_constants constants = {.local_size = uses_cpu_shapes(b) ? 8 : 64,
+    bool lanes = wants_lanes(b);
+    uint32_t subgroup = b->store->device->info.subgroup;
+    struct program_constants constants = {.local_size = lanes                            ? 8
+                                                        : subgroup < 32 || subgroup > 64 ? 64
+                                                                                         : subgroup,
                                           .dtype = matrix->dtype,
                                           .bias_dtype = bias->dtype,
                                           .layout = matrix->layout};
+    uint64_t groups = lanes ? divide_up(op->n_out, constants.local_size) : op->n_out; /* of a row and slot */
     for (uint64_t first = 0; first < n_rows; first += slice) {
         uint64_t count = n_rows - first < slice ? n_rows - first : slice;
         struct dispatch *dispatch = add_dispatch(b);
@@ -380,9 +385,9 @@ static enum status add_expert_matmul(struct builder *b)
         dispatch->bindings[4] = slot_binding(b, (uint32_t)step->input[1], false);
         dispatch->bindings[5] = weight_binding(b, matrix, first, count);
         dispatch->bindings[6] = weight_binding(b, bias, 0, tensor_rows(bias));
-        TRY(finish(b, dispatch, "expert_matmul", 7,
+        TRY(finish(b, dispatch, lanes ? "expert_matmul" : "expert_matmul_reduce", 7,
                    (struct dispatch_params){.first = (uint32_t)first, .count = (uint32_t)count}, constants,
-                   b->n_rows * op->k * divide_up(op->n_out, constants.local_size)));
+                   b->n_rows * op->k * groups));
     }
     return STATUS_OK;
 }

@@ -69,34 +69,39 @@ static void check(const struct engine_limits *limits)
     fixture_close(&f);
 }
 
+/* A row of an expert a lane, as on a CPU, or a workgroup, as on a GPU. */
 static void experts(void **state)
 {
     (void)state;
-    check(&(struct engine_limits){0});
+    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++)
+        check(&(struct engine_limits){.matmul = kind});
 }
 
 static void experts_in_slices(void **state)
 {
     (void)state;
-    check(&(struct engine_limits){.max_binding = 12288, .max_groups = 7});
+    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++)
+        check(&(struct engine_limits){.max_binding = 12288, .max_groups = 7, .matmul = kind});
 }
 
 /* The twin: another expert's output is not within the bound of the one that was chosen. */
 static void another_expert_is_found(void **state)
 {
     (void)state;
-    struct fixture f;
-    fixture_init(&f, 16);
-    uint32_t logits = fixture_input(&f, 33), indices = fixture_input(&f, K);
-    uint32_t step = add_experts(&f, indices, DTYPE_MXFP4, 64, 70, true);
-    fixture_open(&f, &(struct engine_limits){0}, false);
-    begin(&f, 2, indices, logits);
-    float *rows = fixture_run(&f, step, 2);
-    assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, 2, false) <= 1);
-    f.rows[indices][1] = (float)(((int)f.rows[indices][1] + 1) % N_EXPERTS);
-    assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, 2, false) > 1);
-    free(rows);
-    fixture_close(&f);
+    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++) {
+        struct fixture f;
+        fixture_init(&f, 16);
+        uint32_t logits = fixture_input(&f, 33), indices = fixture_input(&f, K);
+        uint32_t step = add_experts(&f, indices, DTYPE_MXFP4, 64, 70, true);
+        fixture_open(&f, &(struct engine_limits){.matmul = kind}, false);
+        begin(&f, 2, indices, logits);
+        float *rows = fixture_run(&f, step, 2);
+        assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, 2, false) <= 1);
+        f.rows[indices][1] = (float)(((int)f.rows[indices][1] + 1) % N_EXPERTS);
+        assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, 2, false) > 1);
+        free(rows);
+        fixture_close(&f);
+    }
 }
 
 int main(void)
