@@ -206,6 +206,8 @@ static void name_relations(const struct evidence *evidence, struct diagnosis *fo
 static void add_magnitude(const struct evidence *evidence, struct diagnosis *found)
 {
     double actual = 0, expected = 0;
+    if (stage_is_integer(evidence->step->stage))
+        return;
     for (uint32_t i = 0; i < evidence->n; i++)
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             actual += (double)evidence_actual(evidence, i)[d] * evidence_actual(evidence, i)[d];

@@ -95,9 +95,8 @@ bool relation_pad_chosen(const struct evidence *evidence, char text[512])
     for (uint32_t i = 0; i < evidence->n; i++)
         if (evidence_actual(evidence, i)[0] != (float)pad)
             return false;
-    snprintf(text, 512,
-             "after %u tokens, the first at position %u, padding (id %d) is chosen: its logit is the largest",
-             evidence->n, evidence->rows[0].position, pad);
+    snprintf(text, 512, "at %u of the positions, position %u the first of them, padding (id %d) is chosen", evidence->n,
+             evidence->rows[0].position, pad);
     return true;
 }
 
