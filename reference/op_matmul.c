@@ -64,7 +64,7 @@ void reference_matmul(const struct op_batch *batch)
 #pragma omp parallel
     {
         float *decoded = xmalloc(p->n_in * sizeof(float));
-#pragma omp for schedule(static)
+#pragma omp for schedule(dynamic, 64) /* a thread that has to wait holds up 64 rows, not half of them */
         for (uint32_t o = 0; o < p->n_out; o++) {
             if (stop_asked())
                 continue;
