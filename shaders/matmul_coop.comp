@@ -33,10 +33,11 @@ shared float staged[LANES / 32 * 256];
 #define HALVES fcoopmatNV<16, gl_ScopeSubgroup, 16, 16>
 #define SUMS fcoopmatNV<32, gl_ScopeSubgroup, 16, 16>
 
-/* The part of v that a half holds, by its bits: what unpackHalf2x16(packHalf2x16(v)) leaves over came out wrong on an H200. */
+/* v rounded to what a half holds, by its bits: what unpackHalf2x16(packHalf2x16(v)) leaves over came out wrong on an H200. To
+ * nearest, so that the product of two rests, which is left out, is 2^-22 of the whole at most. */
 vec4 high_part(vec4 v)
 {
-    return uintBitsToFloat(floatBitsToUint(v) & 0xffffe000u);
+    return uintBitsToFloat((floatBitsToUint(v) + 0x1000u) & 0xffffe000u);
 }
 
 uvec2 pack4(vec4 v)
