@@ -314,6 +314,7 @@ static void progress_is_for_terminals(void **state)
     struct terminal terminal;
     struct outcome outcome;
     terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, arguments);
+    terminal_expect(&terminal, "loading golden/tiny-llama");
     terminal_expect(&terminal, "audit: step 1/");
     terminal_expect(&terminal, "Verdict: parity");
     assert_int_equal(terminal_end(&terminal), 0);

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "workbench/options.h"
+#include "workbench/progress.h"
 #include "workbench/python.h"
 
 static enum status record(const struct arguments *arguments, const struct model *model, const int32_t *ids,
@@ -17,10 +18,12 @@ static enum status record(const struct arguments *arguments, const struct model 
     }
     struct trace trace;
     if (status == STATUS_OK) {
+        progress_note("transformers runs", model->path);
         status =
             python_golden(model, ids, n_ids, n, decode_ids, arguments->dtype != NULL ? arguments->dtype : "float32",
                           arguments->attn_probs, &trace, err);
     }
+    progress_wipe();
     free(decode_ids);
     if (status != STATUS_OK) {
         return status;

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "workbench/options.h"
+#include "workbench/progress.h"
 
 /* What is asked for. */
 struct request {
@@ -65,7 +66,8 @@ static enum status record(const struct arguments *arguments, struct session *ses
     struct trace trace;
     enum status status = choose_tokens(session, source, request, &run, err);
     if (status == STATUS_OK) {
-        status = session_record(session, source, run.n, run.tokens, run.phase, stages, &trace, NULL, NULL, err);
+        status = session_record(session, source, run.n, run.tokens, run.phase, stages, &trace, progress_show,
+                                (void *)(uintptr_t) "trace: position", err);
     }
     if (status == STATUS_OK) {
         status = write_trace(arguments, session, source, &trace, err);

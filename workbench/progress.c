@@ -19,6 +19,15 @@ void progress_show(void *context, uint32_t done, uint32_t total)
     shown = true;
 }
 
+void progress_note(const char *verb, const char *what)
+{
+    if (!isatty(STDERR_FILENO))
+        return;
+    fprintf(stderr, "\r%s %.60s …\033[K", verb, what);
+    fflush(stderr);
+    shown = true;
+}
+
 void progress_wipe(void)
 {
     if (!shown)

@@ -7,6 +7,9 @@
 /* A progress_function (audit.h); context: what is being done, a const char *. At done == total the line is wiped. */
 void progress_show(void *context, uint32_t done, uint32_t total);
 
+/* Work that cannot tell how far it is. */
+void progress_note(const char *verb, const char *what);
+
 /* Before something else is written to the terminal. */
 void progress_wipe(void);
 

@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
+#include "workbench/progress.h"
 #include "workbench/python.h"
 #include "workbench/repl_show.h"
 
@@ -79,15 +79,11 @@ static enum status load_hf(struct repl *repl, const char *folder, const char *dt
     if (status != STATUS_OK) {
         return status;
     }
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "transformers runs %s …\r", folder);
-    }
+    progress_note("transformers runs", folder);
     repl->python_used = true;
     status = python_golden(&model, repl->tokens, n_prompt, repl->n_known - n_prompt, repl->tokens + n_prompt, dtype,
                            false, golden, err);
-    if (isatty(STDERR_FILENO)) {
-        fprintf(stderr, "\033[K");
-    }
+    progress_wipe();
     if (status == STATUS_OK) {
         status = trace_check_plan(golden, repl->plan, err);
         if (status != STATUS_OK) {

@@ -7,6 +7,7 @@
 #include "reference/reference.h"
 #include "workbench/decoded.h"
 #include "workbench/interrupt.h"
+#include "workbench/progress.h"
 
 /* Plants the faults in a plan of the engine. *pad: one of them asks for padded buffers. */
 static enum status plant_faults(struct plan *plan, const struct session_options *options, bool *pad, struct error *err)
@@ -141,6 +142,7 @@ enum status session_open(struct session *session, const char *model_path, const 
 {
     memset(session, 0, sizeof(*session));
     session->weights = options->weights;
+    progress_note("loading", model_path);
     enum status status = model_open(&session->model, model_path, err);
     if (status != STATUS_OK) {
         return status;
@@ -152,6 +154,7 @@ enum status session_open(struct session *session, const char *model_path, const 
     }
     plan_copy(&session->engine_plan, &session->plan);
     status = open_backends(session, options, err);
+    progress_wipe();
     if (status != STATUS_OK) {
         session_close(session);
     }
