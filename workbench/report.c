@@ -2,6 +2,7 @@
 #include "workbench/report.h"
 
 #include "workbench/ledger.h"
+#include "workbench/triage.h"
 
 #include <math.h>
 #include <stdarg.h>
@@ -210,7 +211,7 @@ static void print_wrapped(const char *label, const char *text, FILE *out)
 
 static void print_diagnoses(const struct report *report, FILE *out)
 {
-    if (report->n_diagnoses == 0)
+    if (report->n_diagnoses == 0 || report->diagnoses[0].how == HOW_CONSISTENT)
         print_wrapped("diagnosis", "no known fault reproduces it, and it stands in no simple relation to another value",
                       out);
     for (uint32_t i = 0; i < report->n_diagnoses; i++) {
@@ -270,6 +271,9 @@ static void print_divergence(const struct report *report, FILE *out)
     fprintf(out, "  further     %u other step%s introduce%s an error\n", verdict->n_introduced - 1,
             verdict->n_introduced == 2 ? "" : "s", verdict->n_introduced == 2 ? "s" : "");
     print_diagnoses(report, out);
+    bool named = report->n_diagnoses > 0 && report->diagnoses[0].how == HOW_REPRODUCED;
+    uint32_t wrong = named ? report->diagnoses[0].step : first->step;
+    print_wrapped("try next", triage_next(&report->plan->steps[wrong]), out);
 }
 
 void report_print(const struct report *report, FILE *out)

@@ -1,0 +1,17 @@
+/* Triage: from a symptom that strikes the eye to its likely cause, and what to try next. It says less than a mutant or
+ * a relation: it is told after them, and where neither is found. */
+#ifndef LOCKSTEP_WORKBENCH_TRIAGE_H
+#define LOCKSTEP_WORKBENCH_TRIAGE_H
+
+#include "workbench/diagnose.h"
+#include "workbench/verdict.h"
+
+/* The symptoms that the trace shows in which the first error was introduced, the most telling first; next to a golden
+ * only what the golden does not show too. Writes them to found[max] as `consistent`; returns how many. */
+uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, const struct trace *const *traces,
+                     const enum source *sources, struct diagnosis *found, uint32_t max);
+
+/* How to go on from an error at a step: what to check there. */
+const char *triage_next(const struct step *step);
+
+#endif
