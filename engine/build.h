@@ -21,6 +21,9 @@ static inline const struct step *builder_step(const struct builder *b)
 struct binding slot_binding(const struct builder *b, uint32_t step, bool write);
 struct binding table_binding(const struct builder *b, uint32_t step);
 
+/* The rows of a step in the KV cache. */
+struct binding cache_binding(const struct builder *b, uint32_t step, bool write);
+
 /* Rows [first, first + count) of a tensor. */
 struct binding weight_binding(const struct builder *b, const struct tensor *tensor, uint64_t first, uint64_t count);
 
@@ -71,6 +74,39 @@ bool prefill_has_attention(const struct builder *b, const struct attention_param
 
 /* The most rows of a matrix that one binding holds. */
 enum status slice_rows(const struct builder *b, const struct tensor *tensor, uint64_t *rows);
+
+static inline uint64_t divide_up(uint64_t value, uint64_t by)
+{
+    return (value + by - 1) / by;
+}
+
+/* decode.c: one row, on a GPU: matvec.comp and attention_part.comp. Alone or fused, a step's bits are the same. */
+#define MATVEC_LANES 256
+#define MATVEC_NORM_MOST 3584 /* values of a row that a prologue normalises: x lies in shared memory */
+static inline bool uses_matvec(const struct builder *b)
+{
+    const struct device *device = b->store->device;
+    return b->schedule->n_rows == 1 && (!device->is_cpu || b->store->limits.matvec) &&
+           device->limits.maxComputeWorkGroupInvocations >= 2 * MATVEC_LANES &&
+           device->limits.maxComputeWorkGroupSize[0] >= 2 * MATVEC_LANES;
+}
+
+/* The dispatches of the current step, if it is one for them. */
+enum status matvec_alone(struct builder *b, bool *done);
+enum status parts_alone(struct builder *b, bool *done);
+bool matvec_fits(const struct builder *b, const struct step *matmul);
+
+/* The fused dispatches that start at b->step, if there are any; entry->n_steps stays 0 if there are none. */
+enum status fuse_decode(struct builder *b, struct entry *entry);
+
+/* chain.c: adds the dispatches that choose the next token. */
+enum status chain_build(struct builder *b);
+
+/* fuse.c: bytes from gate's first row to up's, if one binding reaches over both. */
+bool fuse_find_second(const struct builder *b, const struct tensor *gate, const struct tensor *up, uint64_t *bytes);
+
+/* Step i, if it is this op, right, and reads step `input` first (-1: whatever). */
+const struct step *fuse_match(const struct builder *b, uint32_t i, enum op op, int64_t input);
 
 /* fuse.c: the fused dispatches that start at b->step, if there are any; *n_steps: how many steps they cover, 0: none.
  */

@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <time.h>
 
 #include "model/stop.h"
 
@@ -9,6 +10,8 @@
 #define WAIT_SLICE_NS (20ull * 1000 * 1000)
 
 /* One submit is a batch of a few dozen rows at most; on a slow CPU driver that is tens of seconds for a large model. */
+#define DEFAULT_CORES 64
+#define POLL_NS 3000000
 #define SUBMIT_TIMEOUT_NS (300ull * 1000 * 1000 * 1000)
 
 static const char *result_name(VkResult result)
@@ -105,6 +108,18 @@ static bool has_cooperative_matrix(const struct device *device)
            device->limits.maxComputeSharedMemorySize >= 48 << 10 && has_cooperative_size(device);
 }
 
+/* NVIDIA says how many multiprocessors there are. */
+static uint32_t count_cores(VkPhysicalDevice physical)
+{
+    VkPhysicalDeviceShaderSMBuiltinsPropertiesNV cores = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
+    VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &cores};
+    if (!has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
+        return DEFAULT_CORES;
+    vkGetPhysicalDeviceProperties2(physical, &properties);
+    return cores.shaderSMCount ? cores.shaderSMCount : DEFAULT_CORES;
+}
+
 static void read_properties(struct device *device)
 {
     VkPhysicalDeviceFloatControlsProperties floats = {.sType =
@@ -118,6 +133,7 @@ static void read_properties(struct device *device)
     device->driver_version = properties.driverVersion;
     memcpy(device->uuid, properties.pipelineCacheUUID, VK_UUID_SIZE);
     device->native_half = floats.shaderDenormPreserveFloat16;
+    device->cores = count_cores(device->physical);
     device->is_cpu = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     device->cooperative = has_cooperative_matrix(device);
 }
@@ -238,6 +254,24 @@ void device_commands_free(struct device *device, VkCommandBuffer commands)
 }
 
 /* Until all that was submitted is done. */
+/* A GPU is done so soon that falling asleep would cost a good part of a token: 3 ms of looking first. */
+static VkResult poll(const struct device *device)
+{
+    uint64_t value = 0;
+    struct timespec start, now;
+    if (device->is_cpu || clock_gettime(CLOCK_MONOTONIC, &start) != 0)
+        return VK_TIMEOUT;
+    do {
+        VkResult result = vkGetSemaphoreCounterValue(device->handle, device->timeline, &value);
+        if (result != VK_SUCCESS || value >= device->submitted)
+            return result;
+        if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+            return VK_TIMEOUT;
+    } while ((now.tv_sec - start.tv_sec) * 1000000000LL + (now.tv_nsec - start.tv_nsec) < POLL_NS &&
+             device->timeout_ns > POLL_NS);
+    return VK_TIMEOUT;
+}
+
 static enum status wait_for_all(struct device *device, bool stoppable, struct error *err)
 {
     VkSemaphoreWaitInfo wait = {
@@ -246,7 +280,7 @@ static enum status wait_for_all(struct device *device, bool stoppable, struct er
         .pSemaphores = &device->timeline,
         .pValues = &device->submitted,
     };
-    VkResult result = VK_TIMEOUT;
+    VkResult result = poll(device);
     for (uint64_t waited = 0; result == VK_TIMEOUT && waited < device->timeout_ns; waited += WAIT_SLICE_NS) {
         uint64_t rest = device->timeout_ns - waited;
         result = vkWaitSemaphores(device->handle, &wait, rest < WAIT_SLICE_NS ? rest : WAIT_SLICE_NS);

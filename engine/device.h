@@ -10,7 +10,7 @@
 #include "model/error.h"
 
 /* Storage buffers that one shader binds at most; Vulkan promises only 4 on every device. */
-#define DEVICE_MAX_BINDINGS 9
+#define DEVICE_MAX_BINDINGS 16
 
 /* What the validation layers said first since it was last asked; empty: nothing. */
 struct messages {
@@ -42,6 +42,7 @@ struct device {
     uint64_t timeout_ns;                /* how long one submit may take */
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
     bool cooperative;     /* multiplies matrices of halves, 16 x 16 x 16 into f32, a subgroup of 32 each */
+    uint32_t cores;       /* that run workgroups side by side; a guess where the device does not say */
     bool native_half;     /* its conversion of halves keeps subnormal ones, as it says */
     bool lost;            /* lost or timed out: every later call fails */
     bool working;         /* on a submit that nobody waits for any more */

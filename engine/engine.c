@@ -101,7 +101,7 @@ static enum status begin(struct engine *engine, const struct batch *batch, struc
     engine->reset = false;
     for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
         engine->filled[i] = batch->first_position; /* what lies beyond is forgotten */
-    uint32_t *words = engine->store.batch.mapped;
+    uint32_t *words = engine->store.next.mapped;
     words[0] = batch->first_position;
     words[1] = batch->decode;
     memcpy(words + 2, batch->tokens, batch->n_rows * sizeof(int32_t));
@@ -385,6 +385,33 @@ enum status engine_capture(struct backend *backend, const bool *steps, struct er
 {
     struct engine *engine = engine_of(backend);
     return checked(engine, capture(engine, steps, err), err);
+}
+
+static enum status decode(struct engine *engine, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
+                          int32_t *ids, struct error *err)
+{
+    for (uint32_t done = 0, now; done < n; done += now) {
+        now = n - done < CHAIN_TOKENS ? 1 : CHAIN_TOKENS;
+        struct batch batch = {first_position + done, 1, done ? &ids[done - 1] : &token, true};
+        TRY(begin(engine, &batch, err));
+        if (engine->shape->schedule.choose == 0 || batch.first_position + now > engine->store.max_positions)
+            return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
+                             "%u tokens from position %u do not fit into a KV cache of %u positions", n, first_position,
+                             engine->store.max_positions);
+        TRY(chain_run(engine->shape, &engine->store, (uint32_t)masked, now, err));
+        memcpy(ids + done, (const int32_t *)engine->store.chosen.mapped + batch.first_position, now * sizeof(*ids));
+        engine->batch.n_rows = now;
+        mark_filled(engine, 0, engine->store.plan->n_steps);
+        engine->shape = NULL; /* its slots hold the last token alone */
+    }
+    return STATUS_OK;
+}
+
+enum status engine_decode(struct backend *backend, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
+                          int32_t *ids, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, decode(engine, first_position, token, masked, n, ids, err), err);
 }
 
 const struct device_info *engine_device(const struct backend *backend)

@@ -46,6 +46,15 @@ enum status engine_replan(struct backend *backend, const struct plan *plan, cons
  * dispatch and no barrier comes or goes with it. A batch that was begun is to be begun anew. Not after no_capture. */
 enum status engine_capture(struct backend *backend, const bool *steps, struct error *err);
 
+/* Decodes n tokens greedily, each chosen on the device and fed back there: many a submit, and of all that was computed
+ * nothing but the ids comes to the host. `token` is at first_position, ids[i] what follows position first_position + i;
+ * the lowest id wins among equals, `masked` (-1: none) and NaN never. A batch that was begun is to be begun anew. */
+enum status engine_decode(struct backend *backend, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
+                          int32_t *ids, struct error *err);
+
+/* The most tokens that engine_decode puts into one submit. */
+#define ENGINE_TOKENS_A_SUBMIT 16
+
 /* What decoding a token costs, and what the engine took so far. */
 struct engine_costs {
     uint32_t dispatches,

@@ -8,8 +8,7 @@ static const struct step *step_at(const struct builder *b, uint32_t i)
     return i < b->store->plan->n_steps ? &b->store->plan->steps[i] : NULL;
 }
 
-/* Step i, if it is this op, right, and reads step `input` first (-1: whatever). */
-static const struct step *match(const struct builder *b, uint32_t i, enum op op, int64_t input)
+const struct step *fuse_match(const struct builder *b, uint32_t i, enum op op, int64_t input)
 {
     const struct step *step = step_at(b, i);
     bool fits = step && step->op == op && step->variant == VARIANT_NONE && step->tamper.how == TAMPER_NONE &&
@@ -27,12 +26,14 @@ static bool is_row_norm(const struct step *step)
 static enum status fuse_norms(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
-    const struct step *first = match(b, at, OP_rms_norm, -1);
-    const struct step *add = match(b, first ? at + 1 : at, OP_add, -1);
+    if (uses_matvec(b))
+        return STATUS_OK; /* its norms sum in another order */
+    const struct step *first = fuse_match(b, at, OP_rms_norm, -1);
+    const struct step *add = fuse_match(b, first ? at + 1 : at, OP_add, -1);
     if (!add || (first && (!is_row_norm(first) || add->input[1] != (int32_t)at)))
         return STATUS_OK;
     uint32_t sum = first ? at + 1 : at;
-    const struct step *last = match(b, sum + 1, OP_rms_norm, sum);
+    const struct step *last = fuse_match(b, sum + 1, OP_rms_norm, sum);
     last = is_row_norm(last) && store_step_rows(b->store, sum + 1, b->schedule->n_rows) == b->n_rows ? last : NULL;
     if (!first && !last)
         return STATUS_OK;
@@ -94,7 +95,8 @@ static enum status fuse_heads(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
     for (uint32_t i = 0; i < 2; i++) {
-        const struct step *norm = match(b, at + i, OP_rms_norm, -1), *rope = match(b, at + 2 + i, OP_rope, at + i);
+        const struct step *norm = fuse_match(b, at + i, OP_rms_norm, -1),
+                          *rope = fuse_match(b, at + 2 + i, OP_rope, at + i);
         if (!norm || !rope || norm->params.rms_norm.dim != rope->params.rope.dim ||
             norm->params.rms_norm.groups != rope->params.rope.heads || norm->params.rms_norm.dim % 2 != 0)
             return STATUS_OK;
@@ -105,8 +107,7 @@ static enum status fuse_heads(struct builder *b, uint32_t *n_steps)
     return STATUS_OK;
 }
 
-/* Bytes from gate's first row to up's, if one binding reaches over both. */
-static bool find_second(const struct builder *b, const struct tensor *gate, const struct tensor *up, uint64_t *bytes)
+bool fuse_find_second(const struct builder *b, const struct tensor *gate, const struct tensor *up, uint64_t *bytes)
 {
     const struct placement *first = weights_find(&b->store->weights, gate),
                            *second = weights_find(&b->store->weights, up);
@@ -129,12 +130,13 @@ static bool by_whole_rows(const struct tensor *gate, const struct tensor *up)
 static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
-    const struct step *gate = match(b, at, OP_matmul, -1);
-    const struct step *up = gate ? match(b, at + 1, OP_matmul, gate->input[0]) : NULL;
-    const struct step *glu = up ? match(b, at + 2, OP_glu, at) : NULL;
+    const struct step *gate = fuse_match(b, at, OP_matmul, -1);
+    const struct step *up = gate ? fuse_match(b, at + 1, OP_matmul, gate->input[0]) : NULL;
+    const struct step *glu = up ? fuse_match(b, at + 2, OP_glu, at) : NULL;
     uint64_t second;
     if (!glu || glu->input[1] != (int32_t)at + 1 || gate->weight[1] || up->weight[1] || gate->width != up->width ||
-        !by_whole_rows(gate->weight[0], up->weight[0]) || !find_second(b, gate->weight[0], up->weight[0], &second))
+        matvec_fits(b, gate) || !by_whole_rows(gate->weight[0], up->weight[0]) ||
+        !fuse_find_second(b, gate->weight[0], up->weight[0], &second))
         return STATUS_OK;
     struct matmul_glu_params params = {gate->params.matmul.n_in, gate->params.matmul.n_out, 0, (uint32_t)second,
                                        glu->params.glu.activation};
@@ -163,8 +165,8 @@ static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
 static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
-    const struct step *head = match(b, at, OP_matmul, -1), *cap = match(b, at + 1, OP_softcap, at);
-    if (!head || !cap)
+    const struct step *head = fuse_match(b, at, OP_matmul, -1), *cap = fuse_match(b, at + 1, OP_softcap, at);
+    if (!head || !cap || matvec_fits(b, head))
         return STATUS_OK;
     struct matmul_softcap_params params = {head->params.matmul.n_in, head->params.matmul.n_out,
                                            head->params.matmul.has_bias, cap->params.softcap.cap};

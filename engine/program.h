@@ -34,6 +34,15 @@ struct program_constants {
     uint32_t native_half; /* 1: the device's own conversion of halves is exact */
     uint32_t by_block;    /* matmul: 1: a lane takes whole blocks of a quantised row */
     uint32_t wide;        /* matmul: 1: rows start at multiples of 16 bytes */
+    uint32_t prologue;    /* matvec, attention_part: PROLOGUE_ code */
+    uint32_t epilogue;    /* matvec: EPILOGUE_ code */
+    uint32_t capture;     /* matvec, attention_part: 1: stages that nobody else reads are stored */
+    uint32_t n_in;        /* matvec */
+    uint32_t team;        /* matvec: lanes a row; attention_part: lanes a key */
+    uint32_t loops;       /* matvec: how often a team takes `rows` rows */
+    uint32_t by_four;     /* rms_norm: 1: in the order of matvec */
+    uint32_t chunks;      /* matvec: how often it does its loops */
+    uint32_t keep;        /* matvec: 1: a lane keeps its x in registers */
 };
 
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */

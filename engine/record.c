@@ -10,7 +10,7 @@ struct hazards {
     uint32_t n_barriers, n_dispatches;
 };
 
-static void barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
+void record_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
                     VkAccessFlags touches)
 {
     VkMemoryBarrier memory = {
@@ -31,14 +31,15 @@ static bool is_hazard(const struct hazards *hazards, const struct binding *bindi
 }
 
 /* A barrier only where this dispatch reads or overwrites what an earlier one since the last barrier wrote, or
- * overwrites what one read. Parts of one entry (row slices, q and k) write different rows or slots. */
+ * overwrites what one read. Parts of one entry (row slices, q and k) write different rows or slots, unless one waits.
+ */
 static void order(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch, bool same_entry)
 {
     bool hazard = false;
     for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++)
         hazard = hazard || is_hazard(hazards, &dispatch->bindings[i]);
-    if (hazard && !same_entry) {
-        barrier(commands, SHADER, VK_ACCESS_SHADER_WRITE_BIT, SHADER, SHADER_ACCESS);
+    if ((hazard && !same_entry) || dispatch->waits) {
+        record_barrier(commands, SHADER, VK_ACCESS_SHADER_WRITE_BIT, SHADER, SHADER_ACCESS);
         memset(hazards->written, 0, hazards->n);
         memset(hazards->read, 0, hazards->n);
         hazards->n_barriers++;
@@ -61,15 +62,15 @@ void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32
     vkCmdDispatch(commands, dispatch->groups_x, dispatch->groups_y, 1);
 }
 
-/* The dispatches of steps [first, last). Returns how many they are, and the barriers between them. */
-static struct hazards record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t n_steps,
-                                   uint32_t first, uint32_t last)
+struct counts record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t n_steps, uint32_t first,
+                           uint32_t last)
 {
     struct hazards hazards = {.n = 2 * n_steps};
     hazards.written = xcalloc(hazards.n, 1);
     hazards.read = xcalloc(hazards.n, 1);
+    bool whole = first == 0 && last == n_steps;
     for (uint32_t step = first; step < last;) {
-        const struct entry *entry = schedule_next(&shape->schedule, step, last);
+        const struct entry *entry = schedule_next(&shape->schedule, step, last, whole);
         for (uint32_t i = 0; i < entry->n_dispatches; i++) {
             uint32_t at = entry->first_dispatch + i;
             order(commands, &hazards, &shape->schedule.dispatches[at], i > 0);
@@ -80,8 +81,7 @@ static struct hazards record_steps(VkCommandBuffer commands, const struct shape 
     }
     free(hazards.written);
     free(hazards.read);
-    hazards.written = hazards.read = NULL;
-    return hazards;
+    return (struct counts){hazards.n_dispatches, hazards.n_barriers};
 }
 
 /* Sentinels in every slot that is captured; with padded buffers garbage in between. */
@@ -97,7 +97,7 @@ static void record_fill(VkCommandBuffer commands, const struct shape *shape, con
         return;
     }
     vkCmdFillBuffer(commands, store->arena.handle, 0, schedule->arena_bytes, PADDING_WORD);
-    barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT);
+    record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT);
     for (uint32_t i = 0; i < store->plan->n_steps; i++)
         vkCmdFillBuffer(commands, store->arena.handle, schedule->slots[i].offset, schedule->slots[i].size,
                         SENTINEL_WORD);
@@ -142,31 +142,33 @@ static void record_readback(VkCommandBuffer commands, const struct shape *shape,
         free(pieces);
         return;
     }
-    barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
-            TRANSFER_ACCESS);
+    record_barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
+                   TRANSFER_ACCESS);
     vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, n, pieces);
     free(pieces);
-    barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
+    record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
+                   VK_ACCESS_HOST_READ_BIT);
 }
 
-/* What an earlier submit left is visible from here on. */
-static void record_start(VkCommandBuffer commands)
+void record_start(VkCommandBuffer commands, const struct store *store)
 {
-    barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, SHADER | TRANSFER,
-            SHADER_ACCESS | TRANSFER_ACCESS);
+    record_barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                   SHADER | TRANSFER, SHADER_ACCESS | TRANSFER_ACCESS);
+    VkBufferCopy all = {.size = store->batch.size};
+    vkCmdCopyBuffer(commands, store->next.handle, store->batch.handle, 1, &all);
 }
 
 static enum status record_whole(struct shape *shape, const struct store *store, struct error *err)
 {
     uint32_t n_steps = store->plan->n_steps;
     TRY(device_commands_begin(store->device, false, &shape->whole, err));
-    record_start(shape->whole);
+    record_start(shape->whole, store);
     record_fill(shape->whole, shape, store);
-    barrier(shape->whole, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
+    record_barrier(shape->whole, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
     bool early = store->plan->steps[0].tamper.how == TAMPER_READ_EARLY;
     if (early)
         record_readback(shape->whole, shape, store, 0, n_steps);
-    struct hazards counts = record_steps(shape->whole, shape, n_steps, 0, n_steps);
+    struct counts counts = record_steps(shape->whole, shape, n_steps, 0, n_steps);
     shape->n_barriers = counts.n_barriers;
     shape->n_dispatches = counts.n_dispatches;
     if (!early)
@@ -186,7 +188,7 @@ enum status shape_reset(const struct shape *shape, const struct store *store, st
     VkCommandBuffer commands = VK_NULL_HANDLE;
     enum status status = device_commands_begin(store->device, true, &commands, err);
     if (status == STATUS_OK) {
-        record_start(commands);
+        record_start(commands, store);
         record_fill(commands, shape, store);
         record_readback(commands, shape, store, 0, store->plan->n_steps);
         status = end_commands(commands, err);
@@ -205,7 +207,8 @@ enum status shape_run(const struct shape *shape, const struct store *store, uint
     VkCommandBuffer commands = VK_NULL_HANDLE;
     enum status status = device_commands_begin(store->device, true, &commands, err);
     if (status == STATUS_OK) {
-        record_start(commands);
+        record_start(commands, store);
+        record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
         (void)record_steps(commands, shape, store->plan->n_steps, first, last);
         record_readback(commands, shape, store, first, last);
         status = end_commands(commands, err);
@@ -258,7 +261,7 @@ enum status shape_open(struct shape *shape, const struct store *store, struct pr
                        const bool *captured, struct error *err)
 {
     *shape = (struct shape){.captured = captured};
-    TRY(schedule_build(&shape->schedule, store, programs, n_rows, err));
+    TRY(schedule_build(&shape->schedule, store, programs, n_rows, captured, err));
     enum status status = create_sets(shape, store, err);
     if (status == STATUS_OK)
         status = record_whole(shape, store, err);
@@ -270,6 +273,7 @@ enum status shape_open(struct shape *shape, const struct store *store, struct pr
 void shape_close(struct shape *shape, const struct store *store)
 {
     device_commands_free(store->device, shape->whole);
+    chain_close(shape, store);
     if (shape->pool)
         vkDestroyDescriptorPool(store->device->handle, shape->pool, NULL);
     free(shape->sets);

@@ -8,11 +8,12 @@
 struct shape {
     struct schedule schedule;
     VkDescriptorPool pool;
-    VkDescriptorSet *sets; /* [n_dispatches] */
-    VkCommandBuffer whole; /* sentinels, every step, one copy to the host */
-    uint32_t n_dispatches; /* of `whole` */
-    uint32_t n_barriers;   /* of `whole`, between dispatches */
-    const bool *captured;  /* [n_steps] steps that are brought to the host; borrowed */
+    VkDescriptorSet *sets;     /* [n_dispatches] */
+    VkCommandBuffer chains[2]; /* of one token, of CHAIN_TOKENS, chosen on the device; recorded when first run */
+    VkCommandBuffer whole;     /* sentinels, every step, one copy to the host */
+    uint32_t n_dispatches;     /* of `whole` */
+    uint32_t n_barriers;       /* of `whole`, between dispatches */
+    const bool *captured;      /* [n_steps] steps that are brought to the host; borrowed */
     uint64_t last_used;
 };
 
@@ -33,6 +34,25 @@ VkDeviceSize shape_readback_bytes(const struct shape *shape, const struct store 
  */
 enum status shape_run(const struct shape *shape, const struct store *store, uint32_t first, uint32_t last,
                       struct error *err);
+
+/* The start of a command buffer: what an earlier submit left is visible from here on, and so will be the batch behind
+ * the next barrier. */
+void record_start(VkCommandBuffer commands, const struct store *store);
+void record_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAccessFlags wrote, VkPipelineStageFlags to,
+                    VkAccessFlags touches);
+
+/* The dispatches of steps [first, last), with their barriers. How many of both. */
+struct counts {
+    uint32_t n_dispatches, n_barriers;
+};
+struct counts record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t n_steps, uint32_t first,
+                           uint32_t last);
+
+/* chain.c: runs the whole plan n times, 1 or CHAIN_TOKENS, each with the token that the pass before chose; the ids are
+ * in store->chosen then, by position. masked: never chosen. */
+#define CHAIN_TOKENS ENGINE_TOKENS_A_SUBMIT
+enum status chain_run(struct shape *shape, const struct store *store, uint32_t masked, uint32_t n, struct error *err);
+void chain_close(struct shape *shape, const struct store *store);
 
 /* Puts one dispatch of the schedule into a command buffer, without barriers. */
 void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32_t index);

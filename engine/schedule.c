@@ -11,11 +11,6 @@
 #define MATMUL_TILE 4
 #define MATMUL_LANE_ROWS 4
 
-static uint64_t divide_up(uint64_t value, uint64_t by)
-{
-    return (value + by - 1) / by;
-}
-
 static bool uses_cpu_shapes(const struct builder *b)
 {
     return b->store->device->is_cpu;
@@ -33,7 +28,7 @@ struct binding slot_binding(const struct builder *b, uint32_t step, bool write)
     return (struct binding){b->store->arena.handle, slot->offset, slot->size, (int32_t)(2 * owner), write};
 }
 
-static struct binding cache_binding(const struct builder *b, uint32_t step, bool write)
+struct binding cache_binding(const struct builder *b, uint32_t step, bool write)
 {
     const struct region *region = &b->store->cached[step];
     return (struct binding){b->store->cache.handle, region->offset, region->size, (int32_t)(2 * step + 1), write};
@@ -200,6 +195,8 @@ static enum status add_embed(struct builder *b)
 
 uint32_t norm_lanes(const struct builder *b, uint32_t dim)
 {
+    if (uses_matvec(b))
+        return MATVEC_LANES; /* as in the prologues of matvec.comp and attention_part.comp */
     uint32_t lanes = uses_cpu_shapes(b) ? 8 : 64;
     while (!uses_cpu_shapes(b) && lanes * 4 < dim && lanes < 512 &&
            lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations)
@@ -214,7 +211,10 @@ static enum status add_rms_norm(struct builder *b)
     dispatch->bindings[3] = slot_binding(b, (uint32_t)step->input[0], false);
     dispatch->bindings[4] = weight_binding(b, step->weight[0], 0, 1);
     struct program_constants constants = {.local_size = norm_lanes(b, step->params.rms_norm.dim),
-                                          .dtype = step->weight[0]->dtype};
+                                          .dtype = step->weight[0]->dtype,
+                                          .by_four = uses_matvec(b) && step->params.rms_norm.groups == 1 &&
+                                                     step->params.rms_norm.dim % 4 == 0 &&
+                                                     step->params.rms_norm.dim <= MATVEC_NORM_MOST};
     return finish(b, dispatch, "rms_norm", 5, (struct dispatch_params){0}, constants,
                   (uint64_t)b->n_rows * step->params.rms_norm.groups);
 }
@@ -308,6 +308,10 @@ enum status builder_matmul(struct builder *b, const struct matmul *matmul)
 static enum status add_matmul(struct builder *b)
 {
     const struct step *step = builder_step(b);
+    bool done;
+    TRY(matvec_alone(b, &done));
+    if (done)
+        return STATUS_OK;
     TRY(check_matmul_loop(b));
     struct matmul matmul = {
         .lane_shader = "matmul",
@@ -328,6 +332,10 @@ static enum status add_attention(struct builder *b)
 {
     const struct step *step = builder_step(b);
     const struct attention_params *op = &step->params.attention;
+    bool done;
+    TRY(parts_alone(b, &done));
+    if (done)
+        return STATUS_OK;
     uint32_t lanes = 8; /* one subgroup of llvmpipe's: it waits long at barriers between several */
     uint32_t least = uses_cpu_shapes(b) ? b->store->max_positions / 512 : op->dim;
     while (lanes < least && lanes < 256 && lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations)
@@ -452,6 +460,8 @@ static enum status build(struct builder *b)
         alone->n_dispatches = schedule->n_dispatches - alone->first_dispatch;
         fused->first_dispatch = schedule->n_dispatches;
         if (!b->store->limits.no_fusing)
+            TRY(fuse_decode(b, fused));
+        if (!b->store->limits.no_fusing && fused->n_steps == 0)
             TRY(fuse(b, &fused->n_steps));
         fused->n_dispatches = schedule->n_dispatches - fused->first_dispatch;
     }
@@ -459,25 +469,28 @@ static enum status build(struct builder *b)
 }
 
 enum status schedule_build(struct schedule *schedule, const struct store *store, struct programs *programs,
-                           uint32_t n_rows, struct error *err)
+                           uint32_t n_rows, const bool *captured, struct error *err)
 {
     uint32_t n_steps = store->plan->n_steps;
-    *schedule = (struct schedule){.n_rows = n_rows};
+    *schedule = (struct schedule){.n_rows = n_rows, .captured = captured};
     schedule->slots = xcalloc(n_steps, sizeof(*schedule->slots));
     schedule->alone = xcalloc(n_steps, sizeof(*schedule->alone));
     schedule->fused = xcalloc(n_steps, sizeof(*schedule->fused));
     schedule->arena_bytes = store_slots(store, n_rows, schedule->slots);
     struct builder b = {.schedule = schedule, .store = store, .programs = programs, .err = err};
     enum status status = build(&b);
+    if (status == STATUS_OK)
+        status = chain_build(&b);
     if (status != STATUS_OK)
         schedule_free(schedule);
     return status;
 }
 
-const struct entry *schedule_next(const struct schedule *schedule, uint32_t step, uint32_t last)
+const struct entry *schedule_next(const struct schedule *schedule, uint32_t step, uint32_t last, bool whole)
 {
     const struct entry *fused = &schedule->fused[step];
-    return fused->n_dispatches && step + fused->n_steps <= last ? fused : &schedule->alone[step];
+    bool fits = fused->n_dispatches && step + fused->n_steps <= last && (whole || !fused->leaves_out);
+    return fits ? fused : &schedule->alone[step];
 }
 
 void schedule_free(struct schedule *schedule)

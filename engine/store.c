@@ -24,6 +24,11 @@ uint32_t store_find_tail(const struct store *store)
     return fits ? tail : n_steps;
 }
 
+/* Keys of a part of one row's attention: a multiple of the tile of attention_part.comp; and parts, where that makes
+ * too many. */
+#define PART_KEYS 32
+#define PARTS_MOST 32
+
 VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct region *slots)
 {
     VkDeviceSize at = 0;
@@ -101,15 +106,43 @@ static enum status create_cache(struct store *store, struct error *err)
     return gpu_buffer_fill(store->device, &store->cache, store->padding ? PADDING_WORD : SENTINEL_WORD, err);
 }
 
+/* Parts of the attention that has most of them; see shaders/join.glsl. */
+static VkDeviceSize parts_bytes(const struct store *store)
+{
+    VkDeviceSize most = store->alignment;
+    for (uint32_t i = 0; i < store->plan->n_steps; i++) {
+        const struct step *step = &store->plan->steps[i];
+        const struct attention_params *op = &step->params.attention;
+        if (step->op != OP_attention)
+            continue;
+        struct attention_parts parts = store_attention_parts(store, op);
+        VkDeviceSize n = (VkDeviceSize)op->heads * parts.n, bytes = (2 * n + 4 + n * op->dim) * sizeof(float);
+        most = bytes > most ? bytes : most;
+    }
+    return align_up(most, 16);
+}
+
+struct attention_parts store_attention_parts(const struct store *store, const struct attention_params *op)
+{
+    uint64_t keys = op->window && op->window < store->max_positions ? op->window : store->max_positions;
+    uint64_t each = (keys + PARTS_MOST - 1) / PARTS_MOST;
+    each = (each + PART_KEYS - 1) / PART_KEYS * PART_KEYS;
+    return (struct attention_parts){(uint32_t)((keys + each - 1) / each), (uint32_t)each};
+}
+
 static enum status allocate(struct store *store, struct error *err)
 {
     store->tail = store->last_row_alone ? store_find_tail(store) : store->plan->n_steps;
     TRY(choose_max_rows(store, err));
     VkDeviceSize arena = store_slots(store, store->max_rows, NULL);
     VkDeviceSize batch = (2 + (VkDeviceSize)store->max_rows) * sizeof(uint32_t);
-    TRY(gpu_buffer_create(store->device, batch, MEMORY_UPLOAD, &store->batch, err));
+    TRY(gpu_buffer_create(store->device, batch, MEMORY_DEVICE, &store->batch, err));
+    TRY(gpu_buffer_create(store->device, batch, MEMORY_UPLOAD, &store->next, err));
     TRY(gpu_buffer_create(store->device, arena, MEMORY_DEVICE, &store->arena, err));
     TRY(gpu_buffer_create(store->device, arena, MEMORY_READBACK, &store->readback, err));
+    TRY(gpu_buffer_create(store->device, parts_bytes(store), MEMORY_DEVICE, &store->parts, err));
+    TRY(gpu_buffer_create(store->device, chain_best_bytes(store->plan), MEMORY_DEVICE, &store->best, err));
+    TRY(gpu_buffer_create(store->device, store->max_positions * sizeof(int32_t), MEMORY_READBACK, &store->chosen, err));
     TRY(create_cache(store, err));
     TRY(tables_upload(store, err));
     return weights_upload(&store->weights, store->device, store->plan, store->padding, err);
@@ -133,10 +166,14 @@ void store_close(struct store *store)
 {
     weights_free(&store->weights, store->device);
     gpu_buffer_destroy(store->device, &store->batch);
+    gpu_buffer_destroy(store->device, &store->next);
     gpu_buffer_destroy(store->device, &store->arena);
     gpu_buffer_destroy(store->device, &store->readback);
     gpu_buffer_destroy(store->device, &store->cache);
     gpu_buffer_destroy(store->device, &store->tables);
+    gpu_buffer_destroy(store->device, &store->parts);
+    gpu_buffer_destroy(store->device, &store->best);
+    gpu_buffer_destroy(store->device, &store->chosen);
     free(store->cached);
     free(store->table);
     store->cached = NULL;

@@ -15,6 +15,8 @@ struct engine_limits {
     uint32_t max_groups;  /* workgroups along the first axis; more are folded into the second */
     uint64_t timeout_ns;  /* of a submit */
     bool no_fusing;       /* every step by its own dispatch */
+    bool matvec;          /* decode as a GPU does, on any device */
+    uint32_t cores;       /* that share the rows of a matrix there */
     enum { MATMUL_CHOSEN, MATMUL_LANE, MATMUL_REDUCE } matmul; /* a row of W a lane, or a workgroup */
     enum {
         TILES_CHOSEN,
@@ -38,13 +40,18 @@ struct store {
     VkDeviceSize alignment; /* of offsets that are bound */
     VkDeviceSize padding;   /* bytes of garbage behind every slot, tensor and cache; 0 without pad_buffers */
     struct weights weights;
-    struct gpu_buffer batch;    /* struct Batch of common.glsl: first position, decode, tokens; written by the host */
+    struct gpu_buffer batch; /* struct Batch of common.glsl: first position, decode, tokens */
+    struct gpu_buffer
+        next; /* the same, written by the host; every submit copies it: a GPU reads its own memory faster */
     struct gpu_buffer arena;    /* slots, one a step, in plan order */
     struct gpu_buffer readback; /* the same, for the host */
     struct gpu_buffer cache;    /* [max_positions, width] for each step that attention reads beyond the batch */
     struct gpu_buffer tables;
-    struct region *cached; /* [n_steps] in cache; of k_rope and v_proj */
-    struct region *table;  /* [n_steps] in tables; of rope steps */
+    struct gpu_buffer best;   /* of the logits' chunks, while a token is chosen on the device */
+    struct gpu_buffer chosen; /* [max_positions] ids that were, for the host */
+    struct gpu_buffer parts;  /* of one attention, between attention_part and who puts them together */
+    struct region *cached;    /* [n_steps] in cache; of k_rope and v_proj */
+    struct region *table;     /* [n_steps] in tables; of rope steps */
 };
 
 /* Sizes and allocates everything, and uploads weights and tables. store->device, plan, limits, max_rows (0: chosen),
@@ -65,6 +72,15 @@ uint32_t store_find_tail(const struct store *store);
 /* The slots of all steps for batches of n_rows, one behind the other, so that one copy brings any run of steps to the
  * host. Returns the bytes that they take together. */
 VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct region *slots);
+
+/* chain.c: of store->best. */
+VkDeviceSize chain_best_bytes(const struct plan *plan);
+
+/* One row's attention is done in parts of so many visible keys. */
+struct attention_parts {
+    uint32_t n, keys;
+};
+struct attention_parts store_attention_parts(const struct store *store, const struct attention_params *op);
 
 /* tables.c: the rope tables of a plan, one a distinct (type, theta, factor, dim), as [max_positions, dim/2] pairs of
  * cos and sin computed in double precision. Fills store->tables and store->table. */

@@ -10,13 +10,18 @@ struct timing {
     uint32_t n;
 };
 
-static void stamp(struct timing *timing)
+static void wait(const struct timing *timing)
 {
     VkMemoryBarrier barrier = {.sType = VK_STRUCTURE_TYPE_MEMORY_BARRIER,
                                .srcAccessMask = VK_ACCESS_SHADER_WRITE_BIT,
                                .dstAccessMask = VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT};
     vkCmdPipelineBarrier(timing->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT,
                          0, 1, &barrier, 0, NULL, 0, NULL);
+}
+
+static void stamp(struct timing *timing)
+{
+    wait(timing);
     vkCmdWriteTimestamp(timing->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, timing->pool, timing->n++);
 }
 
@@ -32,9 +37,12 @@ static enum status run(const struct shape *shape, const struct store *store, str
     vkCmdResetQueryPool(timing->commands, timing->pool, 0, n_steps + 1);
     stamp(timing);
     for (uint32_t step = 0; step < n_steps;) {
-        const struct entry *entry = schedule_next(&shape->schedule, step, n_steps);
-        for (uint32_t i = 0; i < entry->n_dispatches; i++)
+        const struct entry *entry = schedule_next(&shape->schedule, step, n_steps, true);
+        for (uint32_t i = 0; i < entry->n_dispatches; i++) {
+            if (shape->schedule.dispatches[entry->first_dispatch + i].waits)
+                wait(timing);
             record_dispatch(timing->commands, shape, entry->first_dispatch + i);
+        }
         stamp(timing);
         step += entry->n_steps;
     }
@@ -55,7 +63,7 @@ enum status shape_time(const struct shape *shape, const struct store *store, dou
     timing.ticks = xcalloc(n_steps + 1, sizeof(*timing.ticks));
     enum status status = run(shape, store, &timing, err);
     for (uint32_t step = 0, i = 0; status == STATUS_OK && step < n_steps; i++) {
-        const struct entry *entry = schedule_next(&shape->schedule, step, n_steps);
+        const struct entry *entry = schedule_next(&shape->schedule, step, n_steps, true);
         ns[step] = (double)(timing.ticks[i + 1] - timing.ticks[i]) * store->device->limits.timestampPeriod;
         step += entry->n_steps;
     }

@@ -137,6 +137,14 @@ struct read_params {
     UINT n; /* vec4s in the buffer */
 };
 
+/* Of argmax.comp, which chooses the next token on the device. */
+struct argmax_params {
+    UINT n;
+    UINT chunk, n_chunks; /* values of a workgroup; workgroups */
+    UINT masked;          /* never chosen; UINT32_MAX: none */
+};
+
+
 /* What fused dispatches are told (engine/fuse.c): several steps of the plan, each with the arithmetic of its own
  * shader. */
 struct norms_params { /* rms_norm, add, rms_norm: the first or the last may be missing */
@@ -159,6 +167,47 @@ struct matmul_glu_params { /* gate and up, then the activation */
     UINT has_bias; /* 0 */
     UINT second;   /* byte where up's rows start, in the buffer of gate's */
     UINT activation;
+};
+
+/* matvec: what makes x, and what becomes of the products. */
+#define PROLOGUE_NONE 0         /* x is a stage */
+#define PROLOGUE_NORM 1         /* norm of a stage */
+#define PROLOGUE_ADD_NORM 2     /* a branch is added to the residual, then the norm */
+#define PROLOGUE_NORM_ADD_NORM 3 /* the branch is normalised first */
+#define PROLOGUE_ATTENTION 4    /* the parts of an attention are put together */
+#define PROLOGUE_ROPE 5         /* attention_part alone: the rope of q and k; with PROLOGUE_NORM their norms as well */
+#define EPILOGUE_NONE 0
+#define EPILOGUE_GLU 1     /* gate and up, then the activation */
+#define EPILOGUE_SOFTCAP 2 /* and the logits through the final softcap */
+
+struct matvec_params {
+    UINT n_out;
+    UINT has_bias;
+    UINT stores; /* 1: the first workgroup stores what the prologue makes */
+    UINT second; /* byte where up's rows start, in the buffer of gate's */
+    UINT activation;
+    FLOAT cap;
+    FLOAT first_eps, first_offset; /* of the branch's norm */
+    FLOAT last_eps, last_offset;
+    UINT heads; /* of the attention: its parts are [heads][n_parts] */
+    UINT n_parts, keys_a_part, window;
+};
+
+/* attention_part: one row's attention, [heads][n_parts] workgroups; and attention_join, which puts them together. */
+struct attention_part_params {
+    UINT heads;
+    UINT kv_heads;
+    FLOAT scale;
+    FLOAT softcap;
+    UINT window;
+    UINT has_sinks;
+    UINT n_parts, keys_a_part;
+    FLOAT q_eps, q_offset, k_eps, k_offset;
+};
+
+struct attention_join_params {
+    UINT heads;
+    UINT n_parts, keys_a_part, window;
 };
 
 struct matmul_softcap_params {

@@ -2,10 +2,15 @@
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
+#extension GL_EXT_control_flow_attributes : require
 #include "common.glsl"
 #include "math.glsl"
 #include "reduce.glsl"
+const uint OWN = 4; /* vec4s that a lane has, BY_FOUR */
+#define ROW_SUM
 #include "rows.glsl"
+
+layout(constant_id = 17) const uint BY_FOUR = 0; /* 1: in the order of matvec.comp */
 
 layout(push_constant) uniform Push
 {
@@ -33,10 +38,20 @@ void main()
         store(first + i, width, x[first + i]);
 #else
     float sum = 0.0;
-    for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
-        if (VARIANT != VARIANT_HALF_SUM || i % 32 < 16)
-            sum += x[first + i] * x[first + i];
-    float scale = inverse_sqrt(divide(reduce_sum(sum), float(op.dim)) + op.eps);
+    if (BY_FOUR != 0 && VARIANT != VARIANT_HALF_SUM) {
+        vec4 own[OWN];
+        for (uint k = 0; k < OWN; k++) {
+            uint i = first + min((lane + k * gl_WorkGroupSize.x) * 4, op.dim - 4);
+            own[k] = vec4(x[i], x[i + 1], x[i + 2], x[i + 3]);
+        }
+        sum = row_sum(own, op.dim / 4);
+    } else {
+        for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
+            if (VARIANT != VARIANT_HALF_SUM || i % 32 < 16)
+                sum += x[first + i] * x[first + i];
+        sum = reduce_sum(sum);
+    }
+    float scale = inverse_sqrt(divide(sum, float(op.dim)) + op.eps);
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
         store(first + i, width, normalised(x[first + i], scale, op.offset + decode_element(0, i)));
 #endif

@@ -12,3 +12,34 @@ vec2 rotated(float first, float second, vec2 cos_sin)
     precise vec2 y = vec2(first * cos_sin.x - second * cos_sin.y, second * cos_sin.x + first * cos_sin.y);
     return y;
 }
+
+vec4 normalised4(vec4 x, float scale, vec4 factor)
+{
+    precise vec4 y = x * scale * factor;
+    return y;
+}
+
+/* Sum of squares of a row of 4 n values, of which lane i has vec4s i, i + lanes, …: x[OWN]. Each run of a subgroup's
+ * lanes is summed by itself, then the runs in their order, so that the bits do not depend on how many lanes there are.
+ * For shaders that include reduce.glsl and say ROW_SUM. */
+#ifdef ROW_SUM
+const uint MOST_RUNS = 256;
+shared float run_sum[MOST_RUNS];
+
+float row_sum(vec4 x[OWN], uint n)
+{
+    barrier(); /* an earlier result has been read */
+    [[unroll]] for (uint k = 0; k < OWN; k++) {
+        uint i = gl_LocalInvocationID.x + k * gl_WorkGroupSize.x;
+        precise float square = i < n ? dot(x[k], x[k]) : 0.0;
+        float sum = subgroupAdd(square);
+        if (subgroupElect() && i < n)
+            run_sum[i / gl_SubgroupSize] = sum;
+    }
+    barrier();
+    precise float sum = 0.0;
+    for (uint i = 0; i < (n + gl_SubgroupSize - 1) / gl_SubgroupSize; i++)
+        sum += run_sum[i];
+    return sum;
+}
+#endif

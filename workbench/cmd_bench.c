@@ -8,6 +8,7 @@
 #include <time.h>
 
 #include "model/stop.h"
+#include "workbench/bench_capture.h"
 #include "workbench/command.h"
 #include "workbench/json_file.h"
 #include "workbench/options.h"
@@ -29,6 +30,9 @@ struct bench {
     double cpu_ms;    /* processor time of a decoded token, all threads: what a busy machine does not distort */
     double bandwidth; /* bytes a second; 0: not measured */
     uint32_t submits; /* a decoded token */
+    double chosen_ms, chained_ms; /* a token chosen on the device: one a submit, many; 0: not measured */
+    bool compares;                /* --capture both */
+    struct bench_captured compared;
     struct engine_costs costs;
     char reason[160], checked[96]; /* reason: why the quality is not ok; empty: it is */
 };
@@ -227,6 +231,20 @@ static enum status measure(struct bench *bench, bool captured, bool ops, struct 
     return status == STATUS_OK ? check_quality(bench, captured, err) : status;
 }
 
+/* Without capture nobody looks between the tokens. */
+static enum status measure_fed_back(struct bench *bench, struct error *err)
+{
+    if (bench->source != SOURCE_ENGINE || bench->n_decoded < ENGINE_TOKENS_A_SUBMIT) {
+        return STATUS_OK;
+    }
+    struct backend *engine = &bench->session.backend[SOURCE_ENGINE];
+    const int32_t *tokens = bench->tokens + bench->n_prompt;
+    enum status status = bench_fed_back(engine, tokens, bench->n_prompt, bench->n_decoded, 1, &bench->chosen_ms, err);
+    return status == STATUS_OK ? bench_fed_back(engine, tokens, bench->n_prompt, bench->n_decoded,
+                                                ENGINE_TOKENS_A_SUBMIT, &bench->chained_ms, err)
+                               : status;
+}
+
 static double rate(double n, double ms)
 {
     return ms > 0 ? n / ms * 1e3 : 0;
@@ -245,6 +263,31 @@ static double bandwidth_share(const struct bench *bench)
     return bench->bandwidth > 0 ? per_second / bench->bandwidth : 0;
 }
 
+static const char *const way_names[BENCH_WAYS] = {"to the host", "chosen there", "many a submit"};
+
+static void print_compared(const struct bench_captured *compared)
+{
+    for (int way = 0; way < BENCH_WAYS; way++) {
+        printf("capture  %-14s %8.3f ms a token with it, %.3f without: %.3f times\n", way_names[way],
+               compared->all_ms[way], compared->off_ms[way], compared->all_ms[way] / compared->off_ms[way]);
+    }
+}
+
+static json_t *compared_json(const struct bench_captured *compared)
+{
+    static const char *const keys[BENCH_WAYS] = {"to_host", "chosen_on_device", "many_a_submit"};
+    json_t *root = json_object();
+    for (int way = 0; way < BENCH_WAYS; way++) {
+        json_t *one = json_object();
+        json_put(one, "all_ms", json_real(compared->all_ms[way]));
+        json_put(one, "off_ms", json_real(compared->off_ms[way]));
+        json_put(one, "ratio", json_real(compared->all_ms[way] / compared->off_ms[way]));
+        json_put(root, keys[way], one);
+    }
+    json_put(root, "tokens_a_submit", json_integer(ENGINE_TOKENS_A_SUBMIT));
+    return root;
+}
+
 static void print_text(const struct bench *bench, const char *capture)
 {
     printf("prefill  %u tokens in %.2f ms, %.1f tok/s; first token after %.2f ms\n", bench->n_prompt, bench->prefill_ms,
@@ -257,6 +300,13 @@ static void print_text(const struct bench *bench, const char *capture)
                (double)bench->costs.readback_bytes / 1e6);
         printf("memory   reads at %.1f GB/s, decoding at %.0f%% of it; at most %.1f MB taken\n", bench->bandwidth / 1e9,
                bandwidth_share(bench) * 100, (double)bench->costs.memory_bytes / 1e6);
+    }
+    if (bench->chained_ms > 0) {
+        printf("device   tokens chosen there: %.3f ms a token with one a submit, %.3f with %u\n", bench->chosen_ms,
+               bench->chained_ms, ENGINE_TOKENS_A_SUBMIT);
+    }
+    if (bench->compares) {
+        print_compared(&bench->compared);
     }
     printf("quality  %s%s%s\n", bench->reason[0] ? "NOT OK: " : "ok: ", bench->reason[0] ? bench->reason : "",
            bench->reason[0] ? "" : bench->checked);
@@ -271,6 +321,10 @@ static json_t *decode_json(const struct bench *bench)
     json_put(decode, "tok_s", json_real(rate(1, bench->median_ms)));
     json_put(decode, "ms_per_token", ms);
     json_put(decode, "cpu_ms_per_token", json_real(bench->cpu_ms));
+    if (bench->chained_ms > 0) {
+        json_put(decode, "chosen_on_device_ms", json_real(bench->chosen_ms));
+        json_put(decode, "many_a_submit_ms", json_real(bench->chained_ms));
+    }
     return decode;
 }
 
@@ -300,6 +354,9 @@ static json_t *document(const struct bench *bench, const char *model, const char
     json_put(root, "readback_bytes_per_token", json_integer((json_int_t)bench->costs.readback_bytes));
     json_put(root, "peak_memory_bytes", json_integer((json_int_t)bench->costs.memory_bytes));
     json_put(root, "capture", json_text(capture));
+    if (bench->compares) {
+        json_put(root, "captured", compared_json(&bench->compared));
+    }
     if (bench->reason[0]) {
         json_push(reasons, json_text(bench->reason));
     }
@@ -314,15 +371,21 @@ static enum status parse(const struct arguments *arguments, struct bench *bench,
 {
     const char *capture = arguments->capture ? arguments->capture : "all";
     *captured = strcmp(capture, "all") == 0;
-    if (!*captured && strcmp(capture, "off") != 0) {
-        return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "\"%s\", expected off or all", capture);
+    bench->compares = strcmp(capture, "both") == 0;
+    if (!*captured && !bench->compares && strcmp(capture, "off") != 0) {
+        return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "\"%s\", expected off, all or both",
+                         capture);
     }
     bench->n_prompt = arguments->n_prompt < 0 ? DEFAULT_PROMPT : (uint32_t)arguments->n_prompt;
     bench->n_decoded = arguments->n < 0 ? DEFAULT_DECODED : (uint32_t)arguments->n;
     if (bench->n_prompt == 0) {
         return error_set(err, STATUS_USAGE, NULL, "-p", ERROR_NO_OFFSET, "0, expected at least one token");
     }
-    return parse_on_one(arguments->on, &bench->source, err);
+    enum status status = parse_on_one(arguments->on, &bench->source, err);
+    if (status == STATUS_OK && bench->compares && bench->source != SOURCE_ENGINE) {
+        return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "both, expected the engine to run");
+    }
+    return status;
 }
 
 enum status command_bench(const struct arguments *arguments, struct error *err)
@@ -352,8 +415,15 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
         bench.tokens[i] = token_at(&bench, i);
     }
     status = measure(&bench, captured, arguments->ops, err);
+    if (status == STATUS_OK && !captured) {
+        status = measure_fed_back(&bench, err);
+    }
+    if (status == STATUS_OK && bench.compares) {
+        status = bench_capture(&bench.session.backend[SOURCE_ENGINE], bench.tokens + bench.n_prompt, bench.n_prompt,
+                               bench.n_decoded, &bench.compared, err);
+    }
     if (status == STATUS_OK) {
-        const char *capture = captured ? "all" : "off";
+        const char *capture = captured ? "all" : bench.compares ? "both" : "off";
         if (!arguments->json || strcmp(arguments->json, "-") != 0) {
             print_text(&bench, capture);
         }

@@ -52,7 +52,7 @@ static const struct command {
     {"faults", 0, 1, "[--check [MODEL]] [--json FILE] [--device D]", "--check --json --device",
      "list the known bugs; --check plants each and must find it", command_faults},
     {"bench", 1, 1,
-     "MODEL [-p N] [-n N] [--capture off|all] [--ops] [--on engine|reference] [--fault NAME] [--device D] [--json "
+     "MODEL [-p N] [-n N] [--capture off|all|both] [--ops] [--on engine|reference] [--fault NAME] [--device D] [--json "
      "FILE]",
      "-p -n --capture --ops --on --fault --device --json",
      "how fast, what a token costs, and whether what ran was right", command_bench},
