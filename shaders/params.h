@@ -144,7 +144,6 @@ struct argmax_params {
     UINT masked;          /* never chosen; UINT32_MAX: none */
 };
 
-
 /* What fused dispatches are told (engine/fuse.c): several steps of the plan, each with the arithmetic of its own
  * shader. */
 struct norms_params { /* rms_norm, add, rms_norm: the first or the last may be missing */
@@ -170,12 +169,12 @@ struct matmul_glu_params { /* gate and up, then the activation */
 };
 
 /* matvec: what makes x, and what becomes of the products. */
-#define PROLOGUE_NONE 0         /* x is a stage */
-#define PROLOGUE_NORM 1         /* norm of a stage */
-#define PROLOGUE_ADD_NORM 2     /* a branch is added to the residual, then the norm */
+#define PROLOGUE_NONE 0          /* x is a stage */
+#define PROLOGUE_NORM 1          /* norm of a stage */
+#define PROLOGUE_ADD_NORM 2      /* a branch is added to the residual, then the norm */
 #define PROLOGUE_NORM_ADD_NORM 3 /* the branch is normalised first */
-#define PROLOGUE_ATTENTION 4    /* the parts of an attention are put together */
-#define PROLOGUE_ROPE 5         /* attention_part alone: the rope of q and k; with PROLOGUE_NORM their norms as well */
+#define PROLOGUE_ATTENTION 4     /* the parts of an attention are put together */
+#define PROLOGUE_ROPE 5          /* attention_part alone: the rope of q and k; with PROLOGUE_NORM their norms as well */
 #define EPILOGUE_NONE 0
 #define EPILOGUE_GLU 1     /* gate and up, then the activation */
 #define EPILOGUE_SOFTCAP 2 /* and the logits through the final softcap */

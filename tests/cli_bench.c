@@ -139,6 +139,19 @@ static void the_reference_is_measured_too(void **state)
     json_decref(document);
 }
 
+/* Nobody looks: the tokens are chosen on the device; and what capture costs, by turns. */
+static void tokens_can_be_chosen_on_the_device(void **state)
+{
+    (void)state;
+    const char *const both[] = {"-n", "16", "--capture", "both", NULL};
+    json_t *document = run_bench("golden/tiny-llama", both, 0);
+    assert_true(value_at(document, "decode.chosen_on_device_ms") > 0);
+    assert_true(value_at(document, "decode.many_a_submit_ms") > 0);
+    assert_true(value_at(document, "captured.to_host.ratio") > 0);
+    assert_true(value_at(document, "captured.many_a_submit.ratio") > 0);
+    json_decref(document);
+}
+
 static void wrong_options_are_one_line(void **state)
 {
     (void)state;
@@ -147,7 +160,7 @@ static void wrong_options_are_one_line(void **state)
     struct outcome outcome;
     program_run(&outcome, LOCKSTEP_PROGRAM, "", some);
     assert_int_equal(outcome.status, 2);
-    expect_one_line(outcome.err, "--capture: \"some\", expected off or all");
+    expect_one_line(outcome.err, "--capture: \"some\", expected off, all or both");
     outcome_free(&outcome);
     program_run(&outcome, LOCKSTEP_PROGRAM, "", none);
     assert_int_equal(outcome.status, 2);
@@ -158,9 +171,10 @@ static void wrong_options_are_one_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(costs_stay_within_the_baselines),   cmocka_unit_test(a_cost_beyond_its_baseline_is_seen),
-        cmocka_unit_test(a_fast_wrong_answer_is_no_quality), cmocka_unit_test(without_capture_less_comes_back),
-        cmocka_unit_test(the_reference_is_measured_too),     cmocka_unit_test(wrong_options_are_one_line),
+        cmocka_unit_test(costs_stay_within_the_baselines),    cmocka_unit_test(a_cost_beyond_its_baseline_is_seen),
+        cmocka_unit_test(a_fast_wrong_answer_is_no_quality),  cmocka_unit_test(without_capture_less_comes_back),
+        cmocka_unit_test(the_reference_is_measured_too),      cmocka_unit_test(wrong_options_are_one_line),
+        cmocka_unit_test(tokens_can_be_chosen_on_the_device),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
