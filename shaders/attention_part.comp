@@ -224,7 +224,7 @@ void main()
     uint heads_a_key = op.heads / op.kv_heads, kv_head = head / heads_a_key;
     uint position = batch.first_position, first = first_visible(position, op.window), n_keys = position + 1 - first;
     uint from = part * op.keys_a_part;
-    if (from >= n_keys)
+    if (head >= op.heads || from >= n_keys)
         return;
     uint end = min(from + op.keys_a_part, n_keys), team = gl_LocalInvocationID.x / TEAM, first_tile = from;
     bool has_key = end == n_keys;

