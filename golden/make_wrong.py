@@ -174,7 +174,7 @@ def write(path, run, layers, tail):
         for (stage, layer), rows in run["stages"].items():
             if layer in layers:
                 file[f"layers/{layer}/{stage}"] = rows.astype("int32") if stage == "router_indices" else rows
-            elif layer is None and (stage == "embed" or tail):
+            elif layer is None and (stage == "embed" or (tail and not stage.startswith("sample_"))):  # nobody samples here
                 file[f"stages/{stage}"] = rows
 
 
