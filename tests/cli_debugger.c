@@ -112,6 +112,40 @@ static void faults_come_and_go(void **state)
     outcome_free(&outcome);
 }
 
+/* The prompt tells the symptoms of the first error and how to go on, as `diff` does. The twins: another error goes on
+ * otherwise, what did not run yet shows no symptom, and a healthy run has neither. */
+static void diagnose_tells_how_to_go_on(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *fault, *next;
+        bool symptom;
+    } rows[] = {{"embed-scale-missing", "try next: check the token ids, the scale of the embedding", true},
+                {"qk-norm-no-offset@3", "try next: check the norm's offset", false}};
+    static const char symptom[] = "triage-wrong-token-probabilities (consistent)";
+    struct outcome outcome, diff;
+    for (int i = 0; i < 2; i++) {
+        const char *const arguments[] = {"diff", GEMMA, "--golden", GEMMA ".h5", "--fault", rows[i].fault, NULL};
+        run_script(&outcome, "continue\ndiagnose\n", "--fault", rows[i].fault);
+        program_run(&diff, LOCKSTEP_PROGRAM, "", arguments);
+        expect_text(outcome.out, rows[i].next);
+        expect_no_text(outcome.out, rows[1 - i].next);
+        expect_text(diff.out, rows[i].next + strlen("try next: "));
+        assert_true((strstr(outcome.out, symptom) != NULL) == rows[i].symptom);
+        assert_true((strstr(diff.out, symptom) != NULL) == rows[i].symptom);
+        outcome_free(&diff);
+        outcome_free(&outcome);
+    }
+    run_script(&outcome, "step op 2\ndiagnose\n", "--fault", rows[0].fault);
+    expect_text(outcome.out, rows[0].next);
+    expect_no_text(outcome.out, "triage-");
+    outcome_free(&outcome);
+    run_script(&outcome, "continue\ndiagnose\n", NULL, NULL);
+    expect_text(outcome.out, "no step introduced an error so far");
+    expect_no_text(outcome.out, "try next");
+    outcome_free(&outcome);
+}
+
 /* The PROBE lines of a text, without what follows the engine's value, into lines[]. */
 static void probe_lines(const char *text, char *lines)
 {
@@ -405,6 +439,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(back_and_forth_changes_no_bit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(breakpoints_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(faults_come_and_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(diagnose_tells_how_to_go_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probes_see_the_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(checkpoints_alone_are_read_back, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_configurations, set_up, tear_down),

@@ -50,6 +50,7 @@ static void goldens_pass_their_audit(void **state)
         assert_true(json_is_null(json_object_get(report, "first_divergence")));
         assert_int_equal(json_array_size(json_object_get(report, "introduced")), 0);
         assert_int_equal(json_array_size(json_object_get(report, "diagnosis")), 0);
+        assert_true(json_is_null(json_object_get(report, "next")));
         assert_int_equal(integer_at(coverage, "expected"), goldens[i].stages);
         assert_int_equal(integer_at(coverage, "compared"), goldens[i].stages);
         assert_int_equal(json_array_size(json_object_get(coverage, "missing")), 0);
@@ -116,6 +117,8 @@ static void flipped_bit_is_golden_or_weights(void **state)
     assert_string_equal(text_at(diagnosis, "fault"), "one-weight");
     assert_string_equal(text_at(diagnosis, "how"), "relation");
     assert_non_null(strstr(text_at(diagnosis, "text"), "[77, 5]"));
+    expect_text(text_at(report, "next"), "check this weight");
+    expect_no_text(text_at(report, "next"), "check the norm's offset");
     assert_non_null(
         strstr(json_string_value(json_array_get(json_object_get(report, "notes"), 0)), "other weights than MODEL's"));
     json_decref(report);

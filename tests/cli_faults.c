@@ -37,6 +37,7 @@ static void planted_fault_is_named_first(void **state)
     assert_string_equal(text_at(diagnosis, "fault"), "qk-norm-no-offset");
     assert_string_equal(text_at(diagnosis, "how"), "reproduced");
     assert_string_equal(text_at(diagnosis, "postmortem"), "2025-12-25-gemma3-qknorm-offset");
+    expect_text(text_at(report, "next"), "check the norm's offset");
     json_decref(report);
     outcome_free(&outcome);
     RUN(&outcome, 0, "diff", GEMMA, "--golden", GEMMA ".h5", "--fault", "pool-padding");

@@ -303,6 +303,29 @@ static void readback_early_is_a_failure(void **state)
     fault_outcome_free(&planted);
 }
 
+/* FFN down explodes: it is told at once, and of the healthy engine nothing is. */
+static void exploding_ffn_down_is_an_anomaly(void **state)
+{
+    (void)state;
+    for (int planted = 0; planted < 2; planted++) {
+        const char *const arguments[] = {"debug",
+                                         "golden/tiny-llama-q4_1.gguf",
+                                         "--golden",
+                                         "golden/tiny-llama-q4_1.h5",
+                                         planted ? "--fault" : NULL,
+                                         "q4k-format@3.ffn_down",
+                                         NULL};
+        struct outcome outcome;
+        program_run(&outcome, LOCKSTEP_PROGRAM, "continue\n", arguments);
+        assert_int_equal(outcome.status, 0);
+        expect_text(outcome.out, "the run is over");
+        const char *at = strstr(outcome.out, "ANOMALY layer=3 stage=ffn_down token=");
+        assert_true((strstr(outcome.out, "ANOMALY") != NULL) == (bool)planted);
+        assert_true(!planted || (at && strstr(at, " what=explosion ")));
+        outcome_free(&outcome);
+    }
+}
+
 /* Five values were read, all positive, and the row was taken for biased: statistics span whole rows. */
 static void positive_bias_is_no_alarm(void **state)
 {
@@ -346,6 +369,7 @@ int main(void)
         {"2026-01-19 gemma3-postfeedforwardnorm, at load", denied_norm_is_refused, NULL, NULL, NULL},
         {"2026-01-03 performance-gaps", slower_than_the_baseline_is_a_failure, NULL, NULL, NULL},
         {"CommandRecorder gotcha", readback_early_is_a_failure, NULL, NULL, NULL},
+        {"2025-12-19 pipeline-verification, at the prompt", exploding_ffn_down_is_an_anomaly, NULL, NULL, NULL},
         {"2025-12-17 positive-bias-hidden-states", positive_bias_is_no_alarm, NULL, NULL, NULL},
     };
     struct CMUnitTest tests[N_BUGS + sizeof others / sizeof *others];

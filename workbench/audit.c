@@ -255,6 +255,22 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     free(spans);
 }
 
+void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces)
+{
+    *audit = (struct audit){.plan = plan, .n_traces = n_traces};
+    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->findings);
+    for (uint32_t s = 0; s < plan->n_steps; s++)
+        for (uint32_t t = 0; t < n_traces; t++) {
+            const struct trace_stage *stage = stage_of(&plan->steps[s], traces[t]);
+            struct finding *finding = &audit->findings[(uint64_t)s * n_traces + t];
+            *finding = (struct finding){.state = FINDING_MISSING};
+            if (!stage || stage->n_recorded == 0)
+                continue;
+            finding->state = FINDING_UNAUDITED;
+            measure(finding, stage, traces[t]->n_positions);
+        }
+}
+
 struct finding audit_step(const struct plan *plan, uint32_t step, const struct trace *trace)
 {
     struct finding finding;

@@ -56,6 +56,9 @@ typedef void progress_function(void *context, uint32_t done, uint32_t total);
 void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
                progress_function *progress, void *context);
 
+/* Judges nothing: of each finding only rms, max_abs, nonfinite, and whether the stage is missing. Freed likewise. */
+void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces);
+
 /* Audits one step of one trace (the prompt's `audit STAGE@LAYER`); likewise. */
 struct finding audit_step(const struct plan *plan, uint32_t step, const struct trace *trace);
 

@@ -150,11 +150,10 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
     if (comparison->verdict.diverged) {
         diagnose_all(comparison);
-        comparison->n_diagnoses += triage_find(&comparison->audit, &comparison->verdict, comparison->list,
-                                               comparison->sources, &comparison->diagnoses[comparison->n_diagnoses],
-                                               COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses < 2
-                                                   ? COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses
-                                                   : 2);
+        uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses;
+        comparison->n_diagnoses +=
+            triage_find(&comparison->audit, &comparison->verdict, comparison->list, comparison->sources,
+                        &comparison->diagnoses[comparison->n_diagnoses], left < TRIAGE_MOST ? left : TRIAGE_MOST);
     } else {
         for (uint32_t t = 0; t < last; t++)
             note_choices(comparison, comparison->list[t], comparison->list[last]);

@@ -5,6 +5,7 @@
 #include "model/stop.h"
 #include "workbench/diagnose.h"
 #include "workbench/repl_show.h"
+#include "workbench/triage.h"
 
 #define MAX_DIAGNOSES 4
 
@@ -113,6 +114,34 @@ static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *
     return n;
 }
 
+/* The symptoms of the side in which an error was introduced, next to the golden as far as the run came. */
+static uint32_t triage(const struct repl *repl, const struct repl_introduced *introduced, struct diagnosis *found)
+{
+    const struct repl_side *side = &repl->sides[introduced->side], *last = &repl->sides[repl->n_sides - 1];
+    bool beside = last->source == SOURCE_GOLDEN && last != side;
+    struct trace golden = *last->trace; /* the same rows, of as many positions */
+    if (golden.n_positions > side->trace->n_positions) {
+        golden.n_positions = side->trace->n_positions;
+    }
+    const struct trace *const traces[] = {side->trace, &golden};
+    const enum source sources[] = {side->source, SOURCE_GOLDEN};
+    struct introduced first = {introduced->step, side->source, 0};
+    const struct verdict verdict = {.n_introduced = 1, .introduced = &first};
+    struct audit audit;
+    audit_measure(&audit, repl->plan, traces, beside ? 2 : 1);
+    uint32_t n = triage_find(&audit, &verdict, traces, sources, found, TRIAGE_MOST);
+    audit_free(&audit);
+    return n;
+}
+
+static void print_diagnoses(const struct diagnosis *diagnoses, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        printf("  %s (%s): %s%s%s\n", diagnoses[i].fault, diagnosis_how_name(diagnoses[i].how), diagnoses[i].text,
+               diagnoses[i].postmortem[0] != '\0' ? ", postmortem " : "", diagnoses[i].postmortem);
+    }
+}
+
 void show_diagnosis(const struct repl *repl, const struct repl_introduced *introduced)
 {
     const struct repl_side *side = &repl->sides[introduced->side];
@@ -123,19 +152,20 @@ void show_diagnosis(const struct repl *repl, const struct repl_introduced *intro
     printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
            finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
     print_span(repl, side, introduced->step, finding);
-    struct diagnosis diagnoses[MAX_DIAGNOSES];
+    struct diagnosis diagnoses[MAX_DIAGNOSES], symptoms[TRIAGE_MOST];
     uint32_t n = diagnose(repl, introduced, diagnoses);
     if (stop_asked()) {
         printf("  interrupted\n");
         return;
     }
-    for (uint32_t i = 0; i < n; i++) {
-        printf("  %s (%s): %s%s%s\n", diagnoses[i].fault, diagnosis_how_name(diagnoses[i].how), diagnoses[i].text,
-               diagnoses[i].postmortem[0] != '\0' ? ", postmortem " : "", diagnoses[i].postmortem);
-    }
+    print_diagnoses(diagnoses, n);
     if (n == 0) {
         printf("  no known bug explains it\n");
     }
+    if (introduced == repl->introduced) { /* symptoms are the first error's */
+        print_diagnoses(symptoms, triage(repl, introduced, symptoms));
+    }
+    printf("  try next: %s\n", triage_next(repl->plan, introduced->step, diagnoses, n));
 }
 
 /* Whether the same step of the same side was introduced by an earlier batch. */

@@ -39,7 +39,7 @@ enum status step_token(struct repl *repl, struct error *err);
 
 /* "layer 17 ffn_down if maxabs>100" */
 const char *show_break(const struct repl *repl, const struct repl_break *point, char text[128]);
-/* An introduced error, and the known bugs that explain it. */
+/* An introduced error, the known bugs that explain it, of the first one the symptoms too, and how to go on. */
 void show_diagnosis(const struct repl *repl, const struct repl_introduced *introduced);
 
 void info_breakpoints(const struct repl *repl);

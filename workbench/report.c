@@ -271,9 +271,7 @@ static void print_divergence(const struct report *report, FILE *out)
     fprintf(out, "  further     %u other step%s introduce%s an error\n", verdict->n_introduced - 1,
             verdict->n_introduced == 2 ? "" : "s", verdict->n_introduced == 2 ? "s" : "");
     print_diagnoses(report, out);
-    bool named = report->n_diagnoses > 0 && report->diagnoses[0].how == HOW_REPRODUCED;
-    uint32_t wrong = named ? report->diagnoses[0].step : first->step;
-    print_wrapped("try next", triage_next(&report->plan->steps[wrong]), out);
+    print_wrapped("try next", triage_next(report->plan, first->step, report->diagnoses, report->n_diagnoses), out);
 }
 
 void report_print(const struct report *report, FILE *out)

@@ -4,6 +4,7 @@
 #include "workbench/json_file.h"
 #include "workbench/ledger.h"
 #include "workbench/report.h"
+#include "workbench/triage.h"
 
 static void put_place(json_t *object, const struct step *step)
 {
@@ -92,6 +93,15 @@ static json_t *diagnoses(const struct report *report)
     return array;
 }
 
+/* How to go on from the first divergence. */
+static json_t *next(const struct report *report)
+{
+    if (!report->verdict->diverged)
+        return json_null();
+    uint32_t first = report->verdict->introduced[0].step;
+    return json_string(triage_next(report->plan, first, report->diagnoses, report->n_diagnoses));
+}
+
 static json_t *coverage(const struct report *report)
 {
     const struct verdict *verdict = report->verdict;
@@ -161,6 +171,7 @@ enum status report_write_json(const struct report *report, const char *path, str
     json_put(object, "first_divergence", first_divergence(report));
     json_put(object, "introduced", introduced(report));
     json_put(object, "diagnosis", diagnoses(report));
+    json_put(object, "next", next(report));
     json_put(object, "coverage", coverage(report));
     json_put(object, "stages", stages(report));
     json_put(object, "notes", notes);

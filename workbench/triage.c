@@ -192,9 +192,10 @@ uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, c
     return n;
 }
 
-const char *triage_next(const struct step *step)
+const char *triage_next(const struct plan *plan, uint32_t step, const struct diagnosis *found, uint32_t n)
 {
-    switch (step->op) {
+    uint32_t wrong = n > 0 && found[0].how == HOW_REPRODUCED ? found[0].step : step;
+    switch (plan->steps[wrong].op) {
     case OP_rms_norm:
         return "check the norm's offset (1 + weight or weight, and whether the file has it folded in) and eps";
     case OP_attention:
