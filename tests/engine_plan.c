@@ -178,22 +178,27 @@ static uint32_t bits(float value)
 static void every_way_gives_the_same_bits(void **state)
 {
     (void)state;
+    struct way plain = ways[0];
+    uint64_t expected_count = 0, count;
+    float *expected = NULL;
     for (unsigned i = 1; i < sizeof(ways) / sizeof(ways[0]); i++) {
-        struct way plain = ways[0];
-        uint64_t expected_count, count;
         bool is_cpu;
         float *all = run_way(&ways[i], &count, &is_cpu);
-        if (!is_cpu)
+        bool others = !is_cpu && memcmp(plain.batches, ways[i].batches, sizeof(plain.batches)) != 0;
+        if (others)
             memcpy(plain.batches, ways[i].batches, sizeof(plain.batches));
-        float *expected = run_way(&plain, &expected_count, &is_cpu);
+        if (others || !expected) {
+            free(expected);
+            expected = run_way(&plain, &expected_count, &is_cpu);
+        }
         assert_int_equal(count, expected_count);
         for (uint64_t k = 0; k < count; k++) {
             if (bits(all[k]) != bits(expected[k]))
                 fail_msg("%s: value %llu is %g, not %g", ways[i].name, (unsigned long long)k, all[k], expected[k]);
         }
         free(all);
-        free(expected);
     }
+    free(expected);
 }
 
 /* Each step from its own recorded inputs, as the audit judges it; prefill, then decode. */
