@@ -152,6 +152,19 @@ static void tokens_can_be_chosen_on_the_device(void **state)
     json_decref(document);
 }
 
+/* The time of each op, where it is asked for. */
+static void ops_are_timed_apart(void **state)
+{
+    (void)state;
+    const char *const ops[] = {"--ops", NULL};
+    json_t *document = run_bench("golden/tiny-llama", ops, 0), *without = run_bench("golden/tiny-llama", NULL, 0);
+    assert_true(value_at(document, "prefill_ops_us.q_proj") > 0);
+    assert_true(value_at(document, "decode_ops_us.logits") > 0);
+    assert_null(json_object_get(without, "decode_ops_us"));
+    json_decref(document);
+    json_decref(without);
+}
+
 static void wrong_options_are_one_line(void **state)
 {
     (void)state;
@@ -174,7 +187,7 @@ int main(void)
         cmocka_unit_test(costs_stay_within_the_baselines),    cmocka_unit_test(a_cost_beyond_its_baseline_is_seen),
         cmocka_unit_test(a_fast_wrong_answer_is_no_quality),  cmocka_unit_test(without_capture_less_comes_back),
         cmocka_unit_test(the_reference_is_measured_too),      cmocka_unit_test(wrong_options_are_one_line),
-        cmocka_unit_test(tokens_can_be_chosen_on_the_device),
+        cmocka_unit_test(tokens_can_be_chosen_on_the_device), cmocka_unit_test(ops_are_timed_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -9,6 +9,7 @@
 
 #include "model/stop.h"
 #include "workbench/bench_capture.h"
+#include "workbench/bench_ops.h"
 #include "workbench/command.h"
 #include "workbench/json_file.h"
 #include "workbench/options.h"
@@ -17,7 +18,6 @@
 #define DEFAULT_PROMPT 32
 #define DEFAULT_DECODED 16
 #define WARM_UP 2
-#define OPS_RUNS 5
 #define AUDITED_PREFILL 4 /* positions of the run that is audited, and as many as follow one by one */
 #define AUDITED_DECODE 2
 
@@ -33,6 +33,7 @@ struct bench {
     double chosen_ms, chained_ms; /* a token chosen on the device: one a submit, many; 0: not measured */
     bool compares;                /* --capture both */
     struct bench_captured compared;
+    struct bench_ops prefill_ops, decode_ops;
     struct engine_costs costs;
     char reason[160], checked[96]; /* reason: why the quality is not ok; empty: it is */
 };
@@ -176,33 +177,6 @@ static enum status check_quality(struct bench *bench, bool captured, struct erro
     return status;
 }
 
-/* The time of each stage's op over all layers, of the batch that ran last. A fused op goes by its first stage. */
-static enum status print_ops(struct bench *bench, const char *phase, struct error *err)
-{
-    struct backend *backend = &bench->session.backend[bench->source];
-    const struct plan *plan = backend->plan;
-    double by_stage[STAGE_COUNT] = {0}, total = 0;
-    double *ns = xcalloc(plan->n_steps, sizeof(*ns));
-    enum status status = STATUS_OK;
-    for (int run = 0; run < OPS_RUNS && status == STATUS_OK; run++) {
-        status = engine_time_ops(backend, ns, err);
-        for (uint32_t i = 0; i < plan->n_steps; i++) {
-            by_stage[plan->steps[i].stage] += ns[i] / OPS_RUNS / 1e3;
-            total += ns[i] / OPS_RUNS / 1e3;
-        }
-    }
-    for (int stage = 0; stage < STAGE_COUNT && status == STATUS_OK; stage++) {
-        if (by_stage[stage] > 0) {
-            printf("%-8s %-16s %10.1f us\n", phase, stage_name(stage), by_stage[stage]);
-        }
-    }
-    if (status == STATUS_OK) {
-        printf("%-8s %-16s %10.1f us, on the device, each op waiting for the one before\n", phase, "all", total);
-    }
-    free(ns);
-    return status;
-}
-
 static enum status measure(struct bench *bench, bool captured, bool ops, struct error *err)
 {
     struct backend *backend = &bench->session.backend[bench->source];
@@ -217,13 +191,13 @@ static enum status measure(struct bench *bench, bool captured, bool ops, struct 
     }
     ops = ops && bench->source == SOURCE_ENGINE;
     if (status == STATUS_OK && ops) {
-        status = print_ops(bench, "prefill", err);
+        status = bench_ops_measure(backend, &bench->prefill_ops, err);
     }
     if (status == STATUS_OK) {
         status = run_decode(bench, bench->n_decoded, err);
     }
     if (status == STATUS_OK && ops && bench->n_decoded > 0) {
-        status = print_ops(bench, "decode", err);
+        status = bench_ops_measure(backend, &bench->decode_ops, err);
     }
     if (status == STATUS_OK && bench->source == SOURCE_ENGINE) {
         status = engine_read_bandwidth(backend, &bench->bandwidth, err);
@@ -290,6 +264,12 @@ static json_t *compared_json(const struct bench_captured *compared)
 
 static void print_text(const struct bench *bench, const char *capture)
 {
+    if (bench->prefill_ops.measured) {
+        bench_ops_print(&bench->prefill_ops, "prefill");
+    }
+    if (bench->decode_ops.measured) {
+        bench_ops_print(&bench->decode_ops, "decode");
+    }
     printf("prefill  %u tokens in %.2f ms, %.1f tok/s; first token after %.2f ms\n", bench->n_prompt, bench->prefill_ms,
            rate(bench->n_prompt, bench->prefill_ms), bench->ttft_ms);
     printf("decode   %u tokens, %.3f ms a token (median; min %.3f; processor %.3f), %.1f tok/s, capture %s\n",
@@ -356,6 +336,12 @@ static json_t *document(const struct bench *bench, const char *model, const char
     json_put(root, "capture", json_text(capture));
     if (bench->compares) {
         json_put(root, "captured", compared_json(&bench->compared));
+    }
+    if (bench->prefill_ops.measured) {
+        json_put(root, "prefill_ops_us", bench_ops_json(&bench->prefill_ops));
+    }
+    if (bench->decode_ops.measured) {
+        json_put(root, "decode_ops_us", bench_ops_json(&bench->decode_ops));
     }
     if (bench->reason[0]) {
         json_push(reasons, json_text(bench->reason));
