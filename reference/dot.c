@@ -1,6 +1,7 @@
 #include "reference/dot.h"
 
 #include <math.h>
+#include <stdbool.h>
 
 #include "reference/cloned.h"
 
@@ -13,68 +14,43 @@ static double lanes_fold(double lanes[DOT_LANES])
     return lanes[0];
 }
 
-CLONED struct dot dot_sum(const float *a, const float *b, uint64_t n)
+void dot_widen(const float *values, uint64_t n, double *b)
 {
-    double sums[DOT_LANES] = {0};
-    uint64_t i = 0;
-    for (; i + DOT_LANES <= n; i += DOT_LANES) {
-        for (unsigned l = 0; l < DOT_LANES; l++)
-            sums[l] += (double)a[i + l] * b[i + l];
-    }
-    for (unsigned l = 0; i + l < n; l++)
-        sums[l] += (double)a[i + l] * b[i + l];
-    return (struct dot){lanes_fold(sums), 0};
+    for (uint64_t i = 0; i < n; i++)
+        b[i] = values[i];
 }
 
-CLONED struct dot dot_sum_squares(const float *a, const float *b, uint64_t n)
+/* Inlined into both, where `squared` is a constant. */
+static inline __attribute__((always_inline)) struct dot sum_products(const float *a, const double *b, uint64_t n,
+                                                                     bool squared)
 {
     double sums[DOT_LANES] = {0}, squares[DOT_LANES] = {0};
     uint64_t i = 0;
     for (; i + DOT_LANES <= n; i += DOT_LANES) {
         for (unsigned l = 0; l < DOT_LANES; l++) {
-            double product = (double)a[i + l] * b[i + l];
+            double product = a[i + l] * b[i + l];
             sums[l] += product;
-            squares[l] += product * product;
+            if (squared)
+                squares[l] += product * product;
         }
     }
     for (unsigned l = 0; i + l < n; l++) {
-        double product = (double)a[i + l] * b[i + l];
+        double product = a[i + l] * b[i + l];
         sums[l] += product;
-        squares[l] += product * product;
-    }
-    return (struct dot){lanes_fold(sums), lanes_fold(squares)};
-}
-
-CLONED struct dot dot_sum_wide(const float *a, const double *b, uint64_t n)
-{
-    double sums[DOT_LANES] = {0};
-    uint64_t i = 0;
-    for (; i + DOT_LANES <= n; i += DOT_LANES) {
-        for (unsigned l = 0; l < DOT_LANES; l++)
-            sums[l] += (double)a[i + l] * b[i + l];
-    }
-    for (unsigned l = 0; i + l < n; l++)
-        sums[l] += (double)a[i + l] * b[i + l];
-    return (struct dot){lanes_fold(sums), 0};
-}
-
-CLONED struct dot dot_sum_squares_wide(const float *a, const double *b, uint64_t n)
-{
-    double sums[DOT_LANES] = {0}, squares[DOT_LANES] = {0};
-    uint64_t i = 0;
-    for (; i + DOT_LANES <= n; i += DOT_LANES) {
-        for (unsigned l = 0; l < DOT_LANES; l++) {
-            double product = (double)a[i + l] * b[i + l];
-            sums[l] += product;
+        if (squared)
             squares[l] += product * product;
-        }
     }
-    for (unsigned l = 0; i + l < n; l++) {
-        double product = (double)a[i + l] * b[i + l];
-        sums[l] += product;
-        squares[l] += product * product;
-    }
-    return (struct dot){lanes_fold(sums), lanes_fold(squares)};
+    return (struct dot){lanes_fold(sums), squared ? lanes_fold(squares) : 0};
+}
+
+CLONED struct dot dot_sum(const float *a, const double *b, uint64_t n)
+{
+    return sum_products(a, b, n, false);
+}
+
+CLONED struct dot dot_sum_squares(const float *a, const double *b, uint64_t n)
+{
+    return sum_products(a, b, n, true);
 }
 
 CLONED static double error_squares(const float *w, const double *error, uint64_t n)

@@ -17,15 +17,14 @@ struct dot {
     double squares; /* of (a[i] b[i])^2; 0 where not asked for */
 };
 
-/* The sum alone, for a run that needs no bound. */
-struct dot dot_sum(const float *a, const float *b, uint64_t n);
+/* b[n] holds f32 values in f64, made once by whoever has it meet many an a: that is half of what time goes into. */
+void dot_widen(const float *values, uint64_t n, double *b);
 
-/* The same with b in f64 already, where many a meet one b: half of what time goes into is making f64 of f32. */
-struct dot dot_sum_wide(const float *a, const double *b, uint64_t n);
-struct dot dot_sum_squares_wide(const float *a, const double *b, uint64_t n);
+/* The sum alone, for a run that needs no bound. */
+struct dot dot_sum(const float *a, const double *b, uint64_t n);
 
 /* Both; `sum` has the same bits as dot_sum's. */
-struct dot dot_sum_squares(const float *a, const float *b, uint64_t n);
+struct dot dot_sum_squares(const float *a, const double *b, uint64_t n);
 
 /* sqrt of the sum of (w[i] error[i])^2: how far independent errors of x move the sum of w[i] x[i]. */
 double dot_error(const float *w, const double *error, uint64_t n);

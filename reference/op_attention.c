@@ -22,6 +22,7 @@ struct attention {
     bool bounded;        /* error[] is wanted */
     bool spans;          /* an input was computed, not recorded, and is off by row->error */
     uint32_t first, n;   /* visible keys: positions [first, first + n) */
+    double *q;           /* [heads dim], as recorded; NULL where it is not */
     double *probability; /* [heads][n]; scores before the softmax */
     double *error;       /* [heads][n] absolute, of scores; then relative, of probabilities */
     double *squares;     /* [dim] */
@@ -69,10 +70,11 @@ static double attention_score(const struct attention *a, uint32_t head, uint32_t
     const struct arith *arith = a->row->arith;
     bool stale = a->variant == VARIANT_KV_STALE && a->row->decode && position == a->row->position && position > 0;
     const float *q = a->row->in[0] + (uint64_t)head * p->dim;
+    const double *wide_q = a->q + (uint64_t)head * p->dim;
     position -= stale;
     const float *k = attention_head(a, 1, position, head);
 
-    struct dot dot = a->bounded ? dot_sum_squares(q, k, p->dim) : dot_sum(q, k, p->dim);
+    struct dot dot = a->bounded ? dot_sum_squares(k, wide_q, p->dim) : dot_sum(k, wide_q, p->dim);
     double score = p->scale * dot.sum;
     double t = p->softcap != 0 ? tanh(score / p->softcap) : 0;
     if (a->bounded) {
@@ -267,6 +269,7 @@ static void take_recorded(struct attention *a, const double *bounds, double time
                             .bounded = a->bounded,
                             .spans = a->row->error[2] != NULL,
                             .n = n,
+                            .q = a->q,
                             .probability = probability,
                             .error = error,
                             .squares = a->squares,
@@ -332,8 +335,12 @@ static struct attention attention_open(const struct op_batch *batch, const struc
         first = end - (n = 1);
     if (variant == VARIANT_KEYS_256 && n > 256)
         n = 256;
-    uint64_t n_scores = (uint64_t)p->heads * n;
-    double *scratch = xmalloc(2 * n_scores * sizeof(double));
+    uint64_t n_scores = (uint64_t)p->heads * n, n_q = (uint64_t)p->heads * p->dim;
+    double *scratch = xmalloc(2 * n_scores * sizeof(double)), *q = NULL;
+    if (row->in[0]) {
+        q = xmalloc(n_q * sizeof(double));
+        dot_widen(row->in[0], n_q, q);
+    }
     return (struct attention){.p = p,
                               .row = row,
                               .variant = variant,
@@ -341,6 +348,7 @@ static struct attention attention_open(const struct op_batch *batch, const struc
                               .spans = row->error[0] || row->error[1] || row->error[2],
                               .first = first,
                               .n = n,
+                              .q = q,
                               .probability = scratch,
                               .error = scratch + n_scores,
                               .squares = xmalloc(p->dim * sizeof(double)),
@@ -350,6 +358,7 @@ static struct attention attention_open(const struct op_batch *batch, const struc
 
 static void attention_close(struct attention *a)
 {
+    free(a->q);
     free(a->probability);
     free(a->squares);
 }

@@ -7,20 +7,8 @@
 #include "reference/dot.h"
 #include "reference/op.h"
 
-/* The batch's rows of x, [n_rows, n_in], in f64: each meets every row of W. */
-static double *widened_inputs(const struct op_batch *batch)
-{
-    uint64_t n_in = batch->step->params.matmul.n_in;
-    double *x = xmalloc((uint64_t)batch->n_rows * n_in * sizeof(double));
-    for (uint32_t r = 0; r < batch->n_rows; r++) {
-        for (uint64_t i = 0; i < n_in; i++)
-            x[r * n_in + i] = batch->rows[r].in[0][i];
-    }
-    return x;
-}
-
-/* One output for every row of the batch; w: the decoded weight row. Each is a dot product of its own (dot.h), so that
- * neither threads nor the batch's other rows have a say in it. Bound: bounds.h. */
+/* One output for every row of the batch; x [n_rows, n_in], w: the decoded weight row. Each is a dot product of its own
+ * (dot.h), so that neither threads nor the batch's other rows have a say in it. Bound: bounds.h. */
 static void matmul_output(const struct op_batch *batch, const double *x, uint32_t o, const float *w, double bias)
 {
     const struct matmul_params *p = &batch->step->params.matmul;
@@ -28,7 +16,7 @@ static void matmul_output(const struct op_batch *batch, const double *x, uint32_
         const struct op_row *row = &batch->rows[r];
         uint64_t at = (uint64_t)r * p->n_out + o;
         const double *in = x + (uint64_t)r * p->n_in;
-        struct dot dot = batch->bound ? dot_sum_squares_wide(w, in, p->n_in) : dot_sum_wide(w, in, p->n_in);
+        struct dot dot = batch->bound ? dot_sum_squares(w, in, p->n_in) : dot_sum(w, in, p->n_in);
         batch->y[at] = dot.sum + bias;
         if (batch->bound)
             batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias) +
@@ -60,7 +48,7 @@ void reference_matmul(const struct op_batch *batch)
     if (step->weight[1])
         op_weights(batch, step->weight[1], 0, 0, p->n_out, bias);
     float *transposed = step->variant == VARIANT_TRANSPOSE_B ? matmul_transposed(batch) : NULL;
-    double *x = widened_inputs(batch);
+    double *x = op_widened(batch, 0, p->n_in);
 #pragma omp parallel
     {
         float *decoded = xmalloc(p->n_in * sizeof(float));

@@ -134,15 +134,18 @@ static void dot_sums_in_the_order_it_says(void **state)
     (void)state;
     uint64_t seed = 9;
     float *a = random_floats(&seed, 1000, 1, 0), *b = random_floats(&seed, 1000, 1000, 0);
+    double *wide = xmalloc(1000 * sizeof(*wide));
+    dot_widen(b, 1000, wide);
     for (uint64_t n = 0; n <= 1000; n += n < 70 ? 1 : 93) {
-        struct dot sum = dot_sum(a, b, n), both = dot_sum_squares(a, b, n);
+        struct dot sum = dot_sum(a, wide, n), both = dot_sum_squares(a, wide, n);
         assert_true(sum.sum == sum_in_lanes(a, b, n, false));
         assert_true(both.sum == sum.sum);
         assert_true(both.squares == sum_in_lanes(a, b, n, true));
     }
     /* the twin: shifted by one, every element has another lane, and the sum other bits */
-    double shifted = dot_sum_squares(a + 1, b + 1, 999).squares;
+    double shifted = dot_sum_squares(a + 1, wide + 1, 999).squares;
     assert_true(shifted != sum_in_lanes(a, b, 1000, true) - (double)a[0] * b[0] * ((double)a[0] * b[0]));
+    free(wide);
     free(a);
     free(b);
 }
