@@ -1,157 +1,13 @@
-/* attention: y = softmax(cap(scale q k)) v over the visible keys, head by head; grouped queries share a key head.
- * attention_probs: the softmax alone. Vaswani et al. 2017; Ainslie et al. 2023 (groups); softcap and window: Gemma 2
- * report, 2024.
- *
- * Shapes: q [heads dim]; k, v [position + 1, kv_heads dim], from position 0 on; y [heads dim]. Of the visible keys,
- * j = 0 is the first; n of them. Scores and probabilities are [heads][n]; recorded ones [heads][positions]. */
-#include <float.h>
+/* attention: y = softmax(cap(scale q k)) v over the visible keys, head by head; grouped queries share a key head. The
+ * softmax: op_attention_probs.c. Vaswani et al. 2017; Ainslie et al. 2023 (groups); softcap and window: Gemma 2 report,
+ * 2024. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/error.h"
 #include "model/stop.h"
+#include "reference/attention.h"
 #include "reference/bounds.h"
-#include "reference/dot.h"
-#include "reference/op.h"
-
-struct attention {
-    const struct attention_params *p;
-    const struct op_row *row;
-    uint32_t variant;
-    bool bounded;        /* error[] is wanted */
-    bool spans;          /* an input was computed, not recorded, and is off by row->error */
-    uint32_t first, n;   /* visible keys: positions [first, first + n) */
-    double *q;           /* [heads dim], as recorded; NULL where it is not */
-    double *probability; /* [heads][n]; scores before the softmax */
-    double *error;       /* [heads][n] absolute, of scores; then relative, of probabilities */
-    double *squares;     /* [dim] */
-    bool normalised;     /* what the probabilities' errors have in common cancels */
-    const float *sinks;  /* [heads], or NULL */
-};
-
-static uint32_t kv_head_of(const struct attention *a, uint32_t head)
-{
-    return a->variant == VARIANT_KV_HEADS_IN_TURN ? head % a->p->kv_heads : head / (a->p->heads / a->p->kv_heads);
-}
-
-static const float *attention_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
-{
-    uint64_t kv_head = kv_head_of(a, head);
-    return a->row->in[input] + ((uint64_t)position * a->p->kv_heads + kv_head) * a->p->dim;
-}
-
-/* How far the key's or value's head can be off; NULL: it is exact. */
-static const double *error_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
-{
-    uint64_t kv_head = kv_head_of(a, head);
-    const double *error = a->row->error[input];
-    return error ? error + ((uint64_t)position * a->p->kv_heads + kv_head) * a->p->dim : NULL;
-}
-
-/* What errors of q and k add to their dot product. */
-static double score_passed_on(const struct attention *a, uint32_t head, uint32_t position, const float *q,
-                              const float *k)
-{
-    uint32_t dim = a->p->dim;
-    const double *q_error = a->row->error[0] ? a->row->error[0] + (uint64_t)head * dim : NULL;
-    const double *k_error = error_head(a, 1, position, head);
-    double passed = (q_error ? dot_error(k, q_error, dim) : 0) + (k_error ? dot_error(q, k_error, dim) : 0), both = 0;
-    for (uint32_t i = 0; q_error && k_error && i < dim; i++)
-        both += q_error[i] * k_error[i] * q_error[i] * k_error[i];
-    return fabs(a->p->scale) * (passed + sqrt(both));
-}
-
-/* The score of one key: the dot product, scaled; q or k may have been scaled and stored before, the scaled score
- * and the masked one are stored: 3 u_storage. Then the softcap. */
-static double attention_score(const struct attention *a, uint32_t head, uint32_t position, double *error)
-{
-    const struct attention_params *p = a->p;
-    const struct arith *arith = a->row->arith;
-    bool stale = a->variant == VARIANT_KV_STALE && a->row->decode && position == a->row->position && position > 0;
-    const float *q = a->row->in[0] + (uint64_t)head * p->dim;
-    const double *wide_q = a->q + (uint64_t)head * p->dim;
-    position -= stale;
-    const float *k = attention_head(a, 1, position, head);
-
-    struct dot dot = a->bounded ? dot_sum_squares(k, wide_q, p->dim) : dot_sum(k, wide_q, p->dim);
-    double score = p->scale * dot.sum;
-    double t = p->softcap != 0 ? tanh(score / p->softcap) : 0;
-    if (a->bounded) {
-        *error =
-            fabs(p->scale) * bound_dot(arith, p->dim, dot.squares, dot.sum, 0) + 3 * arith->u_storage * fabs(score);
-        double passed = a->spans ? score_passed_on(a, head, position, q, k) : 0;
-        if (p->softcap != 0)
-            *error = *error * (1 - t * t) + bound_softcap(arith, p->softcap, score, t) +
-                     softcap_error(p->softcap, t, passed);
-        else
-            *error += passed;
-    }
-    return p->softcap != 0 ? p->softcap * t : score;
-}
-
-/* How far a probability can be off, relatively, before normalising: a score off by `error` is a factor exp(error); exp
- * in f32 errs by (2 + |x|) u or so and x = score - max is rounded, stored too where less than f32 is. The clamp keeps
- * infinity out of 0 * infinity; at that size nothing is bounded any more. */
-static double probability_error(const struct arith *arith, double error, double below_max)
-{
-    double stored = arith->u_storage > arith->u_sum ? 2 * arith->u_storage * below_max : 0;
-    return expm1(fmin(error, 500)) + arith->u_sum * (6 + 4 * below_max) + stored;
-}
-
-/* Softmax over one run of scores, in place. A sink (-INFINITY: none) is one more score, which takes its share and has
- * no value. Returns how far the sink's share can be off: share times its relative error. */
-static double softmax(const struct attention *a, uint64_t start, uint32_t length, double sink)
-{
-    double *p = a->probability + start, max = fmax(p[0], sink), sum = 0;
-    for (uint32_t i = 1; i < length; i++)
-        max = fmax(max, p[i]);
-    for (uint32_t i = 0; i < length; i++) {
-        if (a->bounded)
-            a->error[start + i] = probability_error(a->row->arith, a->error[start + i], max - p[i]);
-        p[i] = exp(p[i] - max);
-        sum += p[i];
-    }
-    double share = exp(sink - max);
-    sum += share;
-    for (uint32_t i = 0; i < length; i++)
-        p[i] /= sum;
-    return a->bounded && share > 0 ? share / sum * probability_error(a->row->arith, 0, max - sink) : 0;
-}
-
-/* VARIANT_NO_MAXIMUM: what f32 makes of exp(s) where no maximum was subtracted. Returns how far products that are
- * flushed can move an output whose v are about 1. */
-static double softmax_without_maximum(const struct attention *a, uint64_t start, uint32_t length)
-{
-    double *p = a->probability + start;
-    float sum = 0;
-    for (uint32_t i = 0; i < length; i++) {
-        if (a->bounded)
-            a->error[start + i] = probability_error(a->row->arith, a->error[start + i], fabs(p[i]));
-        float e = (float)exp(p[i]);
-        p[i] = e < FLT_MIN ? 0 : e;
-        sum += (float)p[i];
-    }
-    for (uint32_t i = 0; i < length; i++)
-        p[i] /= sum;
-    return sum > 0 ? (double)length * FLT_MIN / sum : 0;
-}
-
-/* VARIANT_SOFTMAX_SIZES_SWAPPED: n runs of `heads` scores in the place of `heads` runs of n (params.h has the exact
- * words, for the engine's shader does the same). A run's sum now couples other values than those that y sums up, so its
- * mean error does not cancel: it is added to each member's. */
-static void softmax_sizes_swapped(const struct attention *a)
-{
-    uint32_t heads = a->p->heads;
-    for (uint64_t start = 0; start < (uint64_t)heads * a->n; start += heads) {
-        (void)softmax(a, start, heads, -INFINITY);
-        double mean = 0;
-        for (uint32_t i = 0; i < heads && a->bounded; i++)
-            mean += a->probability[start + i] * a->error[start + i];
-        for (uint32_t i = 0; i < heads && a->bounded; i++)
-            a->error[start + i] += mean;
-    }
-}
 
 /* Of inputs that are off by more than rounding: probabilities that all move the sum they are divided by, which the
  * first order leaves out (a factor of at most 1 + the largest error); and the values themselves, sum of p error. */
@@ -164,7 +20,7 @@ static void add_passed_on(const struct attention *a, uint32_t head, const double
     for (uint32_t i = 0; i < a->p->dim; i++)
         bound[i] *= 1 + most;
     for (uint32_t j = 0; j < a->n && a->row->error[2]; j++) {
-        const double *v_error = error_head(a, 2, a->first + j, head);
+        const double *v_error = attention_head_error(a, 2, a->first + j, head);
         for (uint32_t i = 0; i < a->p->dim; i++)
             bound[i] += probability[j] * (1 + error[j]) * (1 + most) * v_error[i];
     }
@@ -204,49 +60,6 @@ static void attention_values(const struct attention *a, uint32_t head, double si
     double relative = BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
     for (uint32_t i = 0; i < dim; i++)
         bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * relative;
-}
-
-/* What a head's output is off by besides the errors of its probabilities. */
-struct head_error {
-    double sink;    /* how far the sink's share can be off */
-    double flushed; /* absolute: what became 0 in softmax_without_maximum */
-};
-
-/* Scores, then probabilities, of all heads. errors[heads]. */
-static void attention_probabilities(const struct attention *a, struct head_error *errors)
-{
-    for (uint32_t h = 0; h < a->p->heads; h++) {
-        for (uint32_t j = 0; j < a->n; j++) {
-            uint64_t at = (uint64_t)h * a->n + j;
-            a->probability[at] = attention_score(a, h, a->first + j, &a->error[at]);
-        }
-        errors[h] = (struct head_error){0};
-    }
-    if (a->variant == VARIANT_SOFTMAX_SIZES_SWAPPED) {
-        softmax_sizes_swapped(a);
-        return;
-    }
-    for (uint32_t h = 0; h < a->p->heads; h++) {
-        if (a->variant == VARIANT_NO_MAXIMUM)
-            errors[h].flushed = softmax_without_maximum(a, (uint64_t)h * a->n, a->n);
-        else
-            errors[h].sink = softmax(a, (uint64_t)h * a->n, a->n, a->sinks ? a->sinks[h] : -INFINITY);
-    }
-}
-
-/* How far the stored probabilities of a head can be off, relatively: j's own error, and what the normalising sum has:
- * the mean of all errors, the sink's included; its rounding (n positive terms: lambda u sqrt(n) / 3), the division, the
- * stores of the exponential and of p. Errors of inputs that were computed are large enough for their product to count.
- * bounds[n], absolute. */
-static void probability_bounds(const struct attention *a, uint32_t head, double sink_error, double *bounds)
-{
-    const struct arith *arith = a->row->arith;
-    const double *p = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
-    double common = sink_error + BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
-    for (uint32_t j = 0; j < a->n; j++)
-        common += p[j] * error[j];
-    for (uint32_t j = 0; j < a->n; j++)
-        bounds[j] = p[j] * (error[j] + common + (a->spans ? error[j] * common : 0)) + arith->eta;
 }
 
 /* Recorded probabilities in the place of those of q and k, from position 0 on. A file's may have been computed beside
@@ -297,7 +110,7 @@ static void consider_recorded(struct attention *a, struct head_error *errors)
         return;
     double *bounds = xmalloc((uint64_t)a->p->heads * a->n * sizeof(double));
     for (uint32_t h = 0; h < a->p->heads; h++)
-        probability_bounds(a, h, errors[h].sink, bounds + (uint64_t)h * a->n);
+        attention_probability_bounds(a, h, errors[h].sink, bounds + (uint64_t)h * a->n);
     if (probabilities_stray(a, bounds)) {
         take_recorded(a, bounds, 2);
         for (uint32_t h = 0; h < a->p->heads; h++)
@@ -325,53 +138,6 @@ static void attention_row(struct attention *a, double *y, double *bound)
     free(errors);
 }
 
-/* Sees which keys are visible, and takes memory for their probabilities. */
-static struct attention attention_open(const struct op_batch *batch, const struct attention_params *p,
-                                       const struct op_row *row, const float *sinks)
-{
-    uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
-    uint32_t first = end - n, variant = batch->step->variant;
-    if (variant == VARIANT_OWN_KEY_ONLY && row->decode)
-        first = end - (n = 1);
-    if (variant == VARIANT_KEYS_256 && n > 256)
-        n = 256;
-    uint64_t n_scores = (uint64_t)p->heads * n, n_q = (uint64_t)p->heads * p->dim;
-    double *scratch = xmalloc(2 * n_scores * sizeof(double)), *q = NULL;
-    if (row->in[0]) {
-        q = xmalloc(n_q * sizeof(double));
-        dot_widen(row->in[0], n_q, q);
-    }
-    return (struct attention){.p = p,
-                              .row = row,
-                              .variant = variant,
-                              .bounded = batch->bound != NULL || row->probs, /* to see whether those stray */
-                              .spans = row->error[0] || row->error[1] || row->error[2],
-                              .first = first,
-                              .n = n,
-                              .q = q,
-                              .probability = scratch,
-                              .error = scratch + n_scores,
-                              .squares = xmalloc(p->dim * sizeof(double)),
-                              .normalised = variant != VARIANT_SOFTMAX_SIZES_SWAPPED, /* else nothing cancels */
-                              .sinks = sinks};
-}
-
-static void attention_close(struct attention *a)
-{
-    free(a->q);
-    free(a->probability);
-    free(a->squares);
-}
-
-static float *attention_sinks(const struct op_batch *batch, const struct attention_params *p)
-{
-    ASSERT(p->heads % p->kv_heads == 0);
-    float *sinks = p->has_sinks ? xmalloc(p->heads * sizeof(*sinks)) : NULL;
-    if (sinks)
-        op_weights(batch, batch->step->weight[0], 0, 0, p->heads, sinks);
-    return sinks;
-}
-
 void reference_attention(const struct op_batch *batch)
 {
     const struct attention_params *p = &batch->step->params.attention;
@@ -383,36 +149,6 @@ void reference_attention(const struct op_batch *batch)
             continue;
         struct attention a = attention_open(batch, p, &batch->rows[r], sinks);
         attention_row(&a, batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
-        attention_close(&a);
-    }
-    free(sinks);
-}
-
-/* Masked keys, and positions that are not there yet, have exactly 0. */
-void reference_attention_probs(const struct op_batch *batch)
-{
-    const struct attention_params *p = &batch->step->params.attention_probs.attention;
-    uint32_t n_positions = batch->step->params.attention_probs.n_positions;
-    uint64_t width = (uint64_t)p->heads * n_positions;
-    float *sinks = attention_sinks(batch, p);
-#pragma omp parallel for schedule(dynamic)
-    for (uint32_t r = 0; r < batch->n_rows; r++) {
-        if (stop_asked())
-            continue;
-        struct attention a = attention_open(batch, p, &batch->rows[r], sinks);
-        double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
-        struct head_error *errors = xcalloc(p->heads, sizeof *errors);
-        memset(y, 0, width * sizeof(*y));
-        if (bound)
-            memset(bound, 0, width * sizeof(*bound));
-        attention_probabilities(&a, errors);
-        for (uint32_t h = 0; h < p->heads; h++) {
-            uint64_t at = (uint64_t)h * n_positions + a.first;
-            memcpy(y + at, a.probability + (uint64_t)h * a.n, a.n * sizeof(*y));
-            if (bound)
-                probability_bounds(&a, h, errors[h].sink, bound + at);
-        }
-        free(errors);
         attention_close(&a);
     }
     free(sinks);
