@@ -48,33 +48,40 @@ static const char *attribute_field(const char *field, const char *name, char tex
     return text;
 }
 
-/* Opens an attribute of one value. *attribute is negative where it is missing. */
-static enum status open_single(struct trace_reader *reader, hid_t object, const char *label, const char *name,
-                               H5T_class_t class, hid_t *attribute)
+bool hdf5_holds(hid_t attribute, H5T_class_t class, uint64_t n)
 {
-    char reason[200];
-    *attribute = -1;
-    htri_t exists = H5Aexists(object, name);
-    if (exists < 0)
-        return trace_bad(reader, label, "cannot be read: %s", hdf5_reason(reason));
-    if (exists == 0)
-        return STATUS_OK;
-    hid_t opened = H5Aopen(object, name, H5P_DEFAULT);
-    if (opened < 0)
-        return trace_bad(reader, label, "cannot be read: %s", hdf5_reason(reason));
-    hid_t space = H5Aget_space(opened);
-    hid_t type = H5Aget_type(opened);
-    bool single = space >= 0 && H5Sget_simple_extent_npoints(space) == 1;
-    bool fits = type >= 0 && H5Tget_class(type) == class;
+    hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
+    bool holds =
+        space >= 0 && H5Sget_simple_extent_npoints(space) == (hssize_t)n && type >= 0 && H5Tget_class(type) == class;
     if (space >= 0)
         H5Sclose(space);
     if (type >= 0)
         H5Tclose(type);
-    if (single && fits) {
-        *attribute = opened;
-        return STATUS_OK;
-    }
-    H5Aclose(opened);
+    return holds;
+}
+
+/* Opens an attribute. *attribute is negative where it is missing. */
+static enum status open_attribute(struct trace_reader *reader, hid_t object, const char *label, const char *name,
+                                  hid_t *attribute)
+{
+    char reason[200];
+    *attribute = -1;
+    htri_t exists = H5Aexists(object, name);
+    if (exists > 0)
+        *attribute = H5Aopen(object, name, H5P_DEFAULT);
+    if (exists < 0 || (exists > 0 && *attribute < 0))
+        return trace_bad(reader, label, "cannot be read: %s", hdf5_reason(reason));
+    return STATUS_OK;
+}
+
+/* Opens an attribute of one value. *attribute is negative where it is missing. */
+static enum status open_single(struct trace_reader *reader, hid_t object, const char *label, const char *name,
+                               H5T_class_t class, hid_t *attribute)
+{
+    enum status status = open_attribute(reader, object, label, name, attribute);
+    if (status || *attribute < 0 || hdf5_holds(*attribute, class, 1))
+        return status;
+    H5Aclose(*attribute);
     return trace_bad(reader, label, "has the wrong type, expected one %s", class == H5T_STRING ? "string" : "integer");
 }
 
@@ -140,23 +147,13 @@ enum status trace_read_integer(struct trace_reader *reader, hid_t object, const 
 /* A number, whether it is stored as an integer or as a float; *value stays where there is none. */
 static enum status read_number(struct trace_reader *reader, hid_t file, const char *name, double most, double *value)
 {
-    char reason[200];
-    htri_t exists = H5Aexists(file, name);
-    if (exists < 0)
-        return trace_bad(reader, name, "cannot be read: %s", hdf5_reason(reason));
-    if (exists == 0)
-        return STATUS_OK;
-    hid_t attribute = H5Aopen(file, name, H5P_DEFAULT);
-    hid_t space = attribute < 0 ? -1 : H5Aget_space(attribute), type = attribute < 0 ? -1 : H5Aget_type(attribute);
-    H5T_class_t class = type < 0 ? H5T_NO_CLASS : H5Tget_class(type);
-    bool fits = space >= 0 && H5Sget_simple_extent_npoints(space) == 1 && (class == H5T_INTEGER || class == H5T_FLOAT);
+    hid_t attribute;
+    enum status status = open_attribute(reader, file, name, name, &attribute);
+    if (status || attribute < 0)
+        return status;
+    bool fits = hdf5_holds(attribute, H5T_INTEGER, 1) || hdf5_holds(attribute, H5T_FLOAT, 1);
     bool read = fits && H5Aread(attribute, H5T_NATIVE_DOUBLE, value) >= 0;
-    if (type >= 0)
-        H5Tclose(type);
-    if (space >= 0)
-        H5Sclose(space);
-    if (attribute >= 0)
-        H5Aclose(attribute);
+    H5Aclose(attribute);
     if (!read)
         return trace_bad(reader, name, "cannot be read, expected one number");
     if (!(*value >= 0 && *value <= most))

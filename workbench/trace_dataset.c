@@ -199,6 +199,19 @@ enum status trace_read_phase(struct trace_reader *reader, hid_t dataset)
     return status;
 }
 
+/* The attribute `positions`: rising, one for each of n rows. false: it is something else. */
+static bool read_rising(hid_t dataset, uint64_t n, uint32_t n_positions, int64_t *positions)
+{
+    hid_t attribute = H5Aopen(dataset, "positions", H5P_DEFAULT);
+    if (attribute < 0)
+        return false;
+    bool fits = hdf5_holds(attribute, H5T_INTEGER, n) && H5Aread(attribute, H5T_NATIVE_INT64, positions) >= 0;
+    H5Aclose(attribute);
+    for (uint64_t i = 0; i < n && fits; i++)
+        fits = positions[i] >= 0 && positions[i] < n_positions && (i == 0 || positions[i] > positions[i - 1]);
+    return fits;
+}
+
 /* Which position each row of a dataset is: the attribute `positions`, or all of them in order. malloc'ed. */
 static enum status read_positions(struct trace_reader *reader, hid_t dataset, const char *field,
                                   const struct form *form, int64_t **positions)
@@ -214,26 +227,10 @@ static enum status read_positions(struct trace_reader *reader, hid_t dataset, co
     int64_t *read = xcalloc(form->rows, sizeof *read);
     for (uint32_t i = 0; i < form->rows; i++)
         read[i] = i;
-    if (exists > 0) {
-        hid_t attribute = H5Aopen(dataset, "positions", H5P_DEFAULT);
-        hid_t type = attribute < 0 ? -1 : H5Aget_type(attribute);
-        hid_t space = attribute < 0 ? -1 : H5Aget_space(attribute);
-        bool fits = type >= 0 && space >= 0 && H5Tget_class(type) == H5T_INTEGER &&
-                    H5Sget_simple_extent_npoints(space) == (hssize_t)form->rows &&
-                    H5Aread(attribute, H5T_NATIVE_INT64, read) >= 0;
-        if (type >= 0)
-            H5Tclose(type);
-        if (space >= 0)
-            H5Sclose(space);
-        if (attribute >= 0)
-            H5Aclose(attribute);
-        for (uint32_t i = 0; i < form->rows && fits; i++)
-            fits = read[i] >= 0 && read[i] < n_positions && (i == 0 || read[i] > read[i - 1]);
-        if (!fits) {
-            free(read);
-            return trace_bad(reader, field, "attribute positions is wrong, expected %llu rising integers below %u",
-                             (unsigned long long)form->rows, n_positions);
-        }
+    if (exists > 0 && !read_rising(dataset, form->rows, n_positions, read)) {
+        free(read);
+        return trace_bad(reader, field, "attribute positions is wrong, expected %llu rising integers below %u",
+                         (unsigned long long)form->rows, n_positions);
     }
     *positions = read;
     return STATUS_OK;

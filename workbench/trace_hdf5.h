@@ -32,6 +32,9 @@ struct trace_reader {
 enum status trace_bad(struct trace_reader *reader, const char *field, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
+/* Whether an open attribute holds n values of a class; false as well where that cannot be told. */
+bool hdf5_holds(hid_t attribute, H5T_class_t class, uint64_t n);
+
 /* Attributes of an open object. A missing one leaves *value as it is ("" or the number it had) and *found false. */
 enum status trace_read_text(struct trace_reader *reader, hid_t object, const char *field, const char *name,
                             char value[256], bool *found);
