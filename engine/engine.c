@@ -459,6 +459,15 @@ enum status engine_time_ops(struct backend *backend, double *ns, struct error *e
     return checked(engine, shape_time(engine->shape, &engine->store, ns, err), err);
 }
 
+enum status engine_time_repeat(struct backend *backend, const struct engine_repeat *repeat, double *ns,
+                               struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    ASSERT(repeat->first + (repeat->n_copies - 1) * repeat->stride + repeat->n_steps <= engine->store.plan->n_steps);
+    TRY(require_batch(engine, err));
+    return checked(engine, shape_repeat(engine->shape, &engine->store, repeat, ns, err), err);
+}
+
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err)
 {
     struct engine *engine = engine_of(backend);

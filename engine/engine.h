@@ -71,6 +71,20 @@ void engine_costs(const struct backend *backend, struct engine_costs *costs);
  * with a time took together, 0 where a step shares the time of an earlier one. ns: [n_steps]. */
 enum status engine_time_ops(struct backend *backend, double *ns, struct error *err);
 
+/* Steps to time by themselves: copies of a kernel with weights of their own, so that no cache holds them by the time
+ * that their turn comes again. */
+struct engine_repeat {
+    uint32_t first, n_steps;   /* of the first copy */
+    uint32_t n_copies, stride; /* steps from one copy to the next */
+    uint32_t times;            /* of all copies together, by turns */
+    bool waits;                /* each time for the one before, as dependent steps do */
+};
+
+/* Runs them on the current batch in one submit. *ns: from the first one's start to the last one's end, on the device.
+ * What they leave in their slots is not brought to the host. A device without timestamps is STATUS_ABSENT. */
+enum status engine_time_repeat(struct backend *backend, const struct engine_repeat *repeat, double *ns,
+                               struct error *err);
+
 /* How fast this device reads a large buffer, measured now. */
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err);
 

@@ -61,4 +61,8 @@ void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32
  * starts at a step took, its barrier included; 0 where none starts. A device without timestamps is STATUS_ABSENT. */
 enum status shape_time(const struct shape *shape, const struct store *store, double *ns, struct error *err);
 
+/* timing.c: engine_time_repeat. */
+enum status shape_repeat(const struct shape *shape, const struct store *store, const struct engine_repeat *repeat,
+                         double *ns, struct error *err);
+
 #endif

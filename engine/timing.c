@@ -1,4 +1,5 @@
-/* The time of each op on the device: a submit of its own, with a barrier and a timestamp behind every entry. */
+/* Times on the device, by timestamps: of each op, in a submit of its own with a barrier and a timestamp behind every
+ * entry; and of a few steps run many times over. */
 #include <stdlib.h>
 
 #include "engine/record.h"
@@ -25,27 +26,30 @@ static void stamp(struct timing *timing)
     vkCmdWriteTimestamp(timing->commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, timing->pool, timing->n++);
 }
 
-static enum status run(const struct shape *shape, const struct store *store, struct timing *timing, struct error *err)
+/* A command buffer that can take n timestamps. Whatever comes of it, timing_end follows. */
+static enum status timing_begin(struct timing *timing, struct device *device, uint32_t n, struct error *err)
 {
-    struct device *device = store->device;
-    uint32_t n_steps = store->plan->n_steps;
-    VkQueryPoolCreateInfo info = {.sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO,
-                                  .queryType = VK_QUERY_TYPE_TIMESTAMP,
-                                  .queryCount = n_steps + 1};
+    *timing = (struct timing){0};
+    if (!device->limits.timestampComputeAndGraphics)
+        return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "%s has no timestamps", device->info.name);
+    timing->ticks = xcalloc(n, sizeof(*timing->ticks));
+    VkQueryPoolCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = n};
     VK_TRY(err, vkCreateQueryPool(device->handle, &info, NULL, &timing->pool));
     TRY(device_commands_begin(device, true, &timing->commands, err));
-    vkCmdResetQueryPool(timing->commands, timing->pool, 0, n_steps + 1);
-    stamp(timing);
-    for (uint32_t step = 0; step < n_steps;) {
-        const struct entry *entry = schedule_next(&shape->schedule, step, n_steps, true);
-        for (uint32_t i = 0; i < entry->n_dispatches; i++) {
-            if (shape->schedule.dispatches[entry->first_dispatch + i].waits)
-                wait(timing);
-            record_dispatch(timing->commands, shape, entry->first_dispatch + i);
-        }
-        stamp(timing);
-        step += entry->n_steps;
-    }
+    vkCmdResetQueryPool(timing->commands, timing->pool, 0, n);
+    return STATUS_OK;
+}
+
+static void timing_end(const struct timing *timing, struct device *device)
+{
+    device_commands_free(device, timing->commands);
+    vkDestroyQueryPool(device->handle, timing->pool, NULL);
+    free(timing->ticks);
+}
+
+static enum status timing_run(struct timing *timing, struct device *device, struct error *err)
+{
     VK_TRY(err, vkEndCommandBuffer(timing->commands));
     TRY(device_run(device, timing->commands, err));
     VK_TRY(err, vkGetQueryPoolResults(device->handle, timing->pool, 0, timing->n, timing->n * sizeof(uint64_t),
@@ -53,22 +57,73 @@ static enum status run(const struct shape *shape, const struct store *store, str
     return STATUS_OK;
 }
 
+static double timing_ns(const struct timing *timing, const struct device *device, uint32_t from)
+{
+    return (double)(timing->ticks[from + 1] - timing->ticks[from]) * device->limits.timestampPeriod;
+}
+
+static void record_entry(const struct timing *timing, const struct shape *shape, const struct entry *entry)
+{
+    for (uint32_t i = 0; i < entry->n_dispatches; i++) {
+        if (shape->schedule.dispatches[entry->first_dispatch + i].waits)
+            wait(timing);
+        record_dispatch(timing->commands, shape, entry->first_dispatch + i);
+    }
+}
+
 enum status shape_time(const struct shape *shape, const struct store *store, double *ns, struct error *err)
 {
     uint32_t n_steps = store->plan->n_steps;
-    struct timing timing = {0};
-    if (!store->device->limits.timestampComputeAndGraphics)
-        return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "%s has no timestamps",
-                         store->device->info.name);
-    timing.ticks = xcalloc(n_steps + 1, sizeof(*timing.ticks));
-    enum status status = run(shape, store, &timing, err);
+    struct timing timing;
+    enum status status = timing_begin(&timing, store->device, n_steps + 1, err);
+    if (status == STATUS_OK) {
+        stamp(&timing);
+        for (uint32_t step = 0; step < n_steps;) {
+            const struct entry *entry = schedule_next(&shape->schedule, step, n_steps, true);
+            record_entry(&timing, shape, entry);
+            stamp(&timing);
+            step += entry->n_steps;
+        }
+        status = timing_run(&timing, store->device, err);
+    }
     for (uint32_t step = 0, i = 0; status == STATUS_OK && step < n_steps; i++) {
-        const struct entry *entry = schedule_next(&shape->schedule, step, n_steps, true);
-        ns[step] = (double)(timing.ticks[i + 1] - timing.ticks[i]) * store->device->limits.timestampPeriod;
+        ns[step] = timing_ns(&timing, store->device, i);
+        step += schedule_next(&shape->schedule, step, n_steps, true)->n_steps;
+    }
+    timing_end(&timing, store->device);
+    return status;
+}
+
+/* One copy's entries, of which each depends on the one before. */
+static void record_copy(const struct timing *timing, const struct shape *shape, uint32_t first, uint32_t last)
+{
+    for (uint32_t step = first; step < last;) {
+        const struct entry *entry = schedule_next(&shape->schedule, step, last, true);
+        if (step > first)
+            wait(timing);
+        record_entry(timing, shape, entry);
         step += entry->n_steps;
     }
-    device_commands_free(store->device, timing.commands);
-    vkDestroyQueryPool(store->device->handle, timing.pool, NULL);
-    free(timing.ticks);
+}
+
+enum status shape_repeat(const struct shape *shape, const struct store *store, const struct engine_repeat *repeat,
+                         double *ns, struct error *err)
+{
+    struct timing timing;
+    enum status status = timing_begin(&timing, store->device, 2, err);
+    if (status == STATUS_OK) {
+        stamp(&timing);
+        for (uint32_t i = 0; i < repeat->times; i++) {
+            uint32_t first = repeat->first + i % repeat->n_copies * repeat->stride;
+            if (repeat->waits && i > 0)
+                wait(&timing);
+            record_copy(&timing, shape, first, first + repeat->n_steps);
+        }
+        stamp(&timing);
+        status = timing_run(&timing, store->device, err);
+    }
+    if (status == STATUS_OK)
+        *ns = timing_ns(&timing, store->device, 0);
+    timing_end(&timing, store->device);
     return status;
 }

@@ -9,6 +9,7 @@
 
 #include "model/stop.h"
 #include "workbench/bench_capture.h"
+#include "workbench/bench_kernels.h"
 #include "workbench/bench_ops.h"
 #include "workbench/command.h"
 #include "workbench/json_file.h"
@@ -376,6 +377,12 @@ static enum status parse(const struct arguments *arguments, struct bench *bench,
 
 enum status command_bench(const struct arguments *arguments, struct error *err)
 {
+    if (arguments->kernels) {
+        return bench_kernels(arguments, err);
+    }
+    if (arguments->n_positional == 0) {
+        return error_set(err, STATUS_USAGE, NULL, "bench", ERROR_NO_OFFSET, "no MODEL given, nor --kernels");
+    }
     struct bench bench = {0};
     bool captured;
     enum status status = parse(arguments, &bench, &captured, err);
