@@ -253,14 +253,24 @@ static enum status measure(struct bench *bench, struct kernel *kernel, struct er
     return STATUS_OK;
 }
 
-/* Whether every word of the filter stands in the name. */
+/* Whether a word of the name begins so. */
+static bool has_word(const char *name, const char *word)
+{
+    for (const char *at = strstr(name, word); at; at = strstr(at + 1, word)) {
+        if (at == name || at[-1] == ' ')
+            return true;
+    }
+    return false;
+}
+
+/* Whether every word of the filter begins one of the name. */
 static bool is_asked(const char *filter, const char *name)
 {
     while (filter && *filter) {
         char word[64];
         size_t length = strcspn(filter, " ");
         snprintf(word, sizeof(word), "%.*s", (int)length, filter);
-        if (!strstr(name, word))
+        if (!has_word(name, word))
             return false;
         filter += length + (filter[length] == ' ');
     }
