@@ -1,11 +1,11 @@
 #include "workbench/bench_kernels.h"
 
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "engine/engine.h"
+#include "workbench/bench_time.h"
 #include "workbench/fault.h"
 #include "workbench/json_file.h"
 #include "workbench/kernel.h"
@@ -44,12 +44,6 @@ struct bench {
     bool prints;
 };
 
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
 static enum status run_times(struct bench *bench, struct engine_repeat *repeat, double *each_us, double *spent,
                              struct error *err)
 {
@@ -83,9 +77,7 @@ static enum status measure_way(struct bench *bench, const struct kernel *kernel,
         repeat.times = times;
     }
     n = n ? n : 1;
-    qsort(us, n, sizeof(*us), by_value);
-    result->ways[way].median_us = us[n / 2];
-    result->ways[way].min_us = us[0];
+    result->ways[way].median_us = bench_median(us, n, &result->ways[way].min_us);
     return status;
 }
 
