@@ -99,7 +99,8 @@ static void step_run(const struct backend *backend, uint32_t s)
         rows[r] = (struct op_row){.arith = &arith_float32,
                                   .position = batch->first_position + r,
                                   .token = batch->tokens[r],
-                                  .decode = batch->decode};
+                                  .decode = batch->decode,
+                                  .has_next = !batch->decode && r + 1 < batch->n_rows};
         for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
             if (step->input[i] < 0)
                 continue;

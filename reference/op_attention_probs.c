@@ -20,6 +20,8 @@ struct attention attention_open(const struct op_batch *batch, const struct atten
         first = end - (n = 1);
     if (variant == VARIANT_KEYS_256 && n > 256)
         n = 256;
+    if (variant == VARIANT_NEXT_KEY && row->has_next)
+        n++;
     uint64_t n_scores = (uint64_t)p->heads * n, n_q = (uint64_t)p->heads * p->dim;
     double *scratch = xmalloc(2 * n_scores * sizeof(double)), *q = NULL;
     if (row->in[0]) {

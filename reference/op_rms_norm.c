@@ -15,40 +15,94 @@ static double rms_norm_bound(const struct arith *arith, uint32_t k, double y)
     return fabs(y) * (sum + 2 * arith->u_storage) + arith->eta;
 }
 
-static void rms_norm_group(const struct rms_norm_params *p, const float *x, const float *multiplier, bool half,
-                           double *y)
+/* mean: 0, or what VARIANT_MEAN_SUBTRACTED takes from every x. */
+static void rms_norm_group(const struct rms_norm_params *p, const float *x, double mean, const float *multiplier,
+                           bool half, double *y)
 {
     double squares = 0;
     for (uint32_t i = 0; i < p->dim; i++)
         if (!half || i % 32 < 16)
-            squares += (double)x[i] * x[i];
+            squares += (x[i] - mean) * (x[i] - mean);
     double inverse = 1 / sqrt(squares / p->dim + p->eps);
     for (uint32_t i = 0; i < p->dim; i++)
-        y[i] = x[i] * inverse * multiplier[i];
+        y[i] = (x[i] - mean) * inverse * multiplier[i];
+}
+
+static double mean_of(const float *x, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++)
+        sum += x[i];
+    return sum / n;
+}
+
+/* VARIANT_MEAN_SUBTRACTED: what the mean adds. It is a sum of its own, off by `mean_error`, and the difference may be
+ * rounded as one or as x r - m r: 2 u of either. The variance may be kept as mean(x^2) - m^2, which cancels: the error
+ * of r grows by mean(x^2) over it. */
+static void add_mean_error(const struct rms_norm_params *p, const struct arith *arith, const float *x, double mean,
+                           const float *multiplier, const double *y, double *bound)
+{
+    double squares = 0;
+    for (uint32_t i = 0; i < p->dim; i++)
+        squares += (double)x[i] * x[i];
+    double mean_error = bound_sum(arith, p->dim, squares, mean * p->dim, 0) / p->dim + arith->u_sum * fabs(mean);
+    double mean_square = squares / p->dim, variance = mean_square - mean * mean + p->eps;
+    double inverse = 1 / sqrt(variance), cancelled = mean * mean / variance;
+    double relative = (BOUND_LAMBDA * arith->u_sum * sqrt(p->dim) / 6 + 4 * arith->u_sum) * 2 * cancelled;
+    for (uint32_t i = 0; i < p->dim; i++)
+        bound[i] += fabs(multiplier[i]) * inverse * (mean_error + 2 * arith->u_sum * (fabs(x[i]) + fabs(mean))) +
+                    fabs(y[i]) * relative;
 }
 
 /* What errors of x add. y_i = x_i r w_i, r = (mean(x^2) + eps)^-1/2: x_i's own error goes through r w_i, and those of
  * all x move r, relatively by r^2 / k times the sum of x_j error_j, which are independent. Where errors are so large
- * that r itself is another (a row of nothing but errors), x_i's own is taken at the r that they leave. */
-static void add_passed_on(const struct rms_norm_params *p, const float *x, const double *error, const float *multiplier,
-                          double *bound)
+ * that r itself is another (a row of nothing but errors), x_i's own is taken at the r that they leave. A mean that is
+ * subtracted is off by the errors' own. */
+static void add_passed_on(const struct rms_norm_params *p, const float *x, double mean, const double *error,
+                          const float *multiplier, double *bound)
 {
     double squares = 0, moved = 0, off = 0;
     for (uint32_t i = 0; i < p->dim; i++) {
-        squares += (double)x[i] * x[i];
-        moved += x[i] * error[i] * x[i] * error[i];
+        double centred = x[i] - mean;
+        squares += centred * centred;
+        moved += centred * error[i] * centred * error[i];
         off += error[i] * error[i];
     }
+    double mean_error = mean != 0 ? sqrt(off) / p->dim : 0;
     double r2 = 1 / (squares / p->dim + p->eps), relative = r2 / p->dim * (sqrt(moved) + off / 2);
     double least = 1 / sqrt(fmax(1 - 2 * relative, 0.01)); /* of r's growth */
     for (uint32_t i = 0; i < p->dim; i++)
-        bound[i] += fabs(multiplier[i]) * sqrt(r2) * least * (error[i] + fabs(x[i]) * relative);
+        bound[i] += fabs(multiplier[i]) * sqrt(r2) * least * (error[i] + mean_error + fabs(x[i] - mean) * relative);
+}
+
+/* Of one group of one row. */
+static void rms_norm_bounds(const struct rms_norm_params *p, const struct op_row *row, uint32_t group, bool subtracts,
+                            const float *multiplier, const double *y, double *bound)
+{
+    const float *x = row->in[0] + group * p->dim;
+    const double *error = row->error[0] ? row->error[0] + group * p->dim : NULL;
+    double mean = subtracts ? mean_of(x, p->dim) : 0;
+    for (uint32_t i = 0; i < p->dim; i++)
+        bound[i] = rms_norm_bound(row->arith, p->dim, y[i]);
+    if (subtracts)
+        add_mean_error(p, row->arith, x, mean, multiplier, y, bound);
+    if (error)
+        add_passed_on(p, x, mean, error, multiplier, bound);
+}
+
+static void copy_row(const struct op_row *row, uint64_t width, double *y, double *bound)
+{
+    for (uint64_t i = 0; i < width; i++)
+        y[i] = row->in[0][i];
+    for (uint64_t i = 0; i < width && bound; i++)
+        bound[i] = bound_copy(row->arith, y[i]) + (row->error[0] ? row->error[0][i] : 0);
 }
 
 void reference_rms_norm(const struct op_batch *batch)
 {
     const struct step *step = batch->step;
     const struct rms_norm_params *p = &step->params.rms_norm;
+    bool half = step->variant == VARIANT_HALF_SUM, subtracts = step->variant == VARIANT_MEAN_SUBTRACTED;
     uint64_t width = (uint64_t)p->groups * p->dim;
     float *multiplier = xmalloc(p->dim * sizeof(float));
     op_weights(batch, step->weight[0], 0, 0, p->dim, multiplier);
@@ -58,16 +112,16 @@ void reference_rms_norm(const struct op_batch *batch)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
         double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
-        bool copy = step->variant == VARIANT_COPY;
-        for (uint32_t g = 0; g < p->groups && !copy; g++)
-            rms_norm_group(p, row->in[0] + g * p->dim, multiplier, step->variant == VARIANT_HALF_SUM, y + g * p->dim);
-        for (uint64_t i = 0; i < width && copy; i++)
-            y[i] = row->in[0][i];
-        for (uint64_t i = 0; i < width && bound; i++)
-            bound[i] = copy ? bound_copy(row->arith, y[i]) + (row->error[0] ? row->error[0][i] : 0)
-                            : rms_norm_bound(row->arith, p->dim, y[i]);
-        for (uint32_t g = 0; g < p->groups && bound && row->error[0] && !copy; g++)
-            add_passed_on(p, row->in[0] + g * p->dim, row->error[0] + g * p->dim, multiplier, bound + g * p->dim);
+        if (step->variant == VARIANT_COPY) {
+            copy_row(row, width, y, bound);
+            continue;
+        }
+        for (uint32_t g = 0; g < p->groups; g++) {
+            const float *x = row->in[0] + g * p->dim;
+            rms_norm_group(p, x, subtracts ? mean_of(x, p->dim) : 0, multiplier, half, y + g * p->dim);
+            if (bound)
+                rms_norm_bounds(p, row, g, subtracts, multiplier, y + g * p->dim, bound + g * p->dim);
+        }
     }
     free(multiplier);
 }

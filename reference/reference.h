@@ -47,6 +47,7 @@ struct op_row {
     uint32_t position;
     int32_t token; /* embed; within the vocabulary */
     bool decode;   /* some faults strike in decode alone */
+    bool has_next; /* attention: the next position is of the same prefill, and keys and values go on to its row */
 };
 
 /* A batch of rows of one step; from any number of traces, so that each weight is decoded once for all of them. */

@@ -13,6 +13,7 @@ static bool variant_fits(const struct step *step)
     static const enum op op_of[VARIANT_COUNT] = {
         [VARIANT_COPY] = OP_rms_norm,
         [VARIANT_HALF_SUM] = OP_rms_norm,
+        [VARIANT_MEAN_SUBTRACTED] = OP_rms_norm,
         [VARIANT_TRANSPOSE_B] = OP_matmul,
         [VARIANT_READ_AS_F16] = OP_matmul,
         [VARIANT_SOFTMAX_SIZES_SWAPPED] = OP_attention,
@@ -21,6 +22,7 @@ static bool variant_fits(const struct step *step)
         [VARIANT_OWN_KEY_ONLY] = OP_attention,
         [VARIANT_KEYS_256] = OP_attention,
         [VARIANT_NO_MAXIMUM] = OP_attention,
+        [VARIANT_NEXT_KEY] = OP_attention,
         [VARIANT_DROP_RESIDUAL] = OP_add,
         [VARIANT_SOFTMAX_FIRST] = OP_topk_softmax,
         [VARIANT_PLAIN_SWIGLU] = OP_swiglu,

@@ -131,6 +131,9 @@ void main()
 #if VARIANT == VARIANT_KEYS_256
     n_keys = min(n_keys, 256);
 #endif
+#if VARIANT == VARIANT_NEXT_KEY
+    n_keys += batch.decode == 0 && row + 1 < dispatch.n_rows ? 1 : 0;
+#endif
 
     for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
         sum[i] = 0.0;

@@ -120,7 +120,16 @@
 /* attention: query head h reads key and value head h mod kv_heads, as if the heads that share one stood apart. */
 #define VARIANT_KV_HEADS_IN_TURN 21
 
-#define VARIANT_COUNT 22
+/* rms_norm: LayerNorm's formula without its bias: y = (x - m) / sqrt(mean((x - m)^2) + eps) * (offset + w), m the mean
+ * of the group's values. */
+#define VARIANT_MEAN_SUBTRACTED 22
+
+/* attention, prefill rows: the key and the value of the next position are visible too, where it is of the same batch: a
+ * causal mask that begins one key too late. Where batches end no trace says: of a row that is recorded, what it shows
+ * decides. */
+#define VARIANT_NEXT_KEY 23
+
+#define VARIANT_COUNT 24
 
 #define ACTIVATION_SILU 0
 #define ACTIVATION_GELU_TANH 1

@@ -37,8 +37,13 @@ void main()
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
         store(first + i, width, x[first + i]);
 #else
-    float sum = 0.0;
-    if (BY_FOUR != 0 && VARIANT != VARIANT_HALF_SUM) {
+    float sum = 0.0, mean = 0.0;
+#if VARIANT == VARIANT_MEAN_SUBTRACTED
+    for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
+        mean += x[first + i];
+    mean = divide(reduce_sum(mean), float(op.dim));
+#endif
+    if (BY_FOUR != 0 && VARIANT == VARIANT_NONE) {
         vec4 own[OWN];
         for (uint k = 0; k < OWN; k++) {
             uint i = first + min((lane + k * gl_WorkGroupSize.x) * 4, op.dim - 4);
@@ -48,11 +53,11 @@ void main()
     } else {
         for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
             if (VARIANT != VARIANT_HALF_SUM || i % 32 < 16)
-                sum += x[first + i] * x[first + i];
+                sum += (x[first + i] - mean) * (x[first + i] - mean);
         sum = reduce_sum(sum);
     }
     float scale = inverse_sqrt(divide(sum, float(op.dim)) + op.eps);
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
-        store(first + i, width, normalised(x[first + i], scale, op.offset + decode_element(0, i)));
+        store(first + i, width, normalised(x[first + i] - mean, scale, op.offset + decode_element(0, i)));
 #endif
 }

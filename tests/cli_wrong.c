@@ -17,12 +17,12 @@ static const struct {
     const char *stage;
     const char *fault, *how; /* NULL: no known bug is this one */
 } wrong[] = {
-    {"norm-subtracts-mean", "tiny-llama", 2, "attn_norm", NULL, NULL},
+    {"norm-subtracts-mean", "tiny-llama", 2, "attn_norm", "layernorm-for-rmsnorm", "reproduced"},
     {"gelu-for-silu", "tiny-llama", 1, "ffn_act", "gelu-for-silu", "reproduced"},
     {"rope-of-neighbours", "tiny-llama", 0, "q_rope", "rope-interleaved", "reproduced"},
     {"kv-repeated-as-block", "tiny-llama", 0, "attn_out", "kv-heads-in-turn", "reproduced"},
     {"attention-unscaled", "tiny-gemma2", 1, "attn_out", "attention-unscaled", "reproduced"},
-    {"mask-shows-the-next", "tiny-llama", 1, "attn_out", NULL, NULL},
+    {"mask-shows-the-next", "tiny-llama", 1, "attn_out", "mask-off-by-one", "reproduced"},
     {"bias-dropped", "tiny-gpt-oss", 1, "o_proj", "bias-missing", "reproduced"},
     {"values-of-the-layer-before", "tiny-gemma3", 3, "v_proj", "weights-of-layer-before", "reproduced"},
     {"window-ignored", "tiny-gemma2", 0, "attn_out", "window-layers-swapped", "reproduced"},

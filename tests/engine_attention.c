@@ -98,6 +98,7 @@ static void variants(void **state)
     uint32_t swapped_local = add_attention(&f, local, VARIANT_SOFTMAX_SIZES_SWAPPED);
     uint32_t stale = add_attention(&f, op, VARIANT_KV_STALE);
     uint32_t stale_local = add_attention(&f, local, VARIANT_KV_STALE);
+    uint32_t ahead = add_attention(&f, op, VARIANT_NEXT_KEY), ahead_local = add_attention(&f, local, VARIANT_NEXT_KEY);
     fixture_open(&f, &(struct engine_limits){0}, false);
     check_variant(&f, swapped, 0, 6, false, true);
     check_variant(&f, swapped_local, 0, 6, false, true);
@@ -109,6 +110,10 @@ static void variants(void **state)
         fixture_begin(&f, position, 15, false);
     check_variant(&f, swapped, 300, 1, true, true);
     check_variant(&f, stale, 301, 1, true, true);
+    check_variant(&f, ahead, 302, 6, false, true);
+    check_variant(&f, ahead_local, 302, 6, false, true);
+    check_variant(&f, ahead, 308, 1, false, false); /* nothing follows the last of a prefill, or a decoded token */
+    check_variant(&f, ahead, 309, 1, true, false);
     fixture_close(&f);
 }
 

@@ -199,6 +199,7 @@ static inline double fixture_ratio(struct fixture *f, const struct step *judge, 
     double *bound = xcalloc((uint64_t)n_rows * judge->width, sizeof(double)), worst = 0;
     for (uint32_t r = 0; r < n_rows; r++) {
         in[r] = (struct op_row){.arith = &arith_float32, .position = first_position + r, .decode = decode};
+        in[r].has_next = !decode && r + 1 < n_rows;
         in[r].token = f->tokens[(first_position + r) % 64];
         for (unsigned i = 0; i < op_info(judge->op)->n_inputs; i++) {
             int32_t source = judge->input[i];

@@ -300,10 +300,11 @@ static void variants(void **state)
         add_norm(&f, DTYPE_F32, 1, 105, 1, VARIANT_COPY);
         add_matmul(&f, DTYPE_Q8_0, 96, 96, -1, VARIANT_TRANSPOSE_B);
         add_matmul(&f, DTYPE_BF16, 33, 33, DTYPE_F32, VARIANT_TRANSPOSE_B);
+        add_norm(&f, DTYPE_BF16, 1, 128, 1, VARIANT_MEAN_SUBTRACTED); /* a width that is read by four */
+        add_norm(&f, DTYPE_F32, 3, 37, 0, VARIANT_MEAN_SUBTRACTED);
         fixture_open(&f, &(struct engine_limits){.matmul = kind}, false);
-        check_variant(&f, 1, 3);
-        check_variant(&f, 3, 5);
-        check_variant(&f, 5, 1);
+        for (uint32_t step = 1; step <= 9; step += 2)
+            check_variant(&f, step, step == 5 ? 1 : step == 3 ? 5 : 3);
         fixture_close(&f);
     }
 }

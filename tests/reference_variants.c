@@ -119,6 +119,83 @@ static void kv_stale_takes_the_key_before(void **state)
     case_free(&c);
 }
 
+/* The last row sees nothing more: no further one is of the same prefill. */
+static void next_key_is_seen(void **state)
+{
+    (void)state;
+    const uint32_t windows[] = {0, 2};
+    for (unsigned w = 0; w < COUNT(windows); w++) {
+        struct op_case c;
+        struct attention_params p = {.heads = 2, .kv_heads = 1, .dim = 24, .scale = 0.3f, .window = windows[w]};
+        case_attention(&c, 6, 4, 0, p);
+        struct result right = case_run(&c), last = run_variant(&c, VARIANT_NEXT_KEY);
+        assert_memory_equal(right.y, last.y, right.n * sizeof(double)); /* nobody has a next */
+        for (uint32_t r = 0; r < 3; r++)
+            c.rows[r].has_next = true;
+        struct result wrong = run_variant(&c, VARIANT_NEXT_KEY);
+        for (uint32_t at = 0; at < wrong.n; at++) {
+            uint32_t r = at / c.step.width, end = r < 3 ? r + 2 : r + 1, h = at % c.step.width / 24;
+            uint32_t first = windows[w] && r + 1 > windows[w] ? r + 1 - windows[w] : 0;
+            long double sum = 0, y = 0;
+            for (uint32_t j = first; j < end; j++) {
+                long double dot = 0;
+                for (uint32_t i = 0; i < 24; i++)
+                    dot += (long double)c.rows[r].in[0][h * 24 + i] * c.inputs[1][j * 24 + i];
+                sum += expl(p.scale * dot);
+                y += expl(p.scale * dot) * c.inputs[2][j * 24 + at % 24];
+            }
+            assert_exact(wrong.y[at], y / sum, 10);
+        }
+        assert_true(distance(&right, &wrong) > 1000);
+        result_free(&right), result_free(&last), result_free(&wrong);
+        case_free(&c);
+    }
+}
+
+/* LayerNorm by hand, and in float32 in its two ways: the difference normalised, and x r - m r with the variance as
+ * mean(x^2) - m^2. The bound holds for both, also of a row whose mean is much larger than what varies; and it tells a
+ * mean that is off. */
+static void mean_is_subtracted(void **state)
+{
+    (void)state;
+    const float offsets[] = {0, 3, 300};
+    for (unsigned o = 0; o < COUNT(offsets); o++) {
+        struct op_case c;
+        case_rms_norm(&c, 7, 5, (struct rms_norm_params){2, 48, 1e-5f, 1});
+        for (uint32_t i = 0; i < 5 * c.step.width; i++)
+            c.inputs[0][i] += offsets[o];
+        struct result right = case_run(&c), wrong = run_variant(&c, VARIANT_MEAN_SUBTRACTED);
+        assert_true(distance(&right, &wrong) > 1000);
+        float way[2][5 * 96], off[5 * 96];
+        for (uint32_t g = 0; g < 10; g++) {
+            const float *x = c.inputs[0] + g * 48;
+            float sum = 0, squares = 0, centred = 0;
+            long double mean = 0, variance = 0;
+            for (uint32_t i = 0; i < 48; i++)
+                sum += x[i], squares += x[i] * x[i], mean += x[i] / 48.0L;
+            for (uint32_t i = 0; i < 48; i++)
+                centred += (x[i] - sum / 48) * (x[i] - sum / 48), variance += (x[i] - mean) * (x[i] - mean) / 48;
+            float m = sum / 48, r = 1 / sqrtf(centred / 48 + 1e-5f);
+            float r2 = 1 / sqrtf(squares / 48 - m * m + 1e-5f);
+            for (uint32_t i = 0; i < 48; i++) {
+                float w = 1 + c.weights[0][i];
+                assert_exact(wrong.y[g * 48 + i], (x[i] - mean) / sqrtl(variance + 1e-5f) * w, 1000);
+                way[0][g * 48 + i] = (x[i] - m) * r * w;
+                way[1][g * 48 + i] = (x[i] * r2 - m * r2) * w;
+                off[g * 48 + i] = (x[i] - m * 1.001f) * r * w;
+            }
+        }
+        for (unsigned i = 0; i < 2; i++) {
+            double worst = worst_ratio(way[i], &wrong);
+            print_message("mean %g, way %u: worst ratio %.3f\n", (double)offsets[o], i, worst);
+            assert_true(worst <= 1);
+        }
+        assert_true(offsets[o] == 0 || worst_ratio(off, &wrong) > 1);
+        result_free(&right), result_free(&wrong);
+        case_free(&c);
+    }
+}
+
 /* The swapped softmax has a bound of its own, that float32 stays within: the mutant must be recognised in a
  * recorded output. */
 static void swapped_bound_holds_in_float32(void **state)
@@ -161,6 +238,8 @@ int main(void)
         cmocka_unit_test(copy_is_the_input),
         cmocka_unit_test(transpose_b_reads_columns),
         cmocka_unit_test(softmax_sizes_swapped_takes_runs_of_heads),
+        cmocka_unit_test(next_key_is_seen),
+        cmocka_unit_test(mean_is_subtracted),
         cmocka_unit_test(kv_stale_takes_the_key_before),
         cmocka_unit_test(swapped_bound_holds_in_float32),
     };

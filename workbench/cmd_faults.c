@@ -59,7 +59,7 @@ static void golden_folder(char folder[PATH_MAX])
 struct check {
     struct fault_check faults;
     const char *device;
-    const char *only; /* NULL, or the name of the one model to check */
+    const char *only; /* NULL, or the one model to check: its name under golden/, or its path */
     bool quiet;       /* the JSON goes to standard output */
     json_t *entries;
     uint32_t healthy_alarms, n_failed, n_models;
@@ -129,24 +129,33 @@ static enum status check_model(struct check *check, const char *path, const char
     return status;
 }
 
-/* A model under golden/: NAME/config.json, NAME/manifest.json or NAME.gguf, perhaps with NAME.h5 beside it. Those of
- * same/ are one model in several formats: what a healthy run may not show is a fault of the reader. */
-static enum status check_found(struct check *check, const char *found, struct error *err)
+/* A model, NAME or NAME.gguf, perhaps with NAME.h5 beside it. only: what NAME must be; NULL: whatever it is. */
+static enum status check_path(struct check *check, const char *path, const char *only, bool healthy_only,
+                              struct error *err)
 {
-    char path[PATH_MAX], golden[PATH_MAX + 4];
-    const char *slash = strrchr(found, '/');
-    bool is_gguf = strcmp(strrchr(found, '.'), ".gguf") == 0;
-    snprintf(path, sizeof path, "%.*s", is_gguf ? (int)strlen(found) : (int)(slash - found), found);
-    size_t stem = is_gguf ? strlen(found) - strlen(".gguf") : strlen(path);
-    snprintf(golden, sizeof golden, "%.*s.h5", (int)stem, found);
-    char name[256];
-    const char *last = strrchr(path, '/') + 1;
-    snprintf(name, sizeof name, "%.*s", (int)(stem - (size_t)(last - path)), last);
-    if (check->only && strcmp(name, check->only) != 0)
+    char golden[PATH_MAX + 4], name[256];
+    size_t length = strlen(path), end = strlen(".gguf");
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    size_t stem = length > end && strncmp(path + length - end, ".gguf", end) == 0 ? length - end : length, first = stem;
+    while (first > 0 && path[first - 1] != '/')
+        first--;
+    snprintf(golden, sizeof golden, "%.*s.h5", (int)stem, path);
+    snprintf(name, sizeof name, "%.*s", (int)(stem - first), path + first);
+    if (only && strcmp(name, only) != 0)
         return STATUS_OK;
     check->n_models++;
-    bool healthy_only = strstr(found, "/same/") != NULL;
     return check_model(check, path, name, access(golden, R_OK) == 0 ? golden : NULL, healthy_only, err);
+}
+
+/* Under golden/: NAME/config.json, NAME/manifest.json or NAME.gguf. Those of same/ are one model in several formats:
+ * what a healthy run may not show is a fault of the reader. */
+static enum status check_found(struct check *check, const char *found, struct error *err)
+{
+    char path[PATH_MAX];
+    bool is_gguf = strcmp(strrchr(found, '.'), ".gguf") == 0;
+    snprintf(path, sizeof path, "%.*s", is_gguf ? (int)strlen(found) : (int)(strrchr(found, '/') - found), found);
+    return check_path(check, path, check->only, strstr(found, "/same/") != NULL, err);
 }
 
 static enum status check_all(struct check *check, struct error *err)
@@ -156,6 +165,11 @@ static enum status check_all(struct check *check, struct error *err)
     char folder[PATH_MAX], pattern[PATH_MAX + 32];
     glob_t found = {0};
     enum status status = STATUS_OK;
+    if (check->only && access(check->only, F_OK) == 0) {
+        status = check_path(check, check->only, NULL, false, err);
+        fault_check_close(&check->faults);
+        return status;
+    }
     golden_folder(folder);
     for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
         snprintf(pattern, sizeof pattern, "%s%s", folder, patterns[i]);
@@ -170,7 +184,7 @@ static enum status check_all(struct check *check, struct error *err)
     fault_check_close(&check->faults);
     if (!status && check->n_models == 0)
         return error_set(err, STATUS_BAD_INPUT, NULL, "MODEL", ERROR_NO_OFFSET,
-                         "\"%s\", expected the name of a model under %s", check->only, folder);
+                         "\"%s\", expected a model, or the name of one under %s", check->only, folder);
     return status;
 }
 
@@ -183,7 +197,8 @@ static void report_unapplied(struct check *check)
         if (check->applied[i])
             continue;
         if (!check->quiet)
-            printf("n/a  %-18s %-26s applies to no model under golden/\n", "-", faults[i].name);
+            printf("n/a  %-18s %-26s %s\n", "-", faults[i].name,
+                   check->only ? "does not apply to this model" : "applies to no model under golden/");
     }
 }
 

@@ -277,7 +277,9 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
 static bool mutant_shows(struct bench *bench, const struct step *mutant, bool nonfinite)
 {
     for (uint32_t i = 0; i < bench->rows.n; i++) {
-        bench_run(bench, mutant, bench->rows.rows + i, 1);
+        struct op_row row = bench->rows.rows[i];
+        row.recorded = NULL; /* no mutant is to choose what comes closest to the healthy row */
+        bench_run(bench, mutant, &row, 1);
         bool shows = !nonfinite && row_ratio(bench, bench->rows.rows + i, 0) > 1;
         for (uint32_t d = 0; nonfinite && d < bench->stage->width; d++)
             shows = shows || !isfinite(bench->expected[d]);

@@ -173,6 +173,21 @@ static void row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs
         row->in[0] = row->in[1] = NULL, row->error[0] = row->error[1] = NULL;
 }
 
+/* Whether attention can be computed as if it saw the next position too. */
+static bool has_next(const struct input *inputs, unsigned n_inputs, const struct step *step, const struct trace *trace,
+                     uint32_t position)
+{
+    uint32_t next = position + 1;
+    if (step->op != OP_attention || next >= trace->n_positions || trace->phase[next] == PHASE_DECODE)
+        return false;
+    for (unsigned i = 1; i < n_inputs; i++) {
+        const float *row = inputs[i].stage ? trace_row(inputs[i].stage, next) : NULL;
+        if (!row || comes_too_far(inputs[i].span, step, next) || !row_is_finite(row, inputs[i].stage->width))
+            return false;
+    }
+    return true;
+}
+
 /* Where the row of a position begins. */
 static int32_t find_origin(const struct input *inputs, unsigned n_inputs, const struct step *step, uint32_t position)
 {
@@ -203,6 +218,7 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
                                .token = trace->tokens[p],
                                .decode = trace->phase[p] == PHASE_DECODE};
         row_fill(row, inputs, n_inputs, step, p, &missing, &nonfinite);
+        row->has_next = has_next(inputs, n_inputs, step, trace, p);
         if (!need[p])
             continue;
         if (inherited)
