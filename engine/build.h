@@ -35,6 +35,7 @@ struct dispatch *builder_add(struct builder *b, uint32_t output);
 struct finish {
     const char *shader, *twin; /* as in struct program_key */
     uint32_t variant, n_bindings;
+    uint32_t subgroup; /* lanes, as in struct program_key */
     struct dispatch_params part;
     const void *params;
     uint32_t params_bytes;

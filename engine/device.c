@@ -56,28 +56,7 @@ static uint32_t compute_family(VkPhysicalDevice physical)
     return 0;
 }
 
-/* The entry point is an extension's: the loader does not export it. */
-static bool has_cooperative_size(const struct device *device)
-{
-    PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesNV get =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesNV)(void (*)(void))vkGetInstanceProcAddr(
-            device->instance.handle, "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV");
-    VkCooperativeMatrixPropertiesNV sizes[64];
-    uint32_t n = sizeof(sizes) / sizeof(sizes[0]);
-    for (uint32_t i = 0; i < n; i++)
-        sizes[i] = (VkCooperativeMatrixPropertiesNV){.sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_NV};
-    VkResult result = get ? get(device->physical, &n, sizes) : VK_ERROR_EXTENSION_NOT_PRESENT;
-    for (uint32_t i = 0; i < n && (result == VK_SUCCESS || result == VK_INCOMPLETE); i++) {
-        const VkCooperativeMatrixPropertiesNV *size = &sizes[i];
-        if (size->MSize == 16 && size->NSize == 16 && size->KSize == 16 && size->scope == VK_SCOPE_SUBGROUP_NV &&
-            size->AType == VK_COMPONENT_TYPE_FLOAT16_NV && size->BType == VK_COMPONENT_TYPE_FLOAT16_NV &&
-            size->CType == VK_COMPONENT_TYPE_FLOAT32_NV && size->DType == VK_COMPONENT_TYPE_FLOAT32_NV)
-            return true;
-    }
-    return false;
-}
-
-static bool has_extension(VkPhysicalDevice physical, const char *name)
+bool device_has_extension(VkPhysicalDevice physical, const char *name)
 {
     uint32_t n = 0;
     if (vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0)
@@ -91,30 +70,13 @@ static bool has_extension(VkPhysicalDevice physical, const char *name)
     return found;
 }
 
-/* What matmul_coop.comp needs: the extension that Debian's glslang knows (VK_KHR_cooperative_matrix came later; drivers
- * that have one have both), halves, and Vulkan's memory model. */
-static bool has_cooperative_matrix(const struct device *device)
-{
-    if (!has_extension(device->physical, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME))
-        return false;
-    VkPhysicalDeviceCooperativeMatrixFeaturesNV matrix = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV};
-    VkPhysicalDeviceVulkan12Features features12 = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                                   .pNext = &matrix};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &features12};
-    vkGetPhysicalDeviceFeatures2(device->physical, &features);
-    return matrix.cooperativeMatrix && features12.shaderFloat16 && features12.vulkanMemoryModel &&
-           features12.vulkanMemoryModelDeviceScope && device->info.subgroup == 32 &&
-           device->limits.maxComputeSharedMemorySize >= 48 << 10 && has_cooperative_size(device);
-}
-
 /* NVIDIA says how many multiprocessors there are. */
 static uint32_t count_cores(VkPhysicalDevice physical)
 {
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV cores = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &cores};
-    if (!has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
+    if (!device_has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
         return DEFAULT_CORES;
     vkGetPhysicalDeviceProperties2(physical, &properties);
     return cores.shaderSMCount ? cores.shaderSMCount : DEFAULT_CORES;
@@ -135,7 +97,7 @@ static void read_properties(struct device *device)
     device->native_half = floats.shaderDenormPreserveFloat16;
     device->cores = count_cores(device->physical);
     device->is_cpu = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
-    device->cooperative = has_cooperative_matrix(device);
+    cooperative_find(device);
 }
 
 static enum status choose(struct device *device, const char *wanted, struct error *err)
@@ -164,22 +126,21 @@ static enum status create_device(struct device *device, struct error *err)
         .queueCount = 1,
         .pQueuePriorities = &priority,
     };
-    static const char *const extensions[] = {VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME};
-    VkPhysicalDeviceCooperativeMatrixFeaturesNV matrix = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV, .cooperativeMatrix = VK_TRUE};
+    struct cooperative_features cooperative;
+    cooperative_enable(device, &cooperative);
     VkPhysicalDeviceVulkan12Features features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
-                                                 .pNext = device->cooperative ? &matrix : NULL,
-                                                 .shaderFloat16 = device->cooperative,
-                                                 .vulkanMemoryModel = device->cooperative,
-                                                 .vulkanMemoryModelDeviceScope = device->cooperative,
+                                                 .pNext = cooperative.chain,
+                                                 .shaderFloat16 = device->cooperative != 0,
+                                                 .vulkanMemoryModel = device->cooperative != 0,
+                                                 .vulkanMemoryModelDeviceScope = device->cooperative != 0,
                                                  .timelineSemaphore = VK_TRUE};
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = &features,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
-        .enabledExtensionCount = device->cooperative ? 1 : 0,
-        .ppEnabledExtensionNames = extensions,
+        .enabledExtensionCount = cooperative.n_extensions,
+        .ppEnabledExtensionNames = cooperative.extensions,
     };
     VK_TRY(err, vkCreateDevice(device->physical, &info, NULL, &device->handle));
     vkGetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);

@@ -7,6 +7,7 @@
 #include <vulkan/vulkan.h>
 
 #include "engine/engine.h"
+#include "engine/khr_cooperative_matrix.h"
 #include "model/error.h"
 
 /* Storage buffers that one shader binds at most; Vulkan promises only 4 on every device. */
@@ -41,13 +42,35 @@ struct device {
     uint64_t allocated, most_allocated; /* bytes of device memory: now, and at one time */
     uint64_t timeout_ns;                /* how long one submit may take */
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
-    bool cooperative;     /* multiplies matrices of halves, 16 x 16 x 16 into f32, a subgroup of 32 each */
-    uint32_t cores;       /* that run workgroups side by side; a guess where the device does not say */
-    bool native_half;     /* its conversion of halves keeps subnormal ones, as it says */
-    bool lost;            /* lost or timed out: every later call fails */
-    bool working;         /* on a submit that nobody waits for any more */
-    VkCommandBuffer left; /* of that submit, to be freed once it is done */
+    unsigned cooperative; /* COOPERATIVE_ bits: multiplies matrices of halves, 16 x 16 x 16 into f32, a subgroup each */
+    bool require_subgroup; /* of 32 lanes, for these matrices: it has others if not told */
+    uint32_t cores;        /* that run workgroups side by side; a guess where the device does not say */
+    bool native_half;      /* its conversion of halves keeps subnormal ones, as it says */
+    bool lost;             /* lost or timed out: every later call fails */
+    bool working;          /* on a submit that nobody waits for any more */
+    VkCommandBuffer left;  /* of that submit, to be freed once it is done */
 };
+
+/* The extensions that such matrices come in; some devices have both. */
+#define COOPERATIVE_KHR 1u
+#define COOPERATIVE_NV 2u
+#define COOPERATIVE_SUBGROUP 32
+
+/* What a device is created with for them. Must stay where it is until then. */
+struct cooperative_features {
+    void *chain; /* for pNext; NULL: nothing */
+    const char *extensions[3];
+    uint32_t n_extensions;
+    VkPhysicalDeviceCooperativeMatrixFeaturesKHR khr;
+    VkPhysicalDeviceCooperativeMatrixFeaturesNV nv;
+    VkPhysicalDeviceSubgroupSizeControlFeatures subgroup;
+};
+
+/* cooperative.c: fills device->cooperative and require_subgroup; everything else of the device has been read. */
+void cooperative_find(struct device *device);
+void cooperative_enable(const struct device *device, struct cooperative_features *features);
+
+bool device_has_extension(VkPhysicalDevice physical, const char *name);
 
 /* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. */
 enum status instance_open(struct instance *instance, bool validation, struct error *err);

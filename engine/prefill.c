@@ -1,5 +1,8 @@
-/* Prefill by tiles: which steps of a batch of many rows are made by matmul_tile.comp, matmul_coop.comp and
- * attention_tile.comp, and how. A tile's sum runs in another order than a single row's: the bound holds for any. */
+/* Prefill by tiles: which steps of a batch of many rows are made by matmul_tile.comp, matmul_coop.comp (or
+ * matmul_coop_nv.comp) and attention_tile.comp, and how. A tile's sum runs in another order than a single row's: the
+ * bound holds for any. */
+#include <string.h>
+
 #include "engine/build.h"
 
 /* From so many rows on tiles pay: fewer leave most of one empty. Measured on an H200. */
@@ -25,15 +28,31 @@ bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul)
            b->store->device->limits.maxComputeWorkGroupInvocations >= F32_LANES;
 }
 
-static bool is_cooperative(const struct builder *b)
+/* The shader of many rows: the cooperative one of the later extension that the device has, if it has any. */
+static const char *tile_shader(const struct builder *b)
 {
-    return b->store->device->cooperative && b->store->limits.tiles != TILES_F32;
+    unsigned has = b->store->device->cooperative;
+    switch (b->store->limits.tiles) {
+    case TILES_F32:
+        has = 0;
+        break;
+    case TILES_NV:
+        has &= COOPERATIVE_NV;
+        break;
+    case TILES_KHR:
+        has &= COOPERATIVE_KHR;
+        break;
+    default:
+        break;
+    }
+    return has & COOPERATIVE_KHR ? "matmul_coop" : has ? "matmul_coop_nv" : "matmul_tile";
 }
 
 enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint64_t slice)
 {
     const struct tensor *matrix = matmul->matrix, *bias = matmul->bias;
-    bool coop = is_cooperative(b);
+    const char *shader = tile_shader(b);
+    bool coop = strcmp(shader, "matmul_tile") != 0;
     struct matmul_tile_params params = {(uint32_t)tensor_row_elems(matrix), (uint32_t)tensor_rows(matrix), bias != NULL,
                                         1};
     if (coop && matrix->dtype != DTYPE_F16)
@@ -47,9 +66,10 @@ enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint6
         bindings[4] = weight_binding(b, matrix, first, count);
         bindings[5] = bias ? weight_binding(b, bias, 0, tensor_rows(bias)) : bindings[4];
         struct finish all = {
-            .shader = coop ? "matmul_coop" : "matmul_tile",
+            .shader = shader,
             .twin = coop ? "matmul_tile" : NULL,
             .n_bindings = 6,
+            .subgroup = coop && b->store->device->require_subgroup ? COOPERATIVE_SUBGROUP : 0,
             .part = {.first = (uint32_t)first, .count = (uint32_t)count},
             .params = &params,
             .params_bytes = sizeof(params),

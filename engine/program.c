@@ -41,9 +41,9 @@ void programs_close(struct programs *programs)
     *programs = (struct programs){0};
 }
 
-/* The SPIR-V of a key's shader or of its twin, malloc'ed. */
-static enum status load_words(const struct programs *programs, const struct program_key *key, const char *shader,
-                              uint32_t **words, size_t *n_bytes, struct error *err)
+/* The SPIR-V of a key's shader or of its twin as the compiler made it, malloc'ed. */
+static enum status load_compiled(const struct programs *programs, const struct program_key *key, const char *shader,
+                                 uint32_t **words, size_t *n_bytes, struct error *err)
 {
     if (key->variant != VARIANT_NONE || programs->shader_dir)
         return shader_compile(shader, key->variant, programs->shader_dir, words, n_bytes, err);
@@ -57,6 +57,17 @@ static enum status load_words(const struct programs *programs, const struct prog
     }
     ASSERT(!"every op has a shader");
     return STATUS_BAD_INPUT;
+}
+
+/* As a device takes it. */
+static enum status load_words(const struct programs *programs, const struct program_key *key, const char *shader,
+                              uint32_t **words, size_t *n_bytes, struct error *err)
+{
+    TRY(load_compiled(programs, key, shader, words, n_bytes, err));
+    enum status status = shader_resolve_matrices(shader, words, n_bytes, err);
+    if (status != STATUS_OK)
+        free(*words);
+    return status;
 }
 
 static enum status create_layouts(struct program *program, VkDevice device, struct error *err)
@@ -106,9 +117,13 @@ static enum status create_pipeline(struct program *program, VkDevice device, VkP
         .dataSize = sizeof(program->key.constants),
         .pData = &program->key.constants,
     };
+    VkPipelineShaderStageRequiredSubgroupSizeCreateInfo subgroup = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_REQUIRED_SUBGROUP_SIZE_CREATE_INFO,
+        .requiredSubgroupSize = program->key.subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
+                  .pNext = program->key.subgroup ? &subgroup : NULL,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
                   .module = module,
                   .pName = "main",
@@ -152,7 +167,8 @@ static enum status create(struct programs *programs, struct program *program, st
 static bool same_key(const struct program_key *a, const struct program_key *b)
 {
     return strcmp(a->shader, b->shader) == 0 && a->variant == b->variant && a->n_bindings == b->n_bindings &&
-           a->n_push == b->n_push && memcmp(&a->constants, &b->constants, sizeof(a->constants)) == 0;
+           a->n_push == b->n_push && a->subgroup == b->subgroup &&
+           memcmp(&a->constants, &b->constants, sizeof(a->constants)) == 0;
 }
 
 enum status programs_get(struct programs *programs, const struct program_key *key, const struct program **program,

@@ -53,6 +53,7 @@ struct program_key {
     uint32_t variant;    /* VARIANT_ code: other than VARIANT_NONE is compiled at run time */
     uint32_t n_bindings; /* storage buffers 0 … n_bindings - 1 of set 0 */
     uint32_t n_push;     /* bytes of push constants: sizeof of the structs in params.h */
+    uint32_t subgroup;   /* lanes that its subgroups must have; 0: as the device likes */
     struct program_constants constants;
 };
 
@@ -85,6 +86,10 @@ void programs_close(struct programs *programs);
  * A compile error is STATUS_BAD_INPUT with file and line. */
 enum status shader_compile(const char *name, uint32_t variant, const char *shader_dir, uint32_t **words,
                            size_t *n_bytes, struct error *err);
+
+/* matrix_types.c: finishes the types of VK_KHR_cooperative_matrix's matrices, if the SPIR-V has any. *words is
+ * malloc'ed, and may be another afterwards. */
+enum status shader_resolve_matrices(const char *shader, uint32_t **words, size_t *n_bytes, struct error *err);
 
 /* reflect.c: STATUS_BAD_INPUT unless the SPIR-V is sound and declares exactly the key's bindings and push constants
  * (postmortem 2025-12-22 moe-explicit-layout, and 2025-12-17 softmax-uniform-buffer). */

@@ -111,6 +111,7 @@ enum status builder_finish(struct builder *b, struct dispatch *dispatch, uint32_
         .twin = finish->twin,
         .variant = finish->variant,
         .n_bindings = finish->n_bindings,
+        .subgroup = finish->subgroup,
         .n_push = (uint32_t)sizeof(part) + finish->params_bytes,
         .constants = finish->constants,
     };

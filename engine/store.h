@@ -22,8 +22,10 @@ struct engine_limits {
         TILES_CHOSEN,
         TILES_NEVER,
         TILES_F32,
+        TILES_NV,
+        TILES_KHR,
         TILES_ALWAYS
-    } tiles; /* of many rows: prefill.c; F32: no cooperative matrix */
+    } tiles; /* of many rows: prefill.c; F32: no cooperative matrix; NV, KHR: of this extension, if the device has it */
 };
 
 struct region {

@@ -1,5 +1,6 @@
 /* Shaders to pipelines: reflection against the C structs, run-time compilation, and the cache on disk. */
 #include <errno.h>
+#include <glslang/Include/glslang_c_interface.h>
 #include <sys/stat.h>
 #include <unistd.h>
 
@@ -76,6 +77,7 @@ static void every_shader_compiles_at_run_time(void **state)
     (void)state;
     struct error err;
     unsigned n = 0;
+    assert_true(glslang_initialize_process()); /* once more than each call: the tables of built-in names stay */
     for (const struct shader_binary *b = shader_binaries; b->name; b++, n++) {
         for (uint32_t variant = 0; variant < VARIANT_COUNT; variant++) {
             uint32_t *words = NULL;
@@ -89,7 +91,132 @@ static void every_shader_compiles_at_run_time(void **state)
             free(words);
         }
     }
+    glslang_finalize_process();
     assert_true(n >= OP_COUNT);
+}
+
+/* Instructions of one opcode; with `at`, where the first is. */
+static unsigned count_ops(const uint32_t *words, size_t n_bytes, uint32_t opcode, size_t *at)
+{
+    unsigned n = 0;
+    for (size_t i = 5; i < n_bytes / 4; i += words[i] >> 16) {
+        assert_true(words[i] >> 16 > 0);
+        if ((words[i] & 0xffff) != opcode)
+            continue;
+        if (at && n == 0)
+            *at = i;
+        n++;
+    }
+    return n;
+}
+
+/* Where the float type `id` of `width` bits is declared before word `before`. */
+static bool declares_float(const uint32_t *words, size_t before, uint32_t id, uint32_t width)
+{
+    for (size_t i = 5; i < before; i += words[i] >> 16) {
+        if ((words[i] & 0xffff) == 22 && words[i + 1] == id)
+            return words[i + 2] == width;
+    }
+    return false;
+}
+
+/* The cooperative kernel with its types finished, from the build or compiled now. */
+static uint32_t *resolved(bool now, size_t *n_bytes)
+{
+    struct error err;
+    uint32_t *words = NULL;
+    if (now) {
+        must(shader_compile("matmul_coop", 0, NULL, &words, n_bytes, &err), &err);
+    } else {
+        *n_bytes = binary("matmul_coop")->n_bytes;
+        words = xmalloc(*n_bytes);
+        memcpy(words, binary("matmul_coop")->words, *n_bytes);
+    }
+    must(shader_resolve_matrices("matmul_coop", &words, n_bytes, &err), &err);
+    return words;
+}
+
+/* Every matrix's component is a float type that stands before it; the one type of each width stands once. */
+static void types_of_matrices_are_finished(void **state)
+{
+    (void)state;
+    for (int now = 0; now < 2; now++) {
+        size_t n_bytes;
+        uint32_t *words = resolved(now, &n_bytes), uses[3] = {0};
+        for (size_t i = 5; i < n_bytes / 4; i += words[i] >> 16) {
+            if ((words[i] & 0xffff) == 22)
+                assert_int_equal(declares_float(words, i, words[i + 1], words[i + 2]), 0);
+            if ((words[i] & 0xffff) != 4456)
+                continue;
+            uint32_t width = declares_float(words, i, words[i + 2], 16) ? 16 : 32;
+            assert_true(declares_float(words, i, words[i + 2], width));
+            uses[width == 32 ? 2 : uses[0] ? 1 : 0]++;
+        }
+        assert_true(uses[0] == 1 && uses[1] == 1 && uses[2] == 1);
+        assert_int_equal(count_ops(words, n_bytes, 22, NULL), 2);
+        free(words);
+    }
+    /* The twin: as compiled, no component is a type yet. */
+    size_t at = 0;
+    const struct shader_binary *b = binary("matmul_coop");
+    assert_int_equal(count_ops(b->words, b->n_bytes, 4456, &at), 3);
+    assert_false(declares_float(b->words, at, b->words[at + 2], 16) ||
+                 declares_float(b->words, at, b->words[at + 2], 32));
+}
+
+/* The two extensions' kernels are one: the same loads, stores and products. */
+static void both_kernels_of_matrices_do_the_same(void **state)
+{
+    (void)state;
+    static const uint32_t khr[] = {4457, 4458, 4459, 224, 65}, nv[] = {5359, 5360, 5361, 224, 65};
+    size_t n_bytes;
+    uint32_t *words = resolved(false, &n_bytes);
+    const struct shader_binary *other = binary("matmul_coop_nv");
+    for (unsigned i = 0; i < 5; i++) {
+        unsigned n = count_ops(words, n_bytes, khr[i], NULL);
+        assert_true(n > 0);
+        assert_int_equal(n, count_ops(other->words, other->n_bytes, nv[i], NULL));
+    }
+    assert_int_not_equal(count_ops(words, n_bytes, 65, NULL),
+                         count_ops(binary("matmul_tile")->words, binary("matmul_tile")->n_bytes, 65, NULL));
+    free(words);
+}
+
+/* Modules that end within an instruction, or with matrices of other floats; one without matrices stays as it is. */
+static void unsound_matrices_are_refused(void **state)
+{
+    (void)state;
+    struct error err;
+    const struct shader_binary *b = binary("matmul_coop");
+    size_t at = 0;
+    count_ops(b->words, b->n_bytes, 4456, &at);
+    const struct {
+        size_t word, n_bytes;
+        uint32_t value;
+    } cases[] = {
+        {at + 2, b->n_bytes, 24},               /* bits */
+        {at, b->n_bytes, 3u << 16 | 4456},      /* too short for a matrix */
+        {at, b->n_bytes, 4456},                 /* no words at all */
+        {at, b->n_bytes, 0xffffu << 16 | 4456}, /* behind the end */
+        {0, 16, b->words[0]},
+        {0, (at + 3) * 4, b->words[0]}, /* within a type */
+    };
+    for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        size_t n_bytes = cases[i].n_bytes;
+        uint32_t *words = xmalloc(n_bytes);
+        memcpy(words, b->words, n_bytes);
+        words[cases[i].word] = cases[i].value;
+        assert_int_equal(shader_resolve_matrices("matmul_coop", &words, &n_bytes, &err), STATUS_BAD_INPUT);
+        free(words);
+    }
+    const struct shader_binary *add = binary("add");
+    size_t n_bytes = add->n_bytes;
+    uint32_t *words = xmalloc(n_bytes);
+    memcpy(words, add->words, n_bytes);
+    must(shader_resolve_matrices("add", &words, &n_bytes, &err), &err);
+    assert_int_equal(n_bytes, add->n_bytes);
+    assert_memory_equal(words, add->words, n_bytes);
+    free(words);
 }
 
 static void write_text(const char *folder, const char *name, const char *text)
@@ -238,10 +365,12 @@ static void a_corrupt_pipeline_cache_is_ignored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_shader_that_fits_is_taken),       cmocka_unit_test(other_push_constants_are_refused),
-        cmocka_unit_test(other_bindings_are_refused),        cmocka_unit_test(corrupt_spirv_is_refused),
-        cmocka_unit_test(every_shader_compiles_at_run_time), cmocka_unit_test(compile_errors_name_file_and_line),
-        cmocka_unit_test(shaders_of_a_folder_are_used),      cmocka_unit_test(a_corrupt_pipeline_cache_is_ignored),
+        cmocka_unit_test(a_shader_that_fits_is_taken),          cmocka_unit_test(other_push_constants_are_refused),
+        cmocka_unit_test(other_bindings_are_refused),           cmocka_unit_test(corrupt_spirv_is_refused),
+        cmocka_unit_test(every_shader_compiles_at_run_time),    cmocka_unit_test(types_of_matrices_are_finished),
+        cmocka_unit_test(both_kernels_of_matrices_do_the_same), cmocka_unit_test(unsound_matrices_are_refused),
+        cmocka_unit_test(compile_errors_name_file_and_line),    cmocka_unit_test(shaders_of_a_folder_are_used),
+        cmocka_unit_test(a_corrupt_pipeline_cache_is_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
