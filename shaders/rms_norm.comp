@@ -37,7 +37,8 @@ void main()
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
         store(first + i, width, x[first + i]);
 #else
-    float sum = 0.0, mean = 0.0;
+    float sum = 0.0;
+    float mean = 0.0;
 #if VARIANT == VARIANT_MEAN_SUBTRACTED
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
         mean += x[first + i];

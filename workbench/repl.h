@@ -147,6 +147,11 @@ void repl_go_to_start(struct repl *repl);
 /* Writes a side's recorded rows to its backend anew, all batches, for a backend that was opened again. */
 enum status repl_replay(struct repl *repl, struct repl_side *side, struct error *err);
 
+/* Puts a backend after step `next` - 1 of a batch: with the rows that were recorded; of layers that are not brought to
+ * the host, what is needed runs again. */
+enum status repl_restore(const struct repl *repl, const struct repl_side *side, const struct repl_batch *batch,
+                         uint32_t next, struct error *err);
+
 /* Points in order: 0 is before position 0, b * n_steps + s is after step s - 1 of batch b. */
 uint64_t repl_point(const struct repl *repl);
 enum status repl_go_to_point(struct repl *repl, uint64_t point, struct error *err);
@@ -174,6 +179,14 @@ bool repl_reads(const struct repl *repl, uint32_t step);
 
 /* Chooses anew, after a change of what is looked at. The position stays. */
 enum status repl_choose_reads(struct repl *repl, struct error *err);
+
+/* repl_fetch.c: if the step's layer is not read back, runs it again for every batch so far and reads it; and from now
+ * on. Interrupted, or where the engine is another than when it ran, nothing has changed. The position stays. */
+enum status repl_fetch(struct repl *repl, uint32_t step, struct error *err);
+
+/* Audits anew, of all batches: the golden's steps, and every side's [first, last); and which of them introduced an
+ * error. */
+void repl_judge_again(struct repl *repl, uint32_t first, uint32_t last);
 
 /* repl_break.c: the first of steps [first, last) of the current batch at which a breakpoint stops the run, or -1. */
 int64_t repl_stop_at(const struct repl *repl, uint32_t first, uint32_t last, const struct repl_break **why);

@@ -79,6 +79,9 @@ enum status repl_audit(struct repl *repl, const struct words *words, struct erro
     }
     uint32_t step;
     enum status status = words_step(repl, words->word[0], &step, NULL, err);
+    if (status == STATUS_OK) {
+        status = repl_fetch(repl, step, err);
+    }
     for (uint32_t i = 0; status == STATUS_OK && i < repl->n_sides; i++) {
         struct finding finding = audit_step(repl->plan, step, repl->sides[i].trace);
         if (stop_asked()) {

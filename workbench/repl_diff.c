@@ -200,6 +200,10 @@ enum status repl_diff(struct repl *repl, const struct words *words, struct error
         diff_stage(repl, repl->plan->steps[step].stage);
         return STATUS_OK;
     }
+    status = repl_fetch(repl, step, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
     if (!ran(repl, step)) {
         char label[64];
         return error_set(err, STATUS_USAGE, NULL, step_label(&repl->plan->steps[step], label), ERROR_NO_OFFSET,

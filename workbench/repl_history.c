@@ -150,10 +150,8 @@ static uint8_t *live_steps(const struct repl *repl, const struct repl_side *side
     return live;
 }
 
-/* Puts a backend after step `next` - 1 of a batch: with the rows that were recorded; of layers that are not brought to
- * the host, what is needed runs again. */
-static enum status restore(const struct repl *repl, const struct repl_side *side, const struct repl_batch *batch,
-                           uint32_t next, struct error *err)
+enum status repl_restore(const struct repl *repl, const struct repl_side *side, const struct repl_batch *batch,
+                         uint32_t next, struct error *err)
 {
     struct batch begin = {batch->first, batch->n_rows, repl->tokens + batch->first,
                           repl->phase[batch->first] == PHASE_DECODE};
@@ -189,8 +187,9 @@ enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struc
     ASSERT(batch < repl->n_batches && next <= repl->plan->n_steps);
     ASSERT(batch + 1 < repl->n_batches || next <= repl->next);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        enum status status =
-            repl_runs(&repl->sides[i]) ? restore(repl, &repl->sides[i], &repl->batches[batch], next, err) : STATUS_OK;
+        enum status status = repl_runs(&repl->sides[i])
+                                 ? repl_restore(repl, &repl->sides[i], &repl->batches[batch], next, err)
+                                 : STATUS_OK;
         if (status == STATUS_INTERRUPTED) {
             undo(repl);
         }
@@ -219,7 +218,7 @@ enum status repl_replay(struct repl *repl, struct repl_side *side, struct error 
     enum status status = STATUS_OK;
     for (uint32_t b = 0; status == STATUS_OK && b < repl->n_batches; b++) {
         uint32_t next = b + 1 < repl->n_batches ? repl->plan->n_steps : repl->next;
-        status = restore(repl, side, &repl->batches[b], next, err);
+        status = repl_restore(repl, side, &repl->batches[b], next, err);
     }
     return status;
 }

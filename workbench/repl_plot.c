@@ -144,6 +144,10 @@ enum status repl_plot(struct repl *repl, const struct words *words, struct error
     if (!layer_given && repl->plan->steps[step].layer != LAYER_NONE) {
         fill_layers(repl, repl->plan->steps[step].stage, &grid);
     } else {
+        status = repl_fetch(repl, step, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
         fill_step(repl, step, &grid);
     }
     if (words->n == 1) {

@@ -379,10 +379,11 @@ static void add_introduced(struct repl *repl, uint32_t batch, uint32_t side, uin
     }
 }
 
-static void judge_step(struct repl *repl, uint32_t side_index, uint32_t step)
+/* Of the current batch's rows, which is number `batch`. */
+static void judge_step(struct repl *repl, uint32_t batch, uint32_t side_index, uint32_t step)
 {
     struct repl_side *side = &repl->sides[side_index];
-    struct repl_judged *judged = repl_judged_of(repl, repl->n_batches - 1, side_index, step);
+    struct repl_judged *judged = repl_judged_of(repl, batch, side_index, step);
     *judged = (struct repl_judged){.finding = judge_batch(repl, side, step)};
     if (side == repl_leader(repl) && repl_is_patched(repl, step)) {
         judged->finding = (struct finding){.state = FINDING_AUDITED,
@@ -407,6 +408,30 @@ void repl_replace_golden(struct repl *repl, struct trace *golden)
     }
 }
 
+/* All batches anew: what the golden is, of all steps, and what every side is, of steps [first, last). */
+void repl_judge_again(struct repl *repl, uint32_t first, uint32_t last)
+{
+    uint32_t position = repl->first, n_rows = repl->n_rows;
+    repl->n_introduced = 0;
+    for (uint32_t b = 0; b < repl->n_batches; b++) {
+        uint32_t end = b + 1 < repl->n_batches ? repl->plan->n_steps : repl->next;
+        repl->first = repl->batches[b].first;
+        repl->n_rows = repl->batches[b].n_rows;
+        for (uint32_t s = 0; s < end; s++) {
+            for (uint32_t i = 0; i < repl->n_sides; i++) {
+                if (repl->sides[i].backend == NULL || (s >= first && s < last)) {
+                    judge_step(repl, b, i, s);
+                }
+                compare_step(repl, &repl->sides[i], s, repl_judged_of(repl, b, i, s));
+                add_introduced(repl, b, i, s);
+            }
+        }
+    }
+    repl->first = position;
+    repl->n_rows = n_rows;
+    repl_fold_all(repl);
+}
+
 void repl_attach_golden(struct repl *repl, struct trace *golden)
 {
     repl_replace_golden(repl, golden);
@@ -416,23 +441,7 @@ void repl_attach_golden(struct repl *repl, struct trace *golden)
     } else {
         side->trace = golden;
     }
-    uint32_t first = repl->first, n_rows = repl->n_rows, index = repl->n_sides - 1; /* the golden is the last side */
-    repl->n_introduced = 0;
-    for (uint32_t b = 0; b < repl->n_batches; b++) {
-        uint32_t end = b + 1 < repl->n_batches ? repl->plan->n_steps : repl->next;
-        repl->first = repl->batches[b].first;
-        repl->n_rows = repl->batches[b].n_rows;
-        for (uint32_t s = 0; s < end; s++) {
-            repl_judged_of(repl, b, index, s)->finding = judge_batch(repl, &repl->sides[index], s);
-            for (uint32_t i = 0; i < repl->n_sides; i++) {
-                compare_step(repl, &repl->sides[i], s, repl_judged_of(repl, b, i, s));
-                add_introduced(repl, b, i, s);
-            }
-        }
-    }
-    repl->first = first;
-    repl->n_rows = n_rows;
-    repl_fold_all(repl);
+    repl_judge_again(repl, 0, 0);
 }
 
 /* After a batch without a golden: the leader's most likely token goes on, unless it ends the text. */
@@ -459,7 +468,7 @@ static enum status take_step(struct repl *repl, uint32_t step, struct error *err
         if (repl_runs(&repl->sides[i]) && is_read(repl, &repl->sides[i], step)) {
             mark_recorded(repl, &repl->sides[i], step, true);
         }
-        judge_step(repl, i, step);
+        judge_step(repl, repl->n_batches - 1, i, step);
     }
     for (uint32_t i = 0; i < repl->n_sides && stop_asked(); i++) {
         if (repl_runs(&repl->sides[i]) && is_read(repl, &repl->sides[i], step)) {

@@ -100,6 +100,12 @@ static enum status select_values(struct repl *repl, const struct words *words, s
                          "\"%s\" is one word too many, expected: STAGE[@LAYER] [token] [dim|dim:dim] [from SIDE]",
                          words->word[3]);
     }
+    status = selection->only == NULL || selection->only->source == SOURCE_ENGINE
+                 ? repl_fetch(repl, selection->step, err)
+                 : STATUS_OK;
+    if (status != STATUS_OK) {
+        return status;
+    }
     bool whole = selection->only != NULL && selection->only->backend == NULL; /* the golden has positions to come */
     uint32_t n_ran = positions_ran(repl, selection->only, selection->step);
     uint32_t n_positions = whole ? selection->only->trace->n_positions : n_ran;
@@ -224,6 +230,9 @@ enum status repl_stats(struct repl *repl, const struct words *words, struct erro
 {
     uint32_t step;
     enum status status = words_step(repl, words->word[0], &step, NULL, err);
+    if (status == STATUS_OK) {
+        status = repl_fetch(repl, step, err);
+    }
     if (status != STATUS_OK) {
         return status;
     }
