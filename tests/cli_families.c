@@ -67,11 +67,7 @@ static void spoil(const char *folder, const struct golden *golden)
 {
     char path[512], target[512], text[8192];
     snprintf(path, sizeof(path), GOLDEN "%s/config.json", golden->name);
-    FILE *file = fopen(path, "r");
-    assert_non_null(file);
-    size_t n = fread(text, 1, sizeof(text) / 2, file);
-    fclose(file);
-    text[n] = '\0';
+    scratch_read(path, text, sizeof(text) / 2);
     text_replace(text, sizeof(text), golden->find, golden->replace);
     scratch_write(scratch_path(path, folder, "config.json"), text, strlen(text));
     snprintf(path, sizeof(path), GOLDEN "%s", golden->name);

@@ -165,11 +165,8 @@ static void packed_routers(void **state)
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         for (int k = 0; k < 2; k++) {
             char path[512];
-            FILE *file = fopen(scratch_path(path, LOCKSTEP_SOURCE_DIR "/golden/same/gpt-oss-bf16", files[k]), "rb");
-            assert_non_null(file);
-            size_t n = fread(bytes, 1, sizeof(bytes) - 1, file);
-            bytes[n] = '\0';
-            fclose(file);
+            scratch_path(path, LOCKSTEP_SOURCE_DIR "/golden/same/gpt-oss-bf16", files[k]);
+            size_t n = scratch_read(path, bytes, sizeof(bytes));
             if (k == 0 && cases[i].pack) {
                 assert_int_equal(strlen(plain), strlen(packed));
                 memcpy(memmem(bytes, n, plain, strlen(plain)), packed, strlen(packed));
@@ -203,11 +200,7 @@ static void excluded_modules(void **state)
     static const char *const files[] = {"shard_00000.bin", "manifest.json"};
     for (size_t i = 0; i < sizeof(lists) / sizeof(lists[0]); i++) {
         for (int k = 0; k < 2; k++) {
-            FILE *file = fopen(scratch_path(path, SAME, files[k]), "rb");
-            assert_non_null(file);
-            size_t n = fread(bytes, 1, sizeof(bytes) - 1, file);
-            bytes[n] = '\0';
-            fclose(file);
+            size_t n = scratch_read(scratch_path(path, SAME, files[k]), bytes, sizeof(bytes));
             snprintf(edit, sizeof(edit),
                      "\"config\": {\"quantization_config\": {\"modules_to_not_convert\": [\"%s\"]},", lists[i].modules);
             if (k == 1) {

@@ -10,9 +10,9 @@
 #include "tests/support/gguf_doc.h"
 #include "tests/support/program.h"
 
-static char folder[256];
+SCRATCH_FOLDER
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     static struct folder_doc doc;
     (void)state;
@@ -20,13 +20,6 @@ static int setup(void **state)
     folder_doc_gemma3(&doc);
     folder_doc_write(&doc, folder);
     folder_doc_free(&doc);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
     return 0;
 }
 
@@ -121,10 +114,10 @@ static void names_ropes_and_experts(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(prints_the_plan, setup, teardown),
-        cmocka_unit_test_setup_teardown(names_a_gguf, setup, teardown),
-        cmocka_unit_test_setup_teardown(names_ropes_and_experts, setup, teardown),
-        cmocka_unit_test_setup_teardown(writes_json, setup, teardown),
+        cmocka_unit_test_setup_teardown(prints_the_plan, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_a_gguf, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(names_ropes_and_experts, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(writes_json, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -31,7 +31,7 @@
 #define LIMIT 1.0
 #endif
 
-static char folder[256];
+SCRATCH_FOLDER
 
 /* A Llama of one layer, of zeros, with a wide vocabulary: logits alone are 8.6 billion products for 32 rows. The file
  * has holes where they are. */
@@ -109,13 +109,6 @@ static int set_up(void **state)
     scratch_make(folder);
     assert_int_equal(mkdir(scratch_path(path, folder, "wide"), 0777), 0);
     write_wide_model(path);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
     return 0;
 }
 

@@ -235,11 +235,7 @@ static void denied_norm_is_refused(void **state)
     (void)state;
     char folder[256], path[512], target[512], text[65536], manifest[65536];
     struct outcome outcome;
-    FILE *file = fopen(LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr/manifest.json", "rb");
-    assert_non_null(file);
-    size_t n = fread(text, 1, sizeof text - 1, file);
-    fclose(file);
-    text[n] = '\0';
+    scratch_read(LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr/manifest.json", text, sizeof text);
     scratch_make(folder);
     for (int shard = 0; shard < 5; shard++) {
         char name[32];
@@ -250,8 +246,8 @@ static void denied_norm_is_refused(void **state)
     }
     char *flag = strstr(text, "\"postFeedforwardNorm\": true");
     assert_non_null(flag);
-    n = (size_t)snprintf(manifest, sizeof manifest, "%.*s\"postFeedforwardNorm\": false%s", (int)(flag - text), text,
-                         flag + strlen("\"postFeedforwardNorm\": true"));
+    size_t n = (size_t)snprintf(manifest, sizeof manifest, "%.*s\"postFeedforwardNorm\": false%s", (int)(flag - text),
+                                text, flag + strlen("\"postFeedforwardNorm\": true"));
     scratch_write(scratch_path(path, folder, "manifest.json"), manifest, n);
     RUN(&outcome, 3, "info", folder);
     expect_one_line(outcome.err, "inference.normalization.postFeedforwardNorm");

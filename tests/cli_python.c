@@ -322,16 +322,7 @@ static void a_folder_has_its_tokenizer(void **state)
 
 static void copy_program(const char *to)
 {
-    struct buffer bytes = {0};
-    uint8_t piece[65536];
-    FILE *file = fopen(LOCKSTEP_PROGRAM, "rb");
-    assert_non_null(file);
-    for (size_t n; (n = fread(piece, 1, sizeof(piece), file)) > 0;) {
-        buffer_add(&bytes, piece, n);
-    }
-    fclose(file);
-    scratch_write(to, bytes.bytes, bytes.size);
-    buffer_free(&bytes);
+    scratch_copy(LOCKSTEP_PROGRAM, to);
     assert_int_equal(chmod(to, 0700), 0);
 }
 

@@ -7,36 +7,23 @@
 
 #include <cmocka.h>
 
-#include "tests/support/program.h"
+#include "tests/support/report.h"
 #include "tests/support/scratch.h"
 
 #define GOLDEN LOCKSTEP_SOURCE_DIR "/golden/"
 #define TOKENS "--ids", "1,5,9,33,2,7,8", "-n", "0"
 
-static char folder[256], stored[512], f16[512], plain[512];
+static char stored[512], f16[512], plain[512];
 
-#define RUN(outcome, wanted, ...)                                                                \
-    do {                                                                                         \
-        program_run(outcome, LOCKSTEP_PROGRAM, "", (const char *const[]){__VA_ARGS__, NULL});    \
-        if ((outcome)->status != (wanted))                                                       \
-            print_message("status %d: %s%s", (outcome)->status, (outcome)->out, (outcome)->err); \
-        assert_int_equal((outcome)->status, wanted);                                             \
-    } while (0)
+SCRATCH_FOLDER
 
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     scratch_make(folder);
     scratch_path(stored, folder, "stored.h5");
     scratch_path(f16, folder, "f16.h5");
     scratch_path(plain, folder, "plain.h5");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
     return 0;
 }
 
@@ -109,9 +96,9 @@ static void refuses(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(decoded_on_load, setup, teardown),
-        cmocka_unit_test_setup_teardown(drift, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses, setup, teardown),
+        cmocka_unit_test_setup_teardown(decoded_on_load, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(drift, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

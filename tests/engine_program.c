@@ -221,12 +221,8 @@ static void unsound_matrices_are_refused(void **state)
 
 static void write_text(const char *folder, const char *name, const char *text)
 {
-    char path[4096];
-    snprintf(path, sizeof(path), "%s/%s", folder, name);
-    FILE *file = fopen(path, "w");
-    assert_non_null(file);
-    assert_true(fputs(text, file) >= 0);
-    assert_int_equal(fclose(file), 0);
+    char path[512];
+    scratch_write(scratch_path(path, folder, name), text, strlen(text));
 }
 
 static void compile_errors_name_file_and_line(void **state)

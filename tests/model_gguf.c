@@ -13,30 +13,7 @@
 #include "tests/support/expect.h"
 #include "tests/support/gguf_doc.h"
 
-static char folder[256], path[512];
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    scratch_path(path, folder, "model.gguf");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
-
-static void write_doc(const struct gguf_doc *doc)
-{
-    size_t n_header;
-    struct buffer file = gguf_doc_bytes(doc, &n_header);
-    scratch_write(path, file.bytes, file.size);
-    buffer_free(&file);
-}
+SCRATCH_FILE_FIXTURE("model.gguf")
 
 static void opens_llama(void **state)
 {
@@ -44,7 +21,7 @@ static void opens_llama(void **state)
     struct gguf_doc doc;
     struct model model;
     gguf_doc_llama(&doc);
-    write_doc(&doc);
+    gguf_doc_write(&doc, path);
     expect_opens(&model, path, "healthy llama");
     const struct config *config = &model.config;
     assert_string_equal(config->model_type, "llama");
@@ -78,7 +55,7 @@ static void restores_q_and_k_rows(void **state)
     struct gguf_doc doc;
     struct model model;
     gguf_doc_llama(&doc);
-    write_doc(&doc);
+    gguf_doc_write(&doc, path);
     expect_opens(&model, path, "healthy llama");
     const struct tensor *q = model_tensor(&model, "model.layers.1.self_attn.q_proj.weight");
     const struct tensor *v = model_tensor(&model, "model.layers.1.self_attn.v_proj.weight");
@@ -104,7 +81,7 @@ static void opens_gemma3(void **state)
     struct gguf_doc doc;
     struct model model;
     gguf_doc_gemma3(&doc);
-    write_doc(&doc);
+    gguf_doc_write(&doc, path);
     expect_opens(&model, path, "healthy gemma3");
     const struct config *config = &model.config;
     assert_string_equal(config->model_type, "gemma3_text");
@@ -199,7 +176,7 @@ static void opens_variations(void **state)
         struct model model;
         gguf_doc_llama(&doc);
         variations[i].vary(&doc);
-        write_doc(&doc);
+        gguf_doc_write(&doc, path);
         expect_opens(&model, path, variations[i].what);
         assert_int_equal(model.config.tied_embeddings, i != 0);
         assert_int_equal(model.config.attention_bias, i == 1);
@@ -284,13 +261,13 @@ static void survives_every_changed_byte(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(opens_llama, setup, teardown),
-        cmocka_unit_test_setup_teardown(restores_q_and_k_rows, setup, teardown),
-        cmocka_unit_test_setup_teardown(opens_gemma3, setup, teardown),
-        cmocka_unit_test_setup_teardown(opens_variations, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_what_is_no_file, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_every_truncation, setup, teardown),
-        cmocka_unit_test_setup_teardown(survives_every_changed_byte, setup, teardown),
+        cmocka_unit_test_setup_teardown(opens_llama, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(restores_q_and_k_rows, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(opens_gemma3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(opens_variations, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_what_is_no_file, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_every_truncation, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(survives_every_changed_byte, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,32 +16,14 @@
 #define GPT_OSS LOCKSTEP_SOURCE_DIR "/golden/same/gpt-oss-bf16.gguf"
 #define LLAMA3 LOCKSTEP_SOURCE_DIR "/golden/same/llama3-rope-bf16.gguf"
 
-static char folder[256], path[512];
+SCRATCH_FILE_FIXTURE("model.gguf")
+
 static uint8_t file[1 << 20];
 static size_t n_file;
 
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    scratch_path(path, folder, "model.gguf");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
-
 static void read_file(const char *name)
 {
-    FILE *stream = fopen(name, "rb");
-    assert_non_null(stream);
-    n_file = fread(file, 1, sizeof(file), stream);
-    fclose(stream);
-    assert_true(n_file < sizeof(file));
+    n_file = scratch_read(name, file, sizeof(file));
 }
 
 /* Overwrites the only place where some bytes stand. */
@@ -198,12 +180,12 @@ static void refuses_other_tables(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(opens_gpt_oss, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_spoiled_gpt_oss, setup, teardown),
-        cmocka_unit_test_setup_teardown(notes_a_quantised_router, setup, teardown),
-        cmocka_unit_test_setup_teardown(survives_changed_bytes, setup, teardown),
-        cmocka_unit_test_setup_teardown(opens_llama3, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_other_tables, setup, teardown),
+        cmocka_unit_test_setup_teardown(opens_gpt_oss, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_spoiled_gpt_oss, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(notes_a_quantised_router, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(survives_changed_bytes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(opens_llama3, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_other_tables, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -12,30 +12,7 @@
 #include "tests/support/expect.h"
 #include "tests/support/gguf_doc.h"
 
-static char folder[256], path[512];
-
-static int setup(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    scratch_path(path, folder, "model.gguf");
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
-
-static void write_doc(const struct gguf_doc *doc)
-{
-    size_t n_header;
-    struct buffer file = gguf_doc_bytes(doc, &n_header);
-    scratch_write(path, file.bytes, file.size);
-    buffer_free(&file);
-}
+SCRATCH_FILE_FIXTURE("model.gguf")
 
 /* The ways to spoil a file. Each is one edit of the healthy document. */
 #define SPOIL(name, edit)                          \
@@ -295,7 +272,7 @@ static void refuses_spoiled(void **state)
         struct gguf_doc doc;
         gguf_doc_llama(&doc);
         spoils[i].spoil(&doc);
-        write_doc(&doc);
+        gguf_doc_write(&doc, path);
         expect_refused(path, spoils[i].what, "model.gguf", spoils[i].field, spoils[i].text);
         gguf_doc_free(&doc);
     }
@@ -333,7 +310,7 @@ static void refuses_spoiled_gemma3(void **state)
         struct gguf_doc doc;
         gguf_doc_gemma3(&doc);
         rows[i].spoil(&doc);
-        write_doc(&doc);
+        gguf_doc_write(&doc, path);
         expect_refused(path, rows[i].what, "model.gguf", rows[i].field, rows[i].text);
         gguf_doc_free(&doc);
     }
@@ -342,8 +319,8 @@ static void refuses_spoiled_gemma3(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(refuses_spoiled, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_spoiled_gemma3, setup, teardown),
+        cmocka_unit_test_setup_teardown(refuses_spoiled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_spoiled_gemma3, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -16,39 +16,23 @@
 #define HEALTHY LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr"
 #define MOST (256 * 1024)
 
-static char folder[256], manifest[MOST];
+SCRATCH_FOLDER
+
+static char manifest[MOST];
 static const char *const shards[] = {"shard_00000.bin", "shard_00001.bin", "shard_00002.bin", "shard_00003.bin",
                                      "shard_00004.bin"};
 
-static size_t read_file(const char *path, void *bytes)
-{
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    size_t n = fread(bytes, 1, MOST - 1, file);
-    fclose(file);
-    assert_true(n < MOST - 1);
-    ((char *)bytes)[n] = '\0';
-    return n;
-}
-
-static int setup(void **state)
+static int set_up(void **state)
 {
     (void)state;
     static char bytes[MOST];
     char path[512];
     scratch_make(folder);
     for (unsigned i = 0; i < sizeof(shards) / sizeof(shards[0]); i++) {
-        size_t n = read_file(scratch_path(path, HEALTHY, shards[i]), bytes);
+        size_t n = scratch_read(scratch_path(path, HEALTHY, shards[i]), bytes, MOST);
         scratch_write(scratch_path(path, folder, shards[i]), bytes, n);
     }
-    read_file(HEALTHY "/manifest.json", manifest);
-    return 0;
-}
-
-static int teardown(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
+    scratch_read(HEALTHY "/manifest.json", manifest, MOST);
     return 0;
 }
 
@@ -201,7 +185,7 @@ static void checks_hashes(void **state)
     static char bytes[MOST];
     char path[512];
     write_manifest();
-    size_t n = read_file(scratch_path(path, folder, shards[3]), bytes);
+    size_t n = scratch_read(scratch_path(path, folder, shards[3]), bytes, MOST);
     bytes[n - 1] ^= 1;
     scratch_write(path, bytes, n);
     expect_refused(folder, "one bit", "shard_00003.bin", "SHA-256", "expected");
@@ -227,11 +211,11 @@ static void survives_changed_bytes(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(opens, setup, teardown),
-        cmocka_unit_test_setup_teardown(opens_variations, setup, teardown),
-        cmocka_unit_test_setup_teardown(refuses_spoiled, setup, teardown),
-        cmocka_unit_test_setup_teardown(checks_hashes, setup, teardown),
-        cmocka_unit_test_setup_teardown(survives_changed_bytes, setup, teardown),
+        cmocka_unit_test_setup_teardown(opens, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(opens_variations, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(refuses_spoiled, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(checks_hashes, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(survives_changed_bytes, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

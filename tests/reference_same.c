@@ -109,10 +109,7 @@ static void one_bit_shows(void **state)
     uint64_t at = model_tensor(&model, "model.layers.6.mlp.up_proj.weight")->offset + 101;
     model_close(&model);
     static uint8_t bytes[1 << 20];
-    FILE *file = fopen(SAME "gemma3-bf16.gguf", "rb");
-    assert_non_null(file);
-    size_t n = fread(bytes, 1, sizeof(bytes), file);
-    fclose(file);
+    size_t n = scratch_read(SAME "gemma3-bf16.gguf", bytes, sizeof(bytes));
     bytes[at] ^= 1;
     scratch_make(folder);
     scratch_write(scratch_path(path, folder, "model.gguf"), bytes, n);

@@ -10,44 +10,9 @@
 #include <cmocka.h>
 
 #include "engine/internal.h"
-#include "workbench/repl.h"
+#include "tests/support/prompt.h"
 
-struct prompt {
-    struct session session;
-    struct repl repl;
-};
-
-static int set_up(void **state)
-{
-    struct prompt *prompt = xcalloc(1, sizeof(*prompt));
-    struct error err = {STATUS_OK, ""};
-    struct session_options options = {.engine = true, .reference = true, .max_positions = 1024};
-    *state = prompt;
-    if (session_open(&prompt->session, "golden/tiny-llama", &options, &err) != STATUS_OK) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
-    repl_open(&prompt->repl, &prompt->session, NULL);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct prompt *prompt = *state;
-    repl_close(&prompt->repl);
-    session_close(&prompt->session);
-    free(prompt);
-    return 0;
-}
-
-/* Types a line, which must do well. */
-static void type(struct prompt *prompt, const char *line)
-{
-    struct error err = {STATUS_OK, ""};
-    if (repl_line(&prompt->repl, line, &err) != STATUS_OK) {
-        fail_msg("%s: %s", line, err.text);
-    }
-}
+PROMPT_FIXTURE("golden/tiny-llama")
 
 /* Types a line that must fail as a lost GPU does, in one line. */
 static void type_lost(struct prompt *prompt, const char *line, const char *text)
@@ -69,23 +34,6 @@ static void lose(struct prompt *prompt)
     device(prompt)->lost = true; /* what a submit leaves that ended with VK_ERROR_DEVICE_LOST or timed out */
 }
 
-/* All rows of a side, to compare with. */
-static float *rows_of(struct prompt *prompt, enum source source, uint32_t *n)
-{
-    struct repl_side *side = repl_side_of(&prompt->repl, source);
-    float *all = NULL;
-    *n = 0;
-    for (uint32_t i = 0; i < side->trace->n_stages; i++) {
-        const struct trace_stage *stage = &side->trace->stages[i];
-        uint32_t size = side->trace->n_positions * stage->width;
-        assert_int_equal(stage->n_recorded, side->trace->n_positions);
-        all = xrealloc(all, ((uint64_t)*n + size) * sizeof(float));
-        memcpy(all + *n, stage->rows, size * sizeof(float));
-        *n += size;
-    }
-    return all;
-}
-
 static const char restart[] = "restart --ids 3,17,99,204,5 -n 2";
 
 static void a_lost_gpu(void **state)
@@ -93,29 +41,29 @@ static void a_lost_gpu(void **state)
     struct prompt *prompt = *state;
     struct repl *repl = &prompt->repl;
     uint32_t n, n_again;
-    type(prompt, restart);
-    type(prompt, "continue");
-    float *rows = rows_of(prompt, SOURCE_ENGINE, &n);
+    prompt_type(prompt, restart);
+    prompt_type(prompt, "continue");
+    float *rows = prompt_rows(prompt, &n);
     int32_t token = repl->tokens[6];
-    type(prompt, restart);
-    type(prompt, "step layer 1");
+    prompt_type(prompt, restart);
+    prompt_type(prompt, "step layer 1");
     uint64_t point = repl_point(repl);
     lose(prompt);
     type_lost(prompt, "step layer 2", "engine: ");
     assert_int_equal(repl_point(repl), point); /* the session is as it was */
     assert_true(repl_side_of(repl, SOURCE_ENGINE)->lost);
-    type(prompt, "step layer 2"); /* the reference goes on */
-    type(prompt, "back op 2");
-    type(prompt, "continue");
+    prompt_type(prompt, "step layer 2"); /* the reference goes on */
+    prompt_type(prompt, "back op 2");
+    prompt_type(prompt, "continue");
     assert_true(repl_over(repl));
     assert_ptr_equal(repl_leader(repl), repl_side_of(repl, SOURCE_REFERENCE));
     assert_int_equal(repl->tokens[6], token);
-    type(prompt, "set device 0");
+    prompt_type(prompt, "set device 0");
     assert_false(repl_side_of(repl, SOURCE_ENGINE)->lost);
     assert_int_equal(repl_point(repl), point); /* where the engine ran last */
     assert_ptr_equal(repl_leader(repl), repl_side_of(repl, SOURCE_ENGINE));
-    type(prompt, "continue");
-    float *again = rows_of(prompt, SOURCE_ENGINE, &n_again);
+    prompt_type(prompt, "continue");
+    float *again = prompt_rows(prompt, &n_again);
     assert_int_equal(n, n_again);
     assert_memory_equal(rows, again, n * sizeof(float));
     assert_int_equal(repl->n_introduced, 0);
@@ -127,16 +75,16 @@ static void a_lost_gpu(void **state)
 static void a_gpu_lost_on_the_way_back(void **state)
 {
     struct prompt *prompt = *state;
-    type(prompt, restart);
-    type(prompt, "step layer 2");
+    prompt_type(prompt, restart);
+    prompt_type(prompt, "step layer 2");
     uint64_t point = repl_point(&prompt->repl);
     lose(prompt);
     type_lost(prompt, "back layer", "set device opens it again, the reference goes on without it");
     assert_int_equal(repl_point(&prompt->repl), point);
-    type(prompt, "back layer");
-    type(prompt, "step layer 2");
-    type(prompt, "set device 0");
-    type(prompt, "continue");
+    prompt_type(prompt, "back layer");
+    prompt_type(prompt, "step layer 2");
+    prompt_type(prompt, "set device 0");
+    prompt_type(prompt, "continue");
     assert_true(repl_over(&prompt->repl));
     assert_int_equal(prompt->repl.n_introduced, 0);
 }
@@ -146,13 +94,13 @@ static void an_unknown_device_changes_nothing(void **state)
 {
     struct prompt *prompt = *state;
     struct error err = {STATUS_OK, ""};
-    type(prompt, restart);
-    type(prompt, "step layer 1");
+    prompt_type(prompt, restart);
+    prompt_type(prompt, "step layer 1");
     uint64_t point = repl_point(&prompt->repl);
     assert_int_not_equal(repl_line(&prompt->repl, "set device 99", &err), STATUS_OK);
     assert_null(strchr(err.text, '\n'));
     assert_int_equal(repl_point(&prompt->repl), point);
-    type(prompt, "continue");
+    prompt_type(prompt, "continue");
     assert_int_equal(prompt->repl.n_introduced, 0);
 }
 

@@ -10,46 +10,9 @@
 #include <cmocka.h>
 
 #include "model/stop.h"
-#include "workbench/repl.h"
+#include "tests/support/prompt.h"
 
-struct prompt {
-    struct session session;
-    struct repl repl;
-};
-
-static int set_up(void **state)
-{
-    struct prompt *prompt = xcalloc(1, sizeof(*prompt));
-    struct error err = {STATUS_OK, ""};
-    struct session_options options = {.engine = true, .reference = true, .max_positions = 1024};
-    *state = prompt;
-    stop_clear();
-    if (session_open(&prompt->session, "golden/tiny-gemma3", &options, &err) != STATUS_OK) {
-        fprintf(stderr, "%s\n", err.text);
-        return 1;
-    }
-    repl_open(&prompt->repl, &prompt->session, NULL);
-    return 0;
-}
-
-static int tear_down(void **state)
-{
-    struct prompt *prompt = *state;
-    stop_clear();
-    repl_close(&prompt->repl);
-    session_close(&prompt->session);
-    free(prompt);
-    return 0;
-}
-
-/* Types a line, which must do well. */
-static void type(struct prompt *prompt, const char *line)
-{
-    struct error err = {STATUS_OK, ""};
-    if (repl_line(&prompt->repl, line, &err) != STATUS_OK) {
-        fail_msg("%s: %s", line, err.text);
-    }
-}
+PROMPT_FIXTURE("golden/tiny-gemma3")
 
 /* Types a line while a stop is asked for. */
 static void type_stopped(struct prompt *prompt, const char *line)
@@ -64,24 +27,6 @@ static void type_stopped(struct prompt *prompt, const char *line)
     assert_int_equal(prompt->repl.n_introduced, 0);
 }
 
-/* All rows of both sides. */
-static float *all_rows(struct prompt *prompt, uint32_t *n)
-{
-    float *all = NULL;
-    *n = 0;
-    for (uint32_t k = 0; k < prompt->repl.n_sides; k++) {
-        const struct trace *trace = prompt->repl.sides[k].trace;
-        for (uint32_t i = 0; i < trace->n_stages; i++) {
-            uint32_t size = trace->n_positions * trace->stages[i].width;
-            assert_int_equal(trace->stages[i].n_recorded, trace->n_positions);
-            all = xrealloc(all, ((uint64_t)*n + size) * sizeof(float));
-            memcpy(all + *n, trace->stages[i].rows, size * sizeof(float));
-            *n += size;
-        }
-    }
-    return all;
-}
-
 static const char restart[] =
     "restart --ids 3,17,99,204,5,61,300,7,42,11,23,400,8,77,150,9,3,17,99,204,5,61,300,7 -n 2";
 
@@ -89,25 +34,25 @@ static void stopped_anywhere_the_bits_are_the_same(void **state)
 {
     struct prompt *prompt = *state;
     uint32_t n, n_again;
-    type(prompt, restart);
-    type(prompt, "continue");
-    float *rows = all_rows(prompt, &n);
-    type(prompt, restart);
-    type(prompt, "step layer 1");
+    prompt_type(prompt, restart);
+    prompt_type(prompt, "continue");
+    float *rows = prompt_rows(prompt, &n);
+    prompt_type(prompt, restart);
+    prompt_type(prompt, "step layer 1");
     static const char *const lines[] = {"step token", "step layer 3", "step", "audit", "continue"};
     for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
         type_stopped(prompt, lines[i]);
-        type(prompt, i % 2 == 0 ? "step op 3" : "step layer");
+        prompt_type(prompt, i % 2 == 0 ? "step op 3" : "step layer");
     }
-    type(prompt, "continue");
-    float *again = all_rows(prompt, &n_again);
+    prompt_type(prompt, "continue");
+    float *again = prompt_rows(prompt, &n_again);
     assert_int_equal(n, n_again);
     assert_memory_equal(rows, again, n * sizeof(float));
-    type(prompt, "back token");
-    type(prompt, "patch ffn_down@2 scale 2"); /* the twin: other bits */
-    type(prompt, "continue");
+    prompt_type(prompt, "back token");
+    prompt_type(prompt, "patch ffn_down@2 scale 2"); /* the twin: other bits */
+    prompt_type(prompt, "continue");
     free(again);
-    again = all_rows(prompt, &n_again);
+    again = prompt_rows(prompt, &n_again);
     assert_memory_not_equal(rows, again, n * sizeof(float));
     free(rows);
     free(again);

@@ -18,44 +18,13 @@
 #include "tests/support/recording.h"
 #include "tests/support/scratch.h"
 
-static char folder[256];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
-
-/* The bytes of a file, malloc'ed. */
-static char *slurp(const char *path, size_t *size)
-{
-    FILE *file = fopen(path, "rb");
-    assert_non_null(file);
-    fseek(file, 0, SEEK_END);
-    *size = (size_t)ftell(file);
-    rewind(file);
-    char *bytes = xmalloc(*size + 1);
-    assert_int_equal(fread(bytes, 1, *size, file), *size);
-    fclose(file);
-    return bytes;
-}
+SCRATCH_FIXTURE
 
 static bool same_files(const char *a, const char *b)
 {
-    size_t size_a, size_b;
-    char *bytes_a = slurp(a, &size_a), *bytes_b = slurp(b, &size_b);
-    bool same = size_a == size_b && memcmp(bytes_a, bytes_b, size_a) == 0;
-    free(bytes_a);
-    free(bytes_b);
-    return same;
+    static char bytes[2][1 << 16];
+    size_t size_a = scratch_read(a, bytes[0], sizeof bytes[0]), size_b = scratch_read(b, bytes[1], sizeof bytes[1]);
+    return size_a == size_b && memcmp(bytes[0], bytes[1], size_a) == 0;
 }
 
 static uint32_t files_in_folder(void)
@@ -301,5 +270,5 @@ int main(void)
         cmocka_unit_test(test_link_is_followed),
         cmocka_unit_test(test_checks),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

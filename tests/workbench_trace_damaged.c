@@ -14,21 +14,7 @@
 #include "tests/support/recording.h"
 #include "tests/support/scratch.h"
 
-static char folder[256];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 static void expect_refused(const char *path, const char *text)
 {
@@ -59,11 +45,9 @@ static void test_truncated(void **state)
     (void)state;
     char path[512], cut[512];
     healthy_trace_write(scratch_path(path, folder, "whole.h5"));
-    FILE *file = fopen(path, "rb");
     static char bytes[65536];
-    size_t size = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
-    assert_true(size > 1000 && size < sizeof bytes);
+    size_t size = scratch_read(path, bytes, sizeof bytes);
+    assert_true(size > 1000);
     scratch_path(cut, folder, "cut.h5");
     for (size_t length = 0; length < size; length += length < 200 || length + 200 > size ? 7 : 97) {
         scratch_write(cut, bytes, length);
@@ -78,10 +62,8 @@ static void test_changed_bytes(void **state)
     char path[512];
     uint32_t seed = 3, n_refused = 0;
     healthy_trace_write(scratch_path(path, folder, "whole.h5"));
-    FILE *file = fopen(path, "rb");
     static uint8_t bytes[65536];
-    size_t size = fread(bytes, 1, sizeof bytes, file);
-    fclose(file);
+    size_t size = scratch_read(path, bytes, sizeof bytes);
     scratch_path(path, folder, "changed.h5");
     for (unsigned i = 0; i < 300; i++) {
         struct trace trace;
@@ -138,5 +120,5 @@ int main(void)
         cmocka_unit_test(test_changed_bytes),
         cmocka_unit_test(test_float_types),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -14,21 +14,7 @@
 #include "tests/support/scratch.h"
 #include "workbench/trace.h"
 
-static char folder[256];
-
-static int make_folder(void **state)
-{
-    (void)state;
-    scratch_make(folder);
-    return 0;
-}
-
-static int remove_folder(void **state)
-{
-    (void)state;
-    scratch_remove(folder);
-    return 0;
-}
+SCRATCH_FIXTURE
 
 /* Builders of what stands in no healthy file. */
 static void remove_object(hid_t file, const char *name)
@@ -435,5 +421,5 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_spoiled_files),
     };
-    return cmocka_run_group_tests(tests, make_folder, remove_folder);
+    return cmocka_run_group_tests(tests, set_up, tear_down);
 }

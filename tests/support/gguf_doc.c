@@ -246,6 +246,14 @@ struct buffer gguf_doc_bytes(const struct gguf_doc *doc, size_t *n_header)
     return file;
 }
 
+void gguf_doc_write(const struct gguf_doc *doc, const char *path)
+{
+    size_t n_header;
+    struct buffer file = gguf_doc_bytes(doc, &n_header);
+    scratch_write(path, file.bytes, file.size);
+    buffer_free(&file);
+}
+
 void gguf_doc_free(struct gguf_doc *doc)
 {
     for (uint32_t i = 0; i < doc->n_values; i++)

@@ -59,4 +59,7 @@ void gguf_doc_remove_tensor(struct gguf_doc *doc, const char *name);
 /* The file's bytes; the caller frees them. *n_header: bytes before the data section. */
 struct buffer gguf_doc_bytes(const struct gguf_doc *doc, size_t *n_header);
 
+/* Writes the file. */
+void gguf_doc_write(const struct gguf_doc *doc, const char *path);
+
 #endif

@@ -81,30 +81,16 @@ void trace_copy(struct trace *copy, const struct trace *trace)
     }
 }
 
-static void copy_file(const char *from_folder, const char *to_folder, const char *name)
-{
-    char path[512];
-    FILE *file = fopen(scratch_path(path, from_folder, name), "rb");
-    ASSERT(file);
-    struct buffer buffer = {0};
-    uint8_t piece[65536];
-    size_t n;
-    while ((n = fread(piece, 1, sizeof piece, file)) > 0)
-        buffer_add(&buffer, piece, n);
-    fclose(file);
-    scratch_write(scratch_path(path, to_folder, name), buffer.bytes, buffer.size);
-    buffer_free(&buffer);
-}
-
 void small_copy_flipped(const char *name, const char *folder, const char *tensor_name, uint64_t element, unsigned bit)
 {
-    char from[512], to[512], path[1024];
+    char from[512], to[512], source[512], path[512];
     scratch_path(from, LOCKSTEP_SOURCE_DIR "/golden", name);
     scratch_path(to, folder, name);
     int made = mkdir(to, 0777);
     ASSERT(!made);
-    copy_file(from, to, "config.json");
-    copy_file(from, to, "model.safetensors");
+    static const char *const files[] = {"config.json", "model.safetensors"};
+    for (int i = 0; i < 2; i++)
+        scratch_copy(scratch_path(source, from, files[i]), scratch_path(path, to, files[i]));
     struct model model;
     enum status status = model_open(&model, to, NULL);
     ASSERT(!status);
@@ -115,8 +101,7 @@ void small_copy_flipped(const char *name, const char *folder, const char *tensor
     size_t offset = tensor->offset + at;
     uint8_t byte = tensor->bytes[at] ^ (uint8_t)(1u << bit % 8);
     model_close(&model);
-    snprintf(path, sizeof path, "%s/model.safetensors", to);
-    scratch_patch(path, offset, byte);
+    scratch_patch(scratch_path(path, to, "model.safetensors"), offset, byte);
 }
 
 struct trace_stage *stage_at(const struct trace *trace, int32_t layer, enum stage stage)

@@ -43,6 +43,28 @@ void scratch_write(const char *path, const void *bytes, size_t size)
     ASSERT(fclose(file) == 0);
 }
 
+size_t scratch_read(const char *path, void *bytes, size_t capacity)
+{
+    FILE *file = fopen(path, "rb");
+    ASSERT(file);
+    size_t n = fread(bytes, 1, capacity, file);
+    ASSERT(n < capacity && !ferror(file));
+    ASSERT(fclose(file) == 0);
+    ((char *)bytes)[n] = '\0';
+    return n;
+}
+
+void scratch_copy(const char *from, const char *to)
+{
+    char piece[65536];
+    FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
+    ASSERT(in && out);
+    for (size_t n; (n = fread(piece, 1, sizeof(piece), in)) > 0;)
+        ASSERT(fwrite(piece, 1, n, out) == n);
+    ASSERT(!ferror(in));
+    ASSERT(fclose(in) == 0 && fclose(out) == 0);
+}
+
 void scratch_patch(const char *path, size_t offset, uint8_t byte)
 {
     int fd = open(path, O_WRONLY | O_CLOEXEC);

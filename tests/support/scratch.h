@@ -11,15 +11,9 @@ void scratch_make(char path[256]);
 /* Removes the folder and the files and folders in it. */
 void scratch_remove(const char *path);
 
-/* For a test file: `folder`, which set_up makes and tear_down removes, for each test. */
-#define SCRATCH_FIXTURE                \
+/* For a test file: `folder`, and tear_down, which removes it. The file's own set_up makes it. */
+#define SCRATCH_FOLDER                 \
     static char folder[256];           \
-    static int set_up(void **state)    \
-    {                                  \
-        (void)state;                   \
-        scratch_make(folder);          \
-        return 0;                      \
-    }                                  \
     static int tear_down(void **state) \
     {                                  \
         (void)state;                   \
@@ -27,11 +21,39 @@ void scratch_remove(const char *path);
         return 0;                      \
     }
 
+/* The same with set_up, for each test or for all of them. */
+#define SCRATCH_FIXTURE             \
+    SCRATCH_FOLDER                  \
+    static int set_up(void **state) \
+    {                               \
+        (void)state;                \
+        scratch_make(folder);       \
+        return 0;                   \
+    }
+
+/* And `path`, of a file of that name in the folder, which is not there yet. */
+#define SCRATCH_FILE_FIXTURE(name)        \
+    SCRATCH_FOLDER                        \
+    static char path[512];                \
+    static int set_up(void **state)       \
+    {                                     \
+        (void)state;                      \
+        scratch_make(folder);             \
+        scratch_path(path, folder, name); \
+        return 0;                         \
+    }
+
 /* "folder/name"; returns path. */
 const char *scratch_path(char path[512], const char *folder, const char *name);
 
 /* Writes a whole file, replacing an earlier one. */
 void scratch_write(const char *path, const void *bytes, size_t size);
+
+/* Reads a whole file, which must be shorter than capacity, and puts a zero behind it. Returns its size. */
+size_t scratch_read(const char *path, void *bytes, size_t capacity);
+
+/* Copies a file's bytes, replacing an earlier one. */
+void scratch_copy(const char *from, const char *to);
 
 /* Changes one byte of a file in place. */
 void scratch_patch(const char *path, size_t offset, uint8_t byte);
