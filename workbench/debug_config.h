@@ -41,10 +41,12 @@ struct debug_config {
 
 void debug_config_init(struct debug_config *config); /* info, no trace */
 void debug_config_free(struct debug_config *config);
+struct debug_config debug_config_copy(const struct debug_config *config); /* without odd; the caller frees it */
 
-/* Reads JSON into the configuration, on top of what it says: bare, or wrapped in runtime or runtime.shared. An unknown
- * key inside debug, an unknown stage, layer or dim is STATUS_BAD_INPUT, and the configuration stays as it was; other
- * keys are a note on standard error. name: of the text, for messages. only_probes: the rest is left aside. */
+/* debug_config_json.c: reads JSON into the configuration, on top of what it says: bare, or wrapped in runtime or
+ * runtime.shared. An unknown key inside debug, an unknown stage, layer or dim is STATUS_BAD_INPUT, and the
+ * configuration stays as it was; other keys are a note on standard error. name: of the text, for messages. only_probes:
+ * the rest is left aside. */
 enum status debug_config_read(struct debug_config *config, const char *text, const char *name, const struct plan *plan,
                               bool only_probes, struct error *err);
 enum status debug_config_read_file(struct debug_config *config, const char *path, const struct plan *plan,
