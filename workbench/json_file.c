@@ -51,33 +51,33 @@ json_t *json_layer(int32_t layer)
     return layer < 0 ? json_null() : json_integer(layer);
 }
 
-static enum status write_stream(const json_t *document, FILE *out, const char *path, struct error *err)
+static enum status write_stream(const json_t *document, size_t flags, FILE *out, const char *path, struct error *err)
 {
     errno = 0;
-    if (json_dumpf(document, out, JSON_INDENT(1)) == 0 && fputc('\n', out) != EOF && fflush(out) == 0)
+    if (json_dumpf(document, out, flags) == 0 && fputc('\n', out) != EOF && fflush(out) == 0)
         return STATUS_OK;
     return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
 }
 
 /* A pipe or a device (/dev/stderr) cannot be replaced; it is written to. */
-static enum status write_special(const json_t *document, const char *path, struct error *err)
+static enum status write_special(const json_t *document, size_t flags, const char *path, struct error *err)
 {
     FILE *out = fopen(path, "w");
     if (!out)
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be written: %s", strerror(errno));
-    enum status status = write_stream(document, out, path, err);
+    enum status status = write_stream(document, flags, out, path, err);
     if (fclose(out) != 0 && !status)
         status = error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno));
     return status;
 }
 
-static enum status write_replacing(const json_t *document, const char *path, struct error *err)
+static enum status write_replacing(const json_t *document, size_t flags, const char *path, struct error *err)
 {
     struct replacement replacement;
     enum status status = replacement_begin(&replacement, path, err);
     if (status)
         return status;
-    if (json_dumpfd(document, replacement.fd, JSON_INDENT(1)) == 0 && write(replacement.fd, "\n", 1) == 1)
+    if (json_dumpfd(document, replacement.fd, flags) == 0 && write(replacement.fd, "\n", 1) == 1)
         return replacement_commit(&replacement, err);
     status =
         error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
@@ -85,17 +85,27 @@ static enum status write_replacing(const json_t *document, const char *path, str
     return status;
 }
 
-enum status json_write_file(json_t *document, const char *path, struct error *err)
+static enum status write_document(json_t *document, size_t flags, const char *path, struct error *err)
 {
     struct stat info;
     enum status status;
     ASSERT(document);
     if (strcmp(path, "-") == 0)
-        status = write_stream(document, stdout, "standard output", err);
+        status = write_stream(document, flags, stdout, "standard output", err);
     else if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
-        status = write_special(document, path, err);
+        status = write_special(document, flags, path, err);
     else
-        status = write_replacing(document, path, err);
+        status = write_replacing(document, flags, path, err);
     json_decref(document);
     return status;
+}
+
+enum status json_write_file(json_t *document, const char *path, struct error *err)
+{
+    return write_document(document, JSON_INDENT(1), path, err);
+}
+
+enum status json_write_floats(json_t *document, const char *path, struct error *err)
+{
+    return write_document(document, JSON_INDENT(1) | JSON_REAL_PRECISION(9), path, err);
 }

@@ -22,4 +22,7 @@ json_t *json_layer(int32_t layer);
 /* Writes a document, and releases it. path "-" is standard output. STATUS_IO where it cannot be written. */
 enum status json_write_file(json_t *document, const char *path, struct error *err);
 
+/* The same with at most 9 digits of a number, which are all that an f32 has. */
+enum status json_write_floats(json_t *document, const char *path, struct error *err);
+
 #endif
