@@ -55,6 +55,11 @@ int32_t sample_greedy(const float *logits, uint32_t n_vocab, int32_t masked_id)
     return best < 0 ? 0 : best;
 }
 
+uint32_t argmax(const float *values, uint32_t n)
+{
+    return (uint32_t)sample_greedy(values, n, -1);
+}
+
 static int likelier_first(const void *left, const void *right)
 {
     const struct sample_candidate *a = left, *b = right;

@@ -40,6 +40,9 @@ int32_t sampler_choose(struct sampler *sampler, const float *logits, float *prob
  */
 int32_t sample_greedy(const float *logits, uint32_t n_vocab, int32_t masked_id);
 
+/* The same of any values, none masked. */
+uint32_t argmax(const float *values, uint32_t n);
+
 /* Next of SplitMix64. */
 uint64_t sample_random(uint64_t *state);
 

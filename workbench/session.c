@@ -1,4 +1,5 @@
-#include "workbench/session.h"
+/* A session: opening it, its engines, and generation. What it records: session_record.c. */
+#include "workbench/session_internal.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -178,197 +179,6 @@ void session_close(struct session *session)
     memset(session, 0, sizeof(*session));
 }
 
-/* How many positions from `first` go into one batch: a run of prefill rows, or a single decode row. */
-static uint32_t batch_rows(const struct backend *backend, const uint8_t *phase, uint32_t first, uint32_t n_positions)
-{
-    uint32_t n = 1;
-    if (phase[first] == PHASE_DECODE) {
-        return n;
-    }
-    while (first + n < n_positions && n < backend->max_rows && phase[first + n] == PHASE_PREFILL) {
-        n++;
-    }
-    return n;
-}
-
-/* Copies the rows of the current batch into the trace. */
-static enum status record_batch(struct backend *backend, const struct batch *batch, const bool *stages,
-                                struct trace *trace, struct error *err)
-{
-    for (uint32_t i = 0; i < backend->plan->n_steps; i++) {
-        const struct step *step = &backend->plan->steps[i];
-        if (stages != NULL && !stages[step->stage]) {
-            continue;
-        }
-        struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
-        if (step->variant == VARIANT_STORE_F16) { /* an engine that stores f16 says so */
-            ASSERT(float_type("float16", &stage->arith.u_storage, &stage->arith.eta));
-        }
-        /* A batch's rows are consecutive positions, and so are the trace's: read in place. */
-        enum status status =
-            backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        for (uint32_t row = 0; row < batch->n_rows; row++) {
-            uint32_t position = batch->first_position + row;
-            stage->n_recorded += stage->recorded[position] == 0;
-            stage->recorded[position] = 1;
-        }
-    }
-    return STATUS_OK;
-}
-
-/* What a row of logits was sampled to: at the prompt's last position and at each that is decoded. Only there does a run
- * choose; `last_prompt` is the first such position. */
-struct samples {
-    struct sampler sampler, chooser; /* of the shares; of the token */
-    bool wants_probs, wants_token;
-    uint32_t last_prompt;
-    float *logits, *probs; /* [batch rows, vocab], [vocab] */
-};
-
-/* What the last step's logits are sampled without; with TAMPER_PAD_CHOSEN nothing. */
-static int32_t chooser_masks(const struct session *session, const struct backend *backend)
-{
-    bool tampered = backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
-    return tampered ? -1 : session_masked_id(&session->model.config);
-}
-
-static void samples_begin(struct samples *samples, const struct session *session, const struct backend *backend,
-                          const bool *stages, uint32_t n_positions, const uint8_t *phase)
-{
-    uint32_t vocab = session->model.config.vocab, n_prompt = 0;
-    *samples = (struct samples){.wants_probs = stages != NULL ? stages[STAGE_sample_probs] : session->samples,
-                                .wants_token = stages != NULL ? stages[STAGE_sample_token] : session->samples};
-    while (n_prompt < n_positions && phase[n_prompt] == PHASE_PREFILL) {
-        n_prompt++;
-    }
-    samples->last_prompt = n_prompt > 0 ? n_prompt - 1 : 0;
-    sampler_init(&samples->sampler, &session->sampling, vocab, session_masked_id(&session->model.config));
-    sampler_init(&samples->chooser, &session->sampling, vocab, chooser_masks(session, backend));
-    samples->wants_token |= backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
-    samples->logits = xmalloc((uint64_t)backend->max_rows * vocab * sizeof(*samples->logits));
-    samples->probs = xmalloc(vocab * sizeof(*samples->probs));
-}
-
-static void samples_end(struct samples *samples)
-{
-    sampler_free(&samples->sampler);
-    sampler_free(&samples->chooser);
-    free(samples->logits);
-    free(samples->probs);
-}
-
-/* Samples from the rows of the current batch, in order, as a run does. */
-static enum status record_samples(struct samples *samples, struct backend *backend, const struct batch *batch,
-                                  struct trace *trace, struct error *err)
-{
-    uint32_t last = backend->plan->n_steps - 1, vocab = backend->plan->steps[last].width;
-    if (!(samples->wants_probs || samples->wants_token) ||
-        batch->first_position + batch->n_rows <= samples->last_prompt) {
-        return STATUS_OK;
-    }
-    enum status status = backend->ops->read(backend, last, samples->logits, err);
-    for (uint32_t row = 0; row < batch->n_rows && status == STATUS_OK; row++) {
-        uint32_t position = batch->first_position + row;
-        if (position < samples->last_prompt) {
-            continue;
-        }
-        const float *logits = samples->logits + (uint64_t)row * vocab;
-        float token = (float)sampler_choose(&samples->chooser, logits, NULL);
-        if (samples->wants_probs) {
-            (void)sampler_choose(&samples->sampler, logits, samples->probs);
-            trace_set_row(trace, trace_add(trace, LAYER_NONE, STAGE_sample_probs, vocab), position, samples->probs);
-        }
-        if (samples->wants_token) {
-            trace_set_row(trace, trace_add(trace, LAYER_NONE, STAGE_sample_token, 1), position, &token);
-        }
-    }
-    return status;
-}
-
-static enum status check_positions(const struct backend *backend, uint32_t n_positions, struct error *err)
-{
-    if (n_positions <= backend->max_positions) {
-        return STATUS_OK;
-    }
-    return error_set(err, STATUS_BAD_INPUT, backend->name, "positions", ERROR_NO_OFFSET,
-                     "%u of them, expected at most %u", n_positions, backend->max_positions);
-}
-
-/* The token that a decode row is run with: its own, unless TAMPER_LATER_TOKENS: the parameter blocks of a submit's
- * first two tokens are overwritten by its last two's before they are read (postmortem 2026-01-03
- * batched-decode-repetition).
- */
-static const int32_t *row_tokens(const struct plan *plan, const int32_t *tokens, const uint8_t *phase, uint32_t first,
-                                 uint32_t n_positions)
-{
-    if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE)
-        return tokens + first;
-    uint32_t start = first;
-    while (start > 0 && phase[start - 1] == PHASE_DECODE)
-        start--;
-    bool overwritten = (first - start) % 4 < 2 && first + 2 < n_positions;
-    return tokens + first + (overwritten ? 2 : 0);
-}
-
-enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
-                           const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
-                           void *context, struct error *err)
-{
-    struct backend *backend = &session->backend[source];
-    ASSERT(session->on[source]);
-    trace_init(trace, backend->name, session->model.config.model_type, session->plan.n_layers, n_positions, tokens,
-               phase);
-    if (source == SOURCE_ENGINE) {
-        trace->weights_dtype = session_weights_dtype(session);
-    }
-    trace->sampling = session->sampling;
-    struct samples samples;
-    samples_begin(&samples, session, backend, stages, n_positions, phase);
-    enum status status = check_positions(backend, n_positions, err);
-    for (uint32_t first = 0; status == STATUS_OK && first < n_positions;) {
-        struct batch batch = {first, batch_rows(backend, phase, first, n_positions),
-                              row_tokens(backend->plan, tokens, phase, first, n_positions),
-                              phase[first] == PHASE_DECODE};
-        status = backend->ops->begin(backend, &batch, err);
-        if (status == STATUS_OK) {
-            status = backend->ops->run(backend, 0, backend->plan->n_steps, err);
-        }
-        if (status == STATUS_OK) {
-            status = record_batch(backend, &batch, stages, trace, err);
-        }
-        if (status == STATUS_OK) {
-            status = record_samples(&samples, backend, &batch, trace, err);
-        }
-        if (status == STATUS_OK && interrupt_seen()) {
-            status = error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
-                               first + batch.n_rows - 1);
-        }
-        first += batch.n_rows;
-        if (progress != NULL) {
-            progress(context, first, n_positions);
-        }
-    }
-    samples_end(&samples);
-    if (status != STATUS_OK) {
-        trace_free(trace);
-    }
-    return status;
-}
-
-uint32_t argmax(const float *values, uint32_t n)
-{
-    uint32_t best = 0;
-    for (uint32_t i = 1; i < n; i++) {
-        if (values[i] > values[best] || (values[best] != values[best] && values[i] == values[i])) {
-            best = i;
-        }
-    }
-    return best;
-}
-
 bool session_ends_text(const struct config *config, int32_t id)
 {
     for (uint32_t i = 0; i < config->n_eos_ids; i++) {
@@ -382,6 +192,30 @@ bool session_ends_text(const struct config *config, int32_t id)
 int32_t session_masked_id(const struct config *config)
 {
     return session_ends_text(config, config->pad_id) ? -1 : config->pad_id;
+}
+
+int32_t session_chooser_masks(const struct session *session, const struct backend *backend)
+{
+    bool tampered = backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
+    return tampered ? -1 : session_masked_id(&session->model.config);
+}
+
+enum status session_check_positions(const struct backend *backend, uint32_t n_positions, struct error *err)
+{
+    if (n_positions <= backend->max_positions) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_BAD_INPUT, backend->name, "positions", ERROR_NO_OFFSET,
+                     "%u of them, expected at most %u", n_positions, backend->max_positions);
+}
+
+enum status session_check_interrupt(const struct batch *batch, struct error *err)
+{
+    if (!interrupt_seen()) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
+                     batch->first_position + batch->n_rows - 1);
 }
 
 /* Runs one batch and reads its logits into rows[n_rows * vocab]. */
@@ -403,11 +237,9 @@ static enum status run_logits(struct backend *backend, const struct batch *batch
 static enum status after_batch(struct session *session, struct backend *backend, const struct batch *batch,
                                struct error *err)
 {
-    if (interrupt_seen()) {
-        return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
-                         batch->first_position + batch->n_rows - 1);
-    }
-    return session->watch != NULL ? session->watch(session->watch_context, backend, batch, err) : STATUS_OK;
+    enum status status = session_check_interrupt(batch, err);
+    return status == STATUS_OK && session->watch != NULL ? session->watch(session->watch_context, backend, batch, err)
+                                                         : status;
 }
 
 enum status session_generate(struct session *session, enum source source, const int32_t *prompt, uint32_t n_prompt,
@@ -417,7 +249,7 @@ enum status session_generate(struct session *session, enum source source, const 
     struct backend *backend = &session->backend[source];
     ASSERT(session->on[source] && n_prompt > 0);
     *n_out = 0;
-    enum status status = check_positions(backend, n_prompt + n, err);
+    enum status status = session_check_positions(backend, n_prompt + n, err);
     if (status != STATUS_OK || n == 0) {
         return status;
     }
@@ -426,7 +258,7 @@ enum status session_generate(struct session *session, enum source source, const 
     float *rows = xmalloc((uint64_t)rows_at_once * config->vocab * sizeof(*rows));
     const float *last = rows; /* the row that the next token is chosen from */
     struct sampler sampler;
-    sampler_init(&sampler, &session->sampling, config->vocab, chooser_masks(session, backend));
+    sampler_init(&sampler, &session->sampling, config->vocab, session_chooser_masks(session, backend));
     for (uint32_t first = 0; status == STATUS_OK && first < n_prompt;) {
         uint32_t left = n_prompt - first;
         struct batch batch = {first, left < rows_at_once ? left : rows_at_once, prompt + first, false};

@@ -60,9 +60,9 @@ void session_replace_engine(struct session *session, struct new_engine *engine);
 enum status session_take_engine(struct session *session, struct session *from, const struct session_options *options,
                                 struct error *err);
 
-/* Runs tokens through one backend, prefill rows in batches and decode rows one at a time, and records every stage
- * (stages NULL), or those with stages[stage] set. sample_probs and sample_token, if session->samples or where they are
- * asked for by name: from the prompt's last position on, as session->sampling says. */
+/* session_record.c: runs tokens through one backend, prefill rows in batches and decode rows one at a time, and records
+ * every stage (stages NULL), or those with stages[stage] set. sample_probs and sample_token, if session->samples or
+ * where they are asked for by name: from the prompt's last position on, as session->sampling says. */
 enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
                            const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
                            void *context, struct error *err);
@@ -79,8 +79,5 @@ int32_t session_masked_id(const struct config *config);
 
 /* Whether the token ends the text. */
 bool session_ends_text(const struct config *config, int32_t id);
-
-/* Index of the largest value, the lowest index among equals; NaN never wins. */
-uint32_t argmax(const float *values, uint32_t n);
 
 #endif
