@@ -15,11 +15,6 @@ struct crowd {
     uint32_t *trace; /* [n] whose row it is */
 };
 
-static const struct trace_stage *stage_of(const struct step *step, const struct trace *trace)
-{
-    return trace_find(trace, step->layer, step->stage);
-}
-
 /* Statistics of the recorded values, over whole rows bounded by their shape. Postmortems 2025-12-17
  * positive-bias-hidden-states (five values were read) and 2025-12-30 buffer-pool-trace-false-positives (padding was).
  */
@@ -115,7 +110,7 @@ static const float *golden_row(const struct step *step, const struct trace *cons
                                uint32_t trace, uint32_t position)
 {
     const struct trace *golden = traces[n_traces - 1];
-    const struct trace_stage *stage = stage_of(step, golden);
+    const struct trace_stage *stage = trace_find_step(golden, step);
     bool other = trace + 1 < n_traces && golden->n_positions == traces[trace]->n_positions;
     return other && stage ? trace_row(stage, position) : NULL;
 }
@@ -152,7 +147,7 @@ static void judge_crowd(const struct step *step, uint32_t weights_dtype, const s
             break; /* the caller looks, too */
         for (uint32_t i = 0; i < n; i++) {
             uint32_t trace = crowd->trace[first + i], position = crowd->rows[first + i].position;
-            const float *actual = trace_row(stage_of(step, traces[trace]), position);
+            const float *actual = trace_row(trace_find_step(traces[trace], step), position);
             take_row(&findings[trace], &crowd->rows[first + i], step->width, actual,
                      expected + (uint64_t)i * step->width, bound + (uint64_t)i * step->width);
             add_to_ledger(&findings[trace], step->width, actual, expected + (uint64_t)i * step->width,
@@ -183,7 +178,7 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
     struct crowd crowds[DTYPE_COUNT] = {0};
     struct rows *gathered = xcalloc(n_traces, sizeof *gathered); /* crowds borrow what they point to */
     for (uint32_t t = 0; t < n_traces; t++) {
-        const struct trace_stage *stage = stage_of(step, traces[t]);
+        const struct trace_stage *stage = trace_find_step(traces[t], step);
         struct finding *finding = &findings[t];
         *finding = (struct finding){.state = FINDING_MISSING};
         if (!stage || stage->n_recorded == 0)
@@ -214,7 +209,7 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
 /* rms of the difference from the golden's rows over rms of the golden's, over the positions that both hold. */
 static double relative_rms(const struct step *step, const struct trace *trace, const struct trace *golden)
 {
-    const struct trace_stage *a = stage_of(step, trace), *b = stage_of(step, golden);
+    const struct trace_stage *a = trace_find_step(trace, step), *b = trace_find_step(golden, step);
     if (!a || !b || trace->n_positions != golden->n_positions)
         return NAN;
     double difference = 0, size = 0;
@@ -261,7 +256,7 @@ void audit_measure(struct audit *audit, const struct plan *plan, const struct tr
     audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->findings);
     for (uint32_t s = 0; s < plan->n_steps; s++)
         for (uint32_t t = 0; t < n_traces; t++) {
-            const struct trace_stage *stage = stage_of(&plan->steps[s], traces[t]);
+            const struct trace_stage *stage = trace_find_step(traces[t], &plan->steps[s]);
             struct finding *finding = &audit->findings[(uint64_t)s * n_traces + t];
             *finding = (struct finding){.state = FINDING_MISSING};
             if (!stage || stage->n_recorded == 0)

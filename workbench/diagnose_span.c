@@ -24,7 +24,7 @@ struct riddle {
 static double worst_ratio(const struct plan *plan, uint32_t step_index, const struct trace *trace, struct spans *spans)
 {
     const struct step *step = &plan->steps[step_index];
-    const struct trace_stage *output = trace_find(trace, step->layer, step->stage);
+    const struct trace_stage *output = trace_find_step(trace, step);
     struct rows rows;
     rows_gather(&rows, plan, step_index, trace, spans);
     uint64_t fitting = MOST_BYTES / (step->width * 2 * sizeof(double));
@@ -173,7 +173,7 @@ static void hide_but_one(struct riddle *riddle, uint32_t position)
     riddle->one = *trace;
     riddle->one.stages = xmalloc(trace->n_stages * sizeof *trace->stages);
     memcpy(riddle->one.stages, trace->stages, trace->n_stages * sizeof *trace->stages);
-    struct trace_stage *output = trace_find(&riddle->one, step->layer, step->stage);
+    struct trace_stage *output = trace_find_step(&riddle->one, step);
     output->recorded = xcalloc(trace->n_positions, 1);
     output->recorded[position] = 1;
     output->n_recorded = 1;

@@ -110,7 +110,7 @@ struct repl {
     unsigned depth;              /* of nested `source` commands */
 };
 
-/* Takes the session (which must stay open) and, if not NULL, the golden, whose tokens it will run. */
+/* repl_open.c: takes the session (which must stay open) and, if not NULL, the golden, whose tokens it will run. */
 void repl_open(struct repl *repl, struct session *session, struct trace *golden);
 void repl_close(struct repl *repl);
 
@@ -133,6 +133,17 @@ enum status repl_begin(struct repl *repl, struct error *err);
 /* Runs the current batch up to step `last` on both sides, records and audits. On failure the position stays where it
  * is; STATUS_INTERRUPTED where Ctrl-C was pressed, after the last step that was judged. */
 enum status repl_advance(struct repl *repl, uint32_t last, struct error *err);
+
+/* repl_judge.c: audits the current batch's rows, which is number `batch`, of a step of a side, and compares them with
+ * the golden's: both into the batch's judged. */
+void repl_judge(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
+
+/* Adds what a batch's audit of a step failed to the errors introduced, if it did. */
+void repl_add_introduced(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
+
+/* Audits anew, of all batches: the golden's steps, and every side's [first, last); and which of them introduced an
+ * error. */
+void repl_judge_again(struct repl *repl, uint32_t first, uint32_t last);
 
 /* repl_history.c: where the run came through.
  *
@@ -183,10 +194,6 @@ enum status repl_choose_reads(struct repl *repl, struct error *err);
 /* repl_fetch.c: if the step's layer is not read back, runs it again for every batch so far and reads it; and from now
  * on. Interrupted, or where the engine is another than when it ran, nothing has changed. The position stays. */
 enum status repl_fetch(struct repl *repl, uint32_t step, struct error *err);
-
-/* Audits anew, of all batches: the golden's steps, and every side's [first, last); and which of them introduced an
- * error. */
-void repl_judge_again(struct repl *repl, uint32_t first, uint32_t last);
 
 /* repl_break.c: the first of steps [first, last) of the current batch at which a breakpoint stops the run, or -1. */
 int64_t repl_stop_at(const struct repl *repl, uint32_t first, uint32_t last, const struct repl_break **why);

@@ -99,7 +99,7 @@ static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *
     const struct trace *trace = repl->sides[introduced->side].trace;
     uint32_t n = diagnose_step(repl->plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
     const struct step *step = &repl->plan->steps[introduced->step];
-    struct trace_stage *stage = trace_find(trace, step->layer, step->stage);
+    struct trace_stage *stage = trace_find_step(trace, step);
     if (n > 0 || stage == NULL || introduced->batch >= repl->n_batches) {
         return n;
     }

@@ -69,7 +69,7 @@ static void forget_rows(const struct repl *repl, const struct repl_side *side)
     uint32_t end = repl->first + repl->n_rows;
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
         const struct step *step = &repl->plan->steps[s];
-        struct trace_stage *stage = trace_find(side->trace, step->layer, step->stage);
+        struct trace_stage *stage = trace_find_step(side->trace, step);
         for (uint32_t p = s < repl->next ? end : repl->first; p < side->trace->n_positions; p++) {
             stage->n_recorded -= stage->recorded[p];
             stage->recorded[p] = 0;

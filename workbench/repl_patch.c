@@ -28,7 +28,7 @@ static const float *patch_row(struct repl *repl, const struct repl_patch *patch,
 {
     const struct step *step = &repl->plan->steps[patch->step];
     const struct trace *trace = patch_trace(repl, patch);
-    const struct trace_stage *stage = trace != NULL ? trace_find(trace, step->layer, step->stage) : NULL;
+    const struct trace_stage *stage = trace != NULL ? trace_find_step(trace, step) : NULL;
     if (stage == NULL || position >= trace->n_positions) {
         return NULL;
     }
@@ -147,8 +147,7 @@ static enum status parse_patch(struct repl *repl, const struct words *words, str
     }
     char label[64];
     const struct step *step = &repl->plan->steps[patch->step];
-    if (status == STATUS_OK && patch->kind != PATCH_SCALE &&
-        trace_find(patch_trace(repl, patch), step->layer, step->stage) == NULL) {
+    if (status == STATUS_OK && patch->kind != PATCH_SCALE && trace_find_step(patch_trace(repl, patch), step) == NULL) {
         status = error_set(err, STATUS_BAD_INPUT, NULL, step_label(step, label), ERROR_NO_OFFSET,
                            "is not in %s, expected a source that holds the stage", what);
     }

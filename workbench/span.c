@@ -37,15 +37,10 @@ void spans_close(struct spans *spans)
     *spans = (struct spans){0};
 }
 
-static const struct trace_stage *recorded_stage(const struct trace *trace, const struct step *step)
-{
-    return trace_find(trace, step->layer, step->stage);
-}
-
 /* Whether a step may still be asked for inputs of its own: what it makes is neither recorded nor kept. */
 static bool may_ask(const struct spans *spans, uint32_t step)
 {
-    const struct trace_stage *stage = recorded_stage(spans->trace, &spans->plan->steps[step]);
+    const struct trace_stage *stage = trace_find_step(spans->trace, &spans->plan->steps[step]);
     bool recorded = stage && stage->n_recorded == spans->trace->n_positions;
     return !recorded && !spans->span[step];
 }
@@ -70,7 +65,7 @@ void spans_forget(struct spans *spans, uint32_t step)
 static struct span *span_new(const struct step *step, const struct trace *trace)
 {
     uint64_t n_values = (uint64_t)trace->n_positions * step->width;
-    const struct trace_stage *recorded = recorded_stage(trace, step);
+    const struct trace_stage *recorded = trace_find_step(trace, step);
     struct span *span = xcalloc(1, sizeof *span);
     span->stage = (struct trace_stage){.layer = step->layer, .stage = step->stage, .width = step->width};
     span->stage.rows = xcalloc(n_values, sizeof *span->stage.rows);
@@ -189,7 +184,7 @@ const struct span *spans_get(struct spans *spans, uint32_t step_index, const uin
             span->stage.rows[(uint64_t)p * step->width] = NAN; /* passes on what it inherits */
             span->stage.recorded[p] = 1;
         }
-        const struct trace_stage *recorded = recorded_stage(trace, step);
+        const struct trace_stage *recorded = trace_find_step(trace, step);
         if (step->optional && recorded && recorded->n_recorded > 0)
             span_adopt(span, recorded, asked, trace->n_positions);
     }

@@ -78,6 +78,11 @@ struct trace_stage *trace_find(const struct trace *trace, int32_t layer, enum st
     return &trace->stages[at];
 }
 
+struct trace_stage *trace_find_step(const struct trace *trace, const struct step *step)
+{
+    return trace_find(trace, step->layer, step->stage);
+}
+
 struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage stage, uint32_t width)
 {
     struct trace_stage *found = trace_find(trace, layer, stage);

@@ -49,6 +49,9 @@ void trace_free(struct trace *trace);
 /* The stage, or NULL if it was not recorded. */
 struct trace_stage *trace_find(const struct trace *trace, int32_t layer, enum stage stage);
 
+/* The stage that a step makes, or NULL. */
+struct trace_stage *trace_find_step(const struct trace *trace, const struct step *step);
+
 /* The stage, added (with no row recorded) if it is not there. Invalidates pointers to other stages. */
 struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage stage, uint32_t width);
 

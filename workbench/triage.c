@@ -73,7 +73,7 @@ static double largest(const struct trace *trace, const struct trace_stage *stage
 static int64_t spike_of(const struct patient *patient, uint32_t s)
 {
     const struct step *step = &patient->plan->steps[s];
-    const struct trace_stage *stage = trace_find(patient->rows, step->layer, step->stage);
+    const struct trace_stage *stage = trace_find_step(patient->rows, step);
     double most = finding_at(patient, s, false)->max_abs;
     if (!stage || golden_has(patient, s, most))
         return -1;
