@@ -1,7 +1,9 @@
 /* Rows of weights to f32, in every layout, and the rounding to what a trace declares. The formats: decode_blocks.c. */
+#include <math.h>
 #include <string.h>
 
 #include "model/error.h"
+#include "reference/bits.h"
 #include "reference/decode.h"
 #include "reference/op.h"
 
@@ -70,20 +72,6 @@ void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, u
     }
 }
 
-static float float_from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-static uint32_t bits_of_float(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return bits;
-}
-
 static float round_to_bf16(float x)
 {
     uint32_t bits = bits_of_float(x);
@@ -116,6 +104,19 @@ float round_to_dtype(float x, uint32_t dtype)
         ASSERT(dtype == DTYPE_F32);
         return x;
     }
+}
+
+uint16_t half_of(float value)
+{
+    float rounded = round_to_dtype(value, DTYPE_F16), magnitude = fabsf(rounded);
+    uint16_t sign = signbit(rounded) ? 0x8000 : 0;
+    if (isnan(rounded))
+        return sign | 0x7e00;
+    if (isinf(rounded))
+        return sign | 0x7c00;
+    if (magnitude < 0x1p-14f)
+        return (uint16_t)(sign | (uint32_t)(magnitude * 0x1p24f));
+    return (uint16_t)(sign | (bits_of_float(magnitude) - 0x38000000u) >> 13);
 }
 
 void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,

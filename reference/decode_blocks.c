@@ -5,31 +5,9 @@
 
 #include "model/error.h"
 #include "model/tensor.h"
+#include "reference/bits.h"
 #include "reference/cloned.h"
 #include "reference/decode.h"
-
-static float float_from_bits(uint32_t bits)
-{
-    float value;
-    memcpy(&value, &bits, sizeof(value));
-    return value;
-}
-
-static uint32_t bits_of_float(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    return bits;
-}
-
-static float float_from_half(uint16_t half)
-{
-    /* Exponent bias 15 to 127; subnormals come out right as well. Infinity and NaN by their bits, without a branch, so
-     * that rows of halves are decoded by vectors. */
-    uint32_t magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;
-    uint32_t finite = bits_of_float(float_from_bits(magnitude) * 0x1p112f), other = 0x7f800000u | magnitude;
-    return float_from_bits(sign | (magnitude >= 0x7c00u << 13 ? other : finite));
-}
 
 static uint16_t read_u16(const uint8_t *bytes)
 {

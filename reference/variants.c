@@ -2,9 +2,9 @@
  * params.h says what each of them does. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/error.h"
+#include "reference/bits.h"
 #include "reference/op.h"
 
 /* The op that a variant belongs to; another op would silently compute the right formula. */
@@ -37,50 +37,15 @@ static bool variant_fits(const struct step *step)
     return step->variant == VARIANT_STORE_F16 || (step->variant < VARIANT_COUNT && op_of[step->variant] == step->op);
 }
 
-static uint32_t word_of(float value)
-{
-    uint32_t word;
-    memcpy(&word, &value, sizeof word);
-    return word;
-}
-
-static float float_of(uint32_t word)
-{
-    float value;
-    memcpy(&value, &word, sizeof value);
-    return value;
-}
-
-uint16_t half_of(float value)
-{
-    float rounded = round_to_dtype(value, DTYPE_F16), magnitude = fabsf(rounded);
-    uint16_t sign = signbit(rounded) ? 0x8000 : 0;
-    if (isnan(rounded))
-        return sign | 0x7e00;
-    if (isinf(rounded))
-        return sign | 0x7c00;
-    if (magnitude < 0x1p-14f)
-        return (uint16_t)(sign | (uint32_t)(magnitude * 0x1p24f));
-    return (uint16_t)(sign | (word_of(magnitude) - 0x38000000u) >> 13);
-}
-
-static float value_of_half(uint32_t half)
-{
-    uint32_t magnitude = half & 0x7fffu;
-    float value = magnitude < 0x0400u   ? (float)magnitude * 0x1p-24f
-                  : magnitude < 0x7c00u ? float_of((magnitude << 13) + (112u << 23))
-                                        : float_of(magnitude << 13 | 0x7f800000u);
-    return half & 0x8000u ? -value : value;
-}
-
 /* f32 read as f16, or f16 read as f32. */
 static void misread(uint32_t variant, const float *row, uint32_t width, float *misread)
 {
     for (uint32_t i = 0; i < width; i++) {
         if (variant == VARIANT_READ_AS_F16)
-            misread[i] = value_of_half(word_of(row[i / 2]) >> (i % 2 * 16) & 0xffff);
+            misread[i] = float_from_half((uint16_t)(bits_of_float(row[i / 2]) >> (i % 2 * 16)));
         else
-            misread[i] = i < width / 2 ? float_of(half_of(row[2 * i]) | (uint32_t)half_of(row[2 * i + 1]) << 16) : 0;
+            misread[i] =
+                i < width / 2 ? float_from_bits(half_of(row[2 * i]) | (uint32_t)half_of(row[2 * i + 1]) << 16) : 0;
     }
 }
 

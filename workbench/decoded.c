@@ -22,24 +22,6 @@ enum status parse_weights(const char *text, uint32_t *dtype, struct error *err)
     return STATUS_OK;
 }
 
-/* The bits of a half that has exactly this value. */
-static uint16_t half_bits(float value)
-{
-    uint32_t bits;
-    memcpy(&bits, &value, sizeof(bits));
-    uint32_t sign = bits >> 16 & 0x8000, magnitude = bits & 0x7fffffff;
-    if (magnitude > 0x7f800000) {
-        return (uint16_t)(sign | 0x7e00);
-    }
-    if (magnitude >= 0x47800000) { /* infinity */
-        return (uint16_t)(sign | 0x7c00);
-    }
-    if (magnitude < 0x38800000) { /* subnormal: a multiple of 2^-24 */
-        return (uint16_t)(sign | (uint32_t)((value < 0 ? -value : value) * 0x1p24f));
-    }
-    return (uint16_t)(sign | (magnitude - 0x38000000) >> 13);
-}
-
 static struct tensor *decode(struct arena *arena, const struct tensor *tensor, uint32_t dtype)
 {
     uint64_t n_rows = tensor_rows(tensor), n = tensor_row_elems(tensor), size = dtype_info(dtype)->block_bytes;
@@ -66,7 +48,7 @@ static struct tensor *decode(struct arena *arena, const struct tensor *tensor, u
             }
             uint16_t *halves = (uint16_t *)(void *)bytes + r * n;
             for (uint64_t i = 0; i < n; i++) {
-                halves[i] = half_bits(round_to_dtype(row[i], DTYPE_F16));
+                halves[i] = half_of(row[i]);
             }
         }
         free(row);
