@@ -208,17 +208,17 @@ static enum status check_overlaps(const struct tensor *tensors, uint64_t n, cons
                                   struct error *err)
 {
     enum status status = STATUS_OK;
-    struct span *spans = xcalloc(n, sizeof(*spans));
+    struct byte_range *ranges = xcalloc(n, sizeof(*ranges));
     for (uint64_t i = 0; i < n; i++)
-        spans[i] = (struct span){tensors[i].offset, tensors[i].offset + tensors[i].n_bytes, tensors[i].name};
-    spans_sort(spans, n);
+        ranges[i] = (struct byte_range){tensors[i].offset, tensors[i].offset + tensors[i].n_bytes, tensors[i].name};
+    byte_ranges_sort(ranges, n);
     for (uint64_t i = 1; i < n && status == STATUS_OK; i++) {
-        if (spans[i - 1].end > spans[i].begin)
-            status = error_set(err, STATUS_BAD_INPUT, file->path, spans[i].name, (int64_t)spans[i].begin,
-                               "its bytes overlap those of %s, expected them after %llu", spans[i - 1].name,
-                               (unsigned long long)spans[i - 1].end);
+        if (ranges[i - 1].end > ranges[i].begin)
+            status = error_set(err, STATUS_BAD_INPUT, file->path, ranges[i].name, (int64_t)ranges[i].begin,
+                               "its bytes overlap those of %s, expected them after %llu", ranges[i - 1].name,
+                               (unsigned long long)ranges[i - 1].end);
     }
-    free(spans);
+    free(ranges);
     return status;
 }
 

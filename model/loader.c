@@ -87,18 +87,18 @@ enum status loader_size_tensor(struct tensor *tensor, uint64_t where_shape, stru
     return STATUS_OK;
 }
 
-static int compare_spans(const void *a, const void *b)
+static int compare_ranges(const void *a, const void *b)
 {
-    const struct span *x = a, *y = b;
+    const struct byte_range *x = a, *y = b;
     if (x->begin != y->begin)
         return x->begin < y->begin ? -1 : 1;
     return x->end < y->end ? -1 : x->end > y->end;
 }
 
-void spans_sort(struct span *spans, uint64_t n)
+void byte_ranges_sort(struct byte_range *ranges, uint64_t n)
 {
     if (n)
-        qsort(spans, n, sizeof(*spans), compare_spans);
+        qsort(ranges, n, sizeof(*ranges), compare_ranges);
 }
 
 const char *shape_text(const struct tensor *tensor, char text[96])

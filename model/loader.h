@@ -41,13 +41,13 @@ void loader_add_tensor(struct model *model, const struct tensor *tensor);
 enum status loader_size_tensor(struct tensor *tensor, uint64_t where_shape, struct error *err);
 
 /* Where a tensor's bytes lie, to find gaps and overlaps. */
-struct span {
+struct byte_range {
     uint64_t begin, end;
     const char *name;
 };
 
 /* Sorts by begin, then by end. */
-void spans_sort(struct span *spans, uint64_t n);
+void byte_ranges_sort(struct byte_range *ranges, uint64_t n);
 
 /* "[512, 64]" */
 const char *shape_text(const struct tensor *tensor, char text[96]);

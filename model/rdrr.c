@@ -101,12 +101,12 @@ static void keep_piece(struct rdrr *in, const char *tensor, uint32_t shard, uint
     }
     for (uint32_t i = 0; i < shard; i++)
         offset += in->model->files->weights[i].size;
-    in->pieces[in->n_pieces++] = (struct span){offset, offset + size, tensor};
+    in->pieces[in->n_pieces++] = (struct byte_range){offset, offset + size, tensor};
 }
 
 static enum status check_overlaps(const struct rdrr *in)
 {
-    spans_sort(in->pieces, in->n_pieces);
+    byte_ranges_sort(in->pieces, in->n_pieces);
     for (uint64_t i = 1; i < in->n_pieces; i++) {
         if (in->pieces[i].begin < in->pieces[i - 1].end)
             return error_set(in->err, STATUS_BAD_INPUT, in->file, in->pieces[i].name, ERROR_NO_OFFSET,

@@ -12,7 +12,7 @@ struct rdrr {
     const char *file; /* manifest.json */
     json_t *manifest;
     struct error *err;
-    struct span *pieces; /* malloc'ed: of all tensors, as if the shards were one file */
+    struct byte_range *pieces; /* malloc'ed: of all tensors, as if the shards were one file */
     uint64_t n_pieces, pieces_capacity;
 };
 

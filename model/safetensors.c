@@ -66,29 +66,29 @@ static enum status read_shape(const struct reader *in, const json_t *shape, stru
 }
 
 static enum status read_offsets(const struct reader *in, const json_t *offsets, const struct tensor *tensor,
-                                struct span *span)
+                                struct byte_range *range)
 {
     const json_t *begin = json_array_get(offsets, 0), *end = json_array_get(offsets, 1);
     if (json_array_size(offsets) != 2 || !json_is_integer(begin) || !json_is_integer(end) ||
         json_integer_value(begin) < 0 || json_integer_value(end) < json_integer_value(begin))
         return refuse(in, tensor->name, "data_offsets", offsets, "[begin, end] with 0 <= begin <= end");
-    span->begin = (uint64_t)json_integer_value(begin);
-    span->end = (uint64_t)json_integer_value(end);
-    span->name = tensor->name;
+    range->begin = (uint64_t)json_integer_value(begin);
+    range->end = (uint64_t)json_integer_value(end);
+    range->name = tensor->name;
     char text[96];
-    if (span->end - span->begin != tensor->n_bytes)
-        return error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)(in->data + span->begin),
+    if (range->end - range->begin != tensor->n_bytes)
+        return error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)(in->data + range->begin),
                          "data_offsets span %llu bytes, expected %llu for %s of %s",
-                         (unsigned long long)(span->end - span->begin), (unsigned long long)tensor->n_bytes,
+                         (unsigned long long)(range->end - range->begin), (unsigned long long)tensor->n_bytes,
                          shape_text(tensor, text), dtype_info(tensor->dtype)->name);
-    if (span->end > in->file->size - in->data)
-        return error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)(in->data + span->begin),
+    if (range->end > in->file->size - in->data)
+        return error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)(in->data + range->begin),
                          "its bytes end at %llu, expected at most the file's size, %llu",
-                         (unsigned long long)(in->data + span->end), (unsigned long long)in->file->size);
+                         (unsigned long long)(in->data + range->end), (unsigned long long)in->file->size);
     return STATUS_OK;
 }
 
-static enum status read_tensor(const struct reader *in, const char *name, const json_t *entry, struct span *span)
+static enum status read_tensor(const struct reader *in, const char *name, const json_t *entry, struct byte_range *range)
 {
     struct tensor tensor = {.file = in->file->path};
     tensor.stored_name = tensor.name = arena_strndup(&in->model->files->arena, name, strlen(name));
@@ -99,27 +99,27 @@ static enum status read_tensor(const struct reader *in, const char *name, const 
         return refuse(in, name, "dtype", dtype, "F32, F16 or BF16");
     enum status status = read_shape(in, json_object_get(entry, "shape"), &tensor);
     if (status == STATUS_OK)
-        status = read_offsets(in, json_object_get(entry, "data_offsets"), &tensor, span);
+        status = read_offsets(in, json_object_get(entry, "data_offsets"), &tensor, range);
     if (status != STATUS_OK)
         return status;
-    tensor.offset = in->data + span->begin;
+    tensor.offset = in->data + range->begin;
     tensor.bytes = in->file->bytes + tensor.offset;
     loader_add_tensor(in->model, &tensor);
     return STATUS_OK;
 }
 
-/* The spans must tile the data section. */
-static enum status check_spans(const struct reader *in, struct span *spans, size_t n)
+/* The ranges must tile the data section. */
+static enum status check_ranges(const struct reader *in, struct byte_range *ranges, size_t n)
 {
     uint64_t at = 0;
-    spans_sort(spans, n);
+    byte_ranges_sort(ranges, n);
     for (size_t i = 0; i < n; i++) {
-        if (spans[i].begin != at)
-            return error_set(in->err, STATUS_BAD_INPUT, in->file->path, spans[i].name,
-                             (int64_t)(in->data + spans[i].begin), "its bytes %s %s, expected them to begin at %llu",
-                             spans[i].begin < at ? "overlap those of" : "leave a gap after",
-                             i ? spans[i - 1].name : "the header", (unsigned long long)(in->data + at));
-        at = spans[i].end;
+        if (ranges[i].begin != at)
+            return error_set(in->err, STATUS_BAD_INPUT, in->file->path, ranges[i].name,
+                             (int64_t)(in->data + ranges[i].begin), "its bytes %s %s, expected them to begin at %llu",
+                             ranges[i].begin < at ? "overlap those of" : "leave a gap after",
+                             i ? ranges[i - 1].name : "the header", (unsigned long long)(in->data + at));
+        at = ranges[i].end;
     }
     if (at != in->file->size - in->data)
         return error_set(in->err, STATUS_BAD_INPUT, in->file->path, "data_offsets", (int64_t)(in->data + at),
@@ -131,7 +131,7 @@ static enum status check_spans(const struct reader *in, struct span *spans, size
 static enum status read_tensors(const struct reader *in, json_t *header)
 {
     size_t n = 0;
-    struct span *spans = xcalloc(json_object_size(header), sizeof(*spans));
+    struct byte_range *ranges = xcalloc(json_object_size(header), sizeof(*ranges));
     enum status status = STATUS_OK;
     const char *name;
     json_t *entry;
@@ -139,13 +139,13 @@ static enum status read_tensors(const struct reader *in, json_t *header)
     {
         if (strcmp(name, "__metadata__") == 0)
             continue;
-        status = read_tensor(in, name, entry, &spans[n++]);
+        status = read_tensor(in, name, entry, &ranges[n++]);
         if (status != STATUS_OK)
             break;
     }
     if (status == STATUS_OK)
-        status = check_spans(in, spans, n);
-    free(spans);
+        status = check_ranges(in, ranges, n);
+    free(ranges);
     return status;
 }
 
