@@ -211,6 +211,44 @@ static inline void case_expert_sum(struct op_case *c, uint64_t seed, uint32_t n_
     case_input(c, 1, &seed, p.k, 0.2f, 0.25f);
 }
 
+/* A case as a row of a test's table. first: position of row 0, for the ops that ask. */
+struct case_row {
+    enum op op;
+    uint32_t n_rows, first;
+    union step_params params;
+};
+
+static inline void case_make(struct op_case *c, uint64_t seed, const struct case_row *row)
+{
+    const union step_params *p = &row->params;
+    switch (row->op) {
+    case OP_rope:
+        case_rope(c, seed, row->n_rows, row->first, p->rope);
+        return;
+    case OP_attention:
+        case_attention(c, seed, row->n_rows, row->first, p->attention);
+        return;
+#define CASE(name)                                  \
+    case OP_##name:                                 \
+        case_##name(c, seed, row->n_rows, p->name); \
+        return;
+        CASE(embed)
+        CASE(rms_norm)
+        CASE(matmul)
+        CASE(glu)
+        CASE(add)
+        CASE(softcap)
+        CASE(topk)
+        CASE(topk_softmax)
+        CASE(expert_matmul)
+        CASE(swiglu)
+        CASE(expert_sum)
+#undef CASE
+    default:
+        fail_msg("%s has no case", op_info(row->op)->name);
+    }
+}
+
 /* The result of an op on some rows. */
 struct result {
     uint64_t n; /* n_rows width */

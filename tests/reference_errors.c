@@ -4,61 +4,24 @@
 #include "reference/bounds.h"
 #include "tests/reference_case.h"
 
-enum { N_CASES = 16 };
-
-static void make_case(struct op_case *c, unsigned index, uint64_t seed)
-{
-    switch (index) {
-    case 0:
-        case_rms_norm(c, seed, 8, (struct rms_norm_params){1, 1152, 1e-6f, 1});
-        break;
-    case 1:
-        case_rms_norm(c, seed, 8, (struct rms_norm_params){4, 64, 1e-5f, 0});
-        break;
-    case 2:
-        case_matmul(c, seed, 6, (struct matmul_params){.n_in = 576, .n_out = 192});
-        break;
-    case 3:
-        case_matmul(c, seed, 3, (struct matmul_params){.n_in = 37, .n_out = 64, .has_bias = 1});
-        break;
-    case 4:
-        case_rope(c, seed, 8, 100, (struct rope_params){9, 64, ROPE_TYPE_DEFAULT, 1e5f, 1, .scale = 1});
-        break;
-    case 5:
-        case_attention(c, seed, 16, 0, (struct attention_params){9, 3, 64, 0.125f, 0, 0, 0});
-        break;
-    case 6:
-        case_attention(c, seed, 4, 30, (struct attention_params){4, 1, 32, 0.0625f, 50, 12, 0});
-        break;
-    case 7:
-        case_glu(c, seed, 8, (struct glu_params){1536, ACTIVATION_SILU});
-        break;
-    case 8:
-        case_glu(c, seed, 8, (struct glu_params){1536, ACTIVATION_GELU_TANH});
-        break;
-    case 9:
-        case_glu(c, seed, 8, (struct glu_params){1536, ACTIVATION_GELU_ERF});
-        break;
-    case 10:
-        case_add(c, seed, 8, (struct add_params){1152});
-        break;
-    case 11:
-        case_softcap(c, seed, 8, (struct softcap_params){1152, 30});
-        break;
-    case 12:
-        case_topk_softmax(c, seed, 16, (struct topk_softmax_params){32, 4});
-        break;
-    case 13:
-        case_expert_matmul(c, seed, 4, (struct expert_matmul_params){8, 4, 288, 48, 0, 1});
-        break;
-    case 14:
-        case_swiglu(c, seed, 8, (struct swiglu_params){1024, 7, 1.702f, 256});
-        break;
-    default:
-        case_expert_sum(c, seed, 8, (struct expert_sum_params){4, 512});
-        break;
-    }
-}
+static const struct case_row cases[] = {
+    {OP_rms_norm, 8, 0, {.rms_norm = {1, 1152, 1e-6f, 1}}},
+    {OP_rms_norm, 8, 0, {.rms_norm = {4, 64, 1e-5f, 0}}},
+    {OP_matmul, 6, 0, {.matmul = {.n_in = 576, .n_out = 192}}},
+    {OP_matmul, 3, 0, {.matmul = {.n_in = 37, .n_out = 64, .has_bias = 1}}},
+    {OP_rope, 8, 100, {.rope = {9, 64, ROPE_TYPE_DEFAULT, 1e5f, 1, .scale = 1}}},
+    {OP_attention, 16, 0, {.attention = {9, 3, 64, 0.125f, 0, 0, 0}}},
+    {OP_attention, 4, 30, {.attention = {4, 1, 32, 0.0625f, 50, 12, 0}}},
+    {OP_glu, 8, 0, {.glu = {1536, ACTIVATION_SILU}}},
+    {OP_glu, 8, 0, {.glu = {1536, ACTIVATION_GELU_TANH}}},
+    {OP_glu, 8, 0, {.glu = {1536, ACTIVATION_GELU_ERF}}},
+    {OP_add, 8, 0, {.add = {1152}}},
+    {OP_softcap, 8, 0, {.softcap = {1152, 30}}},
+    {OP_topk_softmax, 16, 0, {.topk_softmax = {32, 4}}},
+    {OP_expert_matmul, 4, 0, {.expert_matmul = {8, 4, 288, 48, 0, 1}}},
+    {OP_swiglu, 8, 0, {.swiglu = {1024, 7, 1.702f, 256}}},
+    {OP_expert_sum, 8, 0, {.expert_sum = {4, 512}}},
+};
 
 /* How many values input i has. */
 static uint64_t input_size(const struct op_case *c, unsigned i)
@@ -99,12 +62,12 @@ static void test_errors_are_passed_on(void **state)
 {
     (void)state;
     static const double sizes[] = {1e-3, 1e-2};
-    for (unsigned index = 0; index < N_CASES; index++)
+    for (unsigned index = 0; index < COUNT(cases); index++)
         for (size_t s = 0; s < COUNT(sizes); s++) {
             struct op_case c, other;
             double *errors[OP_MAX_INPUTS] = {NULL};
-            make_case(&c, index, 7 + index);
-            make_case(&other, index, 7 + index);
+            case_make(&c, 7 + index, &cases[index]);
+            case_make(&other, 7 + index, &cases[index]);
             struct result right = case_run(&other);
             move_inputs(&c, sizes[s], 99, errors);
             struct result moved = case_run(&c);

@@ -5,39 +5,20 @@
 #include "reference/dot.h"
 #include "tests/reference_case.h"
 
-enum { N_CASES = 8 };
-
-static void make_case(struct op_case *c, unsigned index)
-{
-    switch (index) {
-    case 0:
-        case_embed(c, 1, 9, (struct embed_params){.width = 131, .vocab = 17, .scale = 3.7f});
-        break;
-    case 1:
-        case_rms_norm(c, 2, 9, (struct rms_norm_params){3, 37, 1e-5f, 1});
-        break;
-    case 2:
-        case_matmul(c, 3, 9, (struct matmul_params){.n_in = 203, .n_out = 67, .has_bias = 1});
-        break;
-    case 3:
-        case_rope(c, 4, 9, 50, (struct rope_params){3, 22, ROPE_TYPE_DEFAULT, 1e4f, 1, .scale = 1});
-        break;
-    case 4:
-        case_attention(c, 5, 9, 20, (struct attention_params){6, 2, 19, 0.3f, 20, 11, 0});
-        break;
-    case 5:
-        case_glu(c, 6, 9, (struct glu_params){101, ACTIVATION_GELU_TANH});
-        break;
-    case 6:
-        case_add(c, 7, 9, (struct add_params){101});
-        break;
-    case 7:
-        case_softcap(c, 8, 9, (struct softcap_params){101, 30});
-        break;
-    default:
-        fail();
-    }
-}
+static const struct case_row cases[] = {
+    {OP_embed, 9, 0, {.embed = {.width = 131, .vocab = 17, .scale = 3.7f}}},
+    {OP_rms_norm, 9, 0, {.rms_norm = {3, 37, 1e-5f, 1}}},
+    {OP_matmul, 9, 0, {.matmul = {.n_in = 203, .n_out = 67, .has_bias = 1}}},
+    {OP_rope, 9, 50, {.rope = {3, 22, ROPE_TYPE_DEFAULT, 1e4f, 1, .scale = 1}}},
+    {OP_attention, 9, 20, {.attention = {6, 2, 19, 0.3f, 20, 11, 0}}},
+    {OP_glu, 9, 0, {.glu = {101, ACTIVATION_GELU_TANH}}},
+    {OP_add, 9, 0, {.add = {101}}},
+    {OP_softcap, 9, 0, {.softcap = {101, 30}}},
+    {OP_topk_softmax, 9, 0, {.topk_softmax = {37, 4}}},
+    {OP_expert_matmul, 9, 0, {.expert_matmul = {8, 4, 203, 67, 1, 1}}},
+    {OP_swiglu, 9, 0, {.swiglu = {404, 7, 1.702f, 101}}},
+    {OP_expert_sum, 9, 0, {.expert_sum = {4, 101}}},
+};
 
 static void assert_same(const struct result *a, const double *y, const double *bound, uint64_t from, uint64_t n)
 {
@@ -49,9 +30,9 @@ static void assert_same(const struct result *a, const double *y, const double *b
 static void threads_do_not_matter(void **state)
 {
     (void)state;
-    for (unsigned index = 0; index < N_CASES; index++) {
+    for (unsigned index = 0; index < COUNT(cases); index++) {
         struct op_case c;
-        make_case(&c, index);
+        case_make(&c, index + 1, &cases[index]);
         omp_set_num_threads(1);
         struct result one = case_run(&c);
         for (int threads = 2; threads <= 7; threads += 5) {
@@ -68,9 +49,9 @@ static void threads_do_not_matter(void **state)
 static void the_batch_does_not_matter(void **state)
 {
     (void)state;
-    for (unsigned index = 0; index < N_CASES; index++) {
+    for (unsigned index = 0; index < COUNT(cases); index++) {
         struct op_case c;
-        make_case(&c, index);
+        case_make(&c, index + 1, &cases[index]);
         struct result all = case_run(&c);
         for (uint32_t first = 0; first < c.n_rows; first += 4) {
             uint32_t n = c.n_rows - first < 4 ? c.n_rows - first : 4;
@@ -86,9 +67,9 @@ static void the_batch_does_not_matter(void **state)
 static void the_bound_does_not_matter(void **state)
 {
     (void)state;
-    for (unsigned index = 0; index < N_CASES; index++) {
+    for (unsigned index = 0; index < COUNT(cases); index++) {
         struct op_case c;
-        make_case(&c, index);
+        case_make(&c, index + 1, &cases[index]);
         struct result with = case_run(&c);
         double *y = xcalloc(with.n, sizeof(double));
         op_run(&(struct op_batch){.step = &c.step, .n_rows = c.n_rows, .rows = c.rows, .y = y});
@@ -103,9 +84,9 @@ static void the_bound_does_not_matter(void **state)
 static void other_rows_differ(void **state)
 {
     (void)state;
-    for (unsigned index = 0; index < N_CASES; index++) {
+    for (unsigned index = 0; index < COUNT(cases); index++) {
         struct op_case c;
-        make_case(&c, index);
+        case_make(&c, index + 1, &cases[index]);
         struct result result = case_run(&c);
         assert_memory_not_equal(result.y, result.y + c.step.width, c.step.width * sizeof(double));
         result_free(&result);
