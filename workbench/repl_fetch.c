@@ -23,7 +23,7 @@ static enum status take_rows(const struct repl *repl, struct repl_side *side, ui
                              const struct repl_batch *batch, struct error *err)
 {
     const struct step *at = &repl->plan->steps[step];
-    struct trace_stage *stage = trace_find(side->trace, at->layer, at->stage);
+    struct trace_stage *stage = trace_find_step(side->trace, at);
     uint64_t n = (uint64_t)batch->n_rows * at->width;
     float *recorded = stage->rows + (uint64_t)batch->first * at->width;
     if (!stage->recorded[batch->first]) {
@@ -73,7 +73,7 @@ static void forget(const struct repl *repl, const struct repl_side *side, const 
 {
     for (uint32_t s = first; s < last; s++) {
         const struct step *step = &repl->plan->steps[s];
-        struct trace_stage *stage = trace_find(side->trace, step->layer, step->stage);
+        struct trace_stage *stage = trace_find_step(side->trace, step);
         for (uint32_t p = 0; !before[s] && p < side->trace->n_positions; p++) {
             stage->n_recorded -= stage->recorded[p];
             stage->recorded[p] = 0;
