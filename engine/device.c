@@ -98,6 +98,7 @@ static void read_properties(struct device *device)
     device->cores = count_cores(device->physical);
     device->is_cpu = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     cooperative_find(device);
+    device->statistics = device->statistics && statistics_find(device);
 }
 
 static enum status choose(struct device *device, const char *wanted, struct error *err)
@@ -128,15 +129,21 @@ static enum status create_device(struct device *device, struct error *err)
     };
     struct cooperative_features cooperative;
     cooperative_enable(device, &cooperative);
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
+        .pipelineExecutableInfo = VK_TRUE};
+    if (device->statistics)
+        cooperative.extensions[cooperative.n_extensions++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
     VkPhysicalDeviceVulkan12Features features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                                                  .pNext = cooperative.chain,
                                                  .shaderFloat16 = device->cooperative != 0,
                                                  .vulkanMemoryModel = device->cooperative != 0,
                                                  .vulkanMemoryModelDeviceScope = device->cooperative != 0,
                                                  .timelineSemaphore = VK_TRUE};
+    executables.pNext = &features;
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
-        .pNext = &features,
+        .pNext = device->statistics ? (const void *)&executables : &features,
         .queueCreateInfoCount = 1,
         .pQueueCreateInfos = &queue,
         .enabledExtensionCount = cooperative.n_extensions,

@@ -46,6 +46,7 @@ struct device {
     bool require_subgroup; /* of 32 lanes, for these matrices: it has others if not told */
     uint32_t cores;        /* that run workgroups side by side; a guess where the device does not say */
     bool native_half;      /* its conversion of halves keeps subnormal ones, as it says */
+    bool statistics;       /* set by who opens it: the driver's statistics of programs are wanted; cleared without */
     bool lost;             /* lost or timed out: every later call fails */
     bool working;          /* on a submit that nobody waits for any more */
     VkCommandBuffer left;  /* of that submit, to be freed once it is done */
@@ -58,8 +59,8 @@ struct device {
 
 /* What a device is created with for them. Must stay where it is until then. */
 struct cooperative_features {
-    void *chain; /* for pNext; NULL: nothing */
-    const char *extensions[3];
+    void *chain;               /* for pNext; NULL: nothing */
+    const char *extensions[4]; /* one more than are needed for them */
     uint32_t n_extensions;
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR khr;
     VkPhysicalDeviceCooperativeMatrixFeaturesNV nv;
@@ -69,6 +70,9 @@ struct cooperative_features {
 /* cooperative.c: fills device->cooperative and require_subgroup; everything else of the device has been read. */
 void cooperative_find(struct device *device);
 void cooperative_enable(const struct device *device, struct cooperative_features *features);
+
+/* statistics.c: whether the driver can be asked about the programs that it makes. */
+bool statistics_find(const struct device *device);
 
 bool device_has_extension(VkPhysicalDevice physical, const char *name);
 
@@ -84,7 +88,7 @@ enum status instance_devices(const struct instance *instance, VkPhysicalDevice *
 enum status device_choose(const struct device_info *infos, uint32_t n_devices, const char *wanted, uint32_t *choice,
                           struct error *err);
 
-/* *device must be zeroed and must stay where it is. On failure nothing stays open. */
+/* *device must be zeroed, but for `statistics`, and must stay where it is. On failure nothing stays open. */
 enum status device_open(struct device *device, const char *wanted, bool validation, struct error *err);
 void device_close(struct device *device);
 

@@ -312,6 +312,7 @@ static enum status prepare_plan(struct engine *engine, const struct plan *plan, 
 static enum status prepare(struct engine *engine, const struct plan *plan, const struct engine_options *options,
                            const struct engine_limits *limits, struct error *err)
 {
+    engine->device.statistics = options->statistics;
     TRY(device_open(&engine->device, options->device, options->validation, err));
     if (limits->timeout_ns)
         engine->device.timeout_ns = limits->timeout_ns;
@@ -466,6 +467,36 @@ enum status engine_time_repeat(struct backend *backend, const struct engine_repe
     ASSERT(repeat->first + (repeat->n_copies - 1) * repeat->stride + repeat->n_steps <= engine->store.plan->n_steps);
     TRY(require_batch(engine, err));
     return checked(engine, shape_repeat(engine->shape, &engine->store, repeat, ns, err), err);
+}
+
+static enum status list_programs(struct engine *engine, uint32_t first, uint32_t last, struct engine_program *programs,
+                                 uint32_t most, uint32_t *n, struct error *err)
+{
+    TRY(require_batch(engine, err));
+    const struct schedule *schedule = &engine->shape->schedule;
+    *n = 0;
+    for (uint32_t step = first; step < last;) {
+        const struct entry *entry = schedule_next(schedule, step, last, true);
+        for (uint32_t i = 0; i < entry->n_dispatches; i++, ++*n) {
+            const struct dispatch *dispatch = &schedule->dispatches[entry->first_dispatch + i];
+            if (*n >= most)
+                continue;
+            programs[*n] = (struct engine_program){.shader = dispatch->program->key.shader,
+                                                   .lanes = dispatch->program->key.constants.local_size,
+                                                   .groups = dispatch->groups_x * dispatch->groups_y};
+            TRY(program_statistics(&engine->device, dispatch->program, programs[*n].statistics,
+                                   &programs[*n].n_statistics, err));
+        }
+        step += entry->n_steps;
+    }
+    return STATUS_OK;
+}
+
+enum status engine_programs(struct backend *backend, uint32_t first, uint32_t last, struct engine_program *programs,
+                            uint32_t most, uint32_t *n, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return checked(engine, list_programs(engine, first, last, programs, most, n, err), err);
 }
 
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err)

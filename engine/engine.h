@@ -28,6 +28,7 @@ struct engine_options {
     bool no_capture;  /* stages are not brought to the host; behind the last layer a batch has its last row alone */
     bool pad_buffers; /* the silent fault `pool-padding`: every buffer is larger than its shape and the rest is garbage
                        */
+    bool statistics;  /* the driver's, of every program, are kept for engine_programs */
     bool validation;  /* Vulkan validation layers with synchronisation validation; a message fails the call */
     const char *shader_dir; /* compile the GLSL found here at run time; NULL: the SPIR-V built in */
 };
@@ -77,13 +78,31 @@ struct engine_repeat {
     uint32_t first, n_steps;   /* of the first copy */
     uint32_t n_copies, stride; /* steps from one copy to the next */
     uint32_t times;            /* of all copies together, by turns */
-    bool waits;                /* each time for the one before, as dependent steps do */
+    bool waits; /* each time for the one before, as dependent steps do; else only if copies share memory */
 };
 
 /* Runs them on the current batch in one submit. *ns: from the first one's start to the last one's end, on the device.
  * What they leave in their slots is not brought to the host. A device without timestamps is STATUS_ABSENT. */
 enum status engine_time_repeat(struct backend *backend, const struct engine_repeat *repeat, double *ns,
                                struct error *err);
+
+/* What one dispatch of the current batch runs. */
+struct engine_statistic {
+    char name[64]; /* the driver's own */
+    double value;
+};
+#define ENGINE_STATISTICS 24
+struct engine_program {
+    const char *shader;
+    uint32_t lanes, groups; /* of a workgroup; of them */
+    uint32_t n_statistics;  /* 0 without options' statistics, or where the driver has none */
+    struct engine_statistic statistics[ENGINE_STATISTICS];
+};
+
+/* The dispatches of steps [first, last) of the current batch; *n: how many there are, of which the first `most` are in
+ * programs. */
+enum status engine_programs(struct backend *backend, uint32_t first, uint32_t last, struct engine_program *programs,
+                            uint32_t most, uint32_t *n, struct error *err);
 
 /* How fast this device reads a large buffer, measured now. */
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err);

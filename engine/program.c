@@ -122,6 +122,7 @@ static enum status create_pipeline(struct program *program, VkDevice device, VkP
         .requiredSubgroupSize = program->key.subgroup};
     VkComputePipelineCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_COMPUTE_PIPELINE_CREATE_INFO,
+        .flags = program->statistics ? VK_PIPELINE_CREATE_CAPTURE_STATISTICS_BIT_KHR : 0,
         .stage = {.sType = VK_STRUCTURE_TYPE_PIPELINE_SHADER_STAGE_CREATE_INFO,
                   .pNext = program->key.subgroup ? &subgroup : NULL,
                   .stage = VK_SHADER_STAGE_COMPUTE_BIT,
@@ -183,6 +184,7 @@ enum status programs_get(struct programs *programs, const struct program_key *ke
     TRY(stop_check(err)); /* a driver may take seconds for the programs of a shape */
     struct program *made = xcalloc(1, sizeof(*made));
     made->key = *key;
+    made->statistics = programs->device->statistics;
     enum status status = create(programs, made, err);
     if (status != STATUS_OK) {
         program_free(made, programs->device->handle);

@@ -62,6 +62,7 @@ struct program {
     VkDescriptorSetLayout set_layout;
     VkPipelineLayout layout;
     VkPipeline pipeline;
+    bool statistics; /* the driver kept them */
 };
 
 struct programs {
@@ -94,6 +95,11 @@ enum status shader_resolve_matrices(const char *shader, uint32_t **words, size_t
 /* reflect.c: STATUS_BAD_INPUT unless the SPIR-V is sound and declares exactly the key's bindings and push constants
  * (postmortem 2025-12-22 moe-explicit-layout, and 2025-12-17 softmax-uniform-buffer). */
 enum status shader_check(const struct program_key *key, const uint32_t *words, size_t n_bytes, struct error *err);
+
+/* statistics.c: what the driver says of a program: registers, spills, bytes, by the driver's own names. Nothing, if it
+ * kept none. *n: at most ENGINE_STATISTICS. */
+enum status program_statistics(const struct device *device, const struct program *program,
+                               struct engine_statistic *statistics, uint32_t *n, struct error *err);
 
 /* bandwidth.c: how fast a shader reads a large buffer, in bytes a second; the best of several runs. */
 enum status bandwidth_measure(struct device *device, struct programs *programs, double *bytes_per_second,

@@ -94,6 +94,19 @@ enum status shape_time(const struct shape *shape, const struct store *store, dou
     return status;
 }
 
+/* Whether one of the dispatches waits for another: what it hands on lies where all copies have it. */
+static bool has_waits(const struct shape *shape, uint32_t first, uint32_t last)
+{
+    bool waits = false;
+    for (uint32_t step = first; step < last;) {
+        const struct entry *entry = schedule_next(&shape->schedule, step, last, true);
+        for (uint32_t i = 0; i < entry->n_dispatches; i++)
+            waits = waits || shape->schedule.dispatches[entry->first_dispatch + i].waits;
+        step += entry->n_steps;
+    }
+    return waits;
+}
+
 /* One copy's entries, of which each depends on the one before. */
 static void record_copy(const struct timing *timing, const struct shape *shape, uint32_t first, uint32_t last)
 {
@@ -110,12 +123,13 @@ enum status shape_repeat(const struct shape *shape, const struct store *store, c
                          double *ns, struct error *err)
 {
     struct timing timing;
+    bool waits = repeat->waits || has_waits(shape, repeat->first, repeat->first + repeat->n_steps);
     enum status status = timing_begin(&timing, store->device, 2, err);
     if (status == STATUS_OK) {
         stamp(&timing);
         for (uint32_t i = 0; i < repeat->times; i++) {
             uint32_t first = repeat->first + i % repeat->n_copies * repeat->stride;
-            if (repeat->waits && i > 0)
+            if (waits && i > 0)
                 wait(&timing);
             record_copy(&timing, shape, first, first + repeat->n_steps);
         }

@@ -40,6 +40,11 @@ static void check_kernel(const json_t *document, const json_t *kernel)
     assert_true(json_is_true(json_object_get(kernel, "ok")));
     assert_true(number_in(kernel, "ratio") <= 1);
     assert_true(number_in(kernel, "bytes") > 0);
+    const json_t *program = json_array_get(json_object_get(kernel, "programs"), 0);
+    assert_true(number_in(kernel, "dispatches") >= 1);
+    assert_non_null(json_string_value(json_object_get(program, "shader")));
+    assert_true(number_in(program, "lanes") > 0 && number_in(program, "groups") > 0);
+    assert_true(json_is_object(json_object_get(program, "statistics")));
     static const char *const ways[] = {"level", "apart"};
     for (unsigned i = 0; i < 2; i++) {
         const json_t *way = json_object_get(kernel, ways[i]);
@@ -68,6 +73,37 @@ static void kernels_are_checked_and_timed(void **state)
                         "matmul 1024x1152 Q4_0 decode");
     assert_true(json_is_true(json_object_get(json_object_get(document, "quality"), "ok")));
     json_decref(document);
+}
+
+/* What fuses, and what a processor's driver may refuse to run: that is said, and is no failure. */
+static void groups_and_what_is_not_run(void **state)
+{
+    (void)state;
+    json_t *document = run_kernels("norms+gate+up+act smollm2 Q8_0 decode", NULL, 0);
+    assert_int_equal(json_array_size(json_object_get(document, "kernels")), 1);
+    check_kernel(document, json_array_get(json_object_get(document, "kernels"), 0));
+    json_decref(document);
+    document = run_kernels("attention 4/1x256 4096 keys decode", NULL, 0);
+    json_t *kernel = json_array_get(json_object_get(document, "kernels"), 0);
+    if (json_object_get(kernel, "ok"))
+        check_kernel(document, kernel);
+    else
+        assert_non_null(strstr(json_string_value(json_object_get(kernel, "not_run")), "longer loops"));
+    assert_true(json_is_true(json_object_get(json_object_get(document, "quality"), "ok")));
+    json_decref(document);
+}
+
+static void programs_are_listed(void **state)
+{
+    (void)state;
+    const char *const arguments[] = {"bench", "--kernels", "add 1152 decode", "-v", NULL};
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+    assert_int_equal(outcome.status, 0);
+    assert_string_equal(outcome.err, "");
+    assert_non_null(strstr(outcome.out, "add 1152 decode "));
+    assert_non_null(strstr(outcome.out, "\n    add, 18 groups of 64"));
+    outcome_free(&outcome);
 }
 
 /* The twin. */
@@ -118,8 +154,8 @@ static void wrong_words_are_one_line(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(kernels_are_checked_and_timed),
-        cmocka_unit_test(a_wrong_kernel_has_no_time),
+        cmocka_unit_test(kernels_are_checked_and_timed), cmocka_unit_test(groups_and_what_is_not_run),
+        cmocka_unit_test(programs_are_listed),           cmocka_unit_test(a_wrong_kernel_has_no_time),
         cmocka_unit_test(wrong_words_are_one_line),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -4,14 +4,13 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/engine.h"
 #include "workbench/bench_time.h"
 #include "workbench/fault.h"
 #include "workbench/json_file.h"
-#include "workbench/kernel.h"
+#include "workbench/kernel_report.h"
 
 /* What the copies of a kernel take together: several times what the largest caches hold. Many rows reuse their weights,
- * and have more of their own. */
+ * and on a processor take so long that more copies would be more time alone. */
 #define GPU_COLD_BYTES (256ull << 20)
 #define CPU_COLD_BYTES (32ull << 20)
 #define PREFILL_COLD_BYTES (64ull << 20)
@@ -23,42 +22,38 @@
 #define RUNS 7
 #define MOST_TIMES 4096
 
-enum { WAY_LEVEL, WAY_APART, N_WAYS }; /* each time waits for the one before; none does */
-
-struct result {
-    double ratio;
-    bool same;
-    struct {
-        double median_us, min_us;
-    } ways[N_WAYS];
-};
+#define MAX_ROWS 512 /* of a batch */
 
 struct bench {
     const struct arguments *arguments;
-    struct backend engine; /* ops NULL: not yet open */
+    const char *words;     /* of the names that are asked for */
+    struct backend engine; /* ops NULL: not open */
     struct plan plan;      /* that the engine has: an edit of the kernel's, if a fault was asked for */
-    double bandwidth;
+    double bandwidth;      /* bytes a second */
     bool is_cpu, planted;
-    uint32_t n_run, n_wrong;
+    uint32_t n_done, n_wrong;
     json_t *kernels, *reasons;
-    bool prints;
 };
 
-static enum status run_times(struct bench *bench, struct engine_repeat *repeat, double *each_us, double *spent,
+static enum status run_times(struct bench *bench, struct engine_repeat *repeat, double *us, double *spent,
                              struct error *err)
 {
     double ns = 0;
     enum status status = engine_time_repeat(&bench->engine, repeat, &ns, err);
     *spent += ns;
-    *each_us = ns / repeat->times / 1e3;
-    double times = *each_us > 0 ? RUN_NS / 1e3 / *each_us : MOST_TIMES;
-    repeat->times = times < 1 ? 1 : times > MOST_TIMES ? MOST_TIMES : (uint32_t)times;
+    *us = ns / repeat->times / 1e3;
     return status;
 }
 
+static uint32_t times_a_run(double us)
+{
+    double times = us > 0 ? RUN_NS / 1e3 / us : MOST_TIMES;
+    return times < 1 ? 1 : times > MOST_TIMES ? MOST_TIMES : (uint32_t)times;
+}
+
 /* The median and the least of several runs, after two that say how often a run repeats it. */
-static enum status measure_way(struct bench *bench, const struct kernel *kernel, int way, struct result *result,
-                               struct error *err)
+static enum status measure_way(struct bench *bench, const struct kernel *kernel, enum kernel_way way,
+                               struct kernel_result *result, struct error *err)
 {
     struct engine_repeat repeat = {.first = kernel->first,
                                    .n_steps = kernel->n_steps,
@@ -68,16 +63,26 @@ static enum status measure_way(struct bench *bench, const struct kernel *kernel,
                                    .waits = way == WAY_LEVEL};
     double us[RUNS], spent = 0;
     uint32_t n = 0;
-    enum status status = run_times(bench, &repeat, &us[0], &spent, err);
-    if (status == STATUS_OK && spent < WAY_NS)
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 2 && spent < WAY_NS && status == STATUS_OK; i++) {
         status = run_times(bench, &repeat, &us[0], &spent, err);
-    for (n = 0; n < RUNS && spent < WAY_NS && status == STATUS_OK; n++) {
-        uint32_t times = repeat.times;
-        status = run_times(bench, &repeat, &us[n], &spent, err);
-        repeat.times = times;
+        repeat.times = times_a_run(us[0]);
     }
-    n = n ? n : 1;
-    result->ways[way].median_us = bench_median(us, n, &result->ways[way].min_us);
+    for (; n < RUNS && spent < WAY_NS && status == STATUS_OK; n++)
+        status = run_times(bench, &repeat, &us[n], &spent, err);
+    result->ways[way].median_us = bench_median(us, n ? n : 1, &result->ways[way].min_us);
+    return status;
+}
+
+/* One that takes all of a run has none beside it that it could wait for. */
+static enum status measure(struct bench *bench, const struct kernel *kernel, struct kernel_result *result,
+                           struct error *err)
+{
+    enum status status = measure_way(bench, kernel, WAY_LEVEL, result, err);
+    if (status == STATUS_OK && result->ways[WAY_LEVEL].median_us * 1e3 > WAY_NS)
+        result->ways[WAY_APART] = result->ways[WAY_LEVEL];
+    else if (status == STATUS_OK)
+        status = measure_way(bench, kernel, WAY_APART, result, err);
     return status;
 }
 
@@ -90,27 +95,32 @@ static enum status plant(struct bench *bench, struct engine_options *options, st
         enum status status = fault_parse(&request, bench->arguments->faults[i], err);
         if (status != STATUS_OK)
             return status;
-        status = fault_plant(&request, &bench->plan, &step, err);
-        if (status != STATUS_OK && status != STATUS_BAD_INPUT) /* it does not apply to this one */
-            return status;
+        status = fault_plant(&request, &bench->plan, &step, NULL); /* else it does not apply to this one */
         bench->planted = bench->planted || status == STATUS_OK;
         options->pad_buffers = options->pad_buffers || request.fault->edit == EDIT_PAD_BUFFERS;
     }
     return STATUS_OK;
 }
 
-/* Has the engine run this kernel's plan. */
-static enum status replan(struct bench *bench, const struct kernel *kernel, struct error *err)
+/* Has the engine run this kernel's plan. What it cannot run, it says; it is closed then. */
+static enum status replan(struct bench *bench, const struct kernel *kernel, struct kernel_result *result,
+                          struct error *err)
 {
     struct plan old = bench->plan; /* the engine has it until it has another */
     struct engine_options options = {.max_positions = kernel->n_positions,
-                                     .max_rows = kernel->n_positions < 512 ? kernel->n_positions : 512};
+                                     .max_rows = kernel->n_positions < MAX_ROWS ? kernel->n_positions : MAX_ROWS};
     plan_copy(&bench->plan, &kernel->plan);
     enum status status = plant(bench, &options, err);
-    if (status == STATUS_OK)
-        status = engine_replan(&bench->engine, &bench->plan, &options, err);
+    if (status == STATUS_OK) {
+        struct error refused = {0};
+        status = engine_replan(&bench->engine, &bench->plan, &options, &refused);
+        if (status == STATUS_BAD_INPUT)
+            snprintf(result->absent, sizeof(result->absent), "%.255s", refused.text);
+        else if (status != STATUS_OK)
+            *err = refused;
+    }
     plan_free(&old);
-    return status;
+    return result->absent[0] ? STATUS_OK : status;
 }
 
 static void build_nothing(struct kernel *kernel, const struct kernel_case *row)
@@ -119,16 +129,18 @@ static void build_nothing(struct kernel *kernel, const struct kernel_case *row)
     kernel_values(kernel, 64);
 }
 
-/* Opens the engine, on a plan that is no kernel: which are measured, and how, depends on the device. */
+/* Opens the engine, on a plan that is no kernel: how kernels are measured depends on the device. */
 static enum status open_engine(struct bench *bench, struct error *err)
 {
     static const struct kernel_case nothing = {.name = "nothing", .build = build_nothing, .rows = KERNEL_1};
     struct kernel *kernel = xmalloc(sizeof(*kernel));
     kernel_open(kernel, &nothing, DTYPE_F32, 1, 0);
+    plan_free(&bench->plan);
     plan_copy(&bench->plan, &kernel->plan);
-    struct engine_options options = {.device = bench->arguments->device, .max_positions = 1};
+    struct engine_options options = {
+        .device = bench->arguments->device, .max_positions = 1, .statistics = bench->arguments->verbose};
     enum status status = engine_open(&bench->engine, &bench->plan, &options, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK && bench->bandwidth == 0)
         status = engine_read_bandwidth(&bench->engine, &bench->bandwidth, err);
     if (status == STATUS_OK)
         bench->is_cpu = strcmp(engine_device(&bench->engine)->type, "CPU") == 0;
@@ -137,7 +149,7 @@ static enum status open_engine(struct bench *bench, struct error *err)
     return status;
 }
 
-/* Without capture, where that makes a difference: stages between the ops of a group are not stored. */
+/* Without capture, where that makes a difference: stages between the ops of a group are not stored then. */
 static enum status release_capture(struct bench *bench, const struct kernel *kernel, struct error *err)
 {
     if (kernel->n_steps == 1)
@@ -149,100 +161,37 @@ static enum status release_capture(struct bench *bench, const struct kernel *ker
     return status == STATUS_OK ? kernel_begin(kernel, &bench->engine, err) : status;
 }
 
-static bool is_right(const struct result *result)
+/* Checks a kernel, and if it is right measures it. */
+static enum status run(struct bench *bench, struct kernel *kernel, struct kernel_result *result, struct error *err)
 {
-    return result->ratio <= 1 && result->same;
-}
-
-static double per_second(double n, double us)
-{
-    return us > 0 ? n / us * 1e6 : 0;
-}
-
-static void print_header(const struct bench *bench)
-{
-    printf("%s, reads at %.1f GB/s\n%-42s %10s %10s %9s %6s %10s %6s\n", engine_device(&bench->engine)->name,
-           bench->bandwidth / 1e9, "kernel", "level us", "apart us", "GB/s", "share", "GFLOP/s", "error");
-}
-
-static void print_kernel(const struct bench *bench, const struct kernel *kernel, const struct result *result)
-{
-    if (!is_right(result)) {
-        printf("%-42s WRONG: error %.3g times its bound%s\n", kernel->name, result->ratio,
-               result->same ? "" : ", and copies differ");
-        return;
-    }
-    double rate = per_second(kernel->bytes, result->ways[WAY_APART].median_us);
-    printf("%-42s %10.2f %10.2f %9.1f %5.1f%%", kernel->name, result->ways[WAY_LEVEL].median_us,
-           result->ways[WAY_APART].median_us, rate / 1e9, rate / bench->bandwidth * 100);
-    if (kernel->flops > 0)
-        printf(" %10.1f", per_second(kernel->flops, result->ways[WAY_APART].median_us) / 1e9);
-    else
-        printf(" %10s", "");
-    printf(" %6.3f\n", result->ratio);
-    fflush(stdout);
-}
-
-static void put_way(json_t *one, const struct bench *bench, const struct kernel *kernel, const struct result *result,
-                    int way, const char *key)
-{
-    json_t *times = json_object();
-    double us = result->ways[way].median_us, rate = per_second(kernel->bytes, us);
-    json_put(times, "median_us", json_real(us));
-    json_put(times, "min_us", json_real(result->ways[way].min_us));
-    json_put(times, "gb_s", json_real(rate / 1e9));
-    json_put(times, "gflop_s", json_real(per_second(kernel->flops, us) / 1e9));
-    json_put(times, "read_bandwidth_share", json_real(rate / bench->bandwidth));
-    json_put(one, key, times);
-}
-
-static void record(struct bench *bench, const struct kernel *kernel, const struct result *result)
-{
-    json_t *one = json_object();
-    const struct step *step = &kernel->plan.steps[kernel->first];
-    json_put(one, "name", json_text(kernel->name));
-    json_put(one, "op", json_text(op_info(step->op)->name));
-    json_put(one, "dtype", json_text(dtype_info(kernel->dtype)->name));
-    json_put(one, "rows", json_integer(kernel->n_rows));
-    json_put(one, "bytes", json_real(kernel->bytes));
-    json_put(one, "flop", json_real(kernel->flops));
-    json_put(one, "copies", json_integer(kernel->n_copies));
-    json_put(one, "ratio", json_number_or_text(result->ratio));
-    json_put(one, "ok", json_boolean(is_right(result)));
-    if (is_right(result)) { /* a kernel that is wrong has no time */
-        put_way(one, bench, kernel, result, WAY_LEVEL, "level");
-        put_way(one, bench, kernel, result, WAY_APART, "apart");
-    } else {
-        char reason[192];
-        snprintf(reason, sizeof(reason), "%s: error %.3g times its bound%s", kernel->name, result->ratio,
-                 result->same ? "" : ", and copies differ");
-        json_push(bench->reasons, json_text(reason));
-        bench->n_wrong++;
-    }
-    json_push(bench->kernels, one);
-}
-
-static enum status measure(struct bench *bench, struct kernel *kernel, struct error *err)
-{
-    struct result result = {0};
-    enum status status = replan(bench, kernel, err);
-    if (status == STATUS_OK)
-        status = kernel_begin(kernel, &bench->engine, err);
-    if (status == STATUS_OK)
-        status = kernel_check(kernel, &bench->engine, &result.ratio, &result.same, err);
-    if (status == STATUS_OK && is_right(&result))
-        status = release_capture(bench, kernel, err);
-    for (int way = 0; way < N_WAYS && status == STATUS_OK && is_right(&result); way++)
-        status = measure_way(bench, kernel, way, &result, err);
-    if (status != STATUS_OK)
+    enum status status = replan(bench, kernel, result, err);
+    if (status != STATUS_OK || result->absent[0])
         return status;
-    if (bench->prints && bench->n_run == 0)
-        print_header(bench);
-    if (bench->prints)
-        print_kernel(bench, kernel, &result);
-    record(bench, kernel, &result);
-    bench->n_run++;
-    return STATUS_OK;
+    status = kernel_begin(kernel, &bench->engine, err);
+    if (status == STATUS_OK)
+        status = kernel_check(kernel, &bench->engine, &result->ratio, &result->same, err);
+    bool right = kernel_is_right(result);
+    if (status == STATUS_OK && right)
+        status = release_capture(bench, kernel, err);
+    if (status == STATUS_OK)
+        status = engine_programs(&bench->engine, kernel->first, kernel->first + kernel->n_steps, result->programs,
+                                 KERNEL_PROGRAMS, &result->n_programs, err);
+    return status == STATUS_OK && right ? measure(bench, kernel, result, err) : status;
+}
+
+static void report(struct bench *bench, const struct kernel *kernel, const struct kernel_result *result)
+{
+    const char *json = bench->arguments->json;
+    if (!json || strcmp(json, "-") != 0)
+        kernel_print(kernel, result, bench->bandwidth, bench->arguments->verbose);
+    json_push(bench->kernels, kernel_json(kernel, result, bench->bandwidth));
+    bench->n_done++;
+    if (result->absent[0] || kernel_is_right(result))
+        return;
+    char reason[192];
+    kernel_reason(kernel, result, reason, sizeof(reason));
+    json_push(bench->reasons, json_text(reason));
+    bench->n_wrong++;
 }
 
 /* Whether a word of the name begins so. */
@@ -255,21 +204,19 @@ static bool has_word(const char *name, const char *word)
     return false;
 }
 
-/* Whether every word of the filter begins one of the name. */
-static bool is_asked(const char *filter, const char *name)
+/* Whether every word that is asked for begins one of the name. */
+static bool is_asked(const char *words, const char *name)
 {
-    while (filter && *filter) {
+    while (*words) {
         char word[64];
-        size_t length = strcspn(filter, " ");
-        snprintf(word, sizeof(word), "%.*s", (int)length, filter);
+        size_t length = strcspn(words, " ");
+        snprintf(word, sizeof(word), "%.*s", (int)length, words);
         if (!has_word(name, word))
             return false;
-        filter += length + (filter[length] == ' ');
+        words += length + (words[length] == ' ');
     }
     return true;
 }
-
-static const uint32_t row_counts[] = {1, 128, 512};
 
 static uint64_t cold_bytes(const struct bench *bench, uint32_t n_rows)
 {
@@ -284,23 +231,31 @@ static enum status run_kernel(struct bench *bench, const struct kernel_case *row
     enum status status = bench->engine.ops ? STATUS_OK : open_engine(bench, err);
     if (status != STATUS_OK)
         return status;
+    const char *json = bench->arguments->json;
+    if (bench->n_done == 0 && (!json || strcmp(json, "-") != 0))
+        kernel_print_header(engine_device(&bench->engine)->name, bench->bandwidth);
     struct kernel *kernel = xmalloc(sizeof(*kernel));
+    struct kernel_result *result = xcalloc(1, sizeof(*result));
     kernel_open(kernel, row, dtype, n_rows, cold_bytes(bench, n_rows));
-    status = measure(bench, kernel, err);
+    status = run(bench, kernel, result, err);
+    if (status == STATUS_OK)
+        report(bench, kernel, result);
     kernel_close(kernel);
     free(kernel);
+    free(result);
     return status;
 }
 
 /* A row of the table in one format. */
 static enum status run_row(struct bench *bench, const struct kernel_case *row, uint32_t dtype, struct error *err)
 {
+    static const uint32_t counts[] = {1, 128, 512}; /* KERNEL_ bits */
     enum status status = STATUS_OK;
-    for (uint32_t i = 0; i < sizeof(row_counts) / sizeof(row_counts[0]) && status == STATUS_OK; i++) {
+    for (uint32_t i = 0; i < sizeof(counts) / sizeof(counts[0]) && status == STATUS_OK; i++) {
         char name[96];
-        kernel_name(name, sizeof(name), row, dtype, row_counts[i]);
-        if (row->rows & 1u << i && is_asked(bench->arguments->positional[0], name))
-            status = run_kernel(bench, row, dtype, row_counts[i], err);
+        kernel_name(name, sizeof(name), row, dtype, counts[i]);
+        if (row->rows & 1u << i && is_asked(bench->words, name))
+            status = run_kernel(bench, row, dtype, counts[i], err);
     }
     return status;
 }
@@ -315,17 +270,16 @@ static enum status run_all(struct bench *bench, struct error *err)
                 status = run_row(bench, row, dtype, err);
         }
     }
-    if (status == STATUS_OK && bench->n_run == 0)
+    if (status == STATUS_OK && bench->n_done == 0)
         return error_set(err, STATUS_USAGE, NULL, "--kernels", ERROR_NO_OFFSET,
-                         "\"%s\", expected words of a kernel's name like matmul 6912x1152 Q4_0 decode",
-                         bench->arguments->positional[0]);
+                         "\"%s\", expected words of a kernel's name like matmul 6912x1152 Q4_0 decode", bench->words);
     if (status == STATUS_OK && bench->arguments->n_faults > 0 && !bench->planted)
         return error_set(err, STATUS_BAD_INPUT, NULL, "--fault", ERROR_NO_OFFSET,
                          "%s applies to none of the kernels that were run", bench->arguments->faults[0]);
     return status;
 }
 
-static enum status write_json(const struct bench *bench, struct error *err)
+static json_t *document(const struct bench *bench)
 {
     const struct device_info *device = engine_device(&bench->engine);
     json_t *root = json_object(), *quality = json_object();
@@ -338,19 +292,22 @@ static enum status write_json(const struct bench *bench, struct error *err)
     json_put(root, "kernels", json_incref(bench->kernels));
     json_put(quality, "ok", json_boolean(bench->n_wrong == 0));
     json_put(quality, "reasons", json_incref(bench->reasons));
+    json_put(quality, "checked", json_text("each kernel against the reference"));
     json_put(root, "quality", quality);
-    return json_write_file(root, bench->arguments->json, err);
+    return root;
 }
 
 enum status bench_kernels(const struct arguments *arguments, struct error *err)
 {
     struct bench bench = {.arguments = arguments,
+                          .words = arguments->n_positional ? arguments->positional[0] : "",
                           .kernels = json_array(),
-                          .reasons = json_array(),
-                          .prints = !arguments->json || strcmp(arguments->json, "-") != 0};
+                          .reasons = json_array()};
     enum status status = run_all(&bench, err);
+    if (status == STATUS_OK && arguments->json && !bench.engine.ops)
+        status = open_engine(&bench, err); /* the last kernel was none for it */
     if (status == STATUS_OK && arguments->json)
-        status = write_json(&bench, err);
+        status = json_write_file(document(&bench), arguments->json, err);
     if (bench.engine.ops)
         bench.engine.ops->close(&bench.engine);
     plan_free(&bench.plan);

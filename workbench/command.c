@@ -52,11 +52,11 @@ static const struct command {
     {"faults", 0, 1, "[--check [MODEL]] [--json FILE] [--device D]", "--check --json --device",
      "list the known bugs; --check plants each and must find it", command_faults},
     {"bench", 0, 1,
-     "(MODEL [-p N] [-n N] [--capture off|all|both] [--ops] [--on engine|reference] | --kernels [WORDS]) [--fault "
+     "(MODEL [-p N] [-n N] [--capture off|all|both] [--ops] [--on engine|reference] | --kernels [WORDS] [-v]) [--fault "
      "NAME] [--device D] [--json FILE]",
-     "-p -n --capture --ops --on --kernels --fault --device --json",
+     "-p -n --capture --ops --on --kernels -v --fault --device --json",
      "how fast, what a token costs, and whether what ran was right; --kernels: single kernels, those with WORDS in "
-     "their names",
+     "their names; -v: and what they run",
      command_bench},
     {"info", 1, 1, "MODEL [--json FILE]", "--json", "config, tensors, the plan, whether they agree", command_info},
     {"devices", 0, 0, "", "", "the Vulkan devices, and which one is taken", command_devices},
@@ -185,6 +185,7 @@ static enum status parse_arguments(const struct command *command, int argc, char
                      : strcmp(word, "--drift") == 0      ? &arguments->drift
                      : strcmp(word, "--ops") == 0        ? &arguments->ops
                      : strcmp(word, "--kernels") == 0    ? &arguments->kernels
+                     : strcmp(word, "-v") == 0           ? &arguments->verbose
                      : strcmp(word, "--attn-probs") == 0 ? &arguments->attn_probs
                                                          : NULL;
         if (flag) {

@@ -18,7 +18,7 @@ struct arguments {
     const char *capture, *weights;
     const char *dtype, *temperature, *top_k, *top_p, *seed;
     int64_t n, n_prompt; /* -1: not given */
-    bool check, drift, ops, kernels, attn_probs;
+    bool check, drift, ops, kernels, verbose, attn_probs;
 };
 
 /* Finds the command that argv[1] names and runs it. Returns the exit status. */

@@ -54,11 +54,17 @@ static uint32_t add_given(struct kernel *kernel, uint32_t width)
     return index;
 }
 
+static void fill_random(struct kernel *kernel, uint32_t index)
+{
+    uint64_t n = (uint64_t)kernel->n_positions * kernel->plan.steps[index].width;
+    for (uint64_t i = 0; i < n; i++)
+        kernel->rows[index][i] = random_unit(&kernel->seed) * 2;
+}
+
 uint32_t kernel_values(struct kernel *kernel, uint32_t width)
 {
     uint32_t index = add_given(kernel, width);
-    for (uint64_t i = 0; i < (uint64_t)kernel->n_positions * width; i++)
-        kernel->rows[index][i] = random_unit(&kernel->seed) * 2;
+    fill_random(kernel, index);
     return index;
 }
 
@@ -73,15 +79,16 @@ uint32_t kernel_places(struct kernel *kernel, uint32_t width, uint32_t below)
     return index;
 }
 
-struct step *kernel_step(struct kernel *kernel, enum op op, enum stage stage, uint32_t width,
-                         const union step_params *params)
+uint32_t kernel_step(struct kernel *kernel, const struct step *step)
 {
-    struct step *step = add(kernel, op, width);
+    uint32_t index = (uint32_t)(add(kernel, step->op, step->width) - kernel->plan.steps);
+    kernel->plan.steps[index] = *step;
     if (kernel->n_steps++ == 0)
-        kernel->first = (uint32_t)(step - kernel->plan.steps);
-    step->stage = stage;
-    step->params = *params;
-    return step;
+        kernel->first = index;
+    ASSERT(index == kernel->first + kernel->n_steps - 1);
+    if (kernel->n_positions > kernel->n_rows)
+        fill_random(kernel, index); /* an attention may read those of earlier positions */
+    return index;
 }
 
 /* What one copy reads that no other does: weights, and given rows of its own (keys and values). */
@@ -120,6 +127,13 @@ static void add_copy(struct kernel *kernel, uint32_t copy)
     }
 }
 
+/* Positions whose keys one row or another of the batch sees. */
+static uint32_t visible_keys(const struct kernel *kernel, const struct step *attention)
+{
+    uint32_t window = attention->params.attention.window, most = window + kernel->n_rows - 1;
+    return window && most < kernel->n_positions ? most : kernel->n_positions;
+}
+
 /* Of one time. Embeddings and experts read what was chosen of their weights. */
 static double bytes_read(const struct kernel *kernel)
 {
@@ -134,9 +148,10 @@ static double bytes_read(const struct kernel *kernel)
         for (unsigned w = 0; w < OP_MAX_WEIGHTS; w++)
             n += step->weight[w] ? (double)step->weight[w]->n_bytes * (share < 1 ? share : 1) : 0;
         for (unsigned k = 0; k < OP_MAX_INPUTS; k++) {
-            uint32_t rows = op_reads_earlier(step->op, k) ? kernel->n_positions : kernel->n_rows;
-            if (step->input[k] >= 0 && kernel->is_given[step->input[k]])
-                n += (double)rows * kernel->plan.steps[step->input[k]].width * sizeof(float);
+            bool earlier = op_reads_earlier(step->op, k);
+            if (step->input[k] >= 0 && (earlier || kernel->is_given[step->input[k]]))
+                n += (double)(earlier ? visible_keys(kernel, step) : kernel->n_rows) *
+                     kernel->plan.steps[step->input[k]].width * sizeof(float);
         }
     }
     return n;
@@ -173,7 +188,7 @@ void kernel_open(struct kernel *kernel, const struct kernel_case *row, uint32_t 
 {
     *kernel = (struct kernel){.dtype = dtype, .n_rows = n_rows, .n_copies = 1, .seed = 88172645463325252ull};
     kernel_name(kernel->name, sizeof(kernel->name), row, dtype, n_rows);
-    kernel->n_positions = row->n_keys > n_rows ? row->n_keys : n_rows;
+    kernel->n_positions = n_rows == 1 && row->n_keys ? row->n_keys : n_rows;
     kernel->plan.steps = arena_alloc(&kernel->plan.arena, KERNEL_MAX_STEPS * sizeof(struct step));
     kernel->plan.n_layers = 1;
     kernel->tokens = xcalloc(n_rows, sizeof(*kernel->tokens));

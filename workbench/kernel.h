@@ -9,14 +9,26 @@
 
 struct kernel;
 
+/* A layer's shape, for groups of ops. */
+struct kernel_model {
+    uint32_t hidden, ffn, vocab;
+    struct attention_params attention;
+    bool norms_after; /* of attention and FFN, ahead of the residual's add; with the +1 of Gemma's norms */
+    bool norms_heads; /* q and k */
+    uint32_t activation;
+    float final_softcap; /* 0: none */
+    float theta;
+};
+
 /* One row of kernel_table.c: a kernel at one size, in every format and for every number of rows that it lists. */
 struct kernel_case {
-    const char *name; /* "matmul 6912x1152" */
-    void (*build)(struct kernel *kernel, const struct kernel_case *row);
-    union step_params params; /* of its first op */
-    uint32_t formats;         /* bit DTYPE_: of the weights; 0: those that it has are F32 */
-    uint32_t rows;            /* KERNEL_ bits */
-    uint32_t n_keys;          /* attention: that its last row sees; 0: as many as there are rows */
+    const char *name;                                                    /* "matmul 6912x1152" */
+    void (*build)(struct kernel *kernel, const struct kernel_case *row); /* kernel_build.c */
+    union step_params params;                                            /* of one op */
+    const struct kernel_model *model;                                    /* of a group */
+    uint32_t formats; /* bit DTYPE_: of the weights; 0: those that it has are F32 */
+    uint32_t rows;    /* KERNEL_ bits */
+    uint32_t n_keys;  /* positions up to the last row's, for decode; 0: as many as there are rows */
 };
 
 #define KERNEL_1 1u /* decode */
@@ -52,12 +64,11 @@ void kernel_open(struct kernel *kernel, const struct kernel_case *row, uint32_t 
 void kernel_close(struct kernel *kernel);
 
 /* For the functions that build cases. A step whose rows are random numbers; whose rows are distinct places below
- * `below`; an op, the first one of which begins what is measured, with weights by their shapes. */
+ * `below`; an op, the first one of which begins what is measured, with inputs (-1: none) and weights as they come. */
 uint32_t kernel_values(struct kernel *kernel, uint32_t width);
 uint32_t kernel_places(struct kernel *kernel, uint32_t width, uint32_t below);
 const struct tensor *kernel_tensor(struct kernel *kernel, uint32_t dtype, uint64_t rows, uint64_t columns);
-struct step *kernel_step(struct kernel *kernel, enum op op, enum stage stage, uint32_t width,
-                         const union step_params *params);
+uint32_t kernel_step(struct kernel *kernel, const struct step *step);
 
 /* kernel_check.c: begins the batch on an engine that was opened on the kernel's plan (or on an edit of it), with all
  * that comes before it, and writes the inputs. */
