@@ -55,29 +55,66 @@ static void wait(VkCommandBuffer commands)
                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
 }
 
-static enum status record(struct shape *shape, const struct store *store, uint32_t n, VkCommandBuffer *commands,
-                          struct error *err)
+/* A pass, and the choice of the next token. */
+static void record_pass(VkCommandBuffer commands, const struct shape *shape, const struct store *store, uint32_t place)
 {
     uint32_t n_steps = store->plan->n_steps, choose = shape->schedule.choose;
-    TRY(device_commands_begin(store->device, false, commands, err));
-    record_start(*commands, store);
-    record_barrier(*commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
+    (void)record_steps(commands, shape, place, n_steps, 0, n_steps);
+    wait(commands);
+    record_dispatch(commands, shape, place, choose);
+    wait(commands);
+    record_dispatch(commands, shape, place, choose + 1);
+}
+
+static void start_shaders(VkCommandBuffer commands)
+{
+    record_barrier(commands, VK_PIPELINE_STAGE_TRANSFER_BIT, VK_ACCESS_TRANSFER_WRITE_BIT,
                    VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_READ_BIT | VK_ACCESS_SHADER_WRITE_BIT);
-    for (uint32_t i = 0; i < n; i++) {
-        record_steps(*commands, shape, n_steps, 0, n_steps);
-        wait(*commands);
-        record_dispatch(*commands, shape, choose);
-        wait(*commands);
-        record_dispatch(*commands, shape, choose + 1);
-        wait(*commands);
-    }
-    record_barrier(*commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
+}
+
+/* The ids go to the host. */
+static enum status end(VkCommandBuffer commands, struct error *err)
+{
+    record_barrier(commands, VK_PIPELINE_STAGE_COMPUTE_SHADER_BIT, VK_ACCESS_SHADER_WRITE_BIT,
                    VK_PIPELINE_STAGE_HOST_BIT, VK_ACCESS_HOST_READ_BIT);
-    VK_TRY(err, vkEndCommandBuffer(*commands));
+    VK_TRY(err, vkEndCommandBuffer(commands));
     return STATUS_OK;
 }
 
-/* What was recorded has another token masked. */
+static enum status record_chain(struct shape *shape, const struct store *store, uint32_t n, VkCommandBuffer *commands,
+                                struct error *err)
+{
+    TRY(device_commands_begin(store->device, false, commands, err));
+    record_start(*commands, store);
+    start_shaders(*commands);
+    for (uint32_t i = 0; i < n; i++) {
+        record_pass(*commands, shape, store, 0);
+        wait(*commands);
+    }
+    return end(*commands, err);
+}
+
+static enum status record_start_alone(struct shape *shape, const struct store *store, struct error *err)
+{
+    TRY(device_commands_begin(store->device, false, &shape->start, err));
+    record_start(shape->start, store);
+    VK_TRY(err, vkEndCommandBuffer(shape->start));
+    return STATUS_OK;
+}
+
+static enum status record_place(struct shape *shape, const struct store *store, uint32_t place, struct error *err)
+{
+    struct place *at = &shape->places[place];
+    TRY(device_commands_begin(store->device, false, &at->pass, err));
+    record_follow(at->pass);
+    record_fill(at->pass, shape, store, place);
+    start_shaders(at->pass);
+    record_pass(at->pass, shape, store, place);
+    TRY(end(at->pass, err));
+    return record_transfer(shape, store, place, store->plan->n_steps, &at->copy_all, err);
+}
+
+/* What was recorded has another token masked. Nothing of it may be running. */
 static void set_masked(struct shape *shape, const struct store *store, uint32_t masked)
 {
     uint8_t *push = shape->schedule.dispatches[shape->schedule.choose].push;
@@ -87,20 +124,58 @@ static void set_masked(struct shape *shape, const struct store *store, uint32_t 
     chain_close(shape, store);
 }
 
+/* What was not recorded to its end is not kept. */
+static enum status recorded(struct shape *shape, const struct store *store, enum status status)
+{
+    if (status != STATUS_OK)
+        chain_close(shape, store);
+    return status;
+}
+
 enum status chain_run(struct shape *shape, const struct store *store, uint32_t masked, uint32_t n, struct error *err)
 {
     ASSERT(n == 1 || n == CHAIN_TOKENS);
     VkCommandBuffer *commands = &shape->chains[n != 1];
     set_masked(shape, store, masked);
     if (!*commands)
-        TRY(record(shape, store, n, commands, err));
+        TRY(recorded(shape, store, record_chain(shape, store, n, commands, err)));
     return device_run_stoppable(store->device, *commands, err);
+}
+
+enum status chain_prepare(struct shape *shape, const struct store *store, uint32_t masked, struct error *err)
+{
+    set_masked(shape, store, masked);
+    if (shape->start)
+        return STATUS_OK;
+    enum status status = record_start_alone(shape, store, err);
+    for (uint32_t place = 0; status == STATUS_OK && place < shape->n_places; place++)
+        status = record_place(shape, store, place, err);
+    return recorded(shape, store, status);
+}
+
+enum status chain_submit(const struct shape *shape, const struct store *store, uint32_t place, bool first,
+                         uint64_t after_copy, struct error *err)
+{
+    VkCommandBuffer both[] = {shape->start, shape->places[place].pass};
+    TRY(device_submit(store->device, first ? both : both + 1, first ? 2 : 1, after_copy, err));
+    VkCommandBuffer copy = shape->places[place].copy_all;
+    return copy ? device_submit_copy(store->device, copy, err) : STATUS_OK;
+}
+
+static void close_commands(const struct store *store, VkCommandBuffer *commands)
+{
+    device_commands_free(store->device, *commands);
+    *commands = VK_NULL_HANDLE;
 }
 
 void chain_close(struct shape *shape, const struct store *store)
 {
-    for (int i = 0; i < 2; i++) {
-        device_commands_free(store->device, shape->chains[i]);
-        shape->chains[i] = VK_NULL_HANDLE;
+    close_commands(store, &shape->chains[0]);
+    close_commands(store, &shape->chains[1]);
+    close_commands(store, &shape->start);
+    for (uint32_t place = 0; place < shape->n_places; place++) {
+        close_commands(store, &shape->places[place].pass);
+        device_copy_free(store->device, shape->places[place].copy_all);
+        shape->places[place].copy_all = VK_NULL_HANDLE;
     }
 }

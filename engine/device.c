@@ -2,16 +2,9 @@
 
 #include <stdlib.h>
 #include <string.h>
-#include <time.h>
-
-#include "model/stop.h"
-
-/* How long a wait lasts before it looks whether it is still wanted. */
-#define WAIT_SLICE_NS (20ull * 1000 * 1000)
 
 /* One submit is a batch of a few dozen rows at most; on a slow CPU driver that is tens of seconds for a large model. */
 #define DEFAULT_CORES 64
-#define POLL_NS 3000000
 #define SUBMIT_TIMEOUT_NS (300ull * 1000 * 1000 * 1000)
 
 static const char *result_name(VkResult result)
@@ -43,17 +36,36 @@ enum status vulkan_failed(struct error *err, VkResult result, const char *call)
                      result_name(result), (int)result);
 }
 
-static uint32_t compute_family(VkPhysicalDevice physical)
+#define MAX_FAMILIES 32
+
+static uint32_t compute_family(const VkQueueFamilyProperties *families, uint32_t n)
 {
-    VkQueueFamilyProperties families[32];
-    uint32_t n = 32;
-    vkGetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
     for (uint32_t i = 0; i < n; i++) {
         if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)
             return i;
     }
     ASSERT(!"a usable device has a compute queue");
     return 0;
+}
+
+/* One that copies and does nothing else (video queues copy too), or `compute` where there is none. */
+static uint32_t copy_family(const VkQueueFamilyProperties *families, uint32_t n, uint32_t compute)
+{
+    const VkQueueFlags besides = VK_QUEUE_SPARSE_BINDING_BIT | VK_QUEUE_PROTECTED_BIT;
+    for (uint32_t i = 0; i < n; i++) {
+        if ((families[i].queueFlags & ~besides) == VK_QUEUE_TRANSFER_BIT)
+            return i;
+    }
+    return compute;
+}
+
+static void choose_families(struct device *device)
+{
+    VkQueueFamilyProperties families[MAX_FAMILIES];
+    uint32_t n = MAX_FAMILIES;
+    vkGetPhysicalDeviceQueueFamilyProperties(device->physical, &n, families);
+    device->compute.family = compute_family(families, n);
+    device->copies.family = copy_family(families, n, device->compute.family);
 }
 
 bool device_has_extension(VkPhysicalDevice physical, const char *name)
@@ -117,16 +129,39 @@ static enum status choose(struct device *device, const char *wanted, struct erro
     return status;
 }
 
+static enum status queue_open(VkDevice device, struct queue *queue, struct error *err)
+{
+    vkGetDeviceQueue(device, queue->family, 0, &queue->handle);
+    VkCommandPoolCreateInfo pool = {
+        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
+        .queueFamilyIndex = queue->family,
+    };
+    VK_TRY(err, vkCreateCommandPool(device, &pool, NULL, &queue->commands));
+    VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
+                                      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
+    VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
+    VK_TRY(err, vkCreateSemaphore(device, &semaphore, NULL, &queue->timeline));
+    return STATUS_OK;
+}
+
+static void queue_close(VkDevice device, const struct queue *queue)
+{
+    vkDestroySemaphore(device, queue->timeline, NULL);
+    vkDestroyCommandPool(device, queue->commands, NULL);
+}
+
 static enum status create_device(struct device *device, struct error *err)
 {
     float priority = 1;
-    device->queue_family = compute_family(device->physical);
-    VkDeviceQueueCreateInfo queue = {
-        .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
-        .queueFamilyIndex = device->queue_family,
-        .queueCount = 1,
-        .pQueuePriorities = &priority,
-    };
+    choose_families(device);
+    VkDeviceQueueCreateInfo queues[2];
+    for (int i = 0; i < 2; i++)
+        queues[i] = (VkDeviceQueueCreateInfo){
+            .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
+            .queueFamilyIndex = i ? device->copies.family : device->compute.family,
+            .queueCount = 1,
+            .pQueuePriorities = &priority,
+        };
     struct cooperative_features cooperative;
     cooperative_enable(device, &cooperative);
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
@@ -144,24 +179,14 @@ static enum status create_device(struct device *device, struct error *err)
     VkDeviceCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_DEVICE_CREATE_INFO,
         .pNext = device->statistics ? (const void *)&executables : &features,
-        .queueCreateInfoCount = 1,
-        .pQueueCreateInfos = &queue,
+        .queueCreateInfoCount = device->copies.family == device->compute.family ? 1 : 2,
+        .pQueueCreateInfos = queues,
         .enabledExtensionCount = cooperative.n_extensions,
         .ppEnabledExtensionNames = cooperative.extensions,
     };
     VK_TRY(err, vkCreateDevice(device->physical, &info, NULL, &device->handle));
-    vkGetDeviceQueue(device->handle, device->queue_family, 0, &device->queue);
-
-    VkCommandPoolCreateInfo pool = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_POOL_CREATE_INFO,
-        .queueFamilyIndex = device->queue_family,
-    };
-    VK_TRY(err, vkCreateCommandPool(device->handle, &pool, NULL, &device->commands));
-    VkSemaphoreTypeCreateInfo type = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_TYPE_CREATE_INFO,
-                                      .semaphoreType = VK_SEMAPHORE_TYPE_TIMELINE};
-    VkSemaphoreCreateInfo semaphore = {.sType = VK_STRUCTURE_TYPE_SEMAPHORE_CREATE_INFO, .pNext = &type};
-    VK_TRY(err, vkCreateSemaphore(device->handle, &semaphore, NULL, &device->timeline));
-    return STATUS_OK;
+    TRY(queue_open(device->handle, &device->compute, err));
+    return queue_open(device->handle, &device->copies, err);
 }
 
 enum status device_open(struct device *device, const char *wanted, bool validation, struct error *err)
@@ -185,135 +210,12 @@ void device_close(struct device *device)
     if (device->handle) {
         /* Its result is of no use: lost or not, what follows is freeing. */
         (void)vkDeviceWaitIdle(device->handle);
-        vkDestroySemaphore(device->handle, device->timeline, NULL);
-        vkDestroyCommandPool(device->handle, device->commands, NULL);
+        queue_close(device->handle, &device->compute);
+        queue_close(device->handle, &device->copies);
         vkDestroyDevice(device->handle, NULL);
     }
     instance_close(&device->instance);
     *device = (struct device){0};
-}
-
-enum status device_commands_begin(struct device *device, bool one_time, VkCommandBuffer *commands, struct error *err)
-{
-    VkCommandBufferAllocateInfo allocate = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_ALLOCATE_INFO,
-        .commandPool = device->commands,
-        .level = VK_COMMAND_BUFFER_LEVEL_PRIMARY,
-        .commandBufferCount = 1,
-    };
-    VK_TRY(err, vkAllocateCommandBuffers(device->handle, &allocate, commands));
-    VkCommandBufferBeginInfo begin = {
-        .sType = VK_STRUCTURE_TYPE_COMMAND_BUFFER_BEGIN_INFO,
-        .flags = one_time ? VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT : 0,
-    };
-    VK_TRY(err, vkBeginCommandBuffer(*commands, &begin));
-    return STATUS_OK;
-}
-
-void device_commands_free(struct device *device, VkCommandBuffer commands)
-{
-    if (!commands)
-        return;
-    if (device->working && !device->left) {
-        device->left = commands; /* a recorded shape's is freed only after device_settle: this is a call's own */
-        return;
-    }
-    vkFreeCommandBuffers(device->handle, device->commands, 1, &commands);
-}
-
-/* Until all that was submitted is done. */
-/* A GPU is done so soon that falling asleep would cost a good part of a token: 3 ms of looking first. */
-static VkResult poll(const struct device *device)
-{
-    uint64_t value = 0;
-    struct timespec start, now;
-    if (device->is_cpu || clock_gettime(CLOCK_MONOTONIC, &start) != 0)
-        return VK_TIMEOUT;
-    do {
-        VkResult result = vkGetSemaphoreCounterValue(device->handle, device->timeline, &value);
-        if (result != VK_SUCCESS || value >= device->submitted)
-            return result;
-        if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
-            return VK_TIMEOUT;
-    } while ((now.tv_sec - start.tv_sec) * 1000000000LL + (now.tv_nsec - start.tv_nsec) < POLL_NS &&
-             device->timeout_ns > POLL_NS);
-    return VK_TIMEOUT;
-}
-
-static enum status wait_for_all(struct device *device, bool stoppable, struct error *err)
-{
-    VkSemaphoreWaitInfo wait = {
-        .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
-        .semaphoreCount = 1,
-        .pSemaphores = &device->timeline,
-        .pValues = &device->submitted,
-    };
-    VkResult result = poll(device);
-    for (uint64_t waited = 0; result == VK_TIMEOUT && waited < device->timeout_ns; waited += WAIT_SLICE_NS) {
-        uint64_t rest = device->timeout_ns - waited;
-        result = vkWaitSemaphores(device->handle, &wait, rest < WAIT_SLICE_NS ? rest : WAIT_SLICE_NS);
-        if (result == VK_TIMEOUT && stoppable && stop_asked())
-            return stop_check(err);
-    }
-    VK_TRY(err, result);
-    return STATUS_OK;
-}
-
-static enum status submit_and_wait(struct device *device, VkCommandBuffer commands, bool stoppable, struct error *err)
-{
-    uint64_t value = device->submitted + 1;
-    VkTimelineSemaphoreSubmitInfo timeline = {
-        .sType = VK_STRUCTURE_TYPE_TIMELINE_SEMAPHORE_SUBMIT_INFO,
-        .signalSemaphoreValueCount = 1,
-        .pSignalSemaphoreValues = &value,
-    };
-    VkSubmitInfo submit = {
-        .sType = VK_STRUCTURE_TYPE_SUBMIT_INFO,
-        .pNext = &timeline,
-        .commandBufferCount = 1,
-        .pCommandBuffers = &commands,
-        .signalSemaphoreCount = 1,
-        .pSignalSemaphores = &device->timeline,
-    };
-    VK_TRY(err, vkQueueSubmit(device->queue, 1, &submit, VK_NULL_HANDLE));
-    device->submitted = value;
-    return wait_for_all(device, stoppable, err);
-}
-
-enum status device_settle(struct device *device, struct error *err)
-{
-    if (!device->working)
-        return STATUS_OK;
-    enum status status = wait_for_all(device, true, err);
-    if (status == STATUS_INTERRUPTED)
-        return status;
-    device->working = false;
-    device->lost = device->lost || status != STATUS_OK;
-    device_commands_free(device, device->left);
-    device->left = VK_NULL_HANDLE;
-    return status;
-}
-
-static enum status run(struct device *device, VkCommandBuffer commands, bool stoppable, struct error *err)
-{
-    if (device->lost)
-        return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
-                         "the device was lost, or timed out, in an earlier call");
-    TRY(device_settle(device, err));
-    enum status status = submit_and_wait(device, commands, stoppable, err);
-    device->working = status == STATUS_INTERRUPTED;
-    device->lost = status == STATUS_DEVICE;
-    return status;
-}
-
-enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err)
-{
-    return run(device, commands, false, err);
-}
-
-enum status device_run_stoppable(struct device *device, VkCommandBuffer commands, struct error *err)
-{
-    return run(device, commands, true, err);
 }
 
 enum status device_check(struct device *device, struct error *err)

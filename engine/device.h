@@ -1,4 +1,4 @@
-/* A Vulkan device, opened: instance, choice, queue, and the one timeline that everything waits on. Nothing here is
+/* A Vulkan device, opened: instance, choice, queues, and the timelines that everything waits on. Nothing here is
  * called before the engine is asked for: the program links libvulkan, but reading and auditing traces needs no driver.
  */
 #ifndef LOCKSTEP_ENGINE_DEVICE_H
@@ -25,6 +25,15 @@ struct instance {
     struct messages messages;
 };
 
+/* What runs in the order of its submits, as the timeline counts them. */
+struct queue {
+    uint32_t family;
+    VkQueue handle; /* the copies' is the other one's own where the device has no queue for copies alone */
+    VkCommandPool commands;
+    VkSemaphore timeline;
+    uint64_t submitted; /* the timeline reaches this when all work submitted is done */
+};
+
 struct device {
     struct instance instance;
     struct device_info info;
@@ -34,11 +43,7 @@ struct device {
     uint8_t uuid[VK_UUID_SIZE]; /* of its pipeline cache */
     uint32_t driver_version;
     VkDevice handle;
-    uint32_t queue_family;
-    VkQueue queue;
-    VkCommandPool commands;
-    VkSemaphore timeline;
-    uint64_t submitted;                 /* the timeline reaches this when all work submitted is done */
+    struct queue compute, copies;       /* copies: to the host, beside what is computed */
     uint64_t allocated, most_allocated; /* bytes of device memory: now, and at one time */
     uint64_t timeout_ns;                /* how long one submit may take */
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
@@ -48,8 +53,8 @@ struct device {
     bool native_half;      /* its conversion of halves keeps subnormal ones, as it says */
     bool statistics;       /* set by who opens it: the driver's statistics of programs are wanted; cleared without */
     bool lost;             /* lost or timed out: every later call fails */
-    bool working;          /* on a submit that nobody waits for any more */
-    VkCommandBuffer left;  /* of that submit, to be freed once it is done */
+    bool working;          /* on submits that nobody waits for any more */
+    VkCommandBuffer left;  /* of such a submit, to be freed once it is done */
 };
 
 /* The extensions that such matrices come in; some devices have both. */
@@ -92,19 +97,37 @@ enum status device_choose(const struct device_info *infos, uint32_t n_devices, c
 enum status device_open(struct device *device, const char *wanted, bool validation, struct error *err);
 void device_close(struct device *device);
 
-/* A command buffer in the recording state; freed by device_commands_free, or with the device. */
+/* submit.c. A command buffer in the recording state, for `compute`; freed by device_commands_free, or with the device.
+ */
 enum status device_commands_begin(struct device *device, bool one_time, VkCommandBuffer *commands, struct error *err);
 void device_commands_free(struct device *device, VkCommandBuffer commands);
 
-/* Submits a recorded command buffer and waits. Lost or timed out: STATUS_DEVICE, then and ever after. */
+/* The same for `copies`, to be submitted again and again. */
+enum status device_copy_begin(struct device *device, VkCommandBuffer *commands, struct error *err);
+void device_copy_free(struct device *device, VkCommandBuffer commands);
+
+/* Submits a recorded command buffer, behind all copies, and waits. Lost or timed out: STATUS_DEVICE, then and ever
+ * after. */
 enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err);
 
 /* The same, but the wait ends early with STATUS_INTERRUPTED if stop_asked(): then the device works on, and nothing that
  * it may use is touched before device_settle. */
 enum status device_run_stoppable(struct device *device, VkCommandBuffer commands, struct error *err);
 
+/* Without a wait: n recorded command buffers, which start when the first `after_copy` copies are done; a copy, which
+ * starts when all is done that was submitted to `compute` so far. Their numbers are in submitted, from then on. */
+enum status device_submit(struct device *device, const VkCommandBuffer *commands, uint32_t n, uint64_t after_copy,
+                          struct error *err);
+enum status device_submit_copy(struct device *device, VkCommandBuffer commands, struct error *err);
+
+/* Waits until a queue is done with its first `number` submits; stoppable as device_run_stoppable is. */
+enum status device_wait(struct device *device, const struct queue *queue, uint64_t number, struct error *err);
+
 /* Waits until the device is done with what an earlier call left; STATUS_INTERRUPTED if stop_asked() again. */
 enum status device_settle(struct device *device, struct error *err);
+
+/* The same, and with copies: nothing that was submitted is at work any more. */
+enum status device_idle(struct device *device, struct error *err);
 
 /* STATUS_DEVICE if the validation layers said anything since the last check. */
 enum status device_check(struct device *device, struct error *err);

@@ -5,38 +5,19 @@
 #include <string.h>
 
 #include "engine/internal.h"
+#include "engine/state.h"
 #include "model/model.h"
 
-#define MAX_SHAPES 4
 #define DEFAULT_POSITIONS 1024
 #define PADDING_BYTES 4096
 
-struct engine {
-    struct device device;
-    struct programs programs;
-    struct store store;
-    struct shape shapes[MAX_SHAPES]; /* of the batch sizes used last; n_rows 0: free */
-    struct shape *shape;             /* of the current batch; NULL: none begun, or it failed */
-    struct batch batch;              /* the current one; tokens is not kept */
-    uint32_t *filled;                /* [n_steps] of steps in the KV cache: positions below it are there */
-    uint64_t clock;
-    bool reset;     /* the slots of this batch hold sentinels, on the device and on the host */
-    bool *captured; /* [n_steps] steps that are brought to the host */
-};
-
-static struct engine *engine_of(const struct backend *backend)
-{
-    return backend->state;
-}
-
 /* Whatever the validation layers said during a call is that call's failure. */
-static enum status checked(struct engine *engine, enum status status, struct error *err)
+enum status engine_checked(struct engine *engine, enum status status, struct error *err)
 {
     return status == STATUS_OK ? device_check(&engine->device, err) : status;
 }
 
-/* The shape for n_rows, made if there is none; the one that was not used for longest makes room. Every run waits, so
- * nothing that is freed here is in use. */
+/* The shape for n_rows, made if there is none; the one that was not used for longest makes room. */
 static enum status find_shape(struct engine *engine, uint32_t n_rows, struct error *err)
 {
     struct shape *oldest = &engine->shapes[0];
@@ -49,6 +30,7 @@ static enum status find_shape(struct engine *engine, uint32_t n_rows, struct err
         if (shape->last_used < oldest->last_used)
             oldest = shape;
     }
+    TRY(device_idle(&engine->device, err));
     shape_close(oldest, &engine->store);
     TRY(shape_open(oldest, &engine->store, &engine->programs, n_rows, engine->captured, err));
     engine->shape = oldest;
@@ -82,6 +64,15 @@ static enum status check_batch(const struct engine *engine, const struct batch *
     return STATUS_OK;
 }
 
+/* A decoded token lies in the place after the last one's, so that those before it stay for a while; a larger batch lies
+ * across all of them. */
+static void choose_place(struct engine *engine, uint32_t n_rows)
+{
+    engine->place = n_rows == 1 ? (engine->place + 1) % CAPTURE_RING : 0;
+    for (uint32_t i = 0; i < CAPTURE_RING; i++)
+        engine->kept[i].whole = engine->kept[i].whole && n_rows == 1 && i != engine->place;
+}
+
 /* Steps [first, last) now have their keys and values up to the batch's end. */
 static void mark_filled(struct engine *engine, uint32_t first, uint32_t last)
 {
@@ -89,13 +80,14 @@ static void mark_filled(struct engine *engine, uint32_t first, uint32_t last)
         engine->filled[i] = engine->batch.first_position + engine->batch.n_rows;
 }
 
-static enum status begin(struct engine *engine, const struct batch *batch, struct error *err)
+enum status engine_begin_batch(struct engine *engine, const struct batch *batch, struct error *err)
 {
     TRY(check_batch(engine, batch, err));
     TRY(device_settle(&engine->device, err));
     engine->shape = NULL;
     TRY(find_shape(engine, batch->n_rows, err));
     engine->shape->last_used = ++engine->clock;
+    choose_place(engine, batch->n_rows);
     engine->batch = *batch;
     engine->batch.tokens = NULL;
     engine->reset = false;
@@ -108,14 +100,20 @@ static enum status begin(struct engine *engine, const struct batch *batch, struc
     return STATUS_OK;
 }
 
+void engine_mark_filled(struct engine *engine, uint32_t end)
+{
+    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
+        engine->filled[i] = end;
+}
+
 static enum status engine_begin(struct backend *backend, const struct batch *batch, struct error *err)
 {
     struct engine *engine = engine_of(backend);
-    return checked(engine, begin(engine, batch, err), err);
+    return engine_checked(engine, engine_begin_batch(engine, batch, err), err);
 }
 
 /* A batch was begun, and an interrupted run is not still at work on it. */
-static enum status require_batch(struct engine *engine, struct error *err)
+enum status engine_require_batch(struct engine *engine, struct error *err)
 {
     TRY(device_settle(&engine->device, err));
     return engine->shape
@@ -124,24 +122,45 @@ static enum status require_batch(struct engine *engine, struct error *err)
 }
 
 /* Before the first part of a batch is run, written or read alone, all slots must hold sentinels. */
-static enum status reset_once(struct engine *engine, struct error *err)
+enum status engine_reset_once(struct engine *engine, struct error *err)
 {
     if (engine->reset)
         return STATUS_OK;
-    TRY(shape_reset(engine->shape, &engine->store, err));
+    TRY(shape_reset(engine->shape, &engine->store, engine->place, err));
     engine->reset = true;
     return STATUS_OK;
+}
+
+static enum status run_part(struct engine *engine, uint32_t first, uint32_t last, struct error *err)
+{
+    engine->kept[engine->place].whole = false;
+    TRY(engine_reset_once(engine, err));
+    return shape_run_part(engine->shape, &engine->store, engine->place, first, last, err);
+}
+
+/* Fills the slots itself. A batch that lies across the places waits for the copies from all of them. */
+static enum status run_whole(struct engine *engine, struct error *err)
+{
+    struct kept *kept = &engine->kept[engine->place];
+    uint64_t *copies = &engine->device.copies.submitted;
+    bool one = engine->batch.n_rows == 1;
+    enum status status =
+        shape_run_whole(engine->shape, &engine->store, engine->place, one ? kept->copied : *copies, err);
+    for (uint32_t i = 0; i < CAPTURE_RING; i++)
+        engine->kept[i].copied = one && i != engine->place ? engine->kept[i].copied : *copies;
+    kept->copied_last = 0;
+    kept->whole = one && status == STATUS_OK;
+    kept->position = engine->batch.first_position;
+    return status;
 }
 
 static enum status run(struct engine *engine, uint32_t first, uint32_t last, struct error *err)
 {
     uint32_t n_steps = engine->store.plan->n_steps;
     ASSERT(first <= last && last <= n_steps);
-    TRY(require_batch(engine, err));
-    bool whole = first == 0 && last == n_steps; /* fills the slots itself */
-    if (!whole)
-        TRY(reset_once(engine, err));
-    TRY(shape_run(engine->shape, &engine->store, first, last, err));
+    TRY(engine_require_batch(engine, err));
+    bool whole = first == 0 && last == n_steps;
+    TRY(whole ? run_whole(engine, err) : run_part(engine, first, last, err));
     engine->reset = true;
     mark_filled(engine, first, last);
     return STATUS_OK;
@@ -150,82 +169,25 @@ static enum status run(struct engine *engine, uint32_t first, uint32_t last, str
 static enum status engine_run(struct backend *backend, uint32_t first, uint32_t last, struct error *err)
 {
     struct engine *engine = engine_of(backend);
-    return checked(engine, run(engine, first, last, err), err);
-}
-
-/* A row of nothing but sentinels was never written: the engine failed, which is no divergence. */
-static enum status check_captured(const struct engine *engine, uint32_t step, const uint32_t *words, struct error *err)
-{
-    const struct step *s = &engine->store.plan->steps[step];
-    uint32_t n_rows = store_step_rows(&engine->store, step, engine->batch.n_rows);
-    for (uint32_t row = 0; row < n_rows; row++) {
-        const uint32_t *values = words + (uint64_t)row * s->width;
-        uint32_t i = 0;
-        while (i < s->width && values[i] == SENTINEL_WORD)
-            i++;
-        if (i == s->width) {
-            char label[64];
-            return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
-                             "%s, position %u: not captured by the engine", step_label(s, label),
-                             engine->batch.first_position + engine->batch.n_rows - n_rows + row);
-        }
-    }
-    return STATUS_OK;
-}
-
-/* TAMPER_HEADS_FIRST: [rows, heads, dim] as [heads, rows, dim]. */
-static void exchange_heads(float *rows, uint32_t n_rows, uint32_t heads, uint32_t dim)
-{
-    float *from = xmalloc((size_t)n_rows * heads * dim * sizeof(float));
-    memcpy(from, rows, (size_t)n_rows * heads * dim * sizeof(float));
-    for (uint32_t row = 0; row < n_rows; row++) {
-        for (uint32_t h = 0; h < heads; h++)
-            memcpy(rows + ((size_t)h * n_rows + row) * dim, from + ((size_t)row * heads + h) * dim,
-                   dim * sizeof(float));
-    }
-    free(from);
-}
-
-static enum status read(struct engine *engine, uint32_t step, float *rows, struct error *err)
-{
-    ASSERT(step < engine->store.plan->n_steps);
-    TRY(require_batch(engine, err));
-    TRY(reset_once(engine, err));
-    const struct region *slot = &engine->shape->schedule.slots[step];
-    if (!engine->captured[step]) {
-        char label[64];
-        return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
-                         "%s: not captured: the engine brings other stages to the host",
-                         step_label(&engine->store.plan->steps[step], label));
-    }
-    const uint8_t *readback = engine->store.readback.mapped;
-    memcpy(rows, readback + slot->offset, slot->size);
-    const struct step *s = &engine->store.plan->steps[step];
-    if (s->tamper.how == TAMPER_HEADS_FIRST)
-        exchange_heads(rows, engine->batch.n_rows, (uint32_t)s->tamper.with, s->width / (uint32_t)s->tamper.with);
-    return check_captured(engine, step, (const uint32_t *)(const void *)rows, err);
-}
-
-static enum status engine_read(struct backend *backend, uint32_t step, float *rows, struct error *err)
-{
-    struct engine *engine = engine_of(backend);
-    return checked(engine, read(engine, step, rows, err), err);
+    return engine_checked(engine, run(engine, first, last, err), err);
 }
 
 static enum status write(struct engine *engine, uint32_t step, const float *rows, struct error *err)
 {
     const struct store *store = &engine->store;
     ASSERT(step < store->plan->n_steps);
-    TRY(require_batch(engine, err));
-    TRY(reset_once(engine, err));
+    TRY(engine_require_batch(engine, err));
+    TRY(engine_reset_once(engine, err));
+    TRY(device_wait(&engine->device, &engine->device.copies, engine->kept[engine->place].copied, err));
     const struct region *slot = &engine->shape->schedule.slots[step], *cached = &store->cached[step];
+    VkDeviceSize start = engine->place * store->ring_stride;
     VkDeviceSize position = (VkDeviceSize)engine->batch.first_position * store->plan->steps[step].width * sizeof(float);
     struct upload uploads[2] = {
-        {&store->arena, slot->offset, rows, slot->size, NULL},
+        {&store->arena, start + slot->offset, rows, slot->size, NULL},
         {&store->cache, cached->offset + position, rows, slot->size, NULL},
     };
     TRY(memory_upload(&engine->device, uploads, cached->size ? 2 : 1, err));
-    memcpy((uint8_t *)store->readback.mapped + slot->offset, rows, slot->size);
+    memcpy((uint8_t *)store->readback.mapped + start + slot->offset, rows, slot->size);
     mark_filled(engine, step, step + 1);
     return STATUS_OK;
 }
@@ -233,12 +195,13 @@ static enum status write(struct engine *engine, uint32_t step, const float *rows
 static enum status engine_write(struct backend *backend, uint32_t step, const float *rows, struct error *err)
 {
     struct engine *engine = engine_of(backend);
-    return checked(engine, write(engine, step, rows, err), err);
+    return engine_checked(engine, write(engine, step, rows, err), err);
 }
 
 /* Frees what prepare_plan made. Nothing may be running. */
 static void engine_forget_plan(struct engine *engine)
 {
+    engine_forget_kept(engine);
     for (uint32_t i = 0; i < MAX_SHAPES; i++)
         shape_close(&engine->shapes[i], &engine->store);
     store_close(&engine->store);
@@ -353,8 +316,11 @@ enum status engine_replan(struct backend *backend, const struct plan *plan, cons
 {
     struct engine *engine = engine_of(backend);
     struct engine_limits limits = engine->store.limits;
-    engine_forget_plan(engine);
-    enum status status = prepare_plan(engine, plan, options, &limits, err);
+    enum status status = device_idle(&engine->device, err);
+    if (status == STATUS_OK) {
+        engine_forget_plan(engine);
+        status = prepare_plan(engine, plan, options, &limits, err);
+    }
     if (status == STATUS_OK)
         *backend = backend_of(engine, plan);
     else
@@ -371,8 +337,9 @@ enum status engine_open(struct backend *backend, const struct plan *plan, const 
 
 static enum status capture(struct engine *engine, const bool *steps, struct error *err)
 {
-    TRY(device_settle(&engine->device, err));
+    TRY(device_idle(&engine->device, err));
     engine->shape = NULL;
+    engine_forget_kept(engine);
     for (uint32_t i = 0; i < MAX_SHAPES; i++)
         shape_close(&engine->shapes[i], &engine->store);
     for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
@@ -385,34 +352,7 @@ static enum status capture(struct engine *engine, const bool *steps, struct erro
 enum status engine_capture(struct backend *backend, const bool *steps, struct error *err)
 {
     struct engine *engine = engine_of(backend);
-    return checked(engine, capture(engine, steps, err), err);
-}
-
-static enum status decode(struct engine *engine, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
-                          int32_t *ids, struct error *err)
-{
-    for (uint32_t done = 0, now; done < n; done += now) {
-        now = n - done < CHAIN_TOKENS ? 1 : CHAIN_TOKENS;
-        struct batch batch = {first_position + done, 1, done ? &ids[done - 1] : &token, true};
-        TRY(begin(engine, &batch, err));
-        if (engine->shape->schedule.choose == 0 || batch.first_position + now > engine->store.max_positions)
-            return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
-                             "%u tokens from position %u do not fit into a KV cache of %u positions", n, first_position,
-                             engine->store.max_positions);
-        TRY(chain_run(engine->shape, &engine->store, (uint32_t)masked, now, err));
-        memcpy(ids + done, (const int32_t *)engine->store.chosen.mapped + batch.first_position, now * sizeof(*ids));
-        engine->batch.n_rows = now;
-        mark_filled(engine, 0, engine->store.plan->n_steps);
-        engine->shape = NULL; /* its slots hold the last token alone */
-    }
-    return STATUS_OK;
-}
-
-enum status engine_decode(struct backend *backend, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
-                          int32_t *ids, struct error *err)
-{
-    struct engine *engine = engine_of(backend);
-    return checked(engine, decode(engine, first_position, token, masked, n, ids, err), err);
+    return engine_checked(engine, capture(engine, steps, err), err);
 }
 
 const struct device_info *engine_device(const struct backend *backend)
@@ -429,8 +369,9 @@ void engine_costs(const struct backend *backend, struct engine_costs *costs)
 {
     const struct engine *engine = engine_of(backend);
     const struct plan *plan = engine->store.plan;
-    const struct shape *decode = &engine->shapes[0];
-    *costs = (struct engine_costs){.submits = engine->device.submitted, .memory_bytes = engine->device.most_allocated};
+    const struct shape *decode = engine_decode_shape(engine);
+    *costs = (struct engine_costs){.submits = engine->device.compute.submitted,
+                                   .memory_bytes = engine->device.most_allocated};
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         const struct step *step = &plan->steps[i];
         for (unsigned w = 0; w < OP_MAX_WEIGHTS; w++) {
@@ -441,11 +382,7 @@ void engine_costs(const struct backend *backend, struct engine_costs *costs)
         for (unsigned k = 1; step->op == OP_attention && k < OP_MAX_INPUTS; k++)
             costs->cache_bytes += plan->steps[step->input[k]].width * sizeof(float);
     }
-    for (uint32_t i = 0; i < MAX_SHAPES; i++) {
-        if (engine->shapes[i].schedule.n_rows == 1)
-            decode = &engine->shapes[i];
-    }
-    if (decode->schedule.n_rows != 1)
+    if (!decode)
         return; /* it made room for others; it comes back with the next token */
     costs->dispatches = decode->n_dispatches;
     costs->barriers = decode->n_barriers;
@@ -456,8 +393,8 @@ enum status engine_time_ops(struct backend *backend, double *ns, struct error *e
 {
     struct engine *engine = engine_of(backend);
     memset(ns, 0, engine->store.plan->n_steps * sizeof(*ns));
-    TRY(require_batch(engine, err));
-    return checked(engine, shape_time(engine->shape, &engine->store, ns, err), err);
+    TRY(engine_require_batch(engine, err));
+    return engine_checked(engine, shape_time(engine->shape, &engine->store, ns, err), err);
 }
 
 enum status engine_time_repeat(struct backend *backend, const struct engine_repeat *repeat, double *ns,
@@ -465,8 +402,8 @@ enum status engine_time_repeat(struct backend *backend, const struct engine_repe
 {
     struct engine *engine = engine_of(backend);
     ASSERT(repeat->first + (repeat->n_copies - 1) * repeat->stride + repeat->n_steps <= engine->store.plan->n_steps);
-    TRY(require_batch(engine, err));
-    return checked(engine, shape_repeat(engine->shape, &engine->store, repeat, ns, err), err);
+    TRY(engine_require_batch(engine, err));
+    return engine_checked(engine, shape_repeat(engine->shape, &engine->store, repeat, ns, err), err);
 }
 
 static enum status list_programs(struct engine *engine, uint32_t first, uint32_t last, struct engine_program *programs,
@@ -502,7 +439,7 @@ enum status engine_programs(struct backend *backend, uint32_t first, uint32_t la
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err)
 {
     struct engine *engine = engine_of(backend);
-    return checked(engine, bandwidth_measure(&engine->device, &engine->programs, bytes_per_second, err), err);
+    return engine_checked(engine, bandwidth_measure(&engine->device, &engine->programs, bytes_per_second, err), err);
 }
 
 struct device *engine_vulkan(const struct backend *backend)

@@ -53,6 +53,23 @@ enum status engine_capture(struct backend *backend, const bool *steps, struct er
 enum status engine_decode(struct backend *backend, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
                           int32_t *ids, struct error *err);
 
+/* Tokens whose captured stages stay on the host: the one decoded last and those before it. */
+#define ENGINE_TOKENS_KEPT 2
+
+/* As engine_decode, a token a submit. While the next token is computed, the captured stages of each come to the host:
+ * each(context, backend, position, id, err), called in the order of the positions, reads them with engine_read_at; id
+ * is what follows. Ends early where `each` does not return STATUS_OK. */
+typedef enum status engine_token_function(void *context, const struct backend *backend, uint32_t position, int32_t id,
+                                          struct error *err);
+enum status engine_stream(struct backend *backend, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
+                          int32_t *ids, engine_token_function *each, void *context, struct error *err);
+
+/* The row of a step of one of the last ENGINE_TOKENS_KEPT tokens that were decoded by engine_stream, or by begin and a
+ * run of the whole plan: such a run waits for the last step's row alone, and a copy brings the others meanwhile. Waits
+ * for that token's copy and no other. A batch of several rows, engine_capture and engine_replan forget them. */
+enum status engine_read_at(const struct backend *backend, uint32_t position, uint32_t step, float *row,
+                           struct error *err);
+
 /* The most tokens that engine_decode puts into one submit. */
 #define ENGINE_TOKENS_A_SUBMIT 16
 

@@ -20,11 +20,11 @@ static uint32_t choose_type(const struct device *device, uint32_t types, enum me
 {
     const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
     uint32_t type = UINT32_MAX;
-    if (kind == MEMORY_DEVICE)
+    if (kind == MEMORY_DEVICE || kind == MEMORY_ARENA)
         type = find_type(device, types, VK_MEMORY_PROPERTY_DEVICE_LOCAL_BIT);
     if (kind == MEMORY_READBACK)
         type = find_type(device, types, host | VK_MEMORY_PROPERTY_HOST_CACHED_BIT);
-    if (type == UINT32_MAX && kind != MEMORY_DEVICE)
+    if (kind == MEMORY_UPLOAD || (kind == MEMORY_READBACK && type == UINT32_MAX))
         type = find_type(device, types, host);
     return type == UINT32_MAX ? find_type(device, types, 0) : type;
 }
@@ -32,11 +32,16 @@ static uint32_t choose_type(const struct device *device, uint32_t types, enum me
 static enum status create(struct device *device, VkDeviceSize size, enum memory_kind kind, struct gpu_buffer *buffer,
                           struct error *err)
 {
+    const uint32_t families[2] = {device->compute.family, device->copies.family};
+    bool shared = families[0] != families[1] && (kind == MEMORY_ARENA || kind == MEMORY_READBACK);
     VkBufferCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_BUFFER_CREATE_INFO,
         .size = size,
         .usage =
             VK_BUFFER_USAGE_STORAGE_BUFFER_BIT | VK_BUFFER_USAGE_TRANSFER_SRC_BIT | VK_BUFFER_USAGE_TRANSFER_DST_BIT,
+        .sharingMode = shared ? VK_SHARING_MODE_CONCURRENT : VK_SHARING_MODE_EXCLUSIVE,
+        .queueFamilyIndexCount = shared ? 2 : 0,
+        .pQueueFamilyIndices = families,
     };
     VK_TRY(err, vkCreateBuffer(device->handle, &info, NULL, &buffer->handle));
     VkMemoryRequirements needs;
@@ -56,7 +61,7 @@ static enum status create(struct device *device, VkDeviceSize size, enum memory_
     if (device->allocated > device->most_allocated)
         device->most_allocated = device->allocated;
     VK_TRY(err, vkBindBufferMemory(device->handle, buffer->handle, buffer->memory, 0));
-    if (kind != MEMORY_DEVICE)
+    if (kind == MEMORY_UPLOAD || kind == MEMORY_READBACK)
         VK_TRY(err, vkMapMemory(device->handle, buffer->memory, 0, VK_WHOLE_SIZE, 0, &buffer->mapped));
     return STATUS_OK;
 }

@@ -7,8 +7,9 @@
 
 enum memory_kind {
     MEMORY_DEVICE,   /* device-local, not mapped */
+    MEMORY_ARENA,    /* the same, and copied from by the queue for copies */
     MEMORY_UPLOAD,   /* written by the host, coherent */
-    MEMORY_READBACK, /* read by the host: cached where there is such memory */
+    MEMORY_READBACK, /* read by the host: cached where there is such memory; copied to by either queue */
 };
 
 struct gpu_buffer {

@@ -51,19 +51,19 @@ static void order(VkCommandBuffer commands, struct hazards *hazards, const struc
     }
 }
 
-void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32_t index)
+void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32_t place, uint32_t index)
 {
     const struct dispatch *dispatch = &shape->schedule.dispatches[index];
     const struct program *program = dispatch->program;
+    const VkDescriptorSet *set = &shape->sets[place * shape->schedule.n_dispatches + index];
     vkCmdBindPipeline(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->pipeline);
-    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->layout, 0, 1, &shape->sets[index], 0,
-                            NULL);
+    vkCmdBindDescriptorSets(commands, VK_PIPELINE_BIND_POINT_COMPUTE, program->layout, 0, 1, set, 0, NULL);
     vkCmdPushConstants(commands, program->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, program->key.n_push, dispatch->push);
     vkCmdDispatch(commands, dispatch->groups_x, dispatch->groups_y, 1);
 }
 
-struct counts record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t n_steps, uint32_t first,
-                           uint32_t last)
+struct counts record_steps(VkCommandBuffer commands, const struct shape *shape, uint32_t place, uint32_t n_steps,
+                           uint32_t first, uint32_t last)
 {
     struct hazards hazards = {.n = 2 * n_steps};
     hazards.written = xcalloc(hazards.n, 1);
@@ -74,7 +74,7 @@ struct counts record_steps(VkCommandBuffer commands, const struct shape *shape, 
         for (uint32_t i = 0; i < entry->n_dispatches; i++) {
             uint32_t at = entry->first_dispatch + i;
             order(commands, &hazards, &shape->schedule.dispatches[at], i > 0);
-            record_dispatch(commands, shape, at);
+            record_dispatch(commands, shape, place, at);
             hazards.n_dispatches++;
         }
         step += entry->n_steps;
@@ -84,97 +84,38 @@ struct counts record_steps(VkCommandBuffer commands, const struct shape *shape, 
     return (struct counts){hazards.n_dispatches, hazards.n_barriers};
 }
 
-/* Sentinels in every slot that is captured; with padded buffers garbage in between. */
-static void record_fill(VkCommandBuffer commands, const struct shape *shape, const struct store *store)
+void record_follow(VkCommandBuffer commands)
 {
-    const struct schedule *schedule = &shape->schedule;
-    if (store->padding == 0) {
-        uint32_t first = 0;
-        while (first + 1 < store->plan->n_steps && !shape->captured[first])
-            first++;
-        VkDeviceSize from = schedule->slots[first].offset;
-        vkCmdFillBuffer(commands, store->arena.handle, from, schedule->arena_bytes - from, SENTINEL_WORD);
-        return;
-    }
-    vkCmdFillBuffer(commands, store->arena.handle, 0, schedule->arena_bytes, PADDING_WORD);
-    record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT);
-    for (uint32_t i = 0; i < store->plan->n_steps; i++)
-        vkCmdFillBuffer(commands, store->arena.handle, schedule->slots[i].offset, schedule->slots[i].size,
-                        SENTINEL_WORD);
-}
-
-/* The next piece to copy among steps [*first, last): the slots of captured steps that follow one another lie one behind
- * the other. false: there is none. *first: where to look on. */
-static bool next_piece(const struct shape *shape, uint32_t *first, uint32_t last, VkBufferCopy *piece)
-{
-    while (*first < last && !shape->captured[*first])
-        ++*first;
-    if (*first >= last)
-        return false;
-    VkDeviceSize start = VK_WHOLE_SIZE, end = 0; /* a slot that is shared lies out of order */
-    for (; *first < last && shape->captured[*first]; ++*first) {
-        const struct region *slot = &shape->schedule.slots[*first];
-        start = slot->offset < start ? slot->offset : start;
-        end = slot->offset + slot->size > end ? slot->offset + slot->size : end;
-    }
-    *piece = (VkBufferCopy){start, start, end - start};
-    return true;
-}
-
-VkDeviceSize shape_readback_bytes(const struct shape *shape, const struct store *store)
-{
-    VkDeviceSize n_bytes = 0;
-    VkBufferCopy piece;
-    for (uint32_t first = 0; next_piece(shape, &first, store->plan->n_steps, &piece);)
-        n_bytes += piece.size;
-    return n_bytes;
-}
-
-/* One copy for the captured ones of steps [first, last). */
-static void record_readback(VkCommandBuffer commands, const struct shape *shape, const struct store *store,
-                            uint32_t first, uint32_t last)
-{
-    uint32_t n = 0;
-    VkBufferCopy *pieces = xcalloc((uint64_t)(last - first) / 2 + 1, sizeof(*pieces));
-    while (next_piece(shape, &first, last, &pieces[n]))
-        n++;
-    if (n == 0) {
-        free(pieces);
-        return;
-    }
-    record_barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
-                   TRANSFER_ACCESS);
-    vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, n, pieces);
-    free(pieces);
-    record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,
-                   VK_ACCESS_HOST_READ_BIT);
+    record_barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
+                   SHADER | TRANSFER, SHADER_ACCESS | TRANSFER_ACCESS);
 }
 
 void record_start(VkCommandBuffer commands, const struct store *store)
 {
-    record_barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT,
-                   SHADER | TRANSFER, SHADER_ACCESS | TRANSFER_ACCESS);
+    record_follow(commands);
     VkBufferCopy all = {.size = store->batch.size};
     vkCmdCopyBuffer(commands, store->next.handle, store->batch.handle, 1, &all);
 }
 
-static enum status record_whole(struct shape *shape, const struct store *store, struct error *err)
+/* Where the engine is to copy early (a fault), it copies all of it there. */
+static enum status record_whole(struct shape *shape, const struct store *store, uint32_t place, struct error *err)
 {
     uint32_t n_steps = store->plan->n_steps;
-    TRY(device_commands_begin(store->device, false, &shape->whole, err));
-    record_start(shape->whole, store);
-    record_fill(shape->whole, shape, store);
-    record_barrier(shape->whole, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
+    VkCommandBuffer *commands = &shape->places[place].whole;
+    TRY(device_commands_begin(store->device, false, commands, err));
+    record_start(*commands, store);
+    record_fill(*commands, shape, store, place);
+    record_barrier(*commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
     bool early = store->plan->steps[0].tamper.how == TAMPER_READ_EARLY;
     if (early)
-        record_readback(shape->whole, shape, store, 0, n_steps);
-    struct counts counts = record_steps(shape->whole, shape, n_steps, 0, n_steps);
+        record_readback(*commands, shape, store, place, 0, n_steps);
+    struct counts counts = record_steps(*commands, shape, place, n_steps, 0, n_steps);
     shape->n_barriers = counts.n_barriers;
     shape->n_dispatches = counts.n_dispatches;
     if (!early)
-        record_readback(shape->whole, shape, store, 0, n_steps);
-    VK_TRY(err, vkEndCommandBuffer(shape->whole));
-    return STATUS_OK;
+        record_readback(*commands, shape, store, place, n_steps - 1, n_steps);
+    VK_TRY(err, vkEndCommandBuffer(*commands));
+    return early ? STATUS_OK : record_transfer(shape, store, place, n_steps - 1, &shape->places[place].copy, err);
 }
 
 static enum status end_commands(VkCommandBuffer commands, struct error *err)
@@ -183,14 +124,14 @@ static enum status end_commands(VkCommandBuffer commands, struct error *err)
     return STATUS_OK;
 }
 
-enum status shape_reset(const struct shape *shape, const struct store *store, struct error *err)
+enum status shape_reset(const struct shape *shape, const struct store *store, uint32_t place, struct error *err)
 {
     VkCommandBuffer commands = VK_NULL_HANDLE;
     enum status status = device_commands_begin(store->device, true, &commands, err);
     if (status == STATUS_OK) {
         record_start(commands, store);
-        record_fill(commands, shape, store);
-        record_readback(commands, shape, store, 0, store->plan->n_steps);
+        record_fill(commands, shape, store, place);
+        record_readback(commands, shape, store, place, 0, store->plan->n_steps);
         status = end_commands(commands, err);
     }
     if (status == STATUS_OK)
@@ -199,18 +140,27 @@ enum status shape_reset(const struct shape *shape, const struct store *store, st
     return status;
 }
 
-enum status shape_run(const struct shape *shape, const struct store *store, uint32_t first, uint32_t last,
-                      struct error *err)
+enum status shape_run_whole(const struct shape *shape, const struct store *store, uint32_t place, uint64_t after_copy,
+                            struct error *err)
 {
-    if (first == 0 && last == store->plan->n_steps)
-        return device_run_stoppable(store->device, shape->whole, err);
+    struct device *device = store->device;
+    const struct place *at = &shape->places[place];
+    TRY(device_submit(device, &at->whole, 1, after_copy, err));
+    if (at->copy)
+        TRY(device_submit_copy(device, at->copy, err));
+    return device_wait(device, &device->compute, device->compute.submitted, err);
+}
+
+enum status shape_run_part(const struct shape *shape, const struct store *store, uint32_t place, uint32_t first,
+                           uint32_t last, struct error *err)
+{
     VkCommandBuffer commands = VK_NULL_HANDLE;
     enum status status = device_commands_begin(store->device, true, &commands, err);
     if (status == STATUS_OK) {
         record_start(commands, store);
         record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
-        (void)record_steps(commands, shape, store->plan->n_steps, first, last);
-        record_readback(commands, shape, store, first, last);
+        (void)record_steps(commands, shape, place, store->plan->n_steps, first, last);
+        record_readback(commands, shape, store, place, first, last);
         status = end_commands(commands, err);
     }
     if (status == STATUS_OK)
@@ -219,10 +169,38 @@ enum status shape_run(const struct shape *shape, const struct store *store, uint
     return status;
 }
 
-static enum status create_sets(struct shape *shape, const struct store *store, struct error *err)
+/* What a dispatch binds when the batch lies in one place of the ring. */
+static enum status create_set(const struct dispatch *dispatch, const struct shape *shape, const struct store *store,
+                              uint32_t place, VkDescriptorSet *set, struct error *err)
 {
     VkDevice device = store->device->handle;
-    uint32_t n = shape->schedule.n_dispatches;
+    VkDescriptorSetAllocateInfo allocate = {
+        .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
+        .descriptorPool = shape->pool,
+        .descriptorSetCount = 1,
+        .pSetLayouts = &dispatch->program->set_layout,
+    };
+    VK_TRY(err, vkAllocateDescriptorSets(device, &allocate, set));
+    VkDescriptorBufferInfo buffers[DEVICE_MAX_BINDINGS];
+    for (uint32_t k = 0; k < dispatch->program->key.n_bindings; k++) {
+        const struct binding *binding = &dispatch->bindings[k];
+        VkDeviceSize skip = binding->buffer == store->arena.handle ? place * store->ring_stride : 0;
+        buffers[k] = (VkDescriptorBufferInfo){binding->buffer, binding->offset + skip, binding->range};
+    }
+    VkWriteDescriptorSet write = {
+        .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
+        .dstSet = *set,
+        .descriptorCount = dispatch->program->key.n_bindings, /* consecutive bindings of one type */
+        .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
+        .pBufferInfo = buffers,
+    };
+    vkUpdateDescriptorSets(device, 1, &write, 0, NULL);
+    return STATUS_OK;
+}
+
+static enum status create_sets(struct shape *shape, const struct store *store, struct error *err)
+{
+    uint32_t n_dispatches = shape->schedule.n_dispatches, n = shape->n_places * n_dispatches;
     VkDescriptorPoolSize size = {VK_DESCRIPTOR_TYPE_STORAGE_BUFFER, n * DEVICE_MAX_BINDINGS};
     VkDescriptorPoolCreateInfo pool = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_POOL_CREATE_INFO,
@@ -230,41 +208,22 @@ static enum status create_sets(struct shape *shape, const struct store *store, s
         .poolSizeCount = 1,
         .pPoolSizes = &size,
     };
-    VK_TRY(err, vkCreateDescriptorPool(device, &pool, NULL, &shape->pool));
+    VK_TRY(err, vkCreateDescriptorPool(store->device->handle, &pool, NULL, &shape->pool));
     shape->sets = xcalloc(n, sizeof(VkDescriptorSet));
-    for (uint32_t i = 0; i < n; i++) {
-        const struct dispatch *dispatch = &shape->schedule.dispatches[i];
-        VkDescriptorSetAllocateInfo allocate = {
-            .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_ALLOCATE_INFO,
-            .descriptorPool = shape->pool,
-            .descriptorSetCount = 1,
-            .pSetLayouts = &dispatch->program->set_layout,
-        };
-        VK_TRY(err, vkAllocateDescriptorSets(device, &allocate, &shape->sets[i]));
-        VkDescriptorBufferInfo buffers[DEVICE_MAX_BINDINGS];
-        for (uint32_t k = 0; k < dispatch->program->key.n_bindings; k++)
-            buffers[k] = (VkDescriptorBufferInfo){dispatch->bindings[k].buffer, dispatch->bindings[k].offset,
-                                                  dispatch->bindings[k].range};
-        VkWriteDescriptorSet write = {
-            .sType = VK_STRUCTURE_TYPE_WRITE_DESCRIPTOR_SET,
-            .dstSet = shape->sets[i],
-            .descriptorCount = dispatch->program->key.n_bindings, /* consecutive bindings of one type */
-            .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
-            .pBufferInfo = buffers,
-        };
-        vkUpdateDescriptorSets(device, 1, &write, 0, NULL);
-    }
+    for (uint32_t i = 0; i < n; i++)
+        TRY(create_set(&shape->schedule.dispatches[i % n_dispatches], shape, store, i / n_dispatches, &shape->sets[i],
+                       err));
     return STATUS_OK;
 }
 
 enum status shape_open(struct shape *shape, const struct store *store, struct programs *programs, uint32_t n_rows,
                        const bool *captured, struct error *err)
 {
-    *shape = (struct shape){.captured = captured};
+    *shape = (struct shape){.captured = captured, .n_places = store_ring(n_rows)};
     TRY(schedule_build(&shape->schedule, store, programs, n_rows, captured, err));
     enum status status = create_sets(shape, store, err);
-    if (status == STATUS_OK)
-        status = record_whole(shape, store, err);
+    for (uint32_t place = 0; status == STATUS_OK && place < shape->n_places; place++)
+        status = record_whole(shape, store, place, err);
     if (status != STATUS_OK)
         shape_close(shape, store);
     return status;
@@ -272,7 +231,10 @@ enum status shape_open(struct shape *shape, const struct store *store, struct pr
 
 void shape_close(struct shape *shape, const struct store *store)
 {
-    device_commands_free(store->device, shape->whole);
+    for (uint32_t place = 0; place < shape->n_places; place++) {
+        device_commands_free(store->device, shape->places[place].whole);
+        device_copy_free(store->device, shape->places[place].copy);
+    }
     chain_close(shape, store);
     if (shape->pool)
         vkDestroyDescriptorPool(store->device->handle, shape->pool, NULL);

@@ -134,11 +134,13 @@ static enum status allocate(struct store *store, struct error *err)
 {
     store->tail = store->last_row_alone ? store_find_tail(store) : store->plan->n_steps;
     TRY(choose_max_rows(store, err));
-    VkDeviceSize arena = store_slots(store, store->max_rows, NULL);
+    store->ring_stride = store_slots(store, 1, NULL);
+    VkDeviceSize arena = store_slots(store, store->max_rows, NULL), ring = CAPTURE_RING * store->ring_stride;
+    arena = arena > ring ? arena : ring;
     VkDeviceSize batch = (2 + (VkDeviceSize)store->max_rows) * sizeof(uint32_t);
     TRY(gpu_buffer_create(store->device, batch, MEMORY_DEVICE, &store->batch, err));
     TRY(gpu_buffer_create(store->device, batch, MEMORY_UPLOAD, &store->next, err));
-    TRY(gpu_buffer_create(store->device, arena, MEMORY_DEVICE, &store->arena, err));
+    TRY(gpu_buffer_create(store->device, arena, MEMORY_ARENA, &store->arena, err));
     TRY(gpu_buffer_create(store->device, arena, MEMORY_READBACK, &store->readback, err));
     TRY(gpu_buffer_create(store->device, parts_bytes(store), MEMORY_DEVICE, &store->parts, err));
     TRY(gpu_buffer_create(store->device, chain_best_bytes(store->plan), MEMORY_DEVICE, &store->best, err));

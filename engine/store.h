@@ -28,6 +28,10 @@ struct engine_limits {
     } tiles; /* of many rows: prefill.c; F32: no cooperative matrix; NV, KHR: of this extension, if the device has it */
 };
 
+/* Places, on the device and on the host, for the stages of decoded tokens: one is computed while those before it come
+ * to the host. */
+#define CAPTURE_RING ENGINE_TOKENS_KEPT
+
 struct region {
     VkDeviceSize offset, size; /* bytes; size 0: there is none */
 };
@@ -45,8 +49,9 @@ struct store {
     struct gpu_buffer batch; /* struct Batch of common.glsl: first position, decode, tokens */
     struct gpu_buffer
         next; /* the same, written by the host; every submit copies it: a GPU reads its own memory faster */
-    struct gpu_buffer arena;    /* slots, one a step, in plan order */
+    struct gpu_buffer arena;    /* slots, one a step, in plan order; of one row CAPTURE_RING times */
     struct gpu_buffer readback; /* the same, for the host */
+    VkDeviceSize ring_stride;   /* bytes from one of the ring's places to the next */
     struct gpu_buffer cache;    /* [max_positions, width] for each step that attention reads beyond the batch */
     struct gpu_buffer tables;
     struct gpu_buffer best;   /* of the logits' chunks, while a token is chosen on the device */
@@ -74,6 +79,12 @@ uint32_t store_find_tail(const struct store *store);
 /* The slots of all steps for batches of n_rows, one behind the other, so that one copy brings any run of steps to the
  * host. Returns the bytes that they take together. */
 VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct region *slots);
+
+/* How many places a batch of n_rows has to lie in. */
+static inline uint32_t store_ring(uint32_t n_rows)
+{
+    return n_rows == 1 ? CAPTURE_RING : 1;
+}
 
 /* chain.c: of store->best. */
 VkDeviceSize chain_best_bytes(const struct plan *plan);

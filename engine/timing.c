@@ -67,7 +67,7 @@ static void record_entry(const struct timing *timing, const struct shape *shape,
     for (uint32_t i = 0; i < entry->n_dispatches; i++) {
         if (shape->schedule.dispatches[entry->first_dispatch + i].waits)
             wait(timing);
-        record_dispatch(timing->commands, shape, entry->first_dispatch + i);
+        record_dispatch(timing->commands, shape, 0, entry->first_dispatch + i);
     }
 }
 
