@@ -409,7 +409,7 @@ enum status engine_time_repeat(struct backend *backend, const struct engine_repe
 static enum status list_programs(struct engine *engine, uint32_t first, uint32_t last, struct engine_program *programs,
                                  uint32_t most, uint32_t *n, struct error *err)
 {
-    TRY(require_batch(engine, err));
+    TRY(engine_require_batch(engine, err));
     const struct schedule *schedule = &engine->shape->schedule;
     *n = 0;
     for (uint32_t step = first; step < last;) {
@@ -433,7 +433,7 @@ enum status engine_programs(struct backend *backend, uint32_t first, uint32_t la
                             uint32_t most, uint32_t *n, struct error *err)
 {
     struct engine *engine = engine_of(backend);
-    return checked(engine, list_programs(engine, first, last, programs, most, n, err), err);
+    return engine_checked(engine, list_programs(engine, first, last, programs, most, n, err), err);
 }
 
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err)
