@@ -49,6 +49,7 @@ static void check_kernel(const json_t *document, const json_t *kernel)
     for (unsigned i = 0; i < 2; i++) {
         const json_t *way = json_object_get(kernel, ways[i]);
         double rate = number_in(kernel, "bytes") / number_in(way, "median_us") / 1e3;
+        assert_true(number_in(way, "runs") >= 1);
         assert_true(number_in(way, "min_us") > 0 && number_in(way, "min_us") <= number_in(way, "median_us"));
         assert_float_equal(number_in(way, "gb_s"), rate, rate * 1e-6);
         assert_float_equal(number_in(way, "read_bandwidth_share") * number_in(document, "read_bandwidth"), rate * 1e9,
@@ -138,6 +139,9 @@ static void wrong_words_are_one_line(void **state)
         {{"bench", "--kernels", "matmul 1024x1152 Q4_0 decode", "--fault", "sinks-missing", NULL},
          3,
          "--fault: sinks-missing applies to none of the kernels"},
+        {{"bench", "--kernels", "add 1152 decode", "--fault", "pad-not-masked", NULL},
+         3,
+         "--fault: pad-not-masked applies to none of the kernels"},
         {{"bench", "--kernels", "matmul 1024x1152 Q4_0 decode", "--device", "no such device", NULL},
          4,
          "no such device"},

@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "model/stop.h"
 #include "workbench/bench_time.h"
 #include "workbench/fault.h"
 #include "workbench/json_file.h"
@@ -70,7 +71,9 @@ static enum status measure_way(struct bench *bench, const struct kernel *kernel,
     }
     for (; n < RUNS && spent < WAY_NS && status == STATUS_OK; n++)
         status = run_times(bench, &repeat, &us[n], &spent, err);
-    result->ways[way].median_us = bench_median(us, n ? n : 1, &result->ways[way].min_us);
+    n = n ? n : 1;
+    result->ways[way].median_us = bench_median(us, n, &result->ways[way].min_us);
+    result->ways[way].n_runs = n;
     return status;
 }
 
@@ -228,7 +231,9 @@ static uint64_t cold_bytes(const struct bench *bench, uint32_t n_rows)
 static enum status run_kernel(struct bench *bench, const struct kernel_case *row, uint32_t dtype, uint32_t n_rows,
                               struct error *err)
 {
-    enum status status = bench->engine.ops ? STATUS_OK : open_engine(bench, err);
+    enum status status = stop_check(err);
+    if (status == STATUS_OK && !bench->engine.ops)
+        status = open_engine(bench, err);
     if (status != STATUS_OK)
         return status;
     const char *json = bench->arguments->json;

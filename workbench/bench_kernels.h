@@ -4,9 +4,8 @@
 
 #include "workbench/command.h"
 
-/* The command; positional[0], if there is one, says which: every word of it begins a word of the names of those that
- * run.
- * STATUS_DIVERGED where one is wrong. */
+/* The command. positional[0], if there is one, says which: every word of it begins a word of the names of those that
+ * run. STATUS_DIVERGED where one is wrong. */
 enum status bench_kernels(const struct arguments *arguments, struct error *err);
 
 #endif

@@ -5,7 +5,7 @@
 
 #include "model/backend.h"
 
-#define KERNEL_MAX_STEPS 256
+#define KERNEL_MAX_STEPS 1024
 
 struct kernel;
 

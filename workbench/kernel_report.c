@@ -26,8 +26,8 @@ static double per_second(double n, double us)
 
 void kernel_print_header(const char *device, double bandwidth)
 {
-    printf("%s, reads at %.1f GB/s\n%-*s %11s %11s %9s %6s %10s %6s\n", device, bandwidth / 1e9, NAME_WIDTH, "kernel",
-           "level us", "apart us", "GB/s", "share", "GFLOP/s", "error");
+    printf("%s, reads at %.1f GB/s\n%-*s %11s %6s %11s %6s %9s %9s %6s\n", device, bandwidth / 1e9, NAME_WIDTH,
+           "kernel", "level us", "share", "apart us", "share", "GB/s", "GFLOP/s", "error");
 }
 
 static void print_program(const struct engine_program *program)
@@ -38,24 +38,34 @@ static void print_program(const struct engine_program *program)
     printf("\n");
 }
 
+static void print_times(const struct kernel *kernel, const struct kernel_result *result, double bandwidth)
+{
+    printf("%-*s", NAME_WIDTH, kernel->name);
+    for (int way = 0; way < N_WAYS; way++) {
+        double us = result->ways[way].median_us;
+        printf(" %11.2f %5.1f%%", us, per_second(kernel->bytes, us) / bandwidth * 100);
+    }
+    double us = result->ways[WAY_APART].median_us;
+    printf(" %9.1f", per_second(kernel->bytes, us) / 1e9);
+    if (kernel->flops > 0)
+        printf(" %9.1f", per_second(kernel->flops, us) / 1e9);
+    else
+        printf(" %9s", "");
+    printf(" %6.3f\n", result->ratio);
+}
+
 void kernel_print(const struct kernel *kernel, const struct kernel_result *result, double bandwidth, bool verbose)
 {
     char reason[192];
-    double us = result->ways[WAY_APART].median_us, rate = per_second(kernel->bytes, us);
     if (result->absent[0]) {
         printf("%-*s not run: %s\n", NAME_WIDTH, kernel->name, result->absent);
         return;
     }
-    if (!kernel_is_right(result)) {
+    if (kernel_is_right(result)) {
+        print_times(kernel, result, bandwidth);
+    } else {
         kernel_reason(kernel, result, reason, sizeof(reason));
         printf("WRONG %s\n", reason);
-    } else {
-        printf("%-*s %11.2f %11.2f %9.1f %5.1f%% ", NAME_WIDTH, kernel->name, result->ways[WAY_LEVEL].median_us, us,
-               rate / 1e9, rate / bandwidth * 100);
-        if (kernel->flops > 0)
-            printf("%10.1f %6.3f\n", per_second(kernel->flops, us) / 1e9, result->ratio);
-        else
-            printf("%10s %6.3f\n", "", result->ratio);
     }
     for (uint32_t i = 0; verbose && i < result->n_programs && i < KERNEL_PROGRAMS; i++)
         print_program(&result->programs[i]);
@@ -69,6 +79,7 @@ static json_t *way_json(const struct kernel *kernel, const struct kernel_result 
     double us = result->ways[way].median_us, rate = per_second(kernel->bytes, us);
     json_put(times, "median_us", json_real(us));
     json_put(times, "min_us", json_real(result->ways[way].min_us));
+    json_put(times, "runs", json_integer(result->ways[way].n_runs));
     json_put(times, "gb_s", json_real(rate / 1e9));
     json_put(times, "gflop_s", json_real(per_second(kernel->flops, us) / 1e9));
     json_put(times, "read_bandwidth_share", json_real(rate / bandwidth));

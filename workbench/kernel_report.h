@@ -18,6 +18,7 @@ struct kernel_result {
     bool same;
     struct {
         double median_us, min_us; /* of one time; none if it is wrong */
+        uint32_t n_runs;          /* that they are of */
     } ways[N_WAYS];
     uint32_t n_programs; /* dispatches of one time; the first KERNEL_PROGRAMS of them are in `programs` */
     struct engine_program programs[KERNEL_PROGRAMS];
