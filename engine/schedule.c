@@ -7,9 +7,13 @@
 #define CPU_MAX_ITERATIONS 60000
 
 /* Rows of x that a matmul handles for each weight it decodes, where a batch has more than one; and rows of the matrix
- * for each x that it loads, where a lane has rows of its own. Measured on llvmpipe: 2 to 4 times as fast as 1 and 1. */
+ * for each x that it loads, where a lane has rows of its own: a load is a loop over the lanes on llvmpipe. Measured
+ * there: 2 to 4 times as fast as 1 and 1; and 8 of both 1.5 times as fast as 4 of both, but a driver takes a second for
+ * such a program, so that short prompts are better off without. */
 #define MATMUL_TILE 4
 #define MATMUL_LANE_ROWS 4
+#define MATMUL_MANY 8 /* of both, from so many rows: */
+#define MATMUL_MANY_ROWS 16
 
 static bool uses_cpu_shapes(const struct builder *b)
 {
@@ -249,8 +253,10 @@ static void choose_shape(const struct builder *b, const struct matmul *matmul, b
     bool by_rows = matmul->matrix->layout == LAYOUT_ROWS;
     constants->by_block = lanes && by_rows && n_in % 32 == 0;
     if (lanes) {
+        bool many = b->n_rows >= MATMUL_MANY_ROWS;
         constants->local_size = 8;
-        constants->rows = MATMUL_LANE_ROWS;
+        constants->rows = many ? MATMUL_MANY : MATMUL_LANE_ROWS;
+        constants->tile = many ? MATMUL_MANY : constants->tile;
         return;
     }
     /* A short row is one subgroup's, without a barrier; a long one keeps four busy. Enough groups must remain to fill

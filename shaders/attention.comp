@@ -20,13 +20,25 @@ layout(set = 0, binding = 3) readonly buffer Queries
 {
     float q[];
 };
+layout(set = 0, binding = 3) readonly buffer WideQueries
+{
+    vec4 q4[]; /* the same: llvmpipe loads 16 bytes in the time of 4 */
+};
 layout(set = 0, binding = 4) readonly buffer Keys
 {
     float keys[]; /* [position, kv_heads, dim] */
 };
+layout(set = 0, binding = 4) readonly buffer WideKeys
+{
+    vec4 keys4[];
+};
 layout(set = 0, binding = 5) readonly buffer Values
 {
     float values[];
+};
+layout(set = 0, binding = 5) readonly buffer WideValues
+{
+    vec4 values4[];
 };
 
 layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
@@ -35,6 +47,10 @@ layout(set = 0, binding = 6) readonly buffer Sinks
     uint bias_words[]; /* [heads], if op.has_sinks */
 };
 #include "bias.glsl"
+
+/* Heads of whole quads are read as such; and where lanes are few, one has four elements of the values' sum. */
+const bool BY_QUADS = HEAD_DIM % 4 == 0 && VARIANT != VARIANT_QUERY_AS_F32;
+const bool SUM_BY_QUADS = HEAD_DIM % 4 == 0 && gl_WorkGroupSize.x * 4 <= HEAD_DIM;
 
 shared float p[CHUNK];      /* of the chunk: scores, then probabilities not yet divided by their sum */
 shared float sum[HEAD_DIM]; /* of p v so far */
@@ -75,6 +91,8 @@ float score(uint h, uint j)
     uint b = (key * op.kv_heads + kv_head_of(h)) * HEAD_DIM;
     float s = 0.0;
     uint i = 0;
+    for (; i < HEAD_DIM && BY_QUADS; i += 4)
+        s += dot(q4[((row * op.heads + h) * HEAD_DIM + i) / 4], keys4[(b + i) / 4]);
     for (; i + 4 <= HEAD_DIM; i += 4)
         s += dot(vec4(query(h, i), query(h, i + 1), query(h, i + 2), query(h, i + 3)),
                  vec4(keys[b + i], keys[b + i + 1], keys[b + i + 2], keys[b + i + 3]));
@@ -98,10 +116,31 @@ float swapped_probability(uint h, uint j)
 }
 #endif
 
+/* What add_values does, to elements i … i + 3; the value's element i of the first key is at `at`. */
+void add_value_quads(uint i, uint at, uint n, uint stride, float scale)
+{
+    vec4 a = vec4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]) * scale;
+    uint j = 0;
+    for (; j + 4 <= n; j += 4, at += 4 * stride) {
+        vec4 p4 = vec4(p[j], p[j + 1], p[j + 2], p[j + 3]);
+        mat4 v = transpose(mat4(values4[at / 4], values4[(at + stride) / 4], values4[(at + 2 * stride) / 4],
+                                values4[(at + 3 * stride) / 4]));
+        a += vec4(dot(p4, v[0]), dot(p4, v[1]), dot(p4, v[2]), dot(p4, v[3]));
+    }
+    for (; j < n; j++, at += stride)
+        a += p[j] * values4[at / 4];
+    for (uint k = 0; k < 4; k++)
+        sum[i + k] = a[k];
+}
+
 /* Adds p v of the chunk that starts at visible key `from` to sum, after scaling what is there. */
 void add_values(uint from, uint n, uint kv_head, float scale)
 {
     uint stride = op.kv_heads * HEAD_DIM;
+    for (uint i = gl_LocalInvocationID.x * 4; i < HEAD_DIM && SUM_BY_QUADS; i += gl_WorkGroupSize.x * 4)
+        add_value_quads(i, ((first_key + from) * op.kv_heads + kv_head) * HEAD_DIM + i, n, stride, scale);
+    if (SUM_BY_QUADS)
+        return;
     for (uint i = gl_LocalInvocationID.x; i < HEAD_DIM; i += gl_WorkGroupSize.x) {
         uint at = ((first_key + from) * op.kv_heads + kv_head) * HEAD_DIM + i;
         float a = sum[i] * scale;

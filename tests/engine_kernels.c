@@ -55,7 +55,7 @@ static void add_matmul(uint32_t dtype, uint32_t layout, uint32_t n_in, uint32_t 
     f.plan.steps[step].weight[0] = fixture_tensor_in(&f, dtype, layout, n_out, n_in);
 }
 
-/* M: 1 is decode's; from 2 on rows come in tiles of 4; 16 may come in tiles of a whole batch. */
+/* M: 1 is decode's; from 2 on rows come in tiles of 4, from 16 on of 8, or of a whole batch. */
 static const uint32_t m[] = {1, 2, 4, 5, 16};
 
 /* Every way to do it that a device may choose. */
