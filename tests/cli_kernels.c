@@ -135,6 +135,8 @@ static void wrong_words_are_one_line(void **state)
         const char *line;
     } rows[] = {
         {{"bench", "--kernels", "matmul 7x7", NULL}, 2, "--kernels: \"matmul 7x7\", expected words of a kernel's name"},
+        {{"bench", "--kernels", "add", "--on", "reference", NULL}, 2, "--kernels: given with one of -p, -n"},
+        {{"bench", "golden/tiny-llama", "-v", NULL}, 2, "-v: given without --kernels"},
         {{"bench", NULL}, 2, "bench: no MODEL given, nor --kernels"},
         {{"bench", "--kernels", "matmul 1024x1152 Q4_0 decode", "--fault", "sinks-missing", NULL},
          3,

@@ -33,17 +33,36 @@ static enum status parse(const struct arguments *arguments, struct bench *bench,
     return status;
 }
 
+/* Kernels have no tokens, no capture and no side but the engine; programs are shown of kernels alone. */
+static enum status check_kind(const struct arguments *arguments, struct error *err)
+{
+    bool of_model =
+        arguments->n >= 0 || arguments->n_prompt >= 0 || arguments->capture || arguments->on || arguments->ops;
+    if (arguments->kernels && of_model) {
+        return error_set(err, STATUS_USAGE, NULL, "--kernels", ERROR_NO_OFFSET,
+                         "given with one of -p, -n, --capture, --ops, --on, which are a MODEL's");
+    }
+    if (!arguments->kernels && arguments->verbose) {
+        return error_set(err, STATUS_USAGE, NULL, "-v", ERROR_NO_OFFSET, "given without --kernels");
+    }
+    if (!arguments->kernels && arguments->n_positional == 0) {
+        return error_set(err, STATUS_USAGE, NULL, "bench", ERROR_NO_OFFSET, "no MODEL given, nor --kernels");
+    }
+    return STATUS_OK;
+}
+
 enum status command_bench(const struct arguments *arguments, struct error *err)
 {
+    enum status status = check_kind(arguments, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
     if (arguments->kernels) {
         return bench_kernels(arguments, err);
     }
-    if (arguments->n_positional == 0) {
-        return error_set(err, STATUS_USAGE, NULL, "bench", ERROR_NO_OFFSET, "no MODEL given, nor --kernels");
-    }
     struct bench bench = {0};
     bool captured;
-    enum status status = parse(arguments, &bench, &captured, err);
+    status = parse(arguments, &bench, &captured, err);
     if (status != STATUS_OK) {
         return status;
     }

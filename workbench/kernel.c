@@ -91,18 +91,21 @@ uint32_t kernel_step(struct kernel *kernel, const struct step *step)
     return index;
 }
 
-/* What one copy reads that no other does: weights, and given rows of its own (keys and values). */
+/* What one copy reads and writes that no other does: weights, given rows of its own (keys and values), and the rows
+ * that it makes. 0: it reads nothing of its own, and more copies would be more of the same. */
 static uint64_t own_bytes(const struct kernel *kernel)
 {
-    uint64_t n = 0;
+    uint64_t n = 0, made = 0;
     for (uint32_t i = kernel->copied; i < kernel->plan.n_steps; i++) {
         const struct step *step = &kernel->plan.steps[i];
         if (kernel->is_given[i])
             n += (uint64_t)kernel->n_positions * step->width * sizeof(float);
+        else
+            made += (uint64_t)kernel->n_rows * step->width * sizeof(float);
         for (unsigned w = 0; !kernel->is_given[i] && w < OP_MAX_WEIGHTS; w++)
             n += step->weight[w] ? step->weight[w]->n_bytes : 0;
     }
-    return n;
+    return n ? n + made : 0;
 }
 
 /* The steps from `copied` on once more, with tensors of their own over the same bytes. */
