@@ -237,6 +237,49 @@ static void foreign_trace(void **state)
     outcome_free(&outcome);
 }
 
+/* All within its bounds, and another token wins: one line says which, how close they are, and that rounding did it. The
+ * twins: without rounding nothing is said; with a stage missing, that is named too. */
+static void a_choice_that_rounding_decides(void **state)
+{
+    (void)state;
+    static const enum stage rounded[] = {STAGE_logits, STAGE_logits_final};
+    char path[512];
+    struct outcome outcome;
+    for (int lacks = 0; lacks < 2; lacks++) {
+        struct trace trace;
+        assert_int_equal(trace_read(&trace, "golden/tiny-gemma2-odd.h5", NULL), STATUS_OK);
+        for (int i = 0; i < 2; i++) {
+            struct trace_stage *stage = trace_find(&trace, LAYER_NONE, rounded[i]);
+            assert_true(float_type("bfloat16", &stage->arith.u_storage, &stage->arith.eta));
+            for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++) {
+                uint32_t bits;
+                memcpy(&bits, &stage->rows[k], sizeof bits);
+                bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
+                memcpy(&stage->rows[k], &bits, sizeof bits);
+            }
+        }
+        if (lacks) {
+            struct trace_stage *stage = trace_find(&trace, 1, STAGE_o_proj);
+            memset(stage->recorded, 0, trace.n_positions);
+            stage->n_recorded = 0;
+        }
+        assert_int_equal(trace_write(&trace, scratch_path(path, folder, "rounded.h5"), NULL), STATUS_OK);
+        trace_free(&trace);
+        RUN(&outcome, 0, "diff", "golden/tiny-gemma2-odd", "--golden", "golden/tiny-gemma2-odd.h5", "--trace", path);
+        expect_text(outcome.out, "Note: after token 2 the likeliest next is ");
+        expect_text(outcome.out, lacks ? "though every op that could be judged passes: what bfloat16 rounds adds up to "
+                                       : "though every op passes: what bfloat16 rounds adds up to ");
+        expect_text(outcome.out, "; try a golden in float32\nNote: the same after 3 other tokens in ");
+        if (lacks)
+            expect_text(outcome.out, ", or a stage that is missing (see Coverage) is wrong");
+        outcome_free(&outcome);
+    }
+    RUN(&outcome, 0, "diff", "golden/tiny-gemma2-odd", "--golden", "golden/tiny-gemma2-odd.h5", "--trace",
+        "golden/tiny-gemma2-odd.h5");
+    expect_no_text(outcome.out, "the likeliest next is");
+    outcome_free(&outcome);
+}
+
 static void compare(void **state)
 {
     (void)state;
@@ -276,6 +319,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(goldens_pass_their_audit, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_choice_that_rounding_decides, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nan_is_found_and_is_text_in_json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(flipped_bit_is_golden_or_weights, set_up, tear_down),
         cmocka_unit_test_setup_teardown(report_fits_a_terminal, set_up, tear_down),

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/stop.h"
+#include "workbench/choices.h"
 #include "workbench/session.h"
 #include "workbench/triage.h"
 
@@ -81,28 +82,6 @@ static void take_judged_plan(struct comparison *comparison)
     comparison->plan = &comparison->judged;
 }
 
-/* All ops pass, yet another token would be chosen: then inputs or sampling differ, or the choice is within rounding. */
-static void note_choices(struct comparison *comparison, const struct trace *trace, const struct trace *golden)
-{
-    const struct trace_stage *ours = trace_find(trace, LAYER_NONE, STAGE_logits_final);
-    const struct trace_stage *theirs = trace_find(golden, LAYER_NONE, STAGE_logits_final);
-    uint32_t n_differing = 0;
-    for (uint32_t p = 0; ours && theirs && p < golden->n_positions; p++) {
-        const float *a = trace_row(ours, p), *b = trace_row(theirs, p);
-        if (!a || !b)
-            continue;
-        uint32_t chosen = argmax(a, ours->width), expected = argmax(b, theirs->width);
-        if (chosen == expected || ++n_differing > 1)
-            continue;
-        comparison_note(comparison,
-                        "after token %u the most likely token is %u in %s (logit %.9g) and %u in %s (%.9g), "
-                        "though every op passes: another input, or a choice that rounding decides",
-                        p, chosen, trace->path, a[chosen], expected, golden->path, b[expected]);
-    }
-    if (n_differing > 1)
-        comparison_note(comparison, "the same after %u other tokens in %s", n_differing - 1, trace->path);
-}
-
 /* Diagnoses at a step that is not the first: the best two are told. */
 #define MOST_FURTHER 2
 
@@ -156,7 +135,7 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
                         &comparison->diagnoses[comparison->n_diagnoses], left < TRIAGE_MOST ? left : TRIAGE_MOST);
     } else {
         for (uint32_t t = 0; t < last; t++)
-            note_choices(comparison, comparison->list[t], comparison->list[last]);
+            choices_note(comparison, comparison->list[t], comparison->list[last]);
     }
 }
 
