@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "workbench/diagnose_internal.h"
+#include "workbench/parameters.h"
 #include "workbench/precision.h"
 #include "workbench/relations.h"
 #include "workbench/sample.h"
@@ -164,6 +165,34 @@ static uint32_t try_mutants(struct bench *bench, const struct plan *plan, uint32
     return n;
 }
 
+static bool step_holds(void *context, const struct step *step)
+{
+    double worst;
+    return mutant_reproduces(context, step, &worst);
+}
+
+/* A parameter that is another than the model's. One row would be too little: any factor of it fits some eps. */
+static bool try_parameters(struct bench *bench, const struct step *step, uint32_t step_index, uint32_t n_failing,
+                           struct diagnosis *found)
+{
+    const struct op_row *rows = bench->rows.rows;
+    struct parameters_case failing = {.step = step,
+                                      .weights_dtype = bench->stage->weights_dtype,
+                                      .lowest = &rows[0],
+                                      .highest = &rows[n_failing - 1],
+                                      .holds = step_holds,
+                                      .context = bench};
+    struct parameters_found parameter;
+    if (n_failing < 2 || !parameters_find(&failing, &parameter))
+        return false;
+    *found = (struct diagnosis){.how = HOW_REPRODUCED, .step = step_index, .postmortem = ""};
+    snprintf(found->fault, sizeof found->fault, "%s", parameter.name);
+    snprintf(found->text, sizeof found->text,
+             "%s; computed so, all %u rows come out as recorded, where MODEL's value fails in %u", parameter.text,
+             bench->rows.n, n_failing);
+    return true;
+}
+
 /* Whether a relation that was found is the trace of a fault: at a stage that it strikes, in its phase, and as large. */
 static bool relation_fits(const struct fault *fault, const struct evidence *evidence, const struct diagnosis *relation)
 {
@@ -247,6 +276,8 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
         n = try_mutants(&bench, plan, step_index, n_failing, found, max);
         if (is_span)
             n += try_span(&bench, plan, step_index, trace, n_failing, found + n, max - n);
+        bool is_parameter = n == 0 && !is_span && try_parameters(&bench, step, step_index, n_failing, found);
+        n += is_parameter;
         uint32_t n_mutants = n;
         uint32_t shown = n_failing < bench.at_once ? n_failing : bench.at_once;
         bench_run(&bench, step, bench.rows.rows, shown);
@@ -261,7 +292,7 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
                                     .bound = bench.bound};
         if (n == 0 && !is_span)
             n = precision_find(&evidence, found, max);
-        uint32_t n_relations = relations_find(&evidence, found + n, max - n);
+        uint32_t n_relations = is_parameter ? 0 : relations_find(&evidence, found + n, max - n);
         name_relations(&evidence, found + n, n_relations);
         n += n_relations;
         for (uint32_t i = n_mutants; i < n; i++)
