@@ -27,12 +27,7 @@ if [ "${2:-}" = --twin ]; then
     exit
 fi
 
-python=.venv/bin/python3
-if ! "$python" -c 'import h5py, torch, transformers' 2>/dev/null; then
-    echo "skipped: torch and transformers are not installed (.venv/bin/pip install -r requirements-golden.txt)"
-    exit 77
-fi
-"$python" golden/make_wrong.py "$folder" >"$folder/list"
+tests/with_python.sh requirements-golden.txt h5py,torch,transformers golden/make_wrong.py "$folder" >"$folder/list"
 while read -r name model _; do
     as_committed "$name" "$model" || { echo "$name: another divergence than the committed one"; exit 1; }
     echo "$name: as committed"
