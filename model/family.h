@@ -22,7 +22,8 @@ struct step_row {
     const char *weight[OP_MAX_WEIGHTS]; /* tensor name inside the layer; a bias is read if the config says so */
 };
 
-/* A GGUF's name of a tensor inside a layer ("attn_q.weight" for "blk.0.attn_q.weight") and transformers' name of it. */
+/* A GGUF's name of a tensor inside a layer ("attn_q.weight" for "blk.0.attn_q.weight") and transformers' name of it.
+ * Lists of them end with {NULL, NULL}. */
 struct tensor_alias {
     const char *gguf, *name;
 };
@@ -37,7 +38,7 @@ struct family {
     bool gguf_folds_norm_offset;    /* GGUF holds 1 + weight */
     const struct step_row *layer;   /* [n_layer] */
     uint32_t n_layer;
-    const struct tensor_alias *gguf_names; /* of a layer's tensors, {NULL, NULL}-terminated */
+    const struct tensor_alias *gguf_names; /* of a layer's tensors, besides those of all families (gguf_load.c) */
     bool has_local_layers;                 /* sliding windows; else every layer sees all */
     uint32_t global_every;    /* where the file does not say which layers are local: the last of each so many is not */
     bool ropes_by_layer_type; /* local layers have a rope of their own; else all share one */

@@ -12,6 +12,15 @@ static const struct tensor_alias outside[] = {
     {NULL, NULL},
 };
 
+/* Inside a layer, in every family; the others: family->gguf_names. */
+static const struct tensor_alias in_all[] = {
+    {"attn_norm.weight", "input_layernorm.weight"}, {"attn_q.weight", "self_attn.q_proj.weight"},
+    {"attn_q.bias", "self_attn.q_proj.bias"},       {"attn_k.weight", "self_attn.k_proj.weight"},
+    {"attn_k.bias", "self_attn.k_proj.bias"},       {"attn_v.weight", "self_attn.v_proj.weight"},
+    {"attn_v.bias", "self_attn.v_proj.bias"},       {"attn_output.weight", "self_attn.o_proj.weight"},
+    {"attn_output.bias", "self_attn.o_proj.bias"},  {NULL, NULL},
+};
+
 static const char *alias(const struct tensor_alias *aliases, const char *name)
 {
     while (aliases->gguf && strcmp(aliases->gguf, name) != 0)
@@ -29,7 +38,9 @@ static const char *translate(struct model *model, const char *stored)
     if (strncmp(stored, "blk.", 4) != 0 || stored[4] < '0' || stored[4] > '9')
         return stored;
     unsigned long layer = strtoul(stored + 4, &end, 10);
-    name = *end == '.' ? alias(model->config.family->gguf_names, end + 1) : NULL;
+    name = *end == '.' ? alias(in_all, end + 1) : NULL;
+    if (*end == '.' && !name)
+        name = alias(model->config.family->gguf_names, end + 1);
     return name ? arena_printf(&model->files->arena, "model.layers.%lu.%s", layer, name) : stored;
 }
 
