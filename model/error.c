@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 /* Appends formatted text at *length; what does not fit is cut. */
 static void append(struct error *err, size_t *length, const char *format, va_list args)
@@ -83,4 +84,9 @@ void *xrealloc(void *old, uint64_t size)
     if (!memory)
         out_of_memory(size);
     return memory;
+}
+
+char *xstrdup(const char *text)
+{
+    return text ? strcpy(xmalloc(strlen(text) + 1), text) : NULL;
 }

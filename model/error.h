@@ -36,9 +36,10 @@ enum status error_set(struct error *err, enum status status, const char *file, c
 #define ASSERT(condition) ((condition) ? (void)0 : assert_failed(#condition, __FILE__, __LINE__))
 _Noreturn void assert_failed(const char *condition, const char *file, int line);
 
-/* malloc, calloc and realloc that end the program with one line when memory is exhausted. */
+/* malloc, calloc, realloc and strdup (of NULL: NULL) that end the program with one line when memory is exhausted. */
 void *xmalloc(uint64_t size);
 void *xcalloc(uint64_t count, uint64_t size);
 void *xrealloc(void *old, uint64_t size);
+char *xstrdup(const char *text);
 
 #endif

@@ -47,7 +47,7 @@ static enum status write_trace(const struct arguments *arguments, struct session
     char producer[64];
     snprintf(producer, sizeof(producer), "lockstep %s", source_name(source));
     free(trace->producer);
-    trace->producer = strcpy(xmalloc(sizeof(producer)), producer);
+    trace->producer = xstrdup(producer);
     enum status status = model_digests(&session->model, trace->weights_sha256, trace->config_sha256, err);
     if (status == STATUS_OK) {
         status = trace_write(trace, arguments->output, err);

@@ -48,7 +48,7 @@ struct debug_config debug_config_copy(const struct debug_config *config)
     for (uint32_t i = 0; i < config->n_probes; i++) {
         const struct debug_probe *probe = &config->probes[i];
         copy.probes[i] = *probe;
-        copy.probes[i].id = strcpy(xmalloc(strlen(probe->id) + 1), probe->id);
+        copy.probes[i].id = xstrdup(probe->id);
         copy.probes[i].layers = copy_numbers(probe->layers, probe->n_layers);
         copy.probes[i].tokens = copy_numbers(probe->tokens, probe->n_tokens);
         copy.probes[i].dims = copy_numbers(probe->dims, probe->n_dims);

@@ -93,8 +93,7 @@ static enum status read_probe(const struct reading *in, json_t *object, struct d
         return error_set(in->err, STATUS_BAD_INPUT, in->name, "debug.probes.stage", ERROR_NO_OFFSET,
                          "\"%s\", expected a stage of this model", name);
     }
-    const char *text = id != NULL ? json_string_value(id) : name;
-    probe->id = strcpy(xmalloc(strlen(text) + 1), text);
+    probe->id = xstrdup(id != NULL ? json_string_value(id) : name);
     json_t *layers = json_object_get(object, "layers");
     if (stage_in_layer(probe->stage)) {
         status = read_numbers(in, layers, "debug.probes.layers", 0, (int64_t)in->plan->n_layers - 1, &probe->layers,

@@ -24,8 +24,7 @@ json_t *json_text(const char *text)
     json_t *whole = json_string(text);
     if (whole)
         return whole;
-    char *plain = xmalloc(strlen(text) + 1);
-    strcpy(plain, text);
+    char *plain = xstrdup(text);
     for (char *at = plain; *at; at++)
         if ((unsigned char)*at >= 0x80)
             *at = '?';

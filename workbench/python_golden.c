@@ -86,7 +86,7 @@ static bool trace_of(PyObject *recorded, const struct model *model, const char *
     free(phase);
     free(ids);
     free(trace->producer);
-    trace->producer = strcpy(xmalloc(strlen(producer) + 1), producer);
+    trace->producer = xstrdup(producer);
     declare_dtype(trace, dtype);
     PyObject *key, *array;
     Py_ssize_t at = 0;

@@ -177,7 +177,7 @@ static enum status decode(const struct model *model, const int32_t *ids, uint32_
     const char *utf8 = string != NULL ? PyUnicode_AsUTF8(string) : NULL;
     enum status status = STATUS_OK;
     if (utf8 != NULL) {
-        *text = strcpy(xmalloc(strlen(utf8) + 1), utf8);
+        *text = xstrdup(utf8);
     } else {
         status = function != NULL ? python_failed("tokenizer", err) : err->status;
     }

@@ -134,7 +134,7 @@ static enum status read_arguments(const struct repl_command *command, const char
         status = words_split(words, rest, err);
     } else {
         words->n = *rest != '\0' ? 1 : 0;
-        words->word[0] = words->n == 1 ? strcpy(xmalloc(strlen(rest) + 1), rest) : NULL;
+        words->word[0] = words->n == 1 ? xstrdup(rest) : NULL;
     }
     if (status == STATUS_OK && (words->n < command->min || words->n > command->max)) {
         status = error_set(err, STATUS_USAGE, NULL, command->name, ERROR_NO_OFFSET, "%s arguments, expected: %s %s",
@@ -158,7 +158,7 @@ static void remember(struct repl *repl, const struct repl_command *command, cons
         return;
     }
     free(repl->last_run);
-    repl->last_run = status == STATUS_OK ? strcpy(xmalloc(strlen(line) + 1), line) : NULL;
+    repl->last_run = status == STATUS_OK ? xstrdup(line) : NULL;
     repl->last_from = command->function == repl_run_command ? 0 : before;
     repl->last_to = repl_point(repl);
 }

@@ -9,17 +9,12 @@
 #include "workbench/debug_config.h"
 #include "workbench/repl_show.h"
 
-static char *copy_text(const char *text)
-{
-    return text != NULL ? strcpy(xmalloc(strlen(text) + 1), text) : NULL;
-}
-
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
                         uint32_t n_faults)
 {
-    *settings = (struct repl_settings){.device = copy_text(device), .decode = REPL_DECODE};
+    *settings = (struct repl_settings){.device = xstrdup(device), .decode = REPL_DECODE};
     for (uint32_t i = 0; i < n_faults && i < REPL_MAX_FAULTS; i++) {
-        settings->faults[settings->n_faults++] = copy_text(faults[i]);
+        settings->faults[settings->n_faults++] = xstrdup(faults[i]);
     }
 }
 
@@ -117,7 +112,7 @@ enum status repl_fault(struct repl *repl, const struct words *words, struct erro
                                : "not planted");
     }
     if (on) {
-        changed.faults[changed.n_faults++] = copy_text(text);
+        changed.faults[changed.n_faults++] = xstrdup(text);
     } else {
         memmove(&changed.faults[at], &changed.faults[at + 1], (changed.n_faults - at - 1) * sizeof(char *));
         changed.n_faults--;
@@ -175,7 +170,7 @@ enum status repl_reload(struct repl *repl, const struct words *words, struct err
     }
     enum status status = need_engine(repl, "reload", err);
     struct repl_settings changed = repl->settings;
-    changed.shaders = copy_text(shader_folder(repl));
+    changed.shaders = xstrdup(shader_folder(repl));
     status = status == STATUS_OK ? exchange(repl, &changed, err) : status;
     if (status != STATUS_OK) {
         free(changed.shaders);
@@ -191,7 +186,7 @@ static enum status set_device(struct repl *repl, const char *value, struct error
 {
     enum status status = need_engine(repl, "device", err);
     struct repl_settings changed = repl->settings;
-    changed.device = copy_text(value);
+    changed.device = xstrdup(value);
     status = status == STATUS_OK ? exchange(repl, &changed, err) : status;
     free(status == STATUS_OK ? repl->settings.device : changed.device);
     if (status == STATUS_OK) {
@@ -208,7 +203,7 @@ static enum status set_shaders(struct repl *repl, const char *value, struct erro
         return error_set(err, STATUS_BAD_INPUT, value, "shaders", ERROR_NO_OFFSET, "no such folder");
     }
     free(repl->settings.shaders);
-    repl->settings.shaders = copy_text(value);
+    repl->settings.shaders = xstrdup(value);
     return STATUS_OK;
 }
 

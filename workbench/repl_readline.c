@@ -25,7 +25,7 @@ static char *next_candidate(const char *text, int state)
     while (candidates != NULL && candidates[at] != NULL) {
         const char *candidate = candidates[at++];
         if (strncmp(candidate, text, strlen(text)) == 0) {
-            return strcpy(xmalloc(strlen(candidate) + 1), candidate);
+            return xstrdup(candidate);
         }
     }
     return NULL;

@@ -21,11 +21,7 @@ static void replacement_end(struct replacement *replacement)
 static char *final_target(const char *path)
 {
     char *target = realpath(path, NULL);
-    if (target)
-        return target;
-    target = xmalloc(strlen(path) + 1);
-    strcpy(target, path);
-    return target;
+    return target ? target : xstrdup(path);
 }
 
 enum status replacement_begin(struct replacement *replacement, const char *path, struct error *err)
@@ -55,8 +51,7 @@ enum status replacement_begin(struct replacement *replacement, const char *path,
 /* The rename itself reaches the disk with the folder. Some file systems refuse this; the file is whole anyhow. */
 static void sync_folder_of(const char *target)
 {
-    char *copy = xmalloc(strlen(target) + 1);
-    strcpy(copy, target);
+    char *copy = xstrdup(target);
     int folder = open(dirname(copy), O_RDONLY | O_DIRECTORY | O_CLOEXEC);
     if (folder >= 0) {
         (void)fsync(folder);

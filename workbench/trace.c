@@ -7,19 +7,13 @@
 
 #include "model/model.h"
 
-static char *copy_text(const char *text)
-{
-    char *copy = xmalloc(strlen(text) + 1);
-    return strcpy(copy, text);
-}
-
 void trace_init(struct trace *trace, const char *name, const char *model_type, uint32_t n_layers, uint32_t n_positions,
                 const int32_t *tokens, const uint8_t *phase)
 {
     *trace = (struct trace){
-        .path = copy_text(name),
-        .producer = copy_text("lockstep"),
-        .model_type = copy_text(model_type),
+        .path = xstrdup(name),
+        .producer = xstrdup("lockstep"),
+        .model_type = xstrdup(model_type),
         .n_layers = n_layers,
         .n_positions = n_positions,
         .arith = arith_float32,

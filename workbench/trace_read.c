@@ -136,8 +136,7 @@ static enum status read_required_text(struct trace_reader *reader, hid_t file, c
         return status;
     if (!found)
         return trace_bad(reader, name, "is missing from the root's attributes");
-    *value = xmalloc(strlen(text) + 1);
-    strcpy(*value, text);
+    *value = xstrdup(text);
     return STATUS_OK;
 }
 
@@ -268,8 +267,7 @@ enum status trace_read_file(struct trace *trace, const char *path, struct error 
     enum status status = open_file(&reader, &file);
     if (status)
         return status;
-    trace->path = xmalloc(strlen(path) + 1);
-    strcpy(trace->path, path);
+    trace->path = xstrdup(path);
     status = read_file(&reader, file);
     H5Fclose(file);
     if (status)
