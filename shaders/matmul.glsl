@@ -7,10 +7,8 @@
 #define EPILOGUE EPILOGUE_NONE
 #endif
 
-layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
 layout(constant_id = 4) const uint TILE = 1;
 layout(constant_id = 6) const uint ROWS = 1;
-layout(constant_id = 10) const uint WIDE = 0; /* 1: rows start at multiples of 16 bytes */
 layout(constant_id = 9) const uint BY_BLOCK = 0; /* 1: a lane takes whole blocks of 32, where the dtype has such */
 
 layout(push_constant) uniform Push
@@ -24,23 +22,7 @@ layout(push_constant) uniform Push
     matmul_params op;
 #endif
 };
-layout(set = 0, binding = 3) readonly buffer Input
-{
-    vec4 x4[]; /* 16-byte loads: four times as fast as single words on llvmpipe */
-};
-layout(set = 0, binding = 4) readonly buffer Weights
-{
-    uint words[];
-};
-layout(set = 0, binding = 4) readonly buffer WideWeights
-{
-    uvec4 wide_words[]; /* the same */
-};
-layout(set = 0, binding = 5) readonly buffer Bias
-{
-    uint bias_words[];
-};
-#include "weights.glsl"
+#include "matrix.glsl"
 #if EPILOGUE != EPILOGUE_NONE
 #include "math.glsl"
 #include "activation.glsl"

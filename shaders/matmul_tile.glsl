@@ -3,8 +3,6 @@
  * once for BLOCK rows of x and each x loaded once for BLOCK outputs. The matrix lies by rows. */
 #include "common.glsl"
 
-layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
-layout(constant_id = 10) const uint WIDE = 0; /* 1: rows start at multiples of 16 bytes */
 const uint BLOCK = 64;
 
 layout(push_constant) uniform Push
@@ -12,23 +10,7 @@ layout(push_constant) uniform Push
     dispatch_params dispatch;
     matmul_tile_params op;
 };
-layout(set = 0, binding = 3) readonly buffer Input
-{
-    vec4 x4[];
-};
-layout(set = 0, binding = 4) readonly buffer Weights
-{
-    uint words[];
-};
-layout(set = 0, binding = 4) readonly buffer WideWeights
-{
-    uvec4 wide_words[]; /* the same */
-};
-layout(set = 0, binding = 5) readonly buffer Bias
-{
-    uint bias_words[];
-};
-#include "weights.glsl"
+#include "matrix.glsl"
 #include "bias.glsl"
 
 /* The first row of x and the first output, of the slice, that the workgroup makes. */
