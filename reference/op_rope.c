@@ -2,7 +2,6 @@
  * frequency may be scaled for a longer context.
  * Su et al. 2021, in transformers' order (rotate halves). */
 #include <math.h>
-#include <stdlib.h>
 
 #include "model/error.h"
 #include "reference/bounds.h"

@@ -1,10 +1,8 @@
 /* Traces that hold only some stages: healthy ones pass, and a fault is found between the two recorded stages that it
  * lies between, and named. */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>

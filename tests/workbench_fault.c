@@ -1,10 +1,8 @@
 /* Faults: each is planted in a plan, the reference runs it in an engine's place, and the audit with the right plan must
  * find it where it was planted and call it by its name. */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>

@@ -1,10 +1,8 @@
 /* The experts' sum as a span: judged once from the required stages, whether the file holds what lies between or not.
  * Each change of a golden has its twin, which must not be told of. */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>

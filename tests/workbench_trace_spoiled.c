@@ -1,5 +1,4 @@
 /* Trace files that are wrong in one way each: refused in one line that names the file and what is wrong in it. */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

@@ -1,9 +1,7 @@
 /* The verdict: who is the outlier, from who fails where; and what of it depends on the weights being the golden's. */
-#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>

@@ -1,7 +1,6 @@
 /* lockstep debug: opens a session on both sides and hands it to the prompt. */
 #include <stdio.h>
 #include <stdlib.h>
-#include <string.h>
 #include <unistd.h>
 
 #include "workbench/debug_config.h"

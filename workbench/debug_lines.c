@@ -2,7 +2,6 @@
  * bounded by their shape (postmortems 2025-12-17 positive-bias-hidden-states, 2025-12-30
  * buffer-pool-trace-false-positives). */
 #include <math.h>
-#include <string.h>
 
 #include "model/model.h"
 #include "workbench/debug_config.h"

@@ -1,6 +1,5 @@
 /* Drift is no divergence: a quantised model strays from the unquantised one by design, and the question is where and
  * how fast. */
-#include <math.h>
 #include <stdio.h>
 
 #include "workbench/compare.h"

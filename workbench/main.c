@@ -1,7 +1,6 @@
 /* lockstep: the program. Finds the command, parses its arguments, prints an error as one line, and exits with the
  * status that CONTRACT promises. */
 #include <stdio.h>
-#include <string.h>
 
 #include "workbench/command.h"
 #include "workbench/interrupt.h"

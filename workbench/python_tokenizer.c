@@ -2,7 +2,6 @@
 #include "workbench/python_internal.h"
 
 #include <stdlib.h>
-#include <string.h>
 
 /* A list of bytes objects: a vocabulary's texts have no terminator and may hold any byte. */
 static PyObject *list_of_bytes(const struct text *texts, uint64_t n)

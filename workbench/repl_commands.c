@@ -87,12 +87,6 @@ static const struct repl_command commands[] = {
 };
 #define N_COMMANDS (sizeof(commands) / sizeof(commands[0]))
 
-const struct repl_command *repl_commands(uint32_t *n_commands)
-{
-    *n_commands = N_COMMANDS;
-    return commands;
-}
-
 const struct repl_command *repl_command_by_name(const char *name)
 {
     const struct repl_command *found = NULL;

@@ -1,6 +1,5 @@
 /* fault, reload, set, show: the engine as it is, exchanged under a run. Another engine is opened beside the old one,
  * what was recorded is written into it, and only then it takes the old one's place: whatever fails changes nothing. */
-#include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -3,7 +3,6 @@
  * ran before. */
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/stop.h"
 #include "workbench/repl.h"

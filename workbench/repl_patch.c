@@ -1,5 +1,4 @@
 /* patch, unpatch: a stage of the leader is replaced each time it ran, by another source's rows or by a multiple. */
-#include <errno.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>

@@ -121,7 +121,6 @@ struct repl_command {
     repl_function *function;
     enum completion completion;
 };
-const struct repl_command *repl_commands(uint32_t *n_commands);
 
 /* The command of a name, or of the beginning of one that fits no other. NULL: none, or several. */
 const struct repl_command *repl_command_by_name(const char *name);

@@ -1,7 +1,6 @@
 /* Attributes of trace files: short texts, integers, and the arithmetic that a file declares. */
 #include <stdarg.h>
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "workbench/trace_hdf5.h"

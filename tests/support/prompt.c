@@ -1,7 +1,6 @@
 #include "tests/support/prompt.h"
 
 #include <stdio.h>
-#include <stdlib.h>
 #include <string.h>
 
 #include "model/stop.h"
