@@ -149,6 +149,7 @@ static void tokens_can_be_chosen_on_the_device(void **state)
     assert_true(value_at(document, "decode.many_a_submit_ms") > 0);
     assert_true(value_at(document, "captured.to_host.ratio") > 0);
     assert_true(value_at(document, "captured.many_a_submit.ratio") > 0);
+    assert_true(value_at(document, "captured.streamed.ratio") > 0);
     json_decref(document);
 }
 

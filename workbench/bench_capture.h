@@ -5,9 +5,10 @@
 #include "model/backend.h"
 
 enum bench_way {
-    BENCH_TO_HOST, /* a token a submit; its logits, or all its stages, brought to the host */
-    BENCH_CHOSEN,  /* a token a submit, chosen on the device; stages stay there */
-    BENCH_CHAINED, /* ENGINE_TOKENS_A_SUBMIT tokens a submit */
+    BENCH_TO_HOST,  /* a token a submit, its logits awaited on the host; other stages come while the next one runs */
+    BENCH_CHOSEN,   /* a token a submit, chosen on the device; stages stay there */
+    BENCH_CHAINED,  /* ENGINE_TOKENS_A_SUBMIT tokens a submit; stages stay there */
+    BENCH_STREAMED, /* a token a submit, chosen on the device; logits or all stages come while the next one runs */
     BENCH_WAYS
 };
 

@@ -21,7 +21,7 @@ static double bandwidth_share(const struct bench *bench)
     return bench->bandwidth > 0 ? per_second / bench->bandwidth : 0;
 }
 
-static const char *const way_names[BENCH_WAYS] = {"to the host", "chosen there", "many a submit"};
+static const char *const way_names[BENCH_WAYS] = {"to the host", "kept there", "many a submit", "streamed"};
 
 static void print_compared(const struct bench_captured *compared)
 {
@@ -33,7 +33,7 @@ static void print_compared(const struct bench_captured *compared)
 
 static json_t *compared_json(const struct bench_captured *compared)
 {
-    static const char *const keys[BENCH_WAYS] = {"to_host", "chosen_on_device", "many_a_submit"};
+    static const char *const keys[BENCH_WAYS] = {"to_host", "chosen_on_device", "many_a_submit", "streamed"};
     json_t *root = json_object();
     for (int way = 0; way < BENCH_WAYS; way++) {
         json_t *one = json_object();
