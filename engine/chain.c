@@ -37,12 +37,22 @@ VkDeviceSize chain_best_bytes(const struct plan *plan)
     return divide_up(plan->steps[plan->n_steps - 1].width, CHUNK) * 2 * sizeof(uint32_t);
 }
 
+static uint32_t count_chunks(const struct store *store)
+{
+    return (uint32_t)divide_up(store->plan->steps[store->plan->n_steps - 1].width, CHUNK);
+}
+
+bool chain_possible(const struct store *store)
+{
+    return store->device->limits.maxComputeWorkGroupInvocations >= LANES &&
+           count_chunks(store) <= store->limits.max_groups;
+}
+
 enum status chain_build(struct builder *b)
 {
     const struct step *logits = &b->store->plan->steps[b->store->plan->n_steps - 1];
-    uint32_t n_chunks = (uint32_t)divide_up(logits->width, CHUNK);
-    if (b->schedule->n_rows != 1 || b->store->device->limits.maxComputeWorkGroupInvocations < LANES ||
-        n_chunks > b->store->limits.max_groups)
+    uint32_t n_chunks = count_chunks(b->store);
+    if (b->schedule->n_rows != 1 || !chain_possible(b->store))
         return STATUS_OK;
     b->schedule->choose = b->schedule->n_dispatches;
     TRY(add_argmax(b, false, logits->width, n_chunks));

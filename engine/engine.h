@@ -53,6 +53,9 @@ enum status engine_capture(struct backend *backend, const bool *steps, struct er
 enum status engine_decode(struct backend *backend, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
                           int32_t *ids, struct error *err);
 
+/* Whether this device can choose tokens. */
+bool engine_can_choose(const struct backend *backend);
+
 /* Tokens whose captured stages stay on the host: the one decoded last and those before it. */
 #define ENGINE_TOKENS_KEPT 2
 

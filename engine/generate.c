@@ -5,6 +5,11 @@
 #include "engine/engine.h"
 #include "engine/state.h"
 
+bool engine_can_choose(const struct backend *backend)
+{
+    return chain_possible(&engine_of(backend)->store);
+}
+
 /* The shape of decoding can choose, and n tokens from the position of the batch that was begun fit. */
 static enum status check_chain(const struct engine *engine, const struct shape *shape, uint32_t n, struct error *err)
 {

@@ -72,6 +72,7 @@ enum status record_transfer(const struct shape *shape, const struct store *store
 
 /* chain.c: runs the whole plan n times, 1 or CHAIN_TOKENS, each with the token that the pass before chose; the ids are
  * in store->chosen then, by position. masked: never chosen. */
+bool chain_possible(const struct store *store); /* on this device */
 #define CHAIN_TOKENS ENGINE_TOKENS_A_SUBMIT
 enum status chain_run(struct shape *shape, const struct store *store, uint32_t masked, uint32_t n, struct error *err);
 

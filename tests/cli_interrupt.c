@@ -164,6 +164,23 @@ static void commands_end(void **state)
     }
 }
 
+/* Text that the engine makes, many tokens at a time. */
+static void text_ends(void **state)
+{
+    (void)state;
+    const char *const arguments[] = {"run", "golden/tiny-llama", "--ids", "1,2", "-n", "20000", NULL};
+    double seconds = LIMIT;
+    for (int k = 0; k < TRIES && seconds >= LIMIT; k++) {
+        struct outcome outcome;
+        seconds = program_interrupt(&outcome, LOCKSTEP_PROGRAM, 2.0, arguments);
+        assert_int_equal(outcome.status, 130);
+        expect_one_line(outcome.err, "interrupted");
+        outcome_free(&outcome);
+    }
+    print_message("run on the engine: %.3f s\n", seconds);
+    assert_true(seconds < LIMIT);
+}
+
 /* At the prompt: `continue`, Ctrl-C so many seconds after something showed, and the prompt again. Returns how long that
  * took, or LIMIT if the run was over before. */
 static double interrupt_at_prompt(struct terminal *terminal, const char *shows, useconds_t later)
@@ -225,6 +242,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(commands_end),
+        cmocka_unit_test(text_ends),
         cmocka_unit_test(one_long_op_at_the_prompt),
         cmocka_unit_test(a_prefill_of_200_tokens),
     };

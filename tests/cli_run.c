@@ -101,6 +101,32 @@ static void a_seed_repeats_itself(void **state)
     }
 }
 
+/* What a run on the engine prints. */
+static char *print_on_engine(const char *ids, const char *a, const char *b)
+{
+    const char *const arguments[] = {"run", MODEL, "--ids", ids, "-n", "40", a, b, NULL};
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+    assert_int_equal(outcome.status, 0);
+    char *printed = strcpy(malloc(strlen(outcome.out) + 1), outcome.out);
+    outcome_free(&outcome);
+    return printed;
+}
+
+/* Greedily the engine chooses and feeds back tokens itself, many at a time; of one candidate the host chooses each. */
+static void together_or_one_by_one_it_prints_the_same(void **state)
+{
+    (void)state;
+    char *together = print_on_engine("1,200,3,77,5", NULL, NULL);
+    char *one_by_one = print_on_engine("1,200,3,77,5", "--top-k", "1");
+    char *others = print_on_engine("1,200,3,77,6", NULL, NULL);
+    assert_string_equal(together, one_by_one);
+    assert_string_not_equal(together, others);
+    free(together);
+    free(one_by_one);
+    free(others);
+}
+
 static void wrong_numbers_are_refused(void **state)
 {
     (void)state;
@@ -142,6 +168,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(a_seed_repeats_itself),
         cmocka_unit_test(a_trace_records_what_was_sampled),
+        cmocka_unit_test(together_or_one_by_one_it_prints_the_same),
         cmocka_unit_test(wrong_numbers_are_refused),
         cmocka_unit_test(a_goldens_dtype_is_one_of_three),
     };

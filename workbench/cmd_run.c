@@ -212,8 +212,9 @@ enum status command_run(const struct arguments *arguments, struct error *err)
     struct session session;
     int32_t *ids;
     uint32_t n_ids;
-    status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, n, &session, &ids, &n_ids,
-                              err);
+    bool watched = arguments->config != NULL || arguments->preset != NULL;
+    status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, !watched, n, &session,
+                              &ids, &n_ids, err);
     if (status != STATUS_OK) {
         return status;
     }

@@ -101,7 +101,7 @@ enum status command_trace(const struct arguments *arguments, struct error *err)
         return status;
     }
     struct session session;
-    status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, request.n_decode,
+    status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, false, request.n_decode,
                               &session, &request.ids, &request.n_ids, err);
     if (status == STATUS_OK) {
         session.sampling = sampling;

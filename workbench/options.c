@@ -56,8 +56,9 @@ enum status parse_stages(const char *list, bool *stages, struct error *err)
     }
 }
 
-enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, uint32_t n_more,
-                             struct session *session, int32_t **ids, uint32_t *n_ids, struct error *err)
+enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, bool no_capture,
+                             uint32_t n_more, struct session *session, int32_t **ids, uint32_t *n_ids,
+                             struct error *err)
 {
     /* The tokens say how large a KV cache the backends need, and the model's tokenizer and vocabulary say the tokens.
      */
@@ -78,6 +79,7 @@ enum status open_with_tokens(const struct arguments *arguments, bool engine, boo
         .max_positions = *n_ids + n_more,
         .faults = arguments->faults,
         .n_faults = arguments->n_faults,
+        .no_capture = no_capture,
         .weights = arguments->weights,
     };
     status = session_open(session, arguments->positional[0], &options, err);

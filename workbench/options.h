@@ -15,9 +15,11 @@ enum status parse_on_one(const char *on, enum source *source, struct error *err)
 /* Reads a list of stages, "layer_out,ffn_down", into stages[STAGE_COUNT]. An unknown name is STATUS_USAGE. */
 enum status parse_stages(const char *list, bool *stages, struct error *err);
 
-/* Turns --prompt or --ids into tokens (malloc'ed), then opens a session with room for them and n_more positions. */
-enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, uint32_t n_more,
-                             struct session *session, int32_t **ids, uint32_t *n_ids, struct error *err);
+/* Turns --prompt or --ids into tokens (malloc'ed), then opens a session with room for them and n_more positions.
+ * no_capture: as session_options.no_capture. */
+enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, bool no_capture,
+                             uint32_t n_more, struct session *session, int32_t **ids, uint32_t *n_ids,
+                             struct error *err);
 
 /* Reads -n or --decode-ids: *n tokens to decode, *ids (malloc'ed) says which, or is NULL for a greedy choice. */
 enum status parse_decoded(const struct arguments *arguments, int32_t **ids, uint32_t *n, struct error *err);

@@ -1,4 +1,4 @@
-/* A session: opening it, its engines, and generation. What it records: session_record.c. */
+/* A session: opening it, and its engines. What it records: session_record.c; what it generates: session_generate.c. */
 #include "workbench/session_internal.h"
 
 #include <stdlib.h>
@@ -216,72 +216,4 @@ enum status session_check_interrupt(const struct batch *batch, struct error *err
     }
     return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
                      batch->first_position + batch->n_rows - 1);
-}
-
-/* Runs one batch and reads its logits into rows[n_rows * vocab]. */
-static enum status run_logits(struct backend *backend, const struct batch *batch, float *rows, struct error *err)
-{
-    uint32_t last = backend->plan->n_steps - 1;
-    ASSERT(backend->plan->steps[last].stage == STAGE_logits_final);
-    enum status status = backend->ops->begin(backend, batch, err);
-    if (status == STATUS_OK) {
-        status = backend->ops->run(backend, 0, backend->plan->n_steps, err);
-    }
-    if (status == STATUS_OK) {
-        status = backend->ops->read(backend, last, rows, err);
-    }
-    return status;
-}
-
-/* Who watches sees the batch's rows; Ctrl-C ends the work between two batches. */
-static enum status after_batch(struct session *session, struct backend *backend, const struct batch *batch,
-                               struct error *err)
-{
-    enum status status = session_check_interrupt(batch, err);
-    return status == STATUS_OK && session->watch != NULL ? session->watch(session->watch_context, backend, batch, err)
-                                                         : status;
-}
-
-enum status session_generate(struct session *session, enum source source, const int32_t *prompt, uint32_t n_prompt,
-                             uint32_t n, int32_t *out, uint32_t *n_out, void (*each)(void *context, int32_t id),
-                             void *context, struct error *err)
-{
-    struct backend *backend = &session->backend[source];
-    ASSERT(session->on[source] && n_prompt > 0);
-    *n_out = 0;
-    enum status status = session_check_positions(backend, n_prompt + n, err);
-    if (status != STATUS_OK || n == 0) {
-        return status;
-    }
-    uint32_t rows_at_once = n_prompt < backend->max_rows ? n_prompt : backend->max_rows;
-    const struct config *config = &session->model.config;
-    float *rows = xmalloc((uint64_t)rows_at_once * config->vocab * sizeof(*rows));
-    const float *last = rows; /* the row that the next token is chosen from */
-    struct sampler sampler;
-    sampler_init(&sampler, &session->sampling, config->vocab, session_chooser_masks(session, backend));
-    for (uint32_t first = 0; status == STATUS_OK && first < n_prompt;) {
-        uint32_t left = n_prompt - first;
-        struct batch batch = {first, left < rows_at_once ? left : rows_at_once, prompt + first, false};
-        status = run_logits(backend, &batch, rows, err);
-        status = status == STATUS_OK ? after_batch(session, backend, &batch, err) : status;
-        first += batch.n_rows;
-        last = rows + (backend->last_row_alone ? 0 : (uint64_t)(batch.n_rows - 1) * config->vocab);
-    }
-    while (status == STATUS_OK) {
-        int32_t id = sampler_choose(&sampler, last, NULL);
-        out[(*n_out)++] = id;
-        if (each != NULL) {
-            each(context, id);
-        }
-        if (*n_out == n || session_ends_text(config, id)) {
-            break;
-        }
-        struct batch batch = {n_prompt + *n_out - 1, 1, &out[*n_out - 1], true};
-        status = run_logits(backend, &batch, rows, err);
-        status = status == STATUS_OK ? after_batch(session, backend, &batch, err) : status;
-        last = rows;
-    }
-    sampler_free(&sampler);
-    free(rows);
-    return status;
 }

@@ -19,6 +19,7 @@ struct session {
     bool on[SOURCE_COUNT];   /* SOURCE_ENGINE, SOURCE_REFERENCE: backend is open */
     struct backend backend[SOURCE_COUNT];
     struct sampling sampling; /* how a token is chosen; zero: greedily */
+    uint32_t together;        /* tokens that session_generate decodes at a time where nobody looks; 0: by the clock */
     bool samples;             /* session_record records sample_probs and sample_token too */
     struct plan *later_plan;  /* of an engine that was opened anew, or NULL */
     /* If not NULL, called after each batch of session_generate, whose rows can then be read. */
@@ -67,9 +68,10 @@ enum status session_record(struct session *session, enum source source, uint32_t
                            const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
                            void *context, struct error *err);
 
-/* Generation: runs the prompt, then up to n tokens, each chosen as session->sampling says and fed back. Padding is
- * never chosen. Ends early at an end-of-sequence token. Calls each(context, id) as they come. out[n] receives the ids,
- * *n_out how many. logits of every choice must be captured. */
+/* session_generate.c: runs the prompt, then up to n tokens, each chosen as session->sampling says and fed back. Padding
+ * is never chosen. Ends early at an end-of-sequence token. Calls each(context, id) as they come: in groups, where the
+ * engine chooses them itself (greedily, without a watch). out[n] receives the ids, *n_out how many. logits of every
+ * choice must be captured. */
 enum status session_generate(struct session *session, enum source source, const int32_t *prompt, uint32_t n_prompt,
                              uint32_t n, int32_t *out, uint32_t *n_out, void (*each)(void *context, int32_t id),
                              void *context, struct error *err);

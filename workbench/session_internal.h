@@ -1,4 +1,4 @@
-/* What recording (session_record.c) and generating (session.c) share. Not for anybody else. */
+/* What recording (session_record.c) and generating (session_generate.c) share. Not for anybody else. */
 #ifndef LOCKSTEP_WORKBENCH_SESSION_INTERNAL_H
 #define LOCKSTEP_WORKBENCH_SESSION_INTERNAL_H
 
