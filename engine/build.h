@@ -24,6 +24,9 @@ struct binding table_binding(const struct builder *b, uint32_t step);
 /* The rows of a step in the KV cache. */
 struct binding cache_binding(const struct builder *b, uint32_t step, bool write);
 
+/* What a shader is told of how a matrix lies on the device: dtype, layout, grouped, wide. */
+struct program_constants weight_constants(const struct builder *b, const struct tensor *tensor);
+
 /* Rows [first, first + count) of a tensor. */
 struct binding weight_binding(const struct builder *b, const struct tensor *tensor, uint64_t first, uint64_t count);
 
@@ -87,7 +90,7 @@ static inline uint64_t divide_up(uint64_t value, uint64_t by)
 static inline bool uses_matvec(const struct builder *b)
 {
     const struct device *device = b->store->device;
-    return b->schedule->n_rows == 1 && (!device->is_cpu || b->store->limits.matvec) &&
+    return b->schedule->n_rows == 1 && store_decodes_as_gpu(b->store) &&
            device->limits.maxComputeWorkGroupInvocations >= 2 * MATVEC_LANES &&
            device->limits.maxComputeWorkGroupSize[0] >= 2 * MATVEC_LANES;
 }

@@ -5,10 +5,12 @@
 
 #include "engine/build.h"
 
-#define FLIGHT_UNITS 10 /* of 8 weights, that a lane has of the rows it takes at once */
-#define LEAST_LANES 288 /* that make x quickly */
-#define MOST_UNITS 16
-#define MOST_LOOPS 8   /* a team finishes what all of them made with a lane for each */
+#define RUN 32         /* as in matvec.comp */
+#define TEAM 8         /* lanes of a run that share a row: their pieces of it are 128 bytes side by side */
+#define MOST_PIECES 9  /* of a row that a lane has at once: they and their scales are in registers */
+#define MOST_LANES 512
+#define MOST_LOOPS 4   /* whose sums are put together at once */
+#define SHARED_X_BYTES 30000
 #define PART_LANES 256 /* of attention_part: 8 teams of 32, or fewer of more, that share a tile of 32 keys */
 #define FIRST_BINDING 3
 #define N_BINDINGS 14
@@ -40,12 +42,31 @@ static uint32_t matvec_most_lanes(const struct builder *b, uint32_t wanted)
     return (most < wanted ? most : wanted) / subgroup * subgroup;
 }
 
+/* Weights of a piece, as pieces.glsl has them. */
+static uint32_t piece_elems(const struct builder *b, const struct tensor *matrix)
+{
+    return !weights_find(&b->store->weights, matrix)->grouped ? 8 : matrix->dtype == DTYPE_Q8_0 ? 16 : 32;
+}
+
+/* Lanes that share a row: as many as keep a core busy with its share of the rows, if they have so many pieces, and enough
+ * for few pieces each. By the matrix alone: the order of a sum must not depend on what else a dispatch does. */
+static uint64_t choose_slots(const struct builder *b, const struct tensor *matrix)
+{
+    const struct store *store = b->store;
+    uint32_t cores = store->limits.cores ? store->limits.cores : store->device->cores;
+    uint64_t pieces = tensor_row_elems(matrix) / piece_elems(b, matrix), share = divide_up(tensor_rows(matrix), cores);
+    uint64_t slots = 4, most = matvec_most_lanes(b, MOST_LANES);
+    while (divide_up(pieces, slots) > MOST_PIECES || (slots * 2 * share <= most && slots * 2 <= pieces))
+        slots *= 2;
+    return slots;
+}
+
 static bool fits_matvec(const struct builder *b, const struct tensor *matrix, const struct tensor *bias)
 {
     uint64_t n_in = tensor_row_elems(matrix);
     uint32_t block = dtype_info(matrix->dtype)->block_elems;
     return uses_matvec(b) && matrix->layout == LAYOUT_ROWS && tensor_row_bytes(matrix) % 4 == 0 &&
-           n_in % (block > 8 ? block : 8) == 0 && n_in <= 8ull * MOST_UNITS * MATVEC_LANES &&
+           n_in % (block > 8 ? block : 8) == 0 && choose_slots(b, matrix) <= MATVEC_LANES &&
            (!bias || dtype_info(bias->dtype)->block_elems == 1);
 }
 
@@ -54,53 +75,40 @@ bool matvec_fits(const struct builder *b, const struct step *step)
     return step->variant == VARIANT_NONE && fits_matvec(b, step->weight[0], step->weight[1]);
 }
 
-/* Lanes a row, rows at once and how often. Where rows are short, a subgroup takes one after the other, and a workgroup
- * for each core has its share of them: all run at once and make x once a core. Long rows are a small workgroup's, two
- * at a time. Measured on an H200: halves want few lanes that keep their x, quants more lanes that do not. */
+/* A workgroup for each core, that has its share of the rows: all run at once and make x once a core. */
 static void choose_shape(const struct builder *b, const struct matvec *matvec, struct program_constants *constants)
 {
     const struct store *store = b->store;
-    bool halves = matvec->matrix->dtype == DTYPE_F16 || matvec->matrix->dtype == DTYPE_BF16;
-    uint64_t n_out = tensor_rows(matvec->matrix), units = tensor_row_elems(matvec->matrix) / 8;
-    uint32_t subgroup = store->device->info.subgroup, most = matvec_most_lanes(b, halves ? 512 : 768);
     uint32_t cores = store->limits.cores ? store->limits.cores : store->device->cores;
+    uint64_t slots = choose_slots(b, matvec->matrix), share = divide_up(tensor_rows(matvec->matrix), cores);
+    constants->team = slots < TEAM ? (uint32_t)slots : TEAM;
+    while (slots / constants->team * RUN > matvec_most_lanes(b, MOST_LANES))
+        constants->team *= 2;
+    constants->split = (uint32_t)(slots / constants->team);
     constants->rows = matvec->matrices;
-    constants->loops = constants->chunks = 1;
-    constants->keep = halves;
-    constants->team = subgroup;
-    if (divide_up(units, subgroup) * matvec->matrices > FLIGHT_UNITS) {
-        constants->team = constants->local_size = matvec_most_lanes(b, MATVEC_LANES);
-        if (matvec->prologue.kind == PROLOGUE_NONE && divide_up(units, constants->team) <= FLIGHT_UNITS / 2)
-            constants->rows *= 2;
-        return;
-    }
-    uint64_t share = divide_up(n_out, cores), teams = most / subgroup, least = divide_up(LEAST_LANES, subgroup);
-    constants->loops = (uint32_t)divide_up(share, teams);
-    if (constants->loops > MOST_LOOPS) {
-        constants->chunks = (uint32_t)divide_up(constants->loops, MOST_LOOPS);
-        constants->loops = MOST_LOOPS;
-    }
-    teams = divide_up(share, (uint64_t)constants->loops * constants->chunks);
-    constants->local_size = (uint32_t)(teams > least ? teams : least) * subgroup;
+    uint32_t least = constants->split * RUN, most = matvec_most_lanes(b, MOST_LANES) / least * least;
+    uint64_t lanes = divide_up(share * slots, least) * least;
+    constants->local_size = lanes < most ? (uint32_t)lanes : most;
+    uint64_t loops = divide_up(share, constants->local_size / slots);
+    constants->chunks = (uint32_t)divide_up(loops, MOST_LOOPS);
+    constants->loops = (uint32_t)divide_up(loops, constants->chunks);
+    constants->x_shared = matvec->prologue.kind != PROLOGUE_NONE || constants->n_in * sizeof(float) <= SHARED_X_BYTES;
 }
 
 static enum status add_matvec(struct builder *b, const struct matvec *matvec)
 {
     const struct tensor *matrix = matvec->matrix, *bias = matvec->bias;
-    struct program_constants constants = {
-        .dtype = matrix->dtype,
-        .bias_dtype = bias ? bias->dtype : DTYPE_F32,
-        .wide = tensor_row_bytes(matrix) % 16 == 0,
-        .prologue = matvec->prologue.kind,
-        .epilogue = matvec->epilogue,
-        .capture = matvec->capture,
-        .n_in = (uint32_t)tensor_row_elems(matrix),
-    };
+    struct program_constants constants = weight_constants(b, matrix);
+    constants.bias_dtype = bias ? bias->dtype : DTYPE_F32;
+    constants.prologue = matvec->prologue.kind;
+    constants.epilogue = matvec->epilogue;
+    constants.capture = matvec->capture;
+    constants.n_in = (uint32_t)tensor_row_elems(matrix);
     choose_shape(b, matvec, &constants);
     if (matvec->prologue.kind == PROLOGUE_ATTENTION)
         constants.head_dim = constants.n_in / matvec->params.heads;
-    uint64_t slice,
-        a_group = (uint64_t)constants.local_size / constants.team * constants.loops * constants.chunks * constants.rows;
+    uint64_t slice, pass = constants.local_size / (constants.team * constants.split);
+    uint64_t outputs = pass * constants.loops * constants.chunks * (constants.rows / matvec->matrices);
     TRY(slice_rows(b, matrix, &slice));
     for (uint64_t first = 0; first < tensor_rows(matrix); first += slice) {
         uint64_t rest = tensor_rows(matrix) - first, count = rest < slice ? rest : slice;
@@ -128,7 +136,7 @@ static enum status add_matvec(struct builder *b, const struct matvec *matvec)
             .params = &params,
             .params_bytes = sizeof(params),
             .constants = constants,
-            .n_groups = divide_up(count, a_group / matvec->matrices),
+            .n_groups = divide_up(count, outputs),
         };
         TRY(builder_finish(b, dispatch, matvec->output, &finish));
     }

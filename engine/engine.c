@@ -183,8 +183,8 @@ static enum status write(struct engine *engine, uint32_t step, const float *rows
     VkDeviceSize start = engine->place * store->ring_stride;
     VkDeviceSize position = (VkDeviceSize)engine->batch.first_position * store->plan->steps[step].width * sizeof(float);
     struct upload uploads[2] = {
-        {&store->arena, start + slot->offset, rows, slot->size, NULL},
-        {&store->cache, cached->offset + position, rows, slot->size, NULL},
+        {.to = &store->arena, .offset = start + slot->offset, .bytes = rows, .n_bytes = slot->size},
+        {.to = &store->cache, .offset = cached->offset + position, .bytes = rows, .n_bytes = slot->size},
     };
     TRY(memory_upload(&engine->device, uploads, cached->size ? 2 : 1, err));
     memcpy((uint8_t *)store->readback.mapped + start + slot->offset, rows, slot->size);

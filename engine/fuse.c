@@ -114,7 +114,8 @@ bool fuse_find_second(const struct builder *b, const struct tensor *gate, const 
     if (first->block != second->block || second->offset < first->offset)
         return false;
     *bytes = second->offset - first->offset;
-    return *bytes + up->n_bytes + WEIGHT_SLACK <= b->store->limits.max_binding && *bytes + up->n_bytes <= UINT32_MAX;
+    uint64_t all = *bytes + placement_bytes(second);
+    return all + WEIGHT_SLACK <= b->store->limits.max_binding && all <= UINT32_MAX && first->grouped == second->grouped;
 }
 
 /* The fused shader finds up's rows behind gate's by bytes alone: whole blocks, row by row. */

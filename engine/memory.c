@@ -104,7 +104,10 @@ enum status gpu_buffer_fill(struct device *device, const struct gpu_buffer *buff
 static enum status upload_part(struct device *device, const struct gpu_buffer *staging, const struct upload *upload,
                                VkDeviceSize from, VkDeviceSize n_bytes, struct error *err)
 {
-    if (upload->tensor)
+    if (upload->grouped)
+        groups_copy(upload->tensor, from / groups_row_bytes(upload->tensor), n_bytes / groups_row_bytes(upload->tensor),
+                    staging->mapped);
+    else if (upload->tensor)
         tensor_copy(upload->tensor, from, n_bytes, staging->mapped);
     else
         memcpy(staging->mapped, (const uint8_t *)upload->bytes + from, n_bytes);
@@ -131,9 +134,12 @@ enum status memory_upload(struct device *device, const struct upload *uploads, u
     TRY(gpu_buffer_create(device, largest, MEMORY_UPLOAD, &staging, err));
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < n_uploads && status == STATUS_OK; i++) {
-        for (VkDeviceSize from = 0; from < uploads[i].n_bytes && status == STATUS_OK; from += largest) {
+        VkDeviceSize most = largest;
+        if (uploads[i].grouped) /* whole rows */
+            most = largest / groups_row_bytes(uploads[i].tensor) * groups_row_bytes(uploads[i].tensor);
+        for (VkDeviceSize from = 0; from < uploads[i].n_bytes && status == STATUS_OK; from += most) {
             VkDeviceSize rest = uploads[i].n_bytes - from;
-            status = upload_part(device, &staging, &uploads[i], from, rest < largest ? rest : largest, err);
+            status = upload_part(device, &staging, &uploads[i], from, rest < most ? rest : most, err);
         }
     }
     gpu_buffer_destroy(device, &staging);

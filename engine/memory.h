@@ -34,6 +34,7 @@ struct upload {
     const void *bytes;
     VkDeviceSize n_bytes;
     const struct tensor *tensor; /* whose bytes they are, in the place of `bytes`; NULL: none */
+    bool grouped;                /* the tensor's rows, each groups_row_bytes long, in the place of its bytes */
 };
 
 /* Copies pieces of any size through one staging buffer, and waits. */
@@ -46,7 +47,19 @@ struct placement {
     uint32_t block;
     VkDeviceSize offset; /* a multiple of minStorageBufferOffsetAlignment */
     float scale;         /* power of two: no weight times it passes 2^14; 0: unknown, or there is no need of it */
+    bool grouped;        /* its rows are arranged by groups.c */
 };
+
+/* The fewest rows of a placed tensor that begin and end between blocks, and their bytes; as tensor_grain, but on the
+ * device. All of its bytes. */
+void placement_grain(const struct placement *placement, uint64_t *rows, uint64_t *bytes);
+uint64_t placement_bytes(const struct placement *placement);
+
+/* groups.c: rows of quants arranged so that 16 of their bytes are one load. Whether a tensor's can be; the bytes of a row
+ * then, a multiple of 16; rows [first, first + n_rows) to to[n_rows * groups_row_bytes]. */
+bool groups_fit(const struct tensor *tensor);
+uint64_t groups_row_bytes(const struct tensor *tensor);
+void groups_copy(const struct tensor *tensor, uint64_t first, uint64_t n_rows, uint8_t *to);
 
 /* range.c: that power of two, of a tensor in any format. */
 float tensor_scale(const struct tensor *tensor);
@@ -59,8 +72,9 @@ struct weights {
 };
 
 /* Uploads every tensor that a step of the plan reads, once, byte for byte as its file stores it (experts in two tensors
- * joined on the way). padding: bytes of garbage behind each. On failure nothing stays allocated. */
-enum status weights_upload(struct weights *weights, struct device *device, const struct plan *plan,
+ * joined on the way); grouped: matrices of quants as groups.c arranges them. padding: bytes of garbage behind each. On
+ * failure nothing stays allocated. */
+enum status weights_upload(struct weights *weights, struct device *device, const struct plan *plan, bool grouped,
                            VkDeviceSize padding, struct error *err);
 void weights_free(struct weights *weights, struct device *device);
 const struct placement *weights_find(const struct weights *weights, const struct tensor *tensor);

@@ -73,12 +73,11 @@ enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint6
             .part = {.first = (uint32_t)first, .count = (uint32_t)count},
             .params = &params,
             .params_bytes = sizeof(params),
-            .constants = {.local_size = coop ? COOP_LANES : F32_LANES,
-                          .dtype = matrix->dtype,
-                          .bias_dtype = bias ? bias->dtype : DTYPE_F32,
-                          .wide = tensor_row_bytes(matrix) % 16 == 0},
+            .constants = weight_constants(b, matrix),
             .n_groups = ((count + BLOCK - 1) / BLOCK) * ((b->n_rows + BLOCK - 1) / BLOCK),
         };
+        all.constants.local_size = coop ? COOP_LANES : F32_LANES;
+        all.constants.bias_dtype = bias ? bias->dtype : DTYPE_F32;
         TRY(builder_finish(b, dispatch, matmul->output, &all));
     }
     return STATUS_OK;

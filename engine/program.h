@@ -42,7 +42,9 @@ struct program_constants {
     uint32_t loops;       /* matvec: how often a team takes `rows` rows */
     uint32_t by_four;     /* rms_norm: 1: in the order of matvec */
     uint32_t chunks;      /* matvec: how often it does its loops */
-    uint32_t keep;        /* matvec: 1: a lane keeps its x in registers */
+    uint32_t grouped;     /* 1: the matrix lies as groups.c arranges it */
+    uint32_t split;       /* matvec: teams a row */
+    uint32_t x_shared;    /* matvec: 1: x lies in shared memory */
 };
 
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */

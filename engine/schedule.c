@@ -44,7 +44,7 @@ struct binding weight_binding(const struct builder *b, const struct tensor *tens
     const struct placement *placement = weights_find(&b->store->weights, tensor);
     ASSERT(placement);
     uint64_t grain, bytes;
-    tensor_grain(tensor, &grain, &bytes);
+    placement_grain(placement, &grain, &bytes);
     ASSERT(first % grain == 0);
     return (struct binding){
         .buffer = b->store->weights.blocks[placement->block].handle,
@@ -52,6 +52,18 @@ struct binding weight_binding(const struct builder *b, const struct tensor *tens
         .range = align_up(divide_up(count, grain) * bytes, 4) + 4,
         .resource = RESOURCE_CONSTANT,
     };
+}
+
+struct program_constants weight_constants(const struct builder *b, const struct tensor *tensor)
+{
+    uint64_t grain, bytes;
+    const struct placement *placement = weights_find(&b->store->weights, tensor);
+    ASSERT(placement);
+    placement_grain(placement, &grain, &bytes);
+    return (struct program_constants){.dtype = tensor->dtype,
+                                      .layout = tensor->layout,
+                                      .grouped = placement->grouped,
+                                      .wide = tensor->layout == LAYOUT_ROWS && bytes % 16 == 0};
 }
 
 struct binding table_binding(const struct builder *b, uint32_t step)
@@ -165,11 +177,13 @@ enum status slice_rows(const struct builder *b, const struct tensor *tensor, uin
 {
     uint64_t limit = b->store->limits.max_binding - WEIGHT_SLACK;
     uint64_t grain, bytes, step = 1;
-    tensor_grain(tensor, &grain, &bytes);
+    const struct placement *placement = weights_find(&b->store->weights, tensor);
+    ASSERT(placement);
+    placement_grain(placement, &grain, &bytes);
     while (step * bytes % b->store->alignment)
         step++; /* at most `alignment` steps */
     *rows = tensor_rows(tensor);
-    if (tensor->n_bytes <= limit)
+    if (placement_bytes(placement) <= limit)
         return STATUS_OK;
     *rows = limit / (step * bytes) * step * grain;
     step *= grain;
@@ -190,7 +204,8 @@ static enum status add_embed(struct builder *b)
         uint64_t rest = tensor_rows(table) - first, count = rest < slice ? rest : slice;
         struct dispatch *dispatch = add_dispatch(b);
         dispatch->bindings[3] = weight_binding(b, table, first, count);
-        struct program_constants constants = {.local_size = 64, .dtype = table->dtype, .layout = table->layout};
+        struct program_constants constants = weight_constants(b, table);
+        constants.local_size = 64;
         TRY(finish(b, dispatch, "embed", 4,
                    (struct dispatch_params){.first = (uint32_t)first, .count = (uint32_t)count}, constants,
                    divide_up((uint64_t)b->n_rows * step->width, constants.local_size)));
@@ -257,6 +272,7 @@ static void choose_shape(const struct builder *b, const struct matmul *matmul, b
         constants->local_size = 8;
         constants->rows = many ? MATMUL_MANY : MATMUL_LANE_ROWS;
         constants->tile = many ? MATMUL_MANY : constants->tile;
+        constants->wide = 0;
         return;
     }
     /* A short row is one subgroup's, without a barrier; a long one keeps four busy. Enough groups must remain to fill
@@ -265,7 +281,6 @@ static void choose_shape(const struct builder *b, const struct matmul *matmul, b
     if (n_in >= 4096)
         constants->local_size *= 4;
     constants->rows = (n_out >= 32768 ? 4 : n_out >= 16384 ? 2 : 1) * matmul->matrices;
-    constants->wide = by_rows && tensor_row_bytes(matmul->matrix) % 16 == 0;
 }
 
 enum status builder_matmul(struct builder *b, const struct matmul *matmul)
@@ -282,8 +297,8 @@ enum status builder_matmul(struct builder *b, const struct matmul *matmul)
                          "is too large to be read transposed on %s", b->store->device->info.name);
     if (prefill_has_matmul(b, matmul))
         return prefill_matmul(b, matmul, slice);
-    struct program_constants constants = {
-        .dtype = matrix->dtype, .bias_dtype = bias ? bias->dtype : DTYPE_F32, .layout = matrix->layout};
+    struct program_constants constants = weight_constants(b, matrix);
+    constants.bias_dtype = bias ? bias->dtype : DTYPE_F32;
     choose_shape(b, matmul, lanes, &constants);
     uint64_t outputs_a_group = (lanes ? constants.local_size * constants.rows : constants.rows) / matmul->matrices;
     for (uint64_t first = 0; first < tensor_rows(matrix); first += slice) {

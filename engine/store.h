@@ -66,6 +66,12 @@ struct store {
 enum status store_open(struct store *store, struct error *err);
 void store_close(struct store *store);
 
+/* One row by the shaders that decode.c is for; quants are arranged for them. */
+static inline bool store_decodes_as_gpu(const struct store *store)
+{
+    return !store->device->is_cpu || store->limits.matvec;
+}
+
 /* How many rows a step makes of a batch. */
 static inline uint32_t store_step_rows(const struct store *store, uint32_t step, uint32_t n_rows)
 {

@@ -91,7 +91,7 @@ enum status tables_upload(struct store *store, struct error *err)
         if (step->op == OP_rope && first_with_table(store->plan, i) == i)
             fill_table(&step->params.rope, store->max_positions, (float *)(void *)(tables + store->table[i].offset));
     }
-    struct upload upload = {&store->tables, 0, tables, size, NULL};
+    struct upload upload = {.to = &store->tables, .bytes = tables, .n_bytes = size};
     enum status status = memory_upload(store->device, &upload, 1, err);
     free(tables);
     return status;

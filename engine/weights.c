@@ -1,4 +1,5 @@
-/* The weights on the device: each tensor once, as its file stores it, bump-allocated from a few large blocks. */
+/* The weights on the device: each tensor once, as its file stores it or as groups.c arranges it, bump-allocated from a
+ * few large blocks. */
 #include <stdlib.h>
 
 #include "engine/memory.h"
@@ -19,15 +20,36 @@ const struct placement *weights_find(const struct weights *weights, const struct
     return NULL;
 }
 
+void placement_grain(const struct placement *placement, uint64_t *rows, uint64_t *bytes)
+{
+    tensor_grain(placement->tensor, rows, bytes);
+    if (placement->grouped)
+        *bytes = groups_row_bytes(placement->tensor);
+}
+
+uint64_t placement_bytes(const struct placement *placement)
+{
+    return placement->grouped ? tensor_rows(placement->tensor) * groups_row_bytes(placement->tensor)
+                              : placement->tensor->n_bytes;
+}
+
+/* What the shaders of these two read may be grouped. */
+static bool may_group(const struct step *step, unsigned weight)
+{
+    return (step->op == OP_matmul || step->op == OP_embed) && weight == 0;
+}
+
 /* The distinct tensors of a plan, in plan order; tied embeddings are there once. */
-static void collect(struct weights *weights, const struct plan *plan)
+static void collect(struct weights *weights, const struct plan *plan, bool grouped)
 {
     weights->placements = xcalloc((uint64_t)plan->n_steps * OP_MAX_WEIGHTS, sizeof(*weights->placements));
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         for (unsigned w = 0; w < OP_MAX_WEIGHTS; w++) {
             const struct tensor *tensor = plan->steps[i].weight[w];
-            if (tensor && !weights_find(weights, tensor))
-                weights->placements[weights->n_placements++].tensor = tensor;
+            if (!tensor || weights_find(weights, tensor))
+                continue;
+            weights->placements[weights->n_placements++] = (struct placement){
+                .tensor = tensor, .grouped = grouped && may_group(&plan->steps[i], w) && groups_fit(tensor)};
         }
     }
 }
@@ -39,7 +61,7 @@ static void place(struct weights *weights, const struct device *device, VkDevice
     alignment = alignment < 16 ? 16 : alignment;
     for (uint32_t i = 0; i < weights->n_placements; i++) {
         struct placement *placement = &weights->placements[i];
-        VkDeviceSize size = align_up(placement->tensor->n_bytes + WEIGHT_SLACK + padding, alignment);
+        VkDeviceSize size = align_up(placement_bytes(placement) + WEIGHT_SLACK + padding, alignment);
         uint32_t last = weights->n_blocks - 1;
         if (weights->n_blocks == 0 || sizes[last] + size > BLOCK_BYTES)
             last = weights->n_blocks++;
@@ -65,19 +87,20 @@ static enum status fill_blocks(struct weights *weights, struct device *device, c
         const struct placement *placement = &weights->placements[i];
         uploads[i] = (struct upload){.to = &weights->blocks[placement->block],
                                      .offset = placement->offset,
-                                     .n_bytes = placement->tensor->n_bytes,
-                                     .tensor = placement->tensor};
+                                     .n_bytes = placement_bytes(placement),
+                                     .tensor = placement->tensor,
+                                     .grouped = placement->grouped};
     }
     enum status status = memory_upload(device, uploads, weights->n_placements, err);
     free(uploads);
     return status;
 }
 
-enum status weights_upload(struct weights *weights, struct device *device, const struct plan *plan,
+enum status weights_upload(struct weights *weights, struct device *device, const struct plan *plan, bool grouped,
                            VkDeviceSize padding, struct error *err)
 {
     *weights = (struct weights){0};
-    collect(weights, plan);
+    collect(weights, plan, grouped);
     VkDeviceSize *sizes = xcalloc(weights->n_placements, sizeof(*sizes));
     place(weights, device, padding, sizes);
     enum status status = fill_blocks(weights, device, sizes, padding, err);

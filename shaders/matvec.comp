@@ -1,7 +1,9 @@
 /* y = W x for one row of x, where that is all there is to do: decoding on a GPU. What makes x (norms, the residual's add, the
  * parts of an attention) is small enough that every workgroup makes it anew, which saves a level of the chain that a token
- * is; and what becomes of y is done here as well. A team of lanes takes ROWS rows of W at once, LOOPS times; its loads are
- * issued before x is waited for. A stage that nobody else reads is stored where it is captured. */
+ * is; and what becomes of y is done here as well. A row is shared by SPLIT teams of lanes, a team in each of as many runs of
+ * RUN lanes, so that the lanes of a run want few different pieces of x at once. They take ROWS rows at once, LOOPS times;
+ * their loads are issued before x is waited for, and those of the next loop while this one's are used up. A stage that nobody
+ * else reads is stored where it is captured. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -17,10 +19,11 @@ layout(constant_id = 11) const uint PROLOGUE = PROLOGUE_NONE;
 layout(constant_id = 12) const uint EPILOGUE = EPILOGUE_NONE;
 layout(constant_id = 13) const uint CAPTURE = 1;
 layout(constant_id = 14) const uint N_IN = 8;
-layout(constant_id = 15) const uint TEAM = 32; /* lanes: a subgroup's, or the workgroup's */
-layout(constant_id = 16) const uint LOOPS = 1;  /* even, if there are several chunks */
-layout(constant_id = 18) const uint CHUNKS = 1; /* of so many loops */
-layout(constant_id = 19) const uint KEEP = 1;   /* 1: a lane keeps its x in registers */
+layout(constant_id = 15) const uint TEAM = 4;   /* lanes */
+layout(constant_id = 16) const uint LOOPS = 1;
+layout(constant_id = 18) const uint CHUNKS = 1; /* of so many loops, whose sums are put together at once */
+layout(constant_id = 20) const uint SPLIT = 1;
+layout(constant_id = 21) const uint X_SHARED = 0; /* 1: x lies in shared memory, as it must where it is made here */
 
 layout(push_constant) uniform Push
 {
@@ -76,30 +79,34 @@ layout(set = 0, binding = 13) writeonly buffer Up
     float up_y[];
 };
 #include "weights.glsl"
-#include "units.glsl"
 #include "bias.glsl"
 #include "join.glsl"
 
-const uint N_UNITS = N_IN / 8;
-const uint UNITS = (N_UNITS + TEAM - 1) / TEAM; /* of a row that a lane has */
-const uint KEPT = KEEP != 0 || PROLOGUE == PROLOGUE_NONE ? UNITS : 1;
+shared vec4 shared_x[X_SHARED != 0 ? N_IN / 4 : 1]; /* vec4 j of piece p at j * N_PIECES + p: lanes read side by side */
+vec4 piece_x(uint piece, uint j);
+#include "pieces.glsl"
+
+const uint RUN = 32; /* lanes; SPLIT runs share their rows */
+const uint N_PIECES = N_IN / PIECE;
+const uint SLOTS = TEAM * SPLIT;                      /* lanes a row */
+const uint PIECES = (N_PIECES + SLOTS - 1) / SLOTS;   /* of a row that a lane has */
+const uint PASS = gl_WorkGroupSize.x / SLOTS;         /* times as many rows as a lane has at once are done in a loop */
 const uint OWN = (N_IN / 4 + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x;
+const uint OUTPUTS = EPILOGUE == EPILOGUE_GLU ? ROWS / 2 : ROWS;
 #define ROW_SUM
 #include "rows.glsl"
-const uint OUTPUTS = EPILOGUE == EPILOGUE_GLU ? ROWS / 2 : ROWS;
-const uint SHARED_UNITS = PROLOGUE == PROLOGUE_NONE ? 1 : N_UNITS;
 
-shared vec4 shared_a[SHARED_UNITS], shared_b[SHARED_UNITS]; /* x, by units */
-shared float partial[ROWS * gl_WorkGroupSize.x / 4]; /* no subgroup is smaller than 4 */
+shared vec4 lane_sum[LOOPS * ROWS * gl_WorkGroupSize.x / 4]; /* [loop, row of a lane, pass, slot] */
 
-/* Puts elements 4i … 4i + 3 of x where their unit looks for them. */
+vec4 piece_x(uint piece, uint j)
+{
+    return X_SHARED != 0 ? shared_x[j * N_PIECES + piece] : x4[piece_vec(piece, j)];
+}
+
 void share(uint i, vec4 x)
 {
-    uint e = i * 4, unit = e / UNIT_SPAN * (UNIT_SPAN / 8) + e % UNIT_STEP / 4;
-    if (e % UNIT_SPAN < UNIT_STEP)
-        shared_a[unit] = x;
-    else
-        shared_b[unit] = x;
+    uvec2 at = piece_of(i);
+    shared_x[at.y * N_PIECES + at.x] = x;
 }
 
 float row_scale(float sum, float eps)
@@ -160,72 +167,23 @@ void make_attention(bool stores)
     }
 }
 
-/* Byte where the matrix of row r of a team lies in the one that is bound, and its row. */
+void copy_x()
+{
+    for (uint i = gl_LocalInvocationID.x; i < N_IN / 4; i += gl_WorkGroupSize.x)
+        share(i, x4[i]);
+}
+
+/* Byte where row r of a lane's lies in the matrix that is bound. */
 uint row_byte(uint first_o, uint r)
 {
     uint o = min(first_o + r % OUTPUTS, dispatch.count - 1);
     return o * row_bytes(N_IN) + (EPILOGUE == EPILOGUE_GLU && r >= OUTPUTS ? op.second : 0);
 }
 
-/* Unit k of a lane; past the last one of the row: none. */
-bool has_unit(uint lane, uint k)
+/* Piece k of a lane; past the last one of the row: none. */
+bool has_piece(uint slot, uint k)
 {
-    return (k + 1) * TEAM <= N_UNITS || lane + k * TEAM < N_UNITS;
-}
-
-/* Starts the loads of loop `loop`, into one half of raw. */
-void fetch_rows(uint first_o, uint lane, uint loop, inout uvec4 raw[2][ROWS][UNITS])
-{
-    if (!HAS_RAW)
-        return;
-    [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        [[unroll]] for (uint k = 0; k < UNITS; k++) {
-            if (has_unit(lane, k))
-                raw[loop % 2][r][k] = fetch_unit(row_byte(first_o + loop * OUTPUTS, r), lane + k * TEAM);
-        }
-    }
-}
-
-void unit_x(uint unit, out vec4 a, out vec4 b)
-{
-    if (PROLOGUE == PROLOGUE_NONE) {
-        uint i = unit_first(unit) / 4;
-        a = x4[i];
-        b = x4[i + UNIT_STEP / 4];
-    } else {
-        a = shared_a[unit];
-        b = shared_b[unit];
-    }
-}
-
-/* A team's sums: of row r those of its lane r, and of row r + OUTPUTS. */
-void finish_rows(float sum[ROWS], uint lane, uint first_lane, inout float mine, inout float second)
-{
-    uint each = TEAM / gl_SubgroupSize; /* subgroups */
-    [[unroll]] for (uint r = 0; r < ROWS; r++)
-        sum[r] = subgroupAdd(sum[r]);
-    if (each == 1) {
-        [[unroll]] for (uint r = 0; r < OUTPUTS; r++) {
-            mine = lane == first_lane + r ? sum[r] : mine;
-            second = lane == first_lane + r ? sum[r + ROWS - OUTPUTS] : second;
-        }
-        return;
-    }
-    uint first = gl_LocalInvocationID.x / TEAM * each;
-    barrier(); /* earlier results have been read */
-    [[unroll]] for (uint r = 0; r < ROWS; r++) {
-        if (subgroupElect())
-            partial[r * gl_NumSubgroups + gl_SubgroupID] = sum[r];
-    }
-    barrier();
-    uint r = lane - first_lane;
-    if (lane < first_lane || r >= OUTPUTS)
-        return;
-    mine = second = 0.0;
-    for (uint i = 0; i < each; i++) {
-        mine += partial[r * gl_NumSubgroups + first + i];
-        second += partial[(r + ROWS - OUTPUTS) * gl_NumSubgroups + first + i];
-    }
+    return (k + 1) * SLOTS <= N_PIECES || slot + k * SLOTS < N_PIECES;
 }
 
 void store_output(uint o, float sum, float second)
@@ -245,67 +203,79 @@ void store_output(uint o, float sum, float second)
         gate_y[o] = op.cap == 0.0 ? sum : op.cap * tanh_exact(divide(sum, op.cap));
 }
 
-/* Adds up what loop `loop` of a chunk has. */
-void add_rows(uint lane, uint loop, uvec4 raw[2][ROWS][UNITS], uint first_o, vec4 xa[KEPT], vec4 xb[KEPT],
-              out float sum[ROWS])
+/* A lane's sums of its rows from first_o on; raw: their pieces, and then, if there are any, those from next_o on. */
+void add_rows(uint slot, uint first_o, uint next_o, bool more, inout raw_piece raw[ROWS][PIECES], out float sum[ROWS])
 {
     [[unroll]] for (uint r = 0; r < ROWS; r++)
         sum[r] = 0.0;
-    [[unroll]] for (uint k = 0; k < UNITS; k++) {
-        if (!has_unit(lane, k))
+    [[unroll]] for (uint k = 0; k < PIECES; k++) {
+        if (!has_piece(slot, k))
             continue;
-        uint unit = lane + k * TEAM;
-        vec4 a, b;
-        if (KEPT == UNITS) {
-            a = xa[k % KEPT];
-            b = xb[k % KEPT];
-        } else {
-            unit_x(unit, a, b);
-        }
+        uint piece = slot + k * SLOTS;
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             if (HAS_RAW) {
-                sum[r] += unit_dot(unit, raw[loop % 2][r][k], a, b);
+                sum[r] += piece_dot(raw[r][k], piece);
+                if (more)
+                    raw[r][k] = fetch_piece(row_byte(next_o, r), piece);
                 continue;
             }
-            vec4 wa, wb;
-            decode_unit(row_byte(first_o + loop * OUTPUTS, r), unit, wa, wb);
-            sum[r] += dot(wa, a) + dot(wb, b);
+            vec4 a, b;
+            decode_unit(row_byte(first_o, r), piece, a, b);
+            sum[r] += dot(a, piece_x(piece, 0)) + dot(b, piece_x(piece, 1));
         }
+    }
+}
+
+/* Each output of a chunk by a lane of its own: what is left to do is a long chain. */
+void finish_chunk(uint first_o)
+{
+    for (uint i = gl_LocalInvocationID.x; i < LOOPS * PASS * OUTPUTS; i += gl_WorkGroupSize.x) {
+        if (first_o + i >= dispatch.count)
+            break;
+        uint loop = i / (PASS * OUTPUTS), row = loop * ROWS + i % OUTPUTS, pass = i / OUTPUTS % PASS;
+        uint at = (row * PASS + pass) * (SLOTS / 4), second_at = at + (ROWS - OUTPUTS) * PASS * (SLOTS / 4);
+        vec4 sum = lane_sum[at], second = lane_sum[second_at];
+        for (uint k = 1; k < SLOTS / 4; k++) {
+            sum += lane_sum[at + k];
+            second += lane_sum[second_at + k];
+        }
+        store_output(first_o + i, (sum.x + sum.y) + (sum.z + sum.w), (second.x + second.y) + (second.z + second.w));
     }
 }
 
 void main()
 {
-    uint lane = gl_LocalInvocationID.x % TEAM, team = gl_LocalInvocationID.x / TEAM, group = group_index();
-    uint first_o = (group * (gl_WorkGroupSize.x / TEAM) + team) * OUTPUTS * LOOPS * CHUNKS;
+    uint lane = gl_LocalInvocationID.x, run = lane / RUN, group = group_index();
+    uint slot = run % SPLIT * TEAM + lane % TEAM, pass = run / SPLIT * (RUN / TEAM) + lane % RUN / TEAM;
+    uint first_o = group * (PASS * OUTPUTS * LOOPS * CHUNKS), own_o = first_o + pass * OUTPUTS;
     bool stores = group == 0 && op.stores != 0;
-    /* Two loops' rows are in flight, from before the prologue on: the memory is never waited for by all at once. */
-    uvec4 raw[2][ROWS][UNITS];
-    fetch_rows(first_o, lane, 0, raw);
-    if (LOOPS > 1)
-        fetch_rows(first_o, lane, 1, raw);
+    raw_piece raw[ROWS][PIECES];
+    [[unroll]] for (uint k = 0; k < PIECES; k++) {
+        [[unroll]] for (uint r = 0; r < ROWS; r++) {
+            if (HAS_RAW && has_piece(slot, k))
+                raw[r][k] = fetch_piece(row_byte(own_o, r), slot + k * SLOTS);
+        }
+    }
     if (PROLOGUE == PROLOGUE_ATTENTION)
         make_attention(stores);
     else if (PROLOGUE != PROLOGUE_NONE)
         make_norms(stores);
-    if (PROLOGUE != PROLOGUE_NONE)
+    else if (X_SHARED != 0)
+        copy_x();
+    if (X_SHARED != 0)
         barrier();
-    vec4 xa[KEPT], xb[KEPT];
-    [[unroll]] for (uint k = 0; k < KEPT; k++) {
-        if (KEPT == UNITS && has_unit(lane, k))
-            unit_x(lane + k * TEAM, xa[k], xb[k]);
-    }
-    [[dont_unroll]] for (uint chunk = 0; chunk < CHUNKS; chunk++, first_o += LOOPS * OUTPUTS) {
-        float mine = 0.0, second = 0.0;
-        [[unroll]] for (uint loop = 0; loop < LOOPS; loop++) {
+    [[dont_unroll]] for (uint chunk = 0; chunk < CHUNKS; chunk++) {
+        [[dont_unroll]] for (uint loop = 0; loop < LOOPS; loop++) {
             float sum[ROWS];
-            add_rows(lane, loop, raw, first_o, xa, xb, sum);
-            if (LOOPS > 1 && (loop + 2 < LOOPS || chunk + 1 < CHUNKS))
-                fetch_rows(first_o, lane, loop + 2, raw);
-            finish_rows(sum, lane, loop * OUTPUTS, mine, second);
+            uint next_o = own_o + PASS * OUTPUTS;
+            add_rows(slot, own_o, next_o, loop + 1 < LOOPS || chunk + 1 < CHUNKS, raw, sum);
+            own_o = next_o;
+            [[unroll]] for (uint r = 0; r < ROWS; r++)
+                lane_sum[((loop * ROWS + r) * PASS + pass) * (SLOTS / 4) + slot / 4][slot % 4] = sum[r];
         }
-        /* Each output is finished by a lane of its own: what is left to do is a long chain. */
-        if (lane < LOOPS * OUTPUTS && first_o + lane < dispatch.count)
-            store_output(first_o + lane, mine, second);
+        barrier();
+        finish_chunk(first_o + chunk * (LOOPS * PASS * OUTPUTS));
+        if (CHUNKS > 1)
+            barrier();
     }
 }

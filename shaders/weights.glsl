@@ -4,6 +4,7 @@
 #include "half.glsl"
 layout(constant_id = 2) const uint DTYPE = DTYPE_F32;
 layout(constant_id = 7) const uint LAYOUT = LAYOUT_ROWS;
+layout(constant_id = 19) const uint GROUPED = 0; /* 1: as engine/groups.c arranges the blocks of a row */
 
 const bool IS_SUPER = DTYPE == DTYPE_Q4_K || DTYPE == DTYPE_Q5_K || DTYPE == DTYPE_Q6_K;
 const bool IS_FLOAT = DTYPE == DTYPE_F32 || DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
@@ -19,6 +20,30 @@ const uint BLOCK_BYTES = DTYPE == DTYPE_F32     ? 4
                          : DTYPE == DTYPE_Q4_K  ? 144
                          : DTYPE == DTYPE_Q5_K  ? 176
                                                 : 210; /* Q6_K */
+
+/* Blocks of 32 as they lie in a row: their scales (with minimums), their fifth bits, their quants. Grouped, those of
+ * GROUP blocks follow one another, so that quants begin at multiples of 16 bytes; a group takes what its blocks do. */
+const bool HAS_MINIMUM = DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q5_1, HAS_FIFTH = DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1;
+const uint GROUP = HAS_MINIMUM ? 4 : 8, SCALE_BYTES = HAS_MINIMUM ? 4 : 2, QUANT_BYTES = DTYPE == DTYPE_Q8_0 ? 32 : 16;
+const uint GROUP_HEAD = GROUP * (SCALE_BYTES + (HAS_FIFTH ? 4 : 0));
+
+uint scale_byte(uint row, uint block)
+{
+    return GROUPED != 0 ? row + block / GROUP * (GROUP * BLOCK_BYTES) + block % GROUP * SCALE_BYTES
+                        : row + block * BLOCK_BYTES;
+}
+
+uint fifth_byte(uint row, uint block)
+{
+    return GROUPED != 0 ? row + block / GROUP * (GROUP * BLOCK_BYTES) + GROUP * SCALE_BYTES + block % GROUP * 4
+                        : row + block * BLOCK_BYTES + SCALE_BYTES;
+}
+
+uint quants_byte(uint row, uint block)
+{
+    return GROUPED != 0 ? row + block / GROUP * (GROUP * BLOCK_BYTES) + GROUP_HEAD + block % GROUP * QUANT_BYTES
+                        : row + (block + 1) * BLOCK_BYTES - QUANT_BYTES;
+}
 
 /* A unit is 8 elements, two runs of 4: first at unit_first(unit), second UNIT_STEP further on, so that the low and the
  * high nibbles of one word make a unit. Units tile a row in spans. */
@@ -99,14 +124,17 @@ vec4 k_scales(uint s, uint m, uint rest, uint c)
 
 uint row_bytes(uint n)
 {
-    return (n + BLOCK_ELEMS - 1) / BLOCK_ELEMS * BLOCK_BYTES;
+    uint blocks = (n + BLOCK_ELEMS - 1) / BLOCK_ELEMS;
+    if (GROUPED != 0 && blocks % GROUP != 0)
+        return quants_byte(0, blocks);
+    return blocks * BLOCK_BYTES;
 }
 
 void decode_q5(uint row, uint unit, out vec4 a, out vec4 b)
 {
-    uint at = row + (unit >> 2) * BLOCK_BYTES, quarter = unit & 3;
-    uint skip = DTYPE == DTYPE_Q5_1 ? 4 : 2;
-    uint bits = load32(at + skip) >> (quarter * 4), nibbles = load32(at + skip + 4 + quarter * 4);
+    uint block = unit >> 2, at = scale_byte(row, block), quarter = unit & 3;
+    uint bits = load32(fifth_byte(row, block)) >> (quarter * 4);
+    uint nibbles = load32(quants_byte(row, block) + quarter * 4);
     float d = half_value(load16(at));
     a = bytes_of(nibbles & 0x0f0f0f0f | fifth_bits(bits));
     b = bytes_of(nibbles >> 4 & 0x0f0f0f0f | fifth_bits(bits >> 16));
@@ -195,22 +223,21 @@ void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
     if (IS_FLOAT) {
         decode_float(row, unit, a, b);
     } else if (DTYPE == DTYPE_Q4_0) {
-        uint at = row + (unit >> 2) * 18;
-        float d = half_value(load16(at));
-        uint nibbles = load32(at + 2 + quarter * 4);
+        float d = half_value(load16(scale_byte(row, unit >> 2)));
+        uint nibbles = load32(quants_byte(row, unit >> 2) + quarter * 4);
         a = d * (low_nibbles(nibbles) - 8.0);
         b = d * (low_nibbles(nibbles >> 4) - 8.0);
     } else if (DTYPE == DTYPE_Q4_1) {
-        uint at = (row >> 2) + (unit >> 2) * 5;
-        float d = half_value(words[at] & 0xffff), m = half_value(words[at] >> 16);
-        uint nibbles = words[at + 1 + quarter];
+        uint scales = words[scale_byte(row, unit >> 2) >> 2];
+        float d = half_value(scales & 0xffff), m = half_value(scales >> 16);
+        uint nibbles = words[(quants_byte(row, unit >> 2) >> 2) + quarter];
         a = d * low_nibbles(nibbles) + m;
         b = d * low_nibbles(nibbles >> 4) + m;
     } else if (DTYPE == DTYPE_Q8_0) {
-        uint at = row + (unit >> 2) * 34;
-        float d = half_value(load16(at));
-        a = d * signed_bytes(load32(at + 2 + quarter * 8));
-        b = d * signed_bytes(load32(at + 6 + quarter * 8));
+        uint at = quants_byte(row, unit >> 2) + quarter * 8;
+        float d = half_value(load16(scale_byte(row, unit >> 2)));
+        a = d * signed_bytes(load32(at));
+        b = d * signed_bytes(load32(at + 4));
     } else if (DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1) {
         decode_q5(row, unit, a, b);
     } else if (DTYPE == DTYPE_Q6_K) {
@@ -227,6 +254,15 @@ void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
 const bool HAS_BLOCKS = DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q8_0;
 void decode_block(uint row, uint block, out vec4 w[8])
 {
+    if (GROUPED != 0) {
+        for (uint k = 0; k < 4; k++) {
+            if (DTYPE == DTYPE_Q8_0)
+                decode_unit(row, block * 4 + k, w[2 * k], w[2 * k + 1]);
+            else
+                decode_unit(row, block * 4 + k, w[k], w[k + 4]);
+        }
+        return;
+    }
     if (DTYPE == DTYPE_Q4_1) {
         uint at = (row >> 2) + block * 5;
         float d = half_value(words[at] & 0xffff), m = half_value(words[at] >> 16);

@@ -1,0 +1,101 @@
+/* A piece of a row, for a lane: 16 bytes of it in one load, with what else its block has, or a unit of 8 weights where a
+ * row is not made of such. First its words as they lie, which nothing waits for, so that the loads of many pieces can be
+ * in flight ahead of the barriers of what makes x; then what they mean. After weights.glsl; the shader also binds the
+ * matrix as `uvec4 wide_words[]`, and says what x is: vec4 piece_x(uint piece, uint j). */
+const bool IS_HALF = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
+const bool HAS_RAW = IS_HALF || GROUPED != 0;
+const uint PIECE = GROUPED == 0 ? 8 : DTYPE == DTYPE_Q8_0 ? 16 : 32; /* weights */
+const uint PIECE_VECS = PIECE / 4;                                   /* vec4s of x */
+
+/* Where vec4 i of x belongs: piece, and which of its vec4s. */
+uvec2 piece_of(uint i)
+{
+    if (HAS_RAW)
+        return uvec2(i / PIECE_VECS, i % PIECE_VECS);
+    uint e = i * 4;
+    return uvec2(e / UNIT_SPAN * (UNIT_SPAN / 8) + e % UNIT_STEP / 4, e % UNIT_SPAN / UNIT_STEP);
+}
+
+/* The other way round. */
+uint piece_vec(uint piece, uint j)
+{
+    return HAS_RAW ? piece * PIECE_VECS + j : (unit_first(piece) + j * UNIT_STEP) / 4;
+}
+
+struct raw_piece {
+    uvec4 quants; /* or halves */
+    uint scale, fifth;
+};
+
+raw_piece fetch_piece(uint row, uint piece)
+{
+    raw_piece raw;
+    raw.scale = raw.fifth = 0;
+    if (GROUPED != 0) {
+        uint block = DTYPE == DTYPE_Q8_0 ? piece >> 1 : piece;
+        uint half_block = DTYPE == DTYPE_Q8_0 ? piece & 1 : 0;
+        raw.quants = wide_words[(quants_byte(row, block) >> 4) + half_block];
+        raw.scale = words[scale_byte(row, block) >> 2];
+        if (HAS_FIFTH)
+            raw.fifth = words[fifth_byte(row, block) >> 2];
+    } else if (WIDE != 0) {
+        raw.quants = wide_words[(row >> 4) + piece];
+    } else {
+        uint at = (row >> 2) + piece * 4;
+        raw.quants = uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]);
+    }
+    return raw;
+}
+
+/* The four bytes of a word less `zero`, exactly. As the low bits of a half that is 1024, a byte needs no conversion of an
+ * integer, of which a GPU does few at a time. */
+vec4 bytes_less(uint word, float zero)
+{
+    vec2 even = unpackHalf2x16(word & 0x00ff00ff | 0x64006400), odd = unpackHalf2x16(word >> 8 & 0x00ff00ff | 0x64006400);
+    return vec4(even.x, odd.x, even.y, odd.y) - (1024.0 + zero);
+}
+
+/* 16 times the high nibbles of a word's bytes less 8, exactly. */
+vec4 high_nibbles_less_8(uint word)
+{
+    vec2 even = unpackHalf2x16(word & 0x00f000f0 | 0x64006400), odd = unpackHalf2x16(word >> 8 & 0x00f000f0 | 0x64006400);
+    return vec4(even.x, odd.x, even.y, odd.y) - (1024.0 + 128.0);
+}
+
+/* What 32 quants of 4 or 5 bits add. Quants are scaled together where their values are exact without. */
+float nibbles_dot(raw_piece raw, float d, uint piece)
+{
+    float low = 0.0, high = 0.0, m = HAS_MINIMUM ? half_value(raw.scale >> 16) : 0.0;
+    [[unroll]] for (uint k = 0; k < 4; k++) {
+        uint word = raw.quants[k];
+        vec4 xa = piece_x(piece, k), xb = piece_x(piece, k + 4);
+        if (DTYPE == DTYPE_Q4_0) {
+            low += dot(bytes_less(word & 0x0f0f0f0f, 8.0), xa);
+            high += dot(high_nibbles_less_8(word), xb);
+            continue;
+        }
+        uint bits = raw.fifth >> (k * 4);
+        vec4 a = bytes_less(word & 0x0f0f0f0f | (HAS_FIFTH ? fifth_bits(bits) : 0), HAS_MINIMUM ? 0.0 : 16.0);
+        vec4 b = bytes_less(word >> 4 & 0x0f0f0f0f | (HAS_FIFTH ? fifth_bits(bits >> 16) : 0), HAS_MINIMUM ? 0.0 : 16.0);
+        low += HAS_MINIMUM ? dot(d * a + m, xa) + dot(d * b + m, xb) : dot(a, xa) + dot(b, xb);
+    }
+    return HAS_MINIMUM ? low : DTYPE == DTYPE_Q4_0 ? d * (low + 0.0625 * high) : d * low;
+}
+
+/* What a piece adds to the product with x. */
+float piece_dot(raw_piece raw, uint piece)
+{
+    if (IS_HALF) {
+        vec4 a, b;
+        decode_halves(raw.quants, a, b);
+        return dot(a, piece_x(piece, 0)) + dot(b, piece_x(piece, 1));
+    }
+    uint block = DTYPE == DTYPE_Q8_0 ? piece >> 1 : piece;
+    float d = half_value(SCALE_BYTES == 2 && (block & 1) != 0 ? raw.scale >> 16 : raw.scale & 0xffff);
+    if (DTYPE != DTYPE_Q8_0)
+        return nibbles_dot(raw, d, piece);
+    float sum = 0.0;
+    [[unroll]] for (uint k = 0; k < 4; k++)
+        sum += dot(bytes_less(raw.quants[k] ^ 0x80808080, 128.0), piece_x(piece, k));
+    return d * sum;
+}
