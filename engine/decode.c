@@ -5,11 +5,14 @@
 
 #include "engine/build.h"
 
-#define RUN 32         /* as in matvec.comp */
-#define TEAM 8         /* lanes of a run that share a row: their pieces of it are 128 bytes side by side */
-#define MOST_PIECES 9  /* of a row that a lane has at once: they and their scales are in registers */
-#define MOST_LANES 512
-#define MOST_LOOPS 4   /* whose sums are put together at once */
+#define RUN 32             /* as in matvec.comp */
+#define LEAST_TEAM 4       /* lanes */
+#define MOST_LANES 512     /* more would have too few registers */
+#define BUSY_LANES 640     /* enough for a core */
+#define PROLOGUE_LANES 256 /* that make x quickly */
+#define MOST_HALVES 14     /* pieces of a row that a lane has at once, in registers: of halves, and of quants */
+#define MOST_QUANTS 9
+#define MOST_LOOPS 4 /* whose sums are put together at once */
 #define SHARED_X_BYTES 30000
 #define PART_LANES 256 /* of attention_part: 8 teams of 32, or fewer of more, that share a tile of 32 keys */
 #define FIRST_BINDING 3
@@ -25,8 +28,8 @@ struct prologue {
 
 struct matvec {
     const struct tensor *matrix, *bias;
-    uint32_t output, epilogue, matrices; /* matrices: whose rows a team takes together */
-    uint64_t more_bytes;                 /* as struct matmul's */
+    uint32_t output, epilogue, activation, matrices; /* matrices: whose rows a team takes together */
+    uint64_t more_bytes;                             /* as struct matmul's */
     struct prologue prologue;
     bool stores, capture, waits;
     struct binding bindings[N_BINDINGS]; /* 3 on, where buffer is set */
@@ -42,23 +45,34 @@ static uint32_t matvec_most_lanes(const struct builder *b, uint32_t wanted)
     return (most < wanted ? most : wanted) / subgroup * subgroup;
 }
 
+static uint32_t core_count(const struct builder *b)
+{
+    return b->store->limits.cores ? b->store->limits.cores : b->store->device->cores;
+}
+
+/* Rows of a matrix that a core has. */
+static uint64_t share_of(const struct builder *b, const struct tensor *matrix)
+{
+    return divide_up(tensor_rows(matrix), core_count(b));
+}
+
 /* Weights of a piece, as pieces.glsl has them. */
 static uint32_t piece_elems(const struct builder *b, const struct tensor *matrix)
 {
     return !weights_find(&b->store->weights, matrix)->grouped ? 8 : matrix->dtype == DTYPE_Q8_0 ? 16 : 32;
 }
 
-/* Lanes that share a row: as many as keep a core busy with its share of the rows, if they have so many pieces, and enough
- * for few pieces each. By the matrix alone: the order of a sum must not depend on what else a dispatch does. */
-static uint64_t choose_slots(const struct builder *b, const struct tensor *matrix)
+/* Lanes that share a row: enough for few pieces each, and more where a core's share of the rows leaves lanes idle. By
+ * the matrix alone: the order of a sum must not depend on what else a dispatch does. */
+static uint32_t choose_slots(const struct builder *b, const struct tensor *matrix)
 {
-    const struct store *store = b->store;
-    uint32_t cores = store->limits.cores ? store->limits.cores : store->device->cores;
-    uint64_t pieces = tensor_row_elems(matrix) / piece_elems(b, matrix), share = divide_up(tensor_rows(matrix), cores);
-    uint64_t slots = 4, most = matvec_most_lanes(b, MOST_LANES);
-    while (divide_up(pieces, slots) > MOST_PIECES || (slots * 2 * share <= most && slots * 2 <= pieces))
+    uint64_t pieces = tensor_row_elems(matrix) / piece_elems(b, matrix), share = share_of(b, matrix),
+             slots = LEAST_TEAM;
+    uint32_t most = dtype_info(matrix->dtype)->block_elems == 1 ? MOST_HALVES : MOST_QUANTS;
+    while (slots <= MOST_LANES &&
+           (divide_up(pieces, slots) > most || (slots * 2 * share <= BUSY_LANES && slots * 2 <= pieces)))
         slots *= 2;
-    return slots;
+    return (uint32_t)slots;
 }
 
 static bool fits_matvec(const struct builder *b, const struct tensor *matrix, const struct tensor *bias)
@@ -66,7 +80,7 @@ static bool fits_matvec(const struct builder *b, const struct tensor *matrix, co
     uint64_t n_in = tensor_row_elems(matrix);
     uint32_t block = dtype_info(matrix->dtype)->block_elems;
     return uses_matvec(b) && matrix->layout == LAYOUT_ROWS && tensor_row_bytes(matrix) % 4 == 0 &&
-           n_in % (block > 8 ? block : 8) == 0 && choose_slots(b, matrix) <= MATVEC_LANES &&
+           n_in % (block > 8 ? block : 8) == 0 && choose_slots(b, matrix) <= MOST_LANES &&
            (!bias || dtype_info(bias->dtype)->block_elems == 1);
 }
 
@@ -75,23 +89,53 @@ bool matvec_fits(const struct builder *b, const struct step *step)
     return step->variant == VARIANT_NONE && fits_matvec(b, step->weight[0], step->weight[1]);
 }
 
-/* A workgroup for each core, that has its share of the rows: all run at once and make x once a core. */
+/* How the lanes of a workgroup share rows: `rows` at once, whole runs of teams, and `loops` times. */
+struct division {
+    uint32_t team, rows, loops;
+};
+
+static struct division divide_rows(const struct builder *b, uint64_t share, uint32_t slots, uint32_t team)
+{
+    uint32_t least = RUN / team, most = matvec_most_lanes(b, MOST_LANES) / slots / least * least;
+    uint64_t loops = most ? divide_up(share, most) : 0;
+    return (struct division){team, most ? (uint32_t)divide_up(divide_up(share, loops), least) * least : 0,
+                             (uint32_t)loops};
+}
+
+/* A workgroup for each core, that has its share of the rows: all run at once and make x once a core. Small teams read x
+ * best, but a workgroup has whole runs of them, and that must not leave cores without rows: a tenth more than need be
+ * for the busiest core is taken for it. */
+static struct division choose_division(const struct builder *b, const struct tensor *matrix, uint32_t slots)
+{
+    struct division chosen = {0};
+    uint64_t n_out = tensor_rows(matrix), least = UINT64_MAX;
+    for (uint32_t team = slots < RUN ? slots : RUN; team >= LEAST_TEAM; team /= 2) {
+        struct division division = divide_rows(b, share_of(b, matrix), slots, team);
+        if (division.rows == 0)
+            break;
+        uint64_t group = (uint64_t)division.rows * division.loops;
+        uint64_t busiest = divide_up(divide_up(n_out, group), core_count(b)) * group;
+        if (least == UINT64_MAX || busiest * 10 <= least * 11)
+            chosen = division;
+        least = busiest < least ? busiest : least;
+    }
+    return chosen;
+}
+
 static void choose_shape(const struct builder *b, const struct matvec *matvec, struct program_constants *constants)
 {
-    const struct store *store = b->store;
-    uint32_t cores = store->limits.cores ? store->limits.cores : store->device->cores;
-    uint64_t slots = choose_slots(b, matvec->matrix), share = divide_up(tensor_rows(matvec->matrix), cores);
-    constants->team = slots < TEAM ? (uint32_t)slots : TEAM;
-    while (slots / constants->team * RUN > matvec_most_lanes(b, MOST_LANES))
-        constants->team *= 2;
-    constants->split = (uint32_t)(slots / constants->team);
+    uint32_t slots = choose_slots(b, matvec->matrix);
+    struct division division = choose_division(b, matvec->matrix, slots);
+    bool norms = matvec->prologue.kind != PROLOGUE_NONE && matvec->prologue.kind != PROLOGUE_ATTENTION;
+    uint32_t lanes = division.rows * slots;
+    while (norms && lanes < PROLOGUE_LANES)
+        lanes *= 2;
+    constants->team = division.team;
+    constants->split = slots / division.team;
     constants->rows = matvec->matrices;
-    uint32_t least = constants->split * RUN, most = matvec_most_lanes(b, MOST_LANES) / least * least;
-    uint64_t lanes = divide_up(share * slots, least) * least;
-    constants->local_size = lanes < most ? (uint32_t)lanes : most;
-    uint64_t loops = divide_up(share, constants->local_size / slots);
-    constants->chunks = (uint32_t)divide_up(loops, MOST_LOOPS);
-    constants->loops = (uint32_t)divide_up(loops, constants->chunks);
+    constants->local_size = lanes;
+    constants->chunks = (uint32_t)divide_up(division.loops, MOST_LOOPS);
+    constants->loops = (uint32_t)divide_up(division.loops, constants->chunks);
     constants->x_shared = matvec->prologue.kind != PROLOGUE_NONE || constants->n_in * sizeof(float) <= SHARED_X_BYTES;
 }
 
@@ -104,6 +148,7 @@ static enum status add_matvec(struct builder *b, const struct matvec *matvec)
     constants.epilogue = matvec->epilogue;
     constants.capture = matvec->capture;
     constants.n_in = (uint32_t)tensor_row_elems(matrix);
+    constants.activation = matvec->activation;
     choose_shape(b, matvec, &constants);
     if (matvec->prologue.kind == PROLOGUE_ATTENTION)
         constants.head_dim = constants.n_in / matvec->params.heads;
@@ -248,7 +293,7 @@ static bool match_glu(const struct builder *b, uint32_t at, struct matvec *matve
     matvec->epilogue = EPILOGUE_GLU;
     matvec->matrices = 2;
     matvec->params.second = (uint32_t)matvec->more_bytes;
-    matvec->params.activation = glu->params.glu.activation;
+    matvec->activation = glu->params.glu.activation;
     matvec->bindings[3] = input_binding(b, gate->input[0]);
     matvec->bindings[12] = slot_binding(b, at, true);
     matvec->bindings[13] = slot_binding(b, at + 1, true);

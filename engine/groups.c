@@ -1,7 +1,7 @@
-/* Blocks of 32 quants as a GPU reads them best: 16 bytes at an address that is a multiple of 16. A file's blocks of 18 to
- * 34 bytes begin anywhere; here the scales (with minimums) of 8 blocks, or of 4 where they take 4 bytes, lie in front of
- * their fifth bits and their quants. A group takes what its blocks did; of the last of a row, whatever it holds of quants.
- * shaders/weights.glsl finds them again. */
+/* Blocks of 32 quants as a GPU reads them best: 16 bytes at an address that is a multiple of 16. A file's blocks of 18
+ * to 34 bytes begin anywhere; here the scales (with minimums) of 8 blocks, or of 4 where they take 4 bytes, lie in
+ * front of their fifth bits and their quants. A group takes what its blocks did; of the last of a row, whatever it
+ * holds of quants. shaders/weights.glsl finds them again. */
 #include <string.h>
 
 #include "engine/memory.h"

@@ -55,8 +55,8 @@ struct placement {
 void placement_grain(const struct placement *placement, uint64_t *rows, uint64_t *bytes);
 uint64_t placement_bytes(const struct placement *placement);
 
-/* groups.c: rows of quants arranged so that 16 of their bytes are one load. Whether a tensor's can be; the bytes of a row
- * then, a multiple of 16; rows [first, first + n_rows) to to[n_rows * groups_row_bytes]. */
+/* groups.c: rows of quants arranged so that 16 of their bytes are one load. Whether a tensor's can be; the bytes of a
+ * row then, a multiple of 16; rows [first, first + n_rows) to to[n_rows * groups_row_bytes]. */
 bool groups_fit(const struct tensor *tensor);
 uint64_t groups_row_bytes(const struct tensor *tensor);
 void groups_copy(const struct tensor *tensor, uint64_t first, uint64_t n_rows, uint8_t *to);

@@ -45,6 +45,7 @@ struct program_constants {
     uint32_t grouped;     /* 1: the matrix lies as groups.c arranges it */
     uint32_t split;       /* matvec: teams a row */
     uint32_t x_shared;    /* matvec: 1: x lies in shared memory */
+    uint32_t activation;  /* matvec: ACTIVATION_ code */
 };
 
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */

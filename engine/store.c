@@ -147,7 +147,8 @@ static enum status allocate(struct store *store, struct error *err)
     TRY(gpu_buffer_create(store->device, store->max_positions * sizeof(int32_t), MEMORY_READBACK, &store->chosen, err));
     TRY(create_cache(store, err));
     TRY(tables_upload(store, err));
-    return weights_upload(&store->weights, store->device, store->plan, store_decodes_as_gpu(store), store->padding, err);
+    return weights_upload(&store->weights, store->device, store->plan, store_decodes_as_gpu(store), store->padding,
+                          err);
 }
 
 enum status store_open(struct store *store, struct error *err)

@@ -24,6 +24,7 @@ layout(constant_id = 16) const uint LOOPS = 1;
 layout(constant_id = 18) const uint CHUNKS = 1; /* of so many loops, whose sums are put together at once */
 layout(constant_id = 20) const uint SPLIT = 1;
 layout(constant_id = 21) const uint X_SHARED = 0; /* 1: x lies in shared memory, as it must where it is made here */
+layout(constant_id = 22) const uint ACTIVATION = ACTIVATION_SILU;
 
 layout(push_constant) uniform Push
 {
@@ -196,7 +197,7 @@ void store_output(uint o, float sum, float second)
             gate_y[o] = sum;
             up_y[o] = second;
         }
-        sum = activated(op.activation, sum) * second;
+        sum = activated(ACTIVATION, sum) * second;
     }
     store(o, op.n_out, sum);
     if (EPILOGUE == EPILOGUE_SOFTCAP)
@@ -214,9 +215,9 @@ void add_rows(uint slot, uint first_o, uint next_o, bool more, inout raw_piece r
         uint piece = slot + k * SLOTS;
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             if (HAS_RAW) {
-                sum[r] += piece_dot(raw[r][k], piece);
+                sum[r] += piece_dot(raw[r][k], slot, piece);
                 if (more)
-                    raw[r][k] = fetch_piece(row_byte(next_o, r), piece);
+                    raw[r][k] = fetch_piece(row_byte(next_o, r), slot, k * SLOTS);
                 continue;
             }
             vec4 a, b;
@@ -253,7 +254,7 @@ void main()
     [[unroll]] for (uint k = 0; k < PIECES; k++) {
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             if (HAS_RAW && has_piece(slot, k))
-                raw[r][k] = fetch_piece(row_byte(own_o, r), slot + k * SLOTS);
+                raw[r][k] = fetch_piece(row_byte(own_o, r), slot, k * SLOTS);
         }
     }
     if (PROLOGUE == PROLOGUE_ATTENTION)

@@ -193,7 +193,6 @@ struct matvec_params {
     UINT has_bias;
     UINT stores; /* 1: the first workgroup stores what the prologue makes */
     UINT second; /* byte where up's rows start, in the buffer of gate's */
-    UINT activation;
     FLOAT cap;
     FLOAT first_eps, first_offset; /* of the branch's norm */
     FLOAT last_eps, last_offset;

@@ -27,21 +27,34 @@ struct raw_piece {
     uint scale, fifth;
 };
 
-raw_piece fetch_piece(uint row, uint piece)
+/* Block of a piece. */
+uint block_of(uint piece)
+{
+    return DTYPE == DTYPE_Q8_0 ? piece >> 1 : piece;
+}
+
+/* Where the parts of a piece lie in a row. Powers of two divide one another, so what these say of pieces slot and k * SLOTS
+ * adds up to what they say of slot + k * SLOTS: the second part is a constant. */
+uint quants_at(uint piece)
+{
+    return quants_byte(0, block_of(piece)) - GROUP_HEAD + (DTYPE == DTYPE_Q8_0 ? (piece & 1) * 16 : 0);
+}
+
+/* Piece `slot` + `ahead` of the row that starts at byte `row`; ahead: a constant multiple of SLOTS, which is more than slot. */
+raw_piece fetch_piece(uint row, uint slot, uint ahead)
 {
     raw_piece raw;
     raw.scale = raw.fifth = 0;
     if (GROUPED != 0) {
-        uint block = DTYPE == DTYPE_Q8_0 ? piece >> 1 : piece;
-        uint half_block = DTYPE == DTYPE_Q8_0 ? piece & 1 : 0;
-        raw.quants = wide_words[(quants_byte(row, block) >> 4) + half_block];
-        raw.scale = words[scale_byte(row, block) >> 2];
+        uint block = block_of(slot), next = block_of(ahead);
+        raw.quants = wide_words[((row + GROUP_HEAD + quants_at(slot)) >> 4) + (quants_at(ahead) >> 4)];
+        raw.scale = words[(scale_byte(row, block) >> 2) + (scale_byte(0, next) >> 2)];
         if (HAS_FIFTH)
-            raw.fifth = words[fifth_byte(row, block) >> 2];
+            raw.fifth = words[(fifth_byte(row, block) >> 2) + (fifth_byte(0, next) - GROUP * SCALE_BYTES >> 2)];
     } else if (WIDE != 0) {
-        raw.quants = wide_words[(row >> 4) + piece];
+        raw.quants = wide_words[(row >> 4) + slot + ahead];
     } else {
-        uint at = (row >> 2) + piece * 4;
+        uint at = (row >> 2) + (slot + ahead) * 4;
         raw.quants = uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]);
     }
     return raw;
@@ -82,16 +95,15 @@ float nibbles_dot(raw_piece raw, float d, uint piece)
     return HAS_MINIMUM ? low : DTYPE == DTYPE_Q4_0 ? d * (low + 0.0625 * high) : d * low;
 }
 
-/* What a piece adds to the product with x. */
-float piece_dot(raw_piece raw, uint piece)
+/* What a piece adds to the product with x. slot: of its lane; the same half of a word has the scale of all its pieces. */
+float piece_dot(raw_piece raw, uint slot, uint piece)
 {
     if (IS_HALF) {
         vec4 a, b;
         decode_halves(raw.quants, a, b);
         return dot(a, piece_x(piece, 0)) + dot(b, piece_x(piece, 1));
     }
-    uint block = DTYPE == DTYPE_Q8_0 ? piece >> 1 : piece;
-    float d = half_value(SCALE_BYTES == 2 && (block & 1) != 0 ? raw.scale >> 16 : raw.scale & 0xffff);
+    float d = half_value(raw.scale >> (SCALE_BYTES == 2 ? (block_of(slot) & 1) * 16 : 0) & 0xffff);
     if (DTYPE != DTYPE_Q8_0)
         return nibbles_dot(raw, d, piece);
     float sum = 0.0;
