@@ -233,8 +233,11 @@ enum status device_choose(const struct device_info *infos, uint32_t n_devices, c
     if (!wanted)
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
                          "none of %u Vulkan devices has what the engine needs", n_devices);
-    return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
-                     "no Vulkan device is \"%s\"; there are 0 to %u, the first is %s", wanted, n_devices - 1,
+    char numbers[32] = "0";
+    if (n_devices > 1)
+        snprintf(numbers, sizeof(numbers), "0 to %u", n_devices - 1);
+    return error_set(err, STATUS_ABSENT, NULL, "--device", ERROR_NO_OFFSET,
+                     "\"%s\", expected %s or a part of a name that lockstep devices lists (0 is %s)", wanted, numbers,
                      infos[0].name);
 }
 

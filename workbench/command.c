@@ -91,6 +91,55 @@ static const struct option {
 };
 #define N_OPTIONS (sizeof(options) / sizeof(options[0]))
 
+/* What `lockstep COMMAND --help` says of each. */
+static const struct {
+    const char *name, *help;
+} option_help[] = {
+    {"--golden", "G.h5: what transformers recorded (`golden` makes one); its tokens are run"},
+    {"--trace", "T.h5: another engine's trace of the same tokens, in the engine's place; no device is needed"},
+    {"--on", "what runs: engine, reference, or both with a comma where both can"},
+    {"--json", "FILE: the report as JSON; - is standard output, and nothing else is printed"},
+    {"--weights", "how the engine keeps its weights: f32 (as they are stored) or f16"},
+    {"--fault",
+     "NAME, NAME@LAYER or NAME@LAYER.STAGE: a known bug (`faults` lists them) planted in the engine; up to 16"},
+    {"--device", "D: a number or a part of a name that `devices` lists; else the one that it marks"},
+    {"--drift", "how far A strays from B, by layer"},
+    {"--prompt", "TEXT: is tokenised by the model's own tokenizer"},
+    {"--ids", "1,2,3: the prompt as token ids"},
+    {"-n", "N: tokens to decode, each fed back"},
+    {"--decode-ids", "4,5: tokens to decode with, in the place of those that are chosen"},
+    {"--stages", "LIST: layer_out,ffn_down: record these stages alone"},
+    {"--temperature", "T: sample; 0 and nothing: greedily"},
+    {"--top-k", "K: sample from the K likeliest"},
+    {"--top-p", "P: sample from the likeliest that make up P"},
+    {"--seed", "S: of the sampling"},
+    {"--config", "FILE: debug configuration: log level, trace categories, layers, probes"},
+    {"--preset", "NAME: a configuration by name: bench, debug, gemma2-debug"},
+    {"--dtype", "what transformers computes in: float32 (as if nothing is said), float16, bfloat16"},
+    {"--attn-probs", "record the attention's probabilities as well"},
+    {"--check", "plant each known bug, in all models of golden/ or in MODEL (a name there or a path), and find it"},
+    {"--capture", "off, all or both: whether every stage is brought to the host"},
+    {"--ops", "the time of each op"},
+    {"--kernels", "single kernels; WORDS: those with these in their names"},
+    {"-v", "and what each kernel runs"},
+    {"-p", "N: tokens of the prompt"},
+    {"-o", "FILE: where the trace goes"},
+    {"-x", "SCRIPT: run its lines, and end at the first that fails"},
+};
+
+/* One line for each option of a command, in the order of its row. */
+static void print_options(const struct command *command)
+{
+    for (const char *at = command->options; *at != '\0'; at += strspn(at, " ")) {
+        size_t length = strcspn(at, " "), i = 0;
+        while (strlen(option_help[i].name) != length || strncmp(option_help[i].name, at, length) != 0) {
+            ASSERT(++i < sizeof(option_help) / sizeof(option_help[0]));
+        }
+        printf("    %-14s %s\n", option_help[i].name, option_help[i].help);
+        at += length;
+    }
+}
+
 static void print_usage(FILE *out)
 {
     fputs(
@@ -101,7 +150,7 @@ static void print_usage(FILE *out)
                 commands[i].help);
     }
     fputs("\nMODEL is a folder with config.json and *.safetensors or with an RDRR manifest.json, or a .gguf file. FILE "
-          "\"-\" is standard output.\n"
+          "\"-\" is standard output. lockstep COMMAND --help says what its options are.\n"
           "Exit status: 0 parity, 1 divergence, 2 usage, 3 bad input, 4 device or package absent, 5 read or write "
           "failed,\n"
           "6 the GPU was lost, 130 interrupted.\n",
@@ -225,6 +274,7 @@ enum status command_line_run(int argc, char **argv, struct error *err)
         }
         if (argc == 3 && (strcmp(argv[2], "--help") == 0 || strcmp(argv[2], "-h") == 0)) {
             printf("lockstep %s %s\n    %s\n", command->name, command->usage, command->help);
+            print_options(command);
             return STATUS_OK;
         }
         struct arguments arguments = {.n = -1, .n_prompt = -1};
