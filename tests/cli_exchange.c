@@ -248,10 +248,43 @@ static void a_layer_is_fetched(void **state)
     outcome_free(&outcome);
 }
 
+/* What is chosen after a batch is judged at the prompt as well: padding that wins is told, stopped at, and named. The
+ * twin: without the fault nothing is. */
+static void a_choice_is_judged(void **state)
+{
+    (void)state;
+    for (int planted = 1; planted >= 0; planted--) {
+        struct outcome outcome;
+        const char *const arguments[] = {"debug",
+                                         "golden/tiny-gemma3-loud",
+                                         "--golden",
+                                         "golden/tiny-gemma3-loud.h5",
+                                         planted ? "--fault" : NULL,
+                                         "pad-not-masked",
+                                         NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "until diverge\nfirst\nback token 1\nfirst\ncontinue\n", arguments);
+        const char *again = strstr(outcome.out, "dbg> back token 1");
+        if (planted) {
+            expect_text(outcome.out, "diverge after logits_final, position 12 (decode)");
+            expect_text(outcome.out, "  engine introduces an error at sample_token, token 12, dim 0: 54, expected 4, ");
+            expect_text(outcome.out, "first introduced error: engine, sample_token, token 12");
+            expect_text(outcome.out, "  pad-not-masked (consistent): at 1 of the positions, position 12 ");
+            expect_text(outcome.out, "try next: check that pad_token_id is masked before the choice");
+            expect_text(again, "no step introduced an error so far");
+            expect_text(again, "engine introduces an error at sample_token, token 12");
+        } else {
+            expect_text(outcome.out, "no step introduced an error");
+            expect_no_text(outcome.out, "sample_token");
+        }
+        outcome_free(&outcome);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(a_layer_is_fetched, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_choice_is_judged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shaders_are_reloaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stage_is_patched_from_a_trace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(another_device_goes_on, set_up, tear_down),

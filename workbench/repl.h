@@ -83,6 +83,7 @@ struct repl {
     struct session *session;
     struct repl_settings settings;
     const struct plan *plan;
+    struct plan judged;   /* the same with what is sampled, which nobody runs; introduced errors are of its steps */
     struct trace *golden; /* as loaded, or NULL; owned */
     struct repl_side sides[REPL_MAX_SIDES];
     uint32_t n_sides;
@@ -137,6 +138,23 @@ enum status repl_advance(struct repl *repl, uint32_t last, struct error *err);
 /* repl_judge.c: audits the current batch's rows, which is number `batch`, of a step of a side, and compares them with
  * the golden's: both into the batch's judged. */
 void repl_judge(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
+
+/* repl_sample.c: makes repl->judged; and which of its steps the choice of a token is. */
+void repl_plan_samples(struct repl *repl);
+uint32_t repl_sample_step(const struct repl *repl);
+
+/* After a batch whose last row chooses a token: each side that runs chooses, and all choices are judged. */
+void repl_choose(struct repl *repl);
+void repl_judge_choice(struct repl *repl, uint32_t batch);
+
+/* A side forgets what was chosen after the position. */
+void repl_forget_choices(const struct repl *repl, const struct repl_side *side);
+
+/* Whether a choice after the current batch was judged wrong. */
+bool repl_choice_failed(const struct repl *repl);
+
+/* Adds an error to those introduced. */
+void repl_add_finding(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step, const struct finding *finding);
 
 /* Adds what a batch's audit of a step failed to the errors introduced, if it did. */
 void repl_add_introduced(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);

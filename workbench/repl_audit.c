@@ -15,10 +15,10 @@ static void print_span(const struct repl *repl, const struct repl_side *side, ui
 {
     struct span_path path;
     char text[1024];
-    if (!finding->span)
+    if (!finding->span || step == repl_sample_step(repl)) /* its probabilities are never recorded here */
         return;
-    span_path_find(&path, repl->plan, step, side->trace);
-    printf("  %-9s %s\n", "", span_path_text(&path, repl->plan, step, text, sizeof text));
+    span_path_find(&path, &repl->judged, step, side->trace);
+    printf("  %-9s %s\n", "", span_path_text(&path, &repl->judged, step, text, sizeof text));
     span_path_free(&path);
 }
 
@@ -97,8 +97,8 @@ enum status repl_audit(struct repl *repl, const struct words *words, struct erro
 static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *introduced, struct diagnosis *diagnoses)
 {
     const struct trace *trace = repl->sides[introduced->side].trace;
-    uint32_t n = diagnose_step(repl->plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
-    const struct step *step = &repl->plan->steps[introduced->step];
+    uint32_t n = diagnose_step(&repl->judged, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    const struct step *step = &repl->judged.steps[introduced->step];
     struct trace_stage *stage = trace_find_step(trace, step);
     if (n > 0 || stage == NULL || introduced->batch >= repl->n_batches) {
         return n;
@@ -111,7 +111,7 @@ static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *
         stage->recorded[p] = whole.recorded[p];
         stage->n_recorded += whole.recorded[p];
     }
-    n = diagnose_step(repl->plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    n = diagnose_step(&repl->judged, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
     free(stage->recorded);
     *stage = whole;
     return n;
@@ -131,7 +131,7 @@ static uint32_t triage(const struct repl *repl, const struct repl_introduced *in
     struct introduced first = {introduced->step, side->source, 0};
     const struct verdict verdict = {.n_introduced = 1, .introduced = &first};
     struct audit audit;
-    audit_measure(&audit, repl->plan, traces, beside ? 2 : 1);
+    audit_measure(&audit, &repl->judged, traces, beside ? 2 : 1);
     uint32_t n = triage_find(&audit, &verdict, traces, sources, found, TRIAGE_MOST);
     audit_free(&audit);
     return n;
@@ -151,7 +151,7 @@ void show_diagnosis(const struct repl *repl, const struct repl_introduced *intro
     const struct finding *finding = &introduced->finding;
     char label[64];
     printf("%s, %s, token %u, dim %u\n", source_name(side->source),
-           step_label(&repl->plan->steps[introduced->step], label), finding->position, finding->dim);
+           step_label(&repl->judged.steps[introduced->step], label), finding->position, finding->dim);
     printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
            finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
     print_span(repl, side, introduced->step, finding);
@@ -168,7 +168,7 @@ void show_diagnosis(const struct repl *repl, const struct repl_introduced *intro
     if (introduced == repl->introduced) { /* symptoms are the first error's */
         print_diagnoses(symptoms, triage(repl, introduced, symptoms));
     }
-    printf("  try next: %s\n", triage_next(repl->plan, introduced->step, diagnoses, n));
+    printf("  try next: %s\n", triage_next(&repl->judged, introduced->step, diagnoses, n));
 }
 
 /* Whether the same step of the same side was introduced by an earlier batch. */

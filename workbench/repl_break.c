@@ -22,7 +22,7 @@ static bool holds(const struct repl *repl, const struct repl_break *point, uint3
                 return true;
             }
         }
-        return false;
+        return step + 1 == repl->plan->n_steps && repl_choice_failed(repl);
     }
     if (point->step != step) {
         return false;

@@ -80,11 +80,12 @@ static void forget_rows(const struct repl *repl, const struct repl_side *side)
 static void forget_introduced(struct repl *repl)
 {
     uint32_t n = 0;
+    bool done = repl->next == repl->plan->n_steps; /* then what was chosen after it stays */
     for (uint32_t i = 0; i < repl->n_introduced; i++) {
         const struct repl_introduced *introduced = &repl->introduced[i];
         uint32_t last = repl->n_batches - 1; /* wraps where nothing is left: then none is kept */
         if (repl->n_batches > 0 &&
-            (introduced->batch < last || (introduced->batch == last && introduced->step < repl->next))) {
+            (introduced->batch < last || (introduced->batch == last && (introduced->step < repl->next || done)))) {
             repl->introduced[n++] = *introduced;
         }
     }
@@ -96,6 +97,7 @@ static void forget_future(struct repl *repl)
 {
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         if (repl->sides[i].backend != NULL) {
+            repl_forget_choices(repl, &repl->sides[i]);
             forget_rows(repl, &repl->sides[i]);
         }
     }

@@ -53,12 +53,17 @@ static void compare_step(struct repl *repl, const struct repl_side *side, uint32
     }
 }
 
+void repl_add_finding(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step, const struct finding *finding)
+{
+    repl->introduced = xrealloc(repl->introduced, (repl->n_introduced + 1) * sizeof(*repl->introduced));
+    repl->introduced[repl->n_introduced++] = (struct repl_introduced){step, side, batch, *finding};
+}
+
 void repl_add_introduced(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step)
 {
     const struct finding *finding = &repl_judged_of(repl, batch, side, step)->finding;
     if (finding_failed(finding)) {
-        repl->introduced = xrealloc(repl->introduced, (repl->n_introduced + 1) * sizeof(*repl->introduced));
-        repl->introduced[repl->n_introduced++] = (struct repl_introduced){step, side, batch, *finding};
+        repl_add_finding(repl, batch, side, step, finding);
     }
 }
 
@@ -93,6 +98,9 @@ void repl_judge_again(struct repl *repl, uint32_t first, uint32_t last)
                 }
                 repl_add_introduced(repl, b, i, s);
             }
+        }
+        if (end == repl->plan->n_steps) {
+            repl_judge_choice(repl, b);
         }
     }
     repl->first = position;

@@ -13,6 +13,7 @@ void repl_open(struct repl *repl, struct session *session, struct trace *golden)
     repl->config = xcalloc(1, sizeof(*repl->config));
     debug_config_init(repl->config);
     repl_settings_init(&repl->settings, NULL, NULL, 0);
+    repl_plan_samples(repl);
     repl->next = repl->plan->n_steps;
     if (golden != NULL) {
         repl_restart_golden(repl);
@@ -73,6 +74,7 @@ void repl_close(struct repl *repl)
     free(repl->retired);
     free(repl->reads);
     free(repl->last_run);
+    plan_free(&repl->judged);
     if (repl->golden != NULL) {
         trace_free(repl->golden);
         free(repl->golden);
@@ -104,6 +106,7 @@ static struct trace *empty_trace(const struct repl *repl, const char *name)
         const struct step *step = &repl->plan->steps[s];
         trace_add(trace, step->layer, step->stage, step->width);
     }
+    trace_add(trace, LAYER_NONE, STAGE_sample_token, 1);
     trace->n_positions = 0;
     return trace;
 }

@@ -176,12 +176,10 @@ static void choose_next(struct repl *repl)
     if (last + 1 < repl->n_known || repl->n_known == repl->capacity) {
         return;
     }
-    const struct trace_stage *logits = trace_find(repl_leader(repl)->trace, LAYER_NONE, STAGE_logits_final);
-    const float *row = trace_row(logits, last);
-    ASSERT(row != NULL);
-    const struct config *config = &repl->session->model.config;
-    int32_t id = sample_greedy(row, logits->width, session_masked_id(config));
-    if (!session_ends_text(config, id)) {
+    const struct trace_stage *chosen = trace_find(repl_leader(repl)->trace, LAYER_NONE, STAGE_sample_token);
+    ASSERT(trace_row(chosen, last) != NULL);
+    int32_t id = (int32_t)*trace_row(chosen, last);
+    if (!session_ends_text(&repl->session->model.config, id)) {
         repl->tokens[repl->n_known++] = id;
     }
 }
@@ -210,6 +208,7 @@ static enum status take_step(struct repl *repl, uint32_t step, struct error *err
     repl->next = step + 1;
     debug_lines_step(repl, step);
     if (repl->next == repl->plan->n_steps) {
+        repl_choose(repl);
         choose_next(repl);
     }
     return STATUS_OK;

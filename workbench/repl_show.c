@@ -103,7 +103,7 @@ void show_introduced(const struct repl *repl, uint32_t first)
         char label[64];
         printf("  %s introduces an error at %s, token %u, dim %u: %.9g, expected %.9g, %.3g times its bound\n",
                source_name(repl->sides[introduced->side].source),
-               step_label(&repl->plan->steps[introduced->step], label), finding->position, finding->dim,
+               step_label(&repl->judged.steps[introduced->step], label), finding->position, finding->dim,
                finding->actual, finding->expected, finding->ratio);
     }
 }

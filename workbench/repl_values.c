@@ -265,7 +265,9 @@ static enum status write_part(struct repl *repl, const struct repl_side *side, c
     part.n_stages = 0;
     for (uint32_t i = 0; i < side->trace->n_stages; i++) {
         const struct trace_stage *stage = &side->trace->stages[i];
-        if (stage->n_recorded > 0 && (wanted == NULL || wanted[stage->stage])) {
+        bool asked = wanted == NULL ? stage->stage != STAGE_sample_token || side->backend == NULL /* no op's */
+                                    : wanted[stage->stage];
+        if (stage->n_recorded > 0 && asked) {
             part.stages[part.n_stages++] = *stage;
         }
     }

@@ -209,6 +209,9 @@ const char *triage_next(const struct plan *plan, uint32_t step, const struct dia
     case OP_glu:
     case OP_swiglu:
         return "check hidden_act, and which input is the gate";
+    case OP_sample_probs:
+    case OP_sample_token:
+        return "check that pad_token_id is masked before the choice; temperature, top_k and top_p";
     case OP_matmul:
     case OP_expert_matmul:
         return "check this weight: run the model in f16 or f32 to set quantisation apart, and compare its name, layer "
