@@ -73,7 +73,7 @@ static void each_format(void **state)
         fixture_init(&f, 2 * MANY);
         for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++)
             add_sizes(&f, dtype);
-        open_tiles(&f, kind, (struct engine_limits){0});
+        open_tiles(&f, kind, (struct engine_limits){.matvec = true}); /* quants in groups, as GPUs have them */
         double most = fixture_check(&f, 0, MANY, false), few = fixture_check(&f, MANY, 3, false);
         print_message("%s: worst ratio %.3f, %.3f\n", kinds[kind], most, few);
         fixture_close(&f);
@@ -118,7 +118,9 @@ static void in_slices(void **state)
         fixture_init(&f, MANY);
         add_matmul(&f, DTYPE_F16, 1152, 531, true);
         add_matmul(&f, DTYPE_MXFP4, 1152, 531, false);
-        open_tiles(&f, kind, (struct engine_limits){.max_binding = 200000 + 4 * 1152 * MANY, .max_groups = 3});
+        add_matmul(&f, DTYPE_Q8_0, 1184, 331, false);
+        open_tiles(&f, kind,
+                   (struct engine_limits){.max_binding = 200000 + 4 * 1184 * MANY, .max_groups = 3, .matvec = true});
         fixture_check(&f, 0, MANY, false);
         assert_true(engine_shape(&f.engine)->schedule.n_dispatches > f.plan.n_steps);
         fixture_close(&f);
