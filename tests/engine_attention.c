@@ -4,12 +4,7 @@
 
 static uint32_t add_attention(struct fixture *f, struct attention_params op, uint32_t variant)
 {
-    uint32_t q = fixture_input(f, op.heads * op.dim);
-    uint32_t k = fixture_input(f, op.kv_heads * op.dim), v = fixture_input(f, op.kv_heads * op.dim);
-    uint32_t step = fixture_step(f, OP_attention, op.heads * op.dim, (union step_params){.attention = op});
-    f->plan.steps[step].input[0] = (int32_t)q;
-    f->plan.steps[step].input[1] = (int32_t)k;
-    f->plan.steps[step].input[2] = (int32_t)v;
+    uint32_t step = fixture_attention(f, op);
     f->plan.steps[step].variant = variant;
     return step;
 }

@@ -145,6 +145,43 @@ static inline uint32_t fixture_input(struct fixture *f, uint32_t width)
     return step;
 }
 
+/* An attention of inputs that the test writes; sinks, if it has them, in F32. */
+static inline uint32_t fixture_attention(struct fixture *f, struct attention_params op)
+{
+    uint32_t width = op.heads * op.dim, kv_width = op.kv_heads * op.dim;
+    uint32_t q = fixture_input(f, width), k = fixture_input(f, kv_width), v = fixture_input(f, kv_width);
+    uint32_t step = fixture_step(f, OP_attention, width, (union step_params){.attention = op});
+    f->plan.steps[step].input[0] = (int32_t)q;
+    f->plan.steps[step].input[1] = (int32_t)k;
+    f->plan.steps[step].input[2] = (int32_t)v;
+    if (op.has_sinks)
+        f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, op.heads);
+    return step;
+}
+
+/* A step of a whole plan, which reads what steps a and b make (-1: none). */
+static inline int32_t fixture_stage(struct fixture *f, enum op op, enum stage stage, int32_t layer, uint32_t width,
+                                    int32_t a, int32_t b, union step_params params)
+{
+    uint32_t step = fixture_step(f, op, width, params);
+    f->plan.steps[step].stage = stage;
+    f->plan.steps[step].layer = layer;
+    f->plan.steps[step].input[0] = a;
+    f->plan.steps[step].input[1] = b;
+    return (int32_t)step;
+}
+
+static inline int32_t fixture_stage_matmul(struct fixture *f, enum stage stage, int32_t layer, uint32_t dtype,
+                                           int32_t in, uint32_t n_out, bool bias)
+{
+    uint32_t n_in = f->plan.steps[in].width;
+    int32_t step =
+        fixture_stage(f, OP_matmul, stage, layer, n_out, in, -1, (union step_params){.matmul = {n_in, n_out, bias}});
+    f->plan.steps[step].weight[0] = fixture_tensor(f, dtype, n_out, n_in);
+    f->plan.steps[step].weight[1] = bias ? fixture_tensor(f, DTYPE_F32, 0, n_out) : NULL;
+    return step;
+}
+
 static inline void fixture_open(struct fixture *f, const struct engine_limits *limits, bool pad_buffers)
 {
     struct error err;

@@ -130,17 +130,6 @@ static void dequant(void **state)
     check_matmuls(build_dequant, "dequant");
 }
 
-static uint32_t add_attention(struct attention_params op)
-{
-    uint32_t width = op.heads * op.dim, kv = op.kv_heads * op.dim;
-    uint32_t q = fixture_input(&f, width), k = fixture_input(&f, kv), v = fixture_input(&f, kv);
-    uint32_t step = add(OP_attention, width, (union step_params){.attention = op}, q, k);
-    f.plan.steps[step].input[2] = (int32_t)v;
-    if (op.has_sinks)
-        f.plan.steps[step].weight[0] = fixture_tensor(&f, DTYPE_F32, 0, op.heads);
-    return step;
-}
-
 /* The softmax is attention's: keys go by in chunks of 256, before which, at which and after which there must be no
  * difference; a window, a softcap and sinks are variants of it. */
 static void check_keys(const uint32_t *positions, unsigned n_positions, const char *what)
@@ -166,10 +155,10 @@ static void attention(void **state)
 {
     (void)state;
     start();
-    add_attention((struct attention_params){2, 1, 8, 0.3f, 0, 0, 0});
-    add_attention((struct attention_params){4, 2, 24, 0.2f, 0, 0, 0});
-    add_attention((struct attention_params){1, 1, 64, 0.125f, 0, 0, 0});
-    add_attention((struct attention_params){1, 1, 256, 0.0625f, 0, 0, 0});
+    fixture_attention(&f, (struct attention_params){2, 1, 8, 0.3f, 0, 0, 0});
+    fixture_attention(&f, (struct attention_params){4, 2, 24, 0.2f, 0, 0, 0});
+    fixture_attention(&f, (struct attention_params){1, 1, 64, 0.125f, 0, 0, 0});
+    fixture_attention(&f, (struct attention_params){1, 1, 256, 0.0625f, 0, 0, 0});
     check(&(struct engine_limits){0}, m, COUNT(m), "attention");
 }
 
@@ -178,11 +167,11 @@ static void softmax(void **state)
     (void)state;
     static const uint32_t keys[] = {0, 1, 254, 255, 256, 257, 511, 512, 513};
     start();
-    add_attention((struct attention_params){2, 1, 16, 0.25f, 0, 0, 0});
-    add_attention((struct attention_params){2, 1, 16, 0.25f, 5, 0, 0});
-    add_attention((struct attention_params){2, 1, 16, 0.25f, 0, 256, 0});
-    add_attention((struct attention_params){2, 1, 16, 0.25f, 0, 257, 0});
-    add_attention((struct attention_params){2, 1, 16, 0.25f, 0, 0, 1});
+    fixture_attention(&f, (struct attention_params){2, 1, 16, 0.25f, 0, 0, 0});
+    fixture_attention(&f, (struct attention_params){2, 1, 16, 0.25f, 5, 0, 0});
+    fixture_attention(&f, (struct attention_params){2, 1, 16, 0.25f, 0, 256, 0});
+    fixture_attention(&f, (struct attention_params){2, 1, 16, 0.25f, 0, 257, 0});
+    fixture_attention(&f, (struct attention_params){2, 1, 16, 0.25f, 0, 0, 1});
     check_keys(keys, COUNT(keys), "softmax");
 }
 

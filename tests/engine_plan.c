@@ -5,41 +5,25 @@
 
 enum { HIDDEN = 40, HEADS = 4, KV_HEADS = 2, DIM = 12, FFN = 96, VOCAB = 70, LAYERS = 2, POSITIONS = 24 };
 
-static uint32_t step_of(struct fixture *f, enum op op, enum stage stage, int32_t layer, uint32_t width, int32_t a,
-                        int32_t b, union step_params params)
-{
-    uint32_t step = fixture_step(f, op, width, params);
-    f->plan.steps[step].stage = stage;
-    f->plan.steps[step].layer = layer;
-    f->plan.steps[step].input[0] = a;
-    f->plan.steps[step].input[1] = b;
-    return step;
-}
-
 static int32_t add_matmul(struct fixture *f, enum stage stage, int32_t layer, uint32_t dtype, int32_t in,
                           uint32_t n_out)
 {
-    uint32_t n_in = f->plan.steps[in].width;
     bool bias = layer == 0 || (stage != STAGE_ffn_gate && stage != STAGE_ffn_up);
-    uint32_t step =
-        step_of(f, OP_matmul, stage, layer, n_out, in, -1, (union step_params){.matmul = {n_in, n_out, bias}});
-    f->plan.steps[step].weight[0] = fixture_tensor(f, dtype, n_out, n_in);
-    f->plan.steps[step].weight[1] = bias ? fixture_tensor(f, DTYPE_F32, 0, n_out) : NULL;
-    return (int32_t)step;
+    return fixture_stage_matmul(f, stage, layer, dtype, in, n_out, bias);
 }
 
 static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int32_t in)
 {
     uint32_t dim = f->plan.steps[in].width;
-    uint32_t step =
-        step_of(f, OP_rms_norm, stage, layer, dim, in, -1, (union step_params){.rms_norm = {1, dim, 1e-6f, 1}});
+    int32_t step =
+        fixture_stage(f, OP_rms_norm, stage, layer, dim, in, -1, (union step_params){.rms_norm = {1, dim, 1e-6f, 1}});
     f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, dim);
-    return (int32_t)step;
+    return step;
 }
 
 static int32_t add_rope(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t heads)
 {
-    return (int32_t)step_of(
+    return fixture_stage(
         f, OP_rope, stage, layer, heads * DIM, in, -1,
         (union step_params){.rope = {heads, DIM, ROPE_TYPE_DEFAULT, layer ? 1e4f : 1e6f, 1, .scale = 1}});
 }
@@ -52,20 +36,20 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
     int32_t v = add_matmul(f, STAGE_v_proj, layer, DTYPE_F16, norm, KV_HEADS * DIM);
     q = add_rope(f, STAGE_q_rope, layer, q, HEADS);
     k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
-    uint32_t attention = step_of(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
-                                 (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}});
+    int32_t attention =
+        fixture_stage(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
+                      (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}});
     f->plan.steps[attention].input[2] = v;
-    int32_t o = add_matmul(f, STAGE_o_proj, layer, DTYPE_F16, (int32_t)attention, HIDDEN);
+    int32_t o = add_matmul(f, STAGE_o_proj, layer, DTYPE_F16, attention, HIDDEN);
     int32_t middle =
-        (int32_t)step_of(f, OP_add, STAGE_attn_resid, layer, HIDDEN, residual, o, (union step_params){.add = {HIDDEN}});
+        fixture_stage(f, OP_add, STAGE_attn_resid, layer, HIDDEN, residual, o, (union step_params){.add = {HIDDEN}});
     norm = add_norm(f, STAGE_ffn_norm, layer, middle);
     int32_t gate = add_matmul(f, STAGE_ffn_gate, layer, DTYPE_F32, norm, FFN);
     int32_t up = add_matmul(f, STAGE_ffn_up, layer, layer ? DTYPE_F32 : DTYPE_BF16, norm, FFN);
-    int32_t act = (int32_t)step_of(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
-                                   (union step_params){.glu = {FFN, ACTIVATION_SILU}});
+    int32_t act = fixture_stage(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
+                                (union step_params){.glu = {FFN, ACTIVATION_SILU}});
     int32_t down = add_matmul(f, STAGE_ffn_down, layer, DTYPE_Q4_1, act, HIDDEN);
-    return (int32_t)step_of(f, OP_add, STAGE_layer_out, layer, HIDDEN, middle, down,
-                            (union step_params){.add = {HIDDEN}});
+    return fixture_stage(f, OP_add, STAGE_layer_out, layer, HIDDEN, middle, down, (union step_params){.add = {HIDDEN}});
 }
 
 static void plan_by_hand(struct fixture *f)
@@ -80,11 +64,11 @@ static void plan_by_hand(struct fixture *f)
     for (int32_t layer = 0; layer < LAYERS; layer++)
         residual = add_layer(f, layer, residual);
     int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual);
-    uint32_t logits = step_of(f, OP_matmul, STAGE_logits, LAYER_NONE, VOCAB, norm, -1,
-                              (union step_params){.matmul = {HIDDEN, VOCAB, 0}});
+    int32_t logits = fixture_stage(f, OP_matmul, STAGE_logits, LAYER_NONE, VOCAB, norm, -1,
+                                   (union step_params){.matmul = {HIDDEN, VOCAB, 0}});
     f->plan.steps[logits].weight[0] = table; /* tied */
-    step_of(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, (int32_t)logits, -1,
-            (union step_params){.softcap = {VOCAB, 30}});
+    fixture_stage(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, logits, -1,
+                  (union step_params){.softcap = {VOCAB, 30}});
 }
 
 /* Reads every step of the current batch into f->rows at its positions. */

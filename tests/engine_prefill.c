@@ -147,30 +147,17 @@ static void a_changed_row_is_found(void **state)
     }
 }
 
-static uint32_t add_attention(struct fixture *f, struct attention_params op)
-{
-    uint32_t q = fixture_input(f, op.heads * op.dim);
-    uint32_t k = fixture_input(f, op.kv_heads * op.dim), v = fixture_input(f, op.kv_heads * op.dim);
-    uint32_t step = fixture_step(f, OP_attention, op.heads * op.dim, (union step_params){.attention = op});
-    f->plan.steps[step].input[0] = (int32_t)q;
-    f->plan.steps[step].input[1] = (int32_t)k;
-    f->plan.steps[step].input[2] = (int32_t)v;
-    if (op.has_sinks)
-        f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, op.heads);
-    return step;
-}
-
 static void attention(void **state)
 {
     (void)state;
     struct fixture f;
     fixture_init(&f, 320);
-    add_attention(&f, (struct attention_params){9, 3, 64, 0.125f, 0, 0, 0});
-    add_attention(&f, (struct attention_params){2, 1, 256, 0.0625f, 0, 0, 0});
-    add_attention(&f, (struct attention_params){2, 2, 128, 0.08f, 0, 40, 1});
-    add_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5, 0});
-    add_attention(&f, (struct attention_params){1, 1, 32, 0.17f, 0, 1, 0});
-    add_attention(&f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* no tile has such heads */
+    fixture_attention(&f, (struct attention_params){9, 3, 64, 0.125f, 0, 0, 0});
+    fixture_attention(&f, (struct attention_params){2, 1, 256, 0.0625f, 0, 0, 0});
+    fixture_attention(&f, (struct attention_params){2, 2, 128, 0.08f, 0, 40, 1});
+    fixture_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5, 0});
+    fixture_attention(&f, (struct attention_params){1, 1, 32, 0.17f, 0, 1, 0});
+    fixture_attention(&f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* no tile has such heads */
     open_tiles(&f, TILES_ALWAYS, (struct engine_limits){.max_groups = 7});
     static const uint32_t counts[] = {33, 1, 16, 70, 5, 70, 70, 55};
     for (uint32_t i = 0, position = 0; i < 8; position += counts[i++])
@@ -185,7 +172,7 @@ static void what_is_not_seen_does_not_matter(void **state)
     struct fixture f;
     struct error err;
     fixture_init(&f, 64);
-    uint32_t step = add_attention(&f, (struct attention_params){2, 1, 32, 0.1f, 0, 0, 0});
+    uint32_t step = fixture_attention(&f, (struct attention_params){2, 1, 32, 0.1f, 0, 0, 0});
     open_tiles(&f, TILES_ALWAYS, (struct engine_limits){0});
     fixture_begin(&f, 0, 40, false);
     for (unsigned i = 1; i <= 2; i++) {
