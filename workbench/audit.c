@@ -5,9 +5,6 @@
 
 #include "model/stop.h"
 
-/* Results and bounds of the rows at hand take no more than this: a vocabulary of 262,144 makes 4 MiB a row. */
-#define MOST_BYTES ((uint64_t)128 << 20)
-
 /* The rows of all traces that one call of the op can judge: those that round the weights to the same dtype. */
 struct crowd {
     uint32_t n;
@@ -130,8 +127,7 @@ static void take_row(struct finding *finding, const struct op_row *row, uint32_t
 static void judge_crowd(const struct step *step, uint32_t weights_dtype, const struct crowd *crowd,
                         const struct trace *const *traces, uint32_t n_traces, struct finding *findings)
 {
-    uint64_t fitting = MOST_BYTES / (step->width * 2 * sizeof(double));
-    uint32_t at_once = fitting == 0 ? 1 : fitting > crowd->n ? crowd->n : (uint32_t)fitting;
+    uint32_t at_once = rows_at_once(crowd->n, step->width);
     double *expected = xmalloc((uint64_t)at_once * step->width * sizeof *expected);
     double *bound = xmalloc((uint64_t)at_once * step->width * sizeof *bound);
     for (uint32_t first = 0; first < crowd->n; first += at_once) {

@@ -33,7 +33,7 @@ static enum status choose_sides(const struct arguments *arguments, struct sessio
 static enum status check_complete(const struct trace *trace, const struct plan *plan, struct error *err)
 {
     for (uint32_t s = 0; s < plan->n_steps; s++) {
-        const struct trace_stage *stage = trace_find(trace, plan->steps[s].layer, plan->steps[s].stage);
+        const struct trace_stage *stage = trace_find_step(trace, &plan->steps[s]);
         char label[64];
         if (!stage || stage->n_recorded < trace->n_positions)
             return error_set(err, STATUS_DEVICE, trace->path, step_label(&plan->steps[s], label), ERROR_NO_OFFSET,

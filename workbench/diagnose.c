@@ -11,9 +11,6 @@
 #include "workbench/relations.h"
 #include "workbench/sample.h"
 
-/* As in the audit: what is computed at once takes no more memory than this. */
-#define MOST_BYTES ((uint64_t)128 << 20)
-
 const char *diagnosis_how_name(enum diagnosis_how how)
 {
     static const char *const names[] = {"reproduced", "relation", "consistent"};
@@ -31,13 +28,12 @@ struct bench {
 
 static void bench_open(struct bench *bench, const struct plan *plan, uint32_t step, const struct trace *trace)
 {
-    *bench = (struct bench){.stage = trace_find(trace, plan->steps[step].layer, plan->steps[step].stage)};
+    *bench = (struct bench){.stage = trace_find_step(trace, &plan->steps[step])};
     rows_gather(&bench->rows, plan, step, trace, NULL);
-    uint64_t row_bytes = plan->steps[step].width * 2 * sizeof(double);
-    uint64_t fitting = MOST_BYTES / row_bytes;
-    bench->at_once = fitting == 0 ? 1 : fitting > bench->rows.n ? bench->rows.n : (uint32_t)fitting;
-    bench->expected = xmalloc(bench->at_once * row_bytes / 2);
-    bench->bound = xmalloc(bench->at_once * row_bytes / 2);
+    bench->at_once = rows_at_once(bench->rows.n, plan->steps[step].width);
+    uint64_t n_values = (uint64_t)bench->at_once * plan->steps[step].width;
+    bench->expected = xmalloc(n_values * sizeof(double));
+    bench->bound = xmalloc(n_values * sizeof(double));
 }
 
 static void bench_close(struct bench *bench)

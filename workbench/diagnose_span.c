@@ -8,8 +8,6 @@
 #include "workbench/audit.h"
 #include "workbench/diagnose_internal.h"
 
-#define MOST_BYTES ((uint64_t)128 << 20)
-
 /* What is to be explained. */
 struct riddle {
     const struct plan *plan;
@@ -27,8 +25,7 @@ static double worst_ratio(const struct plan *plan, uint32_t step_index, const st
     const struct trace_stage *output = trace_find_step(trace, step);
     struct rows rows;
     rows_gather(&rows, plan, step_index, trace, spans);
-    uint64_t fitting = MOST_BYTES / (step->width * 2 * sizeof(double));
-    uint32_t at_once = fitting == 0 ? 1 : fitting > rows.n ? rows.n : (uint32_t)fitting;
+    uint32_t at_once = rows_at_once(rows.n, step->width);
     double *y = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof *y), worst = rows.n > 0 ? 0 : INFINITY;
     double *bound = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof *bound);
     for (uint32_t first = 0; first < rows.n && worst <= 1; first += at_once) {
@@ -193,7 +190,7 @@ uint32_t diagnose_span(const struct plan *plan, uint32_t step, const struct trac
         try_fault(&riddle, &faults[i], nonfinite, &list);
     spans_close(&riddle.base_of_one);
     spans_close(&riddle.base);
-    free(trace_find(&riddle.one, plan->steps[step].layer, plan->steps[step].stage)->recorded);
+    free(trace_find_step(&riddle.one, &plan->steps[step])->recorded);
     free(riddle.one.stages);
     free(list.worst);
     return list.n;

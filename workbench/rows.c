@@ -257,6 +257,12 @@ void rows_free(struct rows *rows)
     *rows = (struct rows){0};
 }
 
+uint32_t rows_at_once(uint32_t n, uint32_t width)
+{
+    uint64_t fitting = ((uint64_t)128 << 20) / (width * 2 * sizeof(double));
+    return fitting == 0 ? 1 : fitting < n ? (uint32_t)fitting : n;
+}
+
 bool row_is_span(const struct op_row *row)
 {
     return row->error[0] || row->error[1] || row->error[2];

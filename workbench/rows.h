@@ -22,6 +22,10 @@ void rows_gather_inputs(struct rows *rows, struct spans *spans, uint32_t step, c
 
 void rows_free(struct rows *rows);
 
+/* Of n rows, how many are computed at once: results and bounds of so many, at least one, take no more than 128 MiB. A
+ * vocabulary of 262,144 makes 4 MiB a row. */
+uint32_t rows_at_once(uint32_t n, uint32_t width);
+
 /* Whether a row was computed from inputs that were not recorded. */
 bool row_is_span(const struct op_row *row);
 

@@ -8,9 +8,6 @@
 #include "workbench/audit.h"
 #include "workbench/rows.h"
 
-/* What computing a span's rows takes at once, at most. */
-#define SPAN_BYTES ((uint64_t)64 << 20)
-
 void spans_open(struct spans *spans, const struct plan *plan, const struct trace *trace)
 {
     *spans = (struct spans){.plan = plan, .trace = trace};
@@ -107,9 +104,7 @@ static void span_keep(struct span *span, uint32_t position, const struct arith *
 
 static void span_compute(struct span *span, const struct step *step, const struct trace *trace, const struct rows *rows)
 {
-    uint32_t width = step->width;
-    uint32_t at_once = (uint32_t)fmax(1, (double)SPAN_BYTES / (2.0 * sizeof(double) * width));
-    at_once = at_once < rows->n ? at_once : rows->n;
+    uint32_t width = step->width, at_once = rows_at_once(rows->n, width);
     double *y = xcalloc((uint64_t)at_once * width, sizeof *y);
     double *bound = xcalloc((uint64_t)at_once * width, sizeof *bound);
     for (uint32_t first = 0; first < rows->n; first += at_once) {

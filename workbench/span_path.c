@@ -18,7 +18,7 @@ static void follow(const struct plan *plan, uint32_t step_index, const struct tr
     uint8_t *of_input = xcalloc(trace->n_positions, 1);
     for (unsigned i = 0; i < OP_MAX_INPUTS && step->input[i] >= 0; i++) {
         uint32_t input = (uint32_t)step->input[i];
-        const struct trace_stage *stage = trace_find(trace, plan->steps[input].layer, plan->steps[input].stage);
+        const struct trace_stage *stage = trace_find_step(trace, &plan->steps[input]);
         rows_needed(step, i, need[step_index], trace->n_positions, of_input);
         bool lacks = false;
         if (!need[input])
@@ -49,7 +49,7 @@ static uint32_t collect(const uint8_t *role, uint32_t n_steps, uint8_t wanted, u
 
 void span_path_find(struct span_path *path, const struct plan *plan, uint32_t step, const struct trace *trace)
 {
-    const struct trace_stage *output = trace_find(trace, plan->steps[step].layer, plan->steps[step].stage);
+    const struct trace_stage *output = trace_find_step(trace, &plan->steps[step]);
     uint8_t *role = xcalloc(plan->n_steps, 1), **need = xcalloc(plan->n_steps, sizeof *need);
     need[step] = xcalloc(trace->n_positions, 1);
     if (output)

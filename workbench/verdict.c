@@ -124,7 +124,7 @@ struct errors {
 
 static void errors_compute(struct errors *errors, const struct plan *plan, uint32_t step, const struct trace *trace)
 {
-    const struct trace_stage *stage = trace_find(trace, plan->steps[step].layer, plan->steps[step].stage);
+    const struct trace_stage *stage = trace_find_step(trace, &plan->steps[step]);
     rows_gather(&errors->rows, plan, step, trace, NULL);
     errors->expected = xmalloc((uint64_t)errors->rows.n * stage->width * sizeof *errors->expected);
     struct op_batch batch = {.step = &plan->steps[step],
@@ -149,8 +149,8 @@ static bool same_error(const struct plan *plan, uint32_t step, const struct trac
     errors_compute(&of_a, plan, step, a);
     errors_compute(&of_b, plan, step, b);
     uint32_t width = plan->steps[step].width;
-    const struct trace_stage *stage_a = trace_find(a, plan->steps[step].layer, plan->steps[step].stage);
-    const struct trace_stage *stage_b = trace_find(b, plan->steps[step].layer, plan->steps[step].stage);
+    const struct trace_stage *stage_a = trace_find_step(a, &plan->steps[step]);
+    const struct trace_stage *stage_b = trace_find_step(b, &plan->steps[step]);
     double apart = 0, size_a = 0, size_b = 0;
     for (uint32_t i = 0, k = 0; i < of_a.rows.n; i++) {
         uint32_t position = of_a.rows.rows[i].position;
