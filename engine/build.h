@@ -1,4 +1,5 @@
-/* A schedule under construction: what schedule.c, a dispatch a step, and fuse.c, a dispatch for several, share. */
+/* A schedule under construction: what alone.c and products.c, a step by itself, fuse.c and decode.c, several in one
+ * dispatch, and prefill.c share. */
 #ifndef LOCKSTEP_ENGINE_BUILD_H
 #define LOCKSTEP_ENGINE_BUILD_H
 
@@ -47,6 +48,22 @@ struct finish {
 };
 enum status builder_finish(struct builder *b, struct dispatch *dispatch, uint32_t output, const struct finish *finish);
 
+/* The same for a dispatch that runs the current step alone: its output, variant and parameters. */
+enum status builder_finish_alone(struct builder *b, struct dispatch *dispatch, const char *shader, uint32_t n_bindings,
+                                 struct dispatch_params part, struct program_constants constants, uint64_t n_groups);
+
+/* alone.c: adds the dispatches of the current step by itself. */
+enum status step_alone(struct builder *b);
+
+/* llvmpipe silently stops an invocation after 65,535 loop iterations in all. */
+#define CPU_MAX_ITERATIONS 60000
+
+/* Whether workgroups are those of a CPU driver: one small subgroup, and more work a lane. */
+static inline bool uses_cpu_shapes(const struct builder *b)
+{
+    return b->store->device->is_cpu;
+}
+
 /* Lanes of a workgroup that normalises a run of `dim` values: one choice, so that fused or not the sums are the same.
  */
 uint32_t norm_lanes(const struct builder *b, uint32_t dim);
@@ -67,6 +84,10 @@ struct matmul {
     uint32_t params_bytes;
 };
 enum status builder_matmul(struct builder *b, const struct matmul *matmul);
+
+/* products.c: the dispatches of the current step, which is one. */
+enum status matmul_alone(struct builder *b);
+enum status expert_matmul_alone(struct builder *b);
 
 /* prefill.c: many rows of x by tiles, on a GPU. Whether a matrix product or an attention is made so; the step then runs
  * alone, as a dispatch (or one a slice) of its own. */

@@ -1,5 +1,5 @@
 /* What every op's shader starts with: the workgroup's number, the batch, and the one way to store a result.
- * Bindings 0 to 2 are the same in all shaders; inputs, then weights and tables, follow from 3 on (engine/schedule.c). */
+ * Bindings 0 to 2 are the same in all shaders; inputs, then weights and tables, follow from 3 on (engine/alone.c). */
 #include "params.h"
 
 layout(local_size_x = 64, local_size_x_id = 0) in;
