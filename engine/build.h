@@ -105,15 +105,17 @@ static inline uint64_t divide_up(uint64_t value, uint64_t by)
     return (value + by - 1) / by;
 }
 
-/* decode.c: one row, on a GPU: matvec.comp and attention_part.comp. Alone or fused, a step's bits are the same. */
+/* One row, on a GPU: matvec.h. */
 #define MATVEC_LANES 256
 #define MATVEC_NORM_MOST 3584 /* values of a row that a prologue normalises: x lies in shared memory */
+#define MATVEC_SHARED_BYTES 32768
 static inline bool uses_matvec(const struct builder *b)
 {
     const struct device *device = b->store->device;
     return b->schedule->n_rows == 1 && store_decodes_as_gpu(b->store) &&
            device->limits.maxComputeWorkGroupInvocations >= 2 * MATVEC_LANES &&
-           device->limits.maxComputeWorkGroupSize[0] >= 2 * MATVEC_LANES;
+           device->limits.maxComputeWorkGroupSize[0] >= 2 * MATVEC_LANES &&
+           device->limits.maxComputeSharedMemorySize >= MATVEC_SHARED_BYTES;
 }
 
 /* The dispatches of the current step, if it is one for them. */
