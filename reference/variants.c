@@ -34,7 +34,8 @@ static bool variant_fits(const struct step *step)
         [VARIANT_SCALE_UNSYNCED] = OP_COUNT,
         [VARIANT_GROUPS_BY_X] = OP_COUNT,
     };
-    return step->variant == VARIANT_STORE_F16 || (step->variant < VARIANT_COUNT && op_of[step->variant] == step->op);
+    enum op op = step->op == OP_attention_probs ? OP_attention : step->op;
+    return step->variant == VARIANT_STORE_F16 || (step->variant < VARIANT_COUNT && op_of[step->variant] == op);
 }
 
 /* f32 read as f16, or f16 read as f32. */

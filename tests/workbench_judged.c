@@ -282,6 +282,63 @@ static void test_wrong_attn_probs(void **state)
     }
 }
 
+/* What a known bug makes of the probabilities is named there, where they are recorded. The twin: the right ones are
+ * not. */
+static void test_probs_are_named(void **state)
+{
+    static const struct {
+        const char *model, *fault;
+    } bugs[] = {
+        {"tiny-gemma2-odd", "query-scale"},
+        {"tiny-gemma2-odd", "attn-softcap-missing"},
+        {"tiny-gemma2-odd", "window-off-by-one"},
+        {"tiny-gemma2-odd", "mask-off-by-one"},
+        {"tiny-llama", "kv-heads-in-turn"},
+        {"tiny-llama-odd", "softmax-sizes-swapped"},
+        {"tiny-llama-odd", "kv-stale"},
+        {"tiny-gpt-oss-odd", "sinks-missing"},
+        {"tiny-gpt-oss-odd", NULL},
+    };
+    (void)state;
+    for (size_t b = 0; b < sizeof bugs / sizeof *bugs; b++) {
+        struct small_model small;
+        struct plan plan;
+        struct diagnosis found[4];
+        open_with_both(&small, bugs[b].model, &greedy);
+        const struct judged judged = judged_of(&small);
+        plan_copy_judged(&plan, &small.plan, &judged);
+        struct trace *golden = &small.golden;
+        uint32_t s = (uint32_t)plan_find(&plan, 0, STAGE_attn_probs);
+        struct step step = plan.steps[s];
+        struct arena arena = {0};
+        if (bugs[b].fault)
+            step = fault_mutant(fault_by_name(bugs[b].fault), &plan, s, &arena);
+        struct trace_stage *probs = stage_at(golden, 0, STAGE_attn_probs);
+        double *y = xcalloc(step.width, sizeof *y);
+        for (uint32_t p = 0; p < golden->n_positions; p++) {
+            bool decode = golden->phase[p] == PHASE_DECODE;
+            bool has_next = p + 1 < golden->n_positions && golden->phase[p + 1] == PHASE_PREFILL;
+            struct op_row one = {.arith = &golden->arith,
+                                 .in = {trace_row(stage_at(golden, 0, STAGE_q_rope), p),
+                                        trace_row(stage_at(golden, 0, STAGE_k_rope), 0)},
+                                 .position = p,
+                                 .decode = decode,
+                                 .has_next = has_next};
+            op_run(&(struct op_batch){.step = &step, .n_rows = 1, .rows = &one, .y = y});
+            for (uint32_t i = 0; i < step.width; i++)
+                probs->rows[(uint64_t)p * step.width + i] = (float)y[i];
+        }
+        uint32_t n = diagnose_step(&plan, s, golden, found, 4);
+        assert_true(bugs[b].fault ? n > 0 : n == 0);
+        if (bugs[b].fault)
+            assert_string_equal(found[0].fault, bugs[b].fault);
+        free(y);
+        arena_free(&arena);
+        plan_free(&plan);
+        small_close(&small);
+    }
+}
+
 /* Probabilities with two keys exchanged, and the output made of them: the probabilities introduced it, the output
  * inherits it. The output of the right ones is then the one that does not follow. */
 static void test_attn_out_follows_its_probabilities(void **state)
@@ -410,6 +467,7 @@ int main(void)
         cmocka_unit_test(test_wrong_masks),
         cmocka_unit_test(test_equals_at_the_cut),
         cmocka_unit_test(test_wrong_attn_probs),
+        cmocka_unit_test(test_probs_are_named),
         cmocka_unit_test(test_attn_out_follows_its_probabilities),
         cmocka_unit_test(test_attn_out_of_probabilities_alone),
         cmocka_unit_test(test_samples_over_a_span),

@@ -152,7 +152,7 @@ static bool edit_no_sinks(struct edit *edit)
 static bool edit_no_softcap(struct edit *edit)
 {
     union step_params *params = &edit->step.params;
-    float *cap = edit->step.op == OP_attention ? &params->attention.softcap : &params->softcap.cap;
+    float *cap = edit->step.op != OP_softcap ? &params->attention.softcap : &params->softcap.cap;
     bool has_cap = *cap != 0;
     *cap = 0;
     return has_cap;
@@ -224,8 +224,10 @@ static bool make_edit(struct edit *edit)
 {
     const struct fault *fault = edit->fault;
     edit->step = edit->plan->steps[edit->index];
-    return (fault->op == OP_COUNT || fault->op == edit->step.op) && strikes_stage(fault, edit->step.stage) &&
-           edits[fault->edit](edit);
+    /* what is wrong with attention is wrong with its probabilities, whose parameters begin with attention's */
+    bool is_probs = edit->step.op == OP_attention_probs && fault->op == OP_attention;
+    return (fault->op == OP_COUNT || fault->op == edit->step.op || is_probs) &&
+           strikes_stage(fault, is_probs ? STAGE_attn_out : edit->step.stage) && edits[fault->edit](edit);
 }
 
 bool fault_applies(const struct fault *fault, const struct plan *plan, uint32_t step)

@@ -38,6 +38,13 @@ static const struct parameter parameters[] = {
     {OP_swiglu, "wrong-swiglu-alpha", "swiglu_alpha", FIELD(swiglu.alpha), 0.1, 100, false},
 };
 
+/* Its probabilities' parameters begin with its own. */
+_Static_assert(FIELD(attention_probs.attention) == FIELD(attention), "one place for both");
+static bool is_attention(const struct step *step)
+{
+    return step->op == OP_attention || step->op == OP_attention_probs;
+}
+
 static float get(const struct step *step, size_t field)
 {
     float value;
@@ -196,7 +203,7 @@ static bool holds_window(const struct parameters_case *failing, uint32_t window,
 static bool try_window(const struct parameters_case *failing, struct parameters_found *found)
 {
     uint32_t had = failing->step->params.attention.window, end = failing->highest->position + 1, best = 0;
-    if (failing->step->op != OP_attention)
+    if (!is_attention(failing->step))
         return false;
     if (holds_window(failing, failing->lowest->position, found) || holds_window(failing, 0, found))
         return true;
@@ -216,7 +223,7 @@ static bool try_window(const struct parameters_case *failing, struct parameters_
 /* How much one evaluation of a row costs. */
 static double work_of(const struct step *step, const struct op_row *row)
 {
-    double keys = step->op == OP_attention ? row->position + 1.0 : 1;
+    double keys = is_attention(step) ? row->position + 1.0 : 1;
     return keys * step->width;
 }
 
@@ -228,7 +235,8 @@ bool parameters_find(const struct parameters_case *failing, struct parameters_fo
     if (try_plain_rope(failing, found) || try_heads(failing, found) || try_window(failing, found))
         return true;
     for (size_t i = 0; i < sizeof parameters / sizeof *parameters && !stop_asked(); i++)
-        if (parameters[i].op == step->op && try_parameter(failing, &parameters[i], found))
+        if ((parameters[i].op == step->op || (parameters[i].op == OP_attention && is_attention(step))) &&
+            try_parameter(failing, &parameters[i], found))
             return true;
     return false;
 }

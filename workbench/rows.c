@@ -178,7 +178,8 @@ static bool has_next(const struct input *inputs, unsigned n_inputs, const struct
                      uint32_t position)
 {
     uint32_t next = position + 1;
-    if (step->op != OP_attention || next >= trace->n_positions || trace->phase[next] == PHASE_DECODE)
+    if ((step->op != OP_attention && step->op != OP_attention_probs) || next >= trace->n_positions ||
+        trace->phase[next] == PHASE_DECODE)
         return false;
     for (unsigned i = 1; i < n_inputs; i++) {
         const float *row = inputs[i].stage ? trace_row(inputs[i].stage, next) : NULL;

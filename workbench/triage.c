@@ -199,6 +199,7 @@ const char *triage_next(const struct plan *plan, uint32_t step, const struct dia
     case OP_rms_norm:
         return "check the norm's offset (1 + weight or weight, and whether the file has it folded in) and eps";
     case OP_attention:
+    case OP_attention_probs:
         return "check the scale (query_pre_attn_scalar), attn_logit_softcapping, sliding_window and which layers slide";
     case OP_softcap:
         return "check final_logit_softcapping";
