@@ -165,22 +165,36 @@ static bool take_output(struct terminal *terminal, int milliseconds)
     return true;
 }
 
-void terminal_expect(struct terminal *terminal, const char *text)
+/* Waits for whichever shows first; b may be NULL. */
+static int expect_first(struct terminal *terminal, const char *a, const char *b)
 {
     time_t end = time(NULL) + PATIENCE_SECONDS;
     for (bool alive = true;; alive = take_output(terminal, 200)) {
-        const char *found = terminal->n > 0 ? strstr(terminal->text + terminal->looked, text) : NULL;
+        const char *from = terminal->n > 0 ? terminal->text + terminal->looked : "";
+        const char *first = strstr(from, a), *other = b != NULL ? strstr(from, b) : NULL;
+        bool is_other = other != NULL && (first == NULL || other < first);
+        const char *found = is_other ? other : first;
         if (found != NULL) {
-            terminal->looked = (size_t)(found - terminal->text) + strlen(text);
-            return;
+            terminal->looked = (size_t)(found - terminal->text) + strlen(is_other ? b : a);
+            return is_other;
         }
         if (!alive || time(NULL) > end) {
-            fprintf(stderr, "expected \"%s\" on the terminal, after %zu bytes of:\n%s\n", text, terminal->looked,
+            fprintf(stderr, "expected \"%s\" on the terminal, after %zu bytes of:\n%s\n", a, terminal->looked,
                     terminal->n > 0 ? terminal->text : "");
             kill(terminal->child, SIGKILL);
             ASSERT(!"a text that the terminal does not show");
         }
     }
+}
+
+void terminal_expect(struct terminal *terminal, const char *text)
+{
+    (void)expect_first(terminal, text, NULL);
+}
+
+int terminal_expect_either(struct terminal *terminal, const char *a, const char *b)
+{
+    return expect_first(terminal, a, b);
 }
 
 int terminal_end(struct terminal *terminal)

@@ -46,6 +46,9 @@ void terminal_type(struct terminal *terminal, const char *keys);
 /* Waits until the text shows, after what earlier expectations used up. Fails the test after 60 seconds. */
 void terminal_expect(struct terminal *terminal, const char *text);
 
+/* The same for whichever of two texts shows first: 0 or 1. */
+int terminal_expect_either(struct terminal *terminal, const char *a, const char *b);
+
 /* Waits for the end; returns the exit status, or -1 if a signal ended it. */
 int terminal_end(struct terminal *terminal);
 
