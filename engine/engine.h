@@ -88,8 +88,8 @@ struct engine_costs {
 };
 void engine_costs(const struct backend *backend, struct engine_costs *costs);
 
-/* Runs the current batch once more and times its ops on the device: ns[step] is what the steps from there to the next
- * with a time took together, 0 where a step shares the time of an earlier one. ns: [n_steps]. */
+/* Runs the current batch once more and times its ops on the device: ns[step] is what that step took, together with
+ * those before it that share a dispatch with it; 0 where a step's time is that of a later one. ns: [n_steps]. */
 enum status engine_time_ops(struct backend *backend, double *ns, struct error *err);
 
 /* Steps to time by themselves: copies of a kernel with weights of their own, so that no cache holds them by the time

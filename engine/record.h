@@ -87,7 +87,7 @@ void chain_close(struct shape *shape, const struct store *store);
 void record_dispatch(VkCommandBuffer commands, const struct shape *shape, uint32_t place, uint32_t index);
 
 /* timing.c: runs all of the plan once with a timestamp behind every entry, and waits. ns[step]: what the entry that
- * starts at a step took, its barrier included; 0 where none starts. A device without timestamps is STATUS_ABSENT. */
+ * ends with a step took, its barrier included; 0 where none ends. A device without timestamps is STATUS_ABSENT. */
 enum status shape_time(const struct shape *shape, const struct store *store, double *ns, struct error *err);
 
 /* timing.c: engine_time_repeat. */

@@ -87,8 +87,8 @@ enum status shape_time(const struct shape *shape, const struct store *store, dou
         status = timing_run(&timing, store->device, err);
     }
     for (uint32_t step = 0, i = 0; status == STATUS_OK && step < n_steps; i++) {
-        ns[step] = timing_ns(&timing, store->device, i);
         step += schedule_next(&shape->schedule, step, n_steps, true)->n_steps;
+        ns[step - 1] = timing_ns(&timing, store->device, i);
     }
     timing_end(&timing, store->device);
     return status;
