@@ -124,14 +124,16 @@ static enum status record_place(struct shape *shape, const struct store *store, 
     return record_transfer(shape, store, place, store->plan->n_steps, &at->copy_all, err);
 }
 
-/* What was recorded has another token masked. Nothing of it may be running. */
-static void set_masked(struct shape *shape, const struct store *store, uint32_t masked)
+/* What was recorded has another token masked; a copy of it may still be running. */
+static enum status set_masked(struct shape *shape, const struct store *store, uint32_t masked, struct error *err)
 {
     uint8_t *push = shape->schedule.dispatches[shape->schedule.choose].push;
     if (memcmp(push + offsetof(struct argmax_params, masked), &masked, sizeof(masked)) == 0)
-        return;
+        return STATUS_OK;
+    TRY(device_idle(store->device, err));
     memcpy(push + offsetof(struct argmax_params, masked), &masked, sizeof(masked));
     chain_close(shape, store);
+    return STATUS_OK;
 }
 
 /* What was not recorded to its end is not kept. */
@@ -146,7 +148,7 @@ enum status chain_run(struct shape *shape, const struct store *store, uint32_t m
 {
     ASSERT(n == 1 || n == CHAIN_TOKENS);
     VkCommandBuffer *commands = &shape->chains[n != 1];
-    set_masked(shape, store, masked);
+    TRY(set_masked(shape, store, masked, err));
     if (!*commands)
         TRY(recorded(shape, store, record_chain(shape, store, n, commands, err)));
     return device_run_stoppable(store->device, *commands, err);
@@ -154,7 +156,7 @@ enum status chain_run(struct shape *shape, const struct store *store, uint32_t m
 
 enum status chain_prepare(struct shape *shape, const struct store *store, uint32_t masked, struct error *err)
 {
-    set_masked(shape, store, masked);
+    TRY(set_masked(shape, store, masked, err));
     if (shape->start)
         return STATUS_OK;
     enum status status = record_start_alone(shape, store, err);

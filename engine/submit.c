@@ -29,9 +29,10 @@ enum status device_commands_begin(struct device *device, bool one_time, VkComman
                           commands, err);
 }
 
+/* Nobody need wait for a copy before it is submitted again: what it waits for waits for the one before. */
 enum status device_copy_begin(struct device *device, VkCommandBuffer *commands, struct error *err)
 {
-    return begin_commands(device, &device->copies, 0, commands, err);
+    return begin_commands(device, &device->copies, VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT, commands, err);
 }
 
 void device_commands_free(struct device *device, VkCommandBuffer commands)

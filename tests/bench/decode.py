@@ -40,7 +40,7 @@ def main():
         print(f"  {ours['dispatches']:.0f} dispatches, {ours['barriers']:.0f} barriers, {ours['submits']:.0f} submits a token")
         captured = alternate.run_json([arguments.lockstep, "bench", model, "-p", 8, "-n", 32, "--capture", "both",
                                        "--json", "-"], env)["captured"]
-        for what in ("to_host", "chosen_on_device", "many_a_submit"):
+        for what in ("to_host", "chosen_on_device", "many_a_submit", "streamed"):
             one = captured[what]
             print(f"  capture, {what}: {one['all_ms']:.3f} / {one['off_ms']:.3f} ms: {one['ratio']:.3f}", flush=True)
 
