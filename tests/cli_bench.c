@@ -10,7 +10,7 @@
 #include <cmocka.h>
 #include <jansson.h>
 
-#include "tests/support/program.h"
+#include "tests/support/report.h"
 
 /* The document that bench prints; the caller releases it. */
 static json_t *run_bench(const char *model, const char *const *more, int expected_status)
@@ -66,21 +66,6 @@ static int count_outside(const json_t *document, json_t *ranges, const char *mod
     return outside;
 }
 
-/* "cpu" or "gpu": what the device is that bench takes. They decode by other kernels. */
-static const char *device_kind(void)
-{
-    const char *const arguments[] = {"devices", NULL};
-    struct outcome outcome;
-    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
-    assert_int_equal(outcome.status, 0);
-    const char *taken = strstr(outcome.out, "\n  * ");
-    assert_non_null(taken);
-    const char *cpu = strstr(taken, " CPU ");
-    bool is_cpu = cpu != NULL && cpu < taken + 1 + strcspn(taken + 1, "\n");
-    outcome_free(&outcome);
-    return is_cpu ? "cpu" : "gpu";
-}
-
 /* Every model's `enforced`: those of any device, and those of this kind of device. */
 static json_t *load_baselines(void)
 {
@@ -88,7 +73,7 @@ static json_t *load_baselines(void)
     json_t *baselines = json_load_file("tests/baselines.json", 0, &error), *row;
     if (!baselines)
         fail_msg("tests/baselines.json: %s", error.text);
-    const char *kind = device_kind(), *model;
+    const char *kind = device_kind(LOCKSTEP_PROGRAM), *model;
     json_object_foreach(json_object_get(baselines, "models"), model, row)
     {
         assert_int_equal(json_object_update(json_object_get(row, "enforced"), json_object_get(row, kind)), 0);

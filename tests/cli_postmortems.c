@@ -16,6 +16,9 @@
 
 #define NOWHERE STAGE_COUNT
 
+/* What is said of a prompt in several batches; a GPU takes that of tiny-llama-long in one. */
+static const char more_batches[] = "more batches";
+
 /* A row of the list of bugs. layer, stage: where the first introduced error must lie. */
 static const struct bug {
     const char *postmortem, *model, *fault;
@@ -101,7 +104,7 @@ static const struct bug {
     {"gelu", "tiny-gemma3", "gelu-erf", 0, STAGE_ffn_act, "reproduced", "gelu-erf@3", 3, NULL},
     {"GGUF llama", "tiny-llama", "qk-permute-missing", 0, STAGE_q_proj, "relation", "qk-permute-missing@2", 2,
      "permutation"},
-    {"layout", "tiny-llama-long", "heads-positions-exchanged", 0, STAGE_q_rope, "relation", NULL, 0, "more batches"},
+    {"layout", "tiny-llama-long", "heads-positions-exchanged", 0, STAGE_q_rope, "relation", NULL, 0, more_batches},
     {"layout, q_norm", "tiny-gemma3", "heads-positions-exchanged", 0, STAGE_q_norm, "relation",
      "heads-positions-exchanged@3", 3, "permutation"},
     {"wiring", "tiny-gemma3", "gate-up-swapped", 0, STAGE_ffn_gate, "relation", "gate-up-swapped@3", 3, "exchanged"},
@@ -158,7 +161,8 @@ static void expect_bug(const struct bug *bug, const char *fault, int32_t layer)
     size_t name = strcspn(fault, "@");
     bool silent = strcmp(bug->how, "silent") == 0;
     assert_true(silent ? !*outcome.named : strlen(outcome.named) == name && strncmp(outcome.named, fault, name) == 0);
-    if (bug->says && !strstr(outcome.judged.diagnoses[0].text, bug->says))
+    bool one_batch = bug->says == more_batches && strcmp(device_kind(LOCKSTEP_PROGRAM), "gpu") == 0;
+    if (bug->says && !one_batch && !strstr(outcome.judged.diagnoses[0].text, bug->says))
         fail_msg("\"%s\" does not say \"%s\"", outcome.judged.diagnoses[0].text, bug->says);
     assert_true(outcome.ok);
     fault_outcome_free(&outcome);
@@ -270,7 +274,7 @@ static void slower_than_the_baseline_is_a_failure(void **state)
     json_t *baselines = json_load_file(LOCKSTEP_SOURCE_DIR "/tests/baselines.json", 0, &error);
     assert_non_null(baselines);
     json_t *model = json_object_get(json_object_get(baselines, "models"), "golden/tiny-gemma3");
-    json_t *range = json_object_get(json_object_get(model, "enforced"), "dispatches_per_token");
+    json_t *range = json_object_get(json_object_get(model, device_kind(LOCKSTEP_PROGRAM)), "dispatches_per_token");
     double least = json_number_value(json_array_get(range, 0)), most = json_number_value(json_array_get(range, 1));
     double found = json_number_value(json_object_get(bench, "dispatches_per_token"));
     assert_true(found >= least && found <= most);

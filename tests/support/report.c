@@ -1,6 +1,8 @@
 #include "tests/support/report.h"
 
+#include <stdbool.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "model/error.h"
 
@@ -33,4 +35,18 @@ json_int_t integer_at(const json_t *object, const char *key)
     const json_t *value = json_object_get(object, key);
     ASSERT(json_is_integer(value));
     return json_integer_value(value);
+}
+
+const char *device_kind(const char *program)
+{
+    const char *const arguments[] = {"devices", NULL};
+    struct outcome outcome;
+    program_run(&outcome, program, "", arguments);
+    ASSERT(outcome.status == 0);
+    const char *taken = strstr(outcome.out, "\n  * ");
+    ASSERT(taken);
+    const char *cpu = strstr(taken, " CPU ");
+    bool is_cpu = cpu != NULL && cpu < taken + 1 + strcspn(taken + 1, "\n");
+    outcome_free(&outcome);
+    return is_cpu ? "cpu" : "gpu";
 }

@@ -18,4 +18,7 @@ json_t *parse_report(const struct outcome *outcome);
 const char *text_at(const json_t *object, const char *key);
 json_int_t integer_at(const json_t *object, const char *key);
 
+/* "cpu" or "gpu": what the device is that the program takes. They decode by other kernels. */
+const char *device_kind(const char *program);
+
 #endif
