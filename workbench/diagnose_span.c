@@ -170,10 +170,8 @@ static void hide_but_one(struct riddle *riddle, uint32_t position)
     riddle->one = *trace;
     riddle->one.stages = xmalloc(trace->n_stages * sizeof *trace->stages);
     memcpy(riddle->one.stages, trace->stages, trace->n_stages * sizeof *trace->stages);
-    struct trace_stage *output = trace_find_step(&riddle->one, step);
-    output->recorded = xcalloc(trace->n_positions, 1);
-    output->recorded[position] = 1;
-    output->n_recorded = 1;
+    struct trace_stage whole; /* the trace's own, which stays */
+    trace_hide_others(trace, trace_find_step(&riddle->one, step), position, 1, &whole);
 }
 
 uint32_t diagnose_span(const struct plan *plan, uint32_t step, const struct trace *trace, const struct span_path *path,

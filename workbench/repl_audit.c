@@ -104,16 +104,10 @@ static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *
         return n;
     }
     const struct repl_batch *batch = &repl->batches[introduced->batch];
-    struct trace_stage whole = *stage;
-    stage->recorded = xcalloc((uint64_t)trace->n_positions + 1, 1);
-    stage->n_recorded = 0;
-    for (uint32_t p = batch->first; p < batch->first + batch->n_rows && p < trace->n_positions; p++) {
-        stage->recorded[p] = whole.recorded[p];
-        stage->n_recorded += whole.recorded[p];
-    }
+    struct trace_stage whole;
+    trace_hide_others(trace, stage, batch->first, batch->n_rows, &whole);
     n = diagnose_step(&repl->judged, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
-    free(stage->recorded);
-    *stage = whole;
+    trace_show_all(stage, &whole);
     return n;
 }
 

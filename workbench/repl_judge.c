@@ -1,6 +1,4 @@
 /* What ran is judged: the audit of the current batch's rows, step by step, and how far they are from the golden's. */
-#include <stdlib.h>
-
 #include "workbench/repl.h"
 
 /* Sums of squares of (side - golden) and of the golden, over the current batch's rows that both hold. false: none. */
@@ -28,16 +26,10 @@ static struct finding judge_batch(const struct repl *repl, const struct repl_sid
     if (stage == NULL || !repl_reads(repl, step)) {
         return (struct finding){.state = FINDING_MISSING};
     }
-    struct trace_stage whole = *stage;
-    stage->recorded = xcalloc(side->trace->n_positions, 1);
-    stage->n_recorded = 0;
-    for (uint32_t p = repl->first; p < repl->first + repl->n_rows && p < side->trace->n_positions; p++) {
-        stage->recorded[p] = whole.recorded[p];
-        stage->n_recorded += whole.recorded[p];
-    }
+    struct trace_stage whole;
+    trace_hide_others(side->trace, stage, repl->first, repl->n_rows, &whole);
     struct finding finding = audit_step(repl->plan, step, side->trace);
-    free(stage->recorded);
-    *stage = whole;
+    trace_show_all(stage, &whole);
     return finding;
 }
 

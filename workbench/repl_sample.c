@@ -1,7 +1,5 @@
 /* The token that each side chooses after a batch, judged like the stages of the plan: no backend runs that step, and
  * what is wrong with a choice (padding that is not left out) is in no stage before it. */
-#include <stdlib.h>
-
 #include "model/stop.h"
 #include "workbench/repl.h"
 
@@ -33,8 +31,7 @@ static void choose(const struct repl *repl, struct repl_side *side, uint32_t pos
     if (row == NULL) {
         return;
     }
-    const struct step *last = &side->backend->plan->steps[repl->plan->n_steps - 1];
-    int32_t masked = last->tamper.how == TAMPER_PAD_CHOSEN ? -1 : session_masked_id(&repl->session->model.config);
+    int32_t masked = session_chooser_masks(repl->session, side->backend);
     float token = (float)sample_greedy(row, logits->width, masked);
     trace_set_row(side->trace, trace_add(side->trace, LAYER_NONE, STAGE_sample_token, 1), position, &token);
 }
@@ -46,13 +43,10 @@ static struct finding judge_choice(const struct repl *repl, const struct repl_si
     if (stage == NULL || position >= side->trace->n_positions || trace_row(stage, position) == NULL) {
         return (struct finding){.state = FINDING_MISSING};
     }
-    struct trace_stage whole = *stage;
-    stage->recorded = xcalloc(side->trace->n_positions, 1);
-    stage->recorded[position] = 1;
-    stage->n_recorded = 1;
+    struct trace_stage whole;
+    trace_hide_others(side->trace, stage, position, 1, &whole);
     struct finding finding = audit_step(&repl->judged, repl_sample_step(repl), side->trace);
-    free(stage->recorded);
-    *stage = whole;
+    trace_show_all(stage, &whole);
     return finding;
 }
 

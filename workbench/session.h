@@ -79,6 +79,9 @@ enum status session_generate(struct session *session, enum source source, const 
 /* The padding token, which is never chosen, or -1; one that also ends the text stays a choice. */
 int32_t session_masked_id(const struct config *config);
 
+/* The id that a backend's choice of a token leaves out: that one, with TAMPER_PAD_CHOSEN none (-1). */
+int32_t session_chooser_masks(const struct session *session, const struct backend *backend);
+
 /* Whether the token ends the text. */
 bool session_ends_text(const struct config *config, int32_t id);
 

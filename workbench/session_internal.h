@@ -10,7 +10,4 @@ enum status session_check_positions(const struct backend *backend, uint32_t n_po
 /* STATUS_INTERRUPTED where Ctrl-C was pressed, once a batch is done. */
 enum status session_check_interrupt(const struct batch *batch, struct error *err);
 
-/* The id that a backend's choice of a token leaves out: the padding's, with TAMPER_PAD_CHOSEN none (-1). */
-int32_t session_chooser_masks(const struct session *session, const struct backend *backend);
-
 #endif

@@ -110,6 +110,24 @@ const float *trace_row(const struct trace_stage *stage, uint32_t position)
     return stage->recorded[position] ? stage->rows + (uint64_t)position * stage->width : NULL;
 }
 
+void trace_hide_others(const struct trace *trace, struct trace_stage *stage, uint32_t first, uint32_t n,
+                       struct trace_stage *whole)
+{
+    *whole = *stage;
+    stage->recorded = xcalloc(trace->n_positions, 1);
+    stage->n_recorded = 0;
+    for (uint32_t p = first; p < first + n && p < trace->n_positions; p++) {
+        stage->recorded[p] = whole->recorded[p];
+        stage->n_recorded += whole->recorded[p];
+    }
+}
+
+void trace_show_all(struct trace_stage *stage, const struct trace_stage *whole)
+{
+    free(stage->recorded);
+    *stage = *whole;
+}
+
 void trace_set_row(struct trace *trace, struct trace_stage *stage, uint32_t position, const float *row)
 {
     ASSERT(position < trace->n_positions);

@@ -58,6 +58,11 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
 /* The row of a position, or NULL if it was not recorded. */
 const float *trace_row(const struct trace_stage *stage, uint32_t position);
 
+/* Hides a stage's rows outside positions [first, first + n), until trace_show_all puts back what *whole receives. */
+void trace_hide_others(const struct trace *trace, struct trace_stage *stage, uint32_t first, uint32_t n,
+                       struct trace_stage *whole);
+void trace_show_all(struct trace_stage *stage, const struct trace_stage *whole);
+
 /* Sets a row and marks it recorded. */
 void trace_set_row(struct trace *trace, struct trace_stage *stage, uint32_t position, const float *row);
 
