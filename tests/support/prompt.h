@@ -16,8 +16,8 @@ void prompt_close(struct prompt *prompt);
 /* Types a line, which must do well. */
 void prompt_type(struct prompt *prompt, const char *line);
 
-/* All rows of all sides that run, which must all be recorded, to compare with. *n: how many values; the caller frees
- * them. */
+/* All rows of all sides that run, which must all be recorded (but the chosen token's, which not every position has), to
+ * compare with. *n: how many values; the caller frees them. */
 float *prompt_rows(const struct prompt *prompt, uint32_t *n);
 
 /* For a test file: set_up and tear_down, for each test; *state is the prompt on this model. */
