@@ -3,8 +3,9 @@
 /* Source: torch, gelu(approximate="tanh"). */
 float gelu_tanh(float g)
 {
-    float z = 0.7978845608 * (g + 0.044715 * g * g * g); /* sqrt(2/pi) */
-    return 0.5 * g * (1.0 + tanh_exact(z));
+    precise float z = 0.7978845608 * (g + 0.044715 * g * g * g); /* sqrt(2/pi) */
+    precise float y = 0.5 * g * (1.0 + tanh_exact(z));
+    return y;
 }
 
 /* The exact form, of the fault gelu-erf. erf z = 2/sqrt(pi) e^-z^2 (z + 2 z^3/3 + 4 z^5/15 + …): every term positive, so

@@ -193,7 +193,7 @@ void make_scores(vec4 k[KEYS][OWN], uint own)
         float s = 0.0;
         [[unroll]] for (uint c = 0; c < OWN; c++) {
             if (has_vec4(lane, c))
-                s += dot(query[lane + c * TEAM], key == own ? own_key[lane + c * TEAM] : k[i][c]);
+                s = fma4(query[lane + c * TEAM], key == own ? own_key[lane + c * TEAM] : k[i][c], s);
         }
         s = team_sum(s) * op.scale;
         if (op.softcap != 0.0)
@@ -250,7 +250,7 @@ void main()
         float scale = maximum == NONE ? 0.0 : exp_exact(maximum - highest);
         for (uint j = gl_SubgroupInvocationID; j < n; j += gl_SubgroupSize)
             added += exp_exact(score[j] - highest);
-        total = total * scale + subgroupAdd(added);
+        total = fma(total, scale, subgroupAdd(added));
         maximum = highest;
         [[unroll]] for (uint c = 0; c < OWN; c++)
             sum[c] *= scale;
@@ -258,7 +258,7 @@ void main()
             uint key = i * TEAMS + team;
             float weight = exp_exact(score[min(key, n - 1)] - highest);
             [[unroll]] for (uint c = 0; c < OWN; c++)
-                sum[c] = key < n ? sum[c] + weight * v[i][c] : sum[c];
+                sum[c] = key < n ? fma(vec4(weight), v[i][c], sum[c]) : sum[c];
         }
     }
     float all = all_teams(sum);

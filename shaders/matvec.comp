@@ -85,6 +85,9 @@ layout(set = 0, binding = 13) writeonly buffer Up
 
 shared vec4 shared_x[X_SHARED != 0 ? N_IN / 4 : 1]; /* vec4 j of piece p at j * N_PIECES + p: lanes read side by side */
 vec4 piece_x(uint piece, uint j);
+const uint OWN = (N_IN / 4 + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x;
+#define ROW_SUM
+#include "rows.glsl"
 #include "pieces.glsl"
 
 const uint RUN = 32; /* lanes; SPLIT runs share their rows */
@@ -92,10 +95,7 @@ const uint N_PIECES = N_IN / PIECE;
 const uint SLOTS = TEAM * SPLIT;                      /* lanes a row */
 const uint PIECES = (N_PIECES + SLOTS - 1) / SLOTS;   /* of a row that a lane has */
 const uint PASS = gl_WorkGroupSize.x / SLOTS;         /* times as many rows as a lane has at once are done in a loop */
-const uint OWN = (N_IN / 4 + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x;
 const uint OUTPUTS = EPILOGUE == EPILOGUE_GLU ? ROWS / 2 : ROWS;
-#define ROW_SUM
-#include "rows.glsl"
 
 shared vec4 lane_sum[LOOPS * ROWS * gl_WorkGroupSize.x / 4]; /* [loop, row of a lane, pass, slot] */
 
@@ -215,14 +215,14 @@ void add_rows(uint slot, uint first_o, uint next_o, bool more, inout raw_piece r
         uint piece = slot + k * SLOTS;
         [[unroll]] for (uint r = 0; r < ROWS; r++) {
             if (HAS_RAW) {
-                sum[r] += piece_dot(raw[r][k], slot, piece);
+                sum[r] = add_piece(raw[r][k], slot, piece, sum[r]);
                 if (more)
                     raw[r][k] = fetch_piece(row_byte(next_o, r), slot, k * SLOTS);
                 continue;
             }
             vec4 a, b;
             decode_unit(row_byte(first_o, r), piece, a, b);
-            sum[r] += dot(a, piece_x(piece, 0)) + dot(b, piece_x(piece, 1));
+            sum[r] = fma4(b, piece_x(piece, 1), fma4(a, piece_x(piece, 0), sum[r]));
         }
     }
 }

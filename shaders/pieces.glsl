@@ -1,7 +1,8 @@
 /* A piece of a row, for a lane: 16 bytes of it in one load, with what else its block has, or a unit of 8 weights where a
  * row is not made of such. First its words as they lie, which nothing waits for, so that the loads of many pieces can be
  * in flight ahead of the barriers of what makes x; then what they mean. After weights.glsl; the shader also binds the
- * matrix as `uvec4 wide_words[]`, and says what x is: vec4 piece_x(uint piece, uint j). */
+ * matrix as `uvec4 wide_words[]`, and says what x is: vec4 piece_x(uint piece, uint j). Products are fma, so that one kernel's
+ * sum has the bits of another's. */
 const bool IS_HALF = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
 const bool HAS_RAW = IS_HALF || GROUPED != 0;
 const uint PIECE = GROUPED == 0 ? 8 : DTYPE == DTYPE_Q8_0 ? 16 : 32; /* weights */
@@ -75,39 +76,44 @@ vec4 high_nibbles_less_8(uint word)
     return vec4(even.x, odd.x, even.y, odd.y) - (1024.0 + 128.0);
 }
 
-/* What 32 quants of 4 or 5 bits add. Quants are scaled together where their values are exact without. */
-float nibbles_dot(raw_piece raw, float d, uint piece)
+/* A sum and what 32 quants of 4 or 5 bits add. Quants are scaled together where their values are exact without. */
+float add_nibbles(raw_piece raw, float d, uint piece, float sum)
 {
-    float low = 0.0, high = 0.0, m = HAS_MINIMUM ? half_value(raw.scale >> 16) : 0.0;
+    precise float low = HAS_MINIMUM ? sum : 0.0, high = 0.0;
+    float m = HAS_MINIMUM ? half_value(raw.scale >> 16) : 0.0;
     [[unroll]] for (uint k = 0; k < 4; k++) {
         uint word = raw.quants[k];
         vec4 xa = piece_x(piece, k), xb = piece_x(piece, k + 4);
         if (DTYPE == DTYPE_Q4_0) {
-            low += dot(bytes_less(word & 0x0f0f0f0f, 8.0), xa);
-            high += dot(high_nibbles_less_8(word), xb);
+            low = fma4(bytes_less(word & 0x0f0f0f0f, 8.0), xa, low);
+            high = fma4(high_nibbles_less_8(word), xb, high);
             continue;
         }
         uint bits = raw.fifth >> (k * 4);
         vec4 a = bytes_less(word & 0x0f0f0f0f | (HAS_FIFTH ? fifth_bits(bits) : 0), HAS_MINIMUM ? 0.0 : 16.0);
         vec4 b = bytes_less(word >> 4 & 0x0f0f0f0f | (HAS_FIFTH ? fifth_bits(bits >> 16) : 0), HAS_MINIMUM ? 0.0 : 16.0);
-        low += HAS_MINIMUM ? dot(d * a + m, xa) + dot(d * b + m, xb) : dot(a, xa) + dot(b, xb);
+        if (HAS_MINIMUM) {
+            a = fma(vec4(d), a, vec4(m));
+            b = fma(vec4(d), b, vec4(m));
+        }
+        low = fma4(b, xb, fma4(a, xa, low));
     }
-    return HAS_MINIMUM ? low : DTYPE == DTYPE_Q4_0 ? d * (low + 0.0625 * high) : d * low;
+    return HAS_MINIMUM ? low : fma(d, DTYPE == DTYPE_Q4_0 ? fma(high, 0.0625, low) : low, sum);
 }
 
-/* What a piece adds to the product with x. slot: of its lane; the same half of a word has the scale of all its pieces. */
-float piece_dot(raw_piece raw, uint slot, uint piece)
+/* A sum and what a piece adds to it of the product with x. slot: of its lane; the same half of a word has the scale of all its pieces. */
+float add_piece(raw_piece raw, uint slot, uint piece, float sum)
 {
     if (IS_HALF) {
         vec4 a, b;
         decode_halves(raw.quants, a, b);
-        return dot(a, piece_x(piece, 0)) + dot(b, piece_x(piece, 1));
+        return fma4(b, piece_x(piece, 1), fma4(a, piece_x(piece, 0), sum));
     }
     float d = half_value(raw.scale >> (SCALE_BYTES == 2 ? (block_of(slot) & 1) * 16 : 0) & 0xffff);
     if (DTYPE != DTYPE_Q8_0)
-        return nibbles_dot(raw, d, piece);
-    float sum = 0.0;
+        return add_nibbles(raw, d, piece, sum);
+    precise float part = 0.0;
     [[unroll]] for (uint k = 0; k < 4; k++)
-        sum += dot(bytes_less(raw.quants[k] ^ 0x80808080, 128.0), piece_x(piece, k));
-    return d * sum;
+        part = fma4(bytes_less(raw.quants[k] ^ 0x80808080, 128.0), piece_x(piece, k), part);
+    return fma(d, part, sum);
 }

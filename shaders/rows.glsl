@@ -13,6 +13,13 @@ vec2 rotated(float first, float second, vec2 cos_sin)
     return y;
 }
 
+/* sum + a · b, in one order and with one rounding a product. */
+float fma4(vec4 a, vec4 b, float sum)
+{
+    precise float y = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+    return y;
+}
+
 vec4 normalised4(vec4 x, float scale, vec4 factor)
 {
     precise vec4 y = x * scale * factor;

@@ -16,7 +16,7 @@ struct model_shape {
 static const struct model_shape shapes[] = {
     {DTYPE_F16, DTYPE_F16, true, true, false},    {DTYPE_Q8_0, DTYPE_Q4_0, true, true, true},
     {DTYPE_Q4_1, DTYPE_Q8_0, false, false, true}, {DTYPE_BF16, DTYPE_Q5_1, false, true, false},
-    {DTYPE_Q5_0, DTYPE_F32, true, false, false},
+    {DTYPE_Q5_0, DTYPE_F32, true, false, false},  {DTYPE_F32, DTYPE_Q5_0, true, true, false},
 };
 
 static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t groups)

@@ -417,8 +417,12 @@ static void a_submit_that_takes_too_long_is_a_lost_device(void **state)
     fixture_open(&f, &(struct engine_limits){0}, false);
     run_batch(&f, 0, 16, 1000);
     engine_vulkan(&f.engine)->timeout_ns = 1;
-    must(f.engine.ops->begin(&f.engine, &(struct batch){0, 16, f.tokens, false}, &err), &err);
-    assert_int_equal(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), STATUS_DEVICE);
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 100 && status == STATUS_OK; i++) { /* on a busy machine it may be done before anybody waits */
+        must(f.engine.ops->begin(&f.engine, &(struct batch){0, 16, f.tokens, false}, &err), &err);
+        status = f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err);
+    }
+    assert_int_equal(status, STATUS_DEVICE);
     engine_vulkan(&f.engine)->timeout_ns = UINT64_MAX;
     assert_int_equal(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), STATUS_DEVICE);
     fixture_close(&f); /* waits for what still runs, then frees */
