@@ -42,7 +42,7 @@ void main()
         return;
     float sum = 0.0;
     for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
-        sum += x[first + i] * x[first + i];
+        sum = fma(x[first + i], x[first + i], sum);
     float scale = inverse_sqrt(divide(reduce_sum(sum), float(op.dim)) + op.eps);
     for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x) {
         head[i] = normalised(x[first + i], scale, op.offset + decode_element(0, i));

@@ -82,10 +82,10 @@ void main()
     if (op.has_first != 0) {
         for (uint k = 0; k < OWN; k++) {
             if (lane + k * gl_WorkGroupSize.x < op.width)
-                sum += own[k] * own[k];
+                sum = fma(own[k], own[k], sum);
         }
         for (uint i = rest; i < op.width; i += gl_WorkGroupSize.x)
-            sum += x[first + i] * x[first + i];
+            sum = fma(x[first + i], x[first + i], sum);
         scale = row_scale(reduce_sum(sum), op.first_eps);
         sum = 0.0;
     }
@@ -93,12 +93,12 @@ void main()
         uint i = lane + k * gl_WorkGroupSize.x;
         if (i < op.width) {
             own[k] = add_branch(first + i, own[k], own_residual[k], own_first[k], scale);
-            sum += own[k] * own[k];
+            sum = fma(own[k], own[k], sum);
         }
     }
     for (uint i = rest; i < op.width; i += gl_WorkGroupSize.x) {
         float total = add_branch(first + i, x[first + i], residual[first + i], first_words[i], scale);
-        sum += total * total;
+        sum = fma(total, total, sum);
     }
     if (op.has_last == 0)
         return;

@@ -54,7 +54,7 @@ void main()
     } else {
         for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
             if (VARIANT != VARIANT_HALF_SUM || i % 32 < 16)
-                sum += (x[first + i] - mean) * (x[first + i] - mean);
+                sum = fma(x[first + i] - mean, x[first + i] - mean, sum);
         sum = reduce_sum(sum);
     }
     float scale = inverse_sqrt(divide(sum, float(op.dim)) + op.eps);

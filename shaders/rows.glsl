@@ -38,7 +38,7 @@ float row_sum(vec4 x[OWN], uint n)
     barrier(); /* an earlier result has been read */
     [[unroll]] for (uint k = 0; k < OWN; k++) {
         uint i = gl_LocalInvocationID.x + k * gl_WorkGroupSize.x;
-        precise float square = i < n ? dot(x[k], x[k]) : 0.0;
+        float square = i < n ? fma4(x[k], x[k], 0.0) : 0.0;
         float sum = subgroupAdd(square);
         if (subgroupElect() && i < n)
             run_sum[i / gl_SubgroupSize] = sum;
