@@ -22,13 +22,21 @@ struct binding cache_binding(const struct builder *b, uint32_t step, bool write)
     return (struct binding){b->store->cache.handle, region->offset, region->size, (int32_t)(2 * step + 1), write};
 }
 
-/* Rows [first, first + count) of a tensor. The range reaches into the slack behind: shaders read whole words. */
-struct binding weight_binding(const struct builder *b, const struct tensor *tensor, uint64_t first, uint64_t count)
+/* Where a tensor lies, and the rows that begin and end between blocks there. */
+static const struct placement *find_placement(const struct builder *b, const struct tensor *tensor, uint64_t *grain,
+                                              uint64_t *bytes)
 {
     const struct placement *placement = weights_find(&b->store->weights, tensor);
     ASSERT(placement);
+    placement_grain(placement, grain, bytes);
+    return placement;
+}
+
+/* Rows [first, first + count) of a tensor. The range reaches into the slack behind: shaders read whole words. */
+struct binding weight_binding(const struct builder *b, const struct tensor *tensor, uint64_t first, uint64_t count)
+{
     uint64_t grain, bytes;
-    placement_grain(placement, &grain, &bytes);
+    const struct placement *placement = find_placement(b, tensor, &grain, &bytes);
     ASSERT(first % grain == 0);
     return (struct binding){
         .buffer = b->store->weights.blocks[placement->block].handle,
@@ -41,9 +49,7 @@ struct binding weight_binding(const struct builder *b, const struct tensor *tens
 struct program_constants weight_constants(const struct builder *b, const struct tensor *tensor)
 {
     uint64_t grain, bytes;
-    const struct placement *placement = weights_find(&b->store->weights, tensor);
-    ASSERT(placement);
-    placement_grain(placement, &grain, &bytes);
+    const struct placement *placement = find_placement(b, tensor, &grain, &bytes);
     return (struct program_constants){.dtype = tensor->dtype,
                                       .layout = tensor->layout,
                                       .grouped = placement->grouped,
@@ -140,9 +146,7 @@ enum status slice_rows(const struct builder *b, const struct tensor *tensor, uin
 {
     uint64_t limit = b->store->limits.max_binding - WEIGHT_SLACK;
     uint64_t grain, bytes, step = 1;
-    const struct placement *placement = weights_find(&b->store->weights, tensor);
-    ASSERT(placement);
-    placement_grain(placement, &grain, &bytes);
+    const struct placement *placement = find_placement(b, tensor, &grain, &bytes);
     while (step * bytes % b->store->alignment)
         step++; /* at most `alignment` steps */
     *rows = tensor_rows(tensor);

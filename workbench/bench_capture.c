@@ -5,9 +5,9 @@
 #include "workbench/bench_capture.h"
 
 #include <stdlib.h>
-#include <time.h>
 
 #include "engine/engine.h"
+#include "workbench/bench_time.h"
 
 #define ROUNDS 5
 
@@ -19,25 +19,6 @@ struct decoder {
     float *row;         /* of it */
 };
 
-static double now_ms(void)
-{
-    struct timespec now;
-    ASSERT(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
-    return (double)now.tv_sec * 1e3 + (double)now.tv_nsec * 1e-6;
-}
-
-static int by_value(const void *a, const void *b)
-{
-    double x = *(const double *)a, y = *(const double *)b;
-    return (x > y) - (x < y);
-}
-
-static double median(double *values, uint32_t n)
-{
-    qsort(values, n, sizeof(*values), by_value);
-    return values[n / 2];
-}
-
 /* The stages of a token are waited for when the next one was computed: a copy slower than that is not hidden. */
 static enum status one_by_one(const struct decoder *decoder, double *ms, struct error *err)
 {
@@ -45,15 +26,15 @@ static enum status one_by_one(const struct decoder *decoder, double *ms, struct 
     double *each = xcalloc(decoder->n, sizeof(*each));
     for (uint32_t i = 0; i < decoder->n && status == STATUS_OK; i++) {
         struct batch batch = {decoder->first + i, 1, decoder->tokens + i, true};
-        double start = now_ms();
+        double start = bench_now_ms();
         status = decoder->engine->ops->begin(decoder->engine, &batch, err);
         if (status == STATUS_OK)
             status = decoder->engine->ops->run(decoder->engine, 0, decoder->engine->plan->n_steps, err);
         if (status == STATUS_OK && i > 0)
             status = engine_read_at(decoder->engine, batch.first_position - 1, decoder->looked_at, decoder->row, err);
-        each[i] = now_ms() - start;
+        each[i] = bench_now_ms() - start;
     }
-    *ms = median(each, decoder->n);
+    *ms = bench_median(each, decoder->n, NULL);
     free(each);
     return status;
 }
@@ -71,7 +52,7 @@ static enum status note_arrival(void *context, const struct backend *engine, uin
     const struct decoder *decoder = arrivals->decoder;
     (void)id;
     enum status status = engine_read_at(engine, position, decoder->looked_at, decoder->row, err);
-    double now = now_ms();
+    double now = bench_now_ms();
     arrivals->ms[position - decoder->first] = now - arrivals->last;
     arrivals->last = now;
     return status;
@@ -80,10 +61,10 @@ static enum status note_arrival(void *context, const struct backend *engine, uin
 static enum status streamed(const struct decoder *decoder, double *ms, struct error *err)
 {
     int32_t *ids = xcalloc(decoder->n, sizeof(*ids));
-    struct arrivals arrivals = {decoder, xcalloc(decoder->n, sizeof(double)), now_ms()};
+    struct arrivals arrivals = {decoder, xcalloc(decoder->n, sizeof(double)), bench_now_ms()};
     enum status status = engine_stream(decoder->engine, decoder->first, decoder->tokens[0], -1, decoder->n, ids,
                                        note_arrival, &arrivals, err);
-    *ms = median(arrivals.ms, decoder->n);
+    *ms = bench_median(arrivals.ms, decoder->n, NULL);
     free(arrivals.ms);
     free(ids);
     return status;
@@ -96,12 +77,12 @@ static enum status fed_back(const struct decoder *decoder, uint32_t a_submit, do
     double *each = xcalloc(n, sizeof(*each));
     int32_t *ids = xcalloc(a_submit, sizeof(*ids)), token = decoder->tokens[0];
     for (uint32_t i = 0; i < n && status == STATUS_OK; i++) {
-        double start = now_ms();
+        double start = bench_now_ms();
         status = engine_decode(decoder->engine, decoder->first + i * a_submit, token, -1, a_submit, ids, err);
-        each[i] = (now_ms() - start) / a_submit;
+        each[i] = (bench_now_ms() - start) / a_submit;
         token = ids[a_submit - 1];
     }
-    *ms = median(each, n);
+    *ms = bench_median(each, n, NULL);
     free(each);
     free(ids);
     return status;
@@ -154,8 +135,8 @@ enum status bench_capture(struct backend *engine, const int32_t *tokens, uint32_
         }
     }
     for (int way = 0; way < BENCH_WAYS && status == STATUS_OK; way++) {
-        captured->off_ms[way] = median(ms[0][way], ROUNDS);
-        captured->all_ms[way] = median(ms[1][way], ROUNDS);
+        captured->off_ms[way] = bench_median(ms[0][way], ROUNDS, NULL);
+        captured->all_ms[way] = bench_median(ms[1][way], ROUNDS, NULL);
     }
     free(decoder.row);
     free(last);

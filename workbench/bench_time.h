@@ -6,7 +6,7 @@
 
 double bench_now_ms(void);
 
-/* The median of n > 0 values, and through *least the least; they are sorted. */
+/* The median of n > 0 values, and through *least the least, if that is wanted; they are sorted. */
 double bench_median(double *values, uint32_t n, double *least);
 
 #endif
