@@ -22,6 +22,8 @@ struct messages {
 struct instance {
     VkInstance handle;
     VkDebugUtilsMessengerEXT messenger; /* with validation */
+    bool validates;                     /* the instance is its own then, else the process's */
+    uint32_t validation_version;        /* of Vulkan, that the validation layer knows; 0 without it */
     struct messages messages;
 };
 
@@ -81,7 +83,9 @@ bool statistics_find(const struct device *device);
 
 bool device_has_extension(VkPhysicalDevice physical, const char *name);
 
-/* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. */
+/* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. The
+ * one without is the process's, made once and kept until it ends, so that the driver stays loaded: NVIDIA's can be
+ * loaded some fifteen times, and then no more. */
 enum status instance_open(struct instance *instance, bool validation, struct error *err);
 void instance_close(struct instance *instance);
 

@@ -1,5 +1,6 @@
 /* The Vulkan instance: validation, the list of devices, and the choice among them. */
 #include <ctype.h>
+#include <pthread.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -35,14 +36,53 @@ static enum status create_messenger(struct instance *instance, const VkDebugUtil
     return STATUS_OK;
 }
 
-enum status instance_open(struct instance *instance, bool validation, struct error *err)
+static enum status created(VkResult result, struct error *err)
 {
-    *instance = (struct instance){0};
-    VkApplicationInfo application = {
-        .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
-        .pApplicationName = "lockstep",
-        .apiVersion = VK_API_VERSION_1_2,
-    };
+    if (result == VK_ERROR_LAYER_NOT_PRESENT)
+        return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
+                         "the Vulkan layer " VALIDATION_LAYER " is not installed (package vulkan-validationlayers)");
+    if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
+        return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "no Vulkan driver was found");
+    VK_TRY(err, result);
+    return STATUS_OK;
+}
+
+static const VkApplicationInfo application = {
+    .sType = VK_STRUCTURE_TYPE_APPLICATION_INFO,
+    .pApplicationName = "lockstep",
+    .apiVersion = VK_API_VERSION_1_2,
+};
+
+/* The process's instance, made when it is first asked for. */
+static enum status plain_instance(VkInstance *handle, struct error *err)
+{
+    static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
+    static VkInstance plain;
+    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
+    pthread_mutex_lock(&lock);
+    VkResult result = plain ? VK_SUCCESS : vkCreateInstance(&info, NULL, &plain);
+    *handle = plain;
+    pthread_mutex_unlock(&lock);
+    return created(result, err);
+}
+
+static enum status validation_version(uint32_t *version, struct error *err)
+{
+    uint32_t n = 0;
+    VK_TRY(err, vkEnumerateInstanceLayerProperties(&n, NULL));
+    VkLayerProperties *layers = xcalloc(n + 1, sizeof(*layers));
+    VkResult result = vkEnumerateInstanceLayerProperties(&n, layers);
+    for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
+        if (strcmp(layers[i].layerName, VALIDATION_LAYER) == 0)
+            *version = layers[i].specVersion;
+    }
+    free(layers);
+    VK_TRY(err, result);
+    return STATUS_OK;
+}
+
+static enum status validating_instance(struct instance *instance, struct error *err)
+{
     VkDebugUtilsMessengerCreateInfoEXT messenger = {
         .sType = VK_STRUCTURE_TYPE_DEBUG_UTILS_MESSENGER_CREATE_INFO_EXT,
         .messageSeverity =
@@ -57,22 +97,31 @@ enum status instance_open(struct instance *instance, bool validation, struct err
         .enabledValidationFeatureCount = 1,
         .pEnabledValidationFeatures = validation_enables,
     };
-    VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
-    if (validation) {
-        info.pNext = &features;
-        info.enabledLayerCount = 1;
-        info.ppEnabledLayerNames = validation_layers;
-        info.enabledExtensionCount = 2;
-        info.ppEnabledExtensionNames = validation_extensions;
+    VkInstanceCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO,
+        .pNext = &features,
+        .pApplicationInfo = &application,
+        .enabledLayerCount = 1,
+        .ppEnabledLayerNames = validation_layers,
+        .enabledExtensionCount = 2,
+        .ppEnabledExtensionNames = validation_extensions,
+    };
+    TRY(created(vkCreateInstance(&info, NULL, &instance->handle), err));
+    instance->validates = true;
+    TRY(validation_version(&instance->validation_version, err));
+    return create_messenger(instance, &messenger, err);
+}
+
+enum status instance_open(struct instance *instance, bool validation, struct error *err)
+{
+    *instance = (struct instance){0};
+    VkInstance plain;
+    TRY(plain_instance(&plain, err));
+    if (!validation) {
+        instance->handle = plain;
+        return STATUS_OK;
     }
-    VkResult result = vkCreateInstance(&info, NULL, &instance->handle);
-    if (result == VK_ERROR_LAYER_NOT_PRESENT)
-        return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
-                         "the Vulkan layer " VALIDATION_LAYER " is not installed (package vulkan-validationlayers)");
-    if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
-        return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "no Vulkan driver was found");
-    VK_TRY(err, result);
-    enum status status = validation ? create_messenger(instance, &messenger, err) : STATUS_OK;
+    enum status status = validating_instance(instance, err);
     if (status != STATUS_OK)
         instance_close(instance);
     return status;
@@ -85,7 +134,7 @@ void instance_close(struct instance *instance)
             instance->handle, "vkDestroyDebugUtilsMessengerEXT");
         destroy(instance->handle, instance->messenger, NULL);
     }
-    if (instance->handle)
+    if (instance->validates)
         vkDestroyInstance(instance->handle, NULL);
     /* A close returns no status, and what is still alive here is our own mistake. */
     if (instance->messages.count)

@@ -58,15 +58,23 @@ static void no_driver_is_absent(void **state)
     struct fixture f;
     fixture_init(&f, 4);
     fixture_input(&f, 3);
-    setenv("VK_ICD_FILENAMES", "/nonexistent.json",
-           1); /* the loader's old name for it, and the one that goes before it */
-    setenv("VK_DRIVER_FILES", "/nonexistent.json", 1);
+    static const char *const names[] = {"VK_ICD_FILENAMES", "VK_DRIVER_FILES"}; /* the loader's old name, and its new */
+    char *before[2];
+    for (int i = 0; i < 2; i++) {
+        before[i] = getenv(names[i]) ? strdup(getenv(names[i])) : NULL;
+        setenv(names[i], "/nonexistent.json", 1);
+    }
     assert_int_equal(engine_devices(&infos, &n, &err), STATUS_ABSENT);
     assert_non_null(strstr(err.text, "Vulkan"));
     assert_int_equal(engine_open(&f.engine, &f.plan, &(struct engine_options){0}, &err), STATUS_ABSENT);
     assert_null(f.engine.ops);
-    unsetenv("VK_ICD_FILENAMES");
-    unsetenv("VK_DRIVER_FILES");
+    for (int i = 0; i < 2; i++) {
+        if (before[i])
+            setenv(names[i], before[i], 1);
+        else
+            unsetenv(names[i]);
+        free(before[i]);
+    }
     fixture_close(&f);
 }
 
@@ -103,14 +111,27 @@ static void a_validation_message_fails_the_call(void **state)
     fixture_close(&f);
 }
 
+/* However often an engine is opened. */
+static void the_driver_stays_loaded(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 40; i++) {
+        struct error err;
+        struct device device = {0};
+        must(device_open(&device, NULL, i % 2, &err), &err);
+        device_close(&device);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(no_driver_is_absent), /* first: a driver, once it was found, stays */
         cmocka_unit_test(choice),
         cmocka_unit_test(the_machines_own_devices),
         cmocka_unit_test(a_device_that_is_not_there_is_absent),
+        cmocka_unit_test(the_driver_stays_loaded),
         cmocka_unit_test(a_validation_message_fails_the_call),
-        cmocka_unit_test(no_driver_is_absent), /* last: it clears the driver that the environment names */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
