@@ -72,7 +72,9 @@ static bool has_khr(const struct device *device)
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
     /* Validation layers older than the extension take its structs and its SPIR-V for mistakes. */
-    if (device->instance.messenger || !device_has_extension(device->physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
+    uint32_t validation = device->instance.validation_version;
+    if ((validation && validation < VK_MAKE_API_VERSION(0, 1, 3, 255)) ||
+        !device_has_extension(device->physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
         return false;
     ask(device, &matrix);
     return matrix.cooperativeMatrix && has_size_khr(device);

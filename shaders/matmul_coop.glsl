@@ -137,8 +137,10 @@ void share_weights(fetched w)
     }
 }
 
-/* chunk[][] += the quarter of the block that this subgroup has. */
-void multiply(uint x_first, uint w_first, inout SUMS chunk[2][COLUMNS])
+SUMS chunk[2][COLUMNS]; /* not a parameter: an array of KHR's matrices came back as it went in, on an H200 (driver 580) */
+
+/* chunk[][] += the eighth of the block that this subgroup has. */
+void multiply(uint x_first, uint w_first)
 {
     for (uint k = 0; k < CHUNK / 4; k += 4) {
         HALVES_A x[2], low[2];
@@ -189,12 +191,11 @@ void main()
             load_inputs(row, k + CHUNK, x);
             fetch_weights(o, k + CHUNK, w);
         }
-        SUMS chunk[2][COLUMNS];
         for (uint r = 0; r < 2; r++) {
             for (uint c = 0; c < COLUMNS; c++)
                 chunk[r][c] = ALL_SUMS(0.0);
         }
-        multiply(x_first, w_first, chunk);
+        multiply(x_first, w_first);
         for (uint r = 0; r < 2; r++) {
             for (uint c = 0; c < COLUMNS; c++)
                 sum[r][c] = ADD(sum[r][c], TIMES(chunk[r][c], inverse_power(scale)));

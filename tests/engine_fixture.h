@@ -28,6 +28,7 @@ struct fixture {
     uint32_t max_rows;   /* of a batch; 0: 16 */
     int32_t tokens[128]; /* of positions; 0 where a test has no need of them */
     uint64_t seed;
+    bool no_validation;
 };
 
 static inline void must(enum status status, const struct error *err)
@@ -185,7 +186,8 @@ static inline int32_t fixture_stage_matmul(struct fixture *f, enum stage stage, 
 static inline void fixture_open(struct fixture *f, const struct engine_limits *limits, bool pad_buffers)
 {
     struct error err;
-    struct engine_options options = {.max_positions = f->max_positions, .validation = true, .pad_buffers = pad_buffers};
+    struct engine_options options = {
+        .max_positions = f->max_positions, .validation = !f->no_validation, .pad_buffers = pad_buffers};
     options.max_rows = f->max_rows ? f->max_rows : 16;
     must(engine_open_limited(&f->engine, &f->plan, &options, limits, &err), &err);
 }

@@ -6,20 +6,32 @@ enum { MANY = 70 }; /* more than a block of 64 rows */
 
 static const char *const kinds[] = {"chosen", "never", "f32", "NV's matrices of halves", "KHR's", "always"};
 
+/* COOPERATIVE_ bits of the device: those that the validation layers know as well, or all. */
+static unsigned cooperative(bool validation)
+{
+    static unsigned bits[2] = {~0u, ~0u};
+    if (bits[validation] == ~0u) {
+        struct device device = {0};
+        struct error err;
+        must(device_open(&device, NULL, validation, &err), &err);
+        bits[validation] = device.cooperative;
+        print_message("matrices of halves%s: %s%s\n", validation ? ", with validation" : "",
+                      device.cooperative & COOPERATIVE_KHR ? "KHR " : "",
+                      device.cooperative & COOPERATIVE_NV ? "NV" : "");
+        device_close(&device);
+    }
+    return bits[validation];
+}
+
+static unsigned needed(int kind)
+{
+    return kind == TILES_KHR ? COOPERATIVE_KHR : kind == TILES_NV ? COOPERATIVE_NV : 0;
+}
+
 /* The kinds whose kernel the device has: matrices of halves only where there are such. */
 static bool has_kind(int kind)
 {
-    static unsigned cooperative = ~0u;
-    if (cooperative == ~0u) {
-        struct device device = {0};
-        struct error err;
-        must(device_open(&device, NULL, false, &err), &err);
-        cooperative = device.cooperative;
-        print_message("matrices of halves: %s%s\n", cooperative & COOPERATIVE_KHR ? "KHR " : "",
-                      cooperative & COOPERATIVE_NV ? "NV" : "");
-        device_close(&device);
-    }
-    return kind == TILES_NV ? cooperative & COOPERATIVE_NV : kind != TILES_KHR || cooperative & COOPERATIVE_KHR;
+    return (cooperative(false) & needed(kind)) == needed(kind);
 }
 
 static int next_kind(int kind)
@@ -61,7 +73,10 @@ static void open_tiles(struct fixture *f, int kind, struct engine_limits limits)
 {
     limits.tiles = kind;
     f->max_rows = MANY;
+    f->no_validation = (cooperative(true) & needed(kind)) != needed(kind);
     fixture_open(f, &limits, false);
+    assert_int_equal(engine_vulkan(&f->engine)->cooperative & needed(kind),
+                     needed(kind)); /* nothing stands in for it */
 }
 
 /* All formats in one plan: a driver may allow few instances in a process's life. */
