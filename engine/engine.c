@@ -283,6 +283,11 @@ static enum status prepare(struct engine *engine, const struct plan *plan, const
     return prepare_plan(engine, plan, options, limits, err);
 }
 
+uint32_t engine_many_rows(const struct backend *backend)
+{
+    return prefill_least_rows(&engine_of(backend)->store);
+}
+
 static struct backend backend_of(struct engine *engine, const struct plan *plan)
 {
     return (struct backend){

@@ -12,12 +12,17 @@
 #define F32_LANES 256
 #define COOP_LANES 256
 
+uint32_t prefill_least_rows(const struct store *store)
+{
+    if (store->limits.tiles == TILES_CHOSEN)
+        return store->device->is_cpu || store->limits.matmul != MATMUL_CHOSEN ? 0 : LEAST_ROWS;
+    return store->limits.tiles == TILES_NEVER ? 0 : 2;
+}
+
 static bool has_many_rows(const struct builder *b)
 {
-    const struct store *store = b->store;
-    if (store->limits.tiles == TILES_CHOSEN)
-        return b->n_rows >= LEAST_ROWS && !store->device->is_cpu && store->limits.matmul == MATMUL_CHOSEN;
-    return b->n_rows > 1 && store->limits.tiles != TILES_NEVER;
+    uint32_t least = prefill_least_rows(b->store);
+    return least && b->n_rows >= least;
 }
 
 bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul)

@@ -92,6 +92,9 @@ static inline uint32_t store_ring(uint32_t n_rows)
     return n_rows == 1 ? CAPTURE_RING : 1;
 }
 
+/* prefill.c: from how many rows on a batch is made by tiles; 0: never. */
+uint32_t prefill_least_rows(const struct store *store);
+
 /* chain.c: of store->best. */
 VkDeviceSize chain_best_bytes(const struct plan *plan);
 

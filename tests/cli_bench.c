@@ -174,6 +174,21 @@ static void ops_are_timed_apart(void **state)
     json_decref(without);
 }
 
+/* A GPU has kernels of its own for many rows: where they were measured they are audited. */
+static void the_kernels_that_ran_are_audited(void **state)
+{
+    (void)state;
+    bool gpu = strcmp(device_kind(LOCKSTEP_PROGRAM), "gpu") == 0;
+    static const char *const few[] = {NULL}, *const many[] = {"-p", "40", NULL};
+    for (int i = 0; i < 2; i++) {
+        json_t *document = run_bench("golden/tiny-llama", i ? many : few, 0);
+        const char *checked = json_string_value(json_object_get(json_object_get(document, "quality"), "checked"));
+        if (!strstr(checked, i && gpu ? "at 34 positions" : "at 6 positions"))
+            fail_msg("with %s rows: %s", i ? "many" : "few", checked);
+        json_decref(document);
+    }
+}
+
 static void wrong_options_are_one_line(void **state)
 {
     (void)state;
@@ -197,6 +212,7 @@ int main(void)
         cmocka_unit_test(a_fast_wrong_answer_is_no_quality),  cmocka_unit_test(without_capture_less_comes_back),
         cmocka_unit_test(the_reference_is_measured_too),      cmocka_unit_test(wrong_options_are_one_line),
         cmocka_unit_test(tokens_can_be_chosen_on_the_device), cmocka_unit_test(ops_are_timed_apart),
+        cmocka_unit_test(the_kernels_that_ran_are_audited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

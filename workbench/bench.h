@@ -6,7 +6,7 @@
 #include "workbench/bench_ops.h"
 #include "workbench/session.h"
 
-#define BENCH_AUDITED_PREFILL 4 /* positions of the run that is audited, and as many as follow one by one */
+#define BENCH_AUDITED_PREFILL 4 /* positions of the run that is audited at least, and as many as follow one by one */
 #define BENCH_AUDITED_DECODE 2
 
 struct bench {

@@ -31,7 +31,12 @@ static enum status run_batch(struct bench *bench, uint32_t first, uint32_t n, bo
     return status == STATUS_OK ? backend->ops->run(backend, 0, backend->plan->n_steps, err) : status;
 }
 
-/* The logits of the last position; a value that is not finite spoils the quality. */
+static void spoil(struct bench *bench, const char *reason)
+{
+    snprintf(bench->reason, sizeof(bench->reason), "%s", reason);
+}
+
+/* The logits of the last position; a value that is not finite spoils the quality, and so do logits that are all one. */
 static enum status check_logits(struct bench *bench, uint32_t n_rows, struct error *err)
 {
     struct backend *backend = &bench->session.backend[bench->source];
@@ -39,11 +44,16 @@ static enum status check_logits(struct bench *bench, uint32_t n_rows, struct err
     n_rows = backend->last_row_alone ? 1 : n_rows;
     float *rows = xmalloc((uint64_t)n_rows * width * sizeof(*rows));
     enum status status = backend->ops->read(backend, last, rows, err);
+    uint64_t n_other = 0;
     for (uint64_t i = 0; status == STATUS_OK && i < (uint64_t)n_rows * width; i++) {
+        n_other += rows[i] != rows[0];
         if (!isfinite(rows[i])) {
-            snprintf(bench->reason, sizeof(bench->reason), "a logit is not finite");
+            spoil(bench, "a logit is not finite");
             break;
         }
+    }
+    if (status == STATUS_OK && width > 1 && n_other == 0 && !bench->reason[0]) {
+        spoil(bench, "all logits are the same");
     }
     free(rows);
     return status;
@@ -94,24 +104,34 @@ static enum status run_decode(struct bench *bench, uint32_t n, struct error *err
     return status;
 }
 
+/* The positions of a prompt to audit: a few, but as many as it takes to run the kernels that ran. */
+static uint32_t audited_prefill(const struct bench *bench)
+{
+    const struct backend *backend = &bench->session.backend[bench->source];
+    uint32_t many = bench->source == SOURCE_ENGINE ? engine_many_rows(backend) : 0;
+    return many > BENCH_AUDITED_PREFILL && many <= bench->n_prompt ? many : BENCH_AUDITED_PREFILL;
+}
+
 /* Parity of what ran: a few positions recorded and audited, if stages are captured. */
 static enum status check_quality(struct bench *bench, bool captured, struct error *err)
 {
-    uint32_t n = BENCH_AUDITED_PREFILL + BENCH_AUDITED_DECODE;
+    uint32_t n_prefill = audited_prefill(bench), n = n_prefill + BENCH_AUDITED_DECODE;
     const struct backend *backend = &bench->session.backend[bench->source];
     snprintf(bench->checked, sizeof(bench->checked), "logits are finite");
     if (!captured || bench->reason[0] || n > backend->max_positions) {
         return STATUS_OK;
     }
-    int32_t tokens[BENCH_AUDITED_PREFILL + BENCH_AUDITED_DECODE];
-    uint8_t phase[BENCH_AUDITED_PREFILL + BENCH_AUDITED_DECODE];
+    int32_t *tokens = xmalloc(n * sizeof(*tokens));
+    uint8_t *phase = xmalloc(n * sizeof(*phase));
     for (uint32_t i = 0; i < n; i++) {
         tokens[i] = bench_token(bench, i);
-        phase[i] = i < BENCH_AUDITED_PREFILL ? PHASE_PREFILL : PHASE_DECODE;
+        phase[i] = i < n_prefill ? PHASE_PREFILL : PHASE_DECODE;
     }
     struct trace trace;
     enum status status =
         session_record(&bench->session, bench->source, n, tokens, phase, NULL, &trace, NULL, NULL, err);
+    free(tokens);
+    free(phase);
     if (status != STATUS_OK) {
         return status;
     }

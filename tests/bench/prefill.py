@@ -8,6 +8,7 @@ from alternate import alternate, bench, llama, smollm2, verdict
 model = sys.argv[1] if len(sys.argv) > 1 else smollm2()
 tokens = int(sys.argv[2]) if len(sys.argv) > 2 else 128
 device = sys.argv[3] if len(sys.argv) > 3 else "llvmpipe"
+print("audited:", bench(model, "-p", tokens, "-n", 1, "--device", device)["quality"]["checked"])
 medians = alternate({
     "lockstep": lambda: bench(model, "-p", tokens, "-n", 1, "--capture", "off", "--device", device)["prefill"]["ms"],
     "llama.cpp Vulkan": lambda: llama(model, 99, 1, tokens)["prefill_ms"],
