@@ -90,7 +90,7 @@ static bool has_nv(const struct device *device)
     return matrix.cooperativeMatrix && has_size_nv(device);
 }
 
-/* Whether subgroups of 32 can be asked for where they are not the rule. */
+/* Whether whole subgroups of 32 can be asked for. */
 static bool can_require_subgroup(const struct device *device)
 {
     if (!device_has_extension(device->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
@@ -102,7 +102,8 @@ static bool can_require_subgroup(const struct device *device)
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
     ask(device, &features);
     vkGetPhysicalDeviceProperties2(device->physical, &properties);
-    return features.subgroupSizeControl && sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT &&
+    return features.subgroupSizeControl && features.computeFullSubgroups &&
+           sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT &&
            sizes.minSubgroupSize <= COOPERATIVE_SUBGROUP && sizes.maxSubgroupSize >= COOPERATIVE_SUBGROUP &&
            sizes.maxComputeWorkgroupSubgroups >= 256 / COOPERATIVE_SUBGROUP;
 }
@@ -110,13 +111,11 @@ static bool can_require_subgroup(const struct device *device)
 void cooperative_find(struct device *device)
 {
     VkPhysicalDeviceVulkan12Features features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-    bool subgroup = device->info.subgroup == COOPERATIVE_SUBGROUP;
     ask(device, &features);
     if (!features.shaderFloat16 || !features.vulkanMemoryModel || !features.vulkanMemoryModelDeviceScope ||
-        device->limits.maxComputeSharedMemorySize < SHARED_BYTES || (!subgroup && !can_require_subgroup(device)))
+        device->limits.maxComputeSharedMemorySize < SHARED_BYTES || !can_require_subgroup(device))
         return;
     device->cooperative = (has_khr(device) ? COOPERATIVE_KHR : 0) | (has_nv(device) ? COOPERATIVE_NV : 0);
-    device->require_subgroup = device->cooperative && !subgroup;
 }
 
 /* Adds an extension with its features to the chain. */
@@ -134,12 +133,13 @@ void cooperative_enable(const struct device *device, struct cooperative_features
                 .cooperativeMatrix = VK_TRUE},
         .nv = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV, .cooperativeMatrix = VK_TRUE},
         .subgroup = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES,
-                     .subgroupSizeControl = VK_TRUE},
+                     .subgroupSizeControl = VK_TRUE,
+                     .computeFullSubgroups = VK_TRUE},
     };
     if (device->cooperative & COOPERATIVE_KHR)
         enable(all, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, &all->khr, &all->khr.pNext);
     if (device->cooperative & COOPERATIVE_NV)
         enable(all, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME, &all->nv, &all->nv.pNext);
-    if (device->require_subgroup)
+    if (device->cooperative)
         enable(all, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &all->subgroup, &all->subgroup.pNext);
 }

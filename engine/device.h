@@ -50,7 +50,6 @@ struct device {
     uint64_t timeout_ns;                /* how long one submit may take */
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
     unsigned cooperative; /* COOPERATIVE_ bits: multiplies matrices of halves, 16 x 16 x 16 into f32, a subgroup each */
-    bool require_subgroup; /* of 32 lanes, for these matrices: it has others if not told */
     uint32_t cores;        /* that run workgroups side by side; a guess where the device does not say */
     bool native_half;      /* its conversion of halves keeps subnormal ones, as it says */
     bool statistics;       /* set by who opens it: the driver's statistics of programs are wanted; cleared without */
@@ -62,7 +61,7 @@ struct device {
 /* The extensions that such matrices come in; some devices have both. */
 #define COOPERATIVE_KHR 1u
 #define COOPERATIVE_NV 2u
-#define COOPERATIVE_SUBGROUP 32
+#define COOPERATIVE_SUBGROUP 32 /* lanes that programs with such matrices ask for, in whole subgroups */
 
 /* What a device is created with for them. Must stay where it is until then. */
 struct cooperative_features {
@@ -74,7 +73,7 @@ struct cooperative_features {
     VkPhysicalDeviceSubgroupSizeControlFeatures subgroup;
 };
 
-/* cooperative.c: fills device->cooperative and require_subgroup; everything else of the device has been read. */
+/* cooperative.c: fills device->cooperative; everything else of the device has been read. */
 void cooperative_find(struct device *device);
 void cooperative_enable(const struct device *device, struct cooperative_features *features);
 

@@ -8,7 +8,9 @@
 /* From so many rows on tiles pay: fewer leave most of one empty. Measured on an H200. */
 #define LEAST_ROWS 32
 
-#define BLOCK 64 /* rows of x, and outputs, of a workgroup */
+#define BLOCK 64 /* outputs of a workgroup */
+#define F32_ROWS 64
+#define COOP_ROWS 64
 #define F32_LANES 256
 #define COOP_LANES 256
 
@@ -74,12 +76,12 @@ enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint6
             .shader = shader,
             .twin = coop ? "matmul_tile" : NULL,
             .n_bindings = 6,
-            .subgroup = coop && b->store->device->require_subgroup ? COOPERATIVE_SUBGROUP : 0,
+            .subgroup = coop ? COOPERATIVE_SUBGROUP : 0,
             .part = {.first = (uint32_t)first, .count = (uint32_t)count},
             .params = &params,
             .params_bytes = sizeof(params),
             .constants = weight_constants(b, matrix),
-            .n_groups = ((count + BLOCK - 1) / BLOCK) * ((b->n_rows + BLOCK - 1) / BLOCK),
+            .n_groups = divide_up(count, BLOCK) * divide_up(b->n_rows, coop ? COOP_ROWS : F32_ROWS),
         };
         all.constants.local_size = coop ? COOP_LANES : F32_LANES;
         all.constants.bias_dtype = bias ? bias->dtype : DTYPE_F32;

@@ -8,7 +8,7 @@
 const uint BY_SUBGROUP = 3, BY_WORKGROUP = 2; /* Scope */
 const uint SIXTEEN = 16; /* named, for an operand that is an id: a bare number would be a literal */
 const uint USE_A = 0, USE_B = 1, USE_SUMS = 2;
-const uint ROWS = 0, COLUMNS_FIRST = 1; /* how a matrix lies */
+const uint ROW_MAJOR = 0, COLUMN_MAJOR = 1;
 #define MATRIX(width, use)                                                                                \
     spirv_type(extensions = ["SPV_KHR_cooperative_matrix"], capabilities = [6022, 9], id = 4456, width, \
                BY_SUBGROUP, SIXTEEN, SIXTEEN, use)
@@ -29,9 +29,9 @@ spirv_instruction(id = 80) SUMS khr_all(float value);             /* OpComposite
 spirv_instruction(id = 129) SUMS khr_add(SUMS a, SUMS b);         /* OpFAdd */
 spirv_instruction(id = 143) SUMS khr_times(SUMS a, float factor); /* OpMatrixTimesScalar */
 
-#define LOAD_ROWS(m, array, at, stride) m = khr_load_a(array[at], ROWS, stride, VISIBLE, BY_WORKGROUP)
-#define LOAD_COLUMNS(m, array, at, stride) m = khr_load_b(array[at], COLUMNS_FIRST, stride, VISIBLE, BY_WORKGROUP)
-#define STORE_ROWS(m, array, at, stride) khr_store(array[at], m, ROWS, stride, AVAILABLE, BY_WORKGROUP)
+#define LOAD_ROWS(m, array, at, stride) m = khr_load_a(array[at], ROW_MAJOR, stride, VISIBLE, BY_WORKGROUP)
+#define LOAD_COLUMNS(m, array, at, stride) m = khr_load_b(array[at], COLUMN_MAJOR, stride, VISIBLE, BY_WORKGROUP)
+#define STORE_ROWS(m, array, at, stride) khr_store(array[at], m, ROW_MAJOR, stride, AVAILABLE, BY_WORKGROUP)
 #define MULTIPLY_ADD(a, b, c) khr_multiply_add(a, b, c)
 #define ALL_SUMS(value) khr_all(value)
 #define ADD(a, b) khr_add(a, b)

@@ -4,23 +4,23 @@
  * value of a chunk of x to the top of what a half can be; op.scale does the same for the matrix.
  *
  * These units add with truncation, not rounding. So a sum runs in them over one chunk only, and the chunks are added in f32
- * proper. 256 lanes in eight subgroups of 32, each an eighth of the block. cooperative.glsl says what a matrix is. */
+ * proper. 256 lanes in eight subgroups of 32: two deep, four across the block. cooperative.glsl says what a matrix is. */
+const uint ROWS = 64;
 #include "matmul_tile.glsl"
 #include "cooperative.glsl"
 
 const uint CHUNK = 64;
 const uint STRIDE = CHUNK / 4 + 2; /* uvec2s of a row of a tile: 16 bytes more than it needs, against bank conflicts */
 const uint LANES = 256;
-const uint ACROSS = LANES / 64;        /* subgroups side by side: each 32 rows times 64 / ACROSS outputs */
-const uint COLUMNS = BLOCK / 16 / ACROSS; /* matrices of a subgroup, of each of its two rows of them */
+const uint ACROSS = BLOCK / 16;  /* subgroups side by side */
+const uint TALL = ROWS / 2 / 16; /* matrices of a subgroup, one below the other */
 const bool SPLIT = DTYPE != DTYPE_F16;      /* weights take two halves */
-const uint X_OWN = BLOCK * CHUNK / 4 / LANES; /* quads that a lane loads */
+const uint X_OWN = ROWS * CHUNK / 4 / LANES;  /* quads that a lane loads */
 const uint PARTS = CHUNK / 4 / QUADS;       /* of a row of weights */
 const uint W_OWN = BLOCK * PARTS / LANES;
 
-shared uvec2 x_high[BLOCK * STRIDE], x_low[BLOCK * STRIDE], w_high[BLOCK * STRIDE];
-shared uvec2 w_low[BLOCK * STRIDE];
-shared float largest[LANES];
+shared uvec2 x_high[ROWS * STRIDE], x_low[ROWS * STRIDE], w_high[BLOCK * STRIDE], w_low[BLOCK * STRIDE];
+shared uvec4 largest[LANES / 32 / 4]; /* bits of the largest of a chunk, by subgroup */
 shared float staged[LANES / 32 * 256];
 
 /* v rounded to what a half holds, by its bits: what unpackHalf2x16(packHalf2x16(v)) leaves over came out wrong on an H200. To
@@ -35,17 +35,19 @@ uvec2 pack4(vec4 v)
     return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw));
 }
 
-float largest_finite(vec4 v)
+/* The bits of the largest magnitude that is finite: magnitudes are ordered as their bits are. */
+uint largest_finite(vec4 v)
 {
-    vec4 a = mix(abs(v), vec4(0.0), greaterThan(floatBitsToUint(v) & 0x7fffffffu, uvec4(0x7f7fffffu)));
+    uvec4 a = floatBitsToUint(v) & 0x7fffffffu;
+    a = mix(a, uvec4(0), greaterThan(a, uvec4(0x7f7fffffu)));
     return max(max(a.x, a.y), max(a.z, a.w));
 }
 
-/* The power of two that brings `most` between 2^13 and 2^14. */
-float scale_for(float most)
+/* The power of two that brings the value with these bits between 2^13 and 2^14. */
+float scale_for(uint most)
 {
-    int exponent = int(floatBitsToUint(most) >> 23) - 127;
-    return most == 0.0 ? 1.0 : uintBitsToFloat(uint(clamp(13 - exponent, -120, 120) + 127) << 23);
+    int exponent = int(most >> 23) - 127;
+    return most == 0 ? 1.0 : uintBitsToFloat(uint(clamp(13 - exponent, -120, 120) + 127) << 23);
 }
 
 /* 1 / scale, exactly: division may err. */
@@ -54,27 +56,40 @@ float inverse_power(float scale)
     return uintBitsToFloat((254u << 23) - floatBitsToUint(scale));
 }
 
-float chunk_scale(vec4 x[X_OWN])
+/* For chunk_scale, behind the next barrier. */
+void share_largest(vec4 x[X_OWN])
 {
-    float most = 0.0;
+    uint most = 0;
     for (uint i = 0; i < X_OWN; i++)
         most = max(most, largest_finite(x[i]));
     most = subgroupMax(most);
     if (subgroupElect())
-        largest[gl_SubgroupID] = most;
-    barrier(); /* and the tiles of the chunk before have been read */
-    most = largest[0];
-    for (uint i = 1; i < gl_NumSubgroups; i++)
-        most = max(most, largest[i]);
-    return scale_for(most);
+        largest[gl_SubgroupID / 4][gl_SubgroupID % 4] = most;
 }
 
+float chunk_scale()
+{
+    uvec4 most = max(largest[0], largest[1]);
+    return scale_for(max(max(most.x, most.y), max(most.z, most.w)));
+}
+
+/* What is loaded for the next chunk is not looked at before this one is multiplied, or each load would be waited for: past
+ * the end of a row stands what lies at its start, until clear_inputs and share_weights put zeros there. */
 void load_inputs(uint row, uint k, out vec4 x[X_OWN])
 {
+    k += gl_LocalInvocationID.x % (CHUNK / 4) * 4;
     for (uint i = 0; i < X_OWN; i++) {
-        uint at = gl_LocalInvocationID.x + i * LANES;
-        x[i] = input_quad(row + at / (CHUNK / 4), k + at % (CHUNK / 4) * 4);
+        uint from = min(row + (gl_LocalInvocationID.x + i * LANES) / (CHUNK / 4), dispatch.n_rows - 1);
+        x[i] = x4[(from * op.n_in + (k < op.n_in ? k : 0)) / 4];
     }
+}
+
+void clear_inputs(uint k, inout vec4 x[X_OWN])
+{
+    if (k + gl_LocalInvocationID.x % (CHUNK / 4) * 4 < op.n_in)
+        return;
+    for (uint i = 0; i < X_OWN; i++)
+        x[i] = vec4(0.0);
 }
 
 void share_inputs(vec4 x[X_OWN], float scale)
@@ -88,28 +103,23 @@ void share_inputs(vec4 x[X_OWN], float scale)
     }
 }
 
-/* What a lane fetches of a chunk of weights, ahead of its use: halves as they lie, or decoded. */
+/* What a lane fetches of a chunk of weights, ahead of its use: as it lies, or decoded where that cannot wait. */
 struct fetched {
     uvec4 raw[W_OWN];
     vec4 a[W_OWN], b[W_OWN];
 };
 
-uvec4 fetch_halves(uint o, uint k)
-{
-    if (k >= op.n_in)
-        return uvec4(0);
-    uint at = (min(o, dispatch.count - 1) * op.n_in + k) * 2;
-    return WIDE != 0 ? wide_words[at >> 4] : uvec4(load32(at), load32(at + 4), load32(at + 8), load32(at + 12));
-}
-
 void fetch_weights(uint o, uint k, out fetched w)
 {
     for (uint i = 0; i < W_OWN; i++) {
         uint at = gl_LocalInvocationID.x + i * LANES;
-        if (SPLIT)
+        if (!IS_LATE) {
             weight_quads(o + at / PARTS, k, at % PARTS, w.a[i], w.b[i]);
-        else
-            w.raw[i] = fetch_halves(o + at / PARTS, k + at % PARTS * 8);
+            continue;
+        }
+        uint first = k + first_of_part(at % PARTS), row = weight_row(o + at / PARTS);
+        first = first < op.n_in ? first : 0;
+        w.raw[i] = IS_16_BITS && WIDE != 0 ? wide_words[(row + first * 2) >> 4] : load_unit(row, unit_of(first));
     }
 }
 
@@ -121,49 +131,48 @@ void share_quad(uint to, vec4 w)
     w_low[to] = pack4(w - high);
 }
 
-void share_weights(fetched w)
+void share_weights(uint k, fetched w)
 {
     for (uint i = 0; i < W_OWN; i++) {
-        uint at = gl_LocalInvocationID.x + i * LANES, to = at / PARTS * STRIDE;
+        uint at = gl_LocalInvocationID.x + i * LANES, to = at / PARTS * STRIDE, first = first_of_part(at % PARTS);
+        bool inside = k + first < op.n_in;
         if (!SPLIT) {
-            w_high[to + at % PARTS * 2] = w.raw[i].xy;
-            w_high[to + at % PARTS * 2 + 1] = w.raw[i].zw;
+            uvec4 raw = inside ? w.raw[i] : uvec4(0);
+            w_high[to + first / 4] = raw.xy;
+            w_high[to + first / 4 + 1] = raw.zw;
             continue;
         }
-        uint at_a = first_of_part(at % PARTS);
-        share_quad(to + at_a / 4, w.a[i]);
+        vec4 a = w.a[i], b = w.b[i];
+        if (IS_LATE)
+            decode_loaded(w.raw[i], unit_of(k + first), a, b);
+        share_quad(to + first / 4, inside ? a : vec4(0.0));
         if (QUADS == 2)
-            share_quad(to + (at_a + UNIT_STEP) / 4, w.b[i]);
+            share_quad(to + (first + UNIT_STEP) / 4, inside ? b : vec4(0.0));
     }
 }
 
-SUMS chunk[2][COLUMNS]; /* not a parameter: an array of KHR's matrices came back as it went in, on an H200 (driver 580) */
+SUMS chunk[TALL]; /* not a parameter: an array of KHR's matrices came back as it went in, on an H200 (driver 580) */
 
-/* chunk[][] += the eighth of the block that this subgroup has. */
+/* chunk[] += the part of the block that this subgroup has. */
 void multiply(uint x_first, uint w_first)
 {
     for (uint k = 0; k < CHUNK / 4; k += 4) {
-        HALVES_A x[2], low[2];
-        HALVES_B w[COLUMNS];
-        for (uint i = 0; i < 2; i++) {
-            LOAD_ROWS(x[i], x_high, (x_first + i * 16) * STRIDE + k, STRIDE);
-            LOAD_ROWS(low[i], x_low, (x_first + i * 16) * STRIDE + k, STRIDE);
+        HALVES_A x[TALL], low[TALL];
+        HALVES_B w;
+        for (uint r = 0; r < TALL; r++) {
+            LOAD_ROWS(x[r], x_high, (x_first + r * 16) * STRIDE + k, STRIDE);
+            LOAD_ROWS(low[r], x_low, (x_first + r * 16) * STRIDE + k, STRIDE);
         }
-        for (uint c = 0; c < COLUMNS; c++)
-            LOAD_COLUMNS(w[c], w_high, (w_first + c * 16) * STRIDE + k, STRIDE);
-        for (uint r = 0; r < 2; r++) {
-            for (uint c = 0; c < COLUMNS; c++) {
-                chunk[r][c] = MULTIPLY_ADD(low[r], w[c], chunk[r][c]);
-                chunk[r][c] = MULTIPLY_ADD(x[r], w[c], chunk[r][c]);
-            }
+        LOAD_COLUMNS(w, w_high, w_first * STRIDE + k, STRIDE);
+        for (uint r = 0; r < TALL; r++) {
+            chunk[r] = MULTIPLY_ADD(low[r], w, chunk[r]);
+            chunk[r] = MULTIPLY_ADD(x[r], w, chunk[r]);
         }
         if (!SPLIT)
             continue;
-        for (uint c = 0; c < COLUMNS; c++) {
-            LOAD_COLUMNS(w[c], w_low, (w_first + c * 16) * STRIDE + k, STRIDE);
-            for (uint r = 0; r < 2; r++)
-                chunk[r][c] = MULTIPLY_ADD(x[r], w[c], chunk[r][c]);
-        }
+        LOAD_COLUMNS(w, w_low, w_first * STRIDE + k, STRIDE);
+        for (uint r = 0; r < TALL; r++)
+            chunk[r] = MULTIPLY_ADD(x[r], w, chunk[r]);
     }
 }
 
@@ -172,43 +181,38 @@ void main()
     uint row = first_row(), o = first_output();
     if (row >= dispatch.n_rows)
         return;
-    uint x_first = gl_SubgroupID / ACROSS * 32, w_first = gl_SubgroupID % ACROSS * (BLOCK / ACROSS);
-    SUMS sum[2][COLUMNS];
-    for (uint r = 0; r < 2; r++) {
-        for (uint c = 0; c < COLUMNS; c++)
-            sum[r][c] = ALL_SUMS(0.0);
-    }
+    uint x_first = gl_SubgroupID / ACROSS * (ROWS / 2), w_first = gl_SubgroupID % ACROSS * 16;
+    SUMS sum[TALL];
+    for (uint r = 0; r < TALL; r++)
+        sum[r] = ALL_SUMS(0.0);
     vec4 x[X_OWN];
     fetched w;
     load_inputs(row, 0, x);
     fetch_weights(o, 0, w);
     for (uint k = 0; k < op.n_in; k += CHUNK) {
-        float scale = chunk_scale(x);
+        clear_inputs(k, x);
+        share_largest(x);
+        barrier(); /* the tiles of the chunk before have been read */
+        float scale = chunk_scale();
         share_inputs(x, scale);
-        share_weights(w);
+        share_weights(k, w);
         barrier();
         if (k + CHUNK < op.n_in) {
             load_inputs(row, k + CHUNK, x);
             fetch_weights(o, k + CHUNK, w);
         }
-        for (uint r = 0; r < 2; r++) {
-            for (uint c = 0; c < COLUMNS; c++)
-                chunk[r][c] = ALL_SUMS(0.0);
-        }
+        for (uint r = 0; r < TALL; r++)
+            chunk[r] = ALL_SUMS(0.0);
         multiply(x_first, w_first);
-        for (uint r = 0; r < 2; r++) {
-            for (uint c = 0; c < COLUMNS; c++)
-                sum[r][c] = ADD(sum[r][c], TIMES(chunk[r][c], inverse_power(scale)));
-        }
+        for (uint r = 0; r < TALL; r++)
+            sum[r] = ADD(sum[r], TIMES(chunk[r], inverse_power(scale)));
     }
-    for (uint r = 0; r < 2; r++) {
-        for (uint c = 0; c < COLUMNS; c++) {
-            barrier(); /* what was staged before has been stored */
-            STORE_ROWS(sum[r][c], staged, gl_SubgroupID * 256, 16);
-            barrier();
-            for (uint i = gl_SubgroupInvocationID; i < 256; i += gl_SubgroupSize)
-                store_output(row + x_first + r * 16 + i / 16, o + w_first + c * 16 + i % 16,
-                             staged[gl_SubgroupID * 256 + i] * inverse_power(op.scale));
-        }
+    for (uint r = 0; r < TALL; r++) {
+        barrier(); /* what was staged before has been stored */
+        STORE_ROWS(sum[r], staged, gl_SubgroupID * 256, 16);
+        barrier();
+        for (uint i = gl_SubgroupInvocationID; i < 256; i += gl_SubgroupSize)
+            store_output(row + x_first + r * 16 + i / 16, o + w_first + i % 16,
+                         staged[gl_SubgroupID * 256 + i] * inverse_power(op.scale));
     }
 }

@@ -1,18 +1,19 @@
 /* y = W x + bias for many rows of x, in f32: a workgroup of 256 lanes, each 4 rows times 4 outputs. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
+const uint ROWS = 64;
 #include "matmul_tile.glsl"
 
 const uint CHUNK = 32;
 const uint STRIDE = CHUNK / 4 + 1; /* vec4s of a row of a tile; odd, so that rows lie in different banks */
 const uint SIDE = 16;              /* lanes along each side of the block */
-const uint OWN = BLOCK / SIDE;
+const uint OWN = BLOCK / SIDE; /* outputs, and as many rows */
 
-shared vec4 x_tile[BLOCK * STRIDE], w_tile[BLOCK * STRIDE];
+shared vec4 x_tile[ROWS * STRIDE], w_tile[BLOCK * STRIDE];
 
 void load_tiles(uint row, uint o, uint k)
 {
-    for (uint i = gl_LocalInvocationID.x; i < BLOCK * CHUNK / 4; i += gl_WorkGroupSize.x)
+    for (uint i = gl_LocalInvocationID.x; i < ROWS * CHUNK / 4; i += gl_WorkGroupSize.x)
         x_tile[i / (CHUNK / 4) * STRIDE + i % (CHUNK / 4)] = input_quad(row + i / (CHUNK / 4), k + i % (CHUNK / 4) * 4);
     const uint parts = CHUNK / 4 / QUADS; /* of a row */
     for (uint i = gl_LocalInvocationID.x; i < BLOCK * parts; i += gl_WorkGroupSize.x) {

@@ -1,6 +1,6 @@
-/* What the tiled matrix products share: many rows of x at once (prefill), for a GPU. A workgroup makes BLOCK rows of x times
+/* What the tiled matrix products share: many rows of x at once (prefill), for a GPU. A workgroup makes ROWS rows of x times
  * BLOCK outputs; both operands go through shared memory, CHUNK of a row's elements at a time, so that each weight is decoded
- * once for BLOCK rows of x and each x loaded once for BLOCK outputs. The matrix lies by rows. */
+ * once for ROWS rows of x and each x loaded once for BLOCK outputs. The matrix lies by rows. */
 #include "common.glsl"
 
 const uint BLOCK = 64;
@@ -16,7 +16,7 @@ layout(push_constant) uniform Push
 /* The first row of x and the first output, of the slice, that the workgroup makes. */
 uint first_row()
 {
-    return group_index() / ((dispatch.count + BLOCK - 1) / BLOCK) * BLOCK;
+    return group_index() / ((dispatch.count + BLOCK - 1) / BLOCK) * ROWS;
 }
 
 uint first_output()
@@ -40,6 +40,18 @@ uint first_of_part(uint n)
     return QUADS == 2 ? unit_first(n) : n * 4;
 }
 
+/* The first byte of the row of output o, or of the last one where there is none such. */
+uint weight_row(uint o)
+{
+    return min(o, dispatch.count - 1) * row_bytes(op.n_in);
+}
+
+/* The unit that element i of a row belongs to. */
+uint unit_of(uint i)
+{
+    return i / UNIT_SPAN * (UNIT_SPAN / 8) + i % UNIT_STEP / 4;
+}
+
 /* The quads of part n of the chunk that starts at element k. */
 void weight_quads(uint o, uint k, uint n, out vec4 a, out vec4 b)
 {
@@ -47,8 +59,7 @@ void weight_quads(uint o, uint k, uint n, out vec4 a, out vec4 b)
     a = b = vec4(0.0);
     if (first >= op.n_in)
         return;
-    uint row = min(o, dispatch.count - 1) * row_bytes(op.n_in);
-    decode_unit(row, first / UNIT_SPAN * (UNIT_SPAN / 8) + first % UNIT_STEP / 4, a, b);
+    decode_unit(weight_row(o), unit_of(first), a, b);
     if (QUADS == 1 && first % UNIT_SPAN >= UNIT_STEP)
         a = b;
 }

@@ -130,16 +130,33 @@ uint row_bytes(uint n)
     return blocks * BLOCK_BYTES;
 }
 
-void decode_q5(uint row, uint unit, out vec4 a, out vec4 b)
+/* Formats whose units can be loaded now and decoded later: a load that nothing waits for yet. */
+const bool IS_16_BITS = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
+const bool IS_LATE = IS_16_BITS || DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || HAS_FIFTH || DTYPE == DTYPE_Q8_0;
+
+/* A unit as it lies: 8 elements of 16 bits; or the block's scale (with its minimum), quants, more of them or fifth bits. */
+uvec4 load_unit(uint row, uint unit)
 {
-    uint block = unit >> 2, at = scale_byte(row, block), quarter = unit & 3;
-    uint bits = load32(fifth_byte(row, block)) >> (quarter * 4);
-    uint nibbles = load32(quants_byte(row, block) + quarter * 4);
-    float d = half_value(load16(at));
+    uint block = unit >> 2, quarter = unit & 3;
+    if (IS_16_BITS) {
+        uint at = row + unit * 16;
+        return uvec4(load32(at), load32(at + 4), load32(at + 8), load32(at + 12));
+    }
+    uint at = scale_byte(row, block), quants = quants_byte(row, block);
+    uint scale = HAS_MINIMUM ? words[at >> 2] : load16(at);
+    if (DTYPE == DTYPE_Q8_0)
+        return uvec4(scale, load32(quants + quarter * 8), load32(quants + quarter * 8 + 4), 0);
+    return uvec4(scale, load32(quants + quarter * 4), HAS_FIFTH ? load32(fifth_byte(row, block)) : 0, 0);
+}
+
+void decode_q5(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
+{
+    uint bits = loaded.z >> ((unit & 3) * 4), nibbles = loaded.y;
+    float d = half_value(loaded.x & 0xffff);
     a = bytes_of(nibbles & 0x0f0f0f0f | fifth_bits(bits));
     b = bytes_of(nibbles >> 4 & 0x0f0f0f0f | fifth_bits(bits >> 16));
     if (DTYPE == DTYPE_Q5_1) {
-        float m = half_value(load16(at + 2));
+        float m = half_value(loaded.x >> 16);
         a = d * a + m;
         b = d * b + m;
     } else {
@@ -203,43 +220,41 @@ void decode_halves(uvec4 w, out vec4 a, out vec4 b)
     }
 }
 
-void decode_float(uint row, uint unit, out vec4 a, out vec4 b)
+void decode_f32(uint row, uint unit, out vec4 a, out vec4 b)
 {
-    if (DTYPE == DTYPE_F32) {
-        uint at = (row >> 2) + unit * 8;
-        a = uintBitsToFloat(uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]));
-        b = uintBitsToFloat(uvec4(words[at + 4], words[at + 5], words[at + 6], words[at + 7]));
-        return;
+    uint at = (row >> 2) + unit * 8;
+    a = uintBitsToFloat(uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]));
+    b = uintBitsToFloat(uvec4(words[at + 4], words[at + 5], words[at + 6], words[at + 7]));
+}
+
+/* The 8 elements of a unit that load_unit loaded. */
+void decode_loaded(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
+{
+    float d = half_value(loaded.x & 0xffff);
+    if (IS_16_BITS) {
+        decode_halves(loaded, a, b);
+    } else if (DTYPE == DTYPE_Q4_0) {
+        a = d * (low_nibbles(loaded.y) - 8.0);
+        b = d * (low_nibbles(loaded.y >> 4) - 8.0);
+    } else if (DTYPE == DTYPE_Q4_1) {
+        float m = half_value(loaded.x >> 16);
+        a = d * low_nibbles(loaded.y) + m;
+        b = d * low_nibbles(loaded.y >> 4) + m;
+    } else if (DTYPE == DTYPE_Q8_0) {
+        a = d * signed_bytes(loaded.y);
+        b = d * signed_bytes(loaded.z);
+    } else {
+        decode_q5(loaded, unit, a, b);
     }
-    uint at = row + unit * 16;
-    uvec4 w = uvec4(load32(at), load32(at + 4), load32(at + 8), load32(at + 12));
-    decode_halves(w, a, b);
 }
 
 /* The 8 elements of a unit of the row that starts at byte `row`. */
 void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
 {
-    uint quarter = unit & 3;
-    if (IS_FLOAT) {
-        decode_float(row, unit, a, b);
-    } else if (DTYPE == DTYPE_Q4_0) {
-        float d = half_value(load16(scale_byte(row, unit >> 2)));
-        uint nibbles = load32(quants_byte(row, unit >> 2) + quarter * 4);
-        a = d * (low_nibbles(nibbles) - 8.0);
-        b = d * (low_nibbles(nibbles >> 4) - 8.0);
-    } else if (DTYPE == DTYPE_Q4_1) {
-        uint scales = words[scale_byte(row, unit >> 2) >> 2];
-        float d = half_value(scales & 0xffff), m = half_value(scales >> 16);
-        uint nibbles = words[(quants_byte(row, unit >> 2) >> 2) + quarter];
-        a = d * low_nibbles(nibbles) + m;
-        b = d * low_nibbles(nibbles >> 4) + m;
-    } else if (DTYPE == DTYPE_Q8_0) {
-        uint at = quants_byte(row, unit >> 2) + quarter * 8;
-        float d = half_value(load16(scale_byte(row, unit >> 2)));
-        a = d * signed_bytes(load32(at));
-        b = d * signed_bytes(load32(at + 4));
-    } else if (DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1) {
-        decode_q5(row, unit, a, b);
+    if (IS_LATE) {
+        decode_loaded(load_unit(row, unit), unit, a, b);
+    } else if (DTYPE == DTYPE_F32) {
+        decode_f32(row, unit, a, b);
     } else if (DTYPE == DTYPE_Q6_K) {
         decode_q6_k(row, unit, a, b);
     } else if (DTYPE == DTYPE_MXFP4) {
