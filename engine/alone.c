@@ -91,9 +91,8 @@ static enum status add_attention(struct builder *b)
     struct program_constants constants = {
         .local_size = lanes, .bias_dtype = sinks ? sinks->dtype : DTYPE_F32, .head_dim = op->dim};
     if (prefill_has_attention(b, op)) {
-        constants.local_size = PREFILL_ATTENTION_LANES;
-        return builder_finish_alone(b, dispatch, "attention_tile", 7, (struct dispatch_params){0}, constants,
-                                    divide_up(b->n_rows, PREFILL_ATTENTION_ROWS) * op->heads);
+        uint64_t n_groups = prefill_attention(b, op, &constants);
+        return builder_finish_alone(b, dispatch, "attention_tile", 7, (struct dispatch_params){0}, constants, n_groups);
     }
     return builder_finish_alone(b, dispatch, "attention", 7, (struct dispatch_params){0}, constants,
                                 (uint64_t)b->n_rows * op->heads);

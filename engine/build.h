@@ -93,9 +93,9 @@ enum status expert_matmul_alone(struct builder *b);
  * alone, as a dispatch (or one a slice) of its own. */
 bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul);
 enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint64_t slice);
-#define PREFILL_ATTENTION_ROWS 16 /* of a workgroup; as attention_tile.comp has them */
-#define PREFILL_ATTENTION_LANES 256
 bool prefill_has_attention(const struct builder *b, const struct attention_params *op);
+uint64_t prefill_attention(const struct builder *b, const struct attention_params *op,
+                           struct program_constants *constants); /* the groups of attention_tile.comp */
 
 /* The most rows of a matrix that one binding holds. */
 enum status slice_rows(const struct builder *b, const struct tensor *tensor, uint64_t *rows);

@@ -14,6 +14,10 @@
 #define F32_LANES 256
 #define COOP_LANES 256
 
+/* attention_tile.comp makes 8 rows a workgroup where 16 would leave a GPU with fewer groups than this. */
+#define ATTENTION_LANES 256
+#define ATTENTION_MANY 264
+
 uint32_t prefill_least_rows(const struct store *store)
 {
     if (store->limits.tiles == TILES_CHOSEN)
@@ -90,9 +94,37 @@ enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint6
     return STATUS_OK;
 }
 
+/* Bytes of shared memory of a workgroup of attention_tile.comp, as it declares them. */
+static uint64_t attention_shared(uint32_t rows, uint32_t piece, uint32_t dim)
+{
+    uint64_t keys = 512 / rows, part = piece * (keys + 8 / piece);
+    uint64_t vectors = rows * (dim / 4 + 1) + 8 * (part > 128 ? part : 128) + 128;
+    return 16 * vectors + 8 * rows;
+}
+
+/* The largest piece of a key, in vec4s, that shared memory has room for; 0: none. */
+static uint32_t attention_piece(const struct builder *b, uint32_t rows, uint32_t dim)
+{
+    uint32_t piece = dim < 128 ? dim / 32 : 4;
+    while (piece && attention_shared(rows, piece, dim) > b->store->device->limits.maxComputeSharedMemorySize)
+        piece /= 2;
+    return piece;
+}
+
 bool prefill_has_attention(const struct builder *b, const struct attention_params *op)
 {
     bool fits = op->dim == 32 || op->dim == 64 || op->dim == 128 || op->dim == 256;
-    return has_many_rows(b) && fits && builder_step(b)->variant == VARIANT_NONE &&
-           b->store->device->limits.maxComputeWorkGroupInvocations >= PREFILL_ATTENTION_LANES;
+    return has_many_rows(b) && fits && builder_step(b)->variant == VARIANT_NONE && attention_piece(b, 8, op->dim) &&
+           b->store->device->limits.maxComputeWorkGroupInvocations >= ATTENTION_LANES;
+}
+
+uint64_t prefill_attention(const struct builder *b, const struct attention_params *op,
+                           struct program_constants *constants)
+{
+    uint64_t n_groups = divide_up(b->n_rows, 16) * op->heads;
+    uint32_t rows = n_groups >= ATTENTION_MANY && attention_piece(b, 16, op->dim) ? 16 : 8;
+    constants->local_size = ATTENTION_LANES;
+    constants->rows = rows;
+    constants->piece = attention_piece(b, rows, op->dim);
+    return divide_up(b->n_rows, rows) * op->heads;
 }

@@ -29,7 +29,7 @@ struct program_constants {
     uint32_t bias_dtype;
     uint32_t tile;        /* matmul: rows of x for each weight decoded */
     uint32_t head_dim;    /* attention */
-    uint32_t rows;        /* matmul: rows of the matrix for each x loaded */
+    uint32_t rows;        /* matmul: rows of the matrix for each x loaded; attention_tile: rows of a workgroup */
     uint32_t layout;      /* LAYOUT_ code of the weights */
     uint32_t native_half; /* 1: the device's own conversion of halves is exact */
     uint32_t by_block;    /* matmul: 1: a lane takes whole blocks of a quantised row */
@@ -46,6 +46,7 @@ struct program_constants {
     uint32_t split;       /* matvec: teams a row */
     uint32_t x_shared;    /* matvec: 1: x lies in shared memory */
     uint32_t activation;  /* matvec: ACTIVATION_ code */
+    uint32_t piece;       /* attention_tile: vec4s of a key that a part of its lanes has at a time */
 };
 
 /* What a pipeline is made of. The layout is the caller's, and the shader's must agree with it. */

@@ -1,6 +1,12 @@
 /* y = softmax(cap(scale * q k)) v for many rows at once (prefill), for a GPU: a workgroup of 256 lanes makes ROWS rows of one
- * head, and each key and value that it loads serves them all. The keys go by in tiles of KEYS, with a running maximum. The
- * decoding kernel, and its faults: attention.comp. */
+ * head, and each key and value that it loads serves them all. The keys go by in tiles of KEYS, with a running maximum. What
+ * is loaded next is under way, in registers, while a lane multiplies what it has. The decoding kernel, and its faults:
+ * attention.comp.
+ *
+ * Scores: a part of 32 lanes takes its share of the dims, of which it alone has the keys in shared memory, so that it waits
+ * for no other part; a lane makes 4 rows times 4 keys of them, and the parts' sums are put together at the end of a tile.
+ * Values: a lane takes two dims of 8 rows, over its group's share of the keys; the groups are put together at the very end.
+ */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -9,11 +15,23 @@
 
 layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
 layout(constant_id = 5) const uint HEAD_DIM = 64; /* 32, 64, 128 or 256 */
-const uint LANES = 256, ROWS = 16, KEYS = 32;
-const uint PIECE = 32 / 4;                /* vec4s of a key that are in shared memory at a time */
-const uint GROUPS = LANES / HEAD_DIM;     /* of lanes, each with a value of every dim */
-const uint OWN = ROWS / GROUPS;           /* rows of a lane */
-const uint SCORES = ROWS * KEYS / LANES;  /* of a lane: rows lane / KEYS + s * LANES / KEYS */
+layout(constant_id = 6) const uint ROWS = 8;      /* or 16; as prefill.c has it */
+layout(constant_id = 23) const uint PIECE = 1;    /* vec4s of a key that a part has in shared memory at a time */
+const uint LANES = 256, PARTS = 8, PART_LANES = 32;
+const uint KEYS = 512 / ROWS;
+const uint KEY_LANES = KEYS / 4, ROW_LANES = ROWS / 4; /* of a part: 4 keys and 4 rows of each lane, so far apart */
+const uint PIECES = HEAD_DIM / (4 * PARTS * PIECE);
+const uint LOADS = KEYS * PIECE / PART_LANES;        /* of a lane, for a piece */
+const uint QUERY_STRIDE = HEAD_DIM / 4 + 1;          /* in vec4s; strides keep rows and keys out of each other's banks */
+const uint KEY_STRIDE = KEYS + 8 / PIECE;            /* from a vec4 of all keys to the next */
+const uint SUMS = ROWS * KEYS / 4;                   /* vec4s of scores of a part, where its keys were */
+const uint PART_SIZE = PIECE * KEY_STRIDE > SUMS ? PIECE * KEY_STRIDE : SUMS;
+const uint SCORE_ROWS = ROWS / PARTS, SCORE_KEYS = KEYS / PART_LANES; /* of a lane, once the parts are put together */
+const uint OWN = 8;                                  /* rows of a lane, for the values */
+const uint PAIRS = HEAD_DIM / 2;                     /* of dims, a lane each */
+const uint GROUPS = LANES / PAIRS / (ROWS / OWN);    /* that share the keys of a tile out */
+const uint OWN_KEYS = KEYS / GROUPS;
+const uint BATCH = OWN_KEYS < 8 ? OWN_KEYS : 8;      /* values that a lane loads at once */
 
 layout(push_constant) uniform Push
 {
@@ -30,7 +48,7 @@ layout(set = 0, binding = 4) readonly buffer Keys
 };
 layout(set = 0, binding = 5) readonly buffer Values
 {
-    float values[];
+    vec2 values2[];
 };
 layout(set = 0, binding = 6) readonly buffer Sinks
 {
@@ -38,11 +56,11 @@ layout(set = 0, binding = 6) readonly buffer Sinks
 };
 #include "bias.glsl"
 
-shared vec4 query[ROWS * HEAD_DIM / 4], key_piece[KEYS * (PIECE + 1)], p4[ROWS * KEYS / 4];
-shared float row_scale[ROWS], row_total[ROWS];
+shared vec4 query[ROWS * QUERY_STRIDE], parts4[PARTS * PART_SIZE], p4[ROWS * KEYS / 4], row_scale4[ROWS / 4];
+shared float row_total[ROWS];
 
 #define NONE uintBitsToFloat(0xff800000) /* -infinity */
-uint lane, first_row, head, kv_head, last_position;
+uint lane, part, part_lane, first_row, head, kv_head, last_position;
 
 uint position_of(uint row)
 {
@@ -54,105 +72,235 @@ uint first_visible(uint position)
     return op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
 }
 
-/* Of KEYS values of a row, that as many consecutive lanes have: their sum or largest, for each of them. */
-float row_max(uint row, float value)
+/* Waits for the lanes of a part: they are a subgroup, or wait for all. */
+void part_barrier()
 {
-    if (gl_SubgroupSize == KEYS)
+    if (gl_SubgroupSize == PART_LANES)
+        subgroupBarrier();
+    else
+        barrier();
+}
+
+/* The largest value, or the sum, of a part's lanes, for each of them. All lanes come here; p4 may be lost. */
+float part_max(float value)
+{
+    if (gl_SubgroupSize == PART_LANES)
         return subgroupMax(value);
-    barrier();
-    p4[(row * KEYS + lane % KEYS) / 4][lane % 4] = value;
+    p4[lane / 4][lane % 4] = value;
     barrier();
     float most = NONE;
-    for (uint i = 0; i < KEYS / 4; i++) {
-        vec4 v = p4[row * KEYS / 4 + i];
+    for (uint i = 0; i < PART_LANES / 4; i++) {
+        vec4 v = p4[part * (PART_LANES / 4) + i];
         most = max(most, max(max(v.x, v.y), max(v.z, v.w)));
     }
+    barrier();
     return most;
 }
 
-float row_sum(uint row, float value)
+float part_sum(float value)
 {
-    if (gl_SubgroupSize == KEYS)
+    if (gl_SubgroupSize == PART_LANES)
         return subgroupAdd(value);
-    barrier();
-    p4[(row * KEYS + lane % KEYS) / 4][lane % 4] = value;
+    p4[lane / 4][lane % 4] = value;
     barrier();
     float sum = 0.0;
-    for (uint i = 0; i < KEYS / 4; i++)
-        sum += dot(p4[row * KEYS / 4 + i], vec4(1.0));
+    for (uint i = 0; i < PART_LANES / 4; i++)
+        sum += dot(p4[part * (PART_LANES / 4) + i], vec4(1.0));
+    barrier();
     return sum;
 }
 
-/* score[s] of key first + lane % KEYS. */
-void make_scores(uint first, out float score[SCORES])
+/* Where a part's dims of a piece start, in vec4s. */
+uint piece_start(uint piece)
 {
-    for (uint s = 0; s < SCORES; s++)
-        score[s] = 0.0;
-    for (uint i = 0; i < HEAD_DIM / 4; i += PIECE) {
-        barrier(); /* the piece before has been read */
-        for (uint k = lane; k < KEYS * PIECE; k += LANES) {
-            uint key = min(first + k / PIECE, last_position);
-            key_piece[k / PIECE * (PIECE + 1) + k % PIECE] =
-                keys4[(key * op.kv_heads + kv_head) * (HEAD_DIM / 4) + i + k % PIECE];
-        }
-        barrier();
-        for (uint k = 0; k < PIECE; k++) {
-            vec4 key = key_piece[lane % KEYS * (PIECE + 1) + k];
-            for (uint s = 0; s < SCORES; s++)
-                score[s] += dot(query[(lane / KEYS + s * (LANES / KEYS)) * (HEAD_DIM / 4) + i + k], key);
-        }
-    }
-    for (uint s = 0; s < SCORES; s++) {
-        uint position = position_of(lane / KEYS + s * (LANES / KEYS)), key = first + lane % KEYS;
-        score[s] *= op.scale;
-        if (op.softcap != 0.0)
-            score[s] = op.softcap * tanh_exact(divide(score[s], op.softcap));
-        if (key > position || key < first_visible(position))
-            score[s] = NONE;
+    return (piece * PARTS + part) * PIECE;
+}
+
+/* Beyond the last key comes the last one again: nobody sees it there. */
+void load_keys(uint first, uint piece, out vec4 keys[LOADS])
+{
+    for (uint n = 0; n < LOADS; n++) {
+        uint i = n * PART_LANES + part_lane, key = min(first + i / PIECE, last_position);
+        keys[n] = keys4[(key * op.kv_heads + kv_head) * (HEAD_DIM / 4) + piece_start(piece) + i % PIECE];
     }
 }
 
-/* Turns scores into p4, and moves the maximum and the sum on. */
-void make_probabilities(float score[SCORES], inout float maximum[SCORES], inout float total[SCORES])
+void share_keys(vec4 keys[LOADS])
 {
-    for (uint s = 0; s < SCORES; s++) {
-        uint row = lane / KEYS + s * (LANES / KEYS);
-        float next = max(maximum[s], row_max(row, score[s]));
-        float p = score[s] == NONE ? 0.0 : exp_exact(score[s] - next);
-        float scale = maximum[s] == NONE ? 0.0 : exp_exact(maximum[s] - next);
-        total[s] = total[s] * scale + row_sum(row, p);
-        maximum[s] = next;
-        score[s] = p;
-        if (lane % KEYS == 0)
-            row_scale[row] = scale;
+    for (uint n = 0; n < LOADS; n++) {
+        uint i = n * PART_LANES + part_lane;
+        parts4[part * PART_SIZE + i % PIECE * KEY_STRIDE + i / PIECE] = keys[n];
     }
-    barrier();
-    for (uint s = 0; s < SCORES; s++)
-        p4[(lane / KEYS + s * (LANES / KEYS)) * (KEYS / 4) + lane % KEYS / 4][lane % 4] = score[s];
-    barrier();
+}
+
+float add_dot(vec4 a, vec4 b, float sum)
+{
+    return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
+}
+
+void add_piece(uint piece, inout vec4 sum[4])
+{
+    uint row = part_lane / KEY_LANES, key_at = part * PART_SIZE + part_lane % KEY_LANES;
+    for (uint k = 0; k < PIECE; k++) {
+        vec4 key[4];
+        for (uint j = 0; j < 4; j++)
+            key[j] = parts4[key_at + k * KEY_STRIDE + j * KEY_LANES];
+        for (uint i = 0; i < 4; i++) {
+            vec4 q = query[(row + i * ROW_LANES) * QUERY_STRIDE + piece_start(piece) + k];
+            sum[i] = vec4(add_dot(q, key[0], sum[i].x), add_dot(q, key[1], sum[i].y), add_dot(q, key[2], sum[i].z),
+                          add_dot(q, key[3], sum[i].w));
+        }
+    }
+}
+
+/* The part's sums over its dims, in parts4. `keys`: the tile's first piece, then the next tile's. */
+void make_sums(uint first, inout vec4 keys[LOADS])
+{
+    vec4 sum[4];
+    for (uint i = 0; i < 4; i++)
+        sum[i] = vec4(0.0);
+    for (uint piece = 0; piece < PIECES; piece++) {
+        bool last = piece + 1 == PIECES;
+        share_keys(keys);
+        part_barrier();
+        load_keys(last ? first + KEYS : first, last ? 0 : piece + 1, keys);
+        add_piece(piece, sum);
+        part_barrier(); /* all has been read */
+    }
+    for (uint i = 0; i < 4; i++)
+        parts4[part * PART_SIZE + i * PART_LANES + part_lane] = sum[i];
+}
+
+/* The keys of a tile whose scores a lane has, and its rows: such that it reads the sums, as they lie, without conflicts. */
+uint score_key(uint k)
+{
+    return part_lane / 8 * KEY_LANES + k * 8 + part_lane % 8;
+}
+
+uint score_row(uint r)
+{
+    return r * PARTS + part;
+}
+
+float make_score(uint first, uint r, uint k)
+{
+    uint row = score_row(r), position = position_of(row), key = first + score_key(k);
+    uint at = row / ROW_LANES * PART_LANES + row % ROW_LANES * KEY_LANES + score_key(k) % KEY_LANES;
+    float score = 0.0;
+    for (uint i = 0; i < PARTS; i++)
+        score += parts4[i * PART_SIZE + at][part_lane / 8];
+    score *= op.scale;
+    if (op.softcap != 0.0)
+        score = op.softcap * tanh_exact(divide(score, op.softcap));
+    return key > position || key < first_visible(position) ? NONE : score;
+}
+
+/* Makes p4 of the sums, and moves the maximum, and the lane's share of the total, on. */
+void make_probabilities(uint first, inout float maximum[SCORE_ROWS], inout float total[SCORE_ROWS])
+{
+    float score[SCORE_ROWS][SCORE_KEYS], most[SCORE_ROWS];
+    for (uint r = 0; r < SCORE_ROWS; r++) {
+        most[r] = NONE;
+        for (uint k = 0; k < SCORE_KEYS; k++) {
+            score[r][k] = make_score(first, r, k);
+            most[r] = max(most[r], score[r][k]);
+        }
+    }
+    for (uint r = 0; r < SCORE_ROWS; r++)
+        most[r] = max(maximum[r], part_max(most[r])); /* before p4 is written */
+    for (uint r = 0; r < SCORE_ROWS; r++) {
+        uint row = score_row(r);
+        float next = most[r];
+        float scale = maximum[r] == NONE ? 0.0 : exp_exact(maximum[r] - next);
+        maximum[r] = next;
+        total[r] *= scale;
+        for (uint k = 0; k < SCORE_KEYS; k++) {
+            float p = score[r][k] == NONE ? 0.0 : exp_exact(score[r][k] - next);
+            total[r] += p;
+            p4[(row * KEYS + score_key(k)) / 4][part_lane % 4] = p;
+        }
+        if (part_lane == 0)
+            row_scale4[row / 4][row % 4] = scale;
+    }
 }
 
 /* A value that a row does not see must not reach it, be it NaN. */
-float seen(float p, float v)
+vec2 seen(float p, vec2 v)
 {
-    return p == 0.0 ? 0.0 : p * v;
+    return p == 0.0 ? vec2(0.0) : p * v;
 }
 
-void add_values(uint first, bool all_see, inout float y[OWN])
+void load_values(uint first, uint j, out vec2 v[BATCH])
 {
-    uint group = lane / HEAD_DIM, dim = lane % HEAD_DIM;
-    for (uint r = 0; r < OWN; r++)
-        y[r] *= row_scale[group * OWN + r];
-    for (uint j = 0; j < KEYS; j += 4) {
-        vec4 v;
-        for (uint k = 0; k < 4; k++) {
-            uint key = min(first + j + k, last_position);
-            v[k] = values[(key * op.kv_heads + kv_head) * HEAD_DIM + dim];
-        }
+    uint group = lane / PAIRS / (ROWS / OWN), dim = lane % PAIRS;
+    for (uint k = 0; k < BATCH; k++) {
+        uint key = min(first + group * OWN_KEYS + j + k, last_position);
+        v[k] = values2[(key * op.kv_heads + kv_head) * PAIRS + dim];
+    }
+}
+
+/* Values j … j + BATCH - 1 of the lane's. */
+void add_batch(uint j, bool all_see, vec2 v[BATCH], inout vec2 y[OWN])
+{
+    uint group = lane / PAIRS / (ROWS / OWN), row = lane / PAIRS % (ROWS / OWN) * OWN;
+    for (uint k = 0; k < BATCH; k += 4) {
         for (uint r = 0; r < OWN; r++) {
-            vec4 p = p4[((group * OWN + r) * KEYS + j) / 4];
-            y[r] += all_see ? dot(p, v) : (seen(p.x, v.x) + seen(p.y, v.y)) + (seen(p.z, v.z) + seen(p.w, v.w));
+            vec4 p = p4[((row + r) * KEYS + group * OWN_KEYS + j + k) / 4];
+            if (all_see)
+                y[r] = fma(vec2(p.w), v[k + 3],
+                           fma(vec2(p.z), v[k + 2], fma(vec2(p.y), v[k + 1], fma(vec2(p.x), v[k], y[r]))));
+            else
+                y[r] += (seen(p.x, v[k]) + seen(p.y, v[k + 1])) + (seen(p.z, v[k + 2]) + seen(p.w, v[k + 3]));
         }
+    }
+}
+
+/* next: the first batch. */
+void add_values(uint first, bool all_see, vec2 next[BATCH], inout vec2 y[OWN])
+{
+    uint row = lane / PAIRS % (ROWS / OWN) * OWN;
+    for (uint r = 0; r < OWN; r++)
+        y[r] *= row_scale4[(row + r) / 4][r % 4];
+    for (uint j = 0; j < OWN_KEYS; j += BATCH) {
+        vec2 v[BATCH];
+        for (uint k = 0; k < BATCH; k++)
+            v[k] = next[k];
+        if (j + BATCH < OWN_KEYS)
+            load_values(first, j + BATCH, next);
+        add_batch(j, all_see, v, y);
+    }
+}
+
+/* Puts the groups together, in parts4: [group, row, dim]. */
+void store_rows(vec2 y[OWN], float total[SCORE_ROWS])
+{
+    barrier(); /* p4 has been read */
+    for (uint r = 0; r < SCORE_ROWS; r++) {
+        float sum = part_sum(total[r]);
+        if (part_lane == 0)
+            row_total[score_row(r)] = sum;
+    }
+    for (uint r = 0; r < OWN; r++) {
+        uint at = (lane / PAIRS * OWN + r) * HEAD_DIM + lane % PAIRS * 2;
+        parts4[at / 4][at % 4] = y[r].x;
+        parts4[at / 4][at % 4 + 1] = y[r].y;
+    }
+    barrier();
+    for (uint i = lane; i < ROWS * HEAD_DIM; i += LANES) {
+        uint row = i / HEAD_DIM, at = ((first_row + row) * op.heads + head) * HEAD_DIM + i % HEAD_DIM;
+        float sum = 0.0;
+        for (uint group = 0; group < GROUPS; group++)
+            sum += parts4[(group * ROWS * HEAD_DIM + i) / 4][i % 4];
+        if (first_row + row < dispatch.n_rows)
+            store(at, op.heads * HEAD_DIM, divide(sum, row_total[row]));
+    }
+}
+
+void load_queries()
+{
+    for (uint i = lane; i < ROWS * HEAD_DIM / 4; i += LANES) {
+        uint r = i / (HEAD_DIM / 4), row = min(first_row + r, dispatch.n_rows - 1);
+        query[r * QUERY_STRIDE + i % (HEAD_DIM / 4)] = q4[(row * op.heads + head) * (HEAD_DIM / 4) + i % (HEAD_DIM / 4)];
     }
 }
 
@@ -160,37 +308,35 @@ void main()
 {
     uint group = group_index(), n_blocks = (dispatch.n_rows + ROWS - 1) / ROWS;
     lane = gl_LocalInvocationID.x;
+    part = lane / PART_LANES;
+    part_lane = lane % PART_LANES;
     head = group % op.heads;
     if (group >= n_blocks * op.heads)
         return;
     first_row = (n_blocks - 1 - group / op.heads) * ROWS; /* the longest first */
     kv_head = head / (op.heads / op.kv_heads);
     last_position = position_of(ROWS - 1);
-    for (uint i = lane; i < ROWS * HEAD_DIM / 4; i += LANES) {
-        uint row = min(first_row + i / (HEAD_DIM / 4), dispatch.n_rows - 1);
-        query[i] = q4[(row * op.heads + head) * (HEAD_DIM / 4) + i % (HEAD_DIM / 4)];
-    }
-    float y[OWN], score[SCORES], maximum[SCORES], total[SCORES];
+    vec4 keys[LOADS];
+    vec2 y[OWN], v[BATCH];
+    float maximum[SCORE_ROWS], total[SCORE_ROWS];
+    uint first = first_visible(position_of(0));
+    load_keys(first, 0, keys);
+    load_queries();
     for (uint r = 0; r < OWN; r++)
-        y[r] = 0.0;
-    for (uint s = 0; s < SCORES; s++) { /* a sink is a score without a value: what the sums start with */
-        maximum[s] = op.has_sinks != 0 ? bias(head) : NONE;
-        total[s] = op.has_sinks != 0 ? 1.0 : 0.0;
-    }
-    for (uint first = first_visible(position_of(0)); first <= last_position; first += KEYS) {
-        make_scores(first, score);
-        make_probabilities(score, maximum, total);
-        bool all_see = first + KEYS - 1 <= position_of(0) && first >= first_visible(last_position);
-        add_values(first, all_see, y);
-    }
-    for (uint s = 0; s < SCORES; s++) {
-        if (lane % KEYS == 0)
-            row_total[lane / KEYS + s * (LANES / KEYS)] = total[s];
+        y[r] = vec2(0.0);
+    for (uint r = 0; r < SCORE_ROWS; r++) { /* a sink is a score without a value: what the sums start with */
+        maximum[r] = op.has_sinks != 0 ? bias(head) : NONE;
+        total[r] = op.has_sinks != 0 && part_lane == 0 ? 1.0 : 0.0;
     }
     barrier();
-    for (uint r = 0; r < OWN; r++) {
-        uint row = lane / HEAD_DIM * OWN + r, at = ((first_row + row) * op.heads + head) * HEAD_DIM + lane % HEAD_DIM;
-        if (first_row + row < dispatch.n_rows)
-            store(at, op.heads * HEAD_DIM, divide(y[r], row_total[row]));
+    for (; first <= last_position; first += KEYS) {
+        make_sums(first, keys);
+        load_values(first, 0, v);
+        barrier(); /* which also says that p4 of the tile before has been read */
+        make_probabilities(first, maximum, total);
+        barrier();
+        bool all_see = first + KEYS - 1 <= position_of(0) && first >= first_visible(last_position);
+        add_values(first, all_see, v, y);
     }
+    store_rows(y, total);
 }

@@ -172,6 +172,8 @@ static void attention(void **state)
     fixture_attention(&f, (struct attention_params){2, 2, 128, 0.08f, 0, 40, 1});
     fixture_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5, 0});
     fixture_attention(&f, (struct attention_params){1, 1, 32, 0.17f, 0, 1, 0});
+    fixture_attention(&f, (struct attention_params){60, 20, 32, 0.17f, 3, 50, 1}); /* many groups: of 16 rows */
+    fixture_attention(&f, (struct attention_params){54, 2, 128, 0.08f, 0, 0, 0});
     fixture_attention(&f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* no tile has such heads */
     open_tiles(&f, TILES_ALWAYS, (struct engine_limits){.max_groups = 7});
     static const uint32_t counts[] = {33, 1, 16, 70, 5, 70, 70, 55};
