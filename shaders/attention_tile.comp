@@ -116,13 +116,20 @@ uint piece_start(uint piece)
     return (piece * PARTS + part) * PIECE;
 }
 
+/* Where the head's keys or values of a position start, in units of which a head has `width`. */
+uint start_of(uint position, uint width)
+{
+    return (position * op.kv_heads + kv_head) * width;
+}
+
 /* Beyond the last key comes the last one again: nobody sees it there. */
 void load_keys(uint first, uint piece, out vec4 keys[LOADS])
 {
-    for (uint n = 0; n < LOADS; n++) {
-        uint i = n * PART_LANES + part_lane, key = min(first + i / PIECE, last_position);
-        keys[n] = keys4[(key * op.kv_heads + kv_head) * (HEAD_DIM / 4) + piece_start(piece) + i % PIECE];
-    }
+    const uint width = HEAD_DIM / 4, each = PART_LANES / PIECE; /* so many keys at a time */
+    uint i = piece_start(piece) + part_lane % PIECE, last = start_of(last_position, width) + i;
+    uint at = start_of(first + part_lane / PIECE, width) + i, step = op.kv_heads * width * each;
+    for (uint n = 0; n < LOADS; n++)
+        keys[n] = keys4[min(at + n * step, last)];
 }
 
 void share_keys(vec4 keys[LOADS])
@@ -138,9 +145,21 @@ float add_dot(vec4 a, vec4 b, float sum)
     return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
 
+/* A lane's first row and key. Of neighbours, lanes 2 n and 2 n + 1 have one row, lanes n and n ^ 2 one key: where lanes that
+ * near read the same 16 bytes, NVIDIA's GPUs read for half a subgroup at once, and else for a quarter. */
+uint row_lane()
+{
+    return part_lane / 2 % 2 + part_lane / (2 * KEY_LANES) * 2;
+}
+
+uint key_lane()
+{
+    return part_lane % 2 + part_lane / 4 % (KEY_LANES / 2) * 2;
+}
+
 void add_piece(uint piece, inout vec4 sum[4])
 {
-    uint row = part_lane / KEY_LANES, key_at = part * PART_SIZE + part_lane % KEY_LANES;
+    uint row = row_lane(), key_at = part * PART_SIZE + key_lane();
     for (uint k = 0; k < PIECE; k++) {
         vec4 key[4];
         for (uint j = 0; j < 4; j++)
@@ -168,7 +187,7 @@ void make_sums(uint first, inout vec4 keys[LOADS])
         part_barrier(); /* all has been read */
     }
     for (uint i = 0; i < 4; i++)
-        parts4[part * PART_SIZE + i * PART_LANES + part_lane] = sum[i];
+        parts4[part * PART_SIZE + i * PART_LANES + row_lane() * KEY_LANES + key_lane()] = sum[i];
 }
 
 /* The keys of a tile whose scores a lane has, and its rows: such that it reads the sums, as they lie, without conflicts. */
@@ -224,33 +243,49 @@ void make_probabilities(uint first, inout float maximum[SCORE_ROWS], inout float
     }
 }
 
-/* A value that a row does not see must not reach it, be it NaN. */
-vec2 seen(float p, vec2 v)
-{
-    return p == 0.0 ? vec2(0.0) : p * v;
-}
-
 void load_values(uint first, uint j, out vec2 v[BATCH])
 {
     uint group = lane / PAIRS / (ROWS / OWN), dim = lane % PAIRS;
-    for (uint k = 0; k < BATCH; k++) {
-        uint key = min(first + group * OWN_KEYS + j + k, last_position);
-        v[k] = values2[(key * op.kv_heads + kv_head) * PAIRS + dim];
-    }
+    uint at = start_of(first + group * OWN_KEYS + j, PAIRS) + dim, last = start_of(last_position, PAIRS) + dim;
+    for (uint k = 0; k < BATCH; k++)
+        v[k] = values2[min(at + k * op.kv_heads * PAIRS, last)];
+}
+
+/* Where p4 has the lane's first row, and of it the first key of its group. */
+uint own_start()
+{
+    return (lane / PAIRS % (ROWS / OWN) * OWN * KEYS + lane / PAIRS / (ROWS / OWN) * OWN_KEYS) / 4;
 }
 
 /* Values j … j + BATCH - 1 of the lane's. */
-void add_batch(uint j, bool all_see, vec2 v[BATCH], inout vec2 y[OWN])
+void add_batch(uint j, vec2 v[BATCH], inout vec2 y[OWN])
 {
-    uint group = lane / PAIRS / (ROWS / OWN), row = lane / PAIRS % (ROWS / OWN) * OWN;
     for (uint k = 0; k < BATCH; k += 4) {
         for (uint r = 0; r < OWN; r++) {
-            vec4 p = p4[((row + r) * KEYS + group * OWN_KEYS + j + k) / 4];
-            if (all_see)
-                y[r] = fma(vec2(p.w), v[k + 3],
-                           fma(vec2(p.z), v[k + 2], fma(vec2(p.y), v[k + 1], fma(vec2(p.x), v[k], y[r]))));
-            else
-                y[r] += (seen(p.x, v[k]) + seen(p.y, v[k + 1])) + (seen(p.z, v[k + 2]) + seen(p.w, v[k + 3]));
+            vec4 p = p4[own_start() + (r * KEYS + j + k) / 4];
+            y[r] = fma(vec2(p.x), v[k], y[r]);
+            y[r] = fma(vec2(p.y), v[k + 1], y[r]);
+            y[r] = fma(vec2(p.z), v[k + 2], y[r]);
+            y[r] = fma(vec2(p.w), v[k + 3], y[r]);
+        }
+    }
+}
+
+/* A value that a row does not see must not reach it, be it NaN. */
+vec2 add_seen(float p, vec2 v, vec2 y)
+{
+    return p == 0.0 ? y : fma(vec2(p), v, y);
+}
+
+void add_seen_batch(uint j, vec2 v[BATCH], inout vec2 y[OWN])
+{
+    for (uint k = 0; k < BATCH; k += 4) {
+        for (uint r = 0; r < OWN; r++) {
+            vec4 p = p4[own_start() + (r * KEYS + j + k) / 4];
+            y[r] = add_seen(p.x, v[k], y[r]);
+            y[r] = add_seen(p.y, v[k + 1], y[r]);
+            y[r] = add_seen(p.z, v[k + 2], y[r]);
+            y[r] = add_seen(p.w, v[k + 3], y[r]);
         }
     }
 }
@@ -267,7 +302,10 @@ void add_values(uint first, bool all_see, vec2 next[BATCH], inout vec2 y[OWN])
             v[k] = next[k];
         if (j + BATCH < OWN_KEYS)
             load_values(first, j + BATCH, next);
-        add_batch(j, all_see, v, y);
+        if (all_see)
+            add_batch(j, v, y);
+        else
+            add_seen_batch(j, v, y);
     }
 }
 
