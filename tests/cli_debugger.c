@@ -112,6 +112,24 @@ static void faults_come_and_go(void **state)
     outcome_free(&outcome);
 }
 
+/* Its name is enough to take one out, unless two have it. */
+static void a_fault_goes_by_its_name(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    run_script(&outcome, "fault on weight-spike@1\nfault off weight-spike\n", NULL, NULL);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "weight-spike@1 is taken out, from here on");
+    outcome_free(&outcome);
+    run_script(&outcome, "fault on weight-spike@1\nfault on weight-spike@2\nfault off weight-spike\n", NULL, NULL);
+    expect_one_line(outcome.err, "weight-spike is planted more than once, expected one of those that are: "
+                                 "weight-spike@1, weight-spike@2");
+    outcome_free(&outcome);
+    run_script(&outcome, "fault off weight-spike\n", NULL, NULL);
+    expect_one_line(outcome.err, "weight-spike is not planted, expected one of those that are: none");
+    outcome_free(&outcome);
+}
+
 /* The prompt tells the symptoms of the first error and how to go on, as `diff` does. The twins: another error goes on
  * otherwise, what did not run yet shows no symptom, and a healthy run has neither. */
 static void diagnose_tells_how_to_go_on(void **state)
@@ -439,6 +457,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(back_and_forth_changes_no_bit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(breakpoints_stop, set_up, tear_down),
         cmocka_unit_test_setup_teardown(faults_come_and_go, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_fault_goes_by_its_name, set_up, tear_down),
         cmocka_unit_test_setup_teardown(diagnose_tells_how_to_go_on, set_up, tear_down),
         cmocka_unit_test_setup_teardown(probes_see_the_batch, set_up, tear_down),
         cmocka_unit_test_setup_teardown(checkpoints_alone_are_read_back, set_up, tear_down),

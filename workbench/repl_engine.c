@@ -85,6 +85,34 @@ static uint32_t find_fault(const struct repl_settings *settings, const char *tex
     return i;
 }
 
+/* The fault to take out: the one with this text, or else the only one with this name, wherever it was planted. */
+static enum status find_planted(const struct repl_settings *settings, const char *text, uint32_t *at, struct error *err)
+{
+    size_t length = strlen(text);
+    uint32_t n_found = 0;
+    char planted[160] = "";
+    *at = find_fault(settings, text);
+    if (*at < settings->n_faults) {
+        return STATUS_OK;
+    }
+    for (uint32_t i = 0; i < settings->n_faults; i++) {
+        const char *other = settings->faults[i];
+        if (strncmp(other, text, length) == 0 && (other[length] == '@' || other[length] == '.')) {
+            n_found++;
+            *at = i;
+        }
+    }
+    if (n_found == 1) {
+        return STATUS_OK;
+    }
+    for (uint32_t i = 0; i < settings->n_faults; i++) {
+        size_t used = strlen(planted);
+        snprintf(planted + used, sizeof(planted) - used, "%s%s", i > 0 ? ", " : "", settings->faults[i]);
+    }
+    return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "%s is %s, expected one of those that are: %s",
+                     text, n_found > 0 ? "planted more than once" : "not planted", planted[0] ? planted : "none");
+}
+
 enum status repl_fault(struct repl *repl, const struct words *words, struct error *err)
 {
     const char *text = words->word[1];
@@ -104,11 +132,16 @@ enum status repl_fault(struct repl *repl, const struct words *words, struct erro
     struct repl_settings changed = repl->settings; /* shares the texts */
     uint32_t at = find_fault(&changed, text);
     bool there = at < changed.n_faults;
-    if (there == on || (on && at == REPL_MAX_FAULTS)) {
+    if (on && (there || at == REPL_MAX_FAULTS)) {
         return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "%s is %s, expected another", text,
-                         there ? "planted already"
-                         : on  ? "one too many"
-                               : "not planted");
+                         there ? "planted already" : "one too many");
+    }
+    if (!on) {
+        status = find_planted(&repl->settings, text, &at, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        text = repl->settings.faults[at];
     }
     if (on) {
         changed.faults[changed.n_faults++] = xstrdup(text);
@@ -121,11 +154,11 @@ enum status repl_fault(struct repl *repl, const struct words *words, struct erro
     if (status != STATUS_OK) {
         return status;
     }
+    printf("%s is %s, from here on\n", text, on ? "planted" : "taken out");
     if (!on) {
         free(repl->settings.faults[at]);
     }
     repl->settings = changed;
-    printf("%s is %s, from here on\n", text, on ? "planted" : "taken out");
     return STATUS_OK;
 }
 
