@@ -64,6 +64,12 @@ static inline bool uses_cpu_shapes(const struct builder *b)
     return b->store->device->is_cpu;
 }
 
+/* That the workgroups of a dispatch are spread over. */
+static inline uint32_t builder_cores(const struct builder *b)
+{
+    return b->store->limits.cores ? b->store->limits.cores : b->store->device->cores;
+}
+
 /* Lanes of a workgroup that normalises a run of `dim` values: one choice, so that fused or not the sums are the same.
  */
 uint32_t norm_lanes(const struct builder *b, uint32_t dim);

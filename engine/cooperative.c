@@ -4,7 +4,7 @@
 
 #include "engine/device.h"
 
-#define SHARED_BYTES (48 << 10) /* that matmul_coop.glsl has */
+#define SHARED_BYTES 45088 /* that matmul_coop.glsl declares */
 
 static PFN_vkVoidFunction instance_function(const struct device *device, const char *name)
 {

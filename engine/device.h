@@ -22,7 +22,7 @@ struct messages {
 struct instance {
     VkInstance handle;
     VkDebugUtilsMessengerEXT messenger; /* with validation */
-    bool validates;                     /* the instance is its own then, else the process's */
+    bool validates;                     /* with validation: `handle` is its own; else it is the process's */
     uint32_t validation_version;        /* of Vulkan, that the validation layer knows; 0 without it */
     struct messages messages;
 };
@@ -50,12 +50,12 @@ struct device {
     uint64_t timeout_ns;                /* how long one submit may take */
     bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
     unsigned cooperative; /* COOPERATIVE_ bits: multiplies matrices of halves, 16 x 16 x 16 into f32, a subgroup each */
-    uint32_t cores;        /* that run workgroups side by side; a guess where the device does not say */
-    bool native_half;      /* its conversion of halves keeps subnormal ones, as it says */
-    bool statistics;       /* set by who opens it: the driver's statistics of programs are wanted; cleared without */
-    bool lost;             /* lost or timed out: every later call fails */
-    bool working;          /* on submits that nobody waits for any more */
-    VkCommandBuffer left;  /* of such a submit, to be freed once it is done */
+    uint32_t cores;       /* that run workgroups side by side; a guess where the device does not say */
+    bool native_half;     /* its conversion of halves keeps subnormal ones, as it says */
+    bool statistics;      /* set by who opens it: the driver's statistics of programs are wanted; cleared without */
+    bool lost;            /* lost or timed out: every later call fails */
+    bool working;         /* on submits that nobody waits for any more */
+    VkCommandBuffer left; /* of such a submit, to be freed once it is done */
 };
 
 /* The extensions that such matrices come in; some devices have both. */
@@ -83,8 +83,9 @@ bool statistics_find(const struct device *device);
 bool device_has_extension(VkPhysicalDevice physical, const char *name);
 
 /* Opens an instance, with or without the validation layers. *instance must stay where it is until instance_close. The
- * one without is the process's, made once and kept until it ends, so that the driver stays loaded: NVIDIA's can be
- * loaded some fifteen times, and then no more. */
+ * one without is the process's: the first call of either kind makes it, and it is kept until the process ends, so that
+ * the driver stays loaded (NVIDIA's can be loaded thirty times, and then no more). STATUS_ABSENT: no driver, or no
+ * layer. */
 enum status instance_open(struct instance *instance, bool validation, struct error *err);
 void instance_close(struct instance *instance);
 

@@ -53,7 +53,8 @@ enum status engine_capture(struct backend *backend, const bool *steps, struct er
 enum status engine_decode(struct backend *backend, uint32_t first_position, int32_t token, int32_t masked, uint32_t n,
                           int32_t *ids, struct error *err);
 
-/* From how many rows on a batch of this plan runs kernels of its own; 0: this device has none. */
+/* From how many rows on a batch is run by tiled kernels (matrix products, attention), other than those of fewer rows;
+ * 0: never on this device. */
 uint32_t engine_many_rows(const struct backend *backend);
 
 /* Whether this device can choose tokens. */

@@ -36,15 +36,14 @@ static enum status create_messenger(struct instance *instance, const VkDebugUtil
     return STATUS_OK;
 }
 
-static enum status created(VkResult result, struct error *err)
+static enum status instance_status(VkResult result, struct error *err)
 {
     if (result == VK_ERROR_LAYER_NOT_PRESENT)
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
                          "the Vulkan layer " VALIDATION_LAYER " is not installed (package vulkan-validationlayers)");
     if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "no Vulkan driver was found");
-    VK_TRY(err, result);
-    return STATUS_OK;
+    return result == VK_SUCCESS ? STATUS_OK : vulkan_failed(err, result, "vkCreateInstance");
 }
 
 static const VkApplicationInfo application = {
@@ -59,11 +58,14 @@ static enum status plain_instance(VkInstance *handle, struct error *err)
     static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
     static VkInstance plain;
     VkInstanceCreateInfo info = {.sType = VK_STRUCTURE_TYPE_INSTANCE_CREATE_INFO, .pApplicationInfo = &application};
+    VkInstance made;
+    VkResult result = VK_SUCCESS;
     pthread_mutex_lock(&lock);
-    VkResult result = plain ? VK_SUCCESS : vkCreateInstance(&info, NULL, &plain);
+    if (!plain && (result = vkCreateInstance(&info, NULL, &made)) == VK_SUCCESS)
+        plain = made;
     *handle = plain;
     pthread_mutex_unlock(&lock);
-    return created(result, err);
+    return instance_status(result, err);
 }
 
 static enum status validation_version(uint32_t *version, struct error *err)
@@ -77,8 +79,7 @@ static enum status validation_version(uint32_t *version, struct error *err)
             *version = layers[i].specVersion;
     }
     free(layers);
-    VK_TRY(err, result);
-    return STATUS_OK;
+    return result == VK_SUCCESS ? STATUS_OK : vulkan_failed(err, result, "vkEnumerateInstanceLayerProperties");
 }
 
 static enum status validating_instance(struct instance *instance, struct error *err)
@@ -106,7 +107,7 @@ static enum status validating_instance(struct instance *instance, struct error *
         .enabledExtensionCount = 2,
         .ppEnabledExtensionNames = validation_extensions,
     };
-    TRY(created(vkCreateInstance(&info, NULL, &instance->handle), err));
+    TRY(instance_status(vkCreateInstance(&info, NULL, &instance->handle), err));
     instance->validates = true;
     TRY(validation_version(&instance->validation_version, err));
     return create_messenger(instance, &messenger, err);

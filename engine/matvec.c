@@ -23,15 +23,10 @@ uint32_t matvec_most_lanes(const struct builder *b, uint32_t wanted)
     return (most < wanted ? most : wanted) / subgroup * subgroup;
 }
 
-static uint32_t core_count(const struct builder *b)
-{
-    return b->store->limits.cores ? b->store->limits.cores : b->store->device->cores;
-}
-
 /* Rows of a matrix that a core has. */
 static uint64_t share_of(const struct builder *b, const struct tensor *matrix)
 {
-    return divide_up(tensor_rows(matrix), core_count(b));
+    return divide_up(tensor_rows(matrix), builder_cores(b));
 }
 
 /* Weights of a piece, as pieces.glsl has them. */
@@ -92,7 +87,7 @@ static struct division choose_division(const struct builder *b, const struct ten
         if (division.rows == 0)
             break;
         uint64_t group = (uint64_t)division.rows * division.loops;
-        uint64_t busiest = divide_up(divide_up(n_out, group), core_count(b)) * group;
+        uint64_t busiest = divide_up(divide_up(n_out, group), builder_cores(b)) * group;
         if (least == UINT64_MAX || busiest * 10 <= least * 11)
             chosen = division;
         least = busiest < least ? busiest : least;

@@ -8,15 +8,18 @@
 /* From so many rows on tiles pay: fewer leave most of one empty. Measured on an H200. */
 #define LEAST_ROWS 32
 
-#define BLOCK 64 /* outputs of a workgroup */
-#define F32_ROWS 64
-#define COOP_ROWS 64
-#define F32_LANES 256
-#define COOP_LANES 256
+/* Of a workgroup of the tiled kernels; rows and outputs as matmul_tile.glsl has them. */
+#define LANES 256
+#define ROWS 64
+#define OUTPUTS 64
+#define F32_SHARED 18432 /* bytes, that matmul_tile.comp declares */
 
-/* attention_tile.comp makes 8 rows a workgroup where 16 would leave a GPU with fewer groups than this. */
-#define ATTENTION_LANES 256
-#define ATTENTION_MANY 264
+/* Of attention_tile.comp: rows of a workgroup where there are few groups, and where there are many; parts; scores of a
+ * tile. */
+#define FEW_ROWS 8
+#define MANY_ROWS 16
+#define PARTS 8
+#define SCORES 512
 
 uint32_t prefill_least_rows(const struct store *store)
 {
@@ -36,7 +39,8 @@ bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul)
     const struct tensor *matrix = matmul->matrix;
     return has_many_rows(b) && matmul->variant == VARIANT_NONE && matrix->layout == LAYOUT_ROWS &&
            tensor_row_elems(matrix) % (dtype_info(matrix->dtype)->block_elems == 1 ? 8 : 32) == 0 &&
-           b->store->device->limits.maxComputeWorkGroupInvocations >= F32_LANES;
+           b->store->device->limits.maxComputeSharedMemorySize >= F32_SHARED &&
+           b->store->device->limits.maxComputeWorkGroupInvocations >= LANES;
 }
 
 /* The shader of many rows: the cooperative one of the later extension that the device has, if it has any. */
@@ -85,9 +89,9 @@ enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint6
             .params = &params,
             .params_bytes = sizeof(params),
             .constants = weight_constants(b, matrix),
-            .n_groups = divide_up(count, BLOCK) * divide_up(b->n_rows, coop ? COOP_ROWS : F32_ROWS),
+            .n_groups = divide_up(count, OUTPUTS) * divide_up(b->n_rows, ROWS),
         };
-        all.constants.local_size = coop ? COOP_LANES : F32_LANES;
+        all.constants.local_size = LANES;
         all.constants.bias_dtype = bias ? bias->dtype : DTYPE_F32;
         TRY(builder_finish(b, dispatch, matmul->output, &all));
     }
@@ -97,9 +101,9 @@ enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint6
 /* Bytes of shared memory of a workgroup of attention_tile.comp, as it declares them. */
 static uint64_t attention_shared(uint32_t rows, uint32_t piece, uint32_t dim)
 {
-    uint64_t keys = 512 / rows, part = piece * (keys + 8 / piece);
-    uint64_t vectors = rows * (dim / 4 + 1) + 8 * (part > 128 ? part : 128) + 128;
-    return 16 * vectors + 8 * rows;
+    uint64_t keys = SCORES / rows, part = piece * (keys + 8 / piece), sums = SCORES / 4;
+    uint64_t vectors = rows * (dim / 4 + 1) + PARTS * (part > sums ? part : sums) + sums;
+    return 16 * vectors + 8 * rows; /* row_scale4 and row_total */
 }
 
 /* The largest piece of a key, in vec4s, that shared memory has room for; 0: none. */
@@ -114,17 +118,18 @@ static uint32_t attention_piece(const struct builder *b, uint32_t rows, uint32_t
 bool prefill_has_attention(const struct builder *b, const struct attention_params *op)
 {
     bool fits = op->dim == 32 || op->dim == 64 || op->dim == 128 || op->dim == 256;
-    return has_many_rows(b) && fits && builder_step(b)->variant == VARIANT_NONE && attention_piece(b, 8, op->dim) &&
-           b->store->device->limits.maxComputeWorkGroupInvocations >= ATTENTION_LANES;
+    return has_many_rows(b) && fits && builder_step(b)->variant == VARIANT_NONE &&
+           attention_piece(b, FEW_ROWS, op->dim) && b->store->device->limits.maxComputeWorkGroupInvocations >= LANES;
 }
 
+/* More rows a workgroup pay where every core has two of them nonetheless. */
 uint64_t prefill_attention(const struct builder *b, const struct attention_params *op,
                            struct program_constants *constants)
 {
-    uint64_t n_groups = divide_up(b->n_rows, 16) * op->heads;
-    uint32_t rows = n_groups >= ATTENTION_MANY && attention_piece(b, 16, op->dim) ? 16 : 8;
-    constants->local_size = ATTENTION_LANES;
-    constants->rows = rows;
-    constants->piece = attention_piece(b, rows, op->dim);
-    return divide_up(b->n_rows, rows) * op->heads;
+    uint64_t n_groups = divide_up(b->n_rows, MANY_ROWS) * op->heads;
+    bool many = n_groups >= 2ull * builder_cores(b) && attention_piece(b, MANY_ROWS, op->dim);
+    constants->local_size = LANES;
+    constants->rows = many ? MANY_ROWS : FEW_ROWS;
+    constants->piece = attention_piece(b, constants->rows, op->dim);
+    return divide_up(b->n_rows, constants->rows) * op->heads;
 }

@@ -57,7 +57,7 @@ struct program_key {
     uint32_t variant;    /* VARIANT_ code: other than VARIANT_NONE is compiled at run time */
     uint32_t n_bindings; /* storage buffers 0 … n_bindings - 1 of set 0 */
     uint32_t n_push;     /* bytes of push constants: sizeof of the structs in params.h */
-    uint32_t subgroup;   /* lanes that its subgroups must have, all of them; 0: as the device likes */
+    uint32_t subgroup;   /* whole subgroups of so many lanes, as cooperative.c enables them; 0: as the device likes */
     struct program_constants constants;
 };
 

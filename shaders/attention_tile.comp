@@ -72,10 +72,16 @@ uint first_visible(uint position)
     return op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
 }
 
+/* Whether a part's lanes are a subgroup, eight whole ones in all: main numbers the lanes so. */
+bool part_is_subgroup()
+{
+    return gl_SubgroupSize == PART_LANES && gl_NumSubgroups == PARTS;
+}
+
 /* Waits for the lanes of a part: they are a subgroup, or wait for all. */
 void part_barrier()
 {
-    if (gl_SubgroupSize == PART_LANES)
+    if (part_is_subgroup())
         subgroupBarrier();
     else
         barrier();
@@ -84,7 +90,7 @@ void part_barrier()
 /* The largest value, or the sum, of a part's lanes, for each of them. All lanes come here; p4 may be lost. */
 float part_max(float value)
 {
-    if (gl_SubgroupSize == PART_LANES)
+    if (part_is_subgroup())
         return subgroupMax(value);
     p4[lane / 4][lane % 4] = value;
     barrier();
@@ -99,7 +105,7 @@ float part_max(float value)
 
 float part_sum(float value)
 {
-    if (gl_SubgroupSize == PART_LANES)
+    if (part_is_subgroup())
         return subgroupAdd(value);
     p4[lane / 4][lane % 4] = value;
     barrier();
@@ -271,7 +277,8 @@ void add_batch(uint j, vec2 v[BATCH], inout vec2 y[OWN])
     }
 }
 
-/* A value that a row does not see must not reach it, be it NaN. */
+/* A value that a row does not see must not reach it, be it NaN: its p is 0. So may be that of a value which it sees: an
+ * infinite one is lost here then, and makes NaN in add_batch. */
 vec2 add_seen(float p, vec2 v, vec2 y)
 {
     return p == 0.0 ? y : fma(vec2(p), v, y);
@@ -345,7 +352,7 @@ void load_queries()
 void main()
 {
     uint group = group_index(), n_blocks = (dispatch.n_rows + ROWS - 1) / ROWS;
-    lane = gl_LocalInvocationID.x;
+    lane = part_is_subgroup() ? gl_SubgroupID * PART_LANES + gl_SubgroupInvocationID : gl_LocalInvocationID.x;
     part = lane / PART_LANES;
     part_lane = lane % PART_LANES;
     head = group % op.heads;

@@ -5,13 +5,12 @@
  *
  * These units add with truncation, not rounding. So a sum runs in them over one chunk only, and the chunks are added in f32
  * proper. 256 lanes in eight subgroups of 32: two deep, four across the block. cooperative.glsl says what a matrix is. */
-const uint ROWS = 64;
 #include "matmul_tile.glsl"
 #include "cooperative.glsl"
 
 const uint CHUNK = 64;
 const uint STRIDE = CHUNK / 4 + 2; /* uvec2s of a row of a tile: 16 bytes more than it needs, against bank conflicts */
-const uint LANES = 256;
+const uint LANES = 256, SUBGROUPS = LANES / 32; /* of 32 lanes, whole ones: engine/cooperative.c asks for them */
 const uint ACROSS = BLOCK / 16;  /* subgroups side by side */
 const uint TALL = ROWS / 2 / 16; /* matrices of a subgroup, one below the other */
 const bool SPLIT = DTYPE != DTYPE_F16;      /* weights take two halves */
@@ -20,8 +19,8 @@ const uint PARTS = CHUNK / 4 / QUADS;       /* of a row of weights */
 const uint W_OWN = BLOCK * PARTS / LANES;
 
 shared uvec2 x_high[ROWS * STRIDE], x_low[ROWS * STRIDE], w_high[BLOCK * STRIDE], w_low[BLOCK * STRIDE];
-shared uvec4 largest[LANES / 32 / 4]; /* bits of the largest of a chunk, by subgroup */
-shared float staged[LANES / 32 * 256];
+shared uvec4 largest[SUBGROUPS / 4]; /* bits of the largest of a chunk, by subgroup */
+shared float staged[SUBGROUPS * 256];
 
 /* v rounded to what a half holds, by its bits: what unpackHalf2x16(packHalf2x16(v)) leaves over came out wrong on an H200. To
  * nearest, so that the product of two rests, which is left out, is 2^-22 of the whole at most. */

@@ -1,7 +1,6 @@
 /* y = W x + bias for many rows of x, in f32: a workgroup of 256 lanes, each 4 rows times 4 outputs. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
-const uint ROWS = 64;
 #include "matmul_tile.glsl"
 
 const uint CHUNK = 32;
@@ -10,6 +9,12 @@ const uint SIDE = 16;              /* lanes along each side of the block */
 const uint OWN = BLOCK / SIDE; /* outputs, and as many rows */
 
 shared vec4 x_tile[ROWS * STRIDE], w_tile[BLOCK * STRIDE];
+
+/* Elements k … k + 3 of a row of x; rows past the batch's last repeat it, elements past the end are 0. */
+vec4 input_quad(uint row, uint k)
+{
+    return k < op.n_in ? x4[(min(row, dispatch.n_rows - 1) * op.n_in + k) / 4] : vec4(0.0);
+}
 
 void load_tiles(uint row, uint o, uint k)
 {

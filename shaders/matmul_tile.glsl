@@ -3,7 +3,7 @@
  * once for ROWS rows of x and each x loaded once for BLOCK outputs. The matrix lies by rows. */
 #include "common.glsl"
 
-const uint BLOCK = 64;
+const uint ROWS = 64, BLOCK = 64;
 
 layout(push_constant) uniform Push
 {
@@ -24,12 +24,6 @@ uint first_output()
     return group_index() % ((dispatch.count + BLOCK - 1) / BLOCK) * BLOCK;
 }
 
-/* Elements k … k + 3 of a row of x; rows past the batch's last repeat it, elements past the end are 0. */
-vec4 input_quad(uint row, uint k)
-{
-    return k < op.n_in ? x4[(min(row, dispatch.n_rows - 1) * op.n_in + k) / 4] : vec4(0.0);
-}
-
 /* How many quads of weights one call of weight_quads finds: the units of most formats lie in one chunk; the two halves of
  * a K-quant's lie further apart, so that one of them is dropped. */
 const uint QUADS = UNIT_STEP <= 16 ? 2 : 1;
@@ -44,12 +38,6 @@ uint first_of_part(uint n)
 uint weight_row(uint o)
 {
     return min(o, dispatch.count - 1) * row_bytes(op.n_in);
-}
-
-/* The unit that element i of a row belongs to. */
-uint unit_of(uint i)
-{
-    return i / UNIT_SPAN * (UNIT_SPAN / 8) + i % UNIT_STEP / 4;
 }
 
 /* The quads of part n of the chunk that starts at element k. */

@@ -54,6 +54,12 @@ uint unit_first(uint unit)
     return unit / (UNIT_STEP / 4) * UNIT_SPAN + unit % (UNIT_STEP / 4) * 4;
 }
 
+/* The unit that element i belongs to. */
+uint unit_of(uint i)
+{
+    return i / UNIT_SPAN * (UNIT_SPAN / 8) + i % UNIT_STEP / 4;
+}
+
 uint load16(uint at)
 {
     return (words[at >> 2] >> ((at & 2) * 8)) & 0xffff;
@@ -134,6 +140,12 @@ uint row_bytes(uint n)
 const bool IS_16_BITS = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
 const bool IS_LATE = IS_16_BITS || DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || HAS_FIFTH || DTYPE == DTYPE_Q8_0;
 
+/* Four bytes of a unit: blocks with a minimum, of 20 or 24 bytes, are aligned to 4. */
+uint load_part(uint at)
+{
+    return HAS_MINIMUM ? words[at >> 2] : load32(at);
+}
+
 /* A unit as it lies: 8 elements of 16 bits; or the block's scale (with its minimum), quants, more of them or fifth bits. */
 uvec4 load_unit(uint row, uint unit)
 {
@@ -146,7 +158,7 @@ uvec4 load_unit(uint row, uint unit)
     uint scale = HAS_MINIMUM ? words[at >> 2] : load16(at);
     if (DTYPE == DTYPE_Q8_0)
         return uvec4(scale, load32(quants + quarter * 8), load32(quants + quarter * 8 + 4), 0);
-    return uvec4(scale, load32(quants + quarter * 4), HAS_FIFTH ? load32(fifth_byte(row, block)) : 0, 0);
+    return uvec4(scale, load_part(quants + quarter * 4), HAS_FIFTH ? load_part(fifth_byte(row, block)) : 0, 0);
 }
 
 void decode_q5(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
@@ -315,7 +327,7 @@ float decode_element(uint row, uint i)
     if (DTYPE == DTYPE_BF16)
         return uintBitsToFloat(load16(row + i * 2) << 16);
     vec4 a, b;
-    decode_unit(row, i / UNIT_SPAN * (UNIT_SPAN / 8) + i % UNIT_STEP / 4, a, b);
+    decode_unit(row, unit_of(i), a, b);
     return i % UNIT_SPAN < UNIT_STEP ? a[i & 3] : b[i & 3];
 }
 

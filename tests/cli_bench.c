@@ -174,8 +174,8 @@ static void ops_are_timed_apart(void **state)
     json_decref(without);
 }
 
-/* A GPU has kernels of its own for many rows: where they were measured they are audited. */
-static void the_kernels_that_ran_are_audited(void **state)
+/* A GPU has tiled kernels for many rows: where those were measured they are audited. */
+static void tiled_kernels_are_audited(void **state)
 {
     (void)state;
     bool gpu = strcmp(device_kind(LOCKSTEP_PROGRAM), "gpu") == 0;
@@ -212,7 +212,7 @@ int main(void)
         cmocka_unit_test(a_fast_wrong_answer_is_no_quality),  cmocka_unit_test(without_capture_less_comes_back),
         cmocka_unit_test(the_reference_is_measured_too),      cmocka_unit_test(wrong_options_are_one_line),
         cmocka_unit_test(tokens_can_be_chosen_on_the_device), cmocka_unit_test(ops_are_timed_apart),
-        cmocka_unit_test(the_kernels_that_ran_are_audited),
+        cmocka_unit_test(tiled_kernels_are_audited),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -28,7 +28,7 @@ struct fixture {
     uint32_t max_rows;   /* of a batch; 0: 16 */
     int32_t tokens[128]; /* of positions; 0 where a test has no need of them */
     uint64_t seed;
-    bool no_validation;
+    bool no_validation; /* the layer does not know what is tested */
 };
 
 static inline void must(enum status status, const struct error *err)

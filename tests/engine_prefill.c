@@ -6,7 +6,7 @@ enum { MANY = 70 }; /* more than a block of 64 rows */
 
 static const char *const kinds[] = {"chosen", "never", "f32", "NV's matrices of halves", "KHR's", "always"};
 
-/* COOPERATIVE_ bits of the device: those that the validation layers know as well, or all. */
+/* COOPERATIVE_ bits of the device; with validation those alone that the layer knows too. Asked for once each. */
 static unsigned cooperative(bool validation)
 {
     static unsigned bits[2] = {~0u, ~0u};
@@ -79,7 +79,7 @@ static void open_tiles(struct fixture *f, int kind, struct engine_limits limits)
                      needed(kind)); /* nothing stands in for it */
 }
 
-/* All formats in one plan: a driver may allow few instances in a process's life. */
+/* All formats in one plan: opening an engine takes longer than any of them. */
 static void each_format(void **state)
 {
     (void)state;
@@ -162,24 +162,40 @@ static void a_changed_row_is_found(void **state)
     }
 }
 
+/* How many attentions of the batch are made with so many rows a workgroup. */
+static uint32_t count_tiles(const struct fixture *f, uint32_t rows)
+{
+    const struct schedule *schedule = &engine_shape(&f->engine)->schedule;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < schedule->n_dispatches; i++) {
+        const struct program_key *key = &schedule->dispatches[i].program->key;
+        n += strcmp(key->shader, "attention_tile") == 0 && key->constants.rows == rows;
+    }
+    return n;
+}
+
+/* With few groups a core, of 8 rows, and with many, of 16. */
 static void attention(void **state)
 {
     (void)state;
-    struct fixture f;
-    fixture_init(&f, 320);
-    fixture_attention(&f, (struct attention_params){9, 3, 64, 0.125f, 0, 0, 0});
-    fixture_attention(&f, (struct attention_params){2, 1, 256, 0.0625f, 0, 0, 0});
-    fixture_attention(&f, (struct attention_params){2, 2, 128, 0.08f, 0, 40, 1});
-    fixture_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5, 0});
-    fixture_attention(&f, (struct attention_params){1, 1, 32, 0.17f, 0, 1, 0});
-    fixture_attention(&f, (struct attention_params){60, 20, 32, 0.17f, 3, 50, 1}); /* many groups: of 16 rows */
-    fixture_attention(&f, (struct attention_params){54, 2, 128, 0.08f, 0, 0, 0});
-    fixture_attention(&f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* no tile has such heads */
-    open_tiles(&f, TILES_ALWAYS, (struct engine_limits){.max_groups = 7});
-    static const uint32_t counts[] = {33, 1, 16, 70, 5, 70, 70, 55};
-    for (uint32_t i = 0, position = 0; i < 8; position += counts[i++])
-        fixture_check(&f, position, counts[i], false);
-    fixture_close(&f);
+    for (uint32_t cores = 1000; cores; cores /= 1000) {
+        struct fixture f;
+        fixture_init(&f, 320);
+        fixture_attention(&f, (struct attention_params){9, 3, 64, 0.125f, 0, 0, 0});
+        fixture_attention(&f, (struct attention_params){2, 1, 256, 0.0625f, 0, 0, 0});
+        fixture_attention(&f, (struct attention_params){2, 2, 128, 0.08f, 0, 40, 1});
+        fixture_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5, 0});
+        fixture_attention(&f, (struct attention_params){1, 1, 32, 0.17f, 0, 1, 0});
+        fixture_attention(&f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* no tile has such heads */
+        open_tiles(&f, TILES_ALWAYS, (struct engine_limits){.max_groups = 7, .cores = cores});
+        static const uint32_t counts[] = {33, 1, 16, 70, 5, 70, 70, 55};
+        for (uint32_t i = 0, position = 0; i < 8; position += counts[i++])
+            fixture_check(&f, position, counts[i], false);
+        uint32_t few = count_tiles(&f, 8), many = count_tiles(&f, 16);
+        assert_int_equal(few + many, 5);
+        assert_true(cores == 1 ? many >= 4 : many == 0); /* 16 rows of 256 may be more than shared memory holds */
+        fixture_close(&f);
+    }
 }
 
 /* A later position's NaN is nothing to an earlier one. And the twin: those that see it have it. */

@@ -6,8 +6,9 @@
 #include "workbench/bench_ops.h"
 #include "workbench/session.h"
 
-#define BENCH_AUDITED_PREFILL 4 /* positions of the run that is audited at least, and as many as follow one by one */
-#define BENCH_AUDITED_DECODE 2
+/* What is recorded and audited after the measurement, where stages are captured. */
+#define BENCH_AUDITED_PREFILL 4 /* positions of the prompt, at least */
+#define BENCH_AUDITED_DECODE 2  /* tokens decoded after it */
 
 struct bench {
     struct session session;

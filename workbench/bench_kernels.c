@@ -21,7 +21,6 @@
 #define RUN_NS 3e6
 #define WAY_NS 25e6
 #define RUNS 7
-#define GPU_WARM_UP_NS 600e6 /* before it: a GPU that was idle while the reference ran has low clocks at first */
 #define MOST_TIMES 4096
 
 #define MAX_ROWS 512 /* of a batch */
@@ -47,6 +46,16 @@ static enum status run_times(struct bench *bench, struct engine_repeat *repeat, 
     return status;
 }
 
+static struct engine_repeat repeat_of(const struct kernel *kernel, bool waits)
+{
+    return (struct engine_repeat){.first = kernel->first,
+                                  .n_steps = kernel->n_steps,
+                                  .n_copies = kernel->n_copies,
+                                  .stride = kernel->stride,
+                                  .times = 1,
+                                  .waits = waits};
+}
+
 static uint32_t times_a_run(double us)
 {
     double times = us > 0 ? RUN_NS / 1e3 / us : MOST_TIMES;
@@ -57,12 +66,7 @@ static uint32_t times_a_run(double us)
 static enum status measure_way(struct bench *bench, const struct kernel *kernel, enum kernel_way way,
                                struct kernel_result *result, struct error *err)
 {
-    struct engine_repeat repeat = {.first = kernel->first,
-                                   .n_steps = kernel->n_steps,
-                                   .n_copies = kernel->n_copies,
-                                   .stride = kernel->stride,
-                                   .times = 1,
-                                   .waits = way == WAY_LEVEL};
+    struct engine_repeat repeat = repeat_of(kernel, way == WAY_LEVEL);
     double us[RUNS], spent = 0;
     uint32_t n = 0;
     enum status status = STATUS_OK;
@@ -78,16 +82,13 @@ static enum status measure_way(struct bench *bench, const struct kernel *kernel,
     return status;
 }
 
+/* Before it is measured: a GPU that was idle while the reference ran has low clocks at first. */
 static enum status warm_up(struct bench *bench, const struct kernel *kernel, struct error *err)
 {
-    struct engine_repeat repeat = {.first = kernel->first,
-                                   .n_steps = kernel->n_steps,
-                                   .n_copies = kernel->n_copies,
-                                   .stride = kernel->stride,
-                                   .times = 1};
-    double us, spent = 0;
+    struct engine_repeat repeat = repeat_of(kernel, false);
+    double us = 0, spent = 0, end = bench_now_ms() + GPU_WARM_UP_MS;
     enum status status = STATUS_OK;
-    while (!bench->is_cpu && status == STATUS_OK && spent < GPU_WARM_UP_NS) {
+    while (!bench->is_cpu && status == STATUS_OK && bench_now_ms() < end) {
         status = run_times(bench, &repeat, &us, &spent, err);
         repeat.times = times_a_run(us);
         status = status == STATUS_OK ? stop_check(err) : status;

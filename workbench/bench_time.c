@@ -1,5 +1,7 @@
 #include "workbench/bench_time.h"
 
+#include <math.h>
+#include <stdbool.h>
 #include <stdlib.h>
 #include <time.h>
 
@@ -25,4 +27,15 @@ double bench_median(double *values, uint32_t n, double *least)
     if (least)
         *least = values[0];
     return n % 2 ? values[n / 2] : (values[n / 2 - 1] + values[n / 2]) / 2;
+}
+
+const char *bench_logits_wrong(const float *logits, uint64_t n)
+{
+    bool differ = n < 2;
+    for (uint64_t i = 0; i < n; i++) {
+        if (!isfinite(logits[i]))
+            return "a logit is not finite";
+        differ = differ || logits[i] != logits[0];
+    }
+    return differ ? NULL : "all logits are the same";
 }
