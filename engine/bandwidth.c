@@ -103,7 +103,7 @@ static double measure_host(void)
 enum status bandwidth_measure(struct device *device, struct programs *programs, double *bytes_per_second,
                               struct error *err)
 {
-    if (device->is_cpu) {
+    if (device->info.is_cpu) {
         *bytes_per_second = measure_host();
         return STATUS_OK;
     }

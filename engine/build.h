@@ -61,7 +61,7 @@ enum status step_alone(struct builder *b);
 /* Whether workgroups are those of a CPU driver: one small subgroup, and more work a lane. */
 static inline bool uses_cpu_shapes(const struct builder *b)
 {
-    return b->store->device->is_cpu;
+    return b->store->device->info.is_cpu;
 }
 
 /* That the workgroups of a dispatch are spread over. */

@@ -4,7 +4,9 @@
 
 #include "engine/device.h"
 
-#define SHARED_BYTES 45088 /* that matmul_coop.glsl declares */
+/* Of a workgroup of matmul_coop.glsl: the shared memory that it declares, and its subgroups. */
+#define SHARED_BYTES 45088
+#define SUBGROUPS 8
 
 static PFN_vkVoidFunction instance_function(const struct device *device, const char *name)
 {
@@ -105,7 +107,7 @@ static bool can_require_subgroup(const struct device *device)
     return features.subgroupSizeControl && features.computeFullSubgroups &&
            sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT &&
            sizes.minSubgroupSize <= COOPERATIVE_SUBGROUP && sizes.maxSubgroupSize >= COOPERATIVE_SUBGROUP &&
-           sizes.maxComputeWorkgroupSubgroups >= 256 / COOPERATIVE_SUBGROUP;
+           sizes.maxComputeWorkgroupSubgroups >= SUBGROUPS;
 }
 
 void cooperative_find(struct device *device)

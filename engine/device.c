@@ -108,7 +108,6 @@ static void read_properties(struct device *device)
     memcpy(device->uuid, properties.pipelineCacheUUID, VK_UUID_SIZE);
     device->native_half = floats.shaderDenormPreserveFloat16;
     device->cores = count_cores(device->physical);
-    device->is_cpu = properties.deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU;
     cooperative_find(device);
     device->statistics = device->statistics && statistics_find(device);
 }

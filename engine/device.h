@@ -48,7 +48,6 @@ struct device {
     struct queue compute, copies;       /* copies: to the host, beside what is computed */
     uint64_t allocated, most_allocated; /* bytes of device memory: now, and at one time */
     uint64_t timeout_ns;                /* how long one submit may take */
-    bool is_cpu;                        /* Mesa's llvmpipe and the like: few threads, short vectors */
     unsigned cooperative; /* COOPERATIVE_ bits: multiplies matrices of halves, 16 x 16 x 16 into f32, a subgroup each */
     uint32_t cores;       /* that run workgroups side by side; a guess where the device does not say */
     bool native_half;     /* its conversion of halves keeps subnormal ones, as it says */

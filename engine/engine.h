@@ -13,6 +13,7 @@ struct device_info {
     char api[32];      /* "1.3.230" */
     uint64_t memory;   /* bytes of the largest device-local heap */
     uint32_t subgroup; /* lanes */
+    bool is_cpu;       /* Mesa's llvmpipe and the like: few threads, short vectors */
     bool usable;       /* has what the engine needs */
     bool chosen;       /* what engine_open takes when no device is named */
 };

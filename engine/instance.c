@@ -199,8 +199,10 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct device_in
     if (modern)
         vkGetPhysicalDeviceFeatures2(physical, &features);
 
-    *info =
-        (struct device_info){.index = index, .type = type_name(core->deviceType), .subgroup = subgroup.subgroupSize};
+    *info = (struct device_info){.index = index,
+                                 .type = type_name(core->deviceType),
+                                 .subgroup = subgroup.subgroupSize,
+                                 .is_cpu = core->deviceType == VK_PHYSICAL_DEVICE_TYPE_CPU};
     snprintf(info->name, sizeof(info->name), "%s", core->deviceName);
     snprintf(info->driver, sizeof(info->driver), "%.120s %.120s", driver.driverName, driver.driverInfo);
     snprintf(info->api, sizeof(info->api), "%u.%u.%u", VK_API_VERSION_MAJOR(core->apiVersion),

@@ -24,7 +24,7 @@
 uint32_t prefill_least_rows(const struct store *store)
 {
     if (store->limits.tiles == TILES_CHOSEN)
-        return store->device->is_cpu || store->limits.matmul != MATMUL_CHOSEN ? 0 : LEAST_ROWS;
+        return store->device->info.is_cpu || store->limits.matmul != MATMUL_CHOSEN ? 0 : LEAST_ROWS;
     return store->limits.tiles == TILES_NEVER ? 0 : 2;
 }
 

@@ -59,7 +59,7 @@ static enum status choose_max_rows(struct store *store, struct error *err)
                          "a row of %llu values is longer than what %s binds (%u bytes)", (unsigned long long)widest,
                          store->device->info.name, store->limits.max_binding);
     if (store->max_rows == 0) {
-        bool is_cpu = store->device->is_cpu;
+        bool is_cpu = store->device->info.is_cpu;
         VkDeviceSize row = store_slots(store, 2, NULL) - store_slots(store, 1, NULL);
         VkDeviceSize arena = is_cpu ? CPU_ARENA_BYTES : GPU_ARENA_BYTES;
         arena = arena < store->device->info.memory / 8 ? arena : store->device->info.memory / 8;

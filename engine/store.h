@@ -69,7 +69,7 @@ void store_close(struct store *store);
 /* One row by the shaders that decode.c is for; quants are arranged for them. */
 static inline bool store_decodes_as_gpu(const struct store *store)
 {
-    return !store->device->is_cpu || store->limits.matvec;
+    return !store->device->info.is_cpu || store->limits.matvec;
 }
 
 /* How many rows a step makes of a batch. */

@@ -57,7 +57,7 @@ static VkResult poll(const struct device *device, const struct queue *queue, uin
 {
     uint64_t value = 0;
     struct timespec start, now;
-    if (device->is_cpu || clock_gettime(CLOCK_MONOTONIC, &start) != 0)
+    if (device->info.is_cpu || clock_gettime(CLOCK_MONOTONIC, &start) != 0)
         return VK_TIMEOUT;
     do {
         VkResult result = vkGetSemaphoreCounterValue(device->handle, queue->timeline, &value);

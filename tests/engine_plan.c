@@ -145,7 +145,7 @@ static float *run_way(const struct way *way, uint64_t *count, bool *is_cpu)
     }
     assert_int_equal(position, 14);
     float *all = snapshot(&f, position, count);
-    *is_cpu = engine_vulkan(&f.engine)->is_cpu;
+    *is_cpu = engine_vulkan(&f.engine)->info.is_cpu;
     fixture_close(&f);
     return all;
 }

@@ -167,7 +167,7 @@ static enum status open_engine(struct bench *bench, struct error *err)
     if (status == STATUS_OK && bench->bandwidth == 0)
         status = engine_read_bandwidth(&bench->engine, &bench->bandwidth, err);
     if (status == STATUS_OK)
-        bench->is_cpu = strcmp(engine_device(&bench->engine)->type, "CPU") == 0;
+        bench->is_cpu = engine_device(&bench->engine)->is_cpu;
     kernel_close(kernel);
     free(kernel);
     return status;

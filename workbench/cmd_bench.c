@@ -66,17 +66,14 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
     if (status != STATUS_OK) {
         return status;
     }
-    uint32_t positions = bench.n_prompt + bench.n_decoded, most = positions;
-    if (captured) {
-        uint32_t prefilled = bench.n_prompt > BENCH_AUDITED_PREFILL ? bench.n_prompt : BENCH_AUDITED_PREFILL;
-        uint32_t audited = prefilled + BENCH_AUDITED_DECODE;
-        most = positions > audited ? positions : audited;
-    }
+    uint32_t positions = bench.n_prompt + bench.n_decoded;
+    uint32_t prefilled = bench.n_prompt > BENCH_AUDITED_PREFILL ? bench.n_prompt : BENCH_AUDITED_PREFILL;
+    uint32_t decoded = bench.n_decoded > BENCH_AUDITED_DECODE ? bench.n_decoded : BENCH_AUDITED_DECODE;
     struct session_options options = {
         .engine = bench.source == SOURCE_ENGINE,
         .reference = bench.source == SOURCE_REFERENCE,
         .device = arguments->device,
-        .max_positions = most,
+        .max_positions = prefilled + decoded,
         .faults = arguments->faults,
         .n_faults = arguments->n_faults,
         .no_capture = !captured,

@@ -85,19 +85,17 @@ static uint32_t find_fault(const struct repl_settings *settings, const char *tex
     return i;
 }
 
-/* The fault to take out: the one with this text, or else the only one with this name, wherever it was planted. */
-static enum status find_planted(const struct repl_settings *settings, const char *text, uint32_t *at, struct error *err)
+/* The only fault with this name, wherever it was planted. */
+static enum status find_named(const struct repl_settings *settings, const char *name, uint32_t *at, struct error *err)
 {
-    size_t length = strlen(text);
+    size_t length = strlen(name);
     uint32_t n_found = 0;
     char planted[160] = "";
-    *at = find_fault(settings, text);
-    if (*at < settings->n_faults) {
-        return STATUS_OK;
-    }
     for (uint32_t i = 0; i < settings->n_faults; i++) {
-        const char *other = settings->faults[i];
-        if (strncmp(other, text, length) == 0 && (other[length] == '@' || other[length] == '.')) {
+        const char *text = settings->faults[i];
+        size_t used = strlen(planted);
+        snprintf(planted + used, sizeof(planted) - used, "%s%s", i > 0 ? ", " : "", text);
+        if (strncmp(text, name, length) == 0 && (text[length] == '@' || text[length] == '.')) {
             n_found++;
             *at = i;
         }
@@ -105,12 +103,8 @@ static enum status find_planted(const struct repl_settings *settings, const char
     if (n_found == 1) {
         return STATUS_OK;
     }
-    for (uint32_t i = 0; i < settings->n_faults; i++) {
-        size_t used = strlen(planted);
-        snprintf(planted + used, sizeof(planted) - used, "%s%s", i > 0 ? ", " : "", settings->faults[i]);
-    }
     return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "%s is %s, expected one of those that are: %s",
-                     text, n_found > 0 ? "planted more than once" : "not planted", planted[0] ? planted : "none");
+                     name, n_found > 0 ? "planted more than once" : "not planted", planted[0] ? planted : "none");
 }
 
 enum status repl_fault(struct repl *repl, const struct words *words, struct error *err)
@@ -126,26 +120,23 @@ enum status repl_fault(struct repl *repl, const struct words *words, struct erro
     if (status == STATUS_OK) {
         status = need_engine(repl, "fault", err);
     }
-    if (status != STATUS_OK) {
-        return status;
-    }
     struct repl_settings changed = repl->settings; /* shares the texts */
     uint32_t at = find_fault(&changed, text);
     bool there = at < changed.n_faults;
-    if (on && (there || at == REPL_MAX_FAULTS)) {
-        return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "%s is %s, expected another", text,
-                         there ? "planted already" : "one too many");
+    if (status == STATUS_OK && on && (there || at == REPL_MAX_FAULTS)) {
+        status = error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "%s is %s, expected another", text,
+                           there ? "planted already" : "one too many");
     }
-    if (!on) {
-        status = find_planted(&repl->settings, text, &at, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        text = repl->settings.faults[at];
+    if (status == STATUS_OK && !on && !there) {
+        status = find_named(&changed, text, &at, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
     }
     if (on) {
         changed.faults[changed.n_faults++] = xstrdup(text);
     } else {
+        text = changed.faults[at];
         memmove(&changed.faults[at], &changed.faults[at + 1], (changed.n_faults - at - 1) * sizeof(char *));
         changed.n_faults--;
     }
