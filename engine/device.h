@@ -146,12 +146,4 @@ enum status vulkan_failed(struct error *err, VkResult result, const char *call);
             return vulkan_failed(err, vk_try_result, #call); \
     } while (0)
 
-/* Ends the function with the status of a call of ours that failed. */
-#define TRY(call)                        \
-    do {                                 \
-        enum status try_status = (call); \
-        if (try_status != STATUS_OK)     \
-            return try_status;           \
-    } while (0)
-
 #endif

@@ -42,4 +42,12 @@ void *xcalloc(uint64_t count, uint64_t size);
 void *xrealloc(void *old, uint64_t size);
 char *xstrdup(const char *text);
 
+/* Returns the status of a call that failed; nothing is cleaned up first. */
+#define TRY(call)                        \
+    do {                                 \
+        enum status try_status = (call); \
+        if (try_status != STATUS_OK)     \
+            return try_status;           \
+    } while (0)
+
 #endif
