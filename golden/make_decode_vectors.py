@@ -3,7 +3,7 @@
 
 One record a format: its GGUF type number, elements (both u32), bytes (u32), the blocks, the values (f32). A record's elements are
 rows of 1152 and 288 where the block divides them, else of 1280 and 256. Scales are ordinary ones, small (subnormal in f16) and
-zero. tests/reference_formats.c reads it.
+zero. tests/reference/formats.c reads it.
 """
 import struct
 from pathlib import Path

@@ -1,7 +1,7 @@
 #!/usr/bin/env python3
 """Writes golden/same/: small random models, Gemma 3, Gemma 2, Llama, Llama with llama3's rope and GPT-OSS, each as safetensors in bf16, as
 GGUF and as RDRR with the same weights, bit for bit; and Llama in Q4_K, as an RDRR in all its layouts and as float32 of gguf's
-dequantiser. tests/reference_same.c runs them. The shapes are odd ones, and Gemma's seventh layer makes the pattern of local and
+dequantiser. tests/reference/same.c runs them. The shapes are odd ones, and Gemma's seventh layer makes the pattern of local and
 global layers that a GGUF does not say show.
 """
 import json

@@ -1,6 +1,6 @@
 """Runs of transformers in which one module is a wrong one: traces of a stranger's engine, whose bug is known.
 
-make_wrong.py [FOLDER]: writes FOLDER/NAME.h5 (golden/wrong/), small ones: a few positions, and the layers around the bug. tests/cli_wrong.c says
+make_wrong.py [FOLDER]: writes FOLDER/NAME.h5 (golden/wrong/), small ones: a few positions, and the layers around the bug. tests/workbench/diagnose/wrong.c says
 where each must be found and what it must be called.
 """
 

@@ -1,4 +1,4 @@
-/* How a token is chosen from a row of logits. workbench/sample.h has the formula. */
+/* How a token is chosen from a row of logits. workbench/trace/sample.h has the formula. */
 #ifndef LOCKSTEP_MODEL_SAMPLING_H
 #define LOCKSTEP_MODEL_SAMPLING_H
 

@@ -1,4 +1,4 @@
-/* Whether the work that goes on is still wanted. Ctrl-C says no (workbench/interrupt.h), and loops that may take
+/* Whether the work that goes on is still wanted. Ctrl-C says no (workbench/session/interrupt.h), and loops that may take
  * seconds look here between two rows: an op of the reference over all rows of a vocabulary, a submit that is waited
  * for. What they leave is incomplete; whoever started them looks here too and uses none of it. */
 #ifndef LOCKSTEP_MODEL_STOP_H

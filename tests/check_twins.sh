@@ -26,7 +26,7 @@ case $1 in
 layers)
     must_fail '#include "reference/reference.h"' engine/engine.h
     must_fail '#include "engine/engine.h"' reference/reference.h
-    must_fail '#include "workbench/trace.h"' model/plan.h
+    must_fail '#include "workbench/trace/trace.h"' model/plan.h
     must_fail '#  include "model/plan.c"' reference/reference.h
     must_fail '#include "plan.c"' model/plan.h
     ;;

@@ -2,7 +2,7 @@
 #ifndef LOCKSTEP_TESTS_SUPPORT_PROMPT_H
 #define LOCKSTEP_TESTS_SUPPORT_PROMPT_H
 
-#include "workbench/repl.h"
+#include "workbench/debugger/repl.h"
 
 struct prompt {
     struct session session;

@@ -3,7 +3,7 @@
 #define LOCKSTEP_TESTS_SUPPORT_RECORDING_H
 
 #include "model/model.h"
-#include "workbench/trace.h"
+#include "workbench/trace/trace.h"
 
 struct small_model {
     struct model model;

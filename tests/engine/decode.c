@@ -1,0 +1,490 @@
+/* Decoding as a GPU does it, forced on whatever device there is: matvec.comp, attention_part.comp and their fused
+ * dispatches against the reference; with the bits of the steps run alone, with capture and without, waited for and
+ * while the next token runs; and tokens chosen on the device. */
+#include "tests/engine/engine_fixture.h"
+
+enum { HIDDEN = 64, HEADS = 4, KV_HEADS = 2, DIM = 16, FFN = 736, VOCAB = 1330, LAYERS = 2, POSITIONS = 48 };
+
+/* Of the device's own cores a small matrix's rows are less than one loop's; of few they are several chunks. */
+static const struct engine_limits as_gpu = {.matvec = true}, few_cores = {.matvec = true, .cores = 1};
+
+struct model_shape {
+    uint32_t dtype, head_dtype;
+    bool post_norms, head_norms, softcap;
+};
+
+static const struct model_shape shapes[] = {
+    {DTYPE_F16, DTYPE_F16, true, true, false},    {DTYPE_Q8_0, DTYPE_Q4_0, true, true, true},
+    {DTYPE_Q4_1, DTYPE_Q8_0, false, false, true}, {DTYPE_BF16, DTYPE_Q5_1, false, true, false},
+    {DTYPE_Q5_0, DTYPE_F32, true, false, false},  {DTYPE_F32, DTYPE_Q5_0, true, true, false},
+};
+
+static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t groups)
+{
+    uint32_t width = f->plan.steps[in].width, dim = width / groups;
+    int32_t step = fixture_stage(f, OP_rms_norm, stage, layer, width, in, -1,
+                                 (union step_params){.rms_norm = {groups, dim, 1e-6f, 1}});
+    f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, dim);
+    return step;
+}
+
+static int32_t add_sum(struct fixture *f, enum stage stage, int32_t layer, int32_t residual, int32_t branch)
+{
+    return fixture_stage(f, OP_add, stage, layer, HIDDEN, residual, branch, (union step_params){.add = {HIDDEN}});
+}
+
+static int32_t add_rope(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t heads)
+{
+    return fixture_stage(f, OP_rope, stage, layer, heads * DIM, in, -1,
+                         (union step_params){.rope = {heads, DIM, ROPE_TYPE_DEFAULT, 1e4f, 1, .scale = 1}});
+}
+
+static int32_t add_attention(struct fixture *f, const struct model_shape *shape, int32_t layer, int32_t norm)
+{
+    int32_t q = fixture_stage_matmul(f, STAGE_q_proj, layer, shape->dtype, norm, HEADS * DIM, layer == 0);
+    int32_t k = fixture_stage_matmul(f, STAGE_k_proj, layer, shape->dtype, norm, KV_HEADS * DIM, layer == 0);
+    int32_t v = fixture_stage_matmul(f, STAGE_v_proj, layer, shape->dtype, norm, KV_HEADS * DIM, layer == 0);
+    if (shape->head_norms) {
+        q = add_norm(f, STAGE_q_norm, layer, q, HEADS);
+        k = add_norm(f, STAGE_k_norm, layer, k, KV_HEADS);
+    }
+    q = add_rope(f, STAGE_q_rope, layer, q, HEADS);
+    k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
+    struct attention_params params = {HEADS, KV_HEADS, DIM, 0.02f, shape->softcap ? 20 : 0, layer ? 0 : 40, layer};
+    int32_t attention = fixture_stage(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
+                                      (union step_params){.attention = params});
+    f->plan.steps[attention].input[2] = v;
+    f->plan.steps[attention].weight[0] = layer ? fixture_tensor(f, DTYPE_BF16, 0, HEADS) : NULL;
+    return fixture_stage_matmul(f, STAGE_o_proj, layer, shape->dtype, attention, HIDDEN, layer == 0);
+}
+
+static int32_t add_layer(struct fixture *f, const struct model_shape *shape, int32_t layer, int32_t residual)
+{
+    int32_t norm = add_norm(f, STAGE_attn_norm, layer, residual, 1);
+    int32_t branch = add_attention(f, shape, layer, norm);
+    if (shape->post_norms)
+        branch = add_norm(f, STAGE_post_attn_norm, layer, branch, 1);
+    residual = add_sum(f, STAGE_attn_resid, layer, residual, branch);
+    norm = add_norm(f, STAGE_ffn_norm, layer, residual, 1);
+    int32_t gate = fixture_stage_matmul(f, STAGE_ffn_gate, layer, shape->dtype, norm, FFN, false);
+    int32_t up = fixture_stage_matmul(f, STAGE_ffn_up, layer, shape->dtype, norm, FFN, false);
+    int32_t act = fixture_stage(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
+                                (union step_params){.glu = {FFN, layer ? ACTIVATION_SILU : ACTIVATION_GELU_TANH}});
+    branch = fixture_stage_matmul(f, STAGE_ffn_down, layer, shape->dtype, act, HIDDEN, false);
+    if (shape->post_norms)
+        branch = add_norm(f, STAGE_post_ffn_norm, layer, branch, 1);
+    return add_sum(f, STAGE_layer_out, layer, residual, branch);
+}
+
+static void plan_by_hand(struct fixture *f, const struct model_shape *shape)
+{
+    fixture_init(f, POSITIONS);
+    for (int i = 0; i < 64; i++)
+        f->tokens[i] = (i * 37 + 5) % VOCAB;
+    int32_t residual = (int32_t)fixture_step(f, OP_embed, HIDDEN, (union step_params){.embed = {HIDDEN, VOCAB, 2}});
+    f->plan.steps[residual].weight[0] = fixture_tensor(f, shape->head_dtype, VOCAB, HIDDEN);
+    for (int32_t layer = 0; layer < LAYERS; layer++)
+        residual = add_layer(f, shape, layer, residual);
+    int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual, 1);
+    int32_t logits = fixture_stage_matmul(f, STAGE_logits, LAYER_NONE, shape->head_dtype, norm, VOCAB, false);
+    fixture_stage(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, logits, -1,
+                  (union step_params){.softcap = {VOCAB, 30}});
+}
+
+/* The fixture that was opened last on each set of limits. Its engine goes to the next one, which runs its own plan on
+ * it: the shaders that it compiled stay, and compiling is what takes long here. */
+static struct fixture *last_opened[2];
+
+static struct fixture *take_engine(const struct model_shape *shape, const struct engine_limits *limits,
+                                   struct engine_options options)
+{
+    struct error err;
+    struct fixture **before = &last_opened[limits == &few_cores], *f = xcalloc(1, sizeof(*f));
+    plan_by_hand(f, shape);
+    options.max_positions = POSITIONS;
+    options.max_rows = 16;
+    options.validation = true;
+    if (*before) {
+        f->engine = (*before)->engine;
+        (*before)->engine = (struct backend){0};
+        must(engine_replan(&f->engine, &f->plan, &options, &err), &err);
+        fixture_close(*before);
+        free(*before);
+    } else {
+        must(engine_open_limited(&f->engine, &f->plan, &options, limits, &err), &err);
+    }
+    *before = f;
+    return f;
+}
+
+static int close_engines(void **state)
+{
+    (void)state;
+    for (int i = 0; i < 2; i++) {
+        if (last_opened[i])
+            fixture_close(last_opened[i]);
+        free(last_opened[i]);
+    }
+    return 0;
+}
+
+static void run_whole(struct fixture *f, uint32_t position, int32_t token)
+{
+    struct error err;
+    must(f->engine.ops->begin(&f->engine, &(struct batch){position, 1, &token, true}, &err), &err);
+    must(f->engine.ops->run(&f->engine, 0, f->plan.n_steps, &err), &err);
+}
+
+static float *row_of(struct fixture *f, uint32_t step, uint32_t position)
+{
+    uint32_t width = f->plan.steps[step].width;
+    if (!f->rows[step])
+        f->rows[step] = xcalloc((uint64_t)f->max_positions * width, sizeof(float));
+    return f->rows[step] + (uint64_t)position * width;
+}
+
+/* Runs a position in ranges of `stride` steps and reads every stage into f->rows. */
+static void decode(struct fixture *f, uint32_t position, uint32_t stride)
+{
+    struct error err;
+    struct batch batch = {position, 1, f->tokens + position % 64, true};
+    must(f->engine.ops->begin(&f->engine, &batch, &err), &err);
+    for (uint32_t first = 0; first < f->plan.n_steps; first += stride) {
+        uint32_t last = first + stride < f->plan.n_steps ? first + stride : f->plan.n_steps;
+        must(f->engine.ops->run(&f->engine, first, last, &err), &err);
+    }
+    for (uint32_t i = 0; i < f->plan.n_steps; i++)
+        must(f->engine.ops->read(&f->engine, i, row_of(f, i, position), &err), &err);
+}
+
+/* Each step of positions around the ends of parts and windows, from its own recorded inputs. */
+static void every_step_follows_from_its_inputs(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < sizeof(shapes) / sizeof(shapes[0]); k++) {
+        struct fixture *f = take_engine(&shapes[k], k % 2 ? &few_cores : &as_gpu, (struct engine_options){0});
+        double worst = 0;
+        for (uint32_t position = 0; position < 42; position++) {
+            decode(f, position, 1000);
+            bool judged = position < 2 || position % 32 < 2 || position >= 39;
+            for (uint32_t i = 0; i < f->plan.n_steps && judged; i++) {
+                const struct step *step = &f->plan.steps[i];
+                double ratio = fixture_ratio(f, step, row_of(f, i, position), position, 1, true);
+                char label[64];
+                if (!(ratio <= 1))
+                    fail_msg("shape %u, %s, position %u: ratio %g", k, step_label(step, label), position, ratio);
+                worst = ratio > worst && step->op == OP_matmul ? ratio : worst;
+            }
+        }
+        print_message("shape %u: worst ratio of a matmul %.3f\n", k, worst);
+    }
+}
+
+/* The twin: a row of weights that is off by a thousandth is seen. */
+static void a_wrong_weight_is_seen(void **state)
+{
+    (void)state;
+    struct fixture *f = take_engine(&shapes[0], &as_gpu, (struct engine_options){0});
+    decode(f, 0, 1000);
+    for (uint32_t i = 0; i < f->plan.n_steps; i++) {
+        const struct step *step = &f->plan.steps[i];
+        if (step->op != OP_matmul)
+            continue;
+        float *row = f->rows[i];
+        row[step->width / 2] *= 1.001f;
+        assert_true(fixture_ratio(f, step, row, 0, 1, true) > 1);
+    }
+}
+
+/* The first step whose rows are not the same bits in two records of n_positions; n_steps: none. */
+static uint32_t first_difference(const struct fixture *f, float *const *a, float *const *b, uint32_t n_positions)
+{
+    uint32_t i = 0;
+    while (i < f->plan.n_steps && memcmp(a[i], b[i], (size_t)n_positions * f->plan.steps[i].width * sizeof(float)) == 0)
+        i++;
+    return i;
+}
+
+static void take_rows(struct fixture *f, float **rows)
+{
+    memcpy(rows, f->rows, sizeof(f->rows));
+    memset(f->rows, 0, sizeof(f->rows));
+}
+
+static void free_rows(float **rows)
+{
+    for (uint32_t i = 0; i < FIXTURE_MAX_STEPS; i++)
+        free(rows[i]);
+}
+
+/* Whole, step by step, and in ranges that cut the fused groups: the same bits in every stage. */
+static void alone_or_fused_the_bits_are_the_same(void **state)
+{
+    (void)state;
+    static const uint32_t strides[] = {1, 5, 3};
+    enum { N = 34 };
+    for (unsigned k = 0; k < sizeof(shapes) / sizeof(shapes[0]); k += 2) {
+        float *whole[FIXTURE_MAX_STEPS];
+        struct fixture *f = take_engine(&shapes[k], &as_gpu, (struct engine_options){0});
+        for (uint32_t position = 0; position < N; position++)
+            decode(f, position, 1000);
+        take_rows(f, whole);
+        f = take_engine(&shapes[k], &as_gpu, (struct engine_options){.pad_buffers = k == 2});
+        for (uint32_t position = 0; position < N; position++)
+            decode(f, position, position < N - 4 ? 1000 : strides[position % 3]);
+        uint32_t step = first_difference(f, whole, f->rows, N);
+        if (step < f->plan.n_steps)
+            fail_msg("shape %u, step %u", k, step);
+        free_rows(whole);
+    }
+}
+
+static uint32_t largest(const float *values, uint32_t n, uint32_t masked)
+{
+    uint32_t best = UINT32_MAX;
+    for (uint32_t i = 0; i < n; i++) {
+        if (i != masked && (best == UINT32_MAX || values[i] > values[best]))
+            best = i;
+    }
+    return best;
+}
+
+/* TOKENS positions decoded one by one, every stage read before the next one starts: what all other ways are held to. */
+enum { TOKENS = 18, FIRST_TOKEN = 7 };
+struct plainly {
+    struct fixture *f;
+    float *rows[FIXTURE_MAX_STEPS];
+    int32_t ids[TOKENS]; /* that follow the positions */
+    int32_t masked;
+};
+
+static void decode_plainly(struct plainly *plain, const struct model_shape *shape, int32_t masked)
+{
+    struct fixture *f = take_engine(shape, &as_gpu, (struct engine_options){0});
+    *plain = (struct plainly){.f = f, .masked = masked};
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        f->tokens[i] = i ? plain->ids[i - 1] : FIRST_TOKEN;
+        decode(f, i, 1000);
+        plain->ids[i] = (int32_t)largest(row_of(f, f->plan.n_steps - 1, i), VOCAB, (uint32_t)masked);
+    }
+    take_rows(f, plain->rows);
+}
+
+static int32_t token_of(const struct plainly *plain, uint32_t position)
+{
+    return position ? plain->ids[position - 1] : FIRST_TOKEN;
+}
+
+static void expect_same_rows(const struct plainly *plain, const char *way)
+{
+    struct fixture *f = plain->f;
+    uint32_t step = first_difference(f, plain->rows, f->rows, TOKENS);
+    char label[64];
+    if (step < f->plan.n_steps)
+        fail_msg("%s: %s", way, step_label(&f->plan.steps[step], label));
+    /* The twin: rows of a token that another one's have overwritten are seen, wherever the two are not the same. */
+    uint32_t seen = 0;
+    for (uint32_t i = 0; i < f->plan.n_steps; i++) {
+        size_t bytes = f->plan.steps[i].width * sizeof(float);
+        memcpy(row_of(f, i, 1), row_of(f, i, 2), bytes);
+        seen += first_difference(f, plain->rows, f->rows, TOKENS) == i;
+        memcpy(row_of(f, i, 1), plain->rows[i] + f->plan.steps[i].width, bytes);
+    }
+    assert_true(seen > f->plan.n_steps / 2);
+}
+
+/* Reads the captured stages of a token that was decoded a while ago, [0, first) excepted. */
+static void read_kept(struct fixture *f, uint32_t position, uint32_t first)
+{
+    struct error err;
+    for (uint32_t i = first; i < f->plan.n_steps; i++)
+        must(engine_read_at(&f->engine, position, i, row_of(f, i, position), &err), &err);
+}
+
+struct reader {
+    struct fixture *f;
+    uint32_t first; /* step to read from */
+    uint32_t n;     /* calls until it has enough */
+};
+
+static enum status read_token(void *context, const struct backend *backend, uint32_t position, int32_t id,
+                              struct error *err)
+{
+    struct reader *reader = context;
+    (void)id;
+    assert_ptr_equal(backend, &reader->f->engine);
+    if (reader->n-- == 0)
+        return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "enough");
+    read_kept(reader->f, position, reader->first);
+    return STATUS_OK;
+}
+
+static void expect_stream(const struct plainly *plain, uint32_t first_step)
+{
+    struct error err;
+    int32_t ids[TOKENS];
+    struct reader reader = {plain->f, first_step, TOKENS};
+    must(engine_stream(&plain->f->engine, 0, FIRST_TOKEN, plain->masked, TOKENS, ids, read_token, &reader, &err), &err);
+    assert_memory_equal(ids, plain->ids, sizeof(ids));
+}
+
+static void expect_chain(const struct plainly *plain)
+{
+    struct error err;
+    int32_t ids[TOKENS];
+    must(engine_decode(&plain->f->engine, 0, FIRST_TOKEN, plain->masked, TOKENS, ids, &err), &err);
+    assert_memory_equal(ids, plain->ids, sizeof(ids));
+}
+
+/* Every stage of a token comes to the host while the next one is computed, with the bits that it has without that: the
+ * tokens forced, and chosen on the device. */
+static void overlapped_or_not_the_bits_are_the_same(const struct plainly *plain)
+{
+    struct fixture *f = plain->f;
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        run_whole(f, i, token_of(plain, i));
+        if (i > 0)
+            read_kept(f, i - 1, 0);
+    }
+    read_kept(f, TOKENS - 1, 0);
+    expect_same_rows(plain, "forced");
+    free_rows(f->rows);
+    memset(f->rows, 0, sizeof(f->rows));
+    expect_stream(plain, 0);
+    expect_same_rows(plain, "chosen on the device");
+}
+
+/* Those that a stream read. */
+static void expect_same_logits(const struct plainly *plain)
+{
+    uint32_t last = plain->f->plan.n_steps - 1;
+    assert_memory_equal(row_of(plain->f, last, 0), plain->rows[last], (size_t)TOKENS * VOCAB * sizeof(float));
+}
+
+static void expect_logits(const struct plainly *plain)
+{
+    struct error err;
+    struct fixture *f = plain->f;
+    uint32_t last = f->plan.n_steps - 1;
+    float logits[VOCAB];
+    for (uint32_t i = 0; i < TOKENS; i++) {
+        run_whole(f, i, token_of(plain, i));
+        must(f->engine.ops->read(&f->engine, last, logits, &err), &err);
+        assert_memory_equal(logits, plain->rows[last] + (uint64_t)i * VOCAB, sizeof(logits));
+    }
+}
+
+/* Captured or not, every logit has the same bits; and so has a chain of tokens chosen on the device the same tokens. */
+static void capture_changes_nothing(void **state)
+{
+    (void)state;
+    for (unsigned k = 0; k < sizeof(shapes) / sizeof(shapes[0]); k += 2) {
+        struct plainly plain;
+        struct error err;
+        decode_plainly(&plain, &shapes[k], k ? -1 : 11);
+        struct fixture *f = plain.f;
+        overlapped_or_not_the_bits_are_the_same(&plain);
+        expect_chain(&plain);
+        bool none[FIXTURE_MAX_STEPS] = {false};
+        none[f->plan.n_steps - 1] = true;
+        must(engine_capture(&f->engine, none, &err), &err);
+        expect_chain(&plain);
+        memset(row_of(f, f->plan.n_steps - 1, 0), 0, TOKENS * VOCAB * sizeof(float));
+        expect_stream(&plain, f->plan.n_steps - 1);
+        expect_same_logits(&plain);
+        plain.f = take_engine(&shapes[k], &as_gpu, (struct engine_options){.no_capture = true});
+        expect_logits(&plain);
+        free_rows(plain.rows);
+    }
+}
+
+static void expect_not_kept(const struct fixture *f, uint32_t position)
+{
+    struct error err;
+    float row[VOCAB];
+    assert_int_equal(engine_read_at(&f->engine, position, 0, row, &err), STATUS_DEVICE);
+    assert_non_null(strstr(err.text, "are not kept"));
+}
+
+/* What is on its way when something else begins neither disturbs that nor is disturbed: a batch of many rows, parts of
+ * a batch, rows written, a stream that ends early. What was overwritten is refused. */
+static void what_is_on_its_way_disturbs_nothing(void **state)
+{
+    (void)state;
+    struct plainly plain;
+    struct error err;
+    int32_t ids[TOKENS];
+    decode_plainly(&plain, &shapes[0], -1);
+    struct fixture *f = plain.f;
+    for (uint32_t round = 0; round < 3; round++) {
+        struct reader reader = {f, 0, 2 + round};
+        assert_int_equal(engine_stream(&f->engine, 0, FIRST_TOKEN, -1, TOKENS, ids, read_token, &reader, &err),
+                         STATUS_INTERRUPTED);
+        if (round == 0) { /* many rows lie where the tokens lay */
+            must(f->engine.ops->begin(&f->engine, &(struct batch){0, 5, f->tokens, false}, &err), &err);
+            must(f->engine.ops->run(&f->engine, 0, f->plan.n_steps, &err), &err);
+            expect_not_kept(f, 0);
+        }
+        for (uint32_t i = 0; i < 6; i++) {
+            run_whole(f, i, token_of(&plain, i));
+            if (i == 4 && round == 1) { /* the place of position 3 is left as it is */
+                float *rows = plain.rows[1] + 4ull * HIDDEN;
+                must(f->engine.ops->write(&f->engine, 1, rows, &err), &err);
+                must(f->engine.ops->run(&f->engine, 2, 9, &err), &err);
+            }
+        }
+        expect_not_kept(f, 3);
+        run_whole(f, 6, token_of(&plain, 6));
+        read_kept(f, 5, 0);
+        read_kept(f, 6, 0);
+        for (uint32_t i = 0; i < f->plan.n_steps; i++) {
+            uint32_t width = f->plan.steps[i].width;
+            assert_memory_equal(row_of(f, i, 5), plain.rows[i] + 5ull * width, 2 * width * sizeof(float));
+        }
+        expect_stream(&plain, 0);
+        expect_same_rows(&plain, "after all that");
+        expect_not_kept(f, TOKENS - 1 - ENGINE_TOKENS_KEPT);
+    }
+    free_rows(plain.rows);
+}
+
+/* A chain that does not fit is refused, and one that fits to the last position is not. */
+static void a_chain_ends_with_the_cache(void **state)
+{
+    (void)state;
+    struct error err;
+    int32_t ids[POSITIONS + 1];
+    struct fixture *f = take_engine(&shapes[0], &as_gpu, (struct engine_options){0});
+    struct reader reader = {f, 0, POSITIONS + 1};
+    assert_int_equal(engine_decode(&f->engine, 1, 3, -1, 1, ids, &err), STATUS_BAD_INPUT); /* position 0 has no keys */
+    must(engine_decode(&f->engine, 0, 3, -1, POSITIONS, ids, &err), &err);
+    assert_int_equal(engine_decode(&f->engine, POSITIONS - 1, 3, -1, 2, ids, &err), STATUS_BAD_INPUT);
+    assert_int_equal(engine_stream(&f->engine, POSITIONS - 1, 3, -1, 2, ids, read_token, &reader, &err),
+                     STATUS_BAD_INPUT);
+    must(engine_stream(&f->engine, POSITIONS - 2, 3, -1, 2, ids, read_token, &reader, &err), &err);
+}
+
+/* Five levels a layer: norms and q, k, v; parts of the attention; o; norms, gate, up and activation; down. Then embed,
+ * and norms and head. */
+static void five_levels_a_layer(void **state)
+{
+    (void)state;
+    struct fixture *f = take_engine(&shapes[0], &as_gpu, (struct engine_options){0});
+    decode(f, 0, 1000);
+    assert_int_equal(engine_shape(&f->engine)->n_barriers, LAYERS * 5 + 1);
+    assert_int_equal(engine_shape(&f->engine)->n_dispatches, LAYERS * 7 + 2);
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(every_step_follows_from_its_inputs),
+        cmocka_unit_test(a_wrong_weight_is_seen),
+        cmocka_unit_test(alone_or_fused_the_bits_are_the_same),
+        cmocka_unit_test(capture_changes_nothing),
+        cmocka_unit_test(what_is_on_its_way_disturbs_nothing),
+        cmocka_unit_test(a_chain_ends_with_the_cache),
+        cmocka_unit_test(five_levels_a_layer),
+    };
+    return cmocka_run_group_tests(tests, NULL, close_engines);
+}

@@ -1,0 +1,189 @@
+#include "workbench/audit/span.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "reference/bounds.h"
+#include "workbench/audit/audit.h"
+#include "workbench/audit/rows.h"
+
+void spans_open(struct spans *spans, const struct plan *plan, const struct trace *trace)
+{
+    *spans = (struct spans){.plan = plan, .trace = trace};
+    spans->span = xcalloc(plan->n_steps, sizeof *spans->span);
+}
+
+static void span_free(struct span *span)
+{
+    if (!span)
+        return;
+    free(span->stage.rows);
+    free(span->stage.recorded);
+    free(span->error);
+    free(span->tried);
+    free(span->origin);
+    free(span);
+}
+
+void spans_close(struct spans *spans)
+{
+    for (uint32_t s = 0; s < spans->plan->n_steps; s++)
+        span_free(spans->span[s]);
+    free(spans->span);
+    *spans = (struct spans){0};
+}
+
+/* Whether a step may still be asked for inputs of its own: what it makes is neither recorded nor kept. */
+static bool may_ask(const struct spans *spans, uint32_t step)
+{
+    const struct trace_stage *stage = trace_find_step(spans->trace, &spans->plan->steps[step]);
+    bool recorded = stage && stage->n_recorded == spans->trace->n_positions;
+    return !recorded && !spans->span[step];
+}
+
+void spans_forget(struct spans *spans, uint32_t step)
+{
+    const struct plan *plan = spans->plan;
+    for (uint32_t s = 0; s < step; s++) {
+        bool needed = !spans->span[s];
+        for (uint32_t t = s + 1; t < plan->n_steps && !needed; t++)
+            for (unsigned i = 0; i < OP_MAX_INPUTS; i++)
+                needed |= plan->steps[t].input[i] == (int32_t)s && (t >= step || may_ask(spans, t));
+        if (needed)
+            continue;
+        span_free(spans->span[s]);
+        spans->span[s] = NULL;
+    }
+}
+
+/* An empty span, with what was recorded in it. An optional stage's rows come with the error of what they were computed
+ * from (rows.c: a file may hold another rounding than the run's), so they are computed all the same. */
+static struct span *span_new(const struct step *step, const struct trace *trace)
+{
+    uint64_t n_values = (uint64_t)trace->n_positions * step->width;
+    const struct trace_stage *recorded = trace_find_step(trace, step);
+    struct span *span = xcalloc(1, sizeof *span);
+    span->stage = (struct trace_stage){.layer = step->layer, .stage = step->stage, .width = step->width};
+    span->stage.rows = xcalloc(n_values, sizeof *span->stage.rows);
+    span->stage.recorded = xcalloc(trace->n_positions, 1);
+    span->tried = xcalloc(trace->n_positions, 1);
+    span->error = xcalloc(n_values, sizeof *span->error);
+    span->origin = xmalloc(trace->n_positions * sizeof *span->origin);
+    for (uint32_t p = 0; p < trace->n_positions; p++)
+        span->origin[p] = ORIGIN_RECORDED;
+    for (uint32_t p = 0; p < trace->n_positions && recorded && !step->optional; p++) {
+        span->tried[p] = span->stage.recorded[p] = recorded->recorded[p];
+        if (recorded->recorded[p])
+            memcpy(span->stage.rows + (uint64_t)p * step->width, trace_row(recorded, p), step->width * sizeof(float));
+    }
+    return span;
+}
+
+/* Takes a computed row: rounded to f32, which adds to how far it can be off. One of which nothing is known is not
+ * taken.
+ *
+ * Ops pass errors on through sums as independent ones of 12 standard deviations (BOUND_LAMBDA), which the bounds of
+ * sums are. A store in less than f32 is bounded as a single rounding, by its full u: being uniform within +-u |y|, 12
+ * of its standard deviations are 12 / sqrt(3) of that. In f32 a store adds little to what the bounds grant the sums. */
+static void span_keep(struct span *span, uint32_t position, const struct arith *arith, const double *y,
+                      const double *bound)
+{
+    double store = arith->u_storage > arith->u_sum ? (BOUND_LAMBDA / sqrt(3) - 1) * arith->u_storage : 0;
+    uint32_t width = span->stage.width;
+    float *row = span->stage.rows + (uint64_t)position * width;
+    double *error = span->error + (uint64_t)position * width;
+    bool known = true;
+    for (uint32_t i = 0; i < width; i++) {
+        row[i] = (float)y[i];
+        error[i] = isfinite(row[i]) ? bound[i] + fabs(y[i] - row[i]) + store * fabs(y[i]) : 0;
+        known &= isfinite(error[i]);
+    }
+    span->stage.recorded[position] = known;
+}
+
+static void span_compute(struct span *span, const struct step *step, const struct trace *trace, const struct rows *rows)
+{
+    uint32_t width = step->width, at_once = rows_at_once(rows->n, width);
+    double *y = xcalloc((uint64_t)at_once * width, sizeof *y);
+    double *bound = xcalloc((uint64_t)at_once * width, sizeof *bound);
+    for (uint32_t first = 0; first < rows->n; first += at_once) {
+        struct op_batch batch = {.step = step,
+                                 .weights_dtype = trace->weights_dtype,
+                                 .n_rows = rows->n - first < at_once ? rows->n - first : at_once,
+                                 .rows = rows->rows + first,
+                                 .y = y,
+                                 .bound = bound};
+        op_run(&batch);
+        for (uint32_t r = 0; r < batch.n_rows; r++) {
+            span_keep(span, batch.rows[r].position, batch.rows[r].arith, y + (uint64_t)r * width,
+                      bound + (uint64_t)r * width);
+            span->origin[batch.rows[r].position] = rows->origin[first + r];
+        }
+    }
+    free(bound);
+    free(y);
+}
+
+/* Whether a recorded row is off by more than the span allows: it, or what it was made of, carries an error. */
+static bool strays(const float *computed, const double *error, const float *recorded, uint32_t width)
+{
+    for (uint32_t i = 0; i < width; i++)
+        if (judge(computed[i], recorded[i], error[i]) > 1)
+            return true;
+    return false;
+}
+
+/* A recorded row of an optional stage takes the place of the computed one where it strays: the error is told of where
+ * it was introduced, and what follows only inherits it. The row may be another rounding of what was used, each off by
+ * the span's error. A row that does not stray changes nothing: whatever rounding of it was used, it is within the error
+ * of the computed one, once. */
+static void span_adopt(struct span *span, const struct trace_stage *recorded, const uint8_t *asked,
+                       uint32_t n_positions)
+{
+    uint32_t width = recorded->width;
+    for (uint32_t p = 0; p < n_positions; p++) {
+        const float *row = trace_row(recorded, p);
+        float *computed = span->stage.rows + (uint64_t)p * width;
+        double *error = span->error + (uint64_t)p * width;
+        if (!asked[p] || !row || !span->stage.recorded[p] || !strays(computed, error, row, width))
+            continue;
+        memcpy(computed, row, width * sizeof *row);
+        for (uint32_t i = 0; i < width; i++)
+            error[i] *= 2;
+    }
+}
+
+const struct span *spans_get(struct spans *spans, uint32_t step_index, const uint8_t *need)
+{
+    const struct step *step = &spans->plan->steps[step_index];
+    const struct trace *trace = spans->trace;
+    if (spans->base && !spans->touched[step_index])
+        return spans_get(spans->base, step_index, need);
+    if (!spans->span[step_index])
+        spans->span[step_index] = span_new(step, trace);
+    struct span *span = spans->span[step_index];
+    uint8_t *asked = xcalloc(trace->n_positions, 1), *inherited = xcalloc(trace->n_positions, 1);
+    bool any = false;
+    for (uint32_t p = 0; p < trace->n_positions; p++)
+        any |= asked[p] = need[p] && !span->tried[p];
+    if (any) {
+        struct rows rows;
+        rows_gather_inputs(&rows, spans, step_index, asked, inherited);
+        span_compute(span, step, trace, &rows);
+        rows_free(&rows);
+        for (uint32_t p = 0; p < trace->n_positions; p++) {
+            span->tried[p] |= asked[p];
+            if (!inherited[p])
+                continue;
+            span->stage.rows[(uint64_t)p * step->width] = NAN; /* passes on what it inherits */
+            span->stage.recorded[p] = 1;
+        }
+        const struct trace_stage *recorded = trace_find_step(trace, step);
+        if (step->optional && recorded && recorded->n_recorded > 0)
+            span_adopt(span, recorded, asked, trace->n_positions);
+    }
+    free(inherited);
+    free(asked);
+    return span;
+}

@@ -1,0 +1,43 @@
+/* lockstep audit MODEL TRACE.h5: every op of one trace from its own inputs. Needs no device and no second trace. */
+#include "workbench/cli/command.h"
+#include "workbench/session/comparison.h"
+#include "workbench/session/progress.h"
+
+/* With the trace read: everything else. Takes the trace over. */
+static enum status audit_trace(const struct arguments *arguments, const struct model *model, const struct plan *plan,
+                               struct trace *trace, struct error *err)
+{
+    struct comparison comparison = {.plan = plan};
+    bool same_weights = false;
+    comparison_add(&comparison, SOURCE_TRACE, trace);
+    enum status status = trace_check_plan(comparison.list[0], plan, err);
+    if (!status)
+        status = comparison_check_digests(&comparison, model, comparison.list[0], &same_weights, err);
+    if (!status) {
+        for (uint32_t i = 0; i < model->n_notes; i++)
+            comparison_note(&comparison, "%s", model->notes[i]);
+        comparison_judge(&comparison, same_weights, progress_show);
+        status = comparison_report(&comparison, arguments->json, err);
+    }
+    comparison_free(&comparison);
+    return status;
+}
+
+enum status command_audit(const struct arguments *arguments, struct error *err)
+{
+    struct model model;
+    struct plan plan;
+    struct trace trace;
+    enum status status = model_open(&model, arguments->positional[0], err);
+    if (status)
+        return status;
+    status = plan_build(&plan, &model, err);
+    if (!status) {
+        status = trace_read(&trace, arguments->positional[1], err);
+        if (!status)
+            status = audit_trace(arguments, &model, &plan, &trace, err);
+        plan_free(&plan);
+    }
+    model_close(&model);
+    return status;
+}

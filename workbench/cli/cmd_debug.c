@@ -1,0 +1,123 @@
+/* lockstep debug: opens a session on both sides and hands it to the prompt. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <unistd.h>
+
+#include "workbench/probes/probe_config.h"
+#include "workbench/cli/options.h"
+#include "workbench/debugger/repl.h"
+
+#define MIN_POSITIONS 1024 /* of the KV cache, so that restart has room for other prompts */
+
+/* Reads --golden; *golden stays NULL if it is not given. */
+static enum status read_golden(const char *path, struct trace **golden, struct error *err)
+{
+    *golden = NULL;
+    if (path == NULL) {
+        return STATUS_OK;
+    }
+    *golden = xcalloc(1, sizeof(**golden));
+    enum status status = trace_read(*golden, path, err);
+    if (status != STATUS_OK) {
+        free(*golden);
+        *golden = NULL;
+    }
+    return status;
+}
+
+static enum status open_session(const struct arguments *arguments, const struct trace *golden, struct session *session,
+                                struct error *err)
+{
+    bool engine = true, reference = true;
+    enum status status = parse_on(arguments->on, &engine, &reference, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    uint32_t n_golden = golden != NULL ? golden->n_positions : 0;
+    struct session_options options = {
+        .engine = engine,
+        .reference = reference,
+        .device = arguments->device,
+        .max_positions = n_golden > MIN_POSITIONS ? n_golden : MIN_POSITIONS,
+        .faults = arguments->faults,
+        .n_faults = arguments->n_faults,
+        .weights = arguments->weights,
+    };
+    return session_open(session, arguments->positional[0], &options, err);
+}
+
+/* The tokens of --prompt or --ids become the run; without them the prompt begins with the golden's, or with none. */
+static enum status set_tokens(const struct arguments *arguments, struct repl *repl, struct error *err)
+{
+    if (arguments->prompt == NULL && arguments->ids == NULL) {
+        return STATUS_OK;
+    }
+    int32_t *ids;
+    uint32_t n_ids;
+    enum status status = arguments_tokens(arguments, &repl->session->model, &ids, &n_ids, err);
+    if (status == STATUS_OK) {
+        status = repl_restart(repl, ids, n_ids, arguments->n < 0 ? REPL_DECODE : (uint32_t)arguments->n, err);
+        free(ids);
+    }
+    return status;
+}
+
+static enum status debug(const struct arguments *arguments, struct repl *repl, struct error *err)
+{
+    repl_settings_free(&repl->settings);
+    repl_settings_init(&repl->settings, arguments->device, arguments->faults, arguments->n_faults);
+    enum status status = debug_config_options(repl->config, arguments->preset, arguments->config, repl->plan, err);
+    if (status == STATUS_OK && repl->config->given) {
+        bool on = repl->session->on[SOURCE_ENGINE];
+        debug_lines_config(repl->config, repl->plan,
+                           on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
+    }
+    status = status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+    status = status == STATUS_OK ? set_tokens(arguments, repl, err) : status;
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (arguments->script != NULL) {
+        return repl_script(repl, arguments->script, err);
+    }
+    if (isatty(STDIN_FILENO)) {
+        printf("lockstep: %s; help lists the commands\n", repl->session->model.path);
+    }
+    repl_loop(repl);
+    return STATUS_OK;
+}
+
+enum status command_debug(const struct arguments *arguments, struct error *err)
+{
+    if (arguments->golden != NULL && (arguments->prompt != NULL || arguments->ids != NULL)) {
+        return error_set(err, STATUS_USAGE, NULL, "--golden", ERROR_NO_OFFSET,
+                         "given with --prompt or --ids, but a golden has its own tokens");
+    }
+    struct trace *golden;
+    struct session session;
+    enum status status = read_golden(arguments->golden, &golden, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = open_session(arguments, golden, &session, err);
+    bool opened = status == STATUS_OK;
+    if (opened && golden != NULL) {
+        status = trace_check_plan(golden, &session.plan, err);
+    }
+    if (status != STATUS_OK) {
+        if (golden != NULL) {
+            trace_free(golden);
+            free(golden);
+        }
+        if (opened) {
+            session_close(&session);
+        }
+        return status;
+    }
+    struct repl repl;
+    repl_open(&repl, &session, golden);
+    status = debug(arguments, &repl, err);
+    repl_close(&repl);
+    session_close(&session);
+    return status;
+}

@@ -1,0 +1,27 @@
+/* lockstep devices: the Vulkan devices, and which one is taken. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "engine/engine.h"
+#include "workbench/cli/command.h"
+
+enum status command_devices(const struct arguments *arguments, struct error *err)
+{
+    (void)arguments;
+    struct device_info *devices = NULL;
+    uint32_t n_devices = 0;
+    enum status status = engine_devices(&devices, &n_devices, err);
+    if (status != STATUS_OK)
+        return status;
+    printf("    %-5s  %-36s  %-14s  %-8s  %9s  %8s  %s\n", "index", "device", "type", "Vulkan", "memory", "subgroup",
+           "driver");
+    for (uint32_t i = 0; i < n_devices; i++) {
+        const struct device_info *device = &devices[i];
+        const char *mark = device->chosen ? "*" : device->usable ? " " : "-";
+        printf("  %s %5u  %-36.36s  %-14s  %-8s  %5.1f GiB  %8u  %s\n", mark, device->index, device->name, device->type,
+               device->api, (double)device->memory / (1 << 30), device->subgroup, device->driver);
+    }
+    printf("* is taken where --device names none; - lacks what the engine needs\n");
+    free(devices);
+    return STATUS_OK;
+}

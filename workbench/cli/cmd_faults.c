@@ -1,0 +1,237 @@
+/* lockstep faults: the list of known bugs. With --check each is planted in the engine, on every small model under
+ * golden/ that it applies to, and must be found where it was planted and called by its name; healthy runs must raise no
+ * alarm. */
+#include <glob.h>
+#include <libgen.h>
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "workbench/cli/command.h"
+#include "workbench/session/fault_check.h"
+#include "workbench/trace/json_file.h"
+
+static void list_faults(void)
+{
+    uint32_t n;
+    const struct fault *faults = fault_list(&n);
+    for (uint32_t i = 0; i < n; i++)
+        printf("%s%s\n    %s\n    %s\n", faults[i].name, faults[i].silent ? " (silent: nothing may be reported)" : "",
+               faults[i].story, faults[i].postmortem);
+}
+
+static enum status list_as_json(const char *path, struct error *err)
+{
+    uint32_t n;
+    const struct fault *faults = fault_list(&n);
+    json_t *object = json_object(), *array = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        json_t *entry = json_object();
+        json_put(entry, "fault", json_string(faults[i].name));
+        json_put(entry, "story", json_string(faults[i].story));
+        json_put(entry, "postmortem", json_string(faults[i].postmortem));
+        json_put(entry, "silent", json_boolean(faults[i].silent));
+        json_push(array, entry);
+    }
+    json_put(object, "format", json_string("lockstep-faults"));
+    json_put(object, "version", json_integer(1));
+    json_put(object, "faults", array);
+    return json_write_file(object, path, err);
+}
+
+/* golden/ beside the folder of the program (build/lockstep), else where the sources were built. */
+static void golden_folder(char folder[PATH_MAX])
+{
+    char program[PATH_MAX];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    if (length > 0) {
+        program[length] = '\0';
+        snprintf(folder, PATH_MAX, "%.*s/../golden", PATH_MAX - 16, dirname(program));
+        if (access(folder, R_OK | X_OK) == 0)
+            return;
+    }
+    snprintf(folder, PATH_MAX, "%s/golden", LOCKSTEP_SOURCE_DIR);
+}
+
+/* The check of all faults: what was found so far. */
+struct check {
+    struct fault_check faults;
+    const char *device;
+    const char *only; /* NULL, or the one model to check: its name under golden/, or its path */
+    bool quiet;       /* the JSON goes to standard output */
+    json_t *entries;
+    uint32_t healthy_alarms, n_failed, n_models;
+    bool *applied; /* [n_faults] to any model */
+};
+
+static json_t *place(const struct plan *plan, int64_t step)
+{
+    json_t *object = json_object();
+    json_put(object, "layer", step < 0 ? json_null() : json_layer(plan->steps[step].layer));
+    json_put(object, "stage", step < 0 ? json_null() : json_string(stage_name(plan->steps[step].stage)));
+    return object;
+}
+
+/* One line for people, one entry for scripts. */
+static void record_outcome(struct check *check, const struct fault *fault, const char *model,
+                           const struct fault_outcome *outcome)
+{
+    char label[64];
+    const struct plan *plan = check->faults.healthy.plan; /* with what is judged and not run */
+    check->n_failed += !outcome->ok;
+    if (!check->quiet)
+        printf("%-4s %-18s %-26s %-24s %s%s%s\n", outcome->ok ? "ok" : "FAIL", model, fault->name,
+               outcome->failed      ? "engine: not captured"
+               : outcome->found < 0 ? "nothing found"
+                                    : step_label(&plan->steps[outcome->found], label),
+               outcome->named, *outcome->named ? ", " : "", outcome->how);
+    json_t *entry = json_object();
+    json_put(entry, "fault", json_string(fault->name));
+    json_put(entry, "postmortem", json_string(fault->postmortem));
+    json_put(entry, "model", json_text(model));
+    json_put(entry, "injected", place(plan, outcome->planted));
+    json_put(entry, "found", place(plan, outcome->found));
+    json_put(entry, "named", json_string(outcome->named));
+    json_put(entry, "how", json_string(outcome->how));
+    json_put(entry, "ok", json_boolean(outcome->ok));
+    json_push(check->entries, entry);
+}
+
+/* A healthy run first; then every fault that applies to the model, unless only the run is asked for. */
+static enum status check_model(struct check *check, const char *path, const char *name, const char *golden,
+                               bool healthy_only, struct error *err)
+{
+    uint32_t n_faults;
+    const struct fault *faults = fault_list(&n_faults);
+    enum status status = fault_check_open(&check->faults, path, golden, check->device, err);
+    if (status)
+        return status;
+    uint32_t n_alarms = check->faults.healthy.verdict.n_introduced;
+    check->healthy_alarms += n_alarms;
+    if (!check->quiet)
+        printf("%-4s %-18s %-26s %u alarms\n", n_alarms ? "FAIL" : "ok", name, "(healthy)", n_alarms);
+    for (uint32_t i = 0; i < n_faults && !status && !healthy_only; i++) {
+        bool applies;
+        int64_t planted;
+        struct fault_outcome outcome;
+        status = fault_check_applies(&check->faults, faults[i].name, &applies, &planted, err);
+        if (status || !applies)
+            continue;
+        check->applied[i] = true;
+        status = fault_check_run(&check->faults, faults[i].name, &outcome, err);
+        if (status)
+            break;
+        record_outcome(check, &faults[i], name, &outcome);
+        fault_outcome_free(&outcome);
+    }
+    return status;
+}
+
+/* A model, NAME or NAME.gguf, perhaps with NAME.h5 beside it. only: what NAME must be; NULL: whatever it is. */
+static enum status check_path(struct check *check, const char *path, const char *only, bool healthy_only,
+                              struct error *err)
+{
+    char golden[PATH_MAX + 4], name[256];
+    size_t length = strlen(path), end = strlen(".gguf");
+    while (length > 1 && path[length - 1] == '/')
+        length--;
+    size_t stem = length > end && strncmp(path + length - end, ".gguf", end) == 0 ? length - end : length, first = stem;
+    while (first > 0 && path[first - 1] != '/')
+        first--;
+    snprintf(golden, sizeof golden, "%.*s.h5", (int)stem, path);
+    snprintf(name, sizeof name, "%.*s", (int)(stem - first), path + first);
+    if (only && strcmp(name, only) != 0)
+        return STATUS_OK;
+    check->n_models++;
+    return check_model(check, path, name, access(golden, R_OK) == 0 ? golden : NULL, healthy_only, err);
+}
+
+/* Under golden/: NAME/config.json, NAME/manifest.json or NAME.gguf. Those of same/ are one model in several formats:
+ * what a healthy run may not show is a fault of the reader. */
+static enum status check_found(struct check *check, const char *found, struct error *err)
+{
+    char path[PATH_MAX];
+    bool is_gguf = strcmp(strrchr(found, '.'), ".gguf") == 0;
+    snprintf(path, sizeof path, "%.*s", is_gguf ? (int)strlen(found) : (int)(strrchr(found, '/') - found), found);
+    return check_path(check, path, check->only, strstr(found, "/same/") != NULL, err);
+}
+
+static enum status check_all(struct check *check, struct error *err)
+{
+    static const char *const patterns[] = {"/*/config.json",      "/*/manifest.json",      "/*.gguf",
+                                           "/same/*/config.json", "/same/*/manifest.json", "/same/*.gguf"};
+    char folder[PATH_MAX], pattern[PATH_MAX + 32];
+    glob_t found = {0};
+    enum status status = STATUS_OK;
+    if (check->only && access(check->only, F_OK) == 0) {
+        status = check_path(check, check->only, NULL, false, err);
+        fault_check_close(&check->faults);
+        return status;
+    }
+    golden_folder(folder);
+    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
+        snprintf(pattern, sizeof pattern, "%s%s", folder, patterns[i]);
+        (void)glob(pattern, i > 0 ? GLOB_APPEND : 0, NULL, &found); /* none is no error, but of all */
+    }
+    if (found.gl_pathc == 0)
+        return error_set(err, STATUS_ABSENT, folder, NULL, ERROR_NO_OFFSET,
+                         "has no models, expected the small ones that come with lockstep");
+    for (size_t i = 0; i < found.gl_pathc && !status; i++)
+        status = check_found(check, found.gl_pathv[i], err);
+    globfree(&found);
+    fault_check_close(&check->faults);
+    if (!status && check->n_models == 0)
+        return error_set(err, STATUS_BAD_INPUT, NULL, "MODEL", ERROR_NO_OFFSET,
+                         "\"%s\", expected a model, or the name of one under %s", check->only, folder);
+    return status;
+}
+
+/* A fault that no model can show is not proved to be found: it is listed. */
+static void report_unapplied(struct check *check)
+{
+    uint32_t n;
+    const struct fault *faults = fault_list(&n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (check->applied[i])
+            continue;
+        if (!check->quiet)
+            printf("n/a  %-18s %-26s %s\n", "-", faults[i].name,
+                   check->only ? "does not apply to this model" : "applies to no model under golden/");
+    }
+}
+
+enum status command_faults(const struct arguments *arguments, struct error *err)
+{
+    bool quiet = arguments->json && strcmp(arguments->json, "-") == 0;
+    uint32_t n_faults;
+    fault_list(&n_faults);
+    if (!arguments->check && !quiet)
+        list_faults();
+    if (!arguments->check)
+        return arguments->json ? list_as_json(arguments->json, err) : STATUS_OK;
+    struct check check = {.device = arguments->device,
+                          .only = arguments->n_positional ? arguments->positional[0] : NULL,
+                          .quiet = quiet,
+                          .entries = json_array()};
+    check.applied = xcalloc(n_faults, sizeof *check.applied);
+    enum status status = check_all(&check, err);
+    if (!status)
+        report_unapplied(&check);
+    free(check.applied);
+    json_t *object = json_object();
+    json_put(object, "format", json_string("lockstep-faults"));
+    json_put(object, "version", json_integer(1));
+    json_put(object, "healthy_alarms", json_integer(check.healthy_alarms));
+    json_put(object, "faults", check.entries);
+    if (!status && arguments->json)
+        status = json_write_file(object, arguments->json, err);
+    else
+        json_decref(object);
+    if (status)
+        return status;
+    if (!quiet)
+        printf("%u faults missed, %u false alarms\n", check.n_failed, check.healthy_alarms);
+    return check.n_failed + check.healthy_alarms > 0 ? STATUS_DIVERGED : STATUS_OK;
+}

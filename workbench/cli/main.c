@@ -1,0 +1,26 @@
+/* lockstep: the program. Finds the command, parses its arguments, prints an error as one line, and exits with the
+ * status that CONTRACT promises. */
+#include <stdio.h>
+
+#include "workbench/cli/command.h"
+#include "workbench/session/interrupt.h"
+#include "workbench/session/progress.h"
+#include "workbench/python/python.h"
+
+int main(int argc, char **argv)
+{
+    struct error err = {STATUS_OK, ""};
+    interrupt_install();
+    enum status status = command_line_run(argc, argv, &err);
+    python_close();
+    progress_wipe();
+    if (err.text[0] != '\0') {
+        fprintf(stderr, "lockstep: %s\n", err.text);
+    }
+    /* A full disk behind standard output shows only here. */
+    if (fflush(stdout) != 0 || ferror(stdout)) {
+        fprintf(stderr, "lockstep: standard output: cannot be written\n");
+        return status == STATUS_OK ? STATUS_IO : (int)status;
+    }
+    return (int)status;
+}

@@ -1,0 +1,170 @@
+#include "workbench/cli/options.h"
+
+#include <errno.h>
+#include <stdlib.h>
+#include <string.h>
+
+enum status parse_on(const char *on, bool *engine, bool *reference, struct error *err)
+{
+    if (on == NULL) {
+        return STATUS_OK;
+    }
+    bool both = strcmp(on, "engine,reference") == 0 || strcmp(on, "reference,engine") == 0;
+    *engine = both || strcmp(on, "engine") == 0;
+    *reference = both || strcmp(on, "reference") == 0;
+    if (*engine || *reference) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
+                     "\"%s\", expected engine, reference or engine,reference", on);
+}
+
+enum status parse_on_one(const char *on, enum source *source, struct error *err)
+{
+    bool engine = true, reference = false;
+    enum status status = parse_on(on, &engine, &reference, err);
+    if (status == STATUS_OK && engine && reference) {
+        status =
+            error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET, "\"%s\", expected engine or reference", on);
+    }
+    *source = engine ? SOURCE_ENGINE : SOURCE_REFERENCE;
+    return status;
+}
+
+enum status parse_stages(const char *list, bool *stages, struct error *err)
+{
+    memset(stages, 0, STAGE_COUNT * sizeof(*stages));
+    for (const char *at = list;;) {
+        size_t length = strcspn(at, ",");
+        char name[64];
+        if (length >= sizeof(name)) {
+            length = sizeof(name) - 1;
+        }
+        memcpy(name, at, length);
+        name[length] = '\0';
+        enum stage stage = stage_by_name(name);
+        if (stage == STAGE_COUNT) {
+            return error_set(err, STATUS_USAGE, NULL, "stages", at - list,
+                             "\"%s\", expected names of stages like layer_out,ffn_down", name);
+        }
+        stages[stage] = true;
+        at += strcspn(at, ",");
+        if (*at == '\0') {
+            return STATUS_OK;
+        }
+        at++;
+    }
+}
+
+enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, bool no_capture,
+                             uint32_t n_more, struct session *session, int32_t **ids, uint32_t *n_ids,
+                             struct error *err)
+{
+    /* The tokens say how large a KV cache the backends need, and the model's tokenizer and vocabulary say the tokens.
+     */
+    struct model model;
+    enum status status = model_open(&model, arguments->positional[0], err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = arguments_tokens(arguments, &model, ids, n_ids, err);
+    model_close(&model);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct session_options options = {
+        .engine = engine,
+        .reference = reference,
+        .device = arguments->device,
+        .max_positions = *n_ids + n_more,
+        .faults = arguments->faults,
+        .n_faults = arguments->n_faults,
+        .no_capture = no_capture,
+        .weights = arguments->weights,
+    };
+    status = session_open(session, arguments->positional[0], &options, err);
+    if (status != STATUS_OK) {
+        free(*ids);
+        *ids = NULL;
+    }
+    return status;
+}
+
+enum status parse_decoded(const struct arguments *arguments, int32_t **ids, uint32_t *n, struct error *err)
+{
+    *ids = NULL;
+    *n = arguments->n < 0 ? 0 : (uint32_t)arguments->n;
+    if (arguments->decode_ids == NULL) {
+        return STATUS_OK;
+    }
+    if (arguments->n >= 0) {
+        return error_set(err, STATUS_USAGE, NULL, "-n, --decode-ids", ERROR_NO_OFFSET,
+                         "both given, expected at most one of them");
+    }
+    return parse_ids(arguments->decode_ids, ids, n, err);
+}
+
+enum status check_ids(const struct model *model, const int32_t *ids, uint32_t n_ids, struct error *err)
+{
+    for (uint32_t i = 0; i < n_ids; i++) {
+        if (ids[i] < 0 || (uint32_t)ids[i] >= model->config.vocab) {
+            return error_set(err, STATUS_BAD_INPUT, model->path, "token ids", ERROR_NO_OFFSET,
+                             "number %u is %d, expected ids under %u", i, ids[i], model->config.vocab);
+        }
+    }
+    return STATUS_OK;
+}
+
+/* A number from lowest to highest, ends included. text NULL: *value stays as it is. */
+static enum status parse_number(const char *name, const char *text, float lowest, float highest, float *value,
+                                struct error *err)
+{
+    if (text == NULL) {
+        return STATUS_OK;
+    }
+    char *end;
+    float number = strtof(text, &end);
+    if (end == text || *end != '\0' || !(number >= lowest && number <= highest)) {
+        return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected a number from %g to %g",
+                         text, (double)lowest, (double)highest);
+    }
+    *value = number;
+    return STATUS_OK;
+}
+
+/* A whole number up to most. text NULL: *value stays as it is. */
+static enum status parse_whole(const char *name, const char *text, uint64_t most, uint64_t *value, struct error *err)
+{
+    if (text == NULL) {
+        return STATUS_OK;
+    }
+    char *end;
+    errno = 0;
+    unsigned long long number = strtoull(text, &end, 10);
+    if (text[0] < '0' || text[0] > '9' || *end != '\0' || errno != 0 || number > most) {
+        return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected a whole number up to %llu",
+                         text, (unsigned long long)most);
+    }
+    *value = number;
+    return STATUS_OK;
+}
+
+enum status parse_sampling(const struct arguments *arguments, struct sampling *sampling, struct error *err)
+{
+    bool any = arguments->temperature != NULL || arguments->top_k != NULL || arguments->top_p != NULL ||
+               arguments->seed != NULL;
+    uint64_t top_k = 0;
+    *sampling = (struct sampling){.temperature = any ? 1.0f : 0};
+    enum status status = parse_number("--temperature", arguments->temperature, 0, 1000, &sampling->temperature, err);
+    if (status == STATUS_OK) {
+        status = parse_number("--top-p", arguments->top_p, 0.001f, 1, &sampling->top_p, err);
+    }
+    if (status == STATUS_OK) {
+        status = parse_whole("--top-k", arguments->top_k, UINT32_MAX, &top_k, err);
+    }
+    if (status == STATUS_OK) {
+        status = parse_whole("--seed", arguments->seed, UINT64_MAX, &sampling->seed, err);
+    }
+    sampling->top_k = (uint32_t)top_k;
+    return status;
+}

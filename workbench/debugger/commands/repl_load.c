@@ -1,0 +1,118 @@
+/* load: a golden for the run, from a file, or recorded now by transformers on the run's own tokens. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workbench/session/progress.h"
+#include "workbench/python/python.h"
+#include "workbench/debugger/repl_show.h"
+
+/* Whether the golden is of the run's tokens, as far as both go. */
+static bool same_tokens(const struct repl *repl, const struct trace *golden)
+{
+    for (uint32_t p = 0; p < golden->n_positions && p < repl->n_known; p++) {
+        if (golden->tokens[p] != repl->tokens[p] || golden->phase[p] != repl->phase[p]) {
+            return false;
+        }
+    }
+    return repl->n_known > 0;
+}
+
+/* Takes the golden over. */
+static void use_golden(struct repl *repl, struct trace *golden)
+{
+    if (same_tokens(repl, golden)) {
+        repl_attach_golden(repl, golden);
+        printf("golden: %u positions by %s; the position stays\n", golden->n_positions, golden->producer);
+    } else {
+        repl_replace_golden(repl, golden);
+        repl_restart_golden(repl);
+        printf("golden: %u positions by %s, of other tokens: the run begins anew with them\n", golden->n_positions,
+               golden->producer);
+    }
+}
+
+static enum status load_file(const struct repl *repl, const char *path, struct trace *golden, struct error *err)
+{
+    enum status status = trace_read(golden, path, err);
+    if (status == STATUS_OK) {
+        status = trace_check_plan(golden, repl->plan, err);
+        if (status == STATUS_OK && golden->n_positions > repl->session->backend[repl_on(repl)].max_positions) {
+            status = error_set(err, STATUS_BAD_INPUT, path, "positions", ERROR_NO_OFFSET, "%u, expected at most %u",
+                               golden->n_positions, repl->session->backend[repl_on(repl)].max_positions);
+        }
+        if (status != STATUS_OK) {
+            trace_free(golden);
+        }
+    }
+    return status;
+}
+
+/* As `golden --dtype` does. */
+static enum status check_dtype(const char *dtype, struct error *err)
+{
+    static const char *const known[] = {"float32", "float16", "bfloat16"};
+    for (size_t i = 0; i < sizeof(known) / sizeof(known[0]); i++) {
+        if (strcmp(known[i], dtype) == 0) {
+            return STATUS_OK;
+        }
+    }
+    return error_set(err, STATUS_USAGE, NULL, "dtype", ERROR_NO_OFFSET, "\"%s\", expected float32, float16 or bfloat16",
+                     dtype);
+}
+
+static enum status load_hf(struct repl *repl, const char *folder, const char *dtype, struct trace *golden,
+                           struct error *err)
+{
+    if (check_dtype(dtype, err) != STATUS_OK) {
+        return STATUS_USAGE;
+    }
+    if (repl->n_known == 0) {
+        return error_set(err, STATUS_USAGE, NULL, "load hf", ERROR_NO_OFFSET, "no tokens, expected restart before");
+    }
+    uint32_t n_prompt = 0;
+    while (n_prompt < repl->n_known && repl->phase[n_prompt] == PHASE_PREFILL) {
+        n_prompt++;
+    }
+    struct model model;
+    enum status status = model_open(&model, folder, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    progress_note("transformers runs", folder);
+    repl->python_used = true;
+    status = python_golden(&model, repl->tokens, n_prompt, repl->n_known - n_prompt, repl->tokens + n_prompt, dtype,
+                           false, golden, err);
+    progress_wipe();
+    if (status == STATUS_OK) {
+        status = trace_check_plan(golden, repl->plan, err);
+        if (status != STATUS_OK) {
+            trace_free(golden);
+        }
+    }
+    model_close(&model);
+    return status;
+}
+
+enum status repl_load(struct repl *repl, const struct words *words, struct error *err)
+{
+    bool hf = strcmp(words->word[0], "hf") == 0;
+    if (!hf && strcmp(words->word[0], "golden") != 0) {
+        return error_set(err, STATUS_USAGE, NULL, "load", ERROR_NO_OFFSET, "\"%s\", expected golden FILE or hf FOLDER",
+                         words->word[0]);
+    }
+    if (!hf && words->n == 3) {
+        return error_set(err, STATUS_USAGE, NULL, "load", ERROR_NO_OFFSET,
+                         "\"%s\", expected nothing after the file, which says its dtype", words->word[2]);
+    }
+    const char *dtype = words->n == 3 ? words->word[2] : "float32";
+    struct trace *golden = xcalloc(1, sizeof(*golden));
+    enum status status =
+        hf ? load_hf(repl, words->word[1], dtype, golden, err) : load_file(repl, words->word[1], golden, err);
+    if (status != STATUS_OK) {
+        free(golden);
+        return status;
+    }
+    use_golden(repl, golden);
+    return STATUS_OK;
+}

@@ -1,0 +1,77 @@
+/* probe, probes, trace, log: what is printed while stages are computed. */
+#include <stdio.h>
+#include <string.h>
+
+#include "workbench/probes/probe_config.h"
+#include "workbench/debugger/repl_show.h"
+
+/* The rest of the line is one word, for JSON is full of quotes and blanks: add JSON, or load FILE. */
+enum status repl_probe(struct repl *repl, const struct words *words, struct error *err)
+{
+    const char *text = words->word[0];
+    size_t length = strcspn(text, " \t");
+    const char *rest = text + length + strspn(text + length, " \t");
+    bool add = length == 3 && strncmp(text, "add", 3) == 0, load = length == 4 && strncmp(text, "load", 4) == 0;
+    if ((!add && !load) || *rest == '\0') {
+        return error_set(err, STATUS_USAGE, NULL, "probe", ERROR_NO_OFFSET, "\"%.40s\", expected add JSON or load FILE",
+                         text);
+    }
+    enum status status = add ? debug_config_read(repl->config, rest, "probe", repl->plan, true, err)
+                             : debug_config_read_file(repl->config, rest, repl->plan, true, err);
+    return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+}
+
+static void print_list(const char *name, const int32_t *list, uint32_t n)
+{
+    printf(" %s", name);
+    for (uint32_t i = 0; i < n; i++) {
+        printf("%s%d", i > 0 ? "," : " ", list[i]);
+    }
+    printf("%s", n == 0 ? " all" : "");
+}
+
+enum status repl_probes(struct repl *repl, const struct words *words, struct error *err)
+{
+    (void)words;
+    (void)err;
+    for (uint32_t i = 0; i < repl->config->n_probes; i++) {
+        const struct debug_probe *probe = &repl->config->probes[i];
+        printf("  %s: %s", probe->id, stage_name(probe->stage));
+        if (stage_in_layer(probe->stage)) {
+            print_list("layers", probe->layers, probe->n_layers);
+        }
+        print_list("tokens", probe->tokens, probe->n_tokens);
+        print_list("dims", probe->dims, probe->n_dims);
+        printf("\n");
+    }
+    if (repl->config->n_probes == 0) {
+        printf("no probes\n");
+    }
+    return STATUS_OK;
+}
+
+/* "attn ffn", "all -buffers", "attn,kv", "none": the whole list anew. */
+enum status repl_trace(struct repl *repl, const struct words *words, struct error *err)
+{
+    struct debug_config changed = *repl->config; /* only what is not owned is changed */
+    memset(changed.categories, 0, sizeof(changed.categories));
+    for (uint32_t i = 0; i < words->n; i++) {
+        for (char *at = strtok(words->word[i], ","); at != NULL; at = strtok(NULL, ",")) {
+            enum status status = debug_config_category(&changed, at, err);
+            if (status != STATUS_OK) {
+                return status;
+            }
+        }
+    }
+    changed.trace = false;
+    for (unsigned c = 0; c < TRACE_CATEGORY_COUNT; c++) {
+        changed.trace = changed.trace || changed.categories[c];
+    }
+    *repl->config = changed;
+    return STATUS_OK;
+}
+
+enum status repl_log(struct repl *repl, const struct words *words, struct error *err)
+{
+    return debug_config_level(repl->config, words->word[0], err);
+}

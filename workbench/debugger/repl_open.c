@@ -1,0 +1,180 @@
+/* What a run behind the prompt is of: its tokens, its sides with their traces, its golden. */
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workbench/probes/probe_config.h"
+#include "workbench/python/python.h"
+#include "workbench/debugger/repl.h"
+
+void repl_open(struct repl *repl, struct session *session, struct trace *golden)
+{
+    *repl = (struct repl){.session = session, .plan = &session->plan, .golden = golden};
+    repl->config = xcalloc(1, sizeof(*repl->config));
+    debug_config_init(repl->config);
+    repl_settings_init(&repl->settings, NULL, NULL, 0);
+    repl_plan_samples(repl);
+    repl->next = repl->plan->n_steps;
+    if (golden != NULL) {
+        repl_restart_golden(repl);
+    }
+}
+
+/* User code may still hold arrays over a trace's memory: then it is kept until Python has ended. */
+static void retire_trace(struct repl *repl, struct trace *trace)
+{
+    if (!repl->python_used) {
+        trace_free(trace);
+        free(trace);
+        return;
+    }
+    repl->retired = xrealloc(repl->retired, (repl->n_retired + 1) * sizeof(*repl->retired));
+    repl->retired[repl->n_retired++] = trace;
+}
+
+/* Forgets the run; the session and the golden stay. */
+static void clear_run(struct repl *repl)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl->sides[i].backend != NULL) {
+            retire_trace(repl, repl->sides[i].trace);
+        }
+        free(repl->sides[i].seen);
+    }
+    repl_forget_batches(repl, 0);
+    free(repl->batches);
+    free(repl->introduced);
+    free(repl->tokens);
+    free(repl->phase);
+    repl->batches = NULL;
+    repl->introduced = NULL;
+    repl->tokens = NULL;
+    repl->phase = NULL;
+    repl->n_sides = repl->n_introduced = repl->capacity = repl->n_known = repl->n_prompt = repl->first = repl->n_rows =
+        0;
+    repl->next = repl->plan->n_steps;
+}
+
+void repl_close(struct repl *repl)
+{
+    clear_run(repl);
+    if (repl->python_used) {
+        python_close();
+    }
+    debug_config_free(repl->config);
+    free(repl->config);
+    repl_settings_free(&repl->settings);
+    repl_forget_patches(repl);
+    free(repl->patches);
+    free(repl->breaks);
+    for (uint32_t i = 0; i < repl->n_retired; i++) {
+        trace_free(repl->retired[i]);
+        free(repl->retired[i]);
+    }
+    free(repl->retired);
+    free(repl->reads);
+    free(repl->last_run);
+    plan_free(&repl->judged);
+    if (repl->golden != NULL) {
+        trace_free(repl->golden);
+        free(repl->golden);
+    }
+    memset(repl, 0, sizeof(*repl));
+}
+
+static void add_side(struct repl *repl, enum source source, struct backend *backend, struct trace *trace)
+{
+    struct repl_seen *seen = xcalloc(repl->plan->n_steps, sizeof(*seen));
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        seen[s] = (struct repl_seen){
+            .latest = {.state = FINDING_MISSING}, .worst = {.state = FINDING_MISSING}, .latest_relative = NAN};
+    }
+    repl->sides[repl->n_sides++] = (struct repl_side){source, backend, trace, seen, false, 0};
+}
+
+/* A trace with room for the whole run and every stage of the plan, so that rows never move while user code looks at
+ * them; n_positions is how far the run came. */
+static struct trace *empty_trace(const struct repl *repl, const char *name)
+{
+    struct trace *trace = xcalloc(1, sizeof(*trace));
+    trace_init(trace, name, repl->session->model.config.model_type, repl->plan->n_layers, repl->capacity, repl->tokens,
+               repl->phase);
+    if (strcmp(name, source_name(SOURCE_ENGINE)) == 0) {
+        trace->weights_dtype = session_weights_dtype(repl->session); /* --weights f16 */
+    }
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        const struct step *step = &repl->plan->steps[s];
+        trace_add(trace, step->layer, step->stage, step->width);
+    }
+    trace_add(trace, LAYER_NONE, STAGE_sample_token, 1);
+    trace->n_positions = 0;
+    return trace;
+}
+
+static void add_running_sides(struct repl *repl)
+{
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE};
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        if (repl->session->on[sources[i]]) {
+            struct backend *backend = &repl->session->backend[sources[i]];
+            add_side(repl, sources[i], backend, empty_trace(repl, source_name(sources[i])));
+        }
+    }
+}
+
+void repl_restart_golden(struct repl *repl)
+{
+    const struct trace *golden = repl->golden;
+    ASSERT(golden != NULL);
+    clear_run(repl);
+    repl->capacity = repl->n_known = golden->n_positions;
+    repl->tokens = xcalloc(repl->capacity, sizeof(*repl->tokens));
+    repl->phase = xcalloc(repl->capacity, sizeof(*repl->phase));
+    memcpy(repl->tokens, golden->tokens, repl->capacity * sizeof(*repl->tokens));
+    memcpy(repl->phase, golden->phase, repl->capacity * sizeof(*repl->phase));
+    add_running_sides(repl);
+    add_side(repl, SOURCE_GOLDEN, NULL, repl->golden);
+}
+
+enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err)
+{
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE};
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        const struct backend *backend = &repl->session->backend[sources[i]];
+        if (repl->session->on[sources[i]] && (uint64_t)n_ids + n_decode > backend->max_positions) {
+            return error_set(err, STATUS_USAGE, NULL, "restart", ERROR_NO_OFFSET,
+                             "%u prompt and %u decoded positions, expected at most %u", n_ids, n_decode,
+                             backend->max_positions);
+        }
+    }
+    clear_run(repl);
+    repl->capacity = n_ids + n_decode;
+    repl->n_known = repl->n_prompt = n_ids;
+    repl->tokens = xcalloc(repl->capacity, sizeof(*repl->tokens));
+    repl->phase = xcalloc(repl->capacity, sizeof(*repl->phase));
+    memcpy(repl->tokens, ids, n_ids * sizeof(*ids));
+    memset(repl->phase + n_ids, PHASE_DECODE, n_decode);
+    add_running_sides(repl);
+    return STATUS_OK;
+}
+
+void repl_replace_golden(struct repl *repl, struct trace *golden)
+{
+    struct trace *old = repl->golden;
+    repl->golden = golden;
+    if (old != NULL) {
+        retire_trace(repl, old);
+    }
+}
+
+void repl_attach_golden(struct repl *repl, struct trace *golden)
+{
+    repl_replace_golden(repl, golden);
+    struct repl_side *side = repl_side_of(repl, SOURCE_GOLDEN);
+    if (side == NULL) {
+        add_side(repl, SOURCE_GOLDEN, NULL, golden);
+    } else {
+        side->trace = golden;
+    }
+    repl_judge_again(repl, 0, 0);
+}

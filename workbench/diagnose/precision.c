@@ -1,0 +1,240 @@
+#include "workbench/diagnose/precision.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+/* Rounds n values in place. */
+typedef void rounding(float *values, uint64_t n);
+
+static void round_bf16(float *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        values[i] = round_to_dtype(values[i], DTYPE_BF16);
+}
+
+static void round_f16(float *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++)
+        values[i] = round_to_dtype(values[i], DTYPE_F16);
+}
+
+/* Blocks of 32 with a common scale d = max/127, as ggml's quantize_row_q8_0 makes them; the last block may be short. */
+static void round_blocks(float *values, uint64_t n, bool half_scale)
+{
+    for (uint64_t first = 0; first < n; first += 32) {
+        uint64_t end = first + 32 < n ? first + 32 : n;
+        float most = 0;
+        for (uint64_t i = first; i < end; i++)
+            most = fmaxf(most, fabsf(values[i]));
+        float d = most / 127, inverse = d > 0 ? 1 / d : 0, stored = half_scale ? round_to_dtype(d, DTYPE_F16) : d;
+        for (uint64_t i = first; i < end; i++)
+            values[i] = roundf(values[i] * inverse) * stored;
+    }
+}
+
+static void round_q8_0(float *values, uint64_t n)
+{
+    round_blocks(values, n, true);
+}
+
+/* q8_1 with its scale in f32, as ggml had it first. */
+static void round_q8_1(float *values, uint64_t n)
+{
+    round_blocks(values, n, false);
+}
+
+/* What ggml's q8_1 blocks hold beside the integers: s = d (sum of them), in f16, which a weight's minimum is multiplied
+ * by. At each block's first place in `beyond`: s less the sum of the rounded values, which is what s stands for.
+ * Source: ggml-quants.c, quantize_row_q8_1_ref. */
+static void find_block_sums(const float *values, uint64_t n, float *beyond)
+{
+    memset(beyond, 0, n * sizeof *beyond);
+    for (uint64_t first = 0; first < n; first += 32) {
+        uint64_t end = first + 32 < n ? first + 32 : n;
+        float most = 0, sum = 0;
+        for (uint64_t i = first; i < end; i++)
+            most = fmaxf(most, fabsf(values[i]));
+        float d = most / 127, inverse = d > 0 ? 1 / d : 0;
+        for (uint64_t i = first; i < end; i++)
+            sum += roundf(values[i] * inverse); /* whole numbers: exact */
+        double rounded = (double)round_to_dtype(d, DTYPE_F16) * sum;
+        beyond[first] = (float)(round_to_dtype(sum * d, DTYPE_F16) - rounded);
+    }
+}
+
+enum { INPUT_0 = 1, INPUT_1 = 2, INPUT_2 = 4, INPUTS = 7, CACHE = INPUT_1 | INPUT_2 };
+
+static const struct precision {
+    const char *name, *what;
+    rounding *round;
+    unsigned inputs; /* bits; 0: the output is rounded */
+    bool attention;  /* of attention alone */
+    bool block_sums; /* of matrices whose blocks have a minimum: it is multiplied by a rounded sum of the inputs */
+} precisions[] = {
+    {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, false, false},
+    {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, false, false},
+    {"inputs-q8_0", "its inputs are rounded to blocks of 8-bit integers (q8_0: 32 of them with an f16 scale)",
+     round_q8_0, INPUTS, false, false},
+    {"inputs-q8_1",
+     "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f16 scale, and an f16 sum for the "
+     "weights' minimum)",
+     round_q8_0, INPUTS, false, true},
+    {"inputs-q8_1", "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f32 scale)",
+     round_q8_1, INPUTS, false, false},
+    {"kv-cache-f16", "the KV cache holds keys and values in f16", round_f16, CACHE, true, false},
+    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", round_bf16, CACHE, true, false},
+    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", round_q8_0, CACHE, true, false},
+    {"stored-bf16", "its output is stored as bf16", round_bf16, 0, false, false},
+    {"stored-f16", "its output is stored as f16", round_f16, 0, false, false},
+};
+
+/* Copies of the rows with rounded inputs. */
+struct rounded {
+    struct op_row *rows;
+    float *copies[OP_MAX_INPUTS]; /* [rows, width]; of attention's keys and values [positions, width], for all rows */
+};
+
+/* An input is taken from where the row has it: a stage that was recorded, or one that was computed in a span. */
+static void rounded_open(struct rounded *rounded, const struct evidence *evidence, const struct precision *precision)
+{
+    const struct step *step = evidence->step;
+    *rounded = (struct rounded){.rows = xcalloc(evidence->n, sizeof *rounded->rows)};
+    memcpy(rounded->rows, evidence->rows, evidence->n * sizeof *rounded->rows);
+    for (unsigned k = 0; k < OP_MAX_INPUTS && step->input[k] >= 0; k++) {
+        if (!(precision->inputs & 1u << k))
+            continue;
+        uint32_t width = evidence->plan->steps[step->input[k]].width;
+        bool shared = op_reads_earlier(step->op, k); /* from position 0 on */
+        uint64_t n_rows = shared ? evidence->trace->n_positions : evidence->n;
+        float *copy = rounded->copies[k] = xmalloc(n_rows * width * sizeof *copy);
+        for (uint64_t i = 0; i < n_rows; i++) {
+            const float *from = shared ? evidence->rows[0].in[k] + i * width : evidence->rows[i].in[k];
+            memcpy(copy + i * width, from, width * sizeof *copy);
+            precision->round(copy + i * width, width);
+        }
+        for (uint32_t i = 0; i < evidence->n; i++)
+            rounded->rows[i].in[k] = shared ? copy : copy + (uint64_t)i * width;
+    }
+}
+
+static void rounded_close(struct rounded *rounded)
+{
+    for (unsigned k = 0; k < OP_MAX_INPUTS; k++)
+        free(rounded->copies[k]);
+    free(rounded->rows);
+}
+
+/* Whether a recorded value is the rounding of what lies within the bound. */
+static bool output_is_rounded(const struct precision *precision, double y, double bound, float actual)
+{
+    float low = (float)(y - bound), high = (float)(y + bound);
+    precision->round(&low, 1);
+    precision->round(&high, 1);
+    return actual >= low && actual <= high;
+}
+
+/* The bytes of a block before its quants: scales and minimums. 0: the format has no minimum. Where Q4_0 and Q5_0 count
+ * from the middle, that is one: q = 0 stands for -8 d and -16 d, and ggml's kernels take it so. */
+static uint32_t header_bytes(uint32_t dtype)
+{
+    static const uint8_t bytes[DTYPE_COUNT] = {
+        [DTYPE_Q4_0] = 2, [DTYPE_Q4_1] = 4, [DTYPE_Q5_0] = 2, [DTYPE_Q5_1] = 4, [DTYPE_Q4_K] = 16, [DTYPE_Q5_K] = 16};
+    return bytes[dtype];
+}
+
+static bool has_minimum(const struct step *step)
+{
+    return step->op == OP_matmul && step->weight[0]->layout == LAYOUT_ROWS && header_bytes(step->weight[0]->dtype) != 0;
+}
+
+/* Adds to y what the rounded block sums change: each block's minimum times `beyond`, as a product with the matrix whose
+ * quants are all 0. */
+static void add_block_sums(const struct evidence *evidence, uint32_t n, double *y)
+{
+    const struct tensor *matrix = evidence->step->weight[0];
+    uint32_t n_in = evidence->step->params.matmul.n_in, block = dtype_info(matrix->dtype)->block_bytes;
+    uint64_t n_values = (uint64_t)n * evidence->step->width;
+    uint8_t *bytes = xmalloc(matrix->n_bytes);
+    memcpy(bytes, matrix->bytes, matrix->n_bytes);
+    for (uint64_t at = 0, header = header_bytes(matrix->dtype); at < matrix->n_bytes; at += block)
+        memset(bytes + at + header, 0, block - header);
+    struct tensor minimums = *matrix;
+    minimums.bytes = bytes;
+    struct step step = *evidence->step;
+    step.weight[0] = &minimums;
+    step.weight[1] = NULL;
+    step.params.matmul.has_bias = 0;
+    float *beyond = xmalloc((uint64_t)n * n_in * sizeof *beyond);
+    struct op_row *rows = xcalloc(n, sizeof *rows);
+    double *change = xmalloc(n_values * sizeof *change);
+    for (uint32_t i = 0; i < n; i++) {
+        rows[i] = evidence->rows[i];
+        rows[i].in[0] = beyond + (uint64_t)i * n_in;
+        find_block_sums(evidence->rows[i].in[0], n_in, beyond + (uint64_t)i * n_in);
+    }
+    op_run(&(struct op_batch){
+        .step = &step, .weights_dtype = evidence->stage->weights_dtype, .n_rows = n, .rows = rows, .y = change});
+    for (uint64_t at = 0; at < n_values; at++)
+        y[at] += change[at];
+    free(change);
+    free(rows);
+    free(beyond);
+    free(bytes);
+}
+
+/* Whether the rounding reproduces rows [0, n) of the evidence. */
+static bool reproduces(const struct evidence *evidence, const struct precision *precision, const struct op_row *rows,
+                       uint32_t n)
+{
+    uint32_t width = evidence->stage->width;
+    double *y = xmalloc((uint64_t)n * width * sizeof *y), *bound = xmalloc((uint64_t)n * width * sizeof *bound);
+    struct op_batch batch = {.step = evidence->step,
+                             .weights_dtype = evidence->stage->weights_dtype,
+                             .n_rows = n,
+                             .rows = rows,
+                             .y = y,
+                             .bound = bound};
+    op_run(&batch);
+    if (precision->block_sums)
+        add_block_sums(evidence, n, y);
+    bool same = true;
+    for (uint64_t at = 0; at < (uint64_t)n * width && same; at++) {
+        float actual = evidence_actual(evidence, (uint32_t)(at / width))[at % width];
+        same = precision->inputs ? judge(y[at], actual, bound[at]) <= 1
+                                 : output_is_rounded(precision, y[at], bound[at], actual);
+    }
+    free(y);
+    free(bound);
+    return same;
+}
+
+uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max)
+{
+    uint32_t n = 0;
+    if (evidence->step->op == OP_embed)
+        return 0;
+    for (size_t i = 0; i < sizeof precisions / sizeof *precisions && n < max; i++) {
+        const struct precision *precision = &precisions[i];
+        if ((precision->attention && evidence->step->op != OP_attention) ||
+            (precision->block_sums && !has_minimum(evidence->step)))
+            continue;
+        struct rounded rounded;
+        rounded_open(&rounded, evidence, precision);
+        bool holds = reproduces(evidence, precision, rounded.rows, 1) &&
+                     reproduces(evidence, precision, rounded.rows, evidence->n);
+        rounded_close(&rounded);
+        if (!holds)
+            continue;
+        struct diagnosis *diagnosis = &found[n++];
+        *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = ""};
+        snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", precision->name);
+        snprintf(
+            diagnosis->text, sizeof diagnosis->text,
+            "precision, not a bug: %s, which the trace does not declare; computed so, all %u failing rows come out "
+            "as recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32",
+            precision->what, evidence->n);
+    }
+    return n;
+}

@@ -1,0 +1,11 @@
+/* Precision as a diagnosis: an op that comes out as recorded once its inputs (or its output) are rounded to a smaller
+ * type than the trace declares. That is no bug, but a declaration that is missing. */
+#ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_PRECISION_H
+#define LOCKSTEP_WORKBENCH_DIAGNOSE_PRECISION_H
+
+#include "workbench/diagnose/relations.h"
+
+/* Writes every rounding that reproduces all rows of the evidence to found[max]. */
+uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max);
+
+#endif

@@ -1,0 +1,142 @@
+/* Relations that compare values within the bound: multiples, offsets, permutations. What a fit is not sure of is added
+ * to the bound as far as the bounds of the values fitted allow it, and no further. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "workbench/diagnose/relations.h"
+
+bool relation_sign_flipped(const struct evidence *evidence, char text[512])
+{
+    for (uint32_t i = 0; i < evidence->n; i++)
+        for (uint32_t d = 0; d < evidence->stage->width; d++)
+            if (!(judge(-evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
+                        evidence_bound(evidence, i)[d]) <= 1))
+                return false;
+    snprintf(text, 512, "the %u failing rows have the opposite sign of what is expected", evidence->n);
+    return true;
+}
+
+/* The least squares fit actual = factor * expected over some rows; unsure: how far the bounds let the factor move. */
+struct multiple {
+    double factor, unsure;
+};
+
+static struct multiple fit_multiple(const struct evidence *evidence, uint32_t first, uint32_t last)
+{
+    double product = 0, square = 0, slack = 0;
+    for (uint32_t i = first; i < last; i++) {
+        const float *actual = evidence_actual(evidence, i);
+        const double *expected = evidence_expected(evidence, i), *bound = evidence_bound(evidence, i);
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            product += actual[d] * expected[d];
+            square += expected[d] * expected[d];
+            slack += bound[d] * fabs(expected[d]);
+        }
+    }
+    double factor = product / square;
+    return (struct multiple){factor, fmax(1, fabs(factor)) * slack / square};
+}
+
+/* Whether rows are that multiple. A fit through one value says nothing: at least two must stand clear of the bound. */
+static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, uint32_t last, struct multiple multiple)
+{
+    uint64_t n_clear = 0;
+    for (uint32_t i = first; i < last; i++) {
+        const float *actual = evidence_actual(evidence, i);
+        const double *expected = evidence_expected(evidence, i), *bound = evidence_bound(evidence, i);
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            double allowed = fmax(1, fabs(multiple.factor)) * bound[d] + multiple.unsure * fabs(expected[d]);
+            if (!(fabs(actual[d] - multiple.factor * expected[d]) <= allowed))
+                return false;
+            n_clear += fabs(expected[d]) > bound[d];
+        }
+    }
+    return n_clear >= 2;
+}
+
+bool relation_constant_multiple(const struct evidence *evidence, char text[512])
+{
+    struct multiple multiple = fit_multiple(evidence, 0, evidence->n);
+    if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, 0, evidence->n, multiple))
+        return false;
+    snprintf(text, 512, "the %u failing rows are %.9g times what is expected, every value of them", evidence->n,
+             multiple.factor);
+    return true;
+}
+
+bool relation_row_multiples(const struct evidence *evidence, char text[512])
+{
+    double low = INFINITY, high = -INFINITY;
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        struct multiple multiple = fit_multiple(evidence, i, i + 1);
+        if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, i, i + 1, multiple))
+            return false;
+        low = fmin(low, multiple.factor);
+        high = fmax(high, multiple.factor);
+    }
+    snprintf(text, 512, "each failing row is a multiple of what is expected, by another factor a row: %.9g to %.9g",
+             low, high);
+    return evidence->n > 1;
+}
+
+bool relation_constant_offset(const struct evidence *evidence, char text[512])
+{
+    double sum = 0, slack = 0;
+    double n = (double)evidence->n * evidence->stage->width;
+    for (uint32_t i = 0; i < evidence->n; i++)
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            sum += evidence_actual(evidence, i)[d] - evidence_expected(evidence, i)[d];
+            slack += evidence_bound(evidence, i)[d];
+        }
+    double offset = sum / n, unsure = slack / n;
+    for (uint32_t i = 0; i < evidence->n; i++)
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            double actual = evidence_actual(evidence, i)[d];
+            double allowed = evidence_bound(evidence, i)[d] + unsure + evidence->stage->arith.u_storage * fabs(actual);
+            if (!(fabs(actual - evidence_expected(evidence, i)[d] - offset) <= allowed))
+                return false;
+        }
+    snprintf(text, 512, "the %u failing rows are what is expected plus %.9g, every value of them", evidence->n, offset);
+    return n >= 2;
+}
+
+static int ascending(const void *left, const void *right)
+{
+    double a = *(const double *)left, b = *(const double *)right;
+    return (a > b) - (a < b);
+}
+
+/* Whether two rows hold the same values in another order: sorted, they differ by no more than the largest bound. */
+static bool row_is_permuted(const struct evidence *evidence, uint32_t i, double *actual, double *expected)
+{
+    uint32_t width = evidence->stage->width;
+    double most = 0;
+    for (uint32_t d = 0; d < width; d++) {
+        actual[d] = evidence_actual(evidence, i)[d];
+        expected[d] = evidence_expected(evidence, i)[d];
+        most = fmax(most, evidence_bound(evidence, i)[d]);
+        if (!isfinite(actual[d]) || !isfinite(expected[d]))
+            return false;
+    }
+    qsort(actual, width, sizeof *actual, ascending);
+    qsort(expected, width, sizeof *expected, ascending);
+    for (uint32_t d = 0; d < width; d++)
+        if (fabs(actual[d] - expected[d]) > most)
+            return false;
+    return true;
+}
+
+bool relation_permutation(const struct evidence *evidence, char text[512])
+{
+    uint32_t width = evidence->stage->width;
+    double *actual = xcalloc(width, sizeof *actual), *expected = xcalloc(width, sizeof *expected);
+    bool permuted = width >= 4;
+    for (uint32_t i = 0; i < evidence->n && permuted; i++)
+        permuted = row_is_permuted(evidence, i, actual, expected);
+    free(actual);
+    free(expected);
+    snprintf(text, 512, "the %u failing rows hold the values expected, in another order: dims are permuted",
+             evidence->n);
+    return permuted;
+}

@@ -1,0 +1,134 @@
+/* The debug configuration itself; what is read into it: debug_config_json.c. */
+#include "workbench/probes/probe_config.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+static const char *const level_names[] = {"silent", "info", "verbose"};
+static const char *const category_names[] = {
+#define X(name) #name,
+    TRACE_CATEGORIES(X)
+#undef X
+};
+
+void debug_config_init(struct debug_config *config)
+{
+    *config = (struct debug_config){.level = LOG_INFO};
+}
+
+void debug_config_free(struct debug_config *config)
+{
+    for (uint32_t i = 0; i < config->n_probes; i++) {
+        free(config->probes[i].id);
+        free(config->probes[i].layers);
+        free(config->probes[i].tokens);
+        free(config->probes[i].dims);
+    }
+    free(config->probes);
+    free(config->layers);
+    free(config->odd);
+    *config = (struct debug_config){0};
+}
+
+static int32_t *copy_numbers(const int32_t *numbers, uint32_t n)
+{
+    int32_t *copy = xcalloc((uint64_t)n + 1, sizeof(*copy));
+    if (n > 0) {
+        memcpy(copy, numbers, n * sizeof(*copy));
+    }
+    return copy;
+}
+
+struct debug_config debug_config_copy(const struct debug_config *config)
+{
+    struct debug_config copy = *config;
+    copy.odd = NULL;
+    copy.layers = copy_numbers(config->layers, config->n_layers);
+    copy.probes = xcalloc((uint64_t)config->n_probes + 1, sizeof(*copy.probes));
+    for (uint32_t i = 0; i < config->n_probes; i++) {
+        const struct debug_probe *probe = &config->probes[i];
+        copy.probes[i] = *probe;
+        copy.probes[i].id = xstrdup(probe->id);
+        copy.probes[i].layers = copy_numbers(probe->layers, probe->n_layers);
+        copy.probes[i].tokens = copy_numbers(probe->tokens, probe->n_tokens);
+        copy.probes[i].dims = copy_numbers(probe->dims, probe->n_dims);
+    }
+    return copy;
+}
+
+const char *log_level_name(enum log_level level)
+{
+    return level_names[level];
+}
+
+enum status debug_config_level(struct debug_config *config, const char *word, struct error *err)
+{
+    for (unsigned i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
+        if (strcmp(level_names[i], word) == 0) {
+            config->level = i;
+            return STATUS_OK;
+        }
+    }
+    return error_set(err, STATUS_BAD_INPUT, NULL, "log", ERROR_NO_OFFSET, "\"%s\", expected silent, info or verbose",
+                     word);
+}
+
+enum status debug_config_category(struct debug_config *config, const char *word, struct error *err)
+{
+    bool on = word[0] != '-', all = strcmp(word + !on, "all") == 0, none = strcmp(word, "none") == 0, known = false;
+    for (unsigned i = 0; i < TRACE_CATEGORY_COUNT; i++) {
+        if (all || none || strcmp(category_names[i], word + !on) == 0) {
+            config->categories[i] = on && !none;
+            known = true;
+        }
+    }
+    return known ? STATUS_OK
+                 : error_set(err, STATUS_BAD_INPUT, NULL, "trace", ERROR_NO_OFFSET,
+                             "\"%s\", expected attn ffn logits kernels kv sample loader buffers all, or -name", word);
+}
+
+enum status debug_config_preset(struct debug_config *config, const char *preset, const struct plan *plan,
+                                struct error *err)
+{
+    static const struct {
+        const char *name, *json;
+    } presets[] = {
+        {"bench", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"info\"}, \"trace\": {\"enabled\": false}}}"},
+        {"debug", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"verbose\"}, \"trace\": {\"enabled\": true, "
+                  "\"categories\": [\"all\"]}}}"},
+        {"gemma2-debug", "{\"debug\": {\"trace\": {\"enabled\": true, \"categories\": [\"logits\"]}, \"probes\": "
+                         "[{\"id\": \"topk\", \"stage\": \"logits_final\", \"tokens\": [-1], \"dims\": [476, 3868, "
+                         "17022]}]}}"},
+    };
+    for (size_t i = 0; i < sizeof(presets) / sizeof(presets[0]); i++) {
+        if (strcmp(presets[i].name, preset) == 0) {
+            return debug_config_read(config, presets[i].json, preset, plan, false, err);
+        }
+    }
+    return error_set(err, STATUS_USAGE, NULL, "--preset", ERROR_NO_OFFSET,
+                     "\"%s\", expected bench, debug or gemma2-debug", preset);
+}
+
+enum status debug_config_options(struct debug_config *config, const char *preset, const char *path,
+                                 const struct plan *plan, struct error *err)
+{
+    enum status status = preset != NULL ? debug_config_preset(config, preset, plan, err) : STATUS_OK;
+    if (status == STATUS_OK && path != NULL) {
+        status = debug_config_read_file(config, path, plan, false, err);
+    }
+    config->given = preset != NULL || path != NULL;
+    return status;
+}
+
+enum status debug_config_layers(struct debug_config *config, const char *text, const struct plan *plan,
+                                struct error *err)
+{
+    char json[256];
+    bool all = strcmp(text, "all") == 0, list = text[strspn(text, "0123456789,")] == '\0' && strlen(text) < 200;
+    if (!all && !list) {
+        return error_set(err, STATUS_USAGE, NULL, "layers", ERROR_NO_OFFSET,
+                         "\"%.40s\", expected all, or some like 3,17", text);
+    }
+    snprintf(json, sizeof(json), "{\"debug\": {\"layers\": [%s]}}", all ? "" : text);
+    return debug_config_read(config, json, "layers", plan, false, err);
+}

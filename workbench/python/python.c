@@ -1,0 +1,261 @@
+/* The embedded interpreter: starting it on the project's virtual environment, user code, and errors. */
+#include "workbench/python/python_internal.h"
+
+#include <limits.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+/* The interpreter is the process's: there can be but one. */
+static bool started;
+
+/* The project's folder: where the program was built from, or the parent of its build folder if it was moved. */
+static bool project_root(char root[PATH_MAX])
+{
+    char program[PATH_MAX], probe[PATH_MAX + 32];
+    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
+    program[length > 0 ? length : 0] = '\0';
+    for (int up = 0; up < 2; up++) {
+        char *slash = strrchr(program, '/');
+        if (slash != NULL) {
+            *slash = '\0';
+        }
+    }
+    const char *candidates[] = {program, LOCKSTEP_SOURCE_DIR};
+    for (size_t i = 0; i < sizeof(candidates) / sizeof(candidates[0]); i++) {
+        snprintf(probe, sizeof(probe), "%s/golden/lockstep_tokenizer.py", candidates[i]);
+        if (access(probe, R_OK) == 0) {
+            snprintf(root, PATH_MAX, "%s", candidates[i]);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Fails with one line where .venv is absent, or made by a Python other than the one that is linked. */
+static enum status find_environment(char root[PATH_MAX], char executable[PATH_MAX + 32], struct error *err)
+{
+    if (!project_root(root)) {
+        return error_set(err, STATUS_ABSENT, LOCKSTEP_SOURCE_DIR "/golden", NULL, ERROR_NO_OFFSET,
+                         "not found, expected the project's Python modules");
+    }
+    snprintf(executable, PATH_MAX + 32, "%s/.venv/bin/python3", root);
+    if (access(executable, X_OK) != 0) {
+        return error_set(err, STATUS_ABSENT, executable, NULL, ERROR_NO_OFFSET,
+                         "no Python environment, expected the one that ./demo makes");
+    }
+    char packages[PATH_MAX + 64];
+    snprintf(packages, sizeof(packages), "%s/.venv/lib/python%d.%d/site-packages", root, PY_MAJOR_VERSION,
+             PY_MINOR_VERSION);
+    if (access(packages, R_OK) != 0) {
+        return error_set(err, STATUS_ABSENT, packages, NULL, ERROR_NO_OFFSET,
+                         "made by another Python, expected %d.%d: remove .venv and run ./demo", PY_MAJOR_VERSION,
+                         PY_MINOR_VERSION);
+    }
+    return STATUS_OK;
+}
+
+static enum status initialize(const char *executable, struct error *err)
+{
+    PyPreConfig preconfig;
+    PyPreConfig_InitIsolatedConfig(&preconfig);
+    preconfig.utf8_mode = 1; /* the program never calls setlocale; standard output is UTF-8 all the same */
+    PyStatus status = Py_PreInitialize(&preconfig);
+    PyConfig config;
+    PyConfig_InitIsolatedConfig(&config);
+    config.install_signal_handlers = 0;
+    if (!PyStatus_Exception(status)) {
+        /* getpath looks for pyvenv.cfg beside the folder of the executable. */
+        status = PyConfig_SetBytesString(&config, &config.executable, executable);
+    }
+    if (!PyStatus_Exception(status)) {
+        status = PyConfig_SetBytesString(&config, &config.program_name, executable);
+    }
+    if (!PyStatus_Exception(status)) {
+        status = Py_InitializeFromConfig(&config);
+    }
+    PyConfig_Clear(&config);
+    if (PyStatus_Exception(status)) {
+        return error_set(err, STATUS_ABSENT, executable, NULL, ERROR_NO_OFFSET, "Python does not start: %s",
+                         status.err_msg != NULL ? status.err_msg : "no reason given");
+    }
+    return STATUS_OK;
+}
+
+/* Puts golden/ in front of sys.path. */
+static bool add_modules(const char *root)
+{
+    PyObject *path = PySys_GetObject("path"); /* borrowed */
+    PyObject *folder = PyUnicode_FromFormat("%s/golden", root);
+    bool ok = path != NULL && folder != NULL && PyList_Insert(path, 0, folder) == 0;
+    Py_XDECREF(folder);
+    return ok;
+}
+
+enum status python_start(struct error *err)
+{
+    if (started) {
+        return STATUS_OK;
+    }
+    char root[PATH_MAX], executable[PATH_MAX + 32];
+    enum status status = find_environment(root, executable, err);
+    if (status == STATUS_OK) {
+        status = initialize(executable, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    started = true;
+    return add_modules(root) ? STATUS_OK : python_failed("Python", err);
+}
+
+/* The first line of an object's text, or "". */
+static void first_line(PyObject *object, char *text, size_t size)
+{
+    PyObject *string = object != NULL ? PyObject_Str(object) : NULL;
+    const char *utf8 = string != NULL ? PyUnicode_AsUTF8(string) : NULL;
+    snprintf(text, size, "%s", utf8 != NULL ? utf8 : "");
+    text[strcspn(text, "\n")] = '\0';
+    Py_XDECREF(string);
+    PyErr_Clear();
+}
+
+/* The exception that is set, cleared; a new reference, or NULL. */
+static PyObject *take_exception(void)
+{
+#if PY_VERSION_HEX >= 0x030c0000
+    return PyErr_GetRaisedException();
+#else
+    PyObject *type, *value, *traceback;
+    PyErr_Fetch(&type, &value, &traceback);
+    PyErr_NormalizeException(&type, &value, &traceback);
+    Py_XDECREF(type);
+    Py_XDECREF(traceback);
+    return value;
+#endif
+}
+
+enum status python_failed(const char *what, struct error *err)
+{
+    PyObject *exception = take_exception();
+    ASSERT(exception != NULL);
+    char text[512];
+    enum status status;
+    if (PyErr_GivenExceptionMatches(exception, PyExc_ModuleNotFoundError)) {
+        PyObject *name = PyObject_GetAttrString(exception, "name");
+        first_line(name, text, sizeof(text));
+        Py_XDECREF(name);
+        status = error_set(err, STATUS_ABSENT, what, text, ERROR_NO_OFFSET,
+                           "no such Python package in .venv; ./demo installs requirements.txt, and "
+                           ".venv/bin/pip install -r requirements-golden.txt what goldens need");
+    } else if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit)) {
+        PyObject *code = PyObject_GetAttrString(exception, "code");
+        first_line(code, text, sizeof(text));
+        Py_XDECREF(code);
+        status = error_set(err, STATUS_BAD_INPUT, what, NULL, ERROR_NO_OFFSET,
+                           "sys.exit(%s), which ends the command and not the program", text);
+    } else if (PyErr_GivenExceptionMatches(exception, PyExc_KeyboardInterrupt)) {
+        status = error_set(err, STATUS_INTERRUPTED, what, NULL, ERROR_NO_OFFSET, "interrupted");
+    } else {
+        first_line(exception, text, sizeof(text));
+        status = error_set(err, STATUS_BAD_INPUT, what, NULL, ERROR_NO_OFFSET, "%s%s%s", Py_TYPE(exception)->tp_name,
+                           text[0] != '\0' ? ": " : "", text);
+    }
+    Py_DECREF(exception);
+    PyErr_Clear();
+    return status;
+}
+
+PyObject *python_function(const char *module, const char *function, struct error *err)
+{
+    if (python_start(err) != STATUS_OK) {
+        return NULL;
+    }
+    PyObject *imported = PyImport_ImportModule(module);
+    PyObject *found = imported != NULL ? PyObject_GetAttrString(imported, function) : NULL;
+    Py_XDECREF(imported);
+    if (found == NULL) {
+        python_failed(module, err);
+    }
+    return found;
+}
+
+PyObject *python_ids(const int32_t *ids, uint32_t n_ids)
+{
+    PyObject *list = PyList_New(n_ids);
+    for (uint32_t i = 0; list != NULL && i < n_ids; i++) {
+        PyObject *id = PyLong_FromLong(ids[i]);
+        if (id == NULL) {
+            Py_CLEAR(list);
+            break;
+        }
+        PyList_SET_ITEM(list, i, id);
+    }
+    return list;
+}
+
+void python_interrupt_begin(struct python_interrupt *interrupt)
+{
+    /* Python's own handler, which is not installed otherwise: signal.signal() works in an embedded interpreter too. */
+    sigaction(SIGINT, NULL, &interrupt->before);
+    PyObject *module = PyImport_ImportModule("signal");
+    PyObject *handler = module != NULL ? PyObject_GetAttrString(module, "default_int_handler") : NULL;
+    PyObject *old = handler != NULL ? PyObject_CallMethod(module, "signal", "iO", SIGINT, handler) : NULL;
+    Py_XDECREF(old);
+    Py_XDECREF(handler);
+    Py_XDECREF(module);
+    PyErr_Clear();
+}
+
+void python_interrupt_end(const struct python_interrupt *interrupt)
+{
+    sigaction(SIGINT, &interrupt->before, NULL);
+}
+
+/* Python's standard output has a buffer of its own. */
+static void flush_streams(void)
+{
+    const char *const names[] = {"stdout", "stderr"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        PyObject *stream = PySys_GetObject(names[i]); /* borrowed */
+        PyObject *result = stream != NULL && stream != Py_None ? PyObject_CallMethod(stream, "flush", NULL) : NULL;
+        Py_XDECREF(result);
+        PyErr_Clear();
+    }
+}
+
+enum status python_exec(const char *code, struct error *err)
+{
+    enum status status = python_start(err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    fflush(stdout);
+    PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
+    struct python_interrupt interrupt;
+    python_interrupt_begin(&interrupt);
+    /* As at Python's own prompt: an expression's value is printed, and a line ends with its newline. */
+    char *line = xmalloc(strlen(code) + 2);
+    strcat(strcpy(line, code), "\n");
+    PyObject *compiled = Py_CompileString(line, "<py>", Py_single_input);
+    free(line);
+    PyObject *result = compiled != NULL ? PyEval_EvalCode(compiled, namespace, namespace) : NULL;
+    if (result == NULL) {
+        status = python_failed("py", err);
+    }
+    flush_streams();
+    python_interrupt_end(&interrupt);
+    Py_XDECREF(result);
+    Py_XDECREF(compiled);
+    return status;
+}
+
+void python_close(void)
+{
+    if (started) {
+        flush_streams();
+        Py_FinalizeEx();
+        started = false;
+    }
+}

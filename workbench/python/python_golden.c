@@ -1,0 +1,148 @@
+/* The golden: transformers runs inside the program (golden/exporter.py) and what its hooks recorded becomes a trace. */
+#include "workbench/python/python_internal.h"
+#include "workbench/session/session.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+/* An item of a dict, borrowed; the exporter is ours, so what it lacks is our own mistake. */
+static PyObject *item(PyObject *dict, const char *key)
+{
+    PyObject *value = PyDict_GetItemString(dict, key);
+    ASSERT(value != NULL);
+    return value;
+}
+
+/* Copies an array of n values of a size, whose memory is contiguous. false with an exception set. */
+static bool copy_array(PyObject *array, void *values, uint64_t n, size_t size)
+{
+    Py_buffer buffer;
+    if (PyObject_GetBuffer(array, &buffer, PyBUF_C_CONTIGUOUS) != 0) {
+        return false;
+    }
+    bool fits = (uint64_t)buffer.len == n * size && buffer.itemsize == (Py_ssize_t)size;
+    if (fits) {
+        memcpy(values, buffer.buf, n * size);
+    } else {
+        PyErr_SetString(PyExc_ValueError, "an array of another size than its stage");
+    }
+    PyBuffer_Release(&buffer);
+    return fits;
+}
+
+/* Copies one stage: key is (stage name, layer or None), array is float32 [positions, width], or has the last positions
+ * alone. */
+static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
+{
+    const char *name;
+    PyObject *layer_object;
+    Py_buffer buffer;
+    if (!PyArg_ParseTuple(key, "sO", &name, &layer_object) || PyObject_GetBuffer(array, &buffer, PyBUF_ND) != 0) {
+        return false;
+    }
+    bool fits = buffer.ndim == 2 && buffer.shape[0] <= trace->n_positions && buffer.shape[1] > 0;
+    uint32_t n_rows = fits ? (uint32_t)buffer.shape[0] : 0, width = fits ? (uint32_t)buffer.shape[1] : 0;
+    PyBuffer_Release(&buffer);
+    enum stage stage = stage_by_name(name);
+    long layer = layer_object == Py_None ? LAYER_NONE : PyLong_AsLong(layer_object);
+    if (!fits || stage == STAGE_COUNT || stage_in_layer(stage) != (layer != LAYER_NONE)) {
+        PyErr_Format(PyExc_ValueError, "stage %s was recorded in a shape or place that it cannot have", name);
+        return false;
+    }
+    struct trace_stage *added = trace_add(trace, (int32_t)layer, stage, width);
+    uint32_t first = trace->n_positions - n_rows;
+    memset(added->recorded + first, 1, n_rows);
+    added->n_recorded = n_rows;
+    return copy_array(array, added->rows + (uint64_t)first * width, (uint64_t)n_rows * width, sizeof(float));
+}
+
+/* Declares what the whole model was rounded to while it loaded. Sums are float32 in each: torch's CPU kernels add up in
+ * it. No operand is rounded but as it is stored. */
+static void declare_dtype(struct trace *trace, const char *dtype)
+{
+    if (strcmp(dtype, "float32") == 0) {
+        return; /* as a trace is from the start */
+    }
+    bool known = float_type(dtype, &trace->arith.u_storage, &trace->arith.eta);
+    ASSERT(known);
+    trace->weights_dtype = strcmp(dtype, "float16") == 0 ? DTYPE_F16 : DTYPE_BF16;
+}
+
+/* Makes *trace of what exporter.record() returned. false with an exception set; *trace is initialised either way. */
+static bool trace_of(PyObject *recorded, const struct model *model, const char *dtype, struct trace *trace)
+{
+    PyObject *tokens = item(recorded, "tokens");
+    Py_ssize_t n = PyObject_Length(tokens);
+    ASSERT(n > 0);
+    const char *model_type = PyUnicode_AsUTF8(item(recorded, "model_type"));
+    const char *producer = PyUnicode_AsUTF8(item(recorded, "producer"));
+    ASSERT(model_type != NULL && producer != NULL);
+    int32_t *ids = xcalloc((uint64_t)n, sizeof(*ids));
+    uint8_t *phase = xcalloc((uint64_t)n, sizeof(*phase));
+    bool ok = copy_array(tokens, ids, (uint64_t)n, sizeof(*ids)) &&
+              copy_array(item(recorded, "phase"), phase, (uint64_t)n, sizeof(*phase));
+    trace_init(trace, model->path, model_type, (uint32_t)PyLong_AsLong(item(recorded, "n_layers")), (uint32_t)n, ids,
+               phase);
+    free(phase);
+    free(ids);
+    free(trace->producer);
+    trace->producer = xstrdup(producer);
+    declare_dtype(trace, dtype);
+    PyObject *key, *array;
+    Py_ssize_t at = 0;
+    while (ok && PyDict_Next(item(recorded, "stages"), &at, &key, &array) != 0) {
+        ok = add_stage(trace, key, array);
+    }
+    return ok;
+}
+
+/* Calls exporter.record(). NULL with *err filled. */
+static PyObject *record(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
+                        const int32_t *decode_ids, const char *dtype, bool attn_probs, struct error *err)
+{
+    PyObject *function = python_function("exporter", "record", err);
+    if (function == NULL) {
+        return NULL;
+    }
+    PyObject *prompt = python_ids(ids, n_ids);
+    PyObject *forced = decode_ids != NULL ? python_ids(decode_ids, n) : Py_NewRef(Py_None);
+    PyObject *recorded = NULL;
+    if (prompt != NULL && forced != NULL) {
+        struct python_interrupt interrupt;
+        python_interrupt_begin(&interrupt);
+        recorded = PyObject_CallFunction(function, "sOIOsiO", model->path, prompt, (unsigned)n, forced, dtype,
+                                         (int)session_masked_id(&model->config), attn_probs ? Py_True : Py_False);
+        python_interrupt_end(&interrupt);
+    }
+    if (recorded == NULL) {
+        python_failed(model->path, err);
+    }
+    Py_XDECREF(forced);
+    Py_XDECREF(prompt);
+    Py_DECREF(function);
+    return recorded;
+}
+
+enum status python_golden(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
+                          const int32_t *decode_ids, const char *dtype, bool attn_probs, struct trace *trace,
+                          struct error *err)
+{
+    struct error unused;
+    err = err != NULL ? err : &unused;
+    PyObject *recorded = record(model, ids, n_ids, n, decode_ids, dtype, attn_probs, err);
+    if (recorded == NULL) {
+        return err->status;
+    }
+    enum status status = STATUS_OK;
+    if (!trace_of(recorded, model, dtype, trace)) {
+        status = python_failed(model->path, err);
+    }
+    Py_DECREF(recorded);
+    if (status == STATUS_OK) {
+        status = model_digests(model, trace->weights_sha256, trace->config_sha256, err);
+    }
+    if (status != STATUS_OK) {
+        trace_free(trace);
+    }
+    return status;
+}

@@ -1,0 +1,126 @@
+/* Traces as user code sees them: numpy arrays over the trace's own memory (golden/lockstep_views.py). */
+#include "workbench/python/python_internal.h"
+
+/* Read-only, and without a copy: what user code wrote there would change what an op is judged by. */
+static PyObject *view(const void *memory, uint64_t n_bytes)
+{
+    return PyMemoryView_FromMemory((char *)(uintptr_t)memory, (Py_ssize_t)n_bytes, PyBUF_READ);
+}
+
+/* {(stage, layer or None): (memory, width)}. NULL with an exception set. */
+static PyObject *stages_of(const struct trace *trace)
+{
+    PyObject *stages = PyDict_New();
+    for (uint32_t i = 0; stages != NULL && i < trace->n_stages; i++) {
+        const struct trace_stage *stage = &trace->stages[i];
+        if (stage->n_recorded == 0) {
+            continue;
+        }
+        PyObject *layer = stage->layer == LAYER_NONE ? Py_NewRef(Py_None) : PyLong_FromLong(stage->layer);
+        PyObject *key = Py_BuildValue("sN", stage_name(stage->stage), layer);
+        uint64_t n_bytes = (uint64_t)trace->n_positions * stage->width * sizeof(float);
+        PyObject *value = Py_BuildValue("NI", view(stage->rows, n_bytes), (unsigned)stage->width);
+        if (key == NULL || value == NULL || PyDict_SetItem(stages, key, value) != 0) {
+            Py_CLEAR(stages);
+        }
+        Py_XDECREF(value);
+        Py_XDECREF(key);
+    }
+    return stages;
+}
+
+enum status python_set_trace(const char *name, const struct trace *trace, struct error *err)
+{
+    struct error unused;
+    err = err != NULL ? err : &unused;
+    PyObject *function = python_function("lockstep_views", "Trace", err);
+    if (function == NULL) {
+        return err->status;
+    }
+    PyObject *stages = trace != NULL ? stages_of(trace) : NULL;
+    PyObject *object = NULL;
+    if (trace == NULL) {
+        object = Py_NewRef(Py_None);
+    } else if (stages != NULL) {
+        object =
+            PyObject_CallFunction(function, "sNNO", name, view(trace->tokens, trace->n_positions * sizeof(int32_t)),
+                                  view(trace->phase, trace->n_positions), stages);
+    }
+    PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
+    bool ok = object != NULL && PyDict_SetItemString(namespace, name, object) == 0;
+    enum status status = ok ? STATUS_OK : python_failed("py", err);
+    Py_XDECREF(object);
+    Py_XDECREF(stages);
+    Py_DECREF(function);
+    return status;
+}
+
+/* {"path": …, "model_type": …, …}: what people look up. NULL with an exception set. */
+static PyObject *model_dict(const struct model *model)
+{
+    const struct config *config = &model->config;
+    PyObject *names = PyList_New(0);
+    for (uint32_t t = 0; names != NULL && t < model->n_tensors; t++) {
+        PyObject *name = PyUnicode_FromString(model->tensors[t].name);
+        if (name == NULL || PyList_Append(names, name) != 0) {
+            Py_CLEAR(names);
+        }
+        Py_XDECREF(name);
+    }
+    return names == NULL
+               ? NULL
+               : Py_BuildValue("{s:s,s:s,s:I,s:I,s:I,s:I,s:I,s:I,s:I,s:s,s:N}", "path", model->path, "model_type",
+                               config->model_type, "n_layers", (unsigned)config->n_layers, "hidden",
+                               (unsigned)config->hidden, "n_heads", (unsigned)config->n_heads, "n_kv_heads",
+                               (unsigned)config->n_kv_heads, "head_dim", (unsigned)config->head_dim, "ffn",
+                               (unsigned)config->ffn, "vocab", (unsigned)config->vocab, "weights_dtype",
+                               model->weights_dtype, "tensors", names);
+}
+
+enum status python_set_run(const struct model *model, const int32_t *tokens, uint32_t n_tokens, struct error *err)
+{
+    struct error unused;
+    err = err != NULL ? err : &unused;
+    enum status status = python_start(err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
+    PyObject *list = python_ids(tokens, n_tokens), *dict = list != NULL ? model_dict(model) : NULL;
+    bool ok = dict != NULL && PyDict_SetItemString(namespace, "tokens", list) == 0 &&
+              PyDict_SetItemString(namespace, "model", dict) == 0;
+    status = ok ? STATUS_OK : python_failed("py", err);
+    Py_XDECREF(dict);
+    Py_XDECREF(list);
+    return status;
+}
+
+enum status python_plot(const char *path, const float *values, uint32_t n_rows, uint32_t n_columns, const char *title,
+                        const char *row_name, const char *column_name, struct error *err)
+{
+    struct error unused;
+    err = err != NULL ? err : &unused;
+    PyObject *function = python_function("lockstep_plot", "save", err);
+    if (function == NULL) {
+        return err->status;
+    }
+    PyObject *memory = view(values, (uint64_t)n_rows * n_columns * sizeof(float));
+    struct python_interrupt interrupt;
+    python_interrupt_begin(&interrupt);
+    PyObject *result = memory != NULL ? PyObject_CallFunction(function, "sOIIsss", path, memory, (unsigned)n_rows,
+                                                              (unsigned)n_columns, title, row_name, column_name)
+                                      : NULL;
+    enum status status = STATUS_OK;
+    if (result == NULL) {
+        bool io = PyErr_ExceptionMatches(PyExc_OSError) != 0;
+        status = python_failed(path, err);
+        if (io) {
+            err->status = status = STATUS_IO;
+        }
+    }
+    python_interrupt_end(&interrupt);
+    Py_XDECREF(result);
+    Py_XDECREF(memory);
+    Py_DECREF(function);
+    return status;
+}

@@ -1,0 +1,179 @@
+/* The report for scripts. CONTRACT: "lockstep-report", version 1. */
+#include <math.h>
+
+#include "workbench/trace/json_file.h"
+#include "workbench/audit/ledger.h"
+#include "workbench/report/report.h"
+#include "workbench/diagnose/triage.h"
+
+static void put_place(json_t *object, const struct step *step)
+{
+    json_put(object, "layer", json_layer(step->layer));
+    json_put(object, "stage", json_string(stage_name(step->stage)));
+}
+
+static json_t *places(const struct plan *plan, const uint32_t *steps, uint32_t n)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        json_t *place = json_object();
+        put_place(place, &plan->steps[steps[i]]);
+        json_push(array, place);
+    }
+    return array;
+}
+
+/* Of a step that was judged over others: which, and from where. */
+static void put_span(json_t *object, const struct report *report, uint32_t step, uint32_t trace)
+{
+    struct span_path path;
+    if (!audit_finding(report->audit, step, trace)->span)
+        return;
+    span_path_find(&path, report->plan, step, report->traces[trace]);
+    json_put(object, "from", places(report->plan, path.from, path.n_from));
+    json_put(object, "between", places(report->plan, path.between, path.n_between));
+    span_path_free(&path);
+}
+
+static json_t *first_divergence(const struct report *report)
+{
+    if (!report->verdict->diverged)
+        return json_null();
+    const struct introduced *first = &report->verdict->introduced[0];
+    const struct finding *finding = audit_finding(report->audit, first->step, first->trace);
+    const uint8_t *phase = report->traces[first->trace]->phase;
+    json_t *object = json_object();
+    put_place(object, &report->plan->steps[first->step]);
+    json_put(object, "token", json_integer(finding->position));
+    json_put(object, "dim", json_integer(finding->dim));
+    json_put(object, "phase", json_string(phase[finding->position] == PHASE_DECODE ? "decode" : "prefill"));
+    json_put(object, "expected", json_number_or_text(finding->expected));
+    json_put(object, "actual", json_number_or_text(finding->actual));
+    json_put(object, "abs_error", json_number_or_text(finding->abs_error));
+    json_put(object, "bound", json_number_or_text(finding->bound));
+    json_put(object, "ratio", json_number_or_text(finding->ratio));
+    json_put(object, "source", json_string(source_name(first->source)));
+    put_span(object, report, first->step, first->trace);
+    return object;
+}
+
+static json_t *introduced(const struct report *report)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < report->verdict->n_introduced; i++) {
+        const struct introduced *at = &report->verdict->introduced[i];
+        const struct finding *finding = audit_finding(report->audit, at->step, at->trace);
+        json_t *object = json_object();
+        json_put(object, "source", json_string(source_name(at->source)));
+        put_place(object, &report->plan->steps[at->step]);
+        json_put(object, "ratio", json_number_or_text(finding->max_ratio));
+        json_put(object, "rows", json_integer(finding->rows_failed));
+        json_put(object, "worst_token", json_integer(finding->worst_position));
+        json_put(object, "worst_dim", json_integer(finding->worst_dim));
+        put_span(object, report, at->step, at->trace);
+        json_push(array, object);
+    }
+    return array;
+}
+
+static json_t *diagnoses(const struct report *report)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < report->n_diagnoses; i++) {
+        const struct diagnosis *diagnosis = &report->diagnoses[i];
+        json_t *object = json_object();
+        json_put(object, "fault", json_string(diagnosis->fault));
+        json_put(object, "how", json_string(diagnosis_how_name(diagnosis->how)));
+        json_put(object, "text", json_text(diagnosis->text));
+        json_put(object, "postmortem", json_string(diagnosis->postmortem));
+        json_put(object, "source", json_string(source_name(report->sources[diagnosis->trace])));
+        put_place(object, &report->plan->steps[diagnosis->step]);
+        json_push(array, object);
+    }
+    return array;
+}
+
+/* How to go on from the first divergence. */
+static json_t *next(const struct report *report)
+{
+    if (!report->verdict->diverged)
+        return json_null();
+    uint32_t first = report->verdict->introduced[0].step;
+    return json_string(triage_next(report->plan, first, report->diagnoses, report->n_diagnoses));
+}
+
+static json_t *coverage(const struct report *report)
+{
+    const struct verdict *verdict = report->verdict;
+    json_t *object = json_object(), *missing = json_array(), *unaudited = json_array();
+    for (uint32_t i = 0; i < verdict->n_lacks; i++) {
+        json_t *lack = json_object();
+        json_put(lack, "source", json_string(source_name(verdict->lacks[i].source)));
+        put_place(lack, &report->plan->steps[verdict->lacks[i].step]);
+        json_push(verdict->lacks[i].unaudited ? unaudited : missing, lack);
+    }
+    json_put(object, "expected", json_integer(verdict->expected));
+    json_put(object, "compared", json_integer(verdict->compared));
+    json_put(object, "missing", missing);
+    json_put(object, "unaudited", unaudited);
+    return object;
+}
+
+static void put_or_null(json_t *object, const char *key, double value)
+{
+    json_put(object, key, isnan(value) ? json_null() : json_number_or_text(value));
+}
+
+static json_t *stage_entry(const struct report *report, uint32_t step, uint32_t trace)
+{
+    const struct finding *finding = audit_finding(report->audit, step, trace);
+    double drift = report->audit->relative_rms[(uint64_t)step * report->audit->n_traces + trace];
+    bool judged = finding->rows_judged > 0;
+    json_t *object = json_object();
+    put_place(object, &report->plan->steps[step]);
+    json_put(object, "source", json_string(source_name(report->sources[trace])));
+    json_put(object, "max_ratio", judged ? json_number_or_text(finding->max_ratio) : json_null());
+    json_put(object, "max_abs_error", judged ? json_number_or_text(finding->max_abs_error) : json_null());
+    json_put(object, "rms", json_number_or_text(finding->rms));
+    json_put(object, "max_abs", json_number_or_text(finding->max_abs));
+    json_put(object, "nonfinite", json_integer((json_int_t)finding->nonfinite));
+    json_put(object, "rows_judged", json_integer(finding->rows_judged));
+    json_put(object, "rows_inherited", json_integer(finding->rows_inherited));
+    json_put(object, "relative_rms", json_number_or_text(drift));
+    struct ledger ledger = ledger_of(report->audit, step, trace);
+    put_or_null(object, "introduced_error", ledger.introduced);
+    put_or_null(object, "inherited_error", ledger.inherited);
+    put_or_null(object, "amplification", ledger.amplification);
+    put_span(object, report, step, trace);
+    return object;
+}
+
+static json_t *stages(const struct report *report)
+{
+    json_t *array = json_array();
+    for (uint32_t s = 0; s < report->plan->n_steps; s++)
+        for (uint32_t t = 0; t < report->audit->n_traces; t++)
+            if (audit_finding(report->audit, s, t)->state != FINDING_MISSING)
+                json_push(array, stage_entry(report, s, t));
+    return array;
+}
+
+enum status report_write_json(const struct report *report, const char *path, struct error *err)
+{
+    json_t *object = json_object(), *notes = json_array();
+    ASSERT(object && notes);
+    for (uint32_t i = 0; i < report->n_notes; i++)
+        json_push(notes, json_text(report->notes[i]));
+    json_put(object, "format", json_string("lockstep-report"));
+    json_put(object, "version", json_integer(1));
+    json_put(object, "verdict", json_string(report->verdict->diverged ? "diverged" : "parity"));
+    json_put(object, "outlier", json_string(outlier_name(report->verdict->outlier)));
+    json_put(object, "first_divergence", first_divergence(report));
+    json_put(object, "introduced", introduced(report));
+    json_put(object, "diagnosis", diagnoses(report));
+    json_put(object, "next", next(report));
+    json_put(object, "coverage", coverage(report));
+    json_put(object, "stages", stages(report));
+    json_put(object, "notes", notes);
+    return json_write_file(object, path, err);
+}

@@ -1,0 +1,52 @@
+#include "workbench/report/token_choices.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "workbench/session/session.h"
+
+/* The coarser of what two stages store: "bfloat16". */
+static const char *coarser_type(const struct trace_stage *a, const struct trace_stage *b)
+{
+    static const char *const names[] = {"bfloat16", "float16"};
+    double stored = fmax(a->arith.u_storage, b->arith.u_storage);
+    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+        double unit_roundoff, smallest;
+        if (float_type(names[i], &unit_roundoff, &smallest) && unit_roundoff == stored)
+            return names[i];
+    }
+    return "float32";
+}
+
+/* One position at which two rows of logits choose otherwise. */
+static void note_choice(struct comparison *comparison, const struct trace *trace, const struct trace *golden,
+                        uint32_t position, const struct trace_stage *logits, const struct trace_stage *golden_logits)
+{
+    const float *ours = trace_row(logits, position), *theirs = trace_row(golden_logits, position);
+    uint32_t a = argmax(ours, logits->width), b = argmax(theirs, logits->width);
+    double apart = fmax(fabs((double)ours[a] - theirs[a]), fabs((double)ours[b] - theirs[b]));
+    bool lacks = comparison->verdict.n_lacks > 0;
+    const char *type = coarser_type(logits, golden_logits);
+    comparison_note(comparison,
+                    "after token %u the likeliest next is %u in %s (logit %.9g; %u has %.9g) and %u in %s (%.9g; %u "
+                    "has %.9g), though every op %s: what %s rounds adds up to %.3g there%s, and a choice this close "
+                    "falls either way%s",
+                    position, a, trace->path, ours[a], b, ours[b], b, golden->path, theirs[b], a, theirs[a],
+                    lacks ? "that could be judged passes" : "passes", type, apart,
+                    lacks ? ", or a stage that is missing (see Coverage) is wrong" : "",
+                    strcmp(type, "float32") != 0 ? "; try a golden in float32" : "");
+}
+
+void choices_note(struct comparison *comparison, const struct trace *trace, const struct trace *golden)
+{
+    const struct trace_stage *ours = trace_find(trace, LAYER_NONE, STAGE_logits_final);
+    const struct trace_stage *theirs = trace_find(golden, LAYER_NONE, STAGE_logits_final);
+    uint32_t n_differing = 0;
+    for (uint32_t p = 0; ours && theirs && p < golden->n_positions; p++) {
+        const float *a = trace_row(ours, p), *b = trace_row(theirs, p);
+        if (a && b && argmax(a, ours->width) != argmax(b, theirs->width) && ++n_differing == 1)
+            note_choice(comparison, trace, golden, p, ours, theirs);
+    }
+    if (n_differing > 1)
+        comparison_note(comparison, "the same after %u other tokens in %s", n_differing - 1, trace->path);
+}

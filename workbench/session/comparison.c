@@ -1,0 +1,176 @@
+#include "workbench/session/comparison.h"
+
+#include <math.h>
+#include <stdarg.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/stop.h"
+#include "workbench/report/token_choices.h"
+#include "workbench/session/session.h"
+#include "workbench/diagnose/triage.h"
+
+void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)
+{
+    ASSERT(comparison->n_traces < SOURCE_COUNT);
+    uint32_t i = comparison->n_traces++;
+    comparison->traces[i] = *trace;
+    comparison->list[i] = &comparison->traces[i];
+    comparison->sources[i] = source;
+    *trace = (struct trace){0};
+}
+
+void comparison_note(struct comparison *comparison, const char *format, ...)
+{
+    if (comparison->n_notes == COMPARISON_MOST_NOTES)
+        return;
+    char *text = xmalloc(512);
+    va_list arguments;
+    va_start(arguments, format);
+    vsnprintf(text, 512, format, arguments);
+    va_end(arguments);
+    comparison->notes[comparison->n_notes++] = text;
+}
+
+/* Compares one digest with the model's. Returns whether it is there and the same. */
+static bool check_digest(struct comparison *comparison, const struct trace *trace, const char *what,
+                         const char *declared, const char *own)
+{
+    if (strcasecmp(declared, own) == 0)
+        return true;
+    if (!*declared)
+        comparison_note(comparison, "%s does not say which %s it was made with", trace->path, what);
+    else
+        comparison_note(comparison, "%s was made with other %s than MODEL's (sha256 %.12s…, MODEL's is %.12s%s)",
+                        trace->path, what, declared, *own ? own : "not defined", *own ? "…" : "");
+    return false;
+}
+
+enum status comparison_check_digests(struct comparison *comparison, const struct model *model,
+                                     const struct trace *trace, bool *same, struct error *err)
+{
+    char weights[65], config[65];
+    enum status status = model_digests(model, weights, config, err);
+    if (status)
+        return status;
+    *same = check_digest(comparison, trace, "weights", trace->weights_sha256, weights);
+    *same &= check_digest(comparison, trace, "config", trace->config_sha256, config);
+    return STATUS_OK;
+}
+
+/* Whether any trace recorded a row of the stage, in any layer. */
+static bool any_holds(const struct comparison *comparison, enum stage stage)
+{
+    for (uint32_t t = 0; t < comparison->n_traces; t++)
+        for (uint32_t i = 0; i < comparison->list[t]->n_stages; i++)
+            if (comparison->list[t]->stages[i].stage == stage && comparison->list[t]->stages[i].n_recorded > 0)
+                return true;
+    return false;
+}
+
+/* The plan to judge by: with the steps that nobody runs where a trace holds their stages. */
+static void take_judged_plan(struct comparison *comparison)
+{
+    const struct judged judged = {
+        .attn_probs = any_holds(comparison, STAGE_attn_probs),
+        .samples = any_holds(comparison, STAGE_sample_probs) || any_holds(comparison, STAGE_sample_token),
+        .n_positions = comparison->list[0]->n_positions,
+        .masked_id = session_masked_id(&comparison->plan->model->config),
+    };
+    plan_copy_judged(&comparison->judged, comparison->plan, &judged);
+    comparison->plan = &comparison->judged;
+}
+
+/* Diagnoses at a step that is not the first: the best two are told. */
+#define MOST_FURTHER 2
+
+/* Whether an introduced error is told of already: a bug that strikes every layer is diagnosed in the first two. */
+static bool is_told(const struct comparison *comparison, uint32_t k)
+{
+    const struct introduced *all = comparison->verdict.introduced;
+    enum stage stage = comparison->plan->steps[all[k].step].stage;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < k; i++)
+        n += all[i].trace == all[k].trace && comparison->plan->steps[all[i].step].stage == stage;
+    return n >= 2;
+}
+
+/* The first divergence in full, then what further steps introduce: two bugs at once are both named. */
+static void diagnose_all(struct comparison *comparison)
+{
+    const struct verdict *verdict = &comparison->verdict;
+    uint32_t n_steps = 0;
+    for (uint32_t k = 0; k < verdict->n_introduced && n_steps < 8; k++) {
+        if (is_told(comparison, k))
+            continue;
+        const struct introduced *at = &verdict->introduced[k];
+        uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses, most = k == 0 ? 8 : MOST_FURTHER;
+        struct diagnosis *found = &comparison->diagnoses[comparison->n_diagnoses];
+        uint32_t n =
+            diagnose_step(comparison->plan, at->step, comparison->list[at->trace], found, left < most ? left : most);
+        for (uint32_t i = 0; i < n; i++) {
+            found[i].introduced = at->step;
+            found[i].trace = at->trace;
+        }
+        comparison->n_diagnoses += n;
+        n_steps++;
+    }
+}
+
+void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
+{
+    static char what[] = "audit: step";
+    uint32_t last = comparison->n_traces - 1;
+    take_judged_plan(comparison);
+    audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
+    if (stop_asked())
+        return; /* comparison_report says so */
+    verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
+    if (comparison->verdict.diverged) {
+        diagnose_all(comparison);
+        uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses;
+        comparison->n_diagnoses +=
+            triage_find(&comparison->audit, &comparison->verdict, comparison->list, comparison->sources,
+                        &comparison->diagnoses[comparison->n_diagnoses], left < TRIAGE_MOST ? left : TRIAGE_MOST);
+    } else {
+        for (uint32_t t = 0; t < last; t++)
+            choices_note(comparison, comparison->list[t], comparison->list[last]);
+    }
+}
+
+enum status comparison_report(const struct comparison *comparison, const char *json, struct error *err)
+{
+    const struct report report = {
+        .plan = comparison->plan,
+        .audit = &comparison->audit,
+        .verdict = &comparison->verdict,
+        .traces = comparison->list,
+        .sources = comparison->sources,
+        .diagnoses = comparison->diagnoses,
+        .n_diagnoses = comparison->n_diagnoses,
+        .notes = comparison->notes,
+        .n_notes = comparison->n_notes,
+    };
+    enum status status = stop_check(err);
+    if (status)
+        return status;
+    if (!json || strcmp(json, "-") != 0)
+        report_print(&report, stdout);
+    status = json ? report_write_json(&report, json, err) : STATUS_OK;
+    if (status)
+        return status;
+    return comparison->verdict.diverged ? STATUS_DIVERGED : STATUS_OK;
+}
+
+void comparison_free(struct comparison *comparison)
+{
+    for (uint32_t t = 0; t < comparison->n_traces; t++)
+        trace_free(&comparison->traces[t]);
+    for (uint32_t i = 0; i < comparison->n_notes; i++)
+        free((char *)comparison->notes[i]);
+    audit_free(&comparison->audit);
+    plan_free(&comparison->judged);
+    verdict_free(&comparison->verdict);
+    *comparison = (struct comparison){0};
+}

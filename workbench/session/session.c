@@ -1,0 +1,219 @@
+/* A session: opening it, and its engines. What it records: session_record.c; what it generates: session_generate.c. */
+#include "workbench/session/session_internal.h"
+
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/stop.h"
+#include "reference/reference.h"
+#include "workbench/fault/expanded_weights.h"
+#include "workbench/session/interrupt.h"
+#include "workbench/session/progress.h"
+
+/* Plants the faults in a plan of the engine. *pad: one of them asks for padded buffers. */
+static enum status plant_faults(struct plan *plan, const struct session_options *options, bool *pad, struct error *err)
+{
+    for (uint32_t i = 0; i < options->n_faults; i++) {
+        struct fault_request request;
+        enum status status = fault_parse(&request, options->faults[i], err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        int32_t step;
+        status = fault_plant(&request, plan, &step, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        *pad = *pad || request.fault->edit == EDIT_PAD_BUFFERS;
+    }
+    return STATUS_OK;
+}
+
+/* Opens the engine on a copy of the right plan, with the faults planted in it; or has one that is open run it. */
+static enum status open_engine(struct plan *plan, const struct session_options *options, struct backend *backend,
+                               struct error *err)
+{
+    bool pad = false;
+    uint32_t weights;
+    enum status status = plant_faults(plan, options, &pad, err);
+    if (status == STATUS_OK) {
+        status = parse_weights(options->weights, &weights, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (weights != DTYPE_COUNT) {
+        plan_decode_weights(plan, weights);
+        status = stop_check(err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    struct engine_options engine = {.device = options->device,
+                                    .max_positions = options->max_positions,
+                                    .no_capture = options->no_capture,
+                                    .pad_buffers = pad,
+                                    .shader_dir = options->shader_dir};
+    return backend->ops != NULL ? engine_replan(backend, plan, &engine, err) : engine_open(backend, plan, &engine, err);
+}
+
+enum status session_take_engine(struct session *session, struct session *from, const struct session_options *options,
+                                struct error *err)
+{
+    struct backend engine = from->backend[SOURCE_ENGINE];
+    ASSERT(from->on[SOURCE_ENGINE] && (session == from || !session->on[SOURCE_ENGINE]));
+    from->on[SOURCE_ENGINE] = false;
+    from->backend[SOURCE_ENGINE] = (struct backend){0};
+    struct plan old = session->engine_plan; /* the engine may still run it */
+    plan_copy(&session->engine_plan, &session->plan);
+    enum status status = open_engine(&session->engine_plan, options, &engine, err);
+    if (status != STATUS_OK && engine.ops != NULL) {
+        engine.ops->close(&engine);
+    }
+    plan_free(&old);
+    session->backend[SOURCE_ENGINE] = engine;
+    session->on[SOURCE_ENGINE] = status == STATUS_OK;
+    return status;
+}
+
+enum status session_new_engine(const struct session *session, const struct session_options *options,
+                               struct new_engine *engine, struct error *err)
+{
+    *engine = (struct new_engine){.plan = xcalloc(1, sizeof(*engine->plan))};
+    plan_copy(engine->plan, &session->plan);
+    enum status status = open_engine(engine->plan, options, &engine->backend, err);
+    if (status != STATUS_OK) {
+        session_drop_engine(engine);
+    }
+    return status;
+}
+
+void session_drop_engine(struct new_engine *engine)
+{
+    if (engine->backend.ops != NULL) {
+        engine->backend.ops->close(&engine->backend);
+    }
+    if (engine->plan != NULL) {
+        plan_free(engine->plan);
+        free(engine->plan);
+    }
+    *engine = (struct new_engine){0};
+}
+
+void session_replace_engine(struct session *session, struct new_engine *engine)
+{
+    struct new_engine old = {session->later_plan, session->backend[SOURCE_ENGINE]};
+    session->backend[SOURCE_ENGINE] = engine->backend;
+    session->later_plan = engine->plan;
+    *engine = (struct new_engine){0};
+    session_drop_engine(&old);
+}
+
+uint32_t session_weights_dtype(const struct session *session)
+{
+    return session->weights != NULL && strcmp(session->weights, "f16") == 0 ? DTYPE_F16 : DTYPE_F32;
+}
+
+static enum status open_backends(struct session *session, const struct session_options *options, struct error *err)
+{
+    if (options->weights != NULL && !options->engine) {
+        return error_set(err, STATUS_USAGE, NULL, "--weights", ERROR_NO_OFFSET,
+                         "given without the engine, expected it to run: the reference decodes as it reads");
+    }
+    if (options->engine) {
+        enum status status = open_engine(&session->engine_plan, options, &session->backend[SOURCE_ENGINE], err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        session->on[SOURCE_ENGINE] = true;
+    }
+    if (options->reference) {
+        enum status status =
+            reference_open(&session->backend[SOURCE_REFERENCE], &session->plan, options->max_positions, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        session->on[SOURCE_REFERENCE] = true;
+    }
+    return STATUS_OK;
+}
+
+enum status session_open(struct session *session, const char *model_path, const struct session_options *options,
+                         struct error *err)
+{
+    memset(session, 0, sizeof(*session));
+    session->weights = options->weights;
+    progress_note("loading", model_path);
+    enum status status = model_open(&session->model, model_path, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = plan_build(&session->plan, &session->model, err);
+    if (status != STATUS_OK) {
+        model_close(&session->model);
+        return status;
+    }
+    plan_copy(&session->engine_plan, &session->plan);
+    status = open_backends(session, options, err);
+    progress_wipe();
+    if (status != STATUS_OK) {
+        session_close(session);
+    }
+    return status;
+}
+
+void session_close(struct session *session)
+{
+    for (int source = 0; source < SOURCE_COUNT; source++) {
+        if (session->on[source]) {
+            session->backend[source].ops->close(&session->backend[source]);
+        }
+    }
+    if (session->later_plan != NULL) {
+        plan_free(session->later_plan);
+        free(session->later_plan);
+    }
+    plan_free(&session->engine_plan);
+    plan_free(&session->plan);
+    model_close(&session->model);
+    memset(session, 0, sizeof(*session));
+}
+
+bool session_ends_text(const struct config *config, int32_t id)
+{
+    for (uint32_t i = 0; i < config->n_eos_ids; i++) {
+        if (config->eos_ids[i] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+int32_t session_masked_id(const struct config *config)
+{
+    return session_ends_text(config, config->pad_id) ? -1 : config->pad_id;
+}
+
+int32_t session_chooser_masks(const struct session *session, const struct backend *backend)
+{
+    bool tampered = backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
+    return tampered ? -1 : session_masked_id(&session->model.config);
+}
+
+enum status session_check_positions(const struct backend *backend, uint32_t n_positions, struct error *err)
+{
+    if (n_positions <= backend->max_positions) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_BAD_INPUT, backend->name, "positions", ERROR_NO_OFFSET,
+                     "%u of them, expected at most %u", n_positions, backend->max_positions);
+}
+
+enum status session_check_interrupt(const struct batch *batch, struct error *err)
+{
+    if (!interrupt_seen()) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "interrupted after position %u",
+                     batch->first_position + batch->n_rows - 1);
+}

@@ -1,0 +1,167 @@
+/* A session runs given tokens, and records the stages and what was sampled. */
+#include <stdlib.h>
+
+#include "workbench/session/session_internal.h"
+
+/* How many positions from `first` go into one batch: a run of prefill rows, or a single decode row. */
+static uint32_t batch_rows(const struct backend *backend, const uint8_t *phase, uint32_t first, uint32_t n_positions)
+{
+    uint32_t n = 1;
+    if (phase[first] == PHASE_DECODE) {
+        return n;
+    }
+    while (first + n < n_positions && n < backend->max_rows && phase[first + n] == PHASE_PREFILL) {
+        n++;
+    }
+    return n;
+}
+
+/* Copies the rows of the current batch into the trace. */
+static enum status record_batch(struct backend *backend, const struct batch *batch, const bool *stages,
+                                struct trace *trace, struct error *err)
+{
+    for (uint32_t i = 0; i < backend->plan->n_steps; i++) {
+        const struct step *step = &backend->plan->steps[i];
+        if (stages != NULL && !stages[step->stage]) {
+            continue;
+        }
+        struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
+        if (step->variant == VARIANT_STORE_F16) { /* an engine that stores f16 says so */
+            ASSERT(float_type("float16", &stage->arith.u_storage, &stage->arith.eta));
+        }
+        /* A batch's rows are consecutive positions, and so are the trace's: read in place. */
+        enum status status =
+            backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err);
+        if (status != STATUS_OK) {
+            return status;
+        }
+        for (uint32_t row = 0; row < batch->n_rows; row++) {
+            uint32_t position = batch->first_position + row;
+            stage->n_recorded += stage->recorded[position] == 0;
+            stage->recorded[position] = 1;
+        }
+    }
+    return STATUS_OK;
+}
+
+/* What a row of logits was sampled to: at the prompt's last position and at each that is decoded. Only there does a run
+ * choose; `last_prompt` is the first such position. */
+struct samples {
+    struct sampler sampler, chooser; /* of the shares; of the token */
+    bool wants_probs, wants_token;
+    uint32_t last_prompt;
+    float *logits, *probs; /* [batch rows, vocab], [vocab] */
+};
+
+static void samples_begin(struct samples *samples, const struct session *session, const struct backend *backend,
+                          const bool *stages, uint32_t n_positions, const uint8_t *phase)
+{
+    uint32_t vocab = session->model.config.vocab, n_prompt = 0;
+    *samples = (struct samples){.wants_probs = stages != NULL ? stages[STAGE_sample_probs] : session->samples,
+                                .wants_token = stages != NULL ? stages[STAGE_sample_token] : session->samples};
+    while (n_prompt < n_positions && phase[n_prompt] == PHASE_PREFILL) {
+        n_prompt++;
+    }
+    samples->last_prompt = n_prompt > 0 ? n_prompt - 1 : 0;
+    sampler_init(&samples->sampler, &session->sampling, vocab, session_masked_id(&session->model.config));
+    sampler_init(&samples->chooser, &session->sampling, vocab, session_chooser_masks(session, backend));
+    samples->wants_token |= backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
+    samples->logits = xmalloc((uint64_t)backend->max_rows * vocab * sizeof(*samples->logits));
+    samples->probs = xmalloc(vocab * sizeof(*samples->probs));
+}
+
+static void samples_end(struct samples *samples)
+{
+    sampler_free(&samples->sampler);
+    sampler_free(&samples->chooser);
+    free(samples->logits);
+    free(samples->probs);
+}
+
+/* Samples from the rows of the current batch, in order, as a run does. */
+static enum status record_samples(struct samples *samples, struct backend *backend, const struct batch *batch,
+                                  struct trace *trace, struct error *err)
+{
+    uint32_t last = backend->plan->n_steps - 1, vocab = backend->plan->steps[last].width;
+    if (!(samples->wants_probs || samples->wants_token) ||
+        batch->first_position + batch->n_rows <= samples->last_prompt) {
+        return STATUS_OK;
+    }
+    enum status status = backend->ops->read(backend, last, samples->logits, err);
+    for (uint32_t row = 0; row < batch->n_rows && status == STATUS_OK; row++) {
+        uint32_t position = batch->first_position + row;
+        if (position < samples->last_prompt) {
+            continue;
+        }
+        const float *logits = samples->logits + (uint64_t)row * vocab;
+        float token = (float)sampler_choose(&samples->chooser, logits, NULL);
+        if (samples->wants_probs) {
+            (void)sampler_choose(&samples->sampler, logits, samples->probs);
+            trace_set_row(trace, trace_add(trace, LAYER_NONE, STAGE_sample_probs, vocab), position, samples->probs);
+        }
+        if (samples->wants_token) {
+            trace_set_row(trace, trace_add(trace, LAYER_NONE, STAGE_sample_token, 1), position, &token);
+        }
+    }
+    return status;
+}
+
+/* The token that a decode row is run with: its own, unless TAMPER_LATER_TOKENS: the parameter blocks of a submit's
+ * first two tokens are overwritten by its last two's before they are read (postmortem 2026-01-03
+ * batched-decode-repetition).
+ */
+static const int32_t *row_tokens(const struct plan *plan, const int32_t *tokens, const uint8_t *phase, uint32_t first,
+                                 uint32_t n_positions)
+{
+    if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE)
+        return tokens + first;
+    uint32_t start = first;
+    while (start > 0 && phase[start - 1] == PHASE_DECODE)
+        start--;
+    bool overwritten = (first - start) % 4 < 2 && first + 2 < n_positions;
+    return tokens + first + (overwritten ? 2 : 0);
+}
+
+enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
+                           const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
+                           void *context, struct error *err)
+{
+    struct backend *backend = &session->backend[source];
+    ASSERT(session->on[source]);
+    trace_init(trace, backend->name, session->model.config.model_type, session->plan.n_layers, n_positions, tokens,
+               phase);
+    if (source == SOURCE_ENGINE) {
+        trace->weights_dtype = session_weights_dtype(session);
+    }
+    trace->sampling = session->sampling;
+    struct samples samples;
+    samples_begin(&samples, session, backend, stages, n_positions, phase);
+    enum status status = session_check_positions(backend, n_positions, err);
+    for (uint32_t first = 0; status == STATUS_OK && first < n_positions;) {
+        struct batch batch = {first, batch_rows(backend, phase, first, n_positions),
+                              row_tokens(backend->plan, tokens, phase, first, n_positions),
+                              phase[first] == PHASE_DECODE};
+        status = backend->ops->begin(backend, &batch, err);
+        if (status == STATUS_OK) {
+            status = backend->ops->run(backend, 0, backend->plan->n_steps, err);
+        }
+        if (status == STATUS_OK) {
+            status = record_batch(backend, &batch, stages, trace, err);
+        }
+        if (status == STATUS_OK) {
+            status = record_samples(&samples, backend, &batch, trace, err);
+        }
+        if (status == STATUS_OK) {
+            status = session_check_interrupt(&batch, err);
+        }
+        first += batch.n_rows;
+        if (progress != NULL) {
+            progress(context, first, n_positions);
+        }
+    }
+    samples_end(&samples);
+    if (status != STATUS_OK) {
+        trace_free(trace);
+    }
+    return status;
+}
