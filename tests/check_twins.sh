@@ -29,6 +29,8 @@ layers)
     must_fail '#include "workbench/trace/trace.h"' model/plan.h
     must_fail '#  include "model/plan.c"' reference/reference.h
     must_fail '#include "plan.c"' model/plan.h
+    must_fail '#include "workbench/session/session.h"' workbench/trace/trace.h
+    must_fail '#include "workbench/cli/command.h"' workbench/debugger/repl.h
     ;;
 format) must_fail 'int  badly_formatted ;' model/plan.h ;;
 esac

@@ -62,14 +62,14 @@ static const char *worst_text(const struct worst *worst, const char *format, cha
     return text;
 }
 
-static void print_stage(const struct report *report, enum stage stage, uint32_t trace, FILE *out)
+static void print_stage(const struct ledger_table *table, enum stage stage, uint32_t trace, FILE *out)
 {
     struct worst introduced = {NAN, 0}, inherited = {NAN, 0}, amplification = {NAN, 0};
-    for (uint32_t s = 0; s < report->plan->n_steps; s++) {
-        const struct step *step = &report->plan->steps[s];
+    for (uint32_t s = 0; s < table->plan->n_steps; s++) {
+        const struct step *step = &table->plan->steps[s];
         if (step->stage != stage)
             continue;
-        struct ledger ledger = ledger_of(report->audit, s, trace);
+        struct ledger ledger = ledger_of(table->audit, s, trace);
         worst_take(&introduced, ledger.introduced, step->layer);
         worst_take(&inherited, ledger.inherited, step->layer);
         worst_take(&amplification, ledger.amplification, step->layer);
@@ -86,16 +86,16 @@ static void print_stage(const struct report *report, enum stage stage, uint32_t 
     fprintf(out, "%.*s\n", (int)length, line);
 }
 
-void ledger_print(const struct report *report, FILE *out)
+void ledger_print(const struct ledger_table *table, FILE *out)
 {
-    uint32_t last = report->audit->n_traces - 1;
-    if (report->sources[last] != SOURCE_GOLDEN || last == 0)
+    uint32_t last = table->audit->n_traces - 1;
+    if (table->sources[last] != SOURCE_GOLDEN || last == 0)
         return;
     fprintf(out,
             "\nGain ledger of the %s, relative rms against the golden, worst layer: what each op introduces\n"
             "itself, what its inputs hand on, and how many times larger than theirs it makes that error\n\n"
             "stage           introduced      inherited       amplification\n",
-            source_name(report->sources[0]));
+            source_name(table->sources[0]));
     for (int stage = 0; stage < STAGE_COUNT; stage++)
-        print_stage(report, (enum stage)stage, 0, out);
+        print_stage(table, (enum stage)stage, 0, out);
 }

@@ -6,7 +6,7 @@
 
 #include <stdio.h>
 
-#include "workbench/report/report.h"
+#include "workbench/audit/verdict.h"
 
 struct ledger {
     double introduced;    /* recorded minus exact from the source's own inputs */
@@ -19,6 +19,11 @@ struct ledger {
 struct ledger ledger_of(const struct audit *audit, uint32_t step, uint32_t trace);
 
 /* The worst of each stage, of the first source that is not the golden; nothing without a golden. */
-void ledger_print(const struct report *report, FILE *out);
+struct ledger_table {
+    const struct plan *plan;
+    const struct audit *audit;
+    const enum source *sources; /* [audit->n_traces] */
+};
+void ledger_print(const struct ledger_table *table, FILE *out);
 
 #endif

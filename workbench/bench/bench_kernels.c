@@ -6,9 +6,9 @@
 
 #include "model/stop.h"
 #include "workbench/bench/bench_time.h"
+#include "workbench/bench/kernel_report.h"
 #include "workbench/fault/fault.h"
 #include "workbench/trace/json_file.h"
-#include "workbench/bench/kernel_report.h"
 
 /* What the copies of a kernel take together: several times what the largest caches hold. Many rows reuse their weights,
  * and on a processor take so long that more copies would be more time alone. */
@@ -26,7 +26,7 @@
 #define MAX_ROWS 512 /* of a batch */
 
 struct bench {
-    const struct arguments *arguments;
+    const struct bench_kernels_options *options;
     const char *words;     /* of the names that are asked for */
     struct backend engine; /* ops NULL: not open */
     struct plan plan;      /* that the engine has: an edit of the kernel's, if a fault was asked for */
@@ -113,10 +113,10 @@ static enum status measure(struct bench *bench, const struct kernel *kernel, str
 /* Plants the faults that apply to this kernel in the engine's copy of its plan. */
 static enum status plant(struct bench *bench, struct engine_options *options, struct error *err)
 {
-    for (uint32_t i = 0; i < bench->arguments->n_faults; i++) {
+    for (uint32_t i = 0; i < bench->options->n_faults; i++) {
         struct fault_request request;
         int32_t step;
-        enum status status = fault_parse(&request, bench->arguments->faults[i], err);
+        enum status status = fault_parse(&request, bench->options->faults[i], err);
         if (status != STATUS_OK)
             return status;
         status = fault_plant(&request, &bench->plan, &step, NULL); /* else it does not apply to this one */
@@ -162,7 +162,7 @@ static enum status open_engine(struct bench *bench, struct error *err)
     plan_free(&bench->plan);
     plan_copy(&bench->plan, &kernel->plan);
     struct engine_options options = {
-        .device = bench->arguments->device, .max_positions = 1, .statistics = bench->arguments->verbose};
+        .device = bench->options->device, .max_positions = 1, .statistics = bench->options->verbose};
     enum status status = engine_open(&bench->engine, &bench->plan, &options, err);
     if (status == STATUS_OK && bench->bandwidth == 0)
         status = engine_read_bandwidth(&bench->engine, &bench->bandwidth, err);
@@ -205,9 +205,9 @@ static enum status run(struct bench *bench, struct kernel *kernel, struct kernel
 
 static void report(struct bench *bench, const struct kernel *kernel, const struct kernel_result *result)
 {
-    const char *json = bench->arguments->json;
+    const char *json = bench->options->json;
     if (!json || strcmp(json, "-") != 0)
-        kernel_print(kernel, result, bench->bandwidth, bench->arguments->verbose);
+        kernel_print(kernel, result, bench->bandwidth, bench->options->verbose);
     json_push(bench->kernels, kernel_json(kernel, result, bench->bandwidth));
     bench->n_done++;
     if (result->absent[0] || kernel_is_right(result))
@@ -257,7 +257,7 @@ static enum status run_kernel(struct bench *bench, const struct kernel_case *row
         status = open_engine(bench, err);
     if (status != STATUS_OK)
         return status;
-    const char *json = bench->arguments->json;
+    const char *json = bench->options->json;
     if (bench->n_done == 0 && (!json || strcmp(json, "-") != 0))
         kernel_print_header(engine_device(&bench->engine)->name, bench->bandwidth);
     struct kernel *kernel = xmalloc(sizeof(*kernel));
@@ -299,9 +299,9 @@ static enum status run_all(struct bench *bench, struct error *err)
     if (status == STATUS_OK && bench->n_done == 0)
         return error_set(err, STATUS_USAGE, NULL, "--kernels", ERROR_NO_OFFSET,
                          "\"%s\", expected words of a kernel's name like matmul 6912x1152 Q4_0 decode", bench->words);
-    if (status == STATUS_OK && bench->arguments->n_faults > 0 && !bench->planted)
+    if (status == STATUS_OK && bench->options->n_faults > 0 && !bench->planted)
         return error_set(err, STATUS_BAD_INPUT, NULL, "--fault", ERROR_NO_OFFSET,
-                         "%s applies to none of the kernels that were run", bench->arguments->faults[0]);
+                         "%s applies to none of the kernels that were run", bench->options->faults[0]);
     return status;
 }
 
@@ -323,17 +323,17 @@ static json_t *document(const struct bench *bench)
     return root;
 }
 
-enum status bench_kernels(const struct arguments *arguments, struct error *err)
+enum status bench_kernels(const struct bench_kernels_options *options, struct error *err)
 {
-    struct bench bench = {.arguments = arguments,
-                          .words = arguments->n_positional ? arguments->positional[0] : "",
+    struct bench bench = {.options = options,
+                          .words = options->words ? options->words : "",
                           .kernels = json_array(),
                           .reasons = json_array()};
     enum status status = run_all(&bench, err);
-    if (status == STATUS_OK && arguments->json && !bench.engine.ops)
+    if (status == STATUS_OK && options->json && !bench.engine.ops)
         status = open_engine(&bench, err); /* the last kernel was none for it */
-    if (status == STATUS_OK && arguments->json)
-        status = json_write_file(document(&bench), arguments->json, err);
+    if (status == STATUS_OK && options->json)
+        status = json_write_file(document(&bench), options->json, err);
     if (bench.engine.ops)
         bench.engine.ops->close(&bench.engine);
     plan_free(&bench.plan);

@@ -2,10 +2,21 @@
 #ifndef LOCKSTEP_WORKBENCH_BENCH_BENCH_KERNELS_H
 #define LOCKSTEP_WORKBENCH_BENCH_BENCH_KERNELS_H
 
-#include "workbench/cli/command.h"
+#include <stdbool.h>
+#include <stdint.h>
 
-/* The command. positional[0], if there is one, says which: every word of it begins a word of the names of those that
- * run. STATUS_DIVERGED where one is wrong. */
-enum status bench_kernels(const struct arguments *arguments, struct error *err);
+#include "model/error.h"
+
+struct bench_kernels_options {
+    const char *words;         /* only kernels whose names hold words that begin so; NULL or "": all */
+    const char *const *faults; /* [n_faults] planted, as in session_options */
+    uint32_t n_faults;
+    const char *device; /* as engine_options.device */
+    const char *json;   /* the report goes there too; NULL: nowhere, "-": to standard output alone */
+    bool verbose;       /* print the programs that each kernel runs */
+};
+
+/* Checks each kernel against the reference, then times it. STATUS_DIVERGED: at least one kernel is wrong. */
+enum status bench_kernels(const struct bench_kernels_options *options, struct error *err);
 
 #endif

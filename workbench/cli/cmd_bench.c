@@ -6,8 +6,8 @@
 #include "workbench/bench/bench.h"
 #include "workbench/bench/bench_kernels.h"
 #include "workbench/cli/command.h"
-#include "workbench/trace/json_file.h"
 #include "workbench/cli/options.h"
+#include "workbench/trace/json_file.h"
 
 #define DEFAULT_PROMPT 32
 #define DEFAULT_DECODED 16
@@ -58,7 +58,15 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
         return status;
     }
     if (arguments->kernels) {
-        return bench_kernels(arguments, err);
+        const struct bench_kernels_options kernels = {
+            .words = arguments->n_positional > 0 ? arguments->positional[0] : NULL,
+            .faults = arguments->faults,
+            .n_faults = arguments->n_faults,
+            .device = arguments->device,
+            .json = arguments->json,
+            .verbose = arguments->verbose,
+        };
+        return bench_kernels(&kernels, err);
     }
     struct bench bench = {0};
     bool captured;

@@ -3,9 +3,10 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/cli/options.h"
 #include "workbench/debugger/repl.h"
+#include "workbench/probes/probe_config.h"
+#include "workbench/python/prompt_tokens.h"
 
 #define MIN_POSITIONS 1024 /* of the KV cache, so that restart has room for other prompts */
 
@@ -54,7 +55,8 @@ static enum status set_tokens(const struct arguments *arguments, struct repl *re
     }
     int32_t *ids;
     uint32_t n_ids;
-    enum status status = arguments_tokens(arguments, &repl->session->model, &ids, &n_ids, err);
+    enum status status =
+        prompt_tokens(&(struct prompt){arguments->prompt, arguments->ids}, &repl->session->model, &ids, &n_ids, err);
     if (status == STATUS_OK) {
         status = repl_restart(repl, ids, n_ids, arguments->n < 0 ? REPL_DECODE : (uint32_t)arguments->n, err);
         free(ids);

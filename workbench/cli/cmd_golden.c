@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "workbench/cli/options.h"
-#include "workbench/session/progress.h"
+#include "workbench/python/prompt_tokens.h"
 #include "workbench/python/python.h"
+#include "workbench/session/progress.h"
 
 static enum status record(const struct arguments *arguments, const struct model *model, const int32_t *ids,
                           uint32_t n_ids, struct error *err)
@@ -58,7 +59,7 @@ enum status command_golden(const struct arguments *arguments, struct error *err)
     }
     int32_t *ids;
     uint32_t n_ids;
-    status = arguments_tokens(arguments, &model, &ids, &n_ids, err);
+    status = prompt_tokens(&(struct prompt){arguments->prompt, arguments->ids}, &model, &ids, &n_ids, err);
     if (status == STATUS_OK) {
         status = record(arguments, &model, ids, n_ids, err);
         free(ids);

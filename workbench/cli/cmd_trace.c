@@ -5,6 +5,7 @@
 
 #include "workbench/cli/options.h"
 #include "workbench/session/progress.h"
+#include "workbench/trace/stage_list.h"
 
 /* What is asked for. */
 struct request {
@@ -88,7 +89,7 @@ enum status command_trace(const struct arguments *arguments, struct error *err)
         status = error_set(err, STATUS_USAGE, NULL, "-o", ERROR_NO_OFFSET, "not given, expected the file to write");
     }
     if (status == STATUS_OK && arguments->stages != NULL) {
-        status = parse_stages(arguments->stages, stages, err);
+        status = stage_list_parse(arguments->stages, stages, err);
     }
     struct sampling sampling;
     if (status == STATUS_OK) {

@@ -2,11 +2,10 @@
 #include "workbench/cli/command.h"
 
 #include <errno.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-
-#include "workbench/python/python.h"
 
 typedef enum status command_function(const struct arguments *arguments, struct error *err);
 
@@ -283,58 +282,4 @@ enum status command_line_run(int argc, char **argv, struct error *err)
     }
     return error_set(err, STATUS_USAGE, NULL, argv[1], ERROR_NO_OFFSET,
                      "unknown command, expected one of those that lockstep --help lists");
-}
-
-enum status parse_ids(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err)
-{
-    uint32_t capacity = 1;
-    for (const char *at = text; *at != '\0'; at++) {
-        capacity += *at == ',';
-    }
-    *ids = xmalloc(capacity * sizeof(**ids));
-    *n_ids = 0;
-    const char *at = text;
-    for (;;) {
-        char *end;
-        errno = 0;
-        long value = strtol(at, &end, 10);
-        if (end == at || errno != 0 || value < 0 || value > INT32_MAX || (*end != ',' && *end != '\0')) {
-            free(*ids);
-            *ids = NULL;
-            return error_set(err, STATUS_USAGE, NULL, "token ids", at - text,
-                             "\"%.20s\", expected token ids like 1,2,3", at);
-        }
-        (*ids)[(*n_ids)++] = (int32_t)value;
-        if (*end == '\0') {
-            return STATUS_OK;
-        }
-        at = end + 1;
-    }
-}
-
-enum status arguments_tokens(const struct arguments *arguments, const struct model *model, int32_t **ids,
-                             uint32_t *n_ids, struct error *err)
-{
-    if ((arguments->prompt != NULL) == (arguments->ids != NULL)) {
-        return error_set(err, STATUS_USAGE, NULL, "--prompt, --ids", ERROR_NO_OFFSET,
-                         "%s given, expected exactly one of them", arguments->prompt != NULL ? "both" : "neither");
-    }
-    enum status status = arguments->ids != NULL ? parse_ids(arguments->ids, ids, n_ids, err)
-                                                : python_tokenize(model, arguments->prompt, ids, n_ids, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    if (*n_ids == 0) {
-        free(*ids);
-        return error_set(err, STATUS_USAGE, NULL, "--prompt", ERROR_NO_OFFSET, "no token in it, expected at least one");
-    }
-    for (uint32_t i = 0; i < *n_ids; i++) {
-        if ((uint32_t)(*ids)[i] >= model->config.vocab) {
-            error_set(err, STATUS_BAD_INPUT, model->path, "token ids", ERROR_NO_OFFSET,
-                      "token %d at position %u, expected ids under %u", (*ids)[i], i, model->config.vocab);
-            free(*ids);
-            return STATUS_BAD_INPUT;
-        }
-    }
-    return STATUS_OK;
 }

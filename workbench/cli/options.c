@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/python/prompt_tokens.h"
+
 enum status parse_on(const char *on, bool *engine, bool *reference, struct error *err)
 {
     if (on == NULL) {
@@ -31,31 +33,6 @@ enum status parse_on_one(const char *on, enum source *source, struct error *err)
     return status;
 }
 
-enum status parse_stages(const char *list, bool *stages, struct error *err)
-{
-    memset(stages, 0, STAGE_COUNT * sizeof(*stages));
-    for (const char *at = list;;) {
-        size_t length = strcspn(at, ",");
-        char name[64];
-        if (length >= sizeof(name)) {
-            length = sizeof(name) - 1;
-        }
-        memcpy(name, at, length);
-        name[length] = '\0';
-        enum stage stage = stage_by_name(name);
-        if (stage == STAGE_COUNT) {
-            return error_set(err, STATUS_USAGE, NULL, "stages", at - list,
-                             "\"%s\", expected names of stages like layer_out,ffn_down", name);
-        }
-        stages[stage] = true;
-        at += strcspn(at, ",");
-        if (*at == '\0') {
-            return STATUS_OK;
-        }
-        at++;
-    }
-}
-
 enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, bool no_capture,
                              uint32_t n_more, struct session *session, int32_t **ids, uint32_t *n_ids,
                              struct error *err)
@@ -67,7 +44,7 @@ enum status open_with_tokens(const struct arguments *arguments, bool engine, boo
     if (status != STATUS_OK) {
         return status;
     }
-    status = arguments_tokens(arguments, &model, ids, n_ids, err);
+    status = prompt_tokens(&(struct prompt){arguments->prompt, arguments->ids}, &model, ids, n_ids, err);
     model_close(&model);
     if (status != STATUS_OK) {
         return status;
@@ -101,7 +78,7 @@ enum status parse_decoded(const struct arguments *arguments, int32_t **ids, uint
         return error_set(err, STATUS_USAGE, NULL, "-n, --decode-ids", ERROR_NO_OFFSET,
                          "both given, expected at most one of them");
     }
-    return parse_ids(arguments->decode_ids, ids, n, err);
+    return token_ids_parse(arguments->decode_ids, ids, n, err);
 }
 
 enum status check_ids(const struct model *model, const int32_t *ids, uint32_t n_ids, struct error *err)

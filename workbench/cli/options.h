@@ -12,9 +12,6 @@ enum status parse_on(const char *on, bool *engine, bool *reference, struct error
 /* The same for a command that runs one side; the engine if on is NULL. */
 enum status parse_on_one(const char *on, enum source *source, struct error *err);
 
-/* Reads a list of stages, "layer_out,ffn_down", into stages[STAGE_COUNT]. An unknown name is STATUS_USAGE. */
-enum status parse_stages(const char *list, bool *stages, struct error *err);
-
 /* Turns --prompt or --ids into tokens (malloc'ed), then opens a session with room for them and n_more positions.
  * no_capture: as session_options.no_capture. */
 enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, bool no_capture,

@@ -240,4 +240,7 @@ enum status repl_script(struct repl *repl, const char *path, struct error *err);
  * says so in one line. */
 void repl_loop(struct repl *repl);
 
+/* repl_probe_lines.c: prints the lines that the debug configuration asks for, for a step of the current batch. */
+void repl_probe_lines(const struct repl *repl, uint32_t step);
+
 #endif

@@ -2,8 +2,8 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl.h"
+#include "workbench/probes/probe_config.h"
 
 enum source repl_on(const struct repl *repl)
 {
@@ -206,7 +206,7 @@ static enum status take_step(struct repl *repl, uint32_t step, struct error *err
         repl_add_introduced(repl, repl->n_batches - 1, i, step);
     }
     repl->next = step + 1;
-    debug_lines_step(repl, step);
+    repl_probe_lines(repl, step);
     if (repl->next == repl->plan->n_steps) {
         repl_choose(repl);
         choose_next(repl);

@@ -4,7 +4,7 @@
 #include <stdio.h>
 
 #include "model/model.h"
-#include "workbench/session/session.h"
+#include "workbench/trace/sample.h"
 
 /* How much larger than before, or than the golden's, values must be. */
 #define EXPLOSION 10

@@ -97,8 +97,4 @@ void debug_anomaly_print(const struct debug_rows *rows);
 /* The line at the beginning, and TRACE:loader. */
 void debug_lines_config(const struct debug_config *config, const struct plan *plan, const char *device);
 
-/* The same for the current batch of the prompt's run, for every step. */
-struct repl;
-void debug_lines_step(const struct repl *repl, uint32_t step);
-
 #endif

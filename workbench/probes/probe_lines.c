@@ -6,7 +6,7 @@
 #include "model/model.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/session/progress.h"
-#include "workbench/debugger/repl.h"
+#include "workbench/trace/sample.h"
 
 /* Which categories a stage belongs to. */
 static enum trace_category category_of(enum stage stage)
@@ -214,38 +214,4 @@ void debug_lines_config(const struct debug_config *config, const struct plan *pl
         printf("TRACE:loader tensor=%s bytes=%llu\n", model->tensors[t].name,
                (unsigned long long)model->tensors[t].n_bytes);
     }
-}
-
-/* The batch's rows of a stage of a side, or NULL where one is not recorded. */
-static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t layer, enum stage at)
-{
-    const struct trace *trace = repl->sides[side].trace;
-    const struct trace_stage *stage = trace_find(trace, layer, at);
-    bool there = stage != NULL && repl->first + repl->n_rows <= trace->n_positions;
-    for (uint32_t p = repl->first; there && p < repl->first + repl->n_rows; p++) {
-        there = trace_row(stage, p) != NULL;
-    }
-    return there ? trace_row(stage, repl->first) : NULL;
-}
-
-void debug_lines_step(const struct repl *repl, uint32_t s)
-{
-    const struct step *step = &repl->plan->steps[s];
-    struct debug_rows rows = {.plan = repl->plan, .step = s, .first = repl->first, .n_rows = repl->n_rows};
-    if (repl->config->odd == NULL) {
-        repl->config->odd = xcalloc(repl->plan->n_steps, 1);
-    }
-    rows.odd = repl->config->odd;
-    if (!debug_config_wants(repl->config, repl->plan, s)) {
-        debug_anomaly_inherit(&rows);
-        return;
-    }
-    for (uint32_t i = 0; i < repl->n_sides; i++) {
-        rows.names[rows.n_sides] = source_name(repl->sides[i].source);
-        rows.rows[rows.n_sides++] = batch_rows(repl, i, step->layer, step->stage);
-    }
-    for (int32_t i = 0; i < 2 && step->stage == STAGE_layer_out && step->layer > i; i++) {
-        rows.before[i] = batch_rows(repl, 0, step->layer - 1 - i, STAGE_layer_out);
-    }
-    debug_lines_print(repl->config, &rows);
 }

@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "model/stop.h"
+#include "workbench/diagnose/triage.h"
 #include "workbench/report/token_choices.h"
 #include "workbench/session/session.h"
-#include "workbench/diagnose/triage.h"
 
 void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)
 {
@@ -118,6 +118,18 @@ static void diagnose_all(struct comparison *comparison)
     }
 }
 
+/* Every op that could be judged passes, yet the next token may differ. */
+static void note_choices(struct comparison *comparison, const struct trace *trace, const struct trace *golden)
+{
+    const struct token_choices choices = {.trace = trace, .golden = golden, .lacks = comparison->verdict.n_lacks > 0};
+    char *texts[TOKEN_CHOICES_MOST];
+    uint32_t n = token_choices_notes(&choices, texts);
+    for (uint32_t i = 0; i < n; i++) {
+        comparison_note(comparison, "%s", texts[i]);
+        free(texts[i]);
+    }
+}
+
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
     static char what[] = "audit: step";
@@ -134,8 +146,9 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
             triage_find(&comparison->audit, &comparison->verdict, comparison->list, comparison->sources,
                         &comparison->diagnoses[comparison->n_diagnoses], left < TRIAGE_MOST ? left : TRIAGE_MOST);
     } else {
-        for (uint32_t t = 0; t < last; t++)
-            choices_note(comparison, comparison->list[t], comparison->list[last]);
+        for (uint32_t t = 0; t < last; t++) {
+            note_choices(comparison, comparison->list[t], comparison->list[last]);
+        }
     }
 }
 

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/cli/command.h"
-#include "workbench/session/progress.h"
-#include "workbench/python/python.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/python/prompt_tokens.h"
+#include "workbench/python/python.h"
+#include "workbench/session/progress.h"
 
 /* One past the last step of the group that a step is in: its layer, with embed in layer 0's and the rest after the
  * layers. */
@@ -196,15 +196,15 @@ enum status repl_step(struct repl *repl, const struct words *words, struct error
 /* --prompt TEXT or --ids 1,2,3, with -n N. */
 static enum status restart_tokens(struct repl *repl, const struct words *words, struct error *err)
 {
-    struct arguments arguments = {.n = -1};
+    struct prompt prompt = {0};
     int64_t n_decode = repl->settings.decode;
     for (uint32_t i = 0; i < words->n; i += 2) {
         const char *option = words->word[i], *value = i + 1 < words->n ? words->word[i + 1] : NULL;
         enum status status = STATUS_OK;
         if (value != NULL && strcmp(option, "--prompt") == 0) {
-            arguments.prompt = value;
+            prompt.text = value;
         } else if (value != NULL && strcmp(option, "--ids") == 0) {
-            arguments.ids = value;
+            prompt.ids = value;
         } else if (value != NULL && strcmp(option, "-n") == 0) {
             status = words_number(value, "-n", 0, 1000000, &n_decode, err);
         } else {
@@ -217,7 +217,7 @@ static enum status restart_tokens(struct repl *repl, const struct words *words, 
     }
     int32_t *ids;
     uint32_t n_ids;
-    enum status status = arguments_tokens(&arguments, &repl->session->model, &ids, &n_ids, err);
+    enum status status = prompt_tokens(&prompt, &repl->session->model, &ids, &n_ids, err);
     if (status == STATUS_OK) {
         status = repl_restart(repl, ids, n_ids, (uint32_t)n_decode, err);
         free(ids);

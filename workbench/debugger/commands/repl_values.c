@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "model/model.h"
-#include "workbench/cli/options.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/trace/stage_list.h"
 
 #define DEFAULT_DIMS 8 /* values of a row that print shows if none are asked for */
 
@@ -299,7 +299,7 @@ enum status repl_dump(struct repl *repl, const struct words *words, struct error
                            "\"%s\" is one word too many, expected: FILE.h5 [STAGES] [from SIDE]", words->word[2]);
     }
     if (status == STATUS_OK && n == 2) {
-        status = parse_stages(words->word[1], stages, err);
+        status = stage_list_parse(words->word[1], stages, err);
     }
     return status == STATUS_OK ? write_part(repl, side, n == 2 ? stages : NULL, words->word[0], err) : status;
 }

@@ -1,0 +1,37 @@
+/* The lines of probes and traces for the prompt's current batch. */
+#include "workbench/debugger/repl.h"
+#include "workbench/probes/probe_config.h"
+
+/* The batch's rows of a stage of a side, or NULL where one is not recorded. */
+static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t layer, enum stage at)
+{
+    const struct trace *trace = repl->sides[side].trace;
+    const struct trace_stage *stage = trace_find(trace, layer, at);
+    bool there = stage != NULL && repl->first + repl->n_rows <= trace->n_positions;
+    for (uint32_t p = repl->first; there && p < repl->first + repl->n_rows; p++) {
+        there = trace_row(stage, p) != NULL;
+    }
+    return there ? trace_row(stage, repl->first) : NULL;
+}
+
+void repl_probe_lines(const struct repl *repl, uint32_t s)
+{
+    const struct step *step = &repl->plan->steps[s];
+    struct debug_rows rows = {.plan = repl->plan, .step = s, .first = repl->first, .n_rows = repl->n_rows};
+    if (repl->config->odd == NULL) {
+        repl->config->odd = xcalloc(repl->plan->n_steps, 1);
+    }
+    rows.odd = repl->config->odd;
+    if (!debug_config_wants(repl->config, repl->plan, s)) {
+        debug_anomaly_inherit(&rows);
+        return;
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        rows.names[rows.n_sides] = source_name(repl->sides[i].source);
+        rows.rows[rows.n_sides++] = batch_rows(repl, i, step->layer, step->stage);
+    }
+    for (int32_t i = 0; i < 2 && step->stage == STAGE_layer_out && step->layer > i; i++) {
+        rows.before[i] = batch_rows(repl, 0, step->layer - 1 - i, STAGE_layer_out);
+    }
+    debug_lines_print(repl->config, &rows);
+}

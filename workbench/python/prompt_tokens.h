@@ -1,0 +1,21 @@
+/* The token ids of a prompt, which a user gives as text or as ids. */
+#ifndef LOCKSTEP_WORKBENCH_PYTHON_PROMPT_TOKENS_H
+#define LOCKSTEP_WORKBENCH_PYTHON_PROMPT_TOKENS_H
+
+#include "model/model.h"
+
+/* What the user gave: exactly one of the two, the other is NULL. */
+struct prompt {
+    const char *text; /* --prompt */
+    const char *ids;  /* --ids: "1,2,3" */
+};
+
+/* Tokenises prompt->text with the model's own tokenizer, or parses prompt->ids. *ids is malloc'ed; the caller frees it.
+ * STATUS_USAGE: both or neither given, no token, or no id. STATUS_BAD_INPUT: an id that is not in the vocabulary. */
+enum status prompt_tokens(const struct prompt *prompt, const struct model *model, int32_t **ids, uint32_t *n_ids,
+                          struct error *err);
+
+/* Parses "1,2,3". *ids is malloc'ed; the caller frees it. */
+enum status token_ids_parse(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err);
+
+#endif
