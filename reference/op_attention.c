@@ -7,6 +7,7 @@
 #include "model/error.h"
 #include "model/stop.h"
 #include "reference/attention.h"
+#include "reference/attention_rounded.h"
 #include "reference/bounds.h"
 
 /* Of inputs that are off by more than rounding: probabilities that all move the sum they are divided by, which the
@@ -131,7 +132,12 @@ static void attention_row(struct attention *a, double *y, double *bound)
     }
     for (uint32_t h = 0; h < a->p->heads; h++) {
         double *head_bound = bound ? bound + (uint64_t)h * dim : NULL;
-        attention_values(a, h, errors[h].sink, y + (uint64_t)h * dim, head_bound);
+        const struct roundings *roundings = a->row->arith ? &a->row->arith->roundings : NULL;
+        if (roundings && (roundings->probs != ROUNDING_NONE || roundings->accumulator != ROUNDING_NONE)) {
+            attention_rounded_values(a, h, errors[h].sink, y + (uint64_t)h * dim, head_bound);
+        } else {
+            attention_values(a, h, errors[h].sink, y + (uint64_t)h * dim, head_bound);
+        }
         for (uint32_t i = 0; i < dim && bound; i++)
             head_bound[i] += errors[h].flushed;
     }
@@ -167,11 +173,19 @@ void reference_attention(const struct op_batch *batch)
     const struct attention_params *p = &batch->step->params.attention;
     uint64_t width = (uint64_t)p->heads * p->dim;
     float *sinks = attention_sinks(batch, p);
+    struct rounded_rows rounded = {0};
+    bool rounds = batch->n_rows > 0 && batch->rows[0].arith && roundings_any(&batch->rows[0].arith->roundings);
+    if (rounds) {
+        rounded_rows_open(&rounded, batch, p);
+    }
+    const struct op_row *rows = rounds ? rounded.rows : batch->rows;
 #pragma omp parallel for schedule(dynamic)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
-        if (stop_asked())
+        if (stop_asked()) {
             continue;
-        run_row(batch, &batch->rows[r], sinks, batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
+        }
+        run_row(batch, &rows[r], sinks, batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
     }
+    rounded_rows_close(&rounded);
     free(sinks);
 }

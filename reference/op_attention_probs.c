@@ -8,6 +8,7 @@
 #include "model/error.h"
 #include "model/stop.h"
 #include "reference/attention.h"
+#include "reference/attention_rounded.h"
 #include "reference/bounds.h"
 #include "reference/dot.h"
 
@@ -225,11 +226,17 @@ void reference_attention_probs(const struct op_batch *batch)
     uint32_t n_positions = batch->step->params.attention_probs.n_positions;
     uint64_t width = (uint64_t)p->heads * n_positions;
     float *sinks = attention_sinks(batch, p);
+    struct rounded_rows rounded = {0};
+    bool rounds = batch->n_rows > 0 && batch->rows[0].arith && roundings_any(&batch->rows[0].arith->roundings);
+    if (rounds) {
+        rounded_rows_open(&rounded, batch, p);
+    }
+    const struct op_row *rows = rounds ? rounded.rows : batch->rows;
 #pragma omp parallel for schedule(dynamic)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         if (stop_asked())
             continue;
-        struct attention a = attention_open(batch, p, &batch->rows[r], sinks);
+        struct attention a = attention_open(batch, p, &rows[r], sinks);
         double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
         struct head_error *errors = xcalloc(p->heads, sizeof *errors);
         memset(y, 0, width * sizeof(*y));
@@ -245,5 +252,6 @@ void reference_attention_probs(const struct op_batch *batch)
         free(errors);
         attention_close(&a);
     }
+    rounded_rows_close(&rounded);
     free(sinks);
 }

@@ -4,9 +4,7 @@
 
 #include "model/error.h"
 #include "model/stop.h"
-#include "reference/bounds.h"
-#include "reference/dot.h"
-#include "reference/op.h"
+#include "reference/product.h"
 
 /* The expert in slot j of a row, or n_experts where the row names none (a damaged trace). */
 static uint32_t expert_of(const struct expert_matmul_params *p, const struct op_row *row, uint32_t j)
@@ -15,47 +13,37 @@ static uint32_t expert_of(const struct expert_matmul_params *p, const struct op_
     return place >= 0 && place < p->n_experts && place == floorf(place) ? (uint32_t)place : p->n_experts;
 }
 
-/* Values of a row's input: one x for each slot, or one for all. */
-static uint64_t input_width(const struct expert_matmul_params *p)
+/* Output o of slot j of row r. */
+static void slot_output(const struct product *product, const struct product_weights *weights, uint32_t slot, uint32_t o,
+                        double bias)
 {
-    return p->shared_x ? p->n_in : (uint64_t)p->k * p->n_in;
-}
-
-/* Output o of slot j of row r; x [n_rows, input_width], w: the decoded weight row. */
-static void slot_output(const struct op_batch *batch, const double *x, uint32_t r, uint32_t j, uint32_t o,
-                        const float *w, double bias)
-{
+    const struct op_batch *batch = product->batch;
     const struct expert_matmul_params *p = &batch->step->params.expert_matmul;
-    const struct op_row *row = &batch->rows[r];
-    uint64_t at = ((uint64_t)r * p->k + j) * p->n_out + o, slot = p->shared_x ? 0 : (uint64_t)j * p->n_in;
-    const double *in = x + r * input_width(p) + slot;
-    struct dot dot = batch->bound ? dot_sum_squares(w, in, p->n_in) : dot_sum(w, in, p->n_in);
-    batch->y[at] = dot.sum + bias;
-    if (!batch->bound)
-        return;
-    batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias);
-    if (row->error[0])
-        batch->bound[at] += dot_error(w, row->error[0] + slot, p->n_in);
+    uint64_t at = (uint64_t)slot * p->n_out + o, input = p->shared_x ? slot / p->k : slot;
+    batch->y[at] = product_dot(product, weights, input, bias, batch->bound ? &batch->bound[at] : NULL);
 }
 
 /* One expert, for every row and slot that chose it: its rows are decoded once. */
-static void run_expert(const struct op_batch *batch, const double *x, uint32_t expert, const float *bias)
+static void run_expert(const struct product *product, uint32_t expert, const float *bias)
 {
+    const struct op_batch *batch = product->batch;
     const struct expert_matmul_params *p = &batch->step->params.expert_matmul;
 #pragma omp parallel
     {
-        float *w = xmalloc(p->n_in * sizeof(float));
+        struct product_weights weights;
+        product_weights_open(product, &weights);
 #pragma omp for schedule(static)
         for (uint32_t o = 0; o < p->n_out; o++) {
-            if (stop_asked())
+            if (stop_asked()) {
                 continue;
-            op_weights(batch, batch->step->weight[0], (uint64_t)expert * p->n_out + o, 0, p->n_in, w);
+            }
+            product_weights_load(product, &weights, (uint64_t)expert * p->n_out + o);
             for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++) {
                 if (expert_of(p, &batch->rows[slot / p->k], slot % p->k) == expert)
-                    slot_output(batch, x, slot / p->k, slot % p->k, o, w, bias[o]);
+                    slot_output(product, &weights, slot, o, bias[o]);
             }
         }
-        free(w);
+        product_weights_close(&weights);
     }
 }
 
@@ -73,14 +61,15 @@ void reference_expert_matmul(const struct op_batch *batch)
             batch->bound[i] = 0;
     }
     float *bias = xcalloc(p->n_out, sizeof(float));
-    double *x = op_widened(batch, 0, input_width(p));
+    struct product product;
+    product_open(&product, batch, p->n_in, p->shared_x ? 1 : p->k);
     for (uint32_t expert = 0; expert < p->n_experts; expert++) {
         if (chosen[expert] && step->weight[1])
             op_weights(batch, step->weight[1], expert, 0, p->n_out, bias);
         if (chosen[expert])
-            run_expert(batch, x, expert, bias);
+            run_expert(&product, expert, bias);
     }
-    free(x);
+    product_close(&product);
     free(bias);
     free(chosen);
 }

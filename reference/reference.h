@@ -10,14 +10,16 @@
 #include "model/backend.h"
 #include "model/plan.h"
 #include "model/sampling.h"
+#include "reference/roundings.h"
 
 /* The arithmetic that a trace declares: what its values are rounded to when stored, how its sums are kept,
  * and whether operands are rounded on the way into a product. Unit roundoffs: 2^-24 f32, 2^-11 f16, 2^-8 bf16. */
 struct arith {
-    double u_sum;     /* of sums */
-    double u_storage; /* of stored stage values */
-    double u_operand; /* of operands rounded into a product; 0: none */
-    double eta;       /* smallest normal number of the stored type */
+    double u_sum;               /* of sums */
+    double u_storage;           /* of stored stage values */
+    double u_operand;           /* of operands rounded into a product; 0: none */
+    double eta;                 /* smallest normal number of the stored type */
+    struct roundings roundings; /* inside ops, simulated; zero: none */
 };
 
 /* float32 throughout: what the engine, the reference and transformers' float32 runs declare. */

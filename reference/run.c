@@ -1,5 +1,6 @@
 /* Dispatch by table, and the arithmetic that traces declare. */
 #include <float.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/error.h"
@@ -12,13 +13,70 @@ static op_function *const op_functions[OP_END] = {
 #undef X
 };
 
+static void run_uniform(const struct op_batch *batch)
+{
+    if (batch->step->variant == VARIANT_NONE) {
+        op_functions[batch->step->op](batch);
+    } else {
+        variant_run(batch, op_functions[batch->step->op]);
+    }
+}
+
+static const struct roundings *roundings_of(const struct op_row *row)
+{
+    static const struct roundings none = {0};
+    return row->arith ? &row->arith->roundings : &none;
+}
+
+/* The rows among [first, n_rows) with the roundings of row `first`, as a batch of their own; done[] marks them. */
+static void run_alike(const struct op_batch *batch, uint32_t first, uint8_t *done)
+{
+    uint64_t width = batch->step->width;
+    struct op_batch part = *batch;
+    struct op_row *rows = xmalloc((batch->n_rows - first) * sizeof(*rows));
+    uint32_t *from = xmalloc((batch->n_rows - first) * sizeof(*from));
+    part.n_rows = 0;
+    for (uint32_t r = first; r < batch->n_rows; r++) {
+        if (!done[r] && roundings_equal(roundings_of(&batch->rows[r]), roundings_of(&batch->rows[first]))) {
+            done[r] = 1;
+            from[part.n_rows] = r;
+            rows[part.n_rows++] = batch->rows[r];
+        }
+    }
+    part.rows = rows;
+    part.y = xmalloc(part.n_rows * width * sizeof(*part.y));
+    part.bound = batch->bound ? xmalloc(part.n_rows * width * sizeof(*part.bound)) : NULL;
+    run_uniform(&part);
+    for (uint32_t i = 0; i < part.n_rows; i++) {
+        memcpy(batch->y + from[i] * width, part.y + i * width, width * sizeof(*part.y));
+        if (batch->bound) {
+            memcpy(batch->bound + from[i] * width, part.bound + i * width, width * sizeof(*part.bound));
+        }
+    }
+    free(part.bound);
+    free(part.y);
+    free(from);
+    free(rows);
+}
+
 void op_run(const struct op_batch *batch)
 {
     ASSERT((unsigned)batch->step->op < OP_END && batch->step->op != OP_COUNT);
-    if (batch->step->variant == VARIANT_NONE)
-        op_functions[batch->step->op](batch);
-    else
-        variant_run(batch, op_functions[batch->step->op]);
+    uint32_t alike = 0;
+    while (alike < batch->n_rows && roundings_equal(roundings_of(&batch->rows[alike]), roundings_of(&batch->rows[0]))) {
+        alike++;
+    }
+    if (alike == batch->n_rows) {
+        run_uniform(batch);
+        return;
+    }
+    uint8_t *done = xcalloc(batch->n_rows, 1);
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        if (!done[r]) {
+            run_alike(batch, r, done);
+        }
+    }
+    free(done);
 }
 
 double *op_widened(const struct op_batch *batch, unsigned input, uint64_t width)

@@ -246,6 +246,19 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     free(spans);
 }
 
+void audit_again(struct audit *audit, const struct trace *const *traces, uint32_t step)
+{
+    struct spans *spans = xcalloc(audit->n_traces, sizeof(*spans));
+    for (uint32_t t = 0; t < audit->n_traces; t++) {
+        spans_open(&spans[t], audit->plan, traces[t]);
+    }
+    audit_one(audit->plan, step, traces, audit->n_traces, spans, &audit->findings[(uint64_t)step * audit->n_traces]);
+    for (uint32_t t = 0; t < audit->n_traces; t++) {
+        spans_close(&spans[t]);
+    }
+    free(spans);
+}
+
 void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces)
 {
     *audit = (struct audit){.plan = plan, .n_traces = n_traces};

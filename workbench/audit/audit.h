@@ -56,6 +56,9 @@ typedef void progress_function(void *context, uint32_t done, uint32_t total);
 void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
                progress_function *progress, void *context);
 
+/* Audits one step of the traces again, after the arithmetic of one of them was inferred. */
+void audit_again(struct audit *audit, const struct trace *const *traces, uint32_t step);
+
 /* Judges nothing: of each finding only rms, max_abs, nonfinite, and whether the stage is missing. Freed likewise. */
 void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces);
 

@@ -210,7 +210,7 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         bool missing, nonfinite;
         struct op_row *row = &rows->rows[rows->n];
-        *row = (struct op_row){.arith = output ? &output->arith : &trace->arith,
+        *row = (struct op_row){.arith = output ? trace_stage_arith(output, trace->phase[p]) : &trace->arith,
                                .recorded = output ? trace_row(output, p) : NULL,
                                .probs = recorded_probs(step, trace, p),
                                .n_positions = trace->n_positions,

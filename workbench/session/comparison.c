@@ -136,6 +136,9 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     uint32_t last = comparison->n_traces - 1;
     take_judged_plan(comparison);
     audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
+    for (uint32_t i = 0; i < comparison->n_traces && !stop_asked(); i++) {
+        arithmetic_infer(&comparison->arithmetic[i], &comparison->audit, comparison->list, i, &comparison->traces[i]);
+    }
     if (stop_asked())
         return; /* comparison_report says so */
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);

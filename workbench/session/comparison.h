@@ -4,9 +4,10 @@
 #define LOCKSTEP_WORKBENCH_SESSION_COMPARISON_H
 
 #include "model/model.h"
+#include "workbench/audit/arithmetic.h"
+#include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/report/report.h"
-#include "workbench/audit/verdict.h"
 
 #define COMPARISON_MOST_NOTES 24
 #define COMPARISON_MOST_DIAGNOSES 24
@@ -19,6 +20,7 @@ struct comparison {
     const struct trace *list[SOURCE_COUNT];
     enum source sources[SOURCE_COUNT];
     struct audit audit;
+    struct arithmetic arithmetic[SOURCE_COUNT]; /* [n_traces] */
     struct verdict verdict;
     struct diagnosis diagnoses[COMPARISON_MOST_DIAGNOSES]; /* of the first divergence, then of further ones */
     uint32_t n_diagnoses;

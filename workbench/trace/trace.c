@@ -105,6 +105,12 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
     return added;
 }
 
+const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase)
+{
+    ASSERT(phase <= PHASE_DECODE);
+    return stage->is_inferred[phase] ? &stage->inferred[phase] : &stage->arith;
+}
+
 const float *trace_row(const struct trace_stage *stage, uint32_t position)
 {
     return stage->recorded[position] ? stage->rows + (uint64_t)position * stage->width : NULL;

@@ -12,10 +12,12 @@ struct trace_stage {
     int32_t layer; /* LAYER_NONE outside the layers */
     enum stage stage;
     uint32_t width;
-    float *rows;            /* [n_positions, width]; rows that were not recorded are NaN */
-    uint8_t *recorded;      /* [n_positions] 0 or 1 */
-    uint32_t n_recorded;    /* rows with recorded = 1 */
-    struct arith arith;     /* as the file declares, for this dataset or for all */
+    float *rows;              /* [n_positions, width]; rows that were not recorded are NaN */
+    uint8_t *recorded;        /* [n_positions] 0 or 1 */
+    uint32_t n_recorded;      /* rows with recorded = 1 */
+    struct arith arith;       /* as the file declares, for this dataset or for all */
+    bool is_inferred[2];      /* [phase] the audit found another arithmetic than the declared one: */
+    struct arith inferred[2]; /* [phase] workbench/audit/arithmetic.h */
     uint32_t weights_dtype; /* likewise: what MODEL's weights are rounded to before the audit; DTYPE_F32: as they are */
 };
 
@@ -54,6 +56,9 @@ struct trace_stage *trace_find_step(const struct trace *trace, const struct step
 
 /* The stage, added (with no row recorded) if it is not there. Invalidates pointers to other stages. */
 struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage stage, uint32_t width);
+
+/* The arithmetic that a stage's rows of one phase are judged in. Borrowed from the stage. */
+const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase);
 
 /* The row of a position, or NULL if it was not recorded. */
 const float *trace_row(const struct trace_stage *stage, uint32_t position);

@@ -111,7 +111,7 @@ static void write_arith(struct writer *writer, hid_t object, const struct arith 
 
 static void write_root(struct writer *writer, hid_t file, const struct trace *trace)
 {
-    static const struct arith undeclared = {-1, -1, 0, 0};
+    static const struct arith undeclared = {.u_sum = -1, .u_storage = -1};
     write_text(writer, file, "format", TRACE_FORMAT);
     write_integer(writer, file, "version", TRACE_VERSION);
     write_text(writer, file, "producer", trace->producer);

@@ -1,0 +1,209 @@
+#include "reference/attention_rounded.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+
+/* n values that may be off by error[n], rounded: in place. */
+static void round_inexact(enum rounding_type type, float *values, double *error, uint64_t n)
+{
+    for (uint64_t first = 0; first < n; first += INTEGER_BLOCK) {
+        double most = 0, u = type == ROUNDING_F16 ? 0x1p-11 : 0x1p-8;
+        for (uint64_t i = first; i < first + INTEGER_BLOCK && i < n; i++) {
+            most = fmax(most, fabs(values[i]) + error[i]);
+        }
+        double block_step = most / (type == ROUNDING_Q8_0 ? 127 : 8);
+        for (uint64_t i = first; i < first + INTEGER_BLOCK && i < n; i++) {
+            double step = type > ROUNDING_BF16 ? block_step : 2 * u * (fabs(values[i]) + error[i]);
+            error[i] += error[i] > 0 ? step : 0;
+        }
+    }
+    round_values(type, values, n);
+}
+
+static void *keep(struct rounded_rows *rounded, const void *from, uint64_t bytes)
+{
+    void *copy = xmalloc(bytes);
+    memcpy(copy, from, bytes);
+    rounded->copies = xrealloc(rounded->copies, (rounded->n_copies + 1) * sizeof(*rounded->copies));
+    return rounded->copies[rounded->n_copies++] = copy;
+}
+
+/* An input of one row; of n values. */
+static void round_input(struct rounded_rows *rounded, struct op_row *row, unsigned input, enum rounding_type type,
+                        uint64_t n)
+{
+    if (!row->in[input] || type == ROUNDING_NONE) {
+        return;
+    }
+    float *values = keep(rounded, row->in[input], n * sizeof(*values));
+    row->in[input] = values;
+    if (row->error[input]) {
+        double *error = keep(rounded, row->error[input], n * sizeof(*error));
+        row->error[input] = error;
+        round_inexact(type, values, error, n);
+    } else {
+        round_values(type, values, n);
+    }
+}
+
+/* Positions of keys and values that rows with the same cache as row r read. */
+static uint32_t positions_read(const struct op_batch *batch, uint32_t r)
+{
+    uint32_t most = 0;
+    for (uint32_t i = 0; i < batch->n_rows; i++) {
+        const struct op_row *row = &batch->rows[i];
+        uint32_t end = row->position + 1 + row->has_next;
+        most = row->in[1] == batch->rows[r].in[1] && end > most ? end : most;
+    }
+    return most;
+}
+
+void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batch, const struct attention_params *p)
+{
+    *rounded = (struct rounded_rows){.rows = xmalloc((batch->n_rows + 1) * sizeof(*rounded->rows))};
+    uint64_t q_width = (uint64_t)p->heads * p->dim, kv_width = (uint64_t)p->kv_heads * p->dim;
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        const struct roundings *roundings = &batch->rows[r].arith->roundings;
+        struct op_row *row = &rounded->rows[r];
+        *row = batch->rows[r];
+        round_input(rounded, row, 0, roundings->queries, q_width);
+        uint32_t same = 0;
+        while (batch->rows[same].in[1] != batch->rows[r].in[1] || batch->rows[same].in[2] != batch->rows[r].in[2]) {
+            same++;
+        }
+        for (unsigned input = 1; input <= 2; input++) {
+            if (same < r) {
+                row->in[input] = rounded->rows[same].in[input];
+                row->error[input] = rounded->rows[same].error[input];
+            } else {
+                round_input(rounded, row, input, roundings->keys_values, positions_read(batch, r) * kv_width);
+            }
+        }
+    }
+}
+
+void rounded_rows_close(struct rounded_rows *rounded)
+{
+    for (uint32_t i = 0; i < rounded->n_copies; i++) {
+        free(rounded->copies[i]);
+    }
+    free(rounded->copies);
+    free(rounded->rows);
+}
+
+/* A number that is known up to `error`, rounded; *error becomes how far the rounded one can be off. */
+static double round_known(enum rounding_type type, double y, double *error)
+{
+    double rounded = round_number(type, y);
+    double low = round_number(type, y - *error), high = round_number(type, y + *error);
+    *error = fmax(high - rounded, rounded - low);
+    return rounded;
+}
+
+/* What the normalising sum and its division add, relatively. */
+static double sum_error(const struct attention *a, const double *p, const double *error, double sink_error)
+{
+    const struct arith *arith = a->row->arith;
+    double relative = BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + sink_error;
+    for (uint32_t j = 0; j < a->n; j++) {
+        relative += p[j] * error[j];
+    }
+    return relative;
+}
+
+/* Probabilities are rounded, then the values are summed in float32. */
+static void sum_rounded(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound)
+{
+    const struct arith *arith = a->row->arith;
+    const double *p = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
+    enum rounding_type type = arith->roundings.probs;
+    double *known = xcalloc(a->n, sizeof(*known)), largest = 0, most_error = 0;
+    for (uint32_t j = 0; j < a->n; j++) {
+        most_error = p[j] > largest && bound ? error[j] : most_error;
+        largest = fmax(largest, p[j]);
+    }
+    double scale = arith->roundings.unnormalised && largest > 0 ? largest : 1;
+    if (bound && scale == 1) {
+        attention_probability_bounds(a, head, sink_error, known);
+    }
+    for (uint32_t i = 0; i < a->p->dim; i++) {
+        y[i] = a->squares[i] = 0;
+        if (bound) {
+            bound[i] = 0;
+        }
+    }
+    for (uint32_t j = 0; j < a->n; j++) {
+        const float *v = attention_head(a, 2, a->first + j, head);
+        double off = scale == 1 ? known[j] : bound ? p[j] / scale * (error[j] + most_error) : 0;
+        double rounded = scale * round_known(type, p[j] / scale, &off);
+        for (uint32_t i = 0; i < a->p->dim; i++) {
+            double term = rounded * v[i];
+            y[i] += term;
+            a->squares[i] += term * term;
+            if (bound) {
+                bound[i] += scale * off * fabs(v[i]);
+            }
+        }
+    }
+    double relative = scale == 1 ? 0 : bound ? sum_error(a, p, error, sink_error) + most_error : 0;
+    for (uint32_t i = 0; i < a->p->dim && bound; i++) {
+        bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * (relative + 2 * arith->u_sum);
+    }
+    free(known);
+}
+
+/* Keys in order, with a running maximum: acc = acc exp(old maximum - maximum), acc = acc + v exp(score - maximum), each
+ * rounded; at the end acc / sum. ggml-cpu, ops.cpp, ggml_compute_forward_flash_attn_ext. */
+static void accumulate(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound)
+{
+    const struct arith *arith = a->row->arith;
+    const double *p = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
+    enum rounding_type type = arith->roundings.accumulator;
+    uint32_t dim = a->p->dim;
+    double *off = xcalloc(dim, sizeof(*off)), largest = 0, largest_error = 0;
+    memset(y, 0, dim * sizeof(*y));
+    for (uint32_t j = 0; j < a->n; j++) {
+        const float *v = attention_head(a, 2, a->first + j, head);
+        if (p[j] == 0) {
+            continue; /* 1e-308 of the largest: it leaves no trace */
+        }
+        double own_error = bound ? error[j] : 0, relative = own_error + largest_error, share = 1;
+        if (p[j] > largest) {
+            for (uint32_t i = 0; i < dim && largest > 0; i++) {
+                off[i] = off[i] * (largest / p[j]) + fabs(y[i]) * (largest / p[j]) * (relative + arith->u_sum);
+                y[i] = round_known(type, y[i] * (largest / p[j]), &off[i]);
+            }
+            largest = p[j];
+            largest_error = own_error;
+            relative = 0;
+        } else {
+            share = p[j] / largest;
+        }
+        for (uint32_t i = 0; i < dim; i++) {
+            double term = share * v[i];
+            off[i] += fabs(term) * (relative + arith->u_sum) + arith->u_sum * fabs(y[i] + term);
+            y[i] = round_known(type, y[i] + term, &off[i]);
+        }
+    }
+    double relative = bound ? sum_error(a, p, error, sink_error) + largest_error + 2 * arith->u_storage : 0;
+    for (uint32_t i = 0; i < dim; i++) {
+        y[i] *= largest;
+        if (bound) {
+            bound[i] = off[i] * largest + fabs(y[i]) * relative + arith->eta;
+        }
+    }
+    free(off);
+}
+
+void attention_rounded_values(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound)
+{
+    if (a->row->arith->roundings.accumulator != ROUNDING_NONE) {
+        accumulate(a, head, sink_error, y, bound);
+    } else {
+        sum_rounded(a, head, sink_error, y, bound);
+    }
+}

@@ -1,0 +1,138 @@
+#include "reference/product.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/error.h"
+#include "reference/bounds.h"
+#include "reference/dot.h"
+
+static const struct roundings no_roundings = {0};
+
+/* One input: rounded, then widened or cut into blocks. */
+static void prepare_input(struct product *product, uint64_t input, const float *x, float *scratch)
+{
+    uint64_t n = product->n_in;
+    if (product->integers) {
+        quantise_operand(&product->roundings, x, n, product->blocks + input * (n / INTEGER_BLOCK));
+        return;
+    }
+    memcpy(scratch, x, n * sizeof(*scratch));
+    if (product->roundings.operands > ROUNDING_BF16) { /* a mutant's matrix has no blocks along its rows */
+        struct integer_operand *blocks = xmalloc(n / INTEGER_BLOCK * sizeof(*blocks));
+        quantise_operand(&product->roundings, x, n, blocks);
+        for (uint64_t i = 0; i < n; i++) {
+            scratch[i] = (float)(blocks[i / INTEGER_BLOCK].d * blocks[i / INTEGER_BLOCK].q[i % INTEGER_BLOCK]);
+        }
+        free(blocks);
+    } else {
+        round_values(product->roundings.operands, scratch, n);
+    }
+    dot_widen(scratch, n, product->x + input * n);
+}
+
+/* An x that is off by `error` may be rounded to a neighbour of what the right one is rounded to. */
+static void prepare_error(const struct product *product, uint64_t input, const double *error, double *to)
+{
+    for (uint64_t i = 0; i < product->n_in; i++) {
+        double step = 0;
+        if (error[i] > 0 && product->integers) {
+            step = fabs(product->blocks[input * (product->n_in / INTEGER_BLOCK) + i / INTEGER_BLOCK].d);
+        } else if (error[i] > 0 && product->roundings.operands != ROUNDING_NONE) {
+            double u = product->roundings.operands == ROUNDING_F16 ? 0x1p-11 : 0x1p-8;
+            step = 2 * u * (fabs(product->x[input * product->n_in + i]) + error[i]);
+        }
+        to[i] = error[i] + step;
+    }
+}
+
+void product_open(struct product *product, const struct op_batch *batch, uint64_t n_in, uint64_t per_row)
+{
+    const struct arith *arith = batch->n_rows > 0 ? batch->rows[0].arith : NULL;
+    *product = (struct product){.batch = batch,
+                                .matrix = batch->step->weight[0],
+                                .n_in = n_in,
+                                .n_inputs = batch->n_rows * per_row,
+                                .roundings = arith ? arith->roundings : no_roundings};
+    product->integers = product->roundings.operands > ROUNDING_BF16 && batch->step->variant != VARIANT_TRANSPOSE_B;
+    ASSERT(!product->integers || integer_product_fits(product->matrix, n_in));
+    uint64_t n = product->n_inputs * n_in;
+    if (product->integers) {
+        product->blocks = xmalloc(n / INTEGER_BLOCK * sizeof(*product->blocks));
+    } else {
+        product->x = xmalloc(n * sizeof(*product->x));
+    }
+    float *scratch = xmalloc(n_in * sizeof(*scratch));
+    bool inexact = false;
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
+        inexact |= batch->rows[r].error[0] != NULL;
+        for (uint64_t k = 0; k < per_row; k++) {
+            prepare_input(product, r * per_row + k, batch->rows[r].in[0] + k * n_in, scratch);
+        }
+    }
+    free(scratch);
+    product->error = inexact && batch->bound ? xcalloc(n, sizeof(*product->error)) : NULL;
+    for (uint64_t i = 0; i < product->n_inputs && product->error; i++) {
+        const double *error = batch->rows[i / per_row].error[0];
+        if (error) {
+            prepare_error(product, i, error + i % per_row * n_in, product->error + i * n_in);
+        }
+    }
+}
+
+void product_close(struct product *product)
+{
+    free(product->x);
+    free(product->blocks);
+    free(product->error);
+}
+
+void product_weights_open(const struct product *product, struct product_weights *weights)
+{
+    *weights = (struct product_weights){.w = xmalloc(product->n_in * sizeof(*weights->w))};
+    if (product->integers) {
+        weights->blocks = xmalloc(product->n_in / INTEGER_BLOCK * sizeof(*weights->blocks));
+    }
+}
+
+void product_weights_load(const struct product *product, struct product_weights *weights, uint64_t row)
+{
+    if (product->integers) {
+        integer_weights_decode(product->matrix, row, product->n_in, weights->blocks);
+    }
+    if (!product->integers || product->error) {
+        op_weights(product->batch, product->matrix, row, 0, product->n_in, weights->w);
+        round_values(product->roundings.weights, weights->w, product->n_in);
+    }
+}
+
+void product_weights_close(struct product_weights *weights)
+{
+    free(weights->w);
+    free(weights->blocks);
+}
+
+double product_dot(const struct product *product, const struct product_weights *weights, uint64_t input, double bias,
+                   double *bound)
+{
+    uint64_t n = product->n_in, n_terms = n;
+    struct dot dot;
+    if (product->integers) {
+        struct integer_dot integers =
+            integer_dot(product->roundings.operands, weights->blocks, product->blocks + input * (n / INTEGER_BLOCK), n);
+        dot = (struct dot){integers.sum, integers.squares};
+        n_terms = integers.n_terms;
+    } else {
+        const double *x = product->x + input * n;
+        dot = bound ? dot_sum_squares(weights->w, x, n) : dot_sum(weights->w, x, n);
+    }
+    if (bound) {
+        const struct op_row *row = &product->batch->rows[input / (product->n_inputs / product->batch->n_rows)];
+        *bound = bound_dot(row->arith, n_terms, dot.squares, dot.sum, bias);
+        if (product->error && row->error[0]) {
+            *bound += dot_error(weights->w, product->error + input * n, n);
+        }
+    }
+    return dot.sum + bias;
+}

@@ -1,0 +1,162 @@
+/* Roundings inside ops. Sources: ggml-quants.c (quantize_row_q8_0_ref, _q8_1_ref, _q8_K_ref), ggml-cpu's AVX2 versions
+ * of the first two. */
+#include "reference/roundings.h"
+
+#include <math.h>
+#include <string.h>
+
+#include "model/error.h"
+#include "reference/reference.h"
+
+static const char *const names[ROUNDING_TYPE_COUNT] = {
+#define X(id, name) name,
+    ROUNDING_TYPES(X)
+#undef X
+};
+
+const char *rounding_name(enum rounding_type type)
+{
+    ASSERT(type < ROUNDING_TYPE_COUNT);
+    return names[type];
+}
+
+enum rounding_type rounding_by_name(const char *name)
+{
+    int type = 0;
+    while (type < ROUNDING_TYPE_COUNT && strcmp(names[type], name) != 0) {
+        type++;
+    }
+    return (enum rounding_type)type;
+}
+
+bool roundings_equal(const struct roundings *a, const struct roundings *b)
+{
+    return a->operands == b->operands && a->weights == b->weights && a->queries == b->queries &&
+           a->keys_values == b->keys_values && a->probs == b->probs && a->accumulator == b->accumulator &&
+           a->unnormalised == b->unnormalised && a->to_even == b->to_even;
+}
+
+bool roundings_any(const struct roundings *roundings)
+{
+    const struct roundings none = {.unnormalised = roundings->unnormalised, .to_even = roundings->to_even};
+    return !roundings_equal(roundings, &none);
+}
+
+static float largest(const float *values, uint64_t n)
+{
+    float most = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        most = fmaxf(most, fabsf(values[i]));
+    }
+    return most;
+}
+
+/* One block of Q8_0: d = max / 127, stored in f16; q = roundf(x / d). */
+static void round_q8_0(float *values, uint64_t n)
+{
+    float d = largest(values, n) / 127, inverse = d > 0 ? 1 / d : 0, stored = round_to_dtype(d, DTYPE_F16);
+    for (uint64_t i = 0; i < n; i++) {
+        values[i] = roundf(values[i] * inverse) * stored;
+    }
+}
+
+/* One block of Q4_0: d = the value of largest magnitude / -8, stored in f16; q = floor(x / d + 8.5), at most 15. */
+static void round_q4_0(float *values, uint64_t n)
+{
+    float most = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        most = fabsf(values[i]) > fabsf(most) ? values[i] : most;
+    }
+    float d = most / -8, inverse = d != 0 ? 1 / d : 0, stored = round_to_dtype(d, DTYPE_F16);
+    for (uint64_t i = 0; i < n; i++) {
+        values[i] = (fminf(15, floorf(values[i] * inverse + 8.5f)) - 8) * stored;
+    }
+}
+
+double round_number(enum rounding_type type, double y)
+{
+    /* Rounding to float32 first would round twice: an odd last bit keeps the second one right. */
+    int exponent;
+    if (type == ROUNDING_NONE || y == 0 || !isfinite(y)) {
+        return y;
+    }
+    ASSERT(type == ROUNDING_F16 || type == ROUNDING_BF16);
+    int bits = type == ROUNDING_F16 ? 11 : 8, lowest = type == ROUNDING_F16 ? -24 : -133;
+    (void)frexp(y, &exponent);
+    int unit = exponent - bits < lowest ? lowest : exponent - bits;
+    double rounded = ldexp(rint(ldexp(y, -unit)), unit), most = type == ROUNDING_F16 ? 65504 : 0x1.fep127;
+    return fabs(rounded) > most ? copysign(INFINITY, y) : rounded;
+}
+
+void round_values(enum rounding_type type, float *values, uint64_t n)
+{
+    switch (type) {
+    case ROUNDING_NONE:
+        break;
+    case ROUNDING_F16:
+    case ROUNDING_BF16:
+        for (uint64_t i = 0; i < n; i++) {
+            values[i] = round_to_dtype(values[i], type == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16);
+        }
+        break;
+    case ROUNDING_Q8_0:
+    case ROUNDING_Q4_0:
+        for (uint64_t first = 0; first < n; first += INTEGER_BLOCK) {
+            uint64_t count = n - first < INTEGER_BLOCK ? n - first : INTEGER_BLOCK;
+            type == ROUNDING_Q8_0 ? round_q8_0(values + first, count) : round_q4_0(values + first, count);
+        }
+        break;
+    default:
+        ASSERT(!"no type that stored values are rounded to");
+    }
+}
+
+/* Q8_0 and Q8_1: 32 values, d = max / 127 in f16. */
+static void quantise_32(const struct roundings *roundings, const float *x, struct integer_operand *block)
+{
+    float most = largest(x, INTEGER_BLOCK), d = most / 127;
+    float inverse = roundings->to_even ? (most > 0 ? 127 / most : 0) : d > 0 ? 1 / d : 0;
+    int sum = 0;
+    for (unsigned i = 0; i < INTEGER_BLOCK; i++) {
+        float scaled = x[i] * inverse;
+        block->q[i] = (int8_t)(roundings->to_even ? rintf(scaled) : roundf(scaled));
+        sum += block->q[i];
+    }
+    block->d = round_to_dtype(d, DTYPE_F16);
+    block->sum = roundings->operands == ROUNDING_Q8_1 ? round_to_dtype(d * (float)sum, DTYPE_F16) : block->d * sum;
+}
+
+/* Q8_K: 256 values, the one of largest magnitude becomes -127; the scale stays in f32. */
+static void quantise_256(const float *x, struct integer_operand *blocks)
+{
+    float most = 0;
+    for (unsigned i = 0; i < 256; i++) {
+        most = fabsf(x[i]) > fabsf(most) ? x[i] : most;
+    }
+    float inverse = most != 0 ? -127.0f / most : 0, d = most != 0 ? 1 / inverse : 0;
+    for (unsigned b = 0; b < 256 / INTEGER_BLOCK; b++) {
+        int sum = 0;
+        for (unsigned i = 0; i < INTEGER_BLOCK; i++) {
+            float q = fminf(127, rintf(x[b * INTEGER_BLOCK + i] * inverse));
+            blocks[b].q[i] = (int8_t)q;
+            sum += blocks[b].q[i];
+        }
+        blocks[b].d = d;
+        blocks[b].sum = (double)d * sum;
+    }
+}
+
+void quantise_operand(const struct roundings *roundings, const float *x, uint64_t n, struct integer_operand *blocks)
+{
+    if (roundings->operands == ROUNDING_Q8_K) {
+        ASSERT(n % 256 == 0);
+        for (uint64_t at = 0; at < n; at += 256) {
+            quantise_256(x + at, blocks + at / INTEGER_BLOCK);
+        }
+        return;
+    }
+    ASSERT(n % INTEGER_BLOCK == 0);
+    for (uint64_t at = 0; at < n; at += INTEGER_BLOCK) {
+        quantise_32(roundings, x + at, blocks + at / INTEGER_BLOCK);
+    }
+}

@@ -1,0 +1,66 @@
+/* What an engine rounds inside an op, beside its sums and stores: the operands of a matrix product, the queries, keys,
+ * values, probabilities and accumulators of attention. These roundings are simulated: they really happen, in the
+ * order in which the engine does them, and the bound covers the float32 arithmetic around them alone. */
+#ifndef LOCKSTEP_REFERENCE_ROUNDINGS_H
+#define LOCKSTEP_REFERENCE_ROUNDINGS_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+/* name as traces declare it. Blocks of 8-bit integers: ggml-quants.c, quantize_row_q8_0, _q8_1 and _q8_K. */
+#define ROUNDING_TYPES(X) \
+    X(NONE, "float32")    \
+    X(F16, "float16")     \
+    X(BF16, "bfloat16")   \
+    X(Q8_0, "q8_0")       \
+    X(Q8_1, "q8_1")       \
+    X(Q8_K, "q8_K")       \
+    X(Q4_0, "q4_0")
+
+enum rounding_type {
+#define X(id, name) ROUNDING_##id,
+    ROUNDING_TYPES(X)
+#undef X
+        ROUNDING_TYPE_COUNT
+};
+
+/* "float16", "q8_1"; the name of a trace's attribute. */
+const char *rounding_name(enum rounding_type type);
+
+/* ROUNDING_TYPE_COUNT where no type has this name. */
+enum rounding_type rounding_by_name(const char *name);
+
+/* Zero: nothing is rounded. Each field is an enum rounding_type. */
+struct roundings {
+    uint8_t operands;    /* matrix products: x */
+    uint8_t weights;     /* matrix products: W; NONE, F16 or BF16 */
+    uint8_t queries;     /* attention */
+    uint8_t keys_values; /* attention */
+    uint8_t probs;       /* attention: probabilities, NONE, F16 or BF16 */
+    uint8_t accumulator; /* attention: the weighted sum of values, after each key; NONE, F16 or BF16 */
+    bool unnormalised; /* probs are exp(score - largest score), divided by their sum after the weighted sum of values */
+    bool to_even;      /* 8-bit operands: x * (127 / max) rounded to even, as ggml's AVX2 code; else roundf(x / d) */
+};
+
+bool roundings_equal(const struct roundings *a, const struct roundings *b);
+bool roundings_any(const struct roundings *roundings);
+
+/* Rounds values in place to F16, BF16, or blocks of Q8_0 or Q4_0 as a KV cache stores them (32 values, scale in f16);
+ * NONE: nothing. n: a multiple of 32 for blocks; a shorter last block is rounded by itself. */
+void round_values(enum rounding_type type, float *values, uint64_t n);
+
+/* The number that a type of floats stores for the real number y. */
+double round_number(enum rounding_type type, double y);
+
+/* The integers of one block of x: value = d q. */
+#define INTEGER_BLOCK 32
+struct integer_operand {
+    double d;   /* of this block (Q8_K: of its 256 values) */
+    double sum; /* Q8_1: f16 of d * sum of q, which a weight's minimum is multiplied by; else d * sum of q */
+    int8_t q[INTEGER_BLOCK]; /* Q8_K's first block of 256 may hold -127 only */
+};
+
+/* x[n] as blocks of 32 (Q8_K: eight of them share a scale). n: a multiple of 32; of 256 for Q8_K. */
+void quantise_operand(const struct roundings *roundings, const float *x, uint64_t n, struct integer_operand *blocks);
+
+#endif

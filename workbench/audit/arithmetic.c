@@ -1,0 +1,326 @@
+#include "workbench/audit/arithmetic.h"
+
+#include <math.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/stop.h"
+#include "reference/integer_weights.h"
+
+/* The steps of one class that one trace recorded and that were judged from recorded inputs. */
+struct class_steps {
+    enum op op;
+    uint32_t weights;
+    unsigned phase;
+    uint32_t n;
+    uint32_t *steps; /* [n] */
+    uint8_t *fails;  /* [n] in the declared arithmetic */
+};
+
+static uint32_t weights_of(const struct step *step)
+{
+    return step->weight[0] && step->op != OP_attention && step->op != OP_attention_probs ? step->weight[0]->dtype
+                                                                                         : DTYPE_COUNT;
+}
+
+static bool is_product(enum op op)
+{
+    return op == OP_matmul || op == OP_expert_matmul;
+}
+
+static bool is_attention(enum op op)
+{
+    return op == OP_attention || op == OP_attention_probs;
+}
+
+/* Whether every row of one phase of a step follows from its inputs in an arithmetic. *n: rows that were judged. */
+static bool explains(const struct plan *plan, uint32_t s, const struct trace *trace, unsigned phase,
+                     const struct arith *arith, uint32_t *n)
+{
+    const struct step *step = &plan->steps[s];
+    const struct trace_stage *stage = trace_find_step(trace, step);
+    struct rows rows;
+    rows_gather(&rows, plan, s, trace, NULL);
+    struct op_row *of_phase = xmalloc((rows.n + 1) * sizeof(*of_phase));
+    *n = 0;
+    for (uint32_t i = 0; i < rows.n; i++) {
+        if (rows.rows[i].decode == (phase == PHASE_DECODE)) {
+            of_phase[*n] = rows.rows[i];
+            of_phase[(*n)++].arith = arith;
+        }
+    }
+    bool same = true;
+    uint32_t most = rows_at_once(*n > 0 ? *n : 1, step->width);
+    double *y = xmalloc((uint64_t)most * step->width * sizeof(*y));
+    double *bound = xmalloc((uint64_t)most * step->width * sizeof(*bound));
+    /* The first row alone is enough to refuse most hypotheses. */
+    for (uint32_t first = 0, count = 1; same && first < *n && !stop_asked(); first += count, count = most) {
+        count = count < *n - first ? count : *n - first;
+        struct op_batch batch = {.step = step,
+                                 .weights_dtype = stage->weights_dtype,
+                                 .n_rows = count,
+                                 .rows = of_phase + first,
+                                 .y = y,
+                                 .bound = bound};
+        op_run(&batch);
+        for (uint32_t i = 0; i < count && same; i++) {
+            const float *actual = trace_row(stage, of_phase[first + i].position);
+            for (uint32_t d = 0; d < step->width && same; d++) {
+                uint64_t at = (uint64_t)i * step->width + d;
+                same = !(judge(y[at], actual[d], bound[at]) > 1);
+            }
+        }
+    }
+    free(bound);
+    free(y);
+    free(of_phase);
+    rows_free(&rows);
+    return same;
+}
+
+/* The class of a step in one phase, with all its steps; n 0: none of them fails, or it was found already. */
+static struct class_steps class_open(const struct audit *audit, uint32_t t, const struct trace *trace, uint32_t first,
+                                     unsigned phase)
+{
+    const struct plan *plan = audit->plan;
+    struct class_steps class = {
+        .op = plan->steps[first].op, .weights = weights_of(&plan->steps[first]), .phase = phase};
+    class.steps = xmalloc(plan->n_steps * sizeof(*class.steps));
+    class.fails = xcalloc(plan->n_steps, 1);
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        const struct step *step = &plan->steps[s];
+        const struct finding *finding = audit_finding(audit, s, t);
+        uint32_t n_rows = 0;
+        if (step->op != class.op || weights_of(step) != class.weights || finding->state != FINDING_AUDITED ||
+            finding->span) {
+            continue;
+        }
+        const struct trace_stage *stage = trace_find_step(trace, step);
+        bool fails = finding_failed(finding) && !explains(audit->plan, s, trace, phase, &stage->arith, &n_rows);
+        if (!finding_failed(finding)) {
+            for (uint32_t p = 0; p < trace->n_positions; p++) {
+                n_rows += trace_row(stage, p) && trace->phase[p] == phase;
+            }
+        }
+        if (n_rows > 0) {
+            class.fails[class.n] = fails;
+            class.steps[class.n++] = s;
+        }
+    }
+    return class;
+}
+
+static void class_close(struct class_steps *class)
+{
+    free(class->steps);
+    free(class->fails);
+}
+
+/* The hypotheses of a class, the simplest first. */
+#define HYPOTHESES_MOST 96
+static uint32_t list_hypotheses(const struct class_steps *class, const struct plan *plan,
+                                struct roundings list[HYPOTHESES_MOST])
+{
+    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
+    uint32_t n = 0;
+    if (is_product(class->op)) {
+        const struct step *step = &plan->steps[class->steps[0]];
+        uint64_t n_in = step->op == OP_matmul ? step->params.matmul.n_in : step->params.expert_matmul.n_in;
+        for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
+            list[n++] = (struct roundings){.operands = floats[f]};
+        }
+        for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
+            list[n++] = (struct roundings){.operands = floats[f], .weights = floats[f]};
+        }
+        if (integer_product_fits(step->weight[0], n_in)) {
+            uint8_t operands = integer_operand_of(class->weights);
+            list[n++] = (struct roundings){.operands = operands, .to_even = true};
+            list[n++] = (struct roundings){.operands = operands};
+        }
+    }
+    for (unsigned roundings = 1; is_attention(class->op) && roundings < 16; roundings++) {
+        /* In the order of the number of roundings. */
+        static const uint8_t order[16] = {0, 1, 2, 4, 8, 3, 5, 6, 9, 10, 12, 7, 11, 13, 14, 15};
+        for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
+            unsigned bits = order[roundings];
+            struct roundings r = {.keys_values = bits & 1 ? floats[f] : 0,
+                                  .queries = bits & 2 ? floats[f] : 0,
+                                  .probs = bits & 4 ? floats[f] : 0,
+                                  .accumulator = bits & 8 ? floats[f] : 0};
+            if (class->op == OP_attention_probs && (r.probs || r.accumulator)) {
+                continue;
+            }
+            if (r.probs && r.accumulator) {
+                continue; /* TODO */
+            }
+            list[n++] = r;
+            if (r.probs) {
+                r.unnormalised = true;
+                list[n++] = r;
+            }
+        }
+    }
+    ASSERT(n <= HYPOTHESES_MOST);
+    return n;
+}
+
+/* Steps that a hypothesis explains, and of them those that fail in the declared arithmetic. Gives up where fewer than
+ * nine of ten can be explained. */
+static uint32_t count_explained(const struct audit *audit, const struct trace *trace, const struct class_steps *class,
+                                const struct roundings *roundings, uint32_t *n_needed)
+{
+    uint32_t n = 0, n_missed = 0;
+    *n_needed = 0;
+    for (int failing = 1; failing >= 0; failing--) { /* where float32 fails first: most hypotheses end there */
+        for (uint32_t i = 0; i < class->n && n_missed * 10 <= class->n; i++) {
+            if (class->fails[i] != failing) {
+                continue;
+            }
+            uint32_t n_rows, s = class->steps[i];
+            struct arith arith = trace_find_step(trace, &audit->plan->steps[s])->arith;
+            arith.roundings = *roundings;
+            bool explained = explains(audit->plan, s, trace, class->phase, &arith, &n_rows);
+            n += explained;
+            n_missed += !explained;
+            *n_needed += explained && failing;
+        }
+    }
+    return n_missed * 10 <= class->n ? n : 0;
+}
+
+/* Takes a class's arithmetic into the trace's stages. */
+static void accept(struct arithmetic *arithmetic, const struct audit *audit, struct trace *trace,
+                   const struct class_steps *class, const struct roundings *roundings, uint32_t n_explained)
+{
+    for (uint32_t i = 0; i < class->n; i++) {
+        struct trace_stage *stage = trace_find_step(trace, &audit->plan->steps[class->steps[i]]);
+        stage->is_inferred[class->phase] = true;
+        stage->inferred[class->phase] = stage->arith;
+        stage->inferred[class->phase].roundings = *roundings;
+    }
+    for (uint32_t i = 0; i < arithmetic->n; i++) {
+        struct arithmetic_class *other = &arithmetic->classes[i];
+        if (other->op == class->op && other->weights == class->weights &&
+            roundings_equal(&other->roundings, roundings) && other->n_explained == n_explained &&
+            other->n_steps == class->n) {
+            other->phase[class->phase] = true;
+            return;
+        }
+    }
+    if (arithmetic->n < ARITHMETIC_MOST) {
+        struct arithmetic_class *found = &arithmetic->classes[arithmetic->n++];
+        *found = (struct arithmetic_class){.op = class->op,
+                                           .weights = class->weights,
+                                           .roundings = *roundings,
+                                           .n_explained = n_explained,
+                                           .n_steps = class->n};
+        found->phase[class->phase] = true;
+    }
+}
+
+/* A class of one step: what the source's other matrix products round to, if that explains it. */
+__attribute__((noinline)) static bool follow_others(struct arithmetic *arithmetic, const struct audit *audit, struct trace *trace,
+                          const struct class_steps *class)
+{
+    const struct step *step = &audit->plan->steps[class->steps[0]];
+    for (uint32_t i = 0; i < arithmetic->n; i++) {
+        const struct arithmetic_class *other = &arithmetic->classes[i];
+        struct roundings roundings = other->roundings;
+        uint32_t n_needed;
+        if (!is_product(other->op)) {
+            continue;
+        }
+        if (roundings.operands > ROUNDING_BF16) {
+            if (!integer_product_fits(step->weight[0], step->params.matmul.n_in)) {
+                continue;
+            }
+            roundings.operands = integer_operand_of(step->weight[0]->dtype);
+        }
+        if (count_explained(audit, trace, class, &roundings, &n_needed) == 1) {
+            accept(arithmetic, audit, trace, class, &roundings, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit, struct trace *trace,
+                        const struct class_steps *class)
+{
+    struct roundings list[HYPOTHESES_MOST];
+    uint32_t n = list_hypotheses(class, audit->plan, list), n_failing = 0;
+    for (uint32_t i = 0; i < class->n; i++) {
+        n_failing += class->fails[i];
+    }
+    if (n_failing == 0) {
+        return false;
+    }
+    if (class->n == 1) {
+        return class->op == OP_matmul && follow_others(arithmetic, audit, trace, class);
+    }
+    for (uint32_t h = 0; h < n && !stop_asked(); h++) {
+        uint32_t n_needed, n_explained = count_explained(audit, trace, class, &list[h], &n_needed);
+        if (n_explained >= 2 && n_needed >= 2 && n_explained * 10 >= class->n * 9) {
+            accept(arithmetic, audit, trace, class, &list[h], n_explained);
+            return true;
+        }
+    }
+    return false;
+}
+
+void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces, uint32_t t,
+                      struct trace *trace)
+{
+    const struct plan *plan = audit->plan;
+    *arithmetic = (struct arithmetic){0};
+    uint8_t *changed = xcalloc(plan->n_steps, 1);
+    /* Classes of one step follow the others, so they come last. */
+    for (int alone = 0; alone <= 1; alone++) {
+        uint8_t *seen[2] = {xcalloc(plan->n_steps, 1), xcalloc(plan->n_steps, 1)};
+        for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
+            const struct finding *finding = audit_finding(audit, s, t);
+            bool can = is_product(plan->steps[s].op) || is_attention(plan->steps[s].op);
+            for (unsigned phase = PHASE_PREFILL; can && phase <= PHASE_DECODE; phase++) {
+                if (seen[phase][s] || finding->span || !finding_failed(finding)) {
+                    continue;
+                }
+                struct class_steps class = class_open(audit, t, trace, s, phase);
+                for (uint32_t i = 0; i < class.n; i++) {
+                    seen[phase][class.steps[i]] = 1;
+                }
+                if (class.n > 0 && (class.n == 1) == alone && infer_class(arithmetic, audit, trace, &class)) {
+                    for (uint32_t i = 0; i < class.n; i++) {
+                        changed[class.steps[i]] = 1;
+                    }
+                }
+                class_close(&class);
+            }
+        }
+        free(seen[0]);
+        free(seen[1]);
+    }
+    for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
+        if (changed[s]) {
+            audit_again(audit, traces, s);
+        }
+    }
+    free(changed);
+}
+
+void arithmetic_attributes(const struct arithmetic_class *class,
+                           void (*each)(void *context, const char *attribute, const char *value), void *context)
+{
+    const struct roundings *r = &class->roundings;
+    const struct {
+        const char *attribute;
+        uint8_t type;
+    } all[] = {
+        {"operand_dtype", r->operands}, {"weights_dtype", r->weights}, {"operand_dtype", r->queries},
+        {"kv_dtype", r->keys_values},   {"probs_dtype", r->probs},     {"sum_dtype", r->accumulator},
+    };
+    for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
+        if (all[i].type != ROUNDING_NONE) {
+            each(context, all[i].attribute, rounding_name(all[i].type));
+        }
+    }
+}

@@ -1,0 +1,36 @@
+/* The arithmetic of a source: what it rounds inside its ops, beyond float32 sums and the stores that its file declares.
+ *
+ * An engine may round the operands of its matrix products, keep its KV cache in f16, or accumulate attention in f16.
+ * That is no bug. Where a file does not declare it, it is inferred from a closed list: for each class of steps (op,
+ * dtype of the weights, phase) the simplest hypothesis that explains the class. A hypothesis is simulated: the
+ * roundings really happen (reference/roundings.h), and float32's derived bounds judge the rest. */
+#ifndef LOCKSTEP_WORKBENCH_AUDIT_ARITHMETIC_H
+#define LOCKSTEP_WORKBENCH_AUDIT_ARITHMETIC_H
+
+#include "workbench/audit/audit.h"
+
+/* What was found of one class of steps. */
+struct arithmetic_class {
+    enum op op;
+    uint32_t weights; /* DTYPE_ code; DTYPE_COUNT: the op has none */
+    bool phase[2];    /* PHASE_PREFILL, PHASE_DECODE: it holds for these */
+    struct roundings roundings;
+    uint32_t n_explained, n_steps; /* steps whose every row the roundings explain; steps of the class */
+};
+
+#define ARITHMETIC_MOST 64
+struct arithmetic {
+    uint32_t n;
+    struct arithmetic_class classes[ARITHMETIC_MOST];
+};
+
+/* Infers the arithmetic of audited trace t, sets it in the trace's stages, and audits those steps again. A step that
+ * its class's hypothesis does not explain stays a finding, judged in that arithmetic. */
+void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces, uint32_t t,
+                      struct trace *trace);
+
+/* The roundings of a class as attributes of a trace: calls each(context, attribute, value) for every one. */
+void arithmetic_attributes(const struct arithmetic_class *class,
+                           void (*each)(void *context, const char *attribute, const char *value), void *context);
+
+#endif
