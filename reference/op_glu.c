@@ -7,14 +7,15 @@
 #include "reference/op.h"
 
 /* silu(g) = g s, s = 1 / (1 + exp(-g)). exp errs by (2 + |g|) u or so, of which 1 - s reaches s; the sum, the division,
- * two products and the store. Where exp(-g) overflows in f32 or s is flushed, s is 0 instead of something below
+ * two products and the store. s itself may be off
+ * absolutely (BOUND_SIGMOID). Where exp(-g) overflows in f32 or s is flushed, s is 0 instead of something below
  * FLT_MIN. */
 static double silu(const struct arith *arith, double g, double up, double *bound)
 {
     double s = 1 / (1 + exp(-g)), y = g * s * up;
     if (bound) {
         double relative = arith->u_sum * (6 + 4 * fabs(g) * (1 - s)) + 2 * arith->u_storage;
-        *bound = fabs(y) * relative + FLT_MIN * fabs(g * up) + arith->eta;
+        *bound = fabs(y) * relative + (BOUND_SIGMOID * arith->u_sum + FLT_MIN) * fabs(g * up) + arith->eta;
     }
     return y;
 }

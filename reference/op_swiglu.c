@@ -8,13 +8,14 @@
 #include "reference/op.h"
 
 /* s = sigmoid(z), z = alpha g. z is rounded and stored, and exp errs by (2 + |z|) u, of which 1 - s reaches s; the sum,
- * the division and three products; the stores of s, of g s, of up + 1 and of y. Where exp(-z) overflows in f32 or s is
+ * the division and three products; the stores of s, of g s, of up + 1 and of y. s itself may be off
+ * absolutely (BOUND_SIGMOID). Where exp(-z) overflows in f32 or s is
  * flushed, s is 0 instead of something below FLT_MIN. */
 static double swiglu_bound(const struct arith *arith, double g, double z, double s, double up, double y)
 {
     double reaching = fabs(z) * (1 - s);
     double relative = arith->u_sum * (8 + 5 * reaching) + arith->u_storage * (4 + reaching);
-    return fabs(y) * relative + FLT_MIN * fabs(g * (up + 1)) + arith->eta;
+    return fabs(y) * relative + (BOUND_SIGMOID * arith->u_sum + FLT_MIN) * fabs(g * (up + 1)) + arith->eta;
 }
 
 /* What errors of gate and up add: |f'| times each. Past its limit by more than its error, an input has no say. */

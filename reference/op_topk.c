@@ -37,6 +37,29 @@ static bool ties(const float *x, const double *error, uint32_t n, const float *r
     return error ? apart <= error[(uint32_t)recorded[j]] + error[ours] : apart == 0;
 }
 
+/* Whether recorded places are the k largest as a set, in any order: engines may leave them unsorted. Equal x are as
+ * good as one another. */
+static bool is_choice(const float *x, uint32_t n, const float *recorded, const uint32_t *places, uint32_t k)
+{
+    bool same = true;
+    for (uint32_t j = 0; j < k && same; j++) {
+        same = recorded[j] >= 0 && recorded[j] < n && recorded[j] == floorf(recorded[j]);
+        for (uint32_t i = 0; i < j && same; i++) {
+            same = recorded[i] != recorded[j];
+        }
+        /* Not below the smallest of ours: k distinct ones of these are a choice if every x above it is among them. */
+        same = same && x[(uint32_t)recorded[j]] >= x[places[k - 1]];
+    }
+    for (uint32_t j = 0; j < k && same; j++) {
+        bool found = x[places[j]] == x[places[k - 1]];
+        for (uint32_t i = 0; i < k && !found; i++) {
+            found = (uint32_t)recorded[i] == places[j];
+        }
+        same = found;
+    }
+    return same;
+}
+
 /* A choice from inexact x that nobody recorded: certain (0) only if no other place may have taken slot j. */
 static double doubt(const struct op_row *row, uint32_t n, const uint32_t *places, uint32_t j)
 {
@@ -57,9 +80,11 @@ void reference_topk(const struct op_batch *batch)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];
         choose(row->in[0], p->n, p->k, places);
+        bool unsorted = row->recorded && is_choice(row->in[0], p->n, row->recorded, places, p->k);
         for (uint32_t j = 0; j < p->k; j++) {
             uint64_t at = (uint64_t)r * p->k + j;
-            bool tie = row->recorded && ties(row->in[0], row->error[0], p->n, row->recorded, j, places[j]);
+            bool tie =
+                unsorted || (row->recorded && ties(row->in[0], row->error[0], p->n, row->recorded, j, places[j]));
             batch->y[at] = tie ? (double)row->recorded[j] : places[j];
             if (batch->bound)
                 batch->bound[at] = row->error[0] && !row->recorded ? doubt(row, p->n, places, j) : 0;
@@ -99,6 +124,11 @@ void reference_topk_softmax(const struct op_batch *batch)
         double *y = batch->y + (uint64_t)r * p->k;
         choose(row->in[0], p->n, p->k, places);
         double max = row->in[0][places[0]];
+        if (row->places && is_choice(row->in[0], p->n, row->places, places, p->k)) {
+            for (uint32_t j = 0; j < p->k; j++) {
+                places[j] = (uint32_t)row->places[j];
+            }
+        }
         double sum = all ? softmax_sum(row->in[0], max, NULL, p->n) : softmax_sum(row->in[0], max, places, p->k);
         for (uint32_t j = 0; j < p->k; j++) {
             double below = max - row->in[0][places[j]];

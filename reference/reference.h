@@ -44,6 +44,8 @@ struct op_row {
      * those of q and k the output is made of them; in[0] may then be NULL: q or k was not recorded, and they are all
      * that is known. */
     const float *probs;
+    const float *places; /* topk_softmax: the places that were recorded of this row, [k]: its weights follow their
+                            order; NULL: unknown, in descending order then */
     uint32_t n_positions;
     const struct sampling *sampling; /* sample_probs, sample_token: as the trace declares; NULL: greedy */
     uint32_t position;

@@ -219,8 +219,8 @@ static void accept(struct arithmetic *arithmetic, const struct audit *audit, str
 }
 
 /* A class of one step: what the source's other matrix products round to, if that explains it. */
-__attribute__((noinline)) static bool follow_others(struct arithmetic *arithmetic, const struct audit *audit, struct trace *trace,
-                          const struct class_steps *class)
+__attribute__((noinline)) static bool follow_others(struct arithmetic *arithmetic, const struct audit *audit,
+                                                    struct trace *trace, const struct class_steps *class)
 {
     const struct step *step = &audit->plan->steps[class->steps[0]];
     for (uint32_t i = 0; i < arithmetic->n; i++) {

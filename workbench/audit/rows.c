@@ -150,6 +150,14 @@ static const float *recorded_probs(const struct step *step, const struct trace *
     return row && row_is_finite(row, stage->width) ? row : NULL;
 }
 
+/* The experts that a trace recorded beside a row of router weights, or NULL. */
+static const float *recorded_places(const struct step *step, const struct trace *trace, uint32_t position)
+{
+    const struct trace_stage *stage =
+        step->op == OP_topk_softmax ? trace_find(trace, step->layer, STAGE_router_indices) : NULL;
+    return stage ? trace_row(stage, position) : NULL;
+}
+
 /* The row's pointers into its inputs, and whether it can be computed. */
 static void row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs, const struct step *step,
                      uint32_t position, bool *missing, bool *nonfinite)
@@ -213,6 +221,7 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
         *row = (struct op_row){.arith = output ? trace_stage_arith(output, trace->phase[p]) : &trace->arith,
                                .recorded = output ? trace_row(output, p) : NULL,
                                .probs = recorded_probs(step, trace, p),
+                               .places = recorded_places(step, trace, p),
                                .n_positions = trace->n_positions,
                                .sampling = &trace->sampling,
                                .position = p,
