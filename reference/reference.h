@@ -15,10 +15,12 @@
 /* The arithmetic that a trace declares: what its values are rounded to when stored, how its sums are kept,
  * and whether operands are rounded on the way into a product. Unit roundoffs: 2^-24 f32, 2^-11 f16, 2^-8 bf16. */
 struct arith {
-    double u_sum;               /* of sums */
-    double u_storage;           /* of stored stage values */
-    double u_operand;           /* of operands rounded into a product; 0: none */
-    double eta;                 /* smallest normal number of the stored type */
+    double u_sum;     /* of sums */
+    double u_storage; /* of stored stage values */
+    double u_operand; /* of operands rounded into a product; 0: none */
+    double eta;       /* smallest normal number of the stored type */
+    double
+        u_rounded; /* of the recorded values, that were rounded for the file alone; 0: none. Inputs then have errors */
     struct roundings roundings; /* inside ops, simulated; zero: none */
 };
 

@@ -1,5 +1,6 @@
 /* Dispatch by table, and the arithmetic that traces declare. */
 #include <float.h>
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -19,6 +20,18 @@ static void run_uniform(const struct op_batch *batch)
         op_functions[batch->step->op](batch);
     } else {
         variant_run(batch, op_functions[batch->step->op]);
+    }
+}
+
+/* What was recorded is the rounding of what was computed. */
+static void add_rounded(const struct op_batch *batch)
+{
+    uint64_t width = batch->step->width;
+    for (uint32_t r = 0; r < batch->n_rows && batch->bound; r++) {
+        double u = batch->rows[r].arith ? batch->rows[r].arith->u_rounded : 0;
+        for (uint64_t i = r * width; u > 0 && i < (r + 1) * width; i++) {
+            batch->bound[i] += u * (fabs(batch->y[i]) + batch->bound[i]);
+        }
     }
 }
 
@@ -66,17 +79,17 @@ void op_run(const struct op_batch *batch)
     while (alike < batch->n_rows && roundings_equal(roundings_of(&batch->rows[alike]), roundings_of(&batch->rows[0]))) {
         alike++;
     }
-    if (alike == batch->n_rows) {
-        run_uniform(batch);
-        return;
-    }
-    uint8_t *done = xcalloc(batch->n_rows, 1);
-    for (uint32_t r = 0; r < batch->n_rows; r++) {
+    uint8_t *done = xcalloc(batch->n_rows + 1, 1);
+    for (uint32_t r = 0; alike < batch->n_rows && r < batch->n_rows; r++) {
         if (!done[r]) {
             run_alike(batch, r, done);
         }
     }
+    if (alike == batch->n_rows) {
+        run_uniform(batch);
+    }
     free(done);
+    add_rounded(batch);
 }
 
 double *op_widened(const struct op_batch *batch, unsigned input, uint64_t width)

@@ -66,20 +66,6 @@ void record_run(struct trace *trace, const struct plan *plan, const struct trace
     backend.ops->close(&backend);
 }
 
-void trace_copy(struct trace *copy, const struct trace *trace)
-{
-    trace_init(copy, trace->path, trace->model_type, trace->n_layers, trace->n_positions, trace->tokens, trace->phase);
-    for (uint32_t i = 0; i < trace->n_stages; i++) {
-        const struct trace_stage *from = &trace->stages[i];
-        struct trace_stage *to = trace_add(copy, from->layer, from->stage, from->width);
-        to->arith = from->arith;
-        to->weights_dtype = from->weights_dtype;
-        for (uint32_t p = 0; p < trace->n_positions; p++)
-            if (trace_row(from, p))
-                trace_set_row(copy, to, p, trace_row(from, p));
-    }
-}
-
 void small_copy_flipped(const char *name, const char *folder, const char *tensor_name, uint64_t element, unsigned bit)
 {
     char from[512], to[512], source[512], path[512];

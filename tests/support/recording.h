@@ -19,9 +19,6 @@ void small_close(struct small_model *small);
  * engine without a device. */
 void record_run(struct trace *trace, const struct plan *plan, const struct trace *golden);
 
-/* A deep copy. */
-void trace_copy(struct trace *copy, const struct trace *trace);
-
 /* Copies a small model into folder/name with one bit of one F32 weight flipped. */
 void small_copy_flipped(const char *name, const char *folder, const char *tensor, uint64_t element, unsigned bit);
 

@@ -129,8 +129,10 @@ static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *row
         const struct step *from = &plan->steps[step->input[n]];
         inputs[n] = (struct input){trace_find(trace, from->layer, from->stage), NULL, NULL, -1, -1};
         rows_needed(step, n, need, trace->n_positions, of_input);
-        if (!made_beside(from, step, trace, in_span) && covers(inputs[n].stage, of_input, trace->n_positions))
+        if (!made_beside(from, step, trace, in_span) && covers(inputs[n].stage, of_input, trace->n_positions)) {
+            inputs[n].error = inputs[n].stage->error;
             continue;
+        }
         const struct span *span = spans_get(spans_of(rows, plan, trace, spans), (uint32_t)step->input[n], of_input);
         inputs[n].span = span;
         inputs[n].stage = &span->stage;

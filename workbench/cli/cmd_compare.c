@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/cli/command.h"
 #include "workbench/audit/drift.h"
+#include "workbench/cli/command.h"
 #include "workbench/trace/json_file.h"
 
 static bool same_bits(const float *a, const float *b, uint32_t n)

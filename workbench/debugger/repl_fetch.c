@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl.h"
+#include "workbench/probes/probe_config.h"
 
 /* The steps of a layer: [first, last). */
 static void find_layer(const struct plan *plan, int32_t layer, uint32_t *first, uint32_t *last)

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/debugger/repl.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
-#include "workbench/debugger/repl.h"
 
 void repl_open(struct repl *repl, struct session *session, struct trace *golden)
 {

@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl.h"
+#include "workbench/probes/probe_config.h"
 
 bool repl_reads(const struct repl *repl, uint32_t step)
 {

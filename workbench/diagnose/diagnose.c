@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/config_numbers.h"
+#include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/precision.h"
 #include "workbench/diagnose/relations.h"
 #include "workbench/trace/sample.h"

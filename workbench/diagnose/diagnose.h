@@ -15,6 +15,7 @@ const char *diagnosis_how_name(enum diagnosis_how how);
 struct diagnosis {
     char fault[64]; /* name of the fault, or of the relation ("zeros", "constant-multiple") */
     enum diagnosis_how how;
+    const char *kind;       /* CONTRACT.md's kinds of bugs; NULL: of the fault's row, or its name */
     char text[512];         /* the evidence in words */
     const char *postmortem; /* or "" */
     uint32_t step;          /* what is wrong: the step that fails, or one that its span passes over */

@@ -1,10 +1,10 @@
 /* The report for scripts. CONTRACT: "lockstep-report", version 1. */
 #include <math.h>
 
-#include "workbench/trace/json_file.h"
 #include "workbench/audit/ledger.h"
-#include "workbench/report/report.h"
 #include "workbench/diagnose/triage.h"
+#include "workbench/report/report.h"
+#include "workbench/trace/json_file.h"
 
 static void put_place(json_t *object, const struct step *step)
 {
@@ -83,6 +83,7 @@ static json_t *diagnoses(const struct report *report)
         const struct diagnosis *diagnosis = &report->diagnoses[i];
         json_t *object = json_object();
         json_put(object, "fault", json_string(diagnosis->fault));
+        json_put(object, "kind", diagnosis->kind ? json_string(diagnosis->kind) : json_null());
         json_put(object, "how", json_string(diagnosis_how_name(diagnosis->how)));
         json_put(object, "text", json_text(diagnosis->text));
         json_put(object, "postmortem", json_string(diagnosis->postmortem));

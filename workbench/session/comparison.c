@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "model/stop.h"
+#include "workbench/diagnose/recording.h"
 #include "workbench/diagnose/triage.h"
 #include "workbench/report/token_choices.h"
 #include "workbench/session/session.h"
@@ -130,18 +131,54 @@ static void note_choices(struct comparison *comparison, const struct trace *trac
     }
 }
 
+/* Engines that store less than float32 without a word: such a trace is audited again, as one that declares it. */
+static void infer_storage(struct comparison *comparison)
+{
+    for (uint32_t t = 0; t < comparison->n_traces && !stop_asked(); t++) {
+        bool fails = false;
+        for (uint32_t s = 0; s < comparison->plan->n_steps; s++) {
+            fails |= finding_failed(audit_finding(&comparison->audit, s, t));
+        }
+        comparison->storage[t] = fails && comparison->traces[t].from_file
+                                     ? recording_infer_storage(comparison->plan, &comparison->traces[t])
+                                     : NULL;
+        for (uint32_t s = 0; s < comparison->plan->n_steps && comparison->storage[t]; s++) {
+            audit_again(&comparison->audit, comparison->list, s);
+        }
+    }
+}
+
+/* Whether the first divergence is a mistake of whoever recorded the file: then nothing else is diagnosed. */
+static bool find_recording(struct comparison *comparison)
+{
+    const struct introduced *first = &comparison->verdict.introduced[0];
+    const struct trace *trace = comparison->list[first->trace];
+    struct diagnosis *found = &comparison->diagnoses[0];
+    if (!trace->from_file || !recording_find(comparison->plan, trace, first->step, found)) {
+        return false;
+    }
+    found->introduced = first->step;
+    found->trace = first->trace;
+    comparison->n_diagnoses = 1;
+    return true;
+}
+
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
     static char what[] = "audit: step";
     uint32_t last = comparison->n_traces - 1;
     take_judged_plan(comparison);
     audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
+    infer_storage(comparison);
     for (uint32_t i = 0; i < comparison->n_traces && !stop_asked(); i++) {
         arithmetic_infer(&comparison->arithmetic[i], &comparison->audit, comparison->list, i, &comparison->traces[i]);
     }
     if (stop_asked())
         return; /* comparison_report says so */
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
+    if (comparison->verdict.diverged && find_recording(comparison)) {
+        return;
+    }
     if (comparison->verdict.diverged) {
         diagnose_all(comparison);
         uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses;

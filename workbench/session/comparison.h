@@ -21,6 +21,7 @@ struct comparison {
     enum source sources[SOURCE_COUNT];
     struct audit audit;
     struct arithmetic arithmetic[SOURCE_COUNT]; /* [n_traces] */
+    const char *storage[SOURCE_COUNT];          /* [n_traces] storage_dtype that was inferred, or NULL */
     struct verdict verdict;
     struct diagnosis diagnoses[COMPARISON_MOST_DIAGNOSES]; /* of the first divergence, then of further ones */
     uint32_t n_diagnoses;

@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/model.h"
+#include "reference/bounds.h"
 
 void trace_init(struct trace *trace, const char *name, const char *model_type, uint32_t n_layers, uint32_t n_positions,
                 const int32_t *tokens, const uint8_t *phase)
@@ -30,6 +31,7 @@ void trace_free(struct trace *trace)
     for (uint32_t i = 0; i < trace->n_stages; i++) {
         free(trace->stages[i].rows);
         free(trace->stages[i].recorded);
+        free(trace->stages[i].error);
     }
     free(trace->stages);
     free(trace->tokens);
@@ -103,6 +105,78 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
     for (uint64_t i = 0; i < n_values; i++)
         added->rows[i] = NAN;
     return added;
+}
+
+void trace_copy(struct trace *copy, const struct trace *trace)
+{
+    *copy = *trace;
+    copy->path = xstrdup(trace->path);
+    copy->producer = xstrdup(trace->producer);
+    copy->model_type = xstrdup(trace->model_type);
+    copy->tokens = xmalloc(trace->n_positions * sizeof(*copy->tokens));
+    copy->phase = xmalloc(trace->n_positions * sizeof(*copy->phase));
+    memcpy(copy->tokens, trace->tokens, trace->n_positions * sizeof(*copy->tokens));
+    memcpy(copy->phase, trace->phase, trace->n_positions * sizeof(*copy->phase));
+    copy->stages = xmalloc(trace->n_stages * sizeof(*copy->stages));
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        const struct trace_stage *from = &trace->stages[i];
+        struct trace_stage *to = &copy->stages[i];
+        uint64_t n = (uint64_t)trace->n_positions * from->width;
+        *to = *from;
+        to->rows = xmalloc(n * sizeof(*to->rows));
+        to->recorded = xmalloc(trace->n_positions);
+        memcpy(to->rows, from->rows, n * sizeof(*to->rows));
+        memcpy(to->recorded, from->recorded, trace->n_positions);
+        if (from->error) {
+            to->error = xmalloc(n * sizeof(*to->error));
+            memcpy(to->error, from->error, n * sizeof(*to->error));
+        }
+    }
+}
+
+void trace_remove_stage(struct trace *trace, struct trace_stage *stage)
+{
+    free(stage->rows);
+    free(stage->recorded);
+    free(stage->error);
+    uint32_t at = (uint32_t)(stage - trace->stages);
+    trace->n_stages--;
+    memmove(stage, stage + 1, (trace->n_stages - at) * sizeof(*stage));
+}
+
+void trace_move_stage(struct trace *trace, struct trace_stage *stage, int32_t layer, enum stage to)
+{
+    struct trace_stage moved = *stage;
+    uint32_t at = (uint32_t)(stage - trace->stages);
+    ASSERT(!trace_find(trace, layer, to));
+    trace->n_stages--;
+    memmove(stage, stage + 1, (trace->n_stages - at) * sizeof(*stage));
+    moved.layer = layer;
+    moved.stage = to;
+    at = lower_bound(trace, layer, to);
+    memmove(&trace->stages[at + 1], &trace->stages[at], (trace->n_stages - at) * sizeof(*trace->stages));
+    trace->stages[at] = moved;
+    trace->n_stages++;
+}
+
+/* Rounding errors are uniform within u |x|; what they do to a sum is bounded by BOUND_LAMBDA standard deviations. */
+void trace_set_rounded(struct trace *trace, double unit_roundoff)
+{
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        struct trace_stage *stage = &trace->stages[i];
+        uint64_t n = (uint64_t)trace->n_positions * stage->width;
+        free(stage->error);
+        stage->error = NULL;
+        stage->arith.u_rounded = 0;
+        if (unit_roundoff == 0 || stage_is_integer(stage->stage)) {
+            continue;
+        }
+        stage->arith.u_rounded = unit_roundoff;
+        stage->error = xmalloc(n * sizeof(*stage->error));
+        for (uint64_t at = 0; at < n; at++) {
+            stage->error[at] = BOUND_LAMBDA / sqrt(3) * unit_roundoff * fabs(stage->rows[at]);
+        }
+    }
 }
 
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase)

@@ -12,11 +12,13 @@ struct trace_stage {
     int32_t layer; /* LAYER_NONE outside the layers */
     enum stage stage;
     uint32_t width;
-    float *rows;              /* [n_positions, width]; rows that were not recorded are NaN */
-    uint8_t *recorded;        /* [n_positions] 0 or 1 */
-    uint32_t n_recorded;      /* rows with recorded = 1 */
-    struct arith arith;       /* as the file declares, for this dataset or for all */
-    bool is_inferred[2];      /* [phase] the audit found another arithmetic than the declared one: */
+    float *rows;         /* [n_positions, width]; rows that were not recorded are NaN */
+    uint8_t *recorded;   /* [n_positions] 0 or 1 */
+    uint32_t n_recorded; /* rows with recorded = 1 */
+    double *error;       /* [n_positions, width] how far values can be off, for they were rounded for the file alone;
+                            NULL: they are what was computed */
+    struct arith arith;  /* as the file declares, for this dataset or for all */
+    bool is_inferred[2]; /* [phase] the audit found another arithmetic than the declared one: */
     struct arith inferred[2]; /* [phase] workbench/audit/arithmetic.h */
     uint32_t weights_dtype; /* likewise: what MODEL's weights are rounded to before the audit; DTYPE_F32: as they are */
 };
@@ -47,6 +49,19 @@ struct trace {
 void trace_init(struct trace *trace, const char *name, const char *model_type, uint32_t n_layers, uint32_t n_positions,
                 const int32_t *tokens, const uint8_t *phase);
 void trace_free(struct trace *trace);
+
+/* A deep copy, with the same declarations; *copy must be freed. */
+void trace_copy(struct trace *copy, const struct trace *trace);
+
+/* Moves a recorded stage to another place, where nothing is recorded. Invalidates pointers to stages. */
+void trace_move_stage(struct trace *trace, struct trace_stage *stage, int32_t layer, enum stage to);
+
+/* Takes a stage out. Invalidates pointers to stages. */
+void trace_remove_stage(struct trace *trace, struct trace_stage *stage);
+
+/* Sets stage->error of every stage: how far its values can be off that were rounded for the file alone, to floats of
+ * this unit roundoff. 0 takes it away. */
+void trace_set_rounded(struct trace *trace, double unit_roundoff);
 
 /* The stage, or NULL if it was not recorded. */
 struct trace_stage *trace_find(const struct trace *trace, int32_t layer, enum stage stage);

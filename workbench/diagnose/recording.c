@@ -1,0 +1,324 @@
+#include "workbench/diagnose/recording.h"
+
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/stop.h"
+#include "workbench/audit/arithmetic.h"
+#include "workbench/audit/verdict.h"
+
+/* What the audit of one trace says. */
+struct outcome {
+    uint32_t n_failing;
+    uint32_t n_judged; /* steps with at least one judged row */
+};
+
+static struct outcome audit_alone(const struct plan *plan, struct trace *trace)
+{
+    const struct trace *list[] = {trace};
+    const enum source sources[] = {SOURCE_TRACE};
+    struct audit audit;
+    struct arithmetic arithmetic;
+    struct verdict verdict;
+    audit_run(&audit, plan, list, 1, NULL, NULL);
+    arithmetic_infer(&arithmetic, &audit, list, 0, trace);
+    verdict_reach(&verdict, &audit, list, sources, true);
+    struct outcome outcome = {.n_failing = verdict.n_introduced};
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        outcome.n_judged += audit_finding(&audit, s, 0)->rows_judged > 0;
+    }
+    verdict_free(&verdict);
+    audit_free(&audit);
+    return outcome;
+}
+
+static struct trace_stage *last_layer_out(const struct trace *trace, const struct plan *plan)
+{
+    return trace_find(trace, (int32_t)plan->n_layers - 1, STAGE_layer_out);
+}
+
+/* transformers' output_hidden_states ends with the state after the final norm. */
+static bool move_last_behind_norm(struct trace *trace, const struct plan *plan)
+{
+    struct trace_stage *last = last_layer_out(trace, plan);
+    if (!last) {
+        return false;
+    }
+    if (trace_find(trace, LAYER_NONE, STAGE_final_norm)) {
+        trace_remove_stage(trace, last);
+    } else {
+        trace_move_stage(trace, last, LAYER_NONE, STAGE_final_norm);
+    }
+    return true;
+}
+
+/* Every layer's stages are those of the layer before; layer 0's layer_out is the embedding. */
+static bool shift_down(struct trace *trace, const struct plan *plan)
+{
+    (void)plan;
+    bool moved = false;
+    for (uint32_t i = 0; i < trace->n_stages;) {
+        struct trace_stage *stage = &trace->stages[i];
+        if (stage->layer == LAYER_NONE) {
+            i++;
+        } else if (stage->layer > 0) {
+            trace_move_stage(trace, stage, stage->layer - 1, stage->stage);
+            moved = true;
+            i++;
+        } else if (stage->stage == STAGE_layer_out && !trace_find(trace, LAYER_NONE, STAGE_embed)) {
+            trace_move_stage(trace, stage, LAYER_NONE, STAGE_embed);
+            moved = true;
+            i++;
+        } else {
+            trace_remove_stage(trace, stage);
+            moved = true;
+        }
+    }
+    return moved;
+}
+
+/* Every layer's stages are those of the layer behind. */
+static bool shift_up(struct trace *trace, const struct plan *plan)
+{
+    bool moved = false;
+    for (uint32_t i = trace->n_stages; i-- > 0;) {
+        struct trace_stage *stage = &trace->stages[i];
+        if (stage->layer == LAYER_NONE) {
+            continue;
+        }
+        moved = true;
+        if ((uint32_t)stage->layer + 1 < plan->n_layers) {
+            trace_move_stage(trace, stage, stage->layer + 1, stage->stage);
+        } else {
+            trace_remove_stage(trace, stage);
+        }
+    }
+    return moved;
+}
+
+static const struct attention_params *attention_of(const struct plan *plan, int32_t layer)
+{
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        if (plan->steps[s].op == OP_attention && plan->steps[s].layer == layer) {
+            return &plan->steps[s].params.attention;
+        }
+    }
+    return NULL;
+}
+
+/* Pairs lie side by side, as in GGUF files of llama: brought to halves. */
+static void unpair(struct trace_stage *stage, uint32_t n_positions, uint32_t dim)
+{
+    float *head = xmalloc(dim * sizeof(*head));
+    for (uint64_t at = 0; at < (uint64_t)n_positions * stage->width; at += dim) {
+        for (uint32_t i = 0; i < dim / 2; i++) {
+            head[i] = stage->rows[at + 2 * i];
+            head[i + dim / 2] = stage->rows[at + 2 * i + 1];
+        }
+        memcpy(stage->rows + at, head, dim * sizeof(*head));
+    }
+    free(head);
+}
+
+static bool unpair_all(struct trace *trace, const struct plan *plan)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        struct trace_stage *stage = &trace->stages[i];
+        bool paired = stage->stage == STAGE_q_proj || stage->stage == STAGE_k_proj || stage->stage == STAGE_q_norm ||
+                      stage->stage == STAGE_k_norm || stage->stage == STAGE_q_rope || stage->stage == STAGE_k_rope;
+        const struct attention_params *p = paired ? attention_of(plan, stage->layer) : NULL;
+        if (p && p->dim % 2 == 0 && stage->width % p->dim == 0) {
+            unpair(stage, trace->n_positions, p->dim);
+            changed = true;
+        }
+    }
+    return changed;
+}
+
+/* Rows recorded as [heads, positions, dim]: of the stages that transformers has in that form. */
+static bool heads_behind(struct trace *trace, const struct plan *plan, const enum stage *stages, unsigned n_stages)
+{
+    bool changed = false;
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        struct trace_stage *stage = &trace->stages[i];
+        bool wanted = false;
+        for (unsigned k = 0; k < n_stages; k++) {
+            wanted |= stage->stage == stages[k];
+        }
+        const struct attention_params *p = wanted ? attention_of(plan, stage->layer) : NULL;
+        uint32_t n = trace->n_positions, heads = p ? stage->width / p->dim : 0;
+        if (heads < 2 || n < 2 || stage->n_recorded != n) {
+            continue;
+        }
+        float *rows = xmalloc((uint64_t)n * stage->width * sizeof(*rows));
+        for (uint32_t h = 0; h < heads; h++) {
+            for (uint32_t row = 0; row < n; row++) {
+                memcpy(rows + ((uint64_t)row * heads + h) * p->dim, stage->rows + ((uint64_t)h * n + row) * p->dim,
+                       p->dim * sizeof(*rows));
+            }
+        }
+        free(stage->rows);
+        stage->rows = rows;
+        changed = true;
+    }
+    return changed;
+}
+
+static bool heads_behind_all(struct trace *trace, const struct plan *plan)
+{
+    static const enum stage stages[] = {STAGE_q_proj, STAGE_k_proj, STAGE_v_proj, STAGE_q_norm,
+                                        STAGE_k_norm, STAGE_q_rope, STAGE_k_rope, STAGE_attn_out};
+    return heads_behind(trace, plan, stages, sizeof(stages) / sizeof(*stages));
+}
+
+static bool heads_behind_norms(struct trace *trace, const struct plan *plan)
+{
+    static const enum stage stages[] = {STAGE_q_norm, STAGE_k_norm, STAGE_q_rope, STAGE_k_rope};
+    return heads_behind(trace, plan, stages, sizeof(stages) / sizeof(*stages));
+}
+
+static bool heads_behind_ropes(struct trace *trace, const struct plan *plan)
+{
+    static const enum stage stages[] = {STAGE_q_rope, STAGE_k_rope};
+    return heads_behind(trace, plan, stages, sizeof(stages) / sizeof(*stages));
+}
+
+const char *recording_narrow_type(const struct trace *trace)
+{
+    static const struct {
+        const char *name;
+        enum rounding_type type;
+    } types[] = {{"bfloat16", ROUNDING_BF16}, {"float16", ROUNDING_F16}};
+    for (unsigned k = 0; k < sizeof(types) / sizeof(*types); k++) {
+        bool narrow = true, any = false;
+        for (uint32_t i = 0; i < trace->n_stages && narrow; i++) {
+            const struct trace_stage *stage = &trace->stages[i];
+            for (uint32_t p = 0; p < trace->n_positions && narrow && !stage_is_integer(stage->stage); p++) {
+                const float *row = trace_row(stage, p);
+                for (uint32_t d = 0; row && d < stage->width && narrow; d++) {
+                    narrow = !isfinite(row[d]) || round_number(types[k].type, row[d]) == row[d];
+                    any = true;
+                }
+            }
+        }
+        if (narrow && any) {
+            return types[k].name;
+        }
+    }
+    return NULL;
+}
+
+static bool round_for_file(struct trace *trace, const struct plan *plan)
+{
+    (void)plan;
+    const char *type = recording_narrow_type(trace);
+    double u, smallest;
+    if (!type || !float_type(type, &u, &smallest)) {
+        return false;
+    }
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        trace->stages[i].arith.u_storage = arith_float32.u_storage;
+        trace->stages[i].arith.eta = arith_float32.eta;
+    }
+    trace->arith.u_storage = arith_float32.u_storage;
+    trace->arith.eta = arith_float32.eta;
+    trace_set_rounded(trace, u);
+    return true;
+}
+
+/* The mistakes, the likeliest first. */
+static const struct recording {
+    const char *name, *text;
+    bool (*put_right)(struct trace *trace, const struct plan *plan);
+} recordings[] = {
+    {"last-state-after-norm",
+     "the last layer's layer_out is the state after the final norm, as in transformers' output_hidden_states; record "
+     "it "
+     "as final_norm, and layer_out from a hook on the last layer",
+     move_last_behind_norm},
+    {"layers-shifted-down",
+     "every layer's stages are those of the layer before, and layer 0 layer_out is embed; record "
+     "hidden_states[0] as embed and hidden_states[i + 1] as layer i layer_out",
+     shift_down},
+    {"layers-shifted-up", "every layer's stages are those of the next layer; record them one layer higher", shift_up},
+    {"pairs-side-by-side",
+     "q and k are in the order of a GGUF file, rope's pairs side by side; record dims 0, 2, 4 … of each head, then 1, "
+     "3, "
+     "5 …",
+     unpair_all},
+    {"heads-first",
+     "q, k, v and attn_out are recorded as [heads, positions, dim]; transpose them to [positions, heads, "
+     "dim]",
+     heads_behind_all},
+    {"heads-first",
+     "q and k are recorded as [heads, positions, dim] from their norms on; transpose them to [positions, "
+     "heads, dim]",
+     heads_behind_norms},
+    {"heads-first",
+     "q_rope and k_rope are recorded as [heads, positions, dim]; transpose them to [positions, heads, dim]",
+     heads_behind_ropes},
+    {"rounded-for-file",
+     "the values were rounded for the file alone, and the engine computes with more; declare "
+     "rounded_dtype in place of storage_dtype, or record float32",
+     round_for_file},
+};
+
+bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t first, struct diagnosis *found)
+{
+    struct trace before;
+    trace_copy(&before, trace);
+    struct outcome as_recorded = audit_alone(plan, &before);
+    trace_free(&before);
+    for (size_t i = 0; i < sizeof(recordings) / sizeof(*recordings) && !stop_asked(); i++) {
+        struct trace copy;
+        trace_copy(&copy, trace);
+        for (uint32_t s = 0; s < copy.n_stages; s++) {
+            copy.stages[s].is_inferred[PHASE_PREFILL] = copy.stages[s].is_inferred[PHASE_DECODE] = false;
+        }
+        struct outcome outcome = {.n_failing = UINT32_MAX};
+        uint32_t n_lost = trace->n_stages;
+        if (recordings[i].put_right(&copy, plan)) {
+            outcome = audit_alone(plan, &copy);
+        }
+        n_lost -= copy.n_stages; /* what has no place any more cannot be judged */
+        trace_free(&copy);
+        if (outcome.n_failing > 0 || outcome.n_judged + n_lost < as_recorded.n_judged) {
+            continue;
+        }
+        *found = (struct diagnosis){.how = HOW_REPRODUCED, .kind = "recording", .postmortem = "", .step = first};
+        snprintf(found->fault, sizeof(found->fault), "%s", recordings[i].name);
+        snprintf(found->text, sizeof(found->text),
+                 "the recording is wrong, not the engine: %s; once put right, the verdict is parity",
+                 recordings[i].text);
+        return true;
+    }
+    return false;
+}
+
+const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
+{
+    const char *type = trace->arith.u_storage == arith_float32.u_storage ? recording_narrow_type(trace) : NULL;
+    double u, smallest;
+    if (!type || !float_type(type, &u, &smallest)) {
+        return NULL;
+    }
+    struct trace copy;
+    trace_copy(&copy, trace);
+    for (uint32_t i = 0; i < copy.n_stages; i++) {
+        copy.stages[i].arith.u_storage = u;
+        copy.stages[i].arith.eta = smallest;
+    }
+    copy.arith.u_storage = u;
+    copy.arith.eta = smallest;
+    struct outcome outcome = audit_alone(plan, &copy);
+    if (outcome.n_failing > 0 || outcome.n_judged == 0) {
+        trace_free(&copy);
+        return NULL;
+    }
+    trace_free(trace);
+    *trace = copy;
+    return type;
+}
