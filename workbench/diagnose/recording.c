@@ -12,6 +12,7 @@
 /* What the audit of one trace says. */
 struct outcome {
     uint32_t n_failing;
+    uint32_t first;    /* the first failing step; n_steps: none */
     uint32_t n_judged; /* steps with at least one judged row */
 };
 
@@ -25,7 +26,8 @@ static struct outcome audit_alone(const struct plan *plan, struct trace *trace)
     audit_run(&audit, plan, list, 1, NULL, NULL);
     arithmetic_infer(&arithmetic, &audit, list, 0, trace);
     verdict_reach(&verdict, &audit, list, sources, true);
-    struct outcome outcome = {.n_failing = verdict.n_introduced};
+    struct outcome outcome = {.n_failing = verdict.n_introduced,
+                              .first = verdict.n_introduced > 0 ? verdict.introduced[0].step : plan->n_steps};
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         outcome.n_judged += audit_finding(&audit, s, 0)->rows_judged > 0;
     }
@@ -39,11 +41,38 @@ static struct trace_stage *last_layer_out(const struct trace *trace, const struc
     return trace_find(trace, (int32_t)plan->n_layers - 1, STAGE_layer_out);
 }
 
+/* Whether every row is what the final norm makes: divided by (offset + weight) its mean square is 1, but for eps (which
+ * makes it less) and for what its values are rounded to. */
+static bool is_normalised(const struct trace *trace, const struct trace_stage *stage, const struct plan *plan)
+{
+    int32_t norm = plan_find(plan, LAYER_NONE, STAGE_final_norm);
+    const struct step *step = norm >= 0 ? &plan->steps[norm] : NULL;
+    if (!step || step->op != OP_rms_norm || step->params.rms_norm.dim != stage->width) {
+        return false;
+    }
+    float *weight = xmalloc(stage->width * sizeof(*weight));
+    weights_decode(step->weight[0], 0, 0, stage->width, weight);
+    bool normalised = stage->n_recorded > 0;
+    for (uint32_t p = 0; p < trace->n_positions && normalised; p++) {
+        const float *row = trace_row(stage, p);
+        double squares = 0;
+        uint32_t n = 0;
+        for (uint32_t d = 0; row && d < stage->width; d++) {
+            double by = step->params.rms_norm.offset + weight[d];
+            squares += fabs(by) > 1e-3 ? (row[d] / by) * (row[d] / by) : 0;
+            n += fabs(by) > 1e-3;
+        }
+        normalised = !row || (n > 0 && fabs(sqrt(squares / n) - 1) < 0.02);
+    }
+    free(weight);
+    return normalised;
+}
+
 /* transformers' output_hidden_states ends with the state after the final norm. */
 static bool move_last_behind_norm(struct trace *trace, const struct plan *plan)
 {
     struct trace_stage *last = last_layer_out(trace, plan);
-    if (!last) {
+    if (!last || !is_normalised(trace, last, plan)) {
         return false;
     }
     if (trace_find(trace, LAYER_NONE, STAGE_final_norm)) {
@@ -233,37 +262,39 @@ static bool round_for_file(struct trace *trace, const struct plan *plan)
 static const struct recording {
     const char *name, *text;
     bool (*put_right)(struct trace *trace, const struct plan *plan);
+    uint32_t n_proven; /* stages that put_right itself proves to lie where it puts them */
 } recordings[] = {
     {"last-state-after-norm",
      "the last layer's layer_out is the state after the final norm, as in transformers' output_hidden_states; record "
      "it "
      "as final_norm, and layer_out from a hook on the last layer",
-     move_last_behind_norm},
+     move_last_behind_norm, 1},
     {"layers-shifted-down",
      "every layer's stages are those of the layer before, and layer 0 layer_out is embed; record "
      "hidden_states[0] as embed and hidden_states[i + 1] as layer i layer_out",
-     shift_down},
-    {"layers-shifted-up", "every layer's stages are those of the next layer; record them one layer higher", shift_up},
+     shift_down, 0},
+    {"layers-shifted-up", "every layer's stages are those of the next layer; record them one layer higher", shift_up,
+     0},
     {"pairs-side-by-side",
      "q and k are in the order of a GGUF file, rope's pairs side by side; record dims 0, 2, 4 … of each head, then 1, "
      "3, "
      "5 …",
-     unpair_all},
+     unpair_all, 0},
     {"heads-first",
      "q, k, v and attn_out are recorded as [heads, positions, dim]; transpose them to [positions, heads, "
      "dim]",
-     heads_behind_all},
+     heads_behind_all, 0},
     {"heads-first",
      "q and k are recorded as [heads, positions, dim] from their norms on; transpose them to [positions, "
      "heads, dim]",
-     heads_behind_norms},
+     heads_behind_norms, 0},
     {"heads-first",
      "q_rope and k_rope are recorded as [heads, positions, dim]; transpose them to [positions, heads, dim]",
-     heads_behind_ropes},
+     heads_behind_ropes, 0},
     {"rounded-for-file",
      "the values were rounded for the file alone, and the engine computes with more; declare "
      "rounded_dtype in place of storage_dtype, or record float32",
-     round_for_file},
+     round_for_file, 0},
 };
 
 bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t first, struct diagnosis *found)
@@ -285,9 +316,15 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
         }
         n_lost -= copy.n_stages; /* what has no place any more cannot be judged */
         trace_free(&copy);
-        if (outcome.n_failing > 0 || outcome.n_judged + n_lost < as_recorded.n_judged) {
+        /* What is proven by itself need not explain everything: the trace may hold a bug as well. */
+        bool explains = outcome.n_failing == 0 || (recordings[i].n_proven > 0 && outcome.first > as_recorded.first &&
+                                                   outcome.n_failing <= as_recorded.n_failing);
+        if (!explains || outcome.n_judged + n_lost + recordings[i].n_proven < as_recorded.n_judged) {
             continue;
         }
+        char label[64], then[128];
+        snprintf(then, sizeof(then), "%s%s", outcome.n_failing > 0 ? "diverged, first at " : "parity",
+                 outcome.n_failing > 0 ? step_label(&plan->steps[outcome.first], label) : "");
         *found = (struct diagnosis){.how = HOW_REPRODUCED, .kind = "recording", .postmortem = "", .step = first};
         snprintf(found->fault, sizeof(found->fault), "%s", recordings[i].name);
         snprintf(found->text, sizeof(found->text),
