@@ -313,6 +313,9 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
         uint32_t n_lost = trace->n_stages;
         if (recordings[i].put_right(&copy, plan)) {
             outcome = audit_alone(plan, &copy);
+            if (outcome.n_failing > 0 && recording_infer_storage(plan, &copy)) {
+                outcome = audit_alone(plan, &copy);
+            }
         }
         n_lost -= copy.n_stages; /* what has no place any more cannot be judged */
         trace_free(&copy);
@@ -337,27 +340,42 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
     return false;
 }
 
+/* Declares for every stage of a trace what it stores, and what its matrix products round their operands to. */
+static void declare(struct trace *trace, const char *storage, enum rounding_type operands)
+{
+    double u, smallest;
+    bool known = float_type(storage, &u, &smallest);
+    ASSERT(known);
+    for (uint32_t i = 0; i <= trace->n_stages; i++) {
+        struct arith *arith = i < trace->n_stages ? &trace->stages[i].arith : &trace->arith;
+        arith->u_storage = u;
+        arith->eta = smallest;
+        arith->roundings.operands = arith->roundings.weights = (uint8_t)operands;
+    }
+}
+
 const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
 {
-    const char *type = trace->arith.u_storage == arith_float32.u_storage ? recording_narrow_type(trace) : NULL;
-    double u, smallest;
-    if (!type || !float_type(type, &u, &smallest)) {
-        return NULL;
-    }
-    struct trace copy;
-    trace_copy(&copy, trace);
-    for (uint32_t i = 0; i < copy.n_stages; i++) {
-        copy.stages[i].arith.u_storage = u;
-        copy.stages[i].arith.eta = smallest;
-    }
-    copy.arith.u_storage = u;
-    copy.arith.eta = smallest;
-    struct outcome outcome = audit_alone(plan, &copy);
-    if (outcome.n_failing > 0 || outcome.n_judged == 0) {
+    static const char *const types[] = {"bfloat16", "float16"};
+    const char *narrow = recording_narrow_type(trace);
+    for (unsigned k = 0; k < 2 * sizeof(types) / sizeof(*types); k++) {
+        const char *type = types[k / 2];
+        double u, smallest;
+        bool with_operands = k % 2, known = float_type(type, &u, &smallest);
+        bool declared = trace->arith.u_storage == u;
+        if (!known || (!declared && (!narrow || strcmp(narrow, type) != 0)) || (declared && !with_operands)) {
+            continue;
+        }
+        struct trace copy;
+        trace_copy(&copy, trace);
+        declare(&copy, type, with_operands ? rounding_by_name(type) : ROUNDING_NONE);
+        struct outcome outcome = audit_alone(plan, &copy);
+        if (outcome.n_failing == 0 && outcome.n_judged > 0) {
+            trace_free(trace);
+            *trace = copy;
+            return type;
+        }
         trace_free(&copy);
-        return NULL;
     }
-    trace_free(trace);
-    *trace = copy;
-    return type;
+    return NULL;
 }
