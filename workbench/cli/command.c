@@ -285,6 +285,13 @@ enum status command_line_run(int argc, char **argv, struct error *err)
                      "unknown command, expected one of those that lockstep --help lists");
 }
 
+/* Whoever asked for the ids may free them after an error as well. */
+static void free_ids(int32_t **ids)
+{
+    free(*ids);
+    *ids = NULL;
+}
+
 enum status parse_ids(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err)
 {
     uint32_t capacity = 1;
@@ -299,8 +306,7 @@ enum status parse_ids(const char *text, int32_t **ids, uint32_t *n_ids, struct e
         errno = 0;
         long value = strtol(at, &end, 10);
         if (end == at || errno != 0 || value < 0 || value > INT32_MAX || (*end != ',' && *end != '\0')) {
-            free(*ids);
-            *ids = NULL;
+            free_ids(ids);
             return error_set(err, STATUS_USAGE, NULL, "token ids", at - text,
                              "\"%.20s\", expected token ids like 1,2,3", at);
         }
@@ -315,6 +321,8 @@ enum status parse_ids(const char *text, int32_t **ids, uint32_t *n_ids, struct e
 enum status arguments_tokens(const struct arguments *arguments, const struct model *model, int32_t **ids,
                              uint32_t *n_ids, struct error *err)
 {
+    *ids = NULL;
+    *n_ids = 0;
     if ((arguments->prompt != NULL) == (arguments->ids != NULL)) {
         return error_set(err, STATUS_USAGE, NULL, "--prompt, --ids", ERROR_NO_OFFSET,
                          "%s given, expected exactly one of them", arguments->prompt != NULL ? "both" : "neither");
@@ -325,14 +333,14 @@ enum status arguments_tokens(const struct arguments *arguments, const struct mod
         return status;
     }
     if (*n_ids == 0) {
-        free(*ids);
+        free_ids(ids);
         return error_set(err, STATUS_USAGE, NULL, "--prompt", ERROR_NO_OFFSET, "no token in it, expected at least one");
     }
     for (uint32_t i = 0; i < *n_ids; i++) {
         if ((uint32_t)(*ids)[i] >= model->config.vocab) {
             error_set(err, STATUS_BAD_INPUT, model->path, "token ids", ERROR_NO_OFFSET,
                       "token %d at position %u, expected ids under %u", (*ids)[i], i, model->config.vocab);
-            free(*ids);
+            free_ids(ids);
             return STATUS_BAD_INPUT;
         }
     }

@@ -37,12 +37,12 @@ enum status command_bench(const struct arguments *arguments, struct error *err);
 enum status command_info(const struct arguments *arguments, struct error *err);
 enum status command_devices(const struct arguments *arguments, struct error *err);
 
-/* Token ids of --prompt or --ids; *ids is malloc'ed. Needs an open model for --prompt. */
+/* Token ids of --prompt or --ids; *ids is malloc'ed, NULL after an error. Needs an open model for --prompt. */
 struct model;
 enum status arguments_tokens(const struct arguments *arguments, const struct model *model, int32_t **ids,
                              uint32_t *n_ids, struct error *err);
 
-/* Parses "1,2,3". */
+/* Parses "1,2,3". *ids is malloc'ed, NULL after an error. */
 enum status parse_ids(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err);
 
 #endif
