@@ -79,10 +79,48 @@ static void an_empty_prompt_is_refused(void **state)
     }
 }
 
+/* A part of an option's name, and two names in one word, are no options. The second was taken for one, and nothing
+ * stored it. */
+static void option_names_match_exactly(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *command, *word;
+    } cases[] = {
+        {"diff", "--golden --trace"},
+        {"diff", "--golden "},
+        {"diff", "--gold"},
+        {"diff", "--weights --fault"},
+        {"diff", "--"},
+        {"compare", "--drift --json"},
+        {"trace", "--prompt --ids -n"},
+        {"trace", "--device -o"},
+        {"run", "--ids -n"},
+        {"debug", "--device -x"},
+        {"golden", "--attn-probs -o"},
+        {"faults", "--check --json"},
+        {"bench", "-p -n"},
+        {"bench", "--kernels -v"},
+        {"bench", "-v --fault"},
+        {"audit", "--json --json"},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct outcome outcome;
+        const char *const arguments[] = {cases[i].command, cases[i].word, "x", "y", "z", NULL};
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+        if (outcome.status != 2) {
+            fail_msg("%s \"%s\": status %d: %s", cases[i].command, cases[i].word, outcome.status, outcome.err);
+        }
+        expect_one_line(outcome.err, cases[i].word);
+        outcome_free(&outcome);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test_setup_teardown(refused_ids_are_freed_once, set_up, tear_down),
+        cmocka_unit_test(option_names_match_exactly),
         cmocka_unit_test_setup_teardown(an_empty_prompt_is_refused, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
