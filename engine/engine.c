@@ -279,7 +279,7 @@ static enum status prepare(struct engine *engine, const struct plan *plan, const
     TRY(device_open(&engine->device, options->device, options->validation, err));
     if (limits->timeout_ns)
         engine->device.timeout_ns = limits->timeout_ns;
-    TRY(programs_open(&engine->programs, &engine->device, options->shader_dir, err));
+    programs_open(&engine->programs, &engine->device, options->shader_dir);
     return prepare_plan(engine, plan, options, limits, err);
 }
 

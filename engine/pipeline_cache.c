@@ -78,20 +78,28 @@ static uint8_t *read_cache(const char *path, size_t *n_bytes)
     return data;
 }
 
-enum status pipeline_cache_load(struct device *device, VkPipelineCache *cache, struct error *err)
+static VkPipelineCache create_cache(struct device *device, const uint8_t *data, size_t n_bytes)
+{
+    VkPipelineCacheCreateInfo info = {
+        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
+        .initialDataSize = n_bytes,
+        .pInitialData = data,
+    };
+    VkPipelineCache cache = VK_NULL_HANDLE;
+    return vkCreatePipelineCache(device->handle, &info, NULL, &cache) == VK_SUCCESS ? cache : VK_NULL_HANDLE;
+}
+
+VkPipelineCache pipeline_cache_load(struct device *device)
 {
     char path[4200];
     size_t n_bytes = 0;
     uint8_t *data = cache_path(device, false, path) ? read_cache(path, &n_bytes) : NULL;
-    VkPipelineCacheCreateInfo info = {
-        .sType = VK_STRUCTURE_TYPE_PIPELINE_CACHE_CREATE_INFO,
-        .initialDataSize = data ? n_bytes : 0,
-        .pInitialData = data,
-    };
-    VkResult result = vkCreatePipelineCache(device->handle, &info, NULL, cache);
+    VkPipelineCache cache = create_cache(device, data, data ? n_bytes : 0);
+    if (!cache && data) {
+        cache = create_cache(device, NULL, 0); /* the data are perhaps what it cannot use */
+    }
     free(data);
-    VK_TRY(err, result);
-    return STATUS_OK;
+    return cache;
 }
 
 /* Beside, then renamed: two programs that end together leave one whole file. */

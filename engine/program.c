@@ -6,16 +6,14 @@
 #include "model/stop.h"
 #include "shaders/params.h"
 
-enum status programs_open(struct programs *programs, struct device *device, const char *shader_dir, struct error *err)
+void programs_open(struct programs *programs, struct device *device, const char *shader_dir)
 {
-    *programs = (struct programs){.device = device};
-    TRY(pipeline_cache_load(device, &programs->cache, err));
+    *programs = (struct programs){.device = device, .cache = pipeline_cache_load(device)};
     if (shader_dir) {
         size_t size = strlen(shader_dir) + 1;
         programs->shader_dir = xmalloc(size);
         memcpy(programs->shader_dir, shader_dir, size);
     }
-    return STATUS_OK;
 }
 
 static void program_free(struct program *program, VkDevice device)

@@ -78,7 +78,7 @@ struct programs {
 };
 
 /* shader_dir: NULL, or where GLSL is read and compiled at run time. Loads the pipeline cache from the disk. */
-enum status programs_open(struct programs *programs, struct device *device, const char *shader_dir, struct error *err);
+void programs_open(struct programs *programs, struct device *device, const char *shader_dir);
 
 /* The pipeline of a key, made when first asked for. */
 enum status programs_get(struct programs *programs, const struct program_key *key, const struct program **program,
@@ -110,8 +110,8 @@ enum status bandwidth_measure(struct device *device, struct programs *programs, 
                               struct error *err);
 
 /* pipeline_cache.c: the cache file of a device, under $XDG_CACHE_HOME or ~/.cache. A file that is missing, foreign or
- * corrupt is an empty cache. */
-enum status pipeline_cache_load(struct device *device, VkPipelineCache *cache, struct error *err);
+ * corrupt is an empty cache. VK_NULL_HANDLE: the driver makes none, and pipelines are compiled without. */
+VkPipelineCache pipeline_cache_load(struct device *device);
 void pipeline_cache_save(struct device *device, VkPipelineCache cache);
 
 #endif

@@ -44,15 +44,27 @@ static float largest_float(const struct tensor *tensor)
     return value;
 }
 
+/* A scale of MXFP4 is an exponent, and 6 its largest value. The scales are the first byte of each block of 17, or stand
+ * apart from blocks of 16. */
+static float largest_of_mxfp4(const struct tensor *tensor)
+{
+    uint32_t block_bytes = dtype_info(DTYPE_MXFP4)->block_bytes, stride = tensor->scales ? 1 : block_bytes;
+    const uint8_t *scales_at = tensor->scales ? tensor->scales : tensor->bytes;
+    uint8_t most = 0;
+    for (uint64_t block = 0; block < tensor->n_bytes / block_bytes; block++) {
+        uint8_t scale = scales_at[block * stride];
+        most = scale > most ? scale : most;
+    }
+    return ldexpf(6, most - 127);
+}
+
 static float largest_of_blocks(const struct tensor *tensor)
 {
     const struct dtype_info *info = dtype_info(tensor->dtype);
     float most = 0;
     for (const uint8_t *block = tensor->bytes; block < tensor->bytes + tensor->n_bytes; block += info->block_bytes) {
-        float value = tensor->dtype == DTYPE_MXFP4
-                          ? ldexpf(6, block[0] - 127)
-                          : half_at_most(block + scales[tensor->dtype].d_at) * scales[tensor->dtype].most +
-                                half_at_most(block + scales[tensor->dtype].m_at) * scales[tensor->dtype].least;
+        float value = half_at_most(block + scales[tensor->dtype].d_at) * scales[tensor->dtype].most +
+                      half_at_most(block + scales[tensor->dtype].m_at) * scales[tensor->dtype].least;
         most = value > most ? value : most;
     }
     return most;
@@ -62,8 +74,9 @@ float tensor_scale(const struct tensor *tensor)
 {
     if (tensor->dtype == DTYPE_F16)
         return 1; /* halves already */
-    float most =
-        tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_BF16 ? largest_float(tensor) : largest_of_blocks(tensor);
+    float most = tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_BF16 ? largest_float(tensor)
+                 : tensor->dtype == DTYPE_MXFP4                            ? largest_of_mxfp4(tensor)
+                                                                           : largest_of_blocks(tensor);
     int exponent = 0;
     if (most > 0 && isfinite(most))
         (void)frexpf(most, &exponent); /* most < 2^exponent */

@@ -156,14 +156,15 @@ static void print_usage(FILE *out)
           out);
 }
 
-/* Whether word is one of the words of list. */
+/* Whether word is one of the words of list, exactly: a word that holds a space is none. */
 static bool in_list(const char *list, const char *word)
 {
-    size_t length = strlen(word);
-    for (const char *at = strstr(list, word); at != NULL; at = strstr(at + 1, word)) {
-        if ((at == list || at[-1] == ' ') && (at[length] == ' ' || at[length] == '\0')) {
+    for (const char *at = list; *at != '\0'; at += strspn(at, " ")) {
+        size_t length = strcspn(at, " ");
+        if (strlen(word) == length && strncmp(at, word, length) == 0) {
             return true;
         }
+        at += length;
     }
     return false;
 }

@@ -3,12 +3,14 @@
 #include <stdio.h>
 
 #include "workbench/cli/command.h"
+#include "workbench/cli/thread_policy.h"
+#include "workbench/python/python.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
-#include "workbench/python/python.h"
 
 int main(int argc, char **argv)
 {
+    thread_policy_choose(argv);
     struct error err = {STATUS_OK, ""};
     interrupt_install();
     enum status status = command_line_run(argc, argv, &err);

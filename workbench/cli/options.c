@@ -40,6 +40,7 @@ enum status open_with_tokens(const struct arguments *arguments, bool engine, boo
     /* The tokens say how large a KV cache the backends need, and the model's tokenizer and vocabulary say the tokens.
      */
     struct model model;
+    *ids = NULL;
     enum status status = model_open(&model, arguments->positional[0], err);
     if (status != STATUS_OK) {
         return status;

@@ -82,7 +82,7 @@ bool edit_pair_order(struct edit *edit)
         (void)own_weight(edit, w, &bytes);
         for (uint32_t o = 0; o < edit->step.width; o++) {
             uint32_t within = o % dim, source = o - within + within % 2 * (dim / 2) + within / 2;
-            memcpy(bytes + o * row, from->bytes + source * row, row);
+            tensor_copy(from, source * row, row, bytes + o * row);
         }
     }
     return dim > 2 && edit->step.weight[0]->layout == LAYOUT_ROWS;
@@ -104,9 +104,11 @@ bool edit_min_sign(struct edit *edit)
 
 bool edit_no_expert_bias(struct edit *edit)
 {
-    uint8_t *bytes;
-    if (edit->arena && edit->step.weight[1])
-        memset(bytes, 0, own_weight(edit, 1, &bytes)->n_bytes);
+    if (edit->arena && edit->step.weight[1]) {
+        uint8_t *bytes;
+        const struct tensor *bias = own_weight(edit, 1, &bytes);
+        memset(bytes, 0, bias->n_bytes);
+    }
     return edit->step.weight[1] != NULL;
 }
 

@@ -10,12 +10,12 @@ struct prompt {
     const char *ids;  /* --ids: "1,2,3" */
 };
 
-/* Tokenises prompt->text with the model's own tokenizer, or parses prompt->ids. *ids is malloc'ed; the caller frees it.
+/* Tokenises prompt->text with the model's own tokenizer, or parses prompt->ids. *ids is malloc'ed, NULL after an error.
  * STATUS_USAGE: both or neither given, no token, or no id. STATUS_BAD_INPUT: an id that is not in the vocabulary. */
 enum status prompt_tokens(const struct prompt *prompt, const struct model *model, int32_t **ids, uint32_t *n_ids,
                           struct error *err);
 
-/* Parses "1,2,3". *ids is malloc'ed; the caller frees it. */
+/* Parses "1,2,3". *ids is malloc'ed, NULL after an error. */
 enum status token_ids_parse(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err);
 
 #endif

@@ -6,6 +6,7 @@
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -138,20 +139,41 @@ static void reset_signals(void)
         signal(signals[i], SIG_DFL);
 }
 
+/* The child ends when its parent does, however that comes about. */
+static void end_with(pid_t parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(1); /* it ended before */
+    }
+}
+
+/* The child holds no output of the program: who waits for the end of that must not wait for the child. Returns the end
+ * of the pipe, which stands out of the way from now on. */
+static int leave_output(int fd)
+{
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1); /* it is a standard one where the program was given none */
+    int null = open("/dev/null", O_WRONLY);
+    if (fd < 0 || null < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0) {
+        _exit(1);
+    }
+    return fd;
+}
+
 /* The child: quiet whatever the library does, and no longer than reading such a file can take. */
-static _Noreturn void read_in_child(int fd, const char *path)
+static _Noreturn void read_in_child(const int ends[2], pid_t parent, const char *path)
 {
     struct trace trace;
     struct error err = {0};
     struct stat info;
     rlim_t seconds = 10 + (stat(path, &info) == 0 ? (rlim_t)info.st_size >> 23 : 0);
     const struct rlimit no_core = {0, 0}, time_limit = {seconds, seconds};
+    end_with(parent);
+    close(ends[0]); /* or the pipe would never break */
+    int fd = leave_output(ends[1]);
     reset_signals();
     setrlimit(RLIMIT_CORE, &no_core);
     setrlimit(RLIMIT_CPU, &time_limit);
-    int null = open("/dev/null", O_WRONLY);
-    if (null >= 0)
-        dup2(null, STDERR_FILENO);
     err.status = trace_read_file(&trace, path, &err);
     bool sent = send_bytes(fd, &err, sizeof err) && (err.status || send_trace(fd, &trace));
     _exit(sent ? 0 : 1);
@@ -174,9 +196,9 @@ enum status trace_read(struct trace *trace, const char *path, struct error *err)
     *trace = (struct trace){0};
     if (pipe2(ends, O_CLOEXEC) != 0)
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
-    pid_t child = fork();
+    pid_t parent = getpid(), child = fork();
     if (child == 0)
-        read_in_child(ends[1], path);
+        read_in_child(ends, parent, path);
     close(ends[1]);
     bool received =
         child > 0 && receive_bytes(ends[0], &result, sizeof result) && (result.status || receive_trace(ends[0], trace));
