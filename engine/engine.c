@@ -5,7 +5,7 @@
 #include <string.h>
 
 #include "engine/internal.h"
-#include "engine/state.h"
+#include "engine/run/state.h"
 #include "model/model.h"
 
 #define DEFAULT_POSITIONS 1024

@@ -3,7 +3,7 @@
 #define LOCKSTEP_ENGINE_INTERNAL_H
 
 #include "engine/engine.h"
-#include "engine/record.h"
+#include "engine/recording/shape.h"
 
 /* engine_open with limits tighter than the device's own, to reach row slices, folded dispatches and the other matmul.
  */
