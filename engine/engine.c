@@ -27,8 +27,9 @@ static enum status find_shape(struct engine *engine, uint32_t n_rows, struct err
             engine->shape = shape;
             return STATUS_OK;
         }
-        if (shape->last_used < oldest->last_used)
+        if (shape->last_used < oldest->last_used) {
             oldest = shape;
+        }
     }
     TRY(device_idle(&engine->device, err));
     shape_close(oldest, &engine->store);
@@ -41,24 +42,28 @@ static enum status check_batch(const struct engine *engine, const struct batch *
 {
     const struct store *store = &engine->store;
     uint64_t end = (uint64_t)batch->first_position + batch->n_rows;
-    if (batch->n_rows == 0 || batch->n_rows > store->max_rows)
+    if (batch->n_rows == 0 || batch->n_rows > store->max_rows) {
         return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                          "a batch has %u rows, 1 to %u are possible", batch->n_rows, store->max_rows);
-    if (end > store->max_positions)
+    }
+    if (end > store->max_positions) {
         return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                          "position %llu does not fit into a KV cache of %u positions", (unsigned long long)end - 1,
                          store->max_positions);
+    }
     for (uint32_t i = 0; i < store->plan->n_steps; i++) {
         const struct step *step = &store->plan->steps[i];
         char label[64];
-        if (store->cached[i].size && engine->filled[i] < batch->first_position)
+        if (store->cached[i].size && engine->filled[i] < batch->first_position) {
             return error_set(err, STATUS_BAD_INPUT, "engine", step_label(step, label), ERROR_NO_OFFSET,
                              "a batch starts at position %u, but keys or values are there for %u positions alone",
                              batch->first_position, engine->filled[i]);
+        }
         for (uint32_t row = 0; step->op == OP_embed && row < batch->n_rows; row++) {
-            if (batch->tokens[row] < 0 || (uint32_t)batch->tokens[row] >= step->params.embed.vocab)
+            if (batch->tokens[row] < 0 || (uint32_t)batch->tokens[row] >= step->params.embed.vocab) {
                 return error_set(err, STATUS_BAD_INPUT, "engine", "tokens", ERROR_NO_OFFSET,
                                  "token %d, expected 0 to %u", batch->tokens[row], step->params.embed.vocab - 1);
+            }
         }
     }
     return STATUS_OK;
@@ -69,15 +74,17 @@ static enum status check_batch(const struct engine *engine, const struct batch *
 static void choose_place(struct engine *engine, uint32_t n_rows)
 {
     engine->place = n_rows == 1 ? (engine->place + 1) % CAPTURE_RING : 0;
-    for (uint32_t i = 0; i < CAPTURE_RING; i++)
+    for (uint32_t i = 0; i < CAPTURE_RING; i++) {
         engine->kept[i].whole = engine->kept[i].whole && n_rows == 1 && i != engine->place;
+    }
 }
 
 /* Steps [first, last) now have their keys and values up to the batch's end. */
 static void mark_filled(struct engine *engine, uint32_t first, uint32_t last)
 {
-    for (uint32_t i = first; i < last; i++)
+    for (uint32_t i = first; i < last; i++) {
         engine->filled[i] = engine->batch.first_position + engine->batch.n_rows;
+    }
 }
 
 enum status engine_begin_batch(struct engine *engine, const struct batch *batch, struct error *err)
@@ -91,8 +98,9 @@ enum status engine_begin_batch(struct engine *engine, const struct batch *batch,
     engine->batch = *batch;
     engine->batch.tokens = NULL;
     engine->reset = false;
-    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
+    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++) {
         engine->filled[i] = batch->first_position; /* what lies beyond is forgotten */
+    }
     uint32_t *words = engine->store.next.mapped;
     words[0] = batch->first_position;
     words[1] = batch->decode;
@@ -102,8 +110,9 @@ enum status engine_begin_batch(struct engine *engine, const struct batch *batch,
 
 void engine_mark_filled(struct engine *engine, uint32_t end)
 {
-    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
+    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++) {
         engine->filled[i] = end;
+    }
 }
 
 static enum status engine_begin(struct backend *backend, const struct batch *batch, struct error *err)
@@ -124,8 +133,9 @@ enum status engine_require_batch(struct engine *engine, struct error *err)
 /* Before the first part of a batch is run, written or read alone, all slots must hold sentinels. */
 enum status engine_reset_once(struct engine *engine, struct error *err)
 {
-    if (engine->reset)
+    if (engine->reset) {
         return STATUS_OK;
+    }
     TRY(shape_reset(engine->shape, &engine->store, engine->place, err));
     engine->reset = true;
     return STATUS_OK;
@@ -146,8 +156,9 @@ static enum status run_whole(struct engine *engine, struct error *err)
     bool one = engine->batch.n_rows == 1;
     enum status status =
         shape_run_whole(engine->shape, &engine->store, engine->place, one ? kept->copied : *copies, err);
-    for (uint32_t i = 0; i < CAPTURE_RING; i++)
+    for (uint32_t i = 0; i < CAPTURE_RING; i++) {
         engine->kept[i].copied = one && i != engine->place ? engine->kept[i].copied : *copies;
+    }
     kept->copied_last = 0;
     kept->whole = one && status == STATUS_OK;
     kept->position = engine->batch.first_position;
@@ -202,8 +213,9 @@ static enum status engine_write(struct backend *backend, uint32_t step, const fl
 static void engine_forget_plan(struct engine *engine)
 {
     engine_forget_kept(engine);
-    for (uint32_t i = 0; i < MAX_SHAPES; i++)
+    for (uint32_t i = 0; i < MAX_SHAPES; i++) {
         shape_close(&engine->shapes[i], &engine->store);
+    }
     store_close(&engine->store);
     free(engine->filled);
     free(engine->captured);
@@ -244,8 +256,9 @@ static const struct backend_ops engine_ops = {
 
 static uint32_t choose_positions(const struct plan *plan, const struct engine_options *options)
 {
-    if (options->max_positions)
+    if (options->max_positions) {
         return options->max_positions;
+    }
     uint32_t most = plan->model ? plan->model->config.max_positions : 0;
     return most && most < DEFAULT_POSITIONS ? most : DEFAULT_POSITIONS;
 }
@@ -256,8 +269,9 @@ static enum status prepare_plan(struct engine *engine, const struct plan *plan, 
 {
     engine->filled = xcalloc(plan->n_steps, sizeof(*engine->filled));
     engine->captured = xcalloc(plan->n_steps, sizeof(*engine->captured));
-    for (uint32_t i = 0; i < plan->n_steps; i++)
+    for (uint32_t i = 0; i < plan->n_steps; i++) {
         engine->captured[i] = !options->no_capture || i + 1 == plan->n_steps;
+    }
     engine->store.device = &engine->device;
     engine->store.plan = plan;
     engine->store.limits = *limits;
@@ -277,8 +291,9 @@ static enum status prepare(struct engine *engine, const struct plan *plan, const
 {
     engine->device.statistics = options->statistics;
     TRY(device_open(&engine->device, options->device, options->validation, err));
-    if (limits->timeout_ns)
+    if (limits->timeout_ns) {
         engine->device.timeout_ns = limits->timeout_ns;
+    }
     TRY(programs_open(&engine->programs, &engine->device, options->shader_dir, err));
     return prepare_plan(engine, plan, options, limits, err);
 }
@@ -326,10 +341,11 @@ enum status engine_replan(struct backend *backend, const struct plan *plan, cons
         engine_forget_plan(engine);
         status = prepare_plan(engine, plan, options, &limits, err);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         *backend = backend_of(engine, plan);
-    else
+    } else {
         engine_close(backend);
+    }
     return status;
 }
 
@@ -345,10 +361,12 @@ static enum status capture(struct engine *engine, const bool *steps, struct erro
     TRY(device_idle(&engine->device, err));
     engine->shape = NULL;
     engine_forget_kept(engine);
-    for (uint32_t i = 0; i < MAX_SHAPES; i++)
+    for (uint32_t i = 0; i < MAX_SHAPES; i++) {
         shape_close(&engine->shapes[i], &engine->store);
-    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++)
+    }
+    for (uint32_t i = 0; i < engine->store.plan->n_steps; i++) {
         engine->captured[i] = steps == NULL || steps[i];
+    }
     TRY(find_shape(engine, 1, err));
     engine->shape = NULL;
     return STATUS_OK;
@@ -380,15 +398,18 @@ void engine_costs(const struct backend *backend, struct engine_costs *costs)
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         const struct step *step = &plan->steps[i];
         for (unsigned w = 0; w < OP_MAX_WEIGHTS; w++) {
-            if (step->weight[w])
+            if (step->weight[w]) {
                 costs->weight_bytes +=
                     step->op == OP_embed ? tensor_row_bytes(step->weight[w]) : step->weight[w]->n_bytes;
+            }
         }
-        for (unsigned k = 1; step->op == OP_attention && k < OP_MAX_INPUTS; k++)
+        for (unsigned k = 1; step->op == OP_attention && k < OP_MAX_INPUTS; k++) {
             costs->cache_bytes += plan->steps[step->input[k]].width * sizeof(float);
+        }
     }
-    if (!decode)
+    if (!decode) {
         return; /* it made room for others; it comes back with the next token */
+    }
     costs->dispatches = decode->n_dispatches;
     costs->barriers = decode->n_barriers;
     costs->readback_bytes = shape_readback_bytes(decode, &engine->store);
@@ -421,8 +442,9 @@ static enum status list_programs(struct engine *engine, uint32_t first, uint32_t
         const struct entry *entry = schedule_next(schedule, step, last, true);
         for (uint32_t i = 0; i < entry->n_dispatches; i++, ++*n) {
             const struct dispatch *dispatch = &schedule->dispatches[entry->first_dispatch + i];
-            if (*n >= most)
+            if (*n >= most) {
                 continue;
+            }
             programs[*n] = (struct engine_program){.shader = dispatch->program->key.shader,
                                                    .lanes = dispatch->program->key.constants.local_size,
                                                    .groups = dispatch->groups_x * dispatch->groups_y};

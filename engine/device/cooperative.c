@@ -20,11 +20,13 @@ static bool has_size_khr(const struct device *device)
         (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)instance_function(
             device, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
     uint32_t n = 0;
-    if (!get || get(device->physical, &n, NULL) != VK_SUCCESS || n == 0)
+    if (!get || get(device->physical, &n, NULL) != VK_SUCCESS || n == 0) {
         return false;
+    }
     VkCooperativeMatrixPropertiesKHR *sizes = xcalloc(n, sizeof(*sizes));
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         sizes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
+    }
     VkResult result = get(device->physical, &n, sizes);
     bool found = false;
     for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
@@ -44,11 +46,13 @@ static bool has_size_nv(const struct device *device)
         (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesNV)instance_function(
             device, "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV");
     uint32_t n = 0;
-    if (!get || get(device->physical, &n, NULL) != VK_SUCCESS || n == 0)
+    if (!get || get(device->physical, &n, NULL) != VK_SUCCESS || n == 0) {
         return false;
+    }
     VkCooperativeMatrixPropertiesNV *sizes = xcalloc(n, sizeof(*sizes));
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         sizes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_NV;
+    }
     VkResult result = get(device->physical, &n, sizes);
     bool found = false;
     for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
@@ -76,8 +80,9 @@ static bool has_khr(const struct device *device)
     /* Validation layers older than the extension take its structs and its SPIR-V for mistakes. */
     uint32_t validation = device->instance.validation_version;
     if ((validation && validation < VK_MAKE_API_VERSION(0, 1, 3, 255)) ||
-        !device_has_extension(device->physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME))
+        !device_has_extension(device->physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
         return false;
+    }
     ask(device, &matrix);
     return matrix.cooperativeMatrix && has_size_khr(device);
 }
@@ -86,8 +91,9 @@ static bool has_nv(const struct device *device)
 {
     VkPhysicalDeviceCooperativeMatrixFeaturesNV matrix = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV};
-    if (!device_has_extension(device->physical, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME))
+    if (!device_has_extension(device->physical, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
         return false;
+    }
     ask(device, &matrix);
     return matrix.cooperativeMatrix && has_size_nv(device);
 }
@@ -95,8 +101,9 @@ static bool has_nv(const struct device *device)
 /* Whether whole subgroups of 32 can be asked for. */
 static bool can_require_subgroup(const struct device *device)
 {
-    if (!device_has_extension(device->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME))
+    if (!device_has_extension(device->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
         return false;
+    }
     VkPhysicalDeviceSubgroupSizeControlFeatures features = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_FEATURES};
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
@@ -115,8 +122,9 @@ void cooperative_find(struct device *device)
     VkPhysicalDeviceVulkan12Features features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
     ask(device, &features);
     if (!features.shaderFloat16 || !features.vulkanMemoryModel || !features.vulkanMemoryModelDeviceScope ||
-        device->limits.maxComputeSharedMemorySize < SHARED_BYTES || !can_require_subgroup(device))
+        device->limits.maxComputeSharedMemorySize < SHARED_BYTES || !can_require_subgroup(device)) {
         return;
+    }
     device->cooperative = (has_khr(device) ? COOPERATIVE_KHR : 0) | (has_nv(device) ? COOPERATIVE_NV : 0);
 }
 
@@ -138,10 +146,13 @@ void cooperative_enable(const struct device *device, struct cooperative_features
                      .subgroupSizeControl = VK_TRUE,
                      .computeFullSubgroups = VK_TRUE},
     };
-    if (device->cooperative & COOPERATIVE_KHR)
+    if (device->cooperative & COOPERATIVE_KHR) {
         enable(all, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, &all->khr, &all->khr.pNext);
-    if (device->cooperative & COOPERATIVE_NV)
+    }
+    if (device->cooperative & COOPERATIVE_NV) {
         enable(all, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME, &all->nv, &all->nv.pNext);
-    if (device->cooperative)
+    }
+    if (device->cooperative) {
         enable(all, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &all->subgroup, &all->subgroup.pNext);
+    }
 }

@@ -41,8 +41,9 @@ enum status vulkan_failed(struct error *err, VkResult result, const char *call)
 static uint32_t compute_family(const VkQueueFamilyProperties *families, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
-        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)
+        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) {
             return i;
+        }
     }
     ASSERT(!"a usable device has a compute queue");
     return 0;
@@ -53,8 +54,9 @@ static uint32_t copy_family(const VkQueueFamilyProperties *families, uint32_t n,
 {
     const VkQueueFlags besides = VK_QUEUE_SPARSE_BINDING_BIT | VK_QUEUE_PROTECTED_BIT;
     for (uint32_t i = 0; i < n; i++) {
-        if ((families[i].queueFlags & ~besides) == VK_QUEUE_TRANSFER_BIT)
+        if ((families[i].queueFlags & ~besides) == VK_QUEUE_TRANSFER_BIT) {
             return i;
+        }
     }
     return compute;
 }
@@ -71,13 +73,15 @@ static void choose_families(struct device *device)
 bool device_has_extension(VkPhysicalDevice physical, const char *name)
 {
     uint32_t n = 0;
-    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0)
+    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0) {
         return false;
+    }
     VkExtensionProperties *extensions = xcalloc(n, sizeof(*extensions));
     VkResult result = vkEnumerateDeviceExtensionProperties(physical, NULL, &n, extensions);
     bool found = false;
-    for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++)
+    for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
         found = found || strcmp(extensions[i].extensionName, name) == 0;
+    }
     free(extensions);
     return found;
 }
@@ -88,8 +92,9 @@ static uint32_t count_cores(VkPhysicalDevice physical)
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV cores = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &cores};
-    if (!device_has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME))
+    if (!device_has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)) {
         return DEFAULT_CORES;
+    }
     vkGetPhysicalDeviceProperties2(physical, &properties);
     return cores.shaderSMCount ? cores.shaderSMCount : DEFAULT_CORES;
 }
@@ -154,20 +159,22 @@ static enum status create_device(struct device *device, struct error *err)
     float priority = 1;
     choose_families(device);
     VkDeviceQueueCreateInfo queues[2];
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         queues[i] = (VkDeviceQueueCreateInfo){
             .sType = VK_STRUCTURE_TYPE_DEVICE_QUEUE_CREATE_INFO,
             .queueFamilyIndex = i ? device->copies.family : device->compute.family,
             .queueCount = 1,
             .pQueuePriorities = &priority,
         };
+    }
     struct cooperative_features cooperative;
     cooperative_enable(device, &cooperative);
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pipelineExecutableInfo = VK_TRUE};
-    if (device->statistics)
+    if (device->statistics) {
         cooperative.extensions[cooperative.n_extensions++] = VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME;
+    }
     VkPhysicalDeviceVulkan12Features features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES,
                                                  .pNext = cooperative.chain,
                                                  .shaderFloat16 = device->cooperative != 0,
@@ -197,10 +204,12 @@ enum status device_open(struct device *device, const char *wanted, bool validati
         read_properties(device);
         status = create_device(device, err);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         status = device_check(device, err);
-    if (status != STATUS_OK)
+    }
+    if (status != STATUS_OK) {
         device_close(device);
+    }
     return status;
 }
 
@@ -220,8 +229,9 @@ void device_close(struct device *device)
 enum status device_check(struct device *device, struct error *err)
 {
     struct messages *messages = &device->instance.messages;
-    if (messages->count == 0)
+    if (messages->count == 0) {
         return STATUS_OK;
+    }
     enum status status = error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "Vulkan validation: %s (%u in all)",
                                    messages->first, messages->count);
     *messages = (struct messages){0};

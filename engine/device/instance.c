@@ -15,8 +15,9 @@ static VKAPI_ATTR VkBool32 VKAPI_CALL on_message(VkDebugUtilsMessageSeverityFlag
 {
     struct messages *messages = context;
     (void)severity, (void)types;
-    if (messages->count++ == 0)
+    if (messages->count++ == 0) {
         snprintf(messages->first, sizeof(messages->first), "%s", data->pMessage);
+    }
     return VK_FALSE;
 }
 
@@ -38,11 +39,13 @@ static enum status create_messenger(struct instance *instance, const VkDebugUtil
 
 static enum status instance_status(VkResult result, struct error *err)
 {
-    if (result == VK_ERROR_LAYER_NOT_PRESENT)
+    if (result == VK_ERROR_LAYER_NOT_PRESENT) {
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
                          "the Vulkan layer " VALIDATION_LAYER " is not installed (package vulkan-validationlayers)");
-    if (result == VK_ERROR_INCOMPATIBLE_DRIVER)
+    }
+    if (result == VK_ERROR_INCOMPATIBLE_DRIVER) {
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "no Vulkan driver was found");
+    }
     return result == VK_SUCCESS ? STATUS_OK : vulkan_failed(err, result, "vkCreateInstance");
 }
 
@@ -61,8 +64,9 @@ static enum status plain_instance(VkInstance *handle, struct error *err)
     VkInstance made;
     VkResult result = VK_SUCCESS;
     pthread_mutex_lock(&lock);
-    if (!plain && (result = vkCreateInstance(&info, NULL, &made)) == VK_SUCCESS)
+    if (!plain && (result = vkCreateInstance(&info, NULL, &made)) == VK_SUCCESS) {
         plain = made;
+    }
     *handle = plain;
     pthread_mutex_unlock(&lock);
     return instance_status(result, err);
@@ -75,8 +79,9 @@ static enum status validation_version(uint32_t *version, struct error *err)
     VkLayerProperties *layers = xcalloc(n + 1, sizeof(*layers));
     VkResult result = vkEnumerateInstanceLayerProperties(&n, layers);
     for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
-        if (strcmp(layers[i].layerName, VALIDATION_LAYER) == 0)
+        if (strcmp(layers[i].layerName, VALIDATION_LAYER) == 0) {
             *version = layers[i].specVersion;
+        }
     }
     free(layers);
     return result == VK_SUCCESS ? STATUS_OK : vulkan_failed(err, result, "vkEnumerateInstanceLayerProperties");
@@ -123,8 +128,9 @@ enum status instance_open(struct instance *instance, bool validation, struct err
         return STATUS_OK;
     }
     enum status status = validating_instance(instance, err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         instance_close(instance);
+    }
     return status;
 }
 
@@ -135,11 +141,13 @@ void instance_close(struct instance *instance)
             instance->handle, "vkDestroyDebugUtilsMessengerEXT");
         destroy(instance->handle, instance->messenger, NULL);
     }
-    if (instance->validates)
+    if (instance->validates) {
         vkDestroyInstance(instance->handle, NULL);
+    }
     /* A close returns no status, and what is still alive here is our own mistake. */
-    if (instance->messages.count)
+    if (instance->messages.count) {
         fprintf(stderr, "lockstep: Vulkan validation: %s\n", instance->messages.first);
+    }
     ASSERT(instance->messages.count == 0);
     *instance = (struct instance){0};
 }
@@ -165,8 +173,9 @@ static int type_rank(const char *type)
 {
     static const char *const ranks[] = {"CPU", "other", "virtual GPU", "integrated GPU", "discrete GPU"};
     for (int i = 0; i < 5; i++) {
-        if (strcmp(type, ranks[i]) == 0)
+        if (strcmp(type, ranks[i]) == 0) {
             return i;
+        }
     }
     return 0;
 }
@@ -177,8 +186,9 @@ static bool has_compute_queue(VkPhysicalDevice physical)
     uint32_t n = 32;
     vkGetPhysicalDeviceQueueFamilyProperties(physical, &n, families);
     for (uint32_t i = 0; i < n; i++) {
-        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT)
+        if (families[i].queueFlags & VK_QUEUE_COMPUTE_BIT) {
             return true;
+        }
     }
     return false;
 }
@@ -196,8 +206,9 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct device_in
     vkGetPhysicalDeviceProperties2(physical, &properties);
     const VkPhysicalDeviceProperties *core = &properties.properties;
     bool modern = core->apiVersion >= VK_API_VERSION_1_2;
-    if (modern)
+    if (modern) {
         vkGetPhysicalDeviceFeatures2(physical, &features);
+    }
 
     *info = (struct device_info){.index = index,
                                  .type = type_name(core->deviceType),
@@ -210,8 +221,10 @@ static void describe(VkPhysicalDevice physical, uint32_t index, struct device_in
     VkPhysicalDeviceMemoryProperties memory;
     vkGetPhysicalDeviceMemoryProperties(physical, &memory);
     for (uint32_t i = 0; i < memory.memoryHeapCount; i++) {
-        if (memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT && memory.memoryHeaps[i].size > info->memory)
+        if (memory.memoryHeaps[i].flags & VK_MEMORY_HEAP_DEVICE_LOCAL_BIT &&
+            memory.memoryHeaps[i].size > info->memory) {
             info->memory = memory.memoryHeaps[i].size;
+        }
     }
     bool subgroups = subgroup.supportedStages & VK_SHADER_STAGE_COMPUTE_BIT &&
                      subgroup.supportedOperations & VK_SUBGROUP_FEATURE_ARITHMETIC_BIT;
@@ -223,11 +236,13 @@ static void mark_default(struct device_info *infos, uint32_t n_devices)
 {
     struct device_info *best = NULL;
     for (uint32_t i = 0; i < n_devices; i++) {
-        if (infos[i].usable && (!best || type_rank(infos[i].type) > type_rank(best->type)))
+        if (infos[i].usable && (!best || type_rank(infos[i].type) > type_rank(best->type))) {
             best = &infos[i];
+        }
     }
-    if (best)
+    if (best) {
         best->chosen = true;
+    }
 }
 
 enum status instance_devices(const struct instance *instance, VkPhysicalDevice **physical, struct device_info **infos,
@@ -235,8 +250,9 @@ enum status instance_devices(const struct instance *instance, VkPhysicalDevice *
 {
     uint32_t n = 0;
     VkResult result = vkEnumeratePhysicalDevices(instance->handle, &n, NULL);
-    if (result == VK_ERROR_INITIALIZATION_FAILED || (result == VK_SUCCESS && n == 0))
+    if (result == VK_ERROR_INITIALIZATION_FAILED || (result == VK_SUCCESS && n == 0)) {
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "no Vulkan device was found");
+    }
     VK_TRY(err, result);
     VkPhysicalDevice *handles = xcalloc(n, sizeof(VkPhysicalDevice));
     result = vkEnumeratePhysicalDevices(instance->handle, &n, handles);
@@ -247,8 +263,9 @@ enum status instance_devices(const struct instance *instance, VkPhysicalDevice *
     *physical = handles;
     *infos = xcalloc(n, sizeof(**infos));
     *n_devices = n;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         describe(handles[i], i, &(*infos)[i]);
+    }
     mark_default(*infos, n);
     return STATUS_OK;
 }
@@ -257,10 +274,12 @@ static bool contains(const char *text, const char *part)
 {
     for (; *text; text++) {
         size_t i = 0;
-        while (part[i] && tolower((unsigned char)text[i]) == tolower((unsigned char)part[i]))
+        while (part[i] && tolower((unsigned char)text[i]) == tolower((unsigned char)part[i])) {
             i++;
-        if (!part[i])
+        }
+        if (!part[i]) {
             return true;
+        }
     }
     return false;
 }
@@ -273,21 +292,24 @@ enum status device_choose(const struct device_info *infos, uint32_t n_devices, c
         char index[16];
         snprintf(index, sizeof(index), "%u", i);
         if (!wanted ? infos[i].chosen : is_index ? strcmp(index, wanted) == 0 : contains(infos[i].name, wanted)) {
-            if (!infos[i].usable)
+            if (!infos[i].usable) {
                 return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
                                  "device %u (%s) lacks what the engine needs: Vulkan 1.2, timeline semaphores, "
                                  "%d storage buffers a shader",
                                  i, infos[i].name, DEVICE_MAX_BINDINGS);
+            }
             *choice = i;
             return STATUS_OK;
         }
     }
-    if (!wanted)
+    if (!wanted) {
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET,
                          "none of %u Vulkan devices has what the engine needs", n_devices);
+    }
     char numbers[32] = "0";
-    if (n_devices > 1)
+    if (n_devices > 1) {
         snprintf(numbers, sizeof(numbers), "0 to %u", n_devices - 1);
+    }
     return error_set(err, STATUS_ABSENT, NULL, "--device", ERROR_NO_OFFSET,
                      "\"%s\", expected %s or a part of a name that lockstep devices lists (0 is %s)", wanted, numbers,
                      infos[0].name);

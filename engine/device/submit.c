@@ -37,8 +37,9 @@ enum status device_copy_begin(struct device *device, VkCommandBuffer *commands, 
 
 void device_commands_free(struct device *device, VkCommandBuffer commands)
 {
-    if (!commands)
+    if (!commands) {
         return;
+    }
     if (device->working && !device->left) {
         device->left = commands; /* a recorded shape's is freed only after device_settle: this is a call's own */
         return;
@@ -48,8 +49,9 @@ void device_commands_free(struct device *device, VkCommandBuffer commands)
 
 void device_copy_free(struct device *device, VkCommandBuffer commands)
 {
-    if (commands)
+    if (commands) {
         vkFreeCommandBuffers(device->handle, device->copies.commands, 1, &commands);
+    }
 }
 
 /* A GPU is done so soon that falling asleep would cost a good part of a token: 3 ms of looking first. */
@@ -57,14 +59,17 @@ static VkResult poll(const struct device *device, const struct queue *queue, uin
 {
     uint64_t value = 0;
     struct timespec start, now;
-    if (device->info.is_cpu || clock_gettime(CLOCK_MONOTONIC, &start) != 0)
+    if (device->info.is_cpu || clock_gettime(CLOCK_MONOTONIC, &start) != 0) {
         return VK_TIMEOUT;
+    }
     do {
         VkResult result = vkGetSemaphoreCounterValue(device->handle, queue->timeline, &value);
-        if (result != VK_SUCCESS || value >= number)
+        if (result != VK_SUCCESS || value >= number) {
             return result;
-        if (clock_gettime(CLOCK_MONOTONIC, &now) != 0)
+        }
+        if (clock_gettime(CLOCK_MONOTONIC, &now) != 0) {
             return VK_TIMEOUT;
+        }
     } while ((now.tv_sec - start.tv_sec) * 1000000000LL + (now.tv_nsec - start.tv_nsec) < POLL_NS &&
              device->timeout_ns > POLL_NS);
     return VK_TIMEOUT;
@@ -83,8 +88,9 @@ static enum status wait(const struct device *device, const struct queue *queue, 
     for (uint64_t waited = 0; result == VK_TIMEOUT && waited < device->timeout_ns; waited += WAIT_SLICE_NS) {
         uint64_t rest = device->timeout_ns - waited;
         result = vkWaitSemaphores(device->handle, &info, rest < WAIT_SLICE_NS ? rest : WAIT_SLICE_NS);
-        if (result == VK_TIMEOUT && stoppable && stop_asked())
+        if (result == VK_TIMEOUT && stoppable && stop_asked()) {
             return stop_check(err);
+        }
     }
     VK_TRY(err, result);
     return STATUS_OK;
@@ -142,8 +148,9 @@ enum status device_submit(struct device *device, const VkCommandBuffer *commands
     /* A copy that is done need not be waited for on the device. */
     if (after_copy) {
         VkResult result = vkGetSemaphoreCounterValue(device->handle, device->copies.timeline, &done);
-        if (result != VK_SUCCESS)
+        if (result != VK_SUCCESS) {
             return ended(device, vulkan_failed(err, result, "vkGetSemaphoreCounterValue"));
+        }
     }
     return ended(device,
                  submit(&device->compute, commands, n, &device->copies, done >= after_copy ? 0 : after_copy, err));
@@ -165,10 +172,12 @@ enum status device_idle(struct device *device, struct error *err)
 {
     TRY(check_lost(device, err));
     enum status status = wait(device, &device->compute, device->compute.submitted, true, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         status = wait(device, &device->copies, device->copies.submitted, true, err);
-    if (status == STATUS_INTERRUPTED)
+    }
+    if (status == STATUS_INTERRUPTED) {
         return status;
+    }
     device->working = false;
     device->lost = device->lost || status != STATUS_OK;
     device_commands_free(device, device->left);

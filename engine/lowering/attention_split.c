@@ -99,8 +99,9 @@ enum status parts_join(struct builder *b, uint32_t attention)
 enum status parts_alone(struct builder *b, bool *done)
 {
     *done = fits_parts(b, builder_step(b));
-    if (!*done)
+    if (!*done) {
         return STATUS_OK;
+    }
     TRY(parts_add(b, &(struct heads){.attention = b->step, .prologue = PROLOGUE_NONE}, true));
     return parts_join(b, b->step);
 }
@@ -120,14 +121,16 @@ bool parts_match(const struct builder *b, struct heads *heads)
 {
     uint32_t at = b->step, norms = fuse_match(b, at, OP_rms_norm, -1) ? 2 : 0;
     const struct step *step = fuse_match(b, at + norms + 2, OP_attention, at + norms);
-    if (!step || step->input[1] != (int32_t)(at + norms + 1) || !fits_parts(b, step))
+    if (!step || step->input[1] != (int32_t)(at + norms + 1) || !fits_parts(b, step)) {
         return false;
+    }
     const struct attention_params *op = &step->params.attention;
     *heads = (struct heads){norms + 3,  at + norms + 2, norms ? PROLOGUE_NORM : PROLOGUE_ROPE, at, at + 1,
                             at + norms, at + norms + 1};
     if (norms && (!is_head_norm(fuse_match(b, at, OP_rms_norm, -1), op->heads, op->dim) ||
-                  !is_head_norm(fuse_match(b, at + 1, OP_rms_norm, -1), op->kv_heads, op->dim)))
+                  !is_head_norm(fuse_match(b, at + 1, OP_rms_norm, -1), op->kv_heads, op->dim))) {
         return false;
+    }
     const struct step *q_rope = fuse_match(b, heads->q_rope, OP_rope, norms ? (int64_t)at : -1),
                       *k_rope = fuse_match(b, heads->k_rope, OP_rope, norms ? (int64_t)at + 1 : -1);
     return is_rope(q_rope, op->heads, op->dim) && is_rope(k_rope, op->kv_heads, op->dim) &&

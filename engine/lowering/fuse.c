@@ -26,17 +26,20 @@ static bool is_row_norm(const struct step *step)
 static enum status fuse_norms(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
-    if (uses_matvec(b))
+    if (uses_matvec(b)) {
         return STATUS_OK; /* its norms sum in another order */
+    }
     const struct step *first = fuse_match(b, at, OP_rms_norm, -1);
     const struct step *add = fuse_match(b, first ? at + 1 : at, OP_add, -1);
-    if (!add || (first && (!is_row_norm(first) || add->input[1] != (int32_t)at)))
+    if (!add || (first && (!is_row_norm(first) || add->input[1] != (int32_t)at))) {
         return STATUS_OK;
+    }
     uint32_t sum = first ? at + 1 : at;
     const struct step *last = fuse_match(b, sum + 1, OP_rms_norm, sum);
     last = is_row_norm(last) && store_step_rows(b->store, sum + 1, b->schedule->n_rows) == b->n_rows ? last : NULL;
-    if (!first && !last)
+    if (!first && !last) {
         return STATUS_OK;
+    }
     uint32_t output = last ? sum + 1 : sum;
     struct norms_params params = {.width = add->width, .has_first = first != NULL, .has_last = last != NULL};
     struct dispatch *dispatch = builder_add(b, output);
@@ -98,8 +101,9 @@ static enum status fuse_heads(struct builder *b, uint32_t *n_steps)
         const struct step *norm = fuse_match(b, at + i, OP_rms_norm, -1),
                           *rope = fuse_match(b, at + 2 + i, OP_rope, at + i);
         if (!norm || !rope || norm->params.rms_norm.dim != rope->params.rope.dim ||
-            norm->params.rms_norm.groups != rope->params.rope.heads || norm->params.rms_norm.dim % 2 != 0)
+            norm->params.rms_norm.groups != rope->params.rope.heads || norm->params.rms_norm.dim % 2 != 0) {
             return STATUS_OK;
+        }
     }
     TRY(add_head_norm_rope(b, at, at + 2));
     TRY(add_head_norm_rope(b, at + 1, at + 3));
@@ -111,8 +115,9 @@ bool fuse_find_second(const struct builder *b, const struct tensor *gate, const 
 {
     const struct placement *first = weights_find(&b->store->weights, gate),
                            *second = weights_find(&b->store->weights, up);
-    if (first->block != second->block || second->offset < first->offset)
+    if (first->block != second->block || second->offset < first->offset) {
         return false;
+    }
     *bytes = second->offset - first->offset;
     uint64_t all = *bytes + placement_bytes(second);
     return all + WEIGHT_SLACK <= b->store->limits.max_binding && all <= UINT32_MAX && first->grouped == second->grouped;
@@ -137,8 +142,9 @@ static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
     uint64_t second;
     if (!glu || glu->input[1] != (int32_t)at + 1 || gate->weight[1] || up->weight[1] || gate->width != up->width ||
         matvec_fits(b, gate) || !by_whole_rows(gate->weight[0], up->weight[0]) ||
-        !fuse_find_second(b, gate->weight[0], up->weight[0], &second))
+        !fuse_find_second(b, gate->weight[0], up->weight[0], &second)) {
         return STATUS_OK;
+    }
     struct matmul_glu_params params = {gate->params.matmul.n_in, gate->params.matmul.n_out, 0, (uint32_t)second,
                                        glu->params.glu.activation};
     struct binding more[2] = {slot_binding(b, at, true), slot_binding(b, at + 1, true)};
@@ -155,8 +161,9 @@ static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
         .params = &params,
         .params_bytes = sizeof(params),
     };
-    if (prefill_has_matmul(b, &matmul))
+    if (prefill_has_matmul(b, &matmul)) {
         return STATUS_OK;
+    }
     TRY(builder_matmul(b, &matmul));
     *n_steps = 3;
     return STATUS_OK;
@@ -167,8 +174,9 @@ static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
     const struct step *head = fuse_match(b, at, OP_matmul, -1), *cap = fuse_match(b, at + 1, OP_softcap, at);
-    if (!head || !cap || matvec_fits(b, head))
+    if (!head || !cap || matvec_fits(b, head)) {
         return STATUS_OK;
+    }
     struct matmul_softcap_params params = {head->params.matmul.n_in, head->params.matmul.n_out,
                                            head->params.matmul.has_bias, cap->params.softcap.cap};
     struct binding more[1] = {slot_binding(b, at + 1, true)};
@@ -185,8 +193,9 @@ static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
         .params = &params,
         .params_bytes = sizeof(params),
     };
-    if (prefill_has_matmul(b, &matmul))
+    if (prefill_has_matmul(b, &matmul)) {
         return STATUS_OK;
+    }
     TRY(builder_matmul(b, &matmul));
     *n_steps = 2;
     return STATUS_OK;
@@ -197,7 +206,8 @@ enum status fuse(struct builder *b, uint32_t *n_steps)
     static enum status (*const kinds[])(struct builder * b, uint32_t * n_steps) = {fuse_norms, fuse_heads, fuse_glu,
                                                                                    fuse_softcap};
     *n_steps = 0;
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && *n_steps == 0; i++)
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && *n_steps == 0; i++) {
         TRY(kinds[i](b, n_steps));
+    }
     return STATUS_OK;
 }

@@ -19,13 +19,15 @@ static bool match_norms(const struct builder *b, struct prologue *prologue)
         *prologue = (struct prologue){PROLOGUE_ADD_NORM, 2, at, at, at + 1};
         return true;
     }
-    if (!is_row_norm(norm))
+    if (!is_row_norm(norm)) {
         return false;
+    }
     add = fuse_match(b, at + 1, OP_add, -1);
-    if (add && add->input[1] == (int32_t)at && is_row_norm(fuse_match(b, at + 2, OP_rms_norm, at + 1)))
+    if (add && add->input[1] == (int32_t)at && is_row_norm(fuse_match(b, at + 2, OP_rms_norm, at + 1))) {
         *prologue = (struct prologue){PROLOGUE_NORM_ADD_NORM, 3, at, at + 1, at + 2};
-    else
+    } else {
         *prologue = (struct prologue){PROLOGUE_NORM, 1, at, at, at};
+    }
     return true;
 }
 
@@ -39,13 +41,15 @@ static void set_norms(const struct builder *b, const struct prologue *prologue, 
     matvec->params.last_eps = last->params.rms_norm.eps;
     matvec->params.last_offset = last->params.rms_norm.offset;
     matvec->bindings[3] = matvec_input(b, last->input[0]);
-    if (prologue->kind == PROLOGUE_NORM)
+    if (prologue->kind == PROLOGUE_NORM) {
         return;
+    }
     matvec->bindings[3] = matvec_input(b, steps[prologue->sum].input[1]);
     matvec->bindings[6] = matvec_input(b, steps[prologue->sum].input[0]);
     matvec->bindings[10] = slot_binding(b, prologue->sum, true);
-    if (prologue->kind == PROLOGUE_ADD_NORM)
+    if (prologue->kind == PROLOGUE_ADD_NORM) {
         return;
+    }
     const struct step *first = &steps[prologue->first];
     matvec->bindings[3] = matvec_input(b, first->input[0]);
     matvec->bindings[7] = weight_binding(b, first->weight[0], 0, 1);
@@ -60,14 +64,16 @@ static bool must_store(const struct builder *b, uint32_t last, uint32_t end, uin
 {
     const struct plan *plan = b->store->plan;
     for (uint32_t i = b->step; i < last; i++) {
-        if (i != kept && b->schedule->captured[i])
+        if (i != kept && b->schedule->captured[i]) {
             return true;
+        }
     }
     for (uint32_t i = end; i < plan->n_steps; i++) {
         for (unsigned k = 0; k < OP_MAX_INPUTS; k++) {
             int32_t source = plan->steps[i].input[k];
-            if (source >= (int32_t)b->step && source < (int32_t)last && source != (int32_t)kept)
+            if (source >= (int32_t)b->step && source < (int32_t)last && source != (int32_t)kept) {
                 return true;
+            }
         }
     }
     return false;
@@ -81,8 +87,9 @@ static bool match_glu(const struct builder *b, uint32_t at, struct matvec *matve
     const struct step *glu = up ? fuse_match(b, at + 2, OP_glu, at) : NULL;
     if (!glu || glu->input[1] != (int32_t)at + 1 || gate->weight[1] || up->weight[1] || gate->width != up->width ||
         !matvec_fits(b, gate) || !matvec_fits(b, up) || gate->weight[0]->dtype != up->weight[0]->dtype ||
-        !fuse_find_second(b, gate->weight[0], up->weight[0], &matvec->more_bytes))
+        !fuse_find_second(b, gate->weight[0], up->weight[0], &matvec->more_bytes)) {
         return false;
+    }
     matvec->matrix = gate->weight[0];
     matvec->output = at + 2;
     matvec->epilogue = EPILOGUE_GLU;
@@ -98,8 +105,9 @@ static bool match_glu(const struct builder *b, uint32_t at, struct matvec *matve
 static bool match_matmul(const struct builder *b, uint32_t at, int64_t input, struct matvec *matvec)
 {
     const struct step *step = fuse_match(b, at, OP_matmul, input);
-    if (!step || !matvec_fits(b, step))
+    if (!step || !matvec_fits(b, step)) {
         return false;
+    }
     matvec->matrix = step->weight[0];
     matvec->bias = step->weight[1];
     matvec->output = at;
@@ -112,8 +120,9 @@ static bool match_matmul(const struct builder *b, uint32_t at, int64_t input, st
 static bool match_softcap(const struct builder *b, uint32_t at, struct matvec *matvec)
 {
     const struct step *cap = fuse_match(b, at + 1, OP_softcap, at);
-    if (!cap || !match_matmul(b, at, -1, matvec))
+    if (!cap || !match_matmul(b, at, -1, matvec)) {
         return false;
+    }
     matvec->epilogue = EPILOGUE_SOFTCAP;
     matvec->params.cap = cap->params.softcap.cap;
     matvec->bindings[12] = slot_binding(b, at + 1, true);
@@ -128,24 +137,30 @@ static enum status fuse_products(struct builder *b, struct entry *entry)
     bool has_norms = match_norms(b, &norms);
     uint32_t at = b->step + norms.n_steps, n = 1, end = at, kept = norms.sum;
     const struct step *reads = fuse_match(b, at, OP_matmul, has_norms ? (int64_t)norms.last : -1);
-    if (!reads)
+    if (!reads) {
         return STATUS_OK;
-    if (match_glu(b, at, &products[0]))
+    }
+    if (match_glu(b, at, &products[0])) {
         end = at + 3;
-    else if (match_softcap(b, at, &products[0]))
+    } else if (match_softcap(b, at, &products[0])) {
         end = at + 2;
-    else
-        for (n = 0; has_norms && n < 3 && match_matmul(b, at + n, norms.last, &products[n]); n++)
+    } else {
+        for (n = 0; has_norms && n < 3 && match_matmul(b, at + n, norms.last, &products[n]); n++) {
             end = at + n + 1;
-    if (end == at)
+        }
+    }
+    if (end == at) {
         return STATUS_OK;
-    if (norms.kind == PROLOGUE_NORM || !has_norms)
+    }
+    if (norms.kind == PROLOGUE_NORM || !has_norms) {
         kept = UINT32_MAX;
+    }
     uint32_t left_out = products[0].epilogue == EPILOGUE_GLU ? at + 2 : at;
     bool capture = must_store(b, left_out, end, kept);
     for (uint32_t i = 0; i < n; i++) {
-        if (has_norms)
+        if (has_norms) {
             set_norms(b, &norms, &products[i]);
+        }
         products[i].stores = has_norms && i == 0;
         products[i].capture = capture;
         TRY(matvec_add(b, &products[i]));
@@ -160,8 +175,9 @@ static enum status fuse_attention(struct builder *b, struct entry *entry)
 {
     struct heads heads;
     struct matvec o = {0};
-    if (!parts_match(b, &heads))
+    if (!parts_match(b, &heads)) {
         return STATUS_OK;
+    }
     uint32_t end = heads.attention + 1;
     bool has_o = match_matmul(b, end, heads.attention, &o);
     uint32_t left_out = has_o ? end : heads.attention;
@@ -190,8 +206,9 @@ static enum status fuse_attention(struct builder *b, struct entry *entry)
 
 enum status fuse_decode(struct builder *b, struct entry *entry)
 {
-    if (!uses_matvec(b))
+    if (!uses_matvec(b)) {
         return STATUS_OK;
+    }
     TRY(fuse_products(b, entry));
     return entry->n_steps ? STATUS_OK : fuse_attention(b, entry);
 }

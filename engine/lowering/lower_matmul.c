@@ -24,8 +24,9 @@ static enum status check_matmul_loop(const struct builder *b)
     bool by_element =
         builder_step(b)->variant != VARIANT_NONE || n_in % 4 != 0 || builder_step(b)->weight[0]->layout != LAYOUT_ROWS;
     uint64_t iterations = by_element ? n_in : n_in / 8 + n_in % 128; /* the loops inside are unrolled */
-    if (!uses_cpu_shapes(b) || iterations <= CPU_MAX_ITERATIONS)
+    if (!uses_cpu_shapes(b) || iterations <= CPU_MAX_ITERATIONS) {
         return STATUS_OK;
+    }
     return error_set(b->err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                      "a matrix row of %u values needs longer loops than %s runs", n_in, b->store->device->info.name);
 }
@@ -50,8 +51,9 @@ static void choose_shape(const struct builder *b, const struct matmul *matmul, b
     /* A short row is one subgroup's, without a barrier; a long one keeps four busy. Enough groups must remain to fill
      * the device. The choice is by the matrix alone, so that prefill, decode and slices sum in one order. */
     constants->local_size = subgroup < 32 || subgroup > 64 ? 64 : subgroup;
-    if (n_in >= 4096)
+    if (n_in >= 4096) {
         constants->local_size *= 4;
+    }
     constants->rows = (n_out >= 32768 ? 4 : n_out >= 16384 ? 2 : 1) * matmul->matrices;
 }
 
@@ -61,14 +63,17 @@ enum status builder_matmul(struct builder *b, const struct matmul *matmul)
     bool lanes = wants_lanes(b);
     uint64_t slice;
     TRY(slice_rows(b, matrix, &slice));
-    if (bias && dtype_info(bias->dtype)->block_elems != 1)
+    if (bias && dtype_info(bias->dtype)->block_elems != 1) {
         return error_set(b->err, STATUS_BAD_INPUT, bias->file, bias->stored_name, ERROR_NO_OFFSET,
                          "a bias is %s, expected F32, F16 or BF16", dtype_info(bias->dtype)->name);
-    if (matmul->variant == VARIANT_TRANSPOSE_B && slice < tensor_rows(matrix))
+    }
+    if (matmul->variant == VARIANT_TRANSPOSE_B && slice < tensor_rows(matrix)) {
         return error_set(b->err, STATUS_BAD_INPUT, matrix->file, matrix->stored_name, ERROR_NO_OFFSET,
                          "is too large to be read transposed on %s", b->store->device->info.name);
-    if (prefill_has_matmul(b, matmul))
+    }
+    if (prefill_has_matmul(b, matmul)) {
         return prefill_matmul(b, matmul, slice);
+    }
     struct program_constants constants = weight_constants(b, matrix);
     constants.bias_dtype = bias ? bias->dtype : DTYPE_F32;
     choose_shape(b, matmul, lanes, &constants);
@@ -82,8 +87,9 @@ enum status builder_matmul(struct builder *b, const struct matmul *matmul)
         bindings[4] = weight_binding(b, matrix, first, count);
         bindings[4].range += matmul->more_bytes;
         bindings[5] = bias ? weight_binding(b, bias, 0, tensor_rows(bias)) : bindings[4];
-        for (uint32_t i = 0; i < matmul->n_more; i++)
+        for (uint32_t i = 0; i < matmul->n_more; i++) {
             bindings[6 + i] = matmul->more[i];
+        }
         struct finish all = {
             .shader = lanes ? matmul->lane_shader : matmul->reduce_shader,
             .variant = matmul->variant,
@@ -104,8 +110,9 @@ enum status matmul_alone(struct builder *b)
     const struct step *step = builder_step(b);
     bool done;
     TRY(matvec_alone(b, &done));
-    if (done)
+    if (done) {
         return STATUS_OK;
+    }
     TRY(check_matmul_loop(b));
     struct matmul matmul = {
         .lane_shader = "matmul",
@@ -130,10 +137,11 @@ enum status expert_matmul_alone(struct builder *b)
     const struct tensor *matrix = step->weight[0], *bias = step->weight[1];
     uint64_t slice, n_rows = tensor_rows(matrix);
     TRY(slice_rows(b, matrix, &slice));
-    if (uses_cpu_shapes(b) && op->n_in / 8 + 128 > CPU_MAX_ITERATIONS)
+    if (uses_cpu_shapes(b) && op->n_in / 8 + 128 > CPU_MAX_ITERATIONS) {
         return error_set(b->err, STATUS_BAD_INPUT, matrix->file, matrix->stored_name, ERROR_NO_OFFSET,
                          "a matrix row of %u values needs longer loops than %s runs", op->n_in,
                          b->store->device->info.name);
+    }
     bool lanes = wants_lanes(b);
     uint32_t subgroup = b->store->device->info.subgroup;
     struct program_constants constants = {.local_size = lanes                            ? 8

@@ -7,10 +7,12 @@ static enum status add_elementwise(struct builder *b, uint32_t n_inputs, uint64_
     const struct step *step = builder_step(b);
     struct dispatch *dispatch = builder_add(b, b->step);
     uint32_t n = 3;
-    for (uint32_t i = 0; i < n_inputs; i++)
+    for (uint32_t i = 0; i < n_inputs; i++) {
         dispatch->bindings[n++] = slot_binding(b, (uint32_t)step->input[i], false);
-    if (step->op == OP_rope)
+    }
+    if (step->op == OP_rope) {
         dispatch->bindings[n++] = table_binding(b, b->step);
+    }
     struct program_constants constants = {.local_size = 64};
     return builder_finish_alone(b, dispatch, op_info(step->op)->name, n, (struct dispatch_params){0}, constants,
                                 divide_up(b->n_rows * lanes_per_row, constants.local_size));
@@ -37,12 +39,14 @@ static enum status add_embed(struct builder *b)
 
 uint32_t norm_lanes(const struct builder *b, uint32_t dim)
 {
-    if (uses_matvec(b))
+    if (uses_matvec(b)) {
         return MATVEC_LANES; /* as in the prologues of matvec.comp and attention_part.comp */
+    }
     uint32_t lanes = uses_cpu_shapes(b) ? 8 : 64;
     while (!uses_cpu_shapes(b) && lanes * 4 < dim && lanes < 512 &&
-           lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations)
+           lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations) {
         lanes *= 2;
+    }
     return lanes;
 }
 
@@ -67,21 +71,24 @@ static enum status add_attention(struct builder *b)
     const struct attention_params *op = &step->params.attention;
     bool done;
     TRY(parts_alone(b, &done));
-    if (done)
+    if (done) {
         return STATUS_OK;
+    }
     uint32_t lanes = 8; /* one subgroup of llvmpipe's: it waits long at barriers between several */
     uint32_t least = uses_cpu_shapes(b) ? b->store->max_positions / 512 : op->dim;
-    while (lanes < least && lanes < 256 && lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations)
+    while (lanes < least && lanes < 256 && lanes * 2 <= b->store->device->limits.maxComputeWorkGroupInvocations) {
         lanes *= 2;
+    }
     /* Of one invocation: scores, four elements an iteration; values, four keys an iteration; reductions, a chunk of 256
      * keys. See attention.comp. */
     uint64_t keys = op->window && op->window < b->store->max_positions ? op->window : b->store->max_positions;
     uint64_t iterations =
         divide_up(keys, lanes) * (op->dim / 4 + 4) + divide_up(op->dim, lanes) * (keys / 4 + 4) + keys / 8;
-    if (uses_cpu_shapes(b) && iterations > CPU_MAX_ITERATIONS)
+    if (uses_cpu_shapes(b) && iterations > CPU_MAX_ITERATIONS) {
         return error_set(b->err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                          "attention over %llu positions needs longer loops than %s runs", (unsigned long long)keys,
                          b->store->device->info.name);
+    }
     struct dispatch *dispatch = builder_add(b, b->step);
     dispatch->bindings[3] = slot_binding(b, (uint32_t)step->input[0], false);
     dispatch->bindings[4] = cache_binding(b, (uint32_t)step->input[1], false);
@@ -101,10 +108,11 @@ static enum status add_attention(struct builder *b)
 /* A lane a row, that looks at all n values for each of the k. */
 static enum status add_topk(struct builder *b, uint32_t n, uint32_t k)
 {
-    if (uses_cpu_shapes(b) && 2 * (uint64_t)k * (n + 1) > CPU_MAX_ITERATIONS)
+    if (uses_cpu_shapes(b) && 2 * (uint64_t)k * (n + 1) > CPU_MAX_ITERATIONS) {
         return error_set(b->err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                          "the %u largest of %u values need longer loops than %s runs", k, n,
                          b->store->device->info.name);
+    }
     return add_elementwise(b, 1, 1);
 }
 

@@ -43,8 +43,9 @@ static uint32_t choose_slots(const struct builder *b, const struct tensor *matri
              slots = LEAST_TEAM;
     uint32_t most = dtype_info(matrix->dtype)->block_elems == 1 ? MOST_HALVES : MOST_QUANTS;
     while (slots <= MOST_LANES &&
-           (divide_up(pieces, slots) > most || (slots * 2 * share <= BUSY_LANES && slots * 2 <= pieces)))
+           (divide_up(pieces, slots) > most || (slots * 2 * share <= BUSY_LANES && slots * 2 <= pieces))) {
         slots *= 2;
+    }
     return (uint32_t)slots;
 }
 
@@ -84,12 +85,14 @@ static struct division choose_division(const struct builder *b, const struct ten
     uint64_t n_out = tensor_rows(matrix), least = UINT64_MAX;
     for (uint32_t team = slots < RUN ? slots : RUN; team >= LEAST_TEAM; team /= 2) {
         struct division division = divide_rows(b, share_of(b, matrix), slots, team);
-        if (division.rows == 0)
+        if (division.rows == 0) {
             break;
+        }
         uint64_t group = (uint64_t)division.rows * division.loops;
         uint64_t busiest = divide_up(divide_up(n_out, group), builder_cores(b)) * group;
-        if (least == UINT64_MAX || busiest * 10 <= least * 11)
+        if (least == UINT64_MAX || busiest * 10 <= least * 11) {
             chosen = division;
+        }
         least = busiest < least ? busiest : least;
     }
     return chosen;
@@ -101,8 +104,9 @@ static void choose_shape(const struct builder *b, const struct matvec *matvec, s
     struct division division = choose_division(b, matvec->matrix, slots);
     bool norms = matvec->prologue.kind != PROLOGUE_NONE && matvec->prologue.kind != PROLOGUE_ATTENTION;
     uint32_t lanes = division.rows * slots;
-    while (norms && lanes < PROLOGUE_LANES)
+    while (norms && lanes < PROLOGUE_LANES) {
         lanes *= 2;
+    }
     constants->team = division.team;
     constants->split = slots / division.team;
     constants->rows = matvec->matrices;
@@ -125,8 +129,9 @@ enum status matvec_add(struct builder *b, const struct matvec *matvec)
     constants.n_in = (uint32_t)tensor_row_elems(matrix);
     constants.activation = matvec->activation;
     choose_shape(b, matvec, &constants);
-    if (matvec->prologue.kind == PROLOGUE_ATTENTION)
+    if (matvec->prologue.kind == PROLOGUE_ATTENTION) {
         constants.head_dim = constants.n_in / matvec->params.heads;
+    }
     uint64_t slice, pass = constants.local_size / (constants.team * constants.split);
     uint64_t outputs = pass * constants.loops * constants.chunks * (constants.rows / matvec->matrices);
     TRY(slice_rows(b, matrix, &slice));
@@ -142,12 +147,14 @@ enum status matvec_add(struct builder *b, const struct matvec *matvec)
                sizeof(matvec->bindings) - MATVEC_FIRST_BINDING * sizeof(matvec->bindings[0]));
         dispatch->bindings[4] = weight_binding(b, matrix, first, count);
         dispatch->bindings[4].range += matvec->more_bytes;
-        if (bias)
+        if (bias) {
             dispatch->bindings[5] = weight_binding(b, bias, 0, tensor_rows(bias));
+        }
         for (uint32_t i = MATVEC_FIRST_BINDING; i < MATVEC_BINDINGS; i++) {
             bool writes = i >= WRITTEN_FIRST;
-            if (!dispatch->bindings[i].buffer || (writes && !params.stores && i < STORED_FIRST))
+            if (!dispatch->bindings[i].buffer || (writes && !params.stores && i < STORED_FIRST)) {
                 dispatch->bindings[i] = dispatch->bindings[writes ? 1 : 4];
+            }
         }
         struct finish finish = {
             .shader = "matvec",
@@ -174,8 +181,9 @@ enum status matvec_alone(struct builder *b, bool *done)
 {
     const struct step *step = builder_step(b);
     *done = matvec_fits(b, step);
-    if (!*done)
+    if (!*done) {
         return STATUS_OK;
+    }
     struct matvec matvec = {
         .matrix = step->weight[0], .bias = step->weight[1], .output = b->step, .matrices = 1, .capture = true};
     matvec.bindings[3] = matvec_input(b, step->input[0]);

@@ -23,8 +23,9 @@
 
 uint32_t prefill_least_rows(const struct store *store)
 {
-    if (store->limits.tiles == TILES_CHOSEN)
+    if (store->limits.tiles == TILES_CHOSEN) {
         return store->device->info.is_cpu || store->limits.matmul != MATMUL_CHOSEN ? 0 : LEAST_ROWS;
+    }
     return store->limits.tiles == TILES_NEVER ? 0 : 2;
 }
 
@@ -70,8 +71,9 @@ enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint6
     bool coop = strcmp(shader, "matmul_tile") != 0;
     struct matmul_tile_params params = {(uint32_t)tensor_row_elems(matrix), (uint32_t)tensor_rows(matrix), bias != NULL,
                                         1};
-    if (coop && matrix->dtype != DTYPE_F16)
+    if (coop && matrix->dtype != DTYPE_F16) {
         params.scale = weights_find(&b->store->weights, matrix)->scale;
+    }
     for (uint64_t first = 0; first < tensor_rows(matrix); first += slice) {
         uint64_t rest = tensor_rows(matrix) - first, count = rest < slice ? rest : slice;
         struct dispatch *dispatch = builder_add(b, matmul->output);
@@ -110,8 +112,9 @@ static uint64_t attention_shared(uint32_t rows, uint32_t piece, uint32_t dim)
 static uint32_t attention_piece(const struct builder *b, uint32_t rows, uint32_t dim)
 {
     uint32_t piece = dim < 128 ? dim / 32 : 4;
-    while (piece && attention_shared(rows, piece, dim) > b->store->device->limits.maxComputeSharedMemorySize)
+    while (piece && attention_shared(rows, piece, dim) > b->store->device->limits.maxComputeSharedMemorySize) {
         piece /= 2;
+    }
     return piece;
 }
 

@@ -15,8 +15,9 @@ uint32_t store_find_tail(const struct store *store)
     while (tail > 1) {
         const struct step *step = &store->plan->steps[tail - 1];
         bool by_rows = step->op == OP_softcap || step->op == OP_matmul || step->op == OP_rms_norm;
-        if (step->layer != LAYER_NONE || !by_rows || step->input[0] != (int32_t)tail - 2)
+        if (step->layer != LAYER_NONE || !by_rows || step->input[0] != (int32_t)tail - 2) {
             break;
+        }
         tail--;
     }
     /* Its input's last row must begin where a binding can. */
@@ -35,14 +36,16 @@ VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct regi
     for (uint32_t i = 0; i < store->plan->n_steps; i++) {
         uint32_t rows = store_step_rows(store, i, n_rows);
         struct region slot = {.offset = at, .size = (VkDeviceSize)rows * store->plan->steps[i].width * sizeof(float)};
-        if (slots)
+        if (slots) {
             slots[i] = slot;
+        }
         at = align_up(at + slot.size + store->padding, store->alignment);
     }
     for (uint32_t i = 0; slots && i < store->plan->n_steps; i++) {
         const struct step *step = &store->plan->steps[i];
-        if (step->tamper.how == TAMPER_SHARED_SLOT)
+        if (step->tamper.how == TAMPER_SHARED_SLOT) {
             slots[i].offset = slots[step->tamper.with].offset; /* and its end may lie in the slot behind */
+        }
     }
     return at;
 }
@@ -51,13 +54,15 @@ VkDeviceSize store_slots(const struct store *store, uint32_t n_rows, struct regi
 static enum status choose_max_rows(struct store *store, struct error *err)
 {
     uint64_t widest = 1;
-    for (uint32_t i = 0; i < store->plan->n_steps; i++)
+    for (uint32_t i = 0; i < store->plan->n_steps; i++) {
         widest = store->plan->steps[i].width > widest ? store->plan->steps[i].width : widest;
+    }
     uint64_t most = store->limits.max_binding / sizeof(float) / widest;
-    if (most == 0)
+    if (most == 0) {
         return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
                          "a row of %llu values is longer than what %s binds (%u bytes)", (unsigned long long)widest,
                          store->device->info.name, store->limits.max_binding);
+    }
     if (store->max_rows == 0) {
         bool is_cpu = store->device->info.is_cpu;
         VkDeviceSize row = store_slots(store, 2, NULL) - store_slots(store, 1, NULL);
@@ -67,8 +72,9 @@ static enum status choose_max_rows(struct store *store, struct error *err)
         store->max_rows = (uint32_t)(fit < 1 ? 1 : fit > rows ? rows : fit);
     }
     store->max_rows = (uint32_t)(store->max_rows < most ? store->max_rows : most);
-    if (store->max_rows > store->max_positions)
+    if (store->max_rows > store->max_positions) {
         store->max_rows = store->max_positions;
+    }
     return STATUS_OK;
 }
 
@@ -82,15 +88,17 @@ static enum status place_cache(struct store *store, VkDeviceSize *size, struct e
         for (unsigned k = 1; step->op == OP_attention && k < OP_MAX_INPUTS; k++) {
             uint32_t source = (uint32_t)step->input[k];
             struct region *region = &store->cached[source];
-            if (region->size)
+            if (region->size) {
                 continue; /* another layer shares it */
+            }
             region->offset = *size;
             region->size = (VkDeviceSize)store->max_positions * store->plan->steps[source].width * sizeof(float);
-            if (region->size > store->limits.max_binding)
+            if (region->size > store->limits.max_binding) {
                 return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                                  "a KV cache of %u positions needs %llu bytes a layer; %s binds %u at most",
                                  store->max_positions, (unsigned long long)region->size, store->device->info.name,
                                  store->limits.max_binding);
+            }
             *size = align_up(*size + region->size + store->padding, store->alignment);
         }
     }
@@ -113,8 +121,9 @@ static VkDeviceSize parts_bytes(const struct store *store)
     for (uint32_t i = 0; i < store->plan->n_steps; i++) {
         const struct step *step = &store->plan->steps[i];
         const struct attention_params *op = &step->params.attention;
-        if (step->op != OP_attention)
+        if (step->op != OP_attention) {
             continue;
+        }
         struct attention_parts parts = store_attention_parts(store, op);
         VkDeviceSize n = (VkDeviceSize)op->heads * parts.n, bytes = (2 * n + 4 + n * op->dim) * sizeof(float);
         most = bytes > most ? bytes : most;
@@ -155,13 +164,16 @@ enum status store_open(struct store *store, struct error *err)
 {
     const VkPhysicalDeviceLimits *device = &store->device->limits;
     store->alignment = device->minStorageBufferOffsetAlignment < 16 ? 16 : device->minStorageBufferOffsetAlignment;
-    if (store->limits.max_binding == 0)
+    if (store->limits.max_binding == 0) {
         store->limits.max_binding = device->maxStorageBufferRange;
-    if (store->limits.max_groups == 0)
+    }
+    if (store->limits.max_groups == 0) {
         store->limits.max_groups = device->maxComputeWorkGroupCount[0];
+    }
     enum status status = allocate(store, err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         store_close(store);
+    }
     return status;
 }
 

@@ -49,8 +49,9 @@ static void group_row(const struct parts *parts, const uint8_t *from, uint64_t n
     for (uint64_t first = 0; first < n_blocks; first += parts->blocks) {
         uint8_t *fifth = to + parts->blocks * parts->scale, *quants = fifth + parts->blocks * parts->fifth;
         uint64_t n = n_blocks - first < parts->blocks ? n_blocks - first : parts->blocks;
-        if (n < parts->blocks)
+        if (n < parts->blocks) {
             memset(to, 0, quants - to); /* scales of blocks that are not there */
+        }
         for (uint64_t i = 0; i < n; i++, from += block_bytes) {
             memcpy(to + i * parts->scale, from, parts->scale);
             memcpy(fifth + i * parts->fifth, from + parts->scale, parts->fifth);
@@ -64,6 +65,7 @@ void groups_copy(const struct tensor *tensor, uint64_t first, uint64_t n_rows, u
 {
     struct parts parts = parts_of(tensor->dtype);
     uint64_t row = tensor_row_bytes(tensor), grouped = groups_row_bytes(tensor);
-    for (uint64_t i = 0; i < n_rows; i++)
+    for (uint64_t i = 0; i < n_rows; i++) {
         group_row(&parts, tensor->bytes + (first + i) * row, tensor_row_elems(tensor) / 32, to + i * grouped);
+    }
 }

@@ -17,8 +17,9 @@ static bool same_table(const struct rope_params *a, const struct rope_params *b)
 static uint32_t first_with_table(const struct plan *plan, uint32_t i)
 {
     for (uint32_t k = 0; k < i; k++) {
-        if (plan->steps[k].op == OP_rope && same_table(&plan->steps[k].params.rope, &plan->steps[i].params.rope))
+        if (plan->steps[k].op == OP_rope && same_table(&plan->steps[k].params.rope, &plan->steps[i].params.rope)) {
             return k;
+        }
     }
     return i;
 }
@@ -29,8 +30,9 @@ static VkDeviceSize place_tables(struct store *store)
     VkDeviceSize at = 0;
     store->table = xcalloc(plan->n_steps, sizeof(*store->table));
     for (uint32_t i = 0; i < plan->n_steps; i++) {
-        if (plan->steps[i].op != OP_rope)
+        if (plan->steps[i].op != OP_rope) {
             continue;
+        }
         uint32_t first = first_with_table(plan, i);
         if (first == i) {
             VkDeviceSize size =
@@ -49,8 +51,9 @@ static VkDeviceSize place_tables(struct store *store)
 static double scaled_frequency(const struct rope_params *rope, uint32_t pair)
 {
     double plain = pow(rope->theta, -2.0 * pair / rope->dim), stretched = plain / rope->factor, share = 1;
-    if (rope->type == ROPE_TYPE_DEFAULT)
+    if (rope->type == ROPE_TYPE_DEFAULT) {
         return plain;
+    }
     if (rope->type == ROPE_TYPE_LLAMA3) {
         double wavelength = TWO_PI / plain;
         share = (rope->original / wavelength - rope->low) / ((double)rope->high - rope->low);
@@ -83,13 +86,15 @@ enum status tables_upload(struct store *store, struct error *err)
 {
     VkDeviceSize size = place_tables(store);
     TRY(gpu_buffer_create(store->device, size ? size : store->alignment, MEMORY_DEVICE, &store->tables, err));
-    if (size == 0)
+    if (size == 0) {
         return STATUS_OK;
+    }
     uint8_t *tables = xcalloc(1, size);
     for (uint32_t i = 0; i < store->plan->n_steps; i++) {
         const struct step *step = &store->plan->steps[i];
-        if (step->op == OP_rope && first_with_table(store->plan, i) == i)
+        if (step->op == OP_rope && first_with_table(store->plan, i) == i) {
             fill_table(&step->params.rope, store->max_positions, (float *)(void *)(tables + store->table[i].offset));
+        }
     }
     struct upload upload = {.to = &store->tables, .bytes = tables, .n_bytes = size};
     enum status status = memory_upload(store->device, &upload, 1, err);

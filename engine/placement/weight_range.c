@@ -60,13 +60,15 @@ static float largest_of_blocks(const struct tensor *tensor)
 
 float tensor_scale(const struct tensor *tensor)
 {
-    if (tensor->dtype == DTYPE_F16)
+    if (tensor->dtype == DTYPE_F16) {
         return 1; /* halves already */
+    }
     float most =
         tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_BF16 ? largest_float(tensor) : largest_of_blocks(tensor);
     int exponent = 0;
-    if (most > 0 && isfinite(most))
+    if (most > 0 && isfinite(most)) {
         (void)frexpf(most, &exponent); /* most < 2^exponent */
+    }
     exponent = 14 - exponent;
     return ldexpf(1, exponent > 100 ? 100 : exponent < -100 ? -100 : exponent);
 }

@@ -14,8 +14,9 @@ static VkDeviceSize align_up(VkDeviceSize value, VkDeviceSize alignment)
 const struct placement *weights_find(const struct weights *weights, const struct tensor *tensor)
 {
     for (uint32_t i = 0; i < weights->n_placements; i++) {
-        if (weights->placements[i].tensor == tensor)
+        if (weights->placements[i].tensor == tensor) {
             return &weights->placements[i];
+        }
     }
     return NULL;
 }
@@ -23,8 +24,9 @@ const struct placement *weights_find(const struct weights *weights, const struct
 void placement_grain(const struct placement *placement, uint64_t *rows, uint64_t *bytes)
 {
     tensor_grain(placement->tensor, rows, bytes);
-    if (placement->grouped)
+    if (placement->grouped) {
         *bytes = groups_row_bytes(placement->tensor);
+    }
 }
 
 uint64_t placement_bytes(const struct placement *placement)
@@ -46,8 +48,9 @@ static void collect(struct weights *weights, const struct plan *plan, bool group
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         for (unsigned w = 0; w < OP_MAX_WEIGHTS; w++) {
             const struct tensor *tensor = plan->steps[i].weight[w];
-            if (!tensor || weights_find(weights, tensor))
+            if (!tensor || weights_find(weights, tensor)) {
                 continue;
+            }
             weights->placements[weights->n_placements++] = (struct placement){
                 .tensor = tensor, .grouped = grouped && may_group(&plan->steps[i], w) && groups_fit(tensor)};
         }
@@ -63,10 +66,12 @@ static void place(struct weights *weights, const struct device *device, VkDevice
         struct placement *placement = &weights->placements[i];
         VkDeviceSize size = align_up(placement_bytes(placement) + WEIGHT_SLACK + padding, alignment);
         uint32_t last = weights->n_blocks - 1;
-        if (weights->n_blocks == 0 || sizes[last] + size > BLOCK_BYTES)
+        if (weights->n_blocks == 0 || sizes[last] + size > BLOCK_BYTES) {
             last = weights->n_blocks++;
-        if (device->cooperative && placement->tensor->n_dims > 1)
+        }
+        if (device->cooperative && placement->tensor->n_dims > 1) {
             placement->scale = tensor_scale(placement->tensor);
+        }
         placement->block = last;
         placement->offset = sizes[last];
         sizes[last] += size;
@@ -79,8 +84,9 @@ static enum status fill_blocks(struct weights *weights, struct device *device, c
     weights->blocks = xcalloc(weights->n_blocks, sizeof(*weights->blocks));
     for (uint32_t i = 0; i < weights->n_blocks; i++) {
         TRY(gpu_buffer_create(device, sizes[i], MEMORY_DEVICE, &weights->blocks[i], err));
-        if (padding)
+        if (padding) {
             TRY(gpu_buffer_fill(device, &weights->blocks[i], PADDING_WORD, err));
+        }
     }
     struct upload *uploads = xcalloc(weights->n_placements, sizeof(*uploads));
     for (uint32_t i = 0; i < weights->n_placements; i++) {
@@ -105,15 +111,17 @@ enum status weights_upload(struct weights *weights, struct device *device, const
     place(weights, device, padding, sizes);
     enum status status = fill_blocks(weights, device, sizes, padding, err);
     free(sizes);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         weights_free(weights, device);
+    }
     return status;
 }
 
 void weights_free(struct weights *weights, struct device *device)
 {
-    for (uint32_t i = 0; weights->blocks && i < weights->n_blocks; i++)
+    for (uint32_t i = 0; weights->blocks && i < weights->n_blocks; i++) {
         gpu_buffer_destroy(device, &weights->blocks[i]);
+    }
     free(weights->blocks);
     free(weights->placements);
     *weights = (struct weights){0};

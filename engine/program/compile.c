@@ -36,8 +36,9 @@ static void append_line_directive(struct source *source, unsigned line, const ch
 static enum status read_file(const char *path, char **text, struct error *err)
 {
     FILE *file = fopen(path, "rb");
-    if (!file)
+    if (!file) {
         return error_set(err, STATUS_BAD_INPUT, path, NULL, ERROR_NO_OFFSET, "%s", strerror(errno));
+    }
     *text = xmalloc(MAX_SOURCE_BYTES + 1);
     size_t n = fread(*text, 1, MAX_SOURCE_BYTES + 1, file);
     bool failed = ferror(file) != 0;
@@ -58,8 +59,9 @@ static enum status load(const char *name, const char *shader_dir, char **text, s
     if (shader_dir) {
         char path[4096];
         int n = snprintf(path, sizeof(path), "%s/%s", shader_dir, name);
-        if (n < 0 || (size_t)n >= sizeof(path))
+        if (n < 0 || (size_t)n >= sizeof(path)) {
             return error_set(err, STATUS_BAD_INPUT, shader_dir, NULL, ERROR_NO_OFFSET, "the path is too long");
+        }
         return read_file(path, text, err);
     }
     for (const struct shader_text *shader = shader_texts; shader->name; shader++) {
@@ -77,8 +79,9 @@ static enum status load(const char *name, const char *shader_dir, char **text, s
 static bool parse_include(const char *line, size_t length, char name[256])
 {
     char copy[512];
-    if (length >= sizeof(copy))
+    if (length >= sizeof(copy)) {
         return false;
+    }
     memcpy(copy, line, length);
     copy[length] = '\0';
     return sscanf(copy, " # include \"%255[^\"/]\"", name) == 1;
@@ -89,14 +92,16 @@ static bool parse_include(const char *line, size_t length, char name[256])
 static enum status expand(struct source *source, const char *name, const char *shader_dir, unsigned depth,
                           struct error *err)
 {
-    if (depth > MAX_INCLUDE_DEPTH)
+    if (depth > MAX_INCLUDE_DEPTH) {
         return error_set(err, STATUS_BAD_INPUT, name, NULL, ERROR_NO_OFFSET, "includes nest deeper than %d",
                          MAX_INCLUDE_DEPTH);
+    }
     char *text = NULL;
     TRY(load(name, shader_dir, &text, err));
     ASSERT(text);
-    if (depth > 0)
+    if (depth > 0) {
         append_line_directive(source, 1, name);
+    }
     enum status status = STATUS_OK;
     unsigned number = 0;
     for (const char *line = text; *line && status == STATUS_OK;) {
@@ -109,8 +114,9 @@ static enum status expand(struct source *source, const char *name, const char *s
         } else {
             append(source, line, length);
             append(source, "\n", 1);
-            if (depth == 0 && strncmp(line, "#extension", 10) == 0)
+            if (depth == 0 && strncmp(line, "#extension", 10) == 0) {
                 append_line_directive(source, number + 1, name);
+            }
         }
         line += length + (line[length] == '\n');
     }
@@ -131,8 +137,9 @@ static enum status link_program(const char *name, glslang_shader_t *shader, glsl
                                 uint32_t **words, size_t *n_bytes, struct error *err)
 {
     glslang_program_add_shader(program, shader);
-    if (!glslang_program_link(program, GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT))
+    if (!glslang_program_link(program, GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT)) {
         return compile_error(name, glslang_program_get_info_log(program), err);
+    }
     glslang_program_SPIRV_generate(program, GLSLANG_STAGE_COMPUTE);
     *n_bytes = glslang_program_SPIRV_get_size(program) * sizeof(uint32_t);
     *words = xmalloc(*n_bytes);
@@ -163,10 +170,11 @@ static enum status compile(const char *name, const char *text, uint32_t variant,
     ASSERT(shader && program);
     glslang_shader_set_preamble(shader, preamble);
     enum status status;
-    if (!glslang_shader_preprocess(shader, &input) || !glslang_shader_parse(shader, &input))
+    if (!glslang_shader_preprocess(shader, &input) || !glslang_shader_parse(shader, &input)) {
         status = compile_error(name, glslang_shader_get_info_log(shader), err);
-    else
+    } else {
         status = link_program(name, shader, program, words, n_bytes, err);
+    }
     glslang_program_delete(program);
     glslang_shader_delete(shader);
     return status;

@@ -52,18 +52,22 @@ static enum status find_floats(const char *shader, const uint32_t *words, size_t
     size_t n = 0;
     for (size_t at = HEADER_WORDS; at < n_words; at += n) {
         n = words_of(words, at, n_words);
-        if (n == 0)
+        if (n == 0) {
             return refuse(shader, "an instruction ends behind the end", err);
+        }
         bool matrix = opcode_of(&words[at]) == OP_TYPE_MATRIX;
-        if (!matrix && opcode_of(&words[at]) != OP_TYPE_FLOAT)
+        if (!matrix && opcode_of(&words[at]) != OP_TYPE_FLOAT) {
             continue;
+        }
         int i = index_of(words[at + 2]);
-        if (i < 0 && matrix)
+        if (i < 0 && matrix) {
             return refuse(shader, "a matrix of neither 16 nor 32 bits", err);
-        if (i >= 0 && matrix)
+        }
+        if (i >= 0 && matrix) {
             floats->needed[i] = true;
-        else if (i >= 0)
+        } else if (i >= 0) {
             floats->id[i] = words[at + 1];
+        }
     }
     return STATUS_OK;
 }
@@ -73,8 +77,9 @@ static size_t declare(uint32_t *to, struct floats *floats)
 {
     size_t n = 0;
     for (uint32_t i = 0; i < 2; i++) {
-        if (!floats->needed[i])
+        if (!floats->needed[i]) {
             continue;
+        }
         to[n++] = 3u << 16 | OP_TYPE_FLOAT;
         to[n++] = floats->id[i];
         to[n++] = i ? 32 : 16;
@@ -94,8 +99,9 @@ static size_t rewrite(const uint32_t *from, size_t n_words, struct floats *float
     size_t n_to = HEADER_WORDS, n = 0;
     memcpy(to, from, HEADER_WORDS * sizeof(*to));
     for (uint32_t i = 0; i < 2; i++) {
-        if (floats->needed[i] && floats->id[i] == 0)
+        if (floats->needed[i] && floats->id[i] == 0) {
             floats->id[i] = to[BOUND]++;
+        }
     }
     for (size_t at = HEADER_WORDS; at < n_words; at += n) {
         uint32_t opcode = opcode_of(&from[at]);
@@ -105,11 +111,13 @@ static size_t rewrite(const uint32_t *from, size_t n_words, struct floats *float
             declared = true;
         }
         int i = opcode == OP_TYPE_FLOAT || opcode == OP_TYPE_MATRIX ? index_of(from[at + 2]) : -1;
-        if (opcode == OP_TYPE_FLOAT && i >= 0 && floats->needed[i])
+        if (opcode == OP_TYPE_FLOAT && i >= 0 && floats->needed[i]) {
             continue; /* stands above */
+        }
         memcpy(to + n_to, from + at, n * sizeof(*to));
-        if (opcode == OP_TYPE_MATRIX)
+        if (opcode == OP_TYPE_MATRIX) {
             to[n_to + MATRIX_COMPONENT] = floats->id[i];
+        }
         n_to += n;
     }
     return n_to;
@@ -119,11 +127,13 @@ enum status shader_resolve_matrices(const char *shader, uint32_t **words, size_t
 {
     struct floats floats = {0};
     size_t n_words = *n_bytes / sizeof(**words);
-    if (n_words < HEADER_WORDS)
+    if (n_words < HEADER_WORDS) {
         return refuse(shader, "it is too short", err);
+    }
     enum status status = find_floats(shader, *words, n_words, &floats, err);
-    if (status != STATUS_OK || (!floats.needed[0] && !floats.needed[1]))
+    if (status != STATUS_OK || (!floats.needed[0] && !floats.needed[1])) {
         return status;
+    }
     uint32_t *resolved = xmalloc(*n_bytes + 6 * sizeof(*resolved));
     *n_bytes = rewrite(*words, n_words, &floats, resolved) * sizeof(*resolved);
     free(*words);

@@ -23,8 +23,9 @@ static const char magic[8] = "LSPIPE1";
 static uint64_t checksum(const uint8_t *bytes, size_t n)
 {
     uint64_t hash = 14695981039346656037ull;
-    for (size_t i = 0; i < n; i++)
+    for (size_t i = 0; i < n; i++) {
         hash = (hash ^ bytes[i]) * 1099511628211ull;
+    }
     return hash;
 }
 
@@ -34,25 +35,30 @@ static bool cache_folder(char path[4096], bool make)
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
     char parent[4080];
     int n = -1;
-    if (base && base[0] == '/')
+    if (base && base[0] == '/') {
         n = snprintf(parent, sizeof(parent), "%s", base);
-    else if (home && home[0] == '/')
+    } else if (home && home[0] == '/') {
         n = snprintf(parent, sizeof(parent), "%s/.cache", home);
-    if (n < 0 || (size_t)n >= sizeof(parent))
+    }
+    if (n < 0 || (size_t)n >= sizeof(parent)) {
         return false;
+    }
     snprintf(path, 4096, "%s/lockstep", parent);
-    if (!make)
+    if (!make) {
         return true;
+    }
     return (mkdir(parent, 0700) == 0 || errno == EEXIST) && (mkdir(path, 0700) == 0 || errno == EEXIST);
 }
 
 static bool cache_path(const struct device *device, bool make_folder, char path[4200])
 {
     char folder[4096], uuid[2 * VK_UUID_SIZE + 1];
-    if (!cache_folder(folder, make_folder))
+    if (!cache_folder(folder, make_folder)) {
         return false;
-    for (uint32_t i = 0; i < VK_UUID_SIZE; i++)
+    }
+    for (uint32_t i = 0; i < VK_UUID_SIZE; i++) {
         snprintf(uuid + 2 * (size_t)i, 3, "%02x", device->uuid[i]);
+    }
     snprintf(path, 4200, "%s/pipelines-%s-%08x", folder, uuid, device->driver_version);
     return true;
 }
@@ -61,8 +67,9 @@ static bool cache_path(const struct device *device, bool make_folder, char path[
 static uint8_t *read_cache(const char *path, size_t *n_bytes)
 {
     FILE *file = fopen(path, "rb");
-    if (!file)
+    if (!file) {
         return NULL;
+    }
     struct header header;
     uint8_t *data = NULL;
     if (fread(&header, sizeof(header), 1, file) == 1 && memcmp(header.magic, magic, sizeof(magic)) == 0 &&
@@ -100,14 +107,16 @@ static bool write_cache(const char *path, const struct header *header, const uin
     char beside[4300];
     snprintf(beside, sizeof(beside), "%s.%ld", path, (long)getpid());
     FILE *file = fopen(beside, "wb");
-    if (!file)
+    if (!file) {
         return false;
+    }
     bool ok =
         fwrite(header, sizeof(*header), 1, file) == 1 && fwrite(data, 1, header->n_bytes, file) == header->n_bytes;
     ok = fclose(file) == 0 && ok;
     ok = ok && rename(beside, path) == 0;
-    if (!ok)
+    if (!ok) {
         (void)unlink(beside);
+    }
     return ok;
 }
 
@@ -116,8 +125,9 @@ void pipeline_cache_save(struct device *device, VkPipelineCache cache)
     char path[4200];
     size_t n_bytes = 0, n_old = 0;
     if (vkGetPipelineCacheData(device->handle, cache, &n_bytes, NULL) != VK_SUCCESS || n_bytes > MAX_CACHE_BYTES ||
-        !cache_path(device, true, path))
+        !cache_path(device, true, path)) {
         return;
+    }
     uint8_t *data = xmalloc(n_bytes);
     if (vkGetPipelineCacheData(device->handle, cache, &n_bytes, data) == VK_SUCCESS) {
         struct header header = {.n_bytes = n_bytes, .checksum = checksum(data, n_bytes)};
@@ -125,8 +135,9 @@ void pipeline_cache_save(struct device *device, VkPipelineCache cache)
         uint8_t *old = read_cache(path, &n_old);
         bool same = old && n_old == n_bytes && memcmp(old, data, n_bytes) == 0;
         free(old);
-        if (!same)
+        if (!same) {
             (void)write_cache(path, &header, data); /* only a cache: the next start compiles again */
+        }
     }
     free(data);
 }

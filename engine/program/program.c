@@ -28,10 +28,12 @@ static void program_free(struct program *program, VkDevice device)
 
 void programs_close(struct programs *programs)
 {
-    if (!programs->device)
+    if (!programs->device) {
         return;
-    for (uint32_t i = 0; i < programs->n_items; i++)
+    }
+    for (uint32_t i = 0; i < programs->n_items; i++) {
         program_free(programs->items[i], programs->device->handle);
+    }
     if (programs->cache) {
         pipeline_cache_save(programs->device, programs->cache);
         vkDestroyPipelineCache(programs->device->handle, programs->cache, NULL);
@@ -45,8 +47,9 @@ void programs_close(struct programs *programs)
 static enum status load_compiled(const struct programs *programs, const struct program_key *key, const char *shader,
                                  uint32_t **words, size_t *n_bytes, struct error *err)
 {
-    if (key->variant != VARIANT_NONE || programs->shader_dir)
+    if (key->variant != VARIANT_NONE || programs->shader_dir) {
         return shader_compile(shader, key->variant, programs->shader_dir, words, n_bytes, err);
+    }
     for (const struct shader_binary *binary = shader_binaries; binary->name; binary++) {
         if (strcmp(binary->name, shader) == 0) {
             *n_bytes = binary->n_bytes;
@@ -65,8 +68,9 @@ static enum status load_words(const struct programs *programs, const struct prog
 {
     TRY(load_compiled(programs, key, shader, words, n_bytes, err));
     enum status status = shader_resolve_matrices(shader, words, n_bytes, err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         free(*words);
+    }
     return status;
 }
 
@@ -74,13 +78,14 @@ static enum status create_layouts(struct program *program, VkDevice device, stru
 {
     VkDescriptorSetLayoutBinding bindings[DEVICE_MAX_BINDINGS];
     ASSERT(program->key.n_bindings <= DEVICE_MAX_BINDINGS);
-    for (uint32_t i = 0; i < program->key.n_bindings; i++)
+    for (uint32_t i = 0; i < program->key.n_bindings; i++) {
         bindings[i] = (VkDescriptorSetLayoutBinding){
             .binding = i,
             .descriptorType = VK_DESCRIPTOR_TYPE_STORAGE_BUFFER,
             .descriptorCount = 1,
             .stageFlags = VK_SHADER_STAGE_COMPUTE_BIT,
         };
+    }
     VkDescriptorSetLayoutCreateInfo set = {
         .sType = VK_STRUCTURE_TYPE_DESCRIPTOR_SET_LAYOUT_CREATE_INFO,
         .bindingCount = program->key.n_bindings,
@@ -109,8 +114,9 @@ static enum status create_pipeline(struct program *program, VkDevice device, VkP
     VkShaderModule module;
     VK_TRY(err, vkCreateShaderModule(device, &module_info, NULL, &module));
     VkSpecializationMapEntry entries[N_CONSTANTS];
-    for (uint32_t i = 0; i < N_CONSTANTS; i++)
+    for (uint32_t i = 0; i < N_CONSTANTS; i++) {
         entries[i] = (VkSpecializationMapEntry){.constantID = i, .offset = i * 4, .size = 4};
+    }
     VkSpecializationInfo constants = {
         .mapEntryCount = N_CONSTANTS,
         .pMapEntries = entries,
@@ -141,8 +147,9 @@ static enum status create_pipeline(struct program *program, VkDevice device, VkP
 static enum status check(const struct programs *programs, const struct program_key *key, const uint32_t *words,
                          size_t n_bytes, struct error *err)
 {
-    if (!key->twin)
+    if (!key->twin) {
         return shader_check(key, words, n_bytes, err);
+    }
     uint32_t *twin = NULL;
     size_t n_twin = 0;
     TRY(load_words(programs, key, key->twin, &twin, &n_twin, err));
@@ -158,10 +165,12 @@ static enum status create(struct programs *programs, struct program *program, st
     TRY(load_words(programs, &program->key, program->key.shader, &words, &n_bytes, err));
     VkDevice device = programs->device->handle;
     enum status status = check(programs, &program->key, words, n_bytes, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         status = create_layouts(program, device, err);
-    if (status == STATUS_OK)
+    }
+    if (status == STATUS_OK) {
         status = create_pipeline(program, device, programs->cache, words, n_bytes, err);
+    }
     free(words);
     return status;
 }

@@ -23,21 +23,27 @@ static enum status check_bindings(const struct program_key *key, spvc_compiler c
 {
     uint32_t seen = 0, n_declared = 0;
     /* A block named Wide… says by its name that it reads another's words as vectors. */
-    for (size_t i = 0; i < n_buffers; i++)
+    for (size_t i = 0; i < n_buffers; i++) {
         n_declared += strncmp(buffers[i].name, "Wide", 4) != 0;
-    if (n_declared != key->n_bindings)
+    }
+    if (n_declared != key->n_bindings) {
         return refuse(key, err, "storage buffers", n_declared, key->n_bindings);
+    }
     for (size_t i = 0; i < n_buffers; i++) {
         unsigned set = spvc_compiler_get_decoration(compiler, buffers[i].id, SpvDecorationDescriptorSet);
         unsigned binding = spvc_compiler_get_decoration(compiler, buffers[i].id, SpvDecorationBinding);
-        if (set != 0)
+        if (set != 0) {
             return refuse(key, err, "descriptor set", set, 0);
-        if (binding >= key->n_bindings)
+        }
+        if (binding >= key->n_bindings) {
             return refuse(key, err, "binding", binding, key->n_bindings - 1);
-        if (strncmp(buffers[i].name, "Wide", 4) == 0)
+        }
+        if (strncmp(buffers[i].name, "Wide", 4) == 0) {
             continue;
-        if (seen & 1u << binding)
+        }
+        if (seen & 1u << binding) {
             return refuse(key, err, "storage buffers at one binding", 2, 1);
+        }
         seen |= 1u << binding;
     }
     return STATUS_OK;
@@ -46,12 +52,14 @@ static enum status check_bindings(const struct program_key *key, spvc_compiler c
 static enum status check_push(const struct program_key *key, spvc_compiler compiler,
                               const spvc_reflected_resource *blocks, size_t n_blocks, struct error *err)
 {
-    if (n_blocks != 1)
+    if (n_blocks != 1) {
         return refuse(key, err, "push constant blocks", n_blocks, 1);
+    }
     size_t size = 0;
     spvc_type type = spvc_compiler_get_type_handle(compiler, blocks[0].base_type_id);
-    if (spvc_compiler_get_declared_struct_size(compiler, type, &size) != SPVC_SUCCESS)
+    if (spvc_compiler_get_declared_struct_size(compiler, type, &size) != SPVC_SUCCESS) {
         return refuse(key, err, "push constant bytes", 0, key->n_push);
+    }
     return size == key->n_push ? STATUS_OK : refuse(key, err, "push constant bytes", size, key->n_push);
 }
 
@@ -65,41 +73,48 @@ static enum status check_resources(const struct program_key *key, spvc_context c
     spvc_resources resources;
     const spvc_reflected_resource *list;
     size_t n;
-    if (spvc_compiler_create_shader_resources(compiler, &resources) != SPVC_SUCCESS)
+    if (spvc_compiler_create_shader_resources(compiler, &resources) != SPVC_SUCCESS) {
         return unsound(key, context, err);
+    }
     for (size_t i = 0; i < sizeof(others) / sizeof(others[0]); i++) {
-        if (spvc_resources_get_resource_list_for_type(resources, others[i], &list, &n) != SPVC_SUCCESS)
+        if (spvc_resources_get_resource_list_for_type(resources, others[i], &list, &n) != SPVC_SUCCESS) {
             return unsound(key, context, err);
-        if (n != 0)
+        }
+        if (n != 0) {
             return refuse(key, err, "resources other than storage buffers", n, 0);
+        }
     }
     if (spvc_resources_get_resource_list_for_type(resources, SPVC_RESOURCE_TYPE_STORAGE_BUFFER, &list, &n) !=
-        SPVC_SUCCESS)
+        SPVC_SUCCESS) {
         return unsound(key, context, err);
+    }
     TRY(check_bindings(key, compiler, list, n, err));
     if (spvc_resources_get_resource_list_for_type(resources, SPVC_RESOURCE_TYPE_PUSH_CONSTANT, &list, &n) !=
-        SPVC_SUCCESS)
+        SPVC_SUCCESS) {
         return unsound(key, context, err);
+    }
     return check_push(key, compiler, list, n, err);
 }
 
 enum status shader_check(const struct program_key *key, const uint32_t *words, size_t n_bytes, struct error *err)
 {
     spvc_context context;
-    if (spvc_context_create(&context) != SPVC_SUCCESS)
+    if (spvc_context_create(&context) != SPVC_SUCCESS) {
         return error_set(err, STATUS_IO, key->shader, NULL, ERROR_NO_OFFSET, "out of memory");
+    }
     spvc_parsed_ir ir;
     spvc_compiler compiler;
     enum status status;
     if (n_bytes % 4 != 0 || spvc_context_parse_spirv(context, words, n_bytes / 4, &ir) != SPVC_SUCCESS ||
         spvc_context_create_compiler(context, SPVC_BACKEND_NONE, ir, SPVC_CAPTURE_MODE_TAKE_OWNERSHIP, &compiler) !=
-            SPVC_SUCCESS)
+            SPVC_SUCCESS) {
         status = unsound(key, context, err);
-    else if (spvc_compiler_get_execution_model(compiler) != SpvExecutionModelGLCompute)
+    } else if (spvc_compiler_get_execution_model(compiler) != SpvExecutionModelGLCompute) {
         status = refuse(key, err, "execution model", spvc_compiler_get_execution_model(compiler),
                         SpvExecutionModelGLCompute);
-    else
+    } else {
         status = check_resources(key, context, compiler, err);
+    }
     spvc_context_destroy(context);
     return status;
 }

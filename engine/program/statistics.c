@@ -9,8 +9,9 @@ bool statistics_find(const struct device *device)
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR};
     VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &executables};
-    if (!device_has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME))
+    if (!device_has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME)) {
         return false;
+    }
     vkGetPhysicalDeviceFeatures2(device->physical, &features);
     return executables.pipelineExecutableInfo;
 }
@@ -38,9 +39,10 @@ static enum status query(const struct device *device, const struct program *prog
         void))vkGetDeviceProcAddr(device->handle, "vkGetPipelineExecutableStatisticsKHR");
     VkPipelineExecutableInfoKHR executable = {.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
                                               .pipeline = program->pipeline};
-    for (uint32_t i = 0; i < *n; i++)
+    for (uint32_t i = 0; i < *n; i++) {
         statistics[i] =
             (VkPipelineExecutableStatisticKHR){.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_STATISTIC_KHR};
+    }
     VkResult result = get ? get(device->handle, &executable, n, statistics) : VK_ERROR_EXTENSION_NOT_PRESENT;
     return result == VK_SUCCESS || result == VK_INCOMPLETE
                ? STATUS_OK
@@ -51,8 +53,9 @@ enum status program_statistics(const struct device *device, const struct program
                                struct engine_statistic *statistics, uint32_t *n, struct error *err)
 {
     *n = 0;
-    if (!program->statistics)
+    if (!program->statistics) {
         return STATUS_OK;
+    }
     uint32_t found = ENGINE_STATISTICS;
     VkPipelineExecutableStatisticKHR *list = xcalloc(found, sizeof(*list));
     enum status status = query(device, program, list, &found, err);

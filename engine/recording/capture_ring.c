@@ -9,16 +9,18 @@
 const struct shape *engine_decode_shape(const struct engine *engine)
 {
     for (uint32_t i = 0; i < MAX_SHAPES; i++) {
-        if (engine->shapes[i].schedule.n_rows == 1)
+        if (engine->shapes[i].schedule.n_rows == 1) {
             return &engine->shapes[i];
+        }
     }
     return NULL;
 }
 
 void engine_forget_kept(struct engine *engine)
 {
-    for (uint32_t i = 0; i < CAPTURE_RING; i++)
+    for (uint32_t i = 0; i < CAPTURE_RING; i++) {
         engine->kept[i].whole = false;
+    }
 }
 
 /* A row of nothing but sentinels was never written: the engine failed, which is no divergence. */
@@ -28,8 +30,9 @@ static enum status check_captured(const struct step *step, const uint32_t *words
     for (uint32_t row = 0; row < n_rows; row++) {
         const uint32_t *values = words + (uint64_t)row * step->width;
         uint32_t i = 0;
-        while (i < step->width && values[i] == SENTINEL_WORD)
+        while (i < step->width && values[i] == SENTINEL_WORD) {
             i++;
+        }
         if (i == step->width) {
             char label[64];
             return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
@@ -46,9 +49,10 @@ static void exchange_heads(float *rows, uint32_t n_rows, uint32_t heads, uint32_
     float *from = xmalloc((size_t)n_rows * heads * dim * sizeof(float));
     memcpy(from, rows, (size_t)n_rows * heads * dim * sizeof(float));
     for (uint32_t row = 0; row < n_rows; row++) {
-        for (uint32_t h = 0; h < heads; h++)
+        for (uint32_t h = 0; h < heads; h++) {
             memcpy(rows + ((size_t)h * n_rows + row) * dim, from + ((size_t)row * heads + h) * dim,
                    dim * sizeof(float));
+        }
     }
     free(from);
 }
@@ -70,8 +74,9 @@ static enum status read_place(struct engine *engine, const struct shape *shape, 
     TRY(device_wait(&engine->device, &engine->device.copies, is_last ? kept->copied_last : kept->copied, err));
     const uint8_t *readback = engine->store.readback.mapped;
     memcpy(rows, readback + place * engine->store.ring_stride + slot->offset, slot->size);
-    if (s->tamper.how == TAMPER_HEADS_FIRST)
+    if (s->tamper.how == TAMPER_HEADS_FIRST) {
         exchange_heads(rows, batch_rows, (uint32_t)s->tamper.with, s->width / (uint32_t)s->tamper.with);
+    }
     return check_captured(s, (const uint32_t *)(const void *)rows, end - n_rows, n_rows, err);
 }
 
@@ -96,8 +101,9 @@ static enum status read_at(struct engine *engine, uint32_t position, uint32_t st
     TRY(device_settle(&engine->device, err));
     const struct shape *shape = engine_decode_shape(engine);
     for (uint32_t place = 0; shape && place < CAPTURE_RING; place++) {
-        if (engine->kept[place].whole && engine->kept[place].position == position)
+        if (engine->kept[place].whole && engine->kept[place].position == position) {
             return read_place(engine, shape, place, step, position + 1, row, err);
+        }
     }
     return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
                      "position %u: its stages are not kept: it is not among the last %u tokens decoded", position,

@@ -52,8 +52,9 @@ enum status chain_build(struct builder *b)
 {
     const struct step *logits = &b->store->plan->steps[b->store->plan->n_steps - 1];
     uint32_t n_chunks = count_chunks(b->store);
-    if (b->schedule->n_rows != 1 || !chain_possible(b->store))
+    if (b->schedule->n_rows != 1 || !chain_possible(b->store)) {
         return STATUS_OK;
+    }
     b->schedule->choose = b->schedule->n_dispatches;
     TRY(add_argmax(b, false, logits->width, n_chunks));
     return add_argmax(b, true, logits->width, n_chunks);
@@ -128,8 +129,9 @@ static enum status record_place(struct shape *shape, const struct store *store, 
 static enum status set_masked(struct shape *shape, const struct store *store, uint32_t masked, struct error *err)
 {
     uint8_t *push = shape->schedule.dispatches[shape->schedule.choose].push;
-    if (memcmp(push + offsetof(struct argmax_params, masked), &masked, sizeof(masked)) == 0)
+    if (memcmp(push + offsetof(struct argmax_params, masked), &masked, sizeof(masked)) == 0) {
         return STATUS_OK;
+    }
     TRY(device_idle(store->device, err));
     memcpy(push + offsetof(struct argmax_params, masked), &masked, sizeof(masked));
     chain_close(shape, store);
@@ -139,8 +141,9 @@ static enum status set_masked(struct shape *shape, const struct store *store, ui
 /* What was not recorded to its end is not kept. */
 static enum status recorded(struct shape *shape, const struct store *store, enum status status)
 {
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         chain_close(shape, store);
+    }
     return status;
 }
 
@@ -149,19 +152,22 @@ enum status chain_run(struct shape *shape, const struct store *store, uint32_t m
     ASSERT(n == 1 || n == CHAIN_TOKENS);
     VkCommandBuffer *commands = &shape->chains[n != 1];
     TRY(set_masked(shape, store, masked, err));
-    if (!*commands)
+    if (!*commands) {
         TRY(recorded(shape, store, record_chain(shape, store, n, commands, err)));
+    }
     return device_run_stoppable(store->device, *commands, err);
 }
 
 enum status chain_prepare(struct shape *shape, const struct store *store, uint32_t masked, struct error *err)
 {
     TRY(set_masked(shape, store, masked, err));
-    if (shape->start)
+    if (shape->start) {
         return STATUS_OK;
+    }
     enum status status = record_start_alone(shape, store, err);
-    for (uint32_t place = 0; status == STATUS_OK && place < shape->n_places; place++)
+    for (uint32_t place = 0; status == STATUS_OK && place < shape->n_places; place++) {
         status = record_place(shape, store, place, err);
+    }
     return recorded(shape, store, status);
 }
 

@@ -13,27 +13,31 @@ void record_fill(VkCommandBuffer commands, const struct shape *shape, const stru
     VkDeviceSize start = place * store->ring_stride;
     if (store->padding == 0) {
         uint32_t first = 0;
-        while (first + 1 < store->plan->n_steps && !shape->captured[first])
+        while (first + 1 < store->plan->n_steps && !shape->captured[first]) {
             first++;
+        }
         VkDeviceSize from = schedule->slots[first].offset;
         vkCmdFillBuffer(commands, store->arena.handle, start + from, schedule->arena_bytes - from, SENTINEL_WORD);
         return;
     }
     vkCmdFillBuffer(commands, store->arena.handle, start, schedule->arena_bytes, PADDING_WORD);
     record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT);
-    for (uint32_t i = 0; i < store->plan->n_steps; i++)
+    for (uint32_t i = 0; i < store->plan->n_steps; i++) {
         vkCmdFillBuffer(commands, store->arena.handle, start + schedule->slots[i].offset, schedule->slots[i].size,
                         SENTINEL_WORD);
+    }
 }
 
 /* The next piece to copy among steps [*first, last): the slots of captured steps that follow one another lie one behind
  * the other. false: there is none. *first: where to look on. */
 static bool next_piece(const struct shape *shape, uint32_t *first, uint32_t last, VkBufferCopy *piece)
 {
-    while (*first < last && !shape->captured[*first])
+    while (*first < last && !shape->captured[*first]) {
         ++*first;
-    if (*first >= last)
+    }
+    if (*first >= last) {
         return false;
+    }
     VkDeviceSize start = VK_WHOLE_SIZE, end = 0; /* a slot that is shared lies out of order */
     for (; *first < last && shape->captured[*first]; ++*first) {
         const struct region *slot = &shape->schedule.slots[*first];
@@ -48,8 +52,9 @@ VkDeviceSize shape_readback_bytes(const struct shape *shape, const struct store 
 {
     VkDeviceSize n_bytes = 0;
     VkBufferCopy piece;
-    for (uint32_t first = 0; next_piece(shape, &first, store->plan->n_steps, &piece);)
+    for (uint32_t first = 0; next_piece(shape, &first, store->plan->n_steps, &piece);) {
         n_bytes += piece.size;
+    }
     return n_bytes;
 }
 
@@ -64,9 +69,10 @@ static bool record_pieces(VkCommandBuffer commands, const struct shape *shape, c
         pieces[n].srcOffset += place * store->ring_stride;
         pieces[n].dstOffset += place * store->ring_stride;
     }
-    if (n > 0 && waits)
+    if (n > 0 && waits) {
         record_barrier(commands, SHADER | TRANSFER, VK_ACCESS_SHADER_WRITE_BIT | VK_ACCESS_TRANSFER_WRITE_BIT, TRANSFER,
                        VK_ACCESS_TRANSFER_READ_BIT | VK_ACCESS_TRANSFER_WRITE_BIT);
+    }
     if (n > 0) {
         vkCmdCopyBuffer(commands, store->arena.handle, store->readback.handle, n, pieces);
         record_barrier(commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, VK_PIPELINE_STAGE_HOST_BIT,

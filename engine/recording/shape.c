@@ -25,8 +25,9 @@ void record_barrier(VkCommandBuffer commands, VkPipelineStageFlags from, VkAcces
 
 static bool is_hazard(const struct hazards *hazards, const struct binding *binding)
 {
-    if (binding->resource == RESOURCE_CONSTANT)
+    if (binding->resource == RESOURCE_CONSTANT) {
         return false;
+    }
     return hazards->written[binding->resource] || (binding->write && hazards->read[binding->resource]);
 }
 
@@ -36,8 +37,9 @@ static bool is_hazard(const struct hazards *hazards, const struct binding *bindi
 static void order(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch, bool same_entry)
 {
     bool hazard = false;
-    for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++)
+    for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++) {
         hazard = hazard || is_hazard(hazards, &dispatch->bindings[i]);
+    }
     if ((hazard && !same_entry) || dispatch->waits) {
         record_barrier(commands, SHADER, VK_ACCESS_SHADER_WRITE_BIT, SHADER, SHADER_ACCESS);
         memset(hazards->written, 0, hazards->n);
@@ -46,8 +48,9 @@ static void order(VkCommandBuffer commands, struct hazards *hazards, const struc
     }
     for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++) {
         const struct binding *binding = &dispatch->bindings[i];
-        if (binding->resource != RESOURCE_CONSTANT)
+        if (binding->resource != RESOURCE_CONSTANT) {
             (binding->write ? hazards->written : hazards->read)[binding->resource] = 1;
+        }
     }
 }
 
@@ -107,13 +110,15 @@ static enum status record_whole(struct shape *shape, const struct store *store, 
     record_fill(*commands, shape, store, place);
     record_barrier(*commands, TRANSFER, VK_ACCESS_TRANSFER_WRITE_BIT, SHADER, SHADER_ACCESS);
     bool early = store->plan->steps[0].tamper.how == TAMPER_READ_EARLY;
-    if (early)
+    if (early) {
         record_readback(*commands, shape, store, place, 0, n_steps);
+    }
     struct counts counts = record_steps(*commands, shape, place, n_steps, 0, n_steps);
     shape->n_barriers = counts.n_barriers;
     shape->n_dispatches = counts.n_dispatches;
-    if (!early)
+    if (!early) {
         record_readback(*commands, shape, store, place, n_steps - 1, n_steps);
+    }
     VK_TRY(err, vkEndCommandBuffer(*commands));
     return early ? STATUS_OK : record_transfer(shape, store, place, n_steps - 1, &shape->places[place].copy, err);
 }
@@ -134,8 +139,9 @@ enum status shape_reset(const struct shape *shape, const struct store *store, ui
         record_readback(commands, shape, store, place, 0, store->plan->n_steps);
         status = end_commands(commands, err);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         status = device_run(store->device, commands, err);
+    }
     device_commands_free(store->device, commands);
     return status;
 }
@@ -146,8 +152,9 @@ enum status shape_run_whole(const struct shape *shape, const struct store *store
     struct device *device = store->device;
     const struct place *at = &shape->places[place];
     TRY(device_submit(device, &at->whole, 1, after_copy, err));
-    if (at->copy)
+    if (at->copy) {
         TRY(device_submit_copy(device, at->copy, err));
+    }
     return device_wait(device, &device->compute, device->compute.submitted, err);
 }
 
@@ -163,8 +170,9 @@ enum status shape_run_part(const struct shape *shape, const struct store *store,
         record_readback(commands, shape, store, place, first, last);
         status = end_commands(commands, err);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         status = device_run_stoppable(store->device, commands, err);
+    }
     device_commands_free(store->device, commands);
     return status;
 }
@@ -210,9 +218,10 @@ static enum status create_sets(struct shape *shape, const struct store *store, s
     };
     VK_TRY(err, vkCreateDescriptorPool(store->device->handle, &pool, NULL, &shape->pool));
     shape->sets = xcalloc(n, sizeof(VkDescriptorSet));
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         TRY(create_set(&shape->schedule.dispatches[i % n_dispatches], shape, store, i / n_dispatches, &shape->sets[i],
                        err));
+    }
     return STATUS_OK;
 }
 
@@ -222,10 +231,12 @@ enum status shape_open(struct shape *shape, const struct store *store, struct pr
     *shape = (struct shape){.captured = captured, .n_places = store_ring(n_rows)};
     TRY(schedule_build(&shape->schedule, store, programs, n_rows, captured, err));
     enum status status = create_sets(shape, store, err);
-    for (uint32_t place = 0; status == STATUS_OK && place < shape->n_places; place++)
+    for (uint32_t place = 0; status == STATUS_OK && place < shape->n_places; place++) {
         status = record_whole(shape, store, place, err);
-    if (status != STATUS_OK)
+    }
+    if (status != STATUS_OK) {
         shape_close(shape, store);
+    }
     return status;
 }
 
@@ -236,8 +247,9 @@ void shape_close(struct shape *shape, const struct store *store)
         device_copy_free(store->device, shape->places[place].copy);
     }
     chain_close(shape, store);
-    if (shape->pool)
+    if (shape->pool) {
         vkDestroyDescriptorPool(store->device->handle, shape->pool, NULL);
+    }
     free(shape->sets);
     schedule_free(&shape->schedule);
     *shape = (struct shape){0};

@@ -30,8 +30,9 @@ static void stamp(struct timing *timing)
 static enum status timing_begin(struct timing *timing, struct device *device, uint32_t n, struct error *err)
 {
     *timing = (struct timing){0};
-    if (!device->limits.timestampComputeAndGraphics)
+    if (!device->limits.timestampComputeAndGraphics) {
         return error_set(err, STATUS_ABSENT, NULL, NULL, ERROR_NO_OFFSET, "%s has no timestamps", device->info.name);
+    }
     timing->ticks = xcalloc(n, sizeof(*timing->ticks));
     VkQueryPoolCreateInfo info = {
         .sType = VK_STRUCTURE_TYPE_QUERY_POOL_CREATE_INFO, .queryType = VK_QUERY_TYPE_TIMESTAMP, .queryCount = n};
@@ -65,8 +66,9 @@ static double timing_ns(const struct timing *timing, const struct device *device
 static void record_entry(const struct timing *timing, const struct shape *shape, const struct entry *entry)
 {
     for (uint32_t i = 0; i < entry->n_dispatches; i++) {
-        if (shape->schedule.dispatches[entry->first_dispatch + i].waits)
+        if (shape->schedule.dispatches[entry->first_dispatch + i].waits) {
             wait(timing);
+        }
         record_dispatch(timing->commands, shape, 0, entry->first_dispatch + i);
     }
 }
@@ -100,8 +102,9 @@ static bool has_waits(const struct shape *shape, uint32_t first, uint32_t last)
     bool waits = false;
     for (uint32_t step = first; step < last;) {
         const struct entry *entry = schedule_next(&shape->schedule, step, last, true);
-        for (uint32_t i = 0; i < entry->n_dispatches; i++)
+        for (uint32_t i = 0; i < entry->n_dispatches; i++) {
             waits = waits || shape->schedule.dispatches[entry->first_dispatch + i].waits;
+        }
         step += entry->n_steps;
     }
     return waits;
@@ -112,8 +115,9 @@ static void record_copy(const struct timing *timing, const struct shape *shape, 
 {
     for (uint32_t step = first; step < last;) {
         const struct entry *entry = schedule_next(&shape->schedule, step, last, true);
-        if (step > first)
+        if (step > first) {
             wait(timing);
+        }
         record_entry(timing, shape, entry);
         step += entry->n_steps;
     }
@@ -129,15 +133,17 @@ enum status shape_repeat(const struct shape *shape, const struct store *store, c
         stamp(&timing);
         for (uint32_t i = 0; i < repeat->times; i++) {
             uint32_t first = repeat->first + i % repeat->n_copies * repeat->stride;
-            if (waits && i > 0)
+            if (waits && i > 0) {
                 wait(&timing);
+            }
             record_copy(&timing, shape, first, first + repeat->n_steps);
         }
         stamp(&timing);
         status = timing_run(&timing, store->device, err);
     }
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         *ns = timing_ns(&timing, store->device, 0);
+    }
     timing_end(&timing, store->device);
     return status;
 }

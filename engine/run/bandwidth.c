@@ -50,8 +50,9 @@ static enum status record(struct device *device, struct probe *probe, struct err
     vkCmdBindDescriptorSets(probe->commands, VK_PIPELINE_BIND_POINT_COMPUTE, probe->program->layout, 0, 1, &probe->set,
                             0, NULL);
     vkCmdPushConstants(probe->commands, probe->program->layout, VK_SHADER_STAGE_COMPUTE_BIT, 0, sizeof(push), &push);
-    for (uint32_t i = 0; i < GPU_PASSES; i++)
+    for (uint32_t i = 0; i < GPU_PASSES; i++) {
         vkCmdDispatch(probe->commands, 2048, 1, 1);
+    }
     VK_TRY(err, vkEndCommandBuffer(probe->commands));
     return STATUS_OK;
 }
@@ -117,8 +118,9 @@ enum status bandwidth_measure(struct device *device, struct programs *programs, 
         *bytes_per_second = rate > *bytes_per_second ? rate : *bytes_per_second;
     }
     device_commands_free(device, probe.commands);
-    if (probe.pool)
+    if (probe.pool) {
         vkDestroyDescriptorPool(device->handle, probe.pool, NULL);
+    }
     gpu_buffer_destroy(device, &probe.source);
     gpu_buffer_destroy(device, &probe.result);
     return status;

@@ -14,8 +14,9 @@ bool engine_can_choose(const struct backend *backend)
 static enum status check_chain(const struct engine *engine, const struct shape *shape, uint32_t n, struct error *err)
 {
     uint32_t first = engine->batch.first_position;
-    if (shape->schedule.choose != 0 && (uint64_t)first + n <= engine->store.max_positions)
+    if (shape->schedule.choose != 0 && (uint64_t)first + n <= engine->store.max_positions) {
         return STATUS_OK;
+    }
     return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET,
                      "%u tokens from position %u do not fit into a KV cache of %u positions", n, first,
                      engine->store.max_positions);
@@ -100,10 +101,12 @@ static enum status stream(struct backend *backend, uint32_t first_position, int3
     TRY(chain_prepare(flow.shape, &engine->store, (uint32_t)masked, err));
     const uint32_t ahead = CAPTURE_RING - 1;
     for (uint32_t i = 0; i < n + ahead; i++) {
-        if (i < n)
+        if (i < n) {
             TRY(send(&flow, i, err));
-        if (i < ahead)
+        }
+        if (i < ahead) {
             continue;
+        }
         TRY(receive(&flow, i - ahead, &ids[i - ahead], err));
         TRY(each(context, backend, first_position + i - ahead, ids[i - ahead], err));
     }
@@ -115,7 +118,8 @@ enum status engine_stream(struct backend *backend, uint32_t first_position, int3
 {
     struct engine *engine = engine_of(backend);
     enum status status = stream(backend, first_position, token, masked, n, ids, each, context, err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         engine->device.working = true; /* on tokens behind the one that it ended with */
+    }
     return engine_checked(engine, status, err);
 }

@@ -88,10 +88,11 @@ static enum status set_groups(const struct builder *b, struct dispatch *dispatch
         x = n - (second ? second : 1) < x ? n - (second ? second : 1) : x;
     }
     uint64_t y = (n + x - 1) / x;
-    if (y > b->store->device->limits.maxComputeWorkGroupCount[1] || x * y > UINT32_MAX)
+    if (y > b->store->device->limits.maxComputeWorkGroupCount[1] || x * y > UINT32_MAX) {
         return error_set(b->err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
                          "%llu workgroups are more than %s can count", (unsigned long long)n,
                          b->store->device->info.name);
+    }
     dispatch->groups_x = (uint32_t)x;
     dispatch->groups_y = (uint32_t)y;
     return STATUS_OK;
@@ -147,15 +148,18 @@ enum status slice_rows(const struct builder *b, const struct tensor *tensor, uin
     uint64_t limit = b->store->limits.max_binding - WEIGHT_SLACK;
     uint64_t grain, bytes, step = 1;
     const struct placement *placement = find_placement(b, tensor, &grain, &bytes);
-    while (step * bytes % b->store->alignment)
+    while (step * bytes % b->store->alignment) {
         step++; /* at most `alignment` steps */
+    }
     *rows = tensor_rows(tensor);
-    if (placement_bytes(placement) <= limit)
+    if (placement_bytes(placement) <= limit) {
         return STATUS_OK;
+    }
     *rows = limit / (step * bytes) * step * grain;
     step *= grain;
-    if (*rows)
+    if (*rows) {
         return STATUS_OK;
+    }
     return error_set(b->err, STATUS_DEVICE, tensor->file, tensor->stored_name, ERROR_NO_OFFSET,
                      "%llu rows take more than %s binds (%u bytes)", (unsigned long long)step,
                      b->store->device->info.name, b->store->limits.max_binding);

@@ -13,10 +13,12 @@ static enum status build(struct builder *b)
         TRY(step_alone(b));
         alone->n_dispatches = schedule->n_dispatches - alone->first_dispatch;
         fused->first_dispatch = schedule->n_dispatches;
-        if (!b->store->limits.no_fusing)
+        if (!b->store->limits.no_fusing) {
             TRY(fuse_decode(b, fused));
-        if (!b->store->limits.no_fusing && fused->n_steps == 0)
+        }
+        if (!b->store->limits.no_fusing && fused->n_steps == 0) {
             TRY(fuse(b, &fused->n_steps));
+        }
         fused->n_dispatches = schedule->n_dispatches - fused->first_dispatch;
     }
     return STATUS_OK;
@@ -33,10 +35,12 @@ enum status schedule_build(struct schedule *schedule, const struct store *store,
     schedule->arena_bytes = store_slots(store, n_rows, schedule->slots);
     struct builder b = {.schedule = schedule, .store = store, .programs = programs, .err = err};
     enum status status = build(&b);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         status = chain_build(&b);
-    if (status != STATUS_OK)
+    }
+    if (status != STATUS_OK) {
         schedule_free(schedule);
+    }
     return status;
 }
 

@@ -56,8 +56,9 @@ static void more_keys_than_a_chunk(void **state)
     uint32_t plain = add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 0, 0}, VARIANT_NONE);
     add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 300, 0}, VARIANT_NONE);
     fixture_open(&f, &(struct engine_limits){0}, false);
-    for (uint32_t position = 0; position < 544; position += 16)
+    for (uint32_t position = 0; position < 544; position += 16) {
         fixture_check(&f, position, 16, false);
+    }
     fixture_check(&f, 540, 1, true);
     /* The twin: an attention that ends at 256 keys is not within the bound. */
     fixture_begin(&f, 541, 1, true);
@@ -101,8 +102,9 @@ static void variants(void **state)
     check_variant(&f, stale, 6, 1, true, true);
     check_variant(&f, stale_local, 7, 1, true, true);
     check_variant(&f, swapped, 8, 1, true, true);
-    for (uint32_t position = 9; position < 300; position += 15)
+    for (uint32_t position = 9; position < 300; position += 15) {
         fixture_begin(&f, position, 15, false);
+    }
     check_variant(&f, swapped, 300, 1, true, true);
     check_variant(&f, stale, 301, 1, true, true);
     check_variant(&f, ahead, 302, 6, false, true);

@@ -62,8 +62,9 @@ static int32_t add_layer(struct fixture *f, const struct model_shape *shape, int
 {
     int32_t norm = add_norm(f, STAGE_attn_norm, layer, residual, 1);
     int32_t branch = add_attention(f, shape, layer, norm);
-    if (shape->post_norms)
+    if (shape->post_norms) {
         branch = add_norm(f, STAGE_post_attn_norm, layer, branch, 1);
+    }
     residual = add_sum(f, STAGE_attn_resid, layer, residual, branch);
     norm = add_norm(f, STAGE_ffn_norm, layer, residual, 1);
     int32_t gate = fixture_stage_matmul(f, STAGE_ffn_gate, layer, shape->dtype, norm, FFN, false);
@@ -71,20 +72,23 @@ static int32_t add_layer(struct fixture *f, const struct model_shape *shape, int
     int32_t act = fixture_stage(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
                                 (union step_params){.glu = {FFN, layer ? ACTIVATION_SILU : ACTIVATION_GELU_TANH}});
     branch = fixture_stage_matmul(f, STAGE_ffn_down, layer, shape->dtype, act, HIDDEN, false);
-    if (shape->post_norms)
+    if (shape->post_norms) {
         branch = add_norm(f, STAGE_post_ffn_norm, layer, branch, 1);
+    }
     return add_sum(f, STAGE_layer_out, layer, residual, branch);
 }
 
 static void plan_by_hand(struct fixture *f, const struct model_shape *shape)
 {
     fixture_init(f, POSITIONS);
-    for (int i = 0; i < 64; i++)
+    for (int i = 0; i < 64; i++) {
         f->tokens[i] = (i * 37 + 5) % VOCAB;
+    }
     int32_t residual = (int32_t)fixture_step(f, OP_embed, HIDDEN, (union step_params){.embed = {HIDDEN, VOCAB, 2}});
     f->plan.steps[residual].weight[0] = fixture_tensor(f, shape->head_dtype, VOCAB, HIDDEN);
-    for (int32_t layer = 0; layer < LAYERS; layer++)
+    for (int32_t layer = 0; layer < LAYERS; layer++) {
         residual = add_layer(f, shape, layer, residual);
+    }
     int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual, 1);
     int32_t logits = fixture_stage_matmul(f, STAGE_logits, LAYER_NONE, shape->head_dtype, norm, VOCAB, false);
     fixture_stage(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, logits, -1,
@@ -121,8 +125,9 @@ static int close_engines(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
-        if (last_opened[i])
+        if (last_opened[i]) {
             fixture_close(last_opened[i]);
+        }
         free(last_opened[i]);
     }
     return 0;
@@ -138,8 +143,9 @@ static void run_whole(struct fixture *f, uint32_t position, int32_t token)
 static float *row_of(struct fixture *f, uint32_t step, uint32_t position)
 {
     uint32_t width = f->plan.steps[step].width;
-    if (!f->rows[step])
+    if (!f->rows[step]) {
         f->rows[step] = xcalloc((uint64_t)f->max_positions * width, sizeof(float));
+    }
     return f->rows[step] + (uint64_t)position * width;
 }
 
@@ -153,8 +159,9 @@ static void decode(struct fixture *f, uint32_t position, uint32_t stride)
         uint32_t last = first + stride < f->plan.n_steps ? first + stride : f->plan.n_steps;
         must(f->engine.ops->run(&f->engine, first, last, &err), &err);
     }
-    for (uint32_t i = 0; i < f->plan.n_steps; i++)
+    for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         must(f->engine.ops->read(&f->engine, i, row_of(f, i, position), &err), &err);
+    }
 }
 
 /* Each step of positions around the ends of parts and windows, from its own recorded inputs. */
@@ -171,8 +178,9 @@ static void every_step_follows_from_its_inputs(void **state)
                 const struct step *step = &f->plan.steps[i];
                 double ratio = fixture_ratio(f, step, row_of(f, i, position), position, 1, true);
                 char label[64];
-                if (!(ratio <= 1))
+                if (!(ratio <= 1)) {
                     fail_msg("shape %u, %s, position %u: ratio %g", k, step_label(step, label), position, ratio);
+                }
                 worst = ratio > worst && step->op == OP_matmul ? ratio : worst;
             }
         }
@@ -188,8 +196,9 @@ static void a_wrong_weight_is_seen(void **state)
     decode(f, 0, 1000);
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         const struct step *step = &f->plan.steps[i];
-        if (step->op != OP_matmul)
+        if (step->op != OP_matmul) {
             continue;
+        }
         float *row = f->rows[i];
         row[step->width / 2] *= 1.001f;
         assert_true(fixture_ratio(f, step, row, 0, 1, true) > 1);
@@ -200,8 +209,10 @@ static void a_wrong_weight_is_seen(void **state)
 static uint32_t first_difference(const struct fixture *f, float *const *a, float *const *b, uint32_t n_positions)
 {
     uint32_t i = 0;
-    while (i < f->plan.n_steps && memcmp(a[i], b[i], (size_t)n_positions * f->plan.steps[i].width * sizeof(float)) == 0)
+    while (i < f->plan.n_steps &&
+           memcmp(a[i], b[i], (size_t)n_positions * f->plan.steps[i].width * sizeof(float)) == 0) {
         i++;
+    }
     return i;
 }
 
@@ -213,8 +224,9 @@ static void take_rows(struct fixture *f, float **rows)
 
 static void free_rows(float **rows)
 {
-    for (uint32_t i = 0; i < FIXTURE_MAX_STEPS; i++)
+    for (uint32_t i = 0; i < FIXTURE_MAX_STEPS; i++) {
         free(rows[i]);
+    }
 }
 
 /* Whole, step by step, and in ranges that cut the fused groups: the same bits in every stage. */
@@ -226,15 +238,18 @@ static void alone_or_fused_the_bits_are_the_same(void **state)
     for (unsigned k = 0; k < sizeof(shapes) / sizeof(shapes[0]); k += 2) {
         float *whole[FIXTURE_MAX_STEPS];
         struct fixture *f = take_engine(&shapes[k], &as_gpu, (struct engine_options){0});
-        for (uint32_t position = 0; position < N; position++)
+        for (uint32_t position = 0; position < N; position++) {
             decode(f, position, 1000);
+        }
         take_rows(f, whole);
         f = take_engine(&shapes[k], &as_gpu, (struct engine_options){.pad_buffers = k == 2});
-        for (uint32_t position = 0; position < N; position++)
+        for (uint32_t position = 0; position < N; position++) {
             decode(f, position, position < N - 4 ? 1000 : strides[position % 3]);
+        }
         uint32_t step = first_difference(f, whole, f->rows, N);
-        if (step < f->plan.n_steps)
+        if (step < f->plan.n_steps) {
             fail_msg("shape %u, step %u", k, step);
+        }
         free_rows(whole);
     }
 }
@@ -243,8 +258,9 @@ static uint32_t largest(const float *values, uint32_t n, uint32_t masked)
 {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < n; i++) {
-        if (i != masked && (best == UINT32_MAX || values[i] > values[best]))
+        if (i != masked && (best == UINT32_MAX || values[i] > values[best])) {
             best = i;
+        }
     }
     return best;
 }
@@ -280,8 +296,9 @@ static void expect_same_rows(const struct plainly *plain, const char *way)
     struct fixture *f = plain->f;
     uint32_t step = first_difference(f, plain->rows, f->rows, TOKENS);
     char label[64];
-    if (step < f->plan.n_steps)
+    if (step < f->plan.n_steps) {
         fail_msg("%s: %s", way, step_label(&f->plan.steps[step], label));
+    }
     /* The twin: rows of a token that another one's have overwritten are seen, wherever the two are not the same. */
     uint32_t seen = 0;
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
@@ -297,8 +314,9 @@ static void expect_same_rows(const struct plainly *plain, const char *way)
 static void read_kept(struct fixture *f, uint32_t position, uint32_t first)
 {
     struct error err;
-    for (uint32_t i = first; i < f->plan.n_steps; i++)
+    for (uint32_t i = first; i < f->plan.n_steps; i++) {
         must(engine_read_at(&f->engine, position, i, row_of(f, i, position), &err), &err);
+    }
 }
 
 struct reader {
@@ -313,8 +331,9 @@ static enum status read_token(void *context, const struct backend *backend, uint
     struct reader *reader = context;
     (void)id;
     assert_ptr_equal(backend, &reader->f->engine);
-    if (reader->n-- == 0)
+    if (reader->n-- == 0) {
         return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "enough");
+    }
     read_kept(reader->f, position, reader->first);
     return STATUS_OK;
 }
@@ -343,8 +362,9 @@ static void overlapped_or_not_the_bits_are_the_same(const struct plainly *plain)
     struct fixture *f = plain->f;
     for (uint32_t i = 0; i < TOKENS; i++) {
         run_whole(f, i, token_of(plain, i));
-        if (i > 0)
+        if (i > 0) {
             read_kept(f, i - 1, 0);
+        }
     }
     read_kept(f, TOKENS - 1, 0);
     expect_same_rows(plain, "forced");

@@ -69,10 +69,11 @@ static void no_driver_is_absent(void **state)
     assert_int_equal(engine_open(&f.engine, &f.plan, &(struct engine_options){0}, &err), STATUS_ABSENT);
     assert_null(f.engine.ops);
     for (int i = 0; i < 2; i++) {
-        if (before[i])
+        if (before[i]) {
             setenv(names[i], before[i], 1);
-        else
+        } else {
             unsetenv(names[i]);
+        }
         free(before[i]);
     }
     fixture_close(&f);

@@ -33,8 +33,9 @@ struct fixture {
 
 static inline void must(enum status status, const struct error *err)
 {
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         fail_msg("status %d: %s", (int)status, err->text);
+    }
 }
 
 /* xorshift64*: the same numbers everywhere. */
@@ -80,18 +81,21 @@ static inline void random_block(struct fixture *f, uint32_t dtype, uint8_t *byte
     uint32_t word;
     memcpy(&word, &value, 4);
     uint16_t bf16 = (uint16_t)(word >> 16);
-    for (uint32_t i = 0; i < n_bytes; i++)
+    for (uint32_t i = 0; i < n_bytes; i++) {
         bytes[i] = (uint8_t)(random_bits(f) >> 32);
-    if (dtype == DTYPE_F32)
+    }
+    if (dtype == DTYPE_F32) {
         memcpy(bytes, &value, 4);
-    else if (dtype == DTYPE_MXFP4)
+    } else if (dtype == DTYPE_MXFP4) {
         bytes[0] = (uint8_t)(110 + half % 20);
-    else if (dtype == DTYPE_Q6_K)
+    } else if (dtype == DTYPE_Q6_K) {
         memcpy(bytes + 208, &half, 2);
-    else
+    } else {
         memcpy(bytes, dtype == DTYPE_BF16 ? &bf16 : &half, 2);
-    if (dtype == DTYPE_Q4_1 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K)
+    }
+    if (dtype == DTYPE_Q4_1 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K) {
         memcpy(bytes + 2, &other, 2);
+    }
 }
 
 /* A random tensor [rows, columns], or [columns] if rows is 0, in any layout. */
@@ -100,15 +104,18 @@ static inline const struct tensor *fixture_tensor_in(struct fixture *f, uint32_t
 {
     const struct dtype_info *info = dtype_info(dtype);
     uint64_t n_rows = rows ? rows : 1, n = info->block_elems, n_blocks = n_rows * ((columns + n - 1) / n);
-    if (layout == LAYOUT_PACKED)
+    if (layout == LAYOUT_PACKED) {
         n_blocks = (n_rows * columns + n - 1) / n;
-    else if (layout == LAYOUT_COLUMNS)
+    } else if (layout == LAYOUT_COLUMNS) {
         n_blocks = columns * ((n_rows + n - 1) / n);
+    }
     uint8_t *bytes = arena_alloc(&f->plan.arena, n_blocks * info->block_bytes);
-    for (uint64_t i = 0; i < n_blocks; i++)
+    for (uint64_t i = 0; i < n_blocks; i++) {
         random_block(f, dtype, bytes + i * info->block_bytes, info->block_bytes);
-    for (uint64_t i = 0; i < n_blocks && dtype == DTYPE_MXFP4; i++)
+    }
+    for (uint64_t i = 0; i < n_blocks && dtype == DTYPE_MXFP4; i++) {
         bytes[i * info->block_bytes] = (uint8_t)(120 + bytes[i * info->block_bytes] % 9); /* the exponent */
+    }
     struct tensor *tensor = arena_alloc(&f->plan.arena, sizeof(*tensor));
     *tensor = (struct tensor){
         .name = "test.weight",
@@ -155,8 +162,9 @@ static inline uint32_t fixture_attention(struct fixture *f, struct attention_par
     f->plan.steps[step].input[0] = (int32_t)q;
     f->plan.steps[step].input[1] = (int32_t)k;
     f->plan.steps[step].input[2] = (int32_t)v;
-    if (op.has_sinks)
+    if (op.has_sinks) {
         f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, op.heads);
+    }
     return step;
 }
 
@@ -194,10 +202,12 @@ static inline void fixture_open(struct fixture *f, const struct engine_limits *l
 
 static inline void fixture_close(struct fixture *f)
 {
-    if (f->engine.ops)
+    if (f->engine.ops) {
         f->engine.ops->close(&f->engine);
-    for (uint32_t i = 0; i < f->plan.n_steps; i++)
+    }
+    for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         free(f->rows[i]);
+    }
     arena_free(&f->plan.arena);
 }
 
@@ -209,11 +219,13 @@ static inline void fixture_begin(struct fixture *f, uint32_t first_position, uin
     must(f->engine.ops->begin(&f->engine, &batch, &err), &err);
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         uint32_t width = f->plan.steps[i].width;
-        if (!f->rows[i])
+        if (!f->rows[i]) {
             continue;
+        }
         float *rows = f->rows[i] + (uint64_t)first_position * width;
-        for (uint64_t k = 0; k < (uint64_t)n_rows * width; k++)
+        for (uint64_t k = 0; k < (uint64_t)n_rows * width; k++) {
             rows[k] = random_value(f);
+        }
         must(f->engine.ops->write(&f->engine, i, rows, &err), &err);
     }
 }
@@ -267,14 +279,16 @@ static inline double fixture_check(struct fixture *f, uint32_t first_position, u
     fixture_begin(f, first_position, n_rows, decode);
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         const struct step *step = &f->plan.steps[i];
-        if (f->rows[i])
+        if (f->rows[i]) {
             continue;
+        }
         float *rows = fixture_run(f, i, n_rows);
         double ratio = fixture_ratio(f, step, rows, first_position, n_rows, decode);
         free(rows);
-        if (!(ratio <= 1))
+        if (!(ratio <= 1)) {
             fail_msg("step %u (%s, width %u), %u rows from %u: ratio %g", i, op_info(step->op)->name, step->width,
                      n_rows, first_position, ratio);
+        }
         worst = ratio > worst ? ratio : worst;
     }
     return worst;

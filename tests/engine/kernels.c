@@ -32,12 +32,14 @@ static void check(const struct engine_limits *limits, const uint32_t *counts, un
         fixture_begin(&f, 0, n, n == 1);
         for (uint32_t i = 0; i < f.plan.n_steps; i++) {
             const struct step *step = &f.plan.steps[i];
-            if (f.rows[i])
+            if (f.rows[i]) {
                 continue;
+            }
             float *rows = fixture_run(&f, i, n), *last = &rows[(uint64_t)n * step->width - 1];
             double ratio = fixture_ratio(&f, step, rows, 0, n, n == 1);
-            if (!(ratio <= 1))
+            if (!(ratio <= 1)) {
                 fail_msg("%s: step %u, width %u, %u rows: ratio %g", what, i, step->width, n, ratio);
+            }
             worst = ratio > worst ? ratio : worst;
             *last = *last == 0 ? 1 : *last * 1.01f;
             assert_true(fixture_ratio(&f, step, rows, 0, n, n == 1) > 1); /* the twin */
@@ -78,8 +80,9 @@ static void build_matmul_f32(void)
      * row; from 16384 outputs on a group does two, from 32768 four. */
     static const uint32_t sizes[][2] = {{1, 1},    {3, 5},   {4, 8},    {31, 33},  {32, 32},  {33, 31},   {64, 64},
                                         {127, 65}, {128, 9}, {1152, 7}, {4095, 2}, {4096, 3}, {8, 16384}, {8, 32771}};
-    for (unsigned i = 0; i < COUNT(sizes); i++)
+    for (unsigned i = 0; i < COUNT(sizes); i++) {
         add_matmul(DTYPE_F32, LAYOUT_ROWS, sizes[i][0], sizes[i][1]);
+    }
 }
 
 static void matmul_f32(void **state)
@@ -119,8 +122,9 @@ static void matmul_q4k_large(void **state)
 
 static void build_dequant(void)
 {
-    for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++)
+    for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
         add_matmul(dtype, LAYOUT_ROWS, 256, 36);
+    }
 }
 
 /* Each format as it is decoded for a product; and alone, element by element, by the gather below. */
@@ -180,13 +184,14 @@ static void rmsnorm(void **state)
     (void)state;
     static const uint32_t dims[] = {1, 7, 8, 9, 63, 64, 65, 255, 256, 257, 1024, 1025, 1152, 2048, 2049, 4097};
     start();
-    for (unsigned i = 0; i < COUNT(dims); i++)
+    for (unsigned i = 0; i < COUNT(dims); i++) {
         for (uint32_t groups = 1; groups <= 3; groups += 2) {
             struct rms_norm_params p = {groups, dims[i], 1e-6f, groups == 1 ? 1 : 0};
             uint32_t input = fixture_input(&f, groups * dims[i]);
             uint32_t step = add(OP_rms_norm, groups * dims[i], (union step_params){.rms_norm = p}, input, -1);
             f.plan.steps[step].weight[0] = fixture_tensor(&f, DTYPE_F32, 0, dims[i]);
         }
+    }
     check(&(struct engine_limits){0}, m, COUNT(m), "rmsnorm");
 }
 
@@ -195,7 +200,7 @@ static void rope(void **state)
     (void)state;
     static const uint32_t dims[] = {2, 6, 64, 128, 256};
     start();
-    for (unsigned i = 0; i < COUNT(dims); i++)
+    for (unsigned i = 0; i < COUNT(dims); i++) {
         for (uint32_t type = ROPE_TYPE_DEFAULT; type <= ROPE_TYPE_YARN; type++) {
             struct rope_params p = {.heads = 3,
                                     .dim = dims[i],
@@ -208,6 +213,7 @@ static void rope(void **state)
                                     .scale = type == ROPE_TYPE_YARN ? 1.2f : 1};
             add(OP_rope, 3 * dims[i], (union step_params){.rope = p}, fixture_input(&f, 3 * dims[i]), -1);
         }
+    }
     check(&(struct engine_limits){0}, m, COUNT(m), "rope");
 }
 
@@ -253,8 +259,9 @@ static void gather(void **state)
     (void)state;
     for (unsigned sliced = 0; sliced < 2; sliced++) {
         start();
-        for (unsigned i = 0; i < 64; i++)
+        for (unsigned i = 0; i < 64; i++) {
             f.tokens[i] = (int32_t)(i * 37 % 300);
+        }
         for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
             struct embed_params p = {256, 300, dtype % 2 ? 16 : 1};
             uint32_t step = fixture_step(&f, OP_embed, 256, (union step_params){.embed = p});
@@ -292,7 +299,7 @@ static void moe_gather(void **state)
         start();
         uint32_t logits = fixture_input(&f, EXPERTS);
         uint32_t indices = add(OP_topk, K, (union step_params){.topk = {EXPERTS, K}}, logits, -1);
-        for (unsigned i = 0; i < COUNT(dtypes); i++)
+        for (unsigned i = 0; i < COUNT(dtypes); i++) {
             for (uint32_t shared = 0; shared < 2; shared++) {
                 uint32_t x = fixture_input(&f, shared ? 64 : K * 64), n_out = 8 * shared + 33;
                 struct expert_matmul_params p = {EXPERTS, K, 64, n_out, shared, 1};
@@ -300,18 +307,21 @@ static void moe_gather(void **state)
                 f.plan.steps[step].weight[0] = fixture_tensor(&f, dtypes[i], EXPERTS * n_out, 64);
                 f.plan.steps[step].weight[1] = fixture_tensor(&f, DTYPE_F32, EXPERTS, n_out);
             }
+        }
         fixture_open(&f, &(struct engine_limits){.max_binding = sliced ? 16384 : 0}, false);
         for (unsigned c = 0; c < COUNT(m); c++) {
             fixture_begin(&f, 0, m[c], m[c] == 1);
             float *places = fixture_run(&f, indices, m[c]); /* what the topk kernel chose */
             f.rows[indices] = places;
             for (uint32_t i = indices + 1; i < f.plan.n_steps; i++) {
-                if (f.rows[i])
+                if (f.rows[i]) {
                     continue;
+                }
                 float *rows = fixture_run(&f, i, m[c]);
                 double ratio = fixture_ratio(&f, &f.plan.steps[i], rows, 0, m[c], m[c] == 1);
-                if (!(ratio <= 1))
+                if (!(ratio <= 1)) {
                     fail_msg("moe-gather: step %u, %u rows: ratio %g", i, m[c], ratio);
+                }
                 worst = ratio > worst ? ratio : worst;
                 f.rows[indices][0] = f.rows[indices][0] == 0 ? 1 : 0; /* the twin: another expert's row */
                 assert_true(fixture_ratio(&f, &f.plan.steps[i], rows, 0, m[c], m[c] == 1) > 1);
@@ -334,11 +344,12 @@ static void scatter_add(void **state)
     (void)state;
     static const uint32_t ks[] = {1, 2, 4, 8};
     start();
-    for (unsigned i = 0; i < COUNT(ks); i++)
+    for (unsigned i = 0; i < COUNT(ks); i++) {
         for (unsigned w = 0; w < COUNT(widths); w++) {
             uint32_t parts = fixture_input(&f, ks[i] * widths[w]), shares = fixture_input(&f, ks[i]);
             add(OP_expert_sum, widths[w], (union step_params){.expert_sum = {ks[i], widths[w]}}, parts, shares);
         }
+    }
     check(&(struct engine_limits){0}, m, COUNT(m), "scatter-add");
 }
 

@@ -55,14 +55,16 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
 static void plan_by_hand(struct fixture *f)
 {
     fixture_init(f, POSITIONS);
-    for (int i = 0; i < POSITIONS; i++)
+    for (int i = 0; i < POSITIONS; i++) {
         f->tokens[i] = (i * 37 + 5) % VOCAB;
+    }
     uint32_t embed = fixture_step(f, OP_embed, HIDDEN, (union step_params){.embed = {HIDDEN, VOCAB, 6.25f}});
     const struct tensor *table = fixture_tensor(f, DTYPE_BF16, VOCAB, HIDDEN);
     f->plan.steps[embed].weight[0] = table;
     int32_t residual = (int32_t)embed;
-    for (int32_t layer = 0; layer < LAYERS; layer++)
+    for (int32_t layer = 0; layer < LAYERS; layer++) {
         residual = add_layer(f, layer, residual);
+    }
     int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual);
     int32_t logits = fixture_stage(f, OP_matmul, STAGE_logits, LAYER_NONE, VOCAB, norm, -1,
                                    (union step_params){.matmul = {HIDDEN, VOCAB, 0}});
@@ -77,8 +79,9 @@ static void record(struct fixture *f, uint32_t first_position)
     struct error err;
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         uint32_t width = f->plan.steps[i].width;
-        if (!f->rows[i])
+        if (!f->rows[i]) {
             f->rows[i] = xcalloc((uint64_t)f->max_positions * width, sizeof(float));
+        }
         must(f->engine.ops->read(&f->engine, i, f->rows[i] + (uint64_t)first_position * width, &err), &err);
     }
 }
@@ -169,16 +172,18 @@ static void every_way_gives_the_same_bits(void **state)
         bool is_cpu;
         float *all = run_way(&ways[i], &count, &is_cpu);
         bool others = !is_cpu && memcmp(plain.batches, ways[i].batches, sizeof(plain.batches)) != 0;
-        if (others)
+        if (others) {
             memcpy(plain.batches, ways[i].batches, sizeof(plain.batches));
+        }
         if (others || !expected) {
             free(expected);
             expected = run_way(&plain, &expected_count, &is_cpu);
         }
         assert_int_equal(count, expected_count);
         for (uint64_t k = 0; k < count; k++) {
-            if (bits(all[k]) != bits(expected[k]))
+            if (bits(all[k]) != bits(expected[k])) {
                 fail_msg("%s: value %llu is %g, not %g", ways[i].name, (unsigned long long)k, all[k], expected[k]);
+            }
         }
         free(all);
     }
@@ -200,8 +205,9 @@ static void every_step_follows_from_its_inputs(void **state)
                 const float *rows = f.rows[i] + (uint64_t)position * f.plan.steps[i].width;
                 double ratio = fixture_ratio(&f, &f.plan.steps[i], rows, position, n_rows, n_rows == 1);
                 char label[64];
-                if (!(ratio <= 1))
+                if (!(ratio <= 1)) {
                     fail_msg("%s, position %u: ratio %g", step_label(&f.plan.steps[i], label), position, ratio);
+                }
             }
         }
         fixture_close(&f);
@@ -248,8 +254,9 @@ static void written_rows_are_used(void **state)
     fixture_open(&f, &(struct engine_limits){0}, false);
     run_batch(&f, 0, 2, 1000);
     must(f.engine.ops->begin(&f.engine, &(struct batch){0, 2, f.tokens, false}, &err), &err);
-    for (int i = 0; i < 2 * HIDDEN; i++)
+    for (int i = 0; i < 2 * HIDDEN; i++) {
         rows[i] = (float)i / 7;
+    }
     must(f.engine.ops->write(&f.engine, 0, rows, &err), &err);
     must(f.engine.ops->read(&f.engine, 0, back, &err), &err);
     assert_memory_equal(rows, back, sizeof(rows));
@@ -401,8 +408,9 @@ static void shapes_come_and_go(void **state)
     run_batch(&f, 0, 3, 1000);
     uint32_t last = f.plan.n_steps - 1;
     memcpy(first, f.rows[last], sizeof(first));
-    for (uint32_t n_rows = 1; n_rows <= 7; n_rows++)
+    for (uint32_t n_rows = 1; n_rows <= 7; n_rows++) {
         run_batch(&f, 0, n_rows, 1000);
+    }
     run_batch(&f, 0, 3, 1000);
     assert_memory_equal(first, f.rows[last], sizeof(first));
     fixture_close(&f);

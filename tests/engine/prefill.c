@@ -36,9 +36,9 @@ static bool has_kind(int kind)
 
 static int next_kind(int kind)
 {
-    do
+    do {
         kind++;
-    while (kind < TILES_ALWAYS && !has_kind(kind));
+    } while (kind < TILES_ALWAYS && !has_kind(kind));
     return kind;
 }
 
@@ -86,8 +86,9 @@ static void each_format(void **state)
     for (int kind = TILES_F32; kind < TILES_ALWAYS; kind = next_kind(kind)) {
         struct fixture f;
         fixture_init(&f, 2 * MANY);
-        for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++)
+        for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
             add_sizes(&f, dtype);
+        }
         open_tiles(&f, kind, (struct engine_limits){.matvec = true}); /* quants in groups, as GPUs have them */
         double most = fixture_check(&f, 0, MANY, false), few = fixture_check(&f, MANY, 3, false);
         print_message("%s: worst ratio %.3f, %.3f\n", kinds[kind], most, few);
@@ -110,13 +111,15 @@ static void awkward_values(void **state)
         for (unsigned i = 0; i < 12; i++) {
             fixture_begin(&f, 0, MANY, false);
             uint32_t step = steps[i % 2], input = (uint32_t)f.plan.steps[step].input[0];
-            for (uint32_t k = 0; k < MANY * 6912; k++) /* all of a sign: sums that grow */
+            for (uint32_t k = 0; k < MANY * 6912; k++) { /* all of a sign: sums that grow */
                 f.rows[input][k] = fabsf(f.rows[input][k]) * sizes[i / 2] * (k / 6912 % 7 == 3 ? 1e-3f : 1);
+            }
             must(f.engine.ops->write(&f.engine, input, f.rows[input], &err), &err);
             float *rows = fixture_run(&f, step, MANY);
             double ratio = fixture_ratio(&f, &f.plan.steps[step], rows, 0, MANY, false);
-            if (!(ratio <= 1))
+            if (!(ratio <= 1)) {
                 fail_msg("%s, size %g: ratio %g", kinds[kind], sizes[i / 2], ratio);
+            }
             worst = ratio > worst ? ratio : worst;
             free(rows);
         }
@@ -154,8 +157,9 @@ static void a_changed_row_is_found(void **state)
         fixture_begin(&f, 0, MANY, false);
         float *rows = fixture_run(&f, step, MANY);
         assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, MANY, false) <= 1);
-        for (uint32_t r = 0; r < MANY; r++)
+        for (uint32_t r = 0; r < MANY; r++) {
             rows[r * 64 + 17] *= 1.001f;
+        }
         assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, MANY, false) > 1);
         free(rows);
         fixture_close(&f);
@@ -189,8 +193,9 @@ static void attention(void **state)
         fixture_attention(&f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* no tile has such heads */
         open_tiles(&f, TILES_ALWAYS, (struct engine_limits){.max_groups = 7, .cores = cores});
         static const uint32_t counts[] = {33, 1, 16, 70, 5, 70, 70, 55};
-        for (uint32_t i = 0, position = 0; i < 8; position += counts[i++])
+        for (uint32_t i = 0, position = 0; i < 8; position += counts[i++]) {
             fixture_check(&f, position, counts[i], false);
+        }
         uint32_t few = count_tiles(&f, 8), many = count_tiles(&f, 16);
         assert_int_equal(few + many, 5);
         assert_true(cores == 1 ? many >= 4 : many == 0); /* 16 rows of 256 may be more than shared memory holds */
@@ -210,14 +215,16 @@ static void what_is_not_seen_does_not_matter(void **state)
     fixture_begin(&f, 0, 40, false);
     for (unsigned i = 1; i <= 2; i++) {
         uint32_t input = (uint32_t)f.plan.steps[step].input[i];
-        for (uint32_t k = 0; k < 32; k++)
+        for (uint32_t k = 0; k < 32; k++) {
             f.rows[input][20 * 32 + k] = NAN;
+        }
         must(f.engine.ops->write(&f.engine, input, f.rows[input], &err), &err);
     }
     float *rows = fixture_run(&f, step, 40);
     assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, 20, false) <= 1);
-    for (uint32_t k = 20 * 64; k < 40 * 64; k++)
+    for (uint32_t k = 20 * 64; k < 40 * 64; k++) {
         assert_true(isnan(rows[k]));
+    }
     free(rows);
     fixture_close(&f);
 }

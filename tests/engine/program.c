@@ -10,8 +10,9 @@
 static const struct shader_binary *binary(const char *name)
 {
     for (const struct shader_binary *b = shader_binaries; b->name; b++) {
-        if (strcmp(b->name, name) == 0)
+        if (strcmp(b->name, name) == 0) {
             return b;
+        }
     }
     fail_msg("no shader %s is built in", name);
     return NULL;
@@ -101,10 +102,12 @@ static unsigned count_ops(const uint32_t *words, size_t n_bytes, uint32_t opcode
     unsigned n = 0;
     for (size_t i = 5; i < n_bytes / 4; i += words[i] >> 16) {
         assert_true(words[i] >> 16 > 0);
-        if ((words[i] & 0xffff) != opcode)
+        if ((words[i] & 0xffff) != opcode) {
             continue;
-        if (at && n == 0)
+        }
+        if (at && n == 0) {
             *at = i;
+        }
         n++;
     }
     return n;
@@ -114,8 +117,9 @@ static unsigned count_ops(const uint32_t *words, size_t n_bytes, uint32_t opcode
 static bool declares_float(const uint32_t *words, size_t before, uint32_t id, uint32_t width)
 {
     for (size_t i = 5; i < before; i += words[i] >> 16) {
-        if ((words[i] & 0xffff) == 22 && words[i + 1] == id)
+        if ((words[i] & 0xffff) == 22 && words[i + 1] == id) {
             return words[i + 2] == width;
+        }
     }
     return false;
 }
@@ -144,10 +148,12 @@ static void types_of_matrices_are_finished(void **state)
         size_t n_bytes;
         uint32_t *words = resolved(now, &n_bytes), uses[3] = {0};
         for (size_t i = 5; i < n_bytes / 4; i += words[i] >> 16) {
-            if ((words[i] & 0xffff) == 22)
+            if ((words[i] & 0xffff) == 22) {
                 assert_int_equal(declares_float(words, i, words[i + 1], words[i + 2]), 0);
-            if ((words[i] & 0xffff) != 4456)
+            }
+            if ((words[i] & 0xffff) != 4456) {
                 continue;
+            }
             uint32_t width = declares_float(words, i, words[i + 2], 16) ? 16 : 32;
             assert_true(declares_float(words, i, words[i + 2], width));
             uses[width == 32 ? 2 : uses[0] ? 1 : 0]++;
@@ -276,16 +282,18 @@ static void shaders_of_a_folder_are_used(void **state)
     (void)state;
     char folder[256];
     scratch_make(folder);
-    for (const struct shader_text *text = shader_texts; text->name; text++)
+    for (const struct shader_text *text = shader_texts; text->name; text++) {
         write_text(folder, text->name, text->text);
+    }
     for (int edited = 0; edited < 2; edited++) {
         struct fixture f;
         struct error err;
         plan_of_one_addition(&f);
         if (edited) {
             const struct shader_text *add = shader_texts;
-            while (strcmp(add->name, "add.comp") != 0)
+            while (strcmp(add->name, "add.comp") != 0) {
                 add++;
+            }
             char *text = strdup(add->text), *plus = strstr(text, "residual[at] + branch[at]");
             assert_non_null(plus);
             plus[strlen("residual[at] ")] = '-';
@@ -335,10 +343,12 @@ static void a_corrupt_pipeline_cache_is_ignored(void **state)
         assert_true(now > 24);
         assert_true(size == 0 || now == size);
         size = now;
-        if (round == 0)
+        if (round == 0) {
             write_text("/", path + 1, "not a cache");
-        if (round == 1)
+        }
+        if (round == 1) {
             assert_int_equal(truncate(path, size - 1), 0);
+        }
         if (round == 2) {
             FILE *file = fopen(path, "r+");
             assert_non_null(file);
