@@ -13,6 +13,12 @@ declare -A MAY_INCLUDE=(
     [tests]="shaders|model|reference|engine|workbench|tests"
 )
 
+# Folders in layers, bottom to top: each includes only folders before it, and its own. Headers that lie in the folder itself
+# are above all layers.
+declare -A LAYERS=(
+    [engine]="device program placement schedule lowering recording run"
+)
+
 wrong=0
 for folder in "${!MAY_INCLUDE[@]}"; do
     [ -d "$folder" ] || { echo "no folder $folder"; exit 1; }
@@ -25,5 +31,20 @@ for folder in "${!MAY_INCLUDE[@]}"; do
         echo "$bad"
         wrong=1
     fi
+done
+for folder in "${!LAYERS[@]}"; do
+    allowed=""
+    for layer in ${LAYERS[$folder]}; do
+        allowed+="${allowed:+|}$layer"
+        bad=$(grep -rnE --include='*.[ch]' "^[[:space:]]*#[[:space:]]*include[[:space:]]*\"$folder/" "$folder/$layer" |
+            grep -vE "include[[:space:]]*\"$folder/($allowed)/" || true)
+        if [ -n "$bad" ]; then
+            echo "$bad"
+            wrong=1
+        fi
+    done
+    for layer in "$folder"/*/; do
+        [[ " ${LAYERS[$folder]} " == *" $(basename "$layer") "* ]] || { echo "$layer is in no layer"; wrong=1; }
+    done
 done
 exit "$wrong"

@@ -1,33 +1,27 @@
-/* Which matrices of halves a device multiplies, in the words of which extension, and what a device is created with so
- * that it does. See matmul_coop.glsl for what is asked of it. */
+#include "engine/device/cooperative.h"
+
 #include <stdlib.h>
 
-#include "engine/device/device.h"
-
-/* Of a workgroup of matmul_coop.glsl: the shared memory that it declares, and its subgroups. */
+/* What a workgroup of matmul_coop.glsl needs: bytes of shared memory, and subgroups. */
 #define SHARED_BYTES 45088
 #define SUBGROUPS 8
 
-static PFN_vkVoidFunction instance_function(const struct device *device, const char *name)
-{
-    return vkGetInstanceProcAddr(device->instance.handle, name); /* an extension's: the loader does not export it */
-}
-
-/* 16 x 16 x 16 halves into f32, of a subgroup. */
-static bool has_size_khr(const struct device *device)
+/* Whether the extension multiplies 16 x 16 x 16 halves with f32 sums, a subgroup each. The loader does not export
+ * functions of extensions, so the function is looked up. */
+static bool has_size_khr(VkInstance instance, VkPhysicalDevice physical)
 {
     PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR get =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)instance_function(
-            device, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
+        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR)vkGetInstanceProcAddr(
+            instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesKHR");
     uint32_t n = 0;
-    if (!get || get(device->physical, &n, NULL) != VK_SUCCESS || n == 0) {
+    if (!get || get(physical, &n, NULL) != VK_SUCCESS || n == 0) {
         return false;
     }
     VkCooperativeMatrixPropertiesKHR *sizes = xcalloc(n, sizeof(*sizes));
     for (uint32_t i = 0; i < n; i++) {
         sizes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_KHR;
     }
-    VkResult result = get(device->physical, &n, sizes);
+    VkResult result = get(physical, &n, sizes);
     bool found = false;
     for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
         const VkCooperativeMatrixPropertiesKHR *size = &sizes[i];
@@ -40,20 +34,20 @@ static bool has_size_khr(const struct device *device)
     return found;
 }
 
-static bool has_size_nv(const struct device *device)
+static bool has_size_nv(VkInstance instance, VkPhysicalDevice physical)
 {
     PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesNV get =
-        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesNV)instance_function(
-            device, "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV");
+        (PFN_vkGetPhysicalDeviceCooperativeMatrixPropertiesNV)vkGetInstanceProcAddr(
+            instance, "vkGetPhysicalDeviceCooperativeMatrixPropertiesNV");
     uint32_t n = 0;
-    if (!get || get(device->physical, &n, NULL) != VK_SUCCESS || n == 0) {
+    if (!get || get(physical, &n, NULL) != VK_SUCCESS || n == 0) {
         return false;
     }
     VkCooperativeMatrixPropertiesNV *sizes = xcalloc(n, sizeof(*sizes));
     for (uint32_t i = 0; i < n; i++) {
         sizes[i].sType = VK_STRUCTURE_TYPE_COOPERATIVE_MATRIX_PROPERTIES_NV;
     }
-    VkResult result = get(device->physical, &n, sizes);
+    VkResult result = get(physical, &n, sizes);
     bool found = false;
     for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
         const VkCooperativeMatrixPropertiesNV *size = &sizes[i];
@@ -66,42 +60,42 @@ static bool has_size_nv(const struct device *device)
     return found;
 }
 
-/* Fills a struct of features. */
-static void ask(const struct device *device, void *features)
+/* Asks the device to fill a struct of features. */
+static void get_features(VkPhysicalDevice physical, void *features)
 {
     VkPhysicalDeviceFeatures2 all = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = features};
-    vkGetPhysicalDeviceFeatures2(device->physical, &all);
+    vkGetPhysicalDeviceFeatures2(physical, &all);
 }
 
-static bool has_khr(const struct device *device)
+static bool has_khr(const struct instance *instance, VkPhysicalDevice physical)
 {
     VkPhysicalDeviceCooperativeMatrixFeaturesKHR matrix = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR};
-    /* Validation layers older than the extension take its structs and its SPIR-V for mistakes. */
-    uint32_t validation = device->instance.validation_version;
+    /* Validation layers older than the extension report its structs and its SPIR-V as errors. */
+    uint32_t validation = instance->validation_version;
     if ((validation && validation < VK_MAKE_API_VERSION(0, 1, 3, 255)) ||
-        !device_has_extension(device->physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
+        !vulkan_has_extension(physical, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
         return false;
     }
-    ask(device, &matrix);
-    return matrix.cooperativeMatrix && has_size_khr(device);
+    get_features(physical, &matrix);
+    return matrix.cooperativeMatrix && has_size_khr(instance->handle, physical);
 }
 
-static bool has_nv(const struct device *device)
+static bool has_nv(const struct instance *instance, VkPhysicalDevice physical)
 {
     VkPhysicalDeviceCooperativeMatrixFeaturesNV matrix = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_NV};
-    if (!device_has_extension(device->physical, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
+    if (!vulkan_has_extension(physical, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME)) {
         return false;
     }
-    ask(device, &matrix);
-    return matrix.cooperativeMatrix && has_size_nv(device);
+    get_features(physical, &matrix);
+    return matrix.cooperativeMatrix && has_size_nv(instance->handle, physical);
 }
 
-/* Whether whole subgroups of 32 can be asked for. */
-static bool can_require_subgroup(const struct device *device)
+/* Whether a program can require full subgroups of 32 lanes. */
+static bool can_require_subgroup(VkPhysicalDevice physical)
 {
-    if (!device_has_extension(device->physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
+    if (!vulkan_has_extension(physical, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME)) {
         return false;
     }
     VkPhysicalDeviceSubgroupSizeControlFeatures features = {
@@ -109,26 +103,27 @@ static bool can_require_subgroup(const struct device *device)
     VkPhysicalDeviceSubgroupSizeControlProperties sizes = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SUBGROUP_SIZE_CONTROL_PROPERTIES};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &sizes};
-    ask(device, &features);
-    vkGetPhysicalDeviceProperties2(device->physical, &properties);
+    get_features(physical, &features);
+    vkGetPhysicalDeviceProperties2(physical, &properties);
     return features.subgroupSizeControl && features.computeFullSubgroups &&
            sizes.requiredSubgroupSizeStages & VK_SHADER_STAGE_COMPUTE_BIT &&
            sizes.minSubgroupSize <= COOPERATIVE_SUBGROUP && sizes.maxSubgroupSize >= COOPERATIVE_SUBGROUP &&
            sizes.maxComputeWorkgroupSubgroups >= SUBGROUPS;
 }
 
-void cooperative_find(struct device *device)
+unsigned cooperative_find(const struct instance *instance, VkPhysicalDevice physical,
+                          const VkPhysicalDeviceLimits *limits)
 {
     VkPhysicalDeviceVulkan12Features features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_VULKAN_1_2_FEATURES};
-    ask(device, &features);
+    get_features(physical, &features);
     if (!features.shaderFloat16 || !features.vulkanMemoryModel || !features.vulkanMemoryModelDeviceScope ||
-        device->limits.maxComputeSharedMemorySize < SHARED_BYTES || !can_require_subgroup(device)) {
-        return;
+        limits->maxComputeSharedMemorySize < SHARED_BYTES || !can_require_subgroup(physical)) {
+        return 0;
     }
-    device->cooperative = (has_khr(device) ? COOPERATIVE_KHR : 0) | (has_nv(device) ? COOPERATIVE_NV : 0);
+    return (has_khr(instance, physical) ? COOPERATIVE_KHR : 0) | (has_nv(instance, physical) ? COOPERATIVE_NV : 0);
 }
 
-/* Adds an extension with its features to the chain. */
+/* Adds an extension and its features to the chain. next: the pNext of `features`. */
 static void enable(struct cooperative_features *all, const char *extension, void *features, void **next)
 {
     *next = all->chain;
@@ -136,7 +131,7 @@ static void enable(struct cooperative_features *all, const char *extension, void
     all->extensions[all->n_extensions++] = extension;
 }
 
-void cooperative_enable(const struct device *device, struct cooperative_features *all)
+void cooperative_enable(unsigned bits, struct cooperative_features *all)
 {
     *all = (struct cooperative_features){
         .khr = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_COOPERATIVE_MATRIX_FEATURES_KHR,
@@ -146,13 +141,13 @@ void cooperative_enable(const struct device *device, struct cooperative_features
                      .subgroupSizeControl = VK_TRUE,
                      .computeFullSubgroups = VK_TRUE},
     };
-    if (device->cooperative & COOPERATIVE_KHR) {
+    if (bits & COOPERATIVE_KHR) {
         enable(all, VK_KHR_COOPERATIVE_MATRIX_EXTENSION_NAME, &all->khr, &all->khr.pNext);
     }
-    if (device->cooperative & COOPERATIVE_NV) {
+    if (bits & COOPERATIVE_NV) {
         enable(all, VK_NV_COOPERATIVE_MATRIX_EXTENSION_NAME, &all->nv, &all->nv.pNext);
     }
-    if (device->cooperative) {
+    if (bits) {
         enable(all, VK_EXT_SUBGROUP_SIZE_CONTROL_EXTENSION_NAME, &all->subgroup, &all->subgroup.pNext);
     }
 }

@@ -1,40 +1,15 @@
 #include "engine/device/device.h"
 
-#include <stdlib.h>
 #include <string.h>
 
-/* One submit is a batch of a few dozen rows at most; on a slow CPU driver that is tens of seconds for a large model. */
-#define DEFAULT_CORES 64
+#include "engine/device/cooperative.h"
+#include "engine/device/device_list.h"
+
+#define DEFAULT_CORES 64 /* if the driver does not tell */
+
+/* 300 s. A submit runs a batch of a few dozen rows at most, which takes a slow CPU driver tens of seconds for a large
+ * model. */
 #define SUBMIT_TIMEOUT_NS (300ull * 1000 * 1000 * 1000)
-
-static const char *result_name(VkResult result)
-{
-    switch (result) {
-    case VK_TIMEOUT:
-        return "timed out";
-    case VK_ERROR_OUT_OF_HOST_MEMORY:
-        return "out of host memory";
-    case VK_ERROR_OUT_OF_DEVICE_MEMORY:
-        return "out of device memory";
-    case VK_ERROR_DEVICE_LOST:
-        return "the device was lost";
-    case VK_ERROR_FEATURE_NOT_PRESENT:
-        return "a feature is not present";
-    case VK_ERROR_EXTENSION_NOT_PRESENT:
-        return "an extension is not present";
-    case VK_ERROR_MEMORY_MAP_FAILED:
-        return "mapping memory failed";
-    default:
-        return "failed";
-    }
-}
-
-enum status vulkan_failed(struct error *err, VkResult result, const char *call)
-{
-    size_t name = strcspn(call, "("); /* the function's name is enough */
-    return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET, "Vulkan: %.*s: %s (VkResult %d)", (int)name, call,
-                     result_name(result), (int)result);
-}
 
 #define MAX_FAMILIES 32
 
@@ -49,7 +24,7 @@ static uint32_t compute_family(const VkQueueFamilyProperties *families, uint32_t
     return 0;
 }
 
-/* One that copies and does nothing else (video queues copy too), or `compute` where there is none. */
+/* A queue family for copies alone; `compute` if there is none. Video queues can copy too, and are not wanted. */
 static uint32_t copy_family(const VkQueueFamilyProperties *families, uint32_t n, uint32_t compute)
 {
     const VkQueueFlags besides = VK_QUEUE_SPARSE_BINDING_BIT | VK_QUEUE_PROTECTED_BIT;
@@ -70,33 +45,30 @@ static void choose_families(struct device *device)
     device->copies.family = copy_family(families, n, device->compute.family);
 }
 
-bool device_has_extension(VkPhysicalDevice physical, const char *name)
-{
-    uint32_t n = 0;
-    if (vkEnumerateDeviceExtensionProperties(physical, NULL, &n, NULL) != VK_SUCCESS || n == 0) {
-        return false;
-    }
-    VkExtensionProperties *extensions = xcalloc(n, sizeof(*extensions));
-    VkResult result = vkEnumerateDeviceExtensionProperties(physical, NULL, &n, extensions);
-    bool found = false;
-    for (uint32_t i = 0; i < n && result == VK_SUCCESS; i++) {
-        found = found || strcmp(extensions[i].extensionName, name) == 0;
-    }
-    free(extensions);
-    return found;
-}
-
-/* NVIDIA says how many multiprocessors there are. */
+/* Only NVIDIA's extension tells the number of multiprocessors. */
 static uint32_t count_cores(VkPhysicalDevice physical)
 {
     VkPhysicalDeviceShaderSMBuiltinsPropertiesNV cores = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_SHADER_SM_BUILTINS_PROPERTIES_NV};
     VkPhysicalDeviceProperties2 properties = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PROPERTIES_2, .pNext = &cores};
-    if (!device_has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)) {
+    if (!vulkan_has_extension(physical, VK_NV_SHADER_SM_BUILTINS_EXTENSION_NAME)) {
         return DEFAULT_CORES;
     }
     vkGetPhysicalDeviceProperties2(physical, &properties);
     return cores.shaderSMCount ? cores.shaderSMCount : DEFAULT_CORES;
+}
+
+/* Whether the driver can report statistics of the programs that it compiles. */
+static bool has_statistics(VkPhysicalDevice physical)
+{
+    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
+        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR};
+    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &executables};
+    if (!vulkan_has_extension(physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME)) {
+        return false;
+    }
+    vkGetPhysicalDeviceFeatures2(physical, &features);
+    return executables.pipelineExecutableInfo;
 }
 
 static void read_properties(struct device *device)
@@ -113,23 +85,21 @@ static void read_properties(struct device *device)
     memcpy(device->uuid, properties.pipelineCacheUUID, VK_UUID_SIZE);
     device->native_half = floats.shaderDenormPreserveFloat16;
     device->cores = count_cores(device->physical);
-    cooperative_find(device);
-    device->statistics = device->statistics && statistics_find(device);
+    device->cooperative = cooperative_find(&device->instance, device->physical, &device->limits);
+    device->statistics = device->statistics && has_statistics(device->physical);
 }
 
 static enum status choose(struct device *device, const char *wanted, struct error *err)
 {
-    VkPhysicalDevice *physical = NULL;
-    struct device_info *infos = NULL;
-    uint32_t n_devices = 0, choice = 0;
-    TRY(instance_devices(&device->instance, &physical, &infos, &n_devices, err));
-    enum status status = device_choose(infos, n_devices, wanted, &choice, err);
+    struct device_list list;
+    uint32_t choice = 0;
+    TRY(device_list_open(&list, device->instance.handle, err));
+    enum status status = device_list_choose(list.infos, list.n, wanted, &choice, err);
     if (status == STATUS_OK) {
-        device->physical = physical[choice];
-        device->info = infos[choice];
+        device->physical = list.physical[choice];
+        device->info = list.infos[choice];
     }
-    free(physical);
-    free(infos);
+    device_list_free(&list);
     return status;
 }
 
@@ -168,7 +138,7 @@ static enum status create_device(struct device *device, struct error *err)
         };
     }
     struct cooperative_features cooperative;
-    cooperative_enable(device, &cooperative);
+    cooperative_enable(device->cooperative, &cooperative);
     VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
         .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR,
         .pipelineExecutableInfo = VK_TRUE};
@@ -205,7 +175,7 @@ enum status device_open(struct device *device, const char *wanted, bool validati
         status = create_device(device, err);
     }
     if (status == STATUS_OK) {
-        status = device_check(device, err);
+        status = device_check_validation(device, err);
     }
     if (status != STATUS_OK) {
         device_close(device);
@@ -216,7 +186,7 @@ enum status device_open(struct device *device, const char *wanted, bool validati
 void device_close(struct device *device)
 {
     if (device->handle) {
-        /* Its result is of no use: lost or not, what follows is freeing. */
+        /* The result does not matter: even a lost device is freed. */
         (void)vkDeviceWaitIdle(device->handle);
         queue_close(device->handle, &device->compute);
         queue_close(device->handle, &device->copies);
@@ -226,7 +196,7 @@ void device_close(struct device *device)
     *device = (struct device){0};
 }
 
-enum status device_check(struct device *device, struct error *err)
+enum status device_check_validation(struct device *device, struct error *err)
 {
     struct messages *messages = &device->instance.messages;
     if (messages->count == 0) {

@@ -1,6 +1,6 @@
-/* VK_KHR_cooperative_matrix, as Vulkan's registry has it, for headers that are older (1.3.255 brought it). */
-#ifndef LOCKSTEP_ENGINE_KHR_COOPERATIVE_MATRIX_H
-#define LOCKSTEP_ENGINE_KHR_COOPERATIVE_MATRIX_H
+/* VK_KHR_cooperative_matrix as in Vulkan's registry, for Vulkan headers older than 1.3.255, which lack it. */
+#ifndef LOCKSTEP_ENGINE_DEVICE_KHR_COOPERATIVE_MATRIX_H
+#define LOCKSTEP_ENGINE_DEVICE_KHR_COOPERATIVE_MATRIX_H
 
 #include <vulkan/vulkan.h>
 

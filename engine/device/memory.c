@@ -1,11 +1,8 @@
 #include "engine/device/memory.h"
 
-#include <stdlib.h>
-#include <string.h>
+#include "engine/device/submit.h"
 
-#define STAGING_BYTES (32ull << 20)
-
-/* The first memory type among `types` that has all of `flags`, or UINT32_MAX. */
+/* The first memory type of the bit set `types` that has all of `flags`; UINT32_MAX: none. */
 static uint32_t find_type(const struct device *device, uint32_t types, VkMemoryPropertyFlags flags)
 {
     for (uint32_t i = 0; i < device->memory.memoryTypeCount; i++) {
@@ -16,7 +13,7 @@ static uint32_t find_type(const struct device *device, uint32_t types, VkMemoryP
     return UINT32_MAX;
 }
 
-/* Vulkan promises a host-visible coherent type and a device-local one; the rest is preference. */
+/* Vulkan guarantees a host-visible coherent type and a device-local one. Everything else is a preference. */
 static uint32_t choose_type(const struct device *device, uint32_t types, enum memory_kind kind)
 {
     const VkMemoryPropertyFlags host = VK_MEMORY_PROPERTY_HOST_VISIBLE_BIT | VK_MEMORY_PROPERTY_HOST_COHERENT_BIT;
@@ -90,71 +87,42 @@ void gpu_buffer_destroy(struct device *device, struct gpu_buffer *buffer)
         vkDestroyBuffer(device->handle, buffer->handle, NULL);
     }
     if (buffer->memory) {
-        vkFreeMemory(device->handle, buffer->memory, NULL); /* unmaps as well */
+        vkFreeMemory(device->handle, buffer->memory, NULL); /* also unmaps it */
     }
     device->allocated -= buffer->allocated;
     *buffer = (struct gpu_buffer){0};
 }
 
+/* Ends recording, runs the commands, waits and frees them. status: of the recording so far. */
+static enum status run_commands(struct device *device, VkCommandBuffer commands, enum status status, struct error *err)
+{
+    if (status == STATUS_OK) {
+        VkResult result = vkEndCommandBuffer(commands);
+        status = result == VK_SUCCESS ? submit_and_wait(device, commands, err)
+                                      : vulkan_failed(err, result, "vkEndCommandBuffer");
+    }
+    commands_free(device, commands);
+    return status;
+}
+
 enum status gpu_buffer_fill(struct device *device, const struct gpu_buffer *buffer, uint32_t word, struct error *err)
 {
     VkCommandBuffer commands = VK_NULL_HANDLE;
-    enum status status = device_commands_begin(device, true, &commands, err);
+    enum status status = commands_begin(device, true, &commands, err);
     if (status == STATUS_OK) {
         vkCmdFillBuffer(commands, buffer->handle, 0, VK_WHOLE_SIZE, word);
-        VkResult result = vkEndCommandBuffer(commands);
-        status =
-            result == VK_SUCCESS ? device_run(device, commands, err) : vulkan_failed(err, result, "vkEndCommandBuffer");
     }
-    device_commands_free(device, commands);
-    return status;
+    return run_commands(device, commands, status, err);
 }
 
-/* One stretch of bytes, small enough for the staging buffer. */
-static enum status upload_part(struct device *device, const struct gpu_buffer *staging, const struct upload *upload,
-                               VkDeviceSize from, VkDeviceSize n_bytes, struct error *err)
+enum status gpu_buffer_copy(struct device *device, const struct gpu_buffer *from, const struct gpu_buffer *to,
+                            VkDeviceSize offset, VkDeviceSize n_bytes, struct error *err)
 {
-    if (upload->grouped) {
-        groups_copy(upload->tensor, from / groups_row_bytes(upload->tensor), n_bytes / groups_row_bytes(upload->tensor),
-                    staging->mapped);
-    } else if (upload->tensor) {
-        tensor_copy(upload->tensor, from, n_bytes, staging->mapped);
-    } else {
-        memcpy(staging->mapped, (const uint8_t *)upload->bytes + from, n_bytes);
-    }
     VkCommandBuffer commands = VK_NULL_HANDLE;
-    enum status status = device_commands_begin(device, true, &commands, err);
+    enum status status = commands_begin(device, true, &commands, err);
     if (status == STATUS_OK) {
-        VkBufferCopy region = {.dstOffset = upload->offset + from, .size = n_bytes};
-        vkCmdCopyBuffer(commands, staging->handle, upload->to->handle, 1, &region);
-        VkResult result = vkEndCommandBuffer(commands);
-        status =
-            result == VK_SUCCESS ? device_run(device, commands, err) : vulkan_failed(err, result, "vkEndCommandBuffer");
+        VkBufferCopy region = {.dstOffset = offset, .size = n_bytes};
+        vkCmdCopyBuffer(commands, from->handle, to->handle, 1, &region);
     }
-    device_commands_free(device, commands);
-    return status;
-}
-
-enum status memory_upload(struct device *device, const struct upload *uploads, uint32_t n_uploads, struct error *err)
-{
-    struct gpu_buffer staging;
-    VkDeviceSize largest = 4;
-    for (uint32_t i = 0; i < n_uploads; i++) {
-        largest = uploads[i].n_bytes > largest ? uploads[i].n_bytes : largest;
-    }
-    largest = largest < STAGING_BYTES ? largest : STAGING_BYTES;
-    TRY(gpu_buffer_create(device, largest, MEMORY_UPLOAD, &staging, err));
-    enum status status = STATUS_OK;
-    for (uint32_t i = 0; i < n_uploads && status == STATUS_OK; i++) {
-        VkDeviceSize most = largest;
-        if (uploads[i].grouped) { /* whole rows */
-            most = largest / groups_row_bytes(uploads[i].tensor) * groups_row_bytes(uploads[i].tensor);
-        }
-        for (VkDeviceSize from = 0; from < uploads[i].n_bytes && status == STATUS_OK; from += most) {
-            VkDeviceSize rest = uploads[i].n_bytes - from;
-            status = upload_part(device, &staging, &uploads[i], from, rest < most ? rest : most, err);
-        }
-    }
-    gpu_buffer_destroy(device, &staging);
-    return status;
+    return run_commands(device, commands, status, err);
 }

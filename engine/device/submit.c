@@ -1,12 +1,11 @@
-/* Command buffers, submits and waits. */
+#include "engine/device/submit.h"
+
 #include <time.h>
 
-#include "engine/device/device.h"
 #include "model/stop.h"
 
-/* How long a wait lasts before it looks whether it is still wanted. */
-#define WAIT_SLICE_NS (20ull * 1000 * 1000)
-#define POLL_NS 3000000
+#define WAIT_SLICE_NS (20ull * 1000 * 1000) /* a wait checks stop_asked() every 20 ms */
+#define POLL_NS 3000000                     /* a wait polls for 3 ms before it sleeps */
 
 static enum status begin_commands(struct device *device, const struct queue *queue, VkCommandBufferUsageFlags usage,
                                   VkCommandBuffer *commands, struct error *err)
@@ -23,39 +22,43 @@ static enum status begin_commands(struct device *device, const struct queue *que
     return STATUS_OK;
 }
 
-enum status device_commands_begin(struct device *device, bool one_time, VkCommandBuffer *commands, struct error *err)
+enum status commands_begin(struct device *device, bool one_time, VkCommandBuffer *commands, struct error *err)
 {
     return begin_commands(device, &device->compute, one_time ? VK_COMMAND_BUFFER_USAGE_ONE_TIME_SUBMIT_BIT : 0,
                           commands, err);
 }
 
-/* Nobody need wait for a copy before it is submitted again: what it waits for waits for the one before. */
-enum status device_copy_begin(struct device *device, VkCommandBuffer *commands, struct error *err)
+/* SIMULTANEOUS_USE allows a copy to be submitted again before the last submit of it is done. They cannot overlap: the
+ * second one waits for a compute submit that itself waits for the first one. */
+enum status copy_commands_begin(struct device *device, VkCommandBuffer *commands, struct error *err)
 {
     return begin_commands(device, &device->copies, VK_COMMAND_BUFFER_USAGE_SIMULTANEOUS_USE_BIT, commands, err);
 }
 
-void device_commands_free(struct device *device, VkCommandBuffer commands)
+void commands_free(struct device *device, VkCommandBuffer commands)
 {
     if (!commands) {
         return;
     }
-    if (device->working && !device->left) {
-        device->left = commands; /* a recorded shape's is freed only after device_settle: this is a call's own */
+    if (device->interrupted && !device->left_commands) {
+        /* These are the commands of the call that was interrupted: recorded shapes are freed only after submit_settle.
+         */
+        device->left_commands = commands;
         return;
     }
     vkFreeCommandBuffers(device->handle, device->compute.commands, 1, &commands);
 }
 
-void device_copy_free(struct device *device, VkCommandBuffer commands)
+void copy_commands_free(struct device *device, VkCommandBuffer commands)
 {
     if (commands) {
         vkFreeCommandBuffers(device->handle, device->copies.commands, 1, &commands);
     }
 }
 
-/* A GPU is done so soon that falling asleep would cost a good part of a token: 3 ms of looking first. */
-static VkResult poll(const struct device *device, const struct queue *queue, uint64_t number)
+/* Polls the timeline for up to POLL_NS. A GPU finishes a token in about a millisecond, and waking up from a sleep would
+ * add a good part of that. A CPU driver needs the core itself. VK_TIMEOUT: not done yet. */
+static VkResult poll_queue(const struct device *device, const struct queue *queue, uint64_t number)
 {
     uint64_t value = 0;
     struct timespec start, now;
@@ -75,8 +78,8 @@ static VkResult poll(const struct device *device, const struct queue *queue, uin
     return VK_TIMEOUT;
 }
 
-static enum status wait(const struct device *device, const struct queue *queue, uint64_t number, bool stoppable,
-                        struct error *err)
+static enum status wait_for_queue(const struct device *device, const struct queue *queue, uint64_t number,
+                                  bool stoppable, struct error *err)
 {
     VkSemaphoreWaitInfo info = {
         .sType = VK_STRUCTURE_TYPE_SEMAPHORE_WAIT_INFO,
@@ -84,7 +87,7 @@ static enum status wait(const struct device *device, const struct queue *queue, 
         .pSemaphores = &queue->timeline,
         .pValues = &number,
     };
-    VkResult result = poll(device, queue, number);
+    VkResult result = poll_queue(device, queue, number);
     for (uint64_t waited = 0; result == VK_TIMEOUT && waited < device->timeout_ns; waited += WAIT_SLICE_NS) {
         uint64_t rest = device->timeout_ns - waited;
         result = vkWaitSemaphores(device->handle, &info, rest < WAIT_SLICE_NS ? rest : WAIT_SLICE_NS);
@@ -96,7 +99,7 @@ static enum status wait(const struct device *device, const struct queue *queue, 
     return STATUS_OK;
 }
 
-/* To `queue`, behind what was submitted to `other` up to `after`; *submitted counts it. */
+/* Submits to `queue`. The work starts when submit number `after` of `other` is done; 0: at once. */
 static enum status submit(struct queue *queue, const VkCommandBuffer *commands, uint32_t n, const struct queue *other,
                           uint64_t after, struct error *err)
 {
@@ -125,10 +128,10 @@ static enum status submit(struct queue *queue, const VkCommandBuffer *commands, 
     return STATUS_OK;
 }
 
-/* What a submit or a wait ended with holds for all that follows. */
-static enum status ended(struct device *device, enum status status)
+/* Remembers an interrupted or lost device for later calls. */
+static enum status remember_status(struct device *device, enum status status)
 {
-    device->working = device->working || status == STATUS_INTERRUPTED;
+    device->interrupted = device->interrupted || status == STATUS_INTERRUPTED;
     device->lost = device->lost || status == STATUS_DEVICE;
     return status;
 }
@@ -140,70 +143,71 @@ static enum status check_lost(const struct device *device, struct error *err)
                         : STATUS_OK;
 }
 
-enum status device_submit(struct device *device, const VkCommandBuffer *commands, uint32_t n, uint64_t after_copy,
-                          struct error *err)
+enum status submit_compute(struct device *device, const VkCommandBuffer *commands, uint32_t n, uint64_t after_copy,
+                           struct error *err)
 {
     uint64_t done = 0;
     TRY(check_lost(device, err));
-    /* A copy that is done need not be waited for on the device. */
+    /* Spare the device the wait for a copy that is already done. */
     if (after_copy) {
         VkResult result = vkGetSemaphoreCounterValue(device->handle, device->copies.timeline, &done);
         if (result != VK_SUCCESS) {
-            return ended(device, vulkan_failed(err, result, "vkGetSemaphoreCounterValue"));
+            return remember_status(device, vulkan_failed(err, result, "vkGetSemaphoreCounterValue"));
         }
     }
-    return ended(device,
-                 submit(&device->compute, commands, n, &device->copies, done >= after_copy ? 0 : after_copy, err));
+    return remember_status(
+        device, submit(&device->compute, commands, n, &device->copies, done >= after_copy ? 0 : after_copy, err));
 }
 
-enum status device_submit_copy(struct device *device, VkCommandBuffer commands, struct error *err)
+enum status submit_copy(struct device *device, VkCommandBuffer commands, struct error *err)
 {
     TRY(check_lost(device, err));
-    return ended(device, submit(&device->copies, &commands, 1, &device->compute, device->compute.submitted, err));
+    return remember_status(device,
+                           submit(&device->copies, &commands, 1, &device->compute, device->compute.submitted, err));
 }
 
-enum status device_wait(struct device *device, const struct queue *queue, uint64_t number, struct error *err)
+enum status submit_wait(struct device *device, const struct queue *queue, uint64_t number, struct error *err)
 {
     TRY(check_lost(device, err));
-    return ended(device, wait(device, queue, number, true, err));
+    return remember_status(device, wait_for_queue(device, queue, number, true, err));
 }
 
-enum status device_idle(struct device *device, struct error *err)
+enum status submit_wait_all(struct device *device, struct error *err)
 {
     TRY(check_lost(device, err));
-    enum status status = wait(device, &device->compute, device->compute.submitted, true, err);
+    enum status status = wait_for_queue(device, &device->compute, device->compute.submitted, true, err);
     if (status == STATUS_OK) {
-        status = wait(device, &device->copies, device->copies.submitted, true, err);
+        status = wait_for_queue(device, &device->copies, device->copies.submitted, true, err);
     }
     if (status == STATUS_INTERRUPTED) {
         return status;
     }
-    device->working = false;
+    device->interrupted = false;
     device->lost = device->lost || status != STATUS_OK;
-    device_commands_free(device, device->left);
-    device->left = VK_NULL_HANDLE;
+    commands_free(device, device->left_commands);
+    device->left_commands = VK_NULL_HANDLE;
     return status;
 }
 
-enum status device_settle(struct device *device, struct error *err)
+enum status submit_settle(struct device *device, struct error *err)
 {
-    return device->working ? device_idle(device, err) : STATUS_OK;
+    return device->interrupted ? submit_wait_all(device, err) : STATUS_OK;
 }
 
-static enum status run(struct device *device, VkCommandBuffer commands, bool stoppable, struct error *err)
+static enum status run_commands(struct device *device, VkCommandBuffer commands, bool stoppable, struct error *err)
 {
     TRY(check_lost(device, err));
-    TRY(device_settle(device, err));
-    TRY(device_submit(device, &commands, 1, device->copies.submitted, err));
-    return ended(device, wait(device, &device->compute, device->compute.submitted, stoppable, err));
+    TRY(submit_settle(device, err));
+    TRY(submit_compute(device, &commands, 1, device->copies.submitted, err));
+    return remember_status(device, wait_for_queue(device, &device->compute, device->compute.submitted, stoppable, err));
 }
 
-enum status device_run(struct device *device, VkCommandBuffer commands, struct error *err)
+enum status submit_and_wait(struct device *device, VkCommandBuffer commands, struct error *err)
 {
-    return run(device, commands, false, err);
+    return run_commands(device, commands, false, err);
 }
 
-enum status device_run_stoppable(struct device *device, VkCommandBuffer commands, struct error *err)
+enum status submit_and_wait_stoppable(struct device *device, VkCommandBuffer commands, struct error *err)
 {
-    return run(device, commands, true, err);
+    return run_commands(device, commands, true, err);
 }

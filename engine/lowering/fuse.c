@@ -1,42 +1,31 @@
-/* Which runs of steps share a dispatch. A group is found by its shape in the plan, never by a family's name. Where a
- * step carries a fault's variant, or a dtype or a bias is not what the fused shader takes, the steps run alone. Every
- * stage of a group is stored by the shader that covers it: capture costs no dispatch. */
-#include "engine/schedule/builder.h"
+#include "engine/lowering/fuse.h"
 
-static const struct step *step_at(const struct builder *b, uint32_t i)
-{
-    return i < b->store->plan->n_steps ? &b->store->plan->steps[i] : NULL;
-}
+#include "engine/lowering/lower_matmul.h"
+#include "engine/lowering/matvec.h"
+#include "engine/lowering/prefill.h"
+#include "engine/schedule/match.h"
 
-const struct step *fuse_match(const struct builder *b, uint32_t i, enum op op, int64_t input)
-{
-    const struct step *step = step_at(b, i);
-    bool fits = step && step->op == op && step->variant == VARIANT_NONE && step->tamper.how == TAMPER_NONE &&
-                (input < 0 || step->input[0] == input);
-    return fits ? step : NULL;
-}
-
-/* A norm over whole rows, with weights as the fused shader reads them. */
+/* Whether a step is a norm over whole rows, with weights as norms.comp reads them. */
 static bool is_row_norm(const struct step *step)
 {
     return step && step->params.rms_norm.groups == 1 && step->weight[0]->dtype == DTYPE_F32;
 }
 
-/* [norm] add [norm]: at least one of the norms. */
+/* [norm] add [norm], with at least one of the norms. */
 static enum status fuse_norms(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
-    if (uses_matvec(b)) {
-        return STATUS_OK; /* its norms sum in another order */
+    if (builder_uses_matvec(b)) {
+        return STATUS_OK; /* its norms sum in another order than norms.comp */
     }
-    const struct step *first = fuse_match(b, at, OP_rms_norm, -1);
-    const struct step *add = fuse_match(b, first ? at + 1 : at, OP_add, -1);
+    const struct step *first = match_step(b, at, OP_rms_norm, -1);
+    const struct step *add = match_step(b, first ? at + 1 : at, OP_add, -1);
     if (!add || (first && (!is_row_norm(first) || add->input[1] != (int32_t)at))) {
         return STATUS_OK;
     }
     uint32_t sum = first ? at + 1 : at;
-    const struct step *last = fuse_match(b, sum + 1, OP_rms_norm, sum);
-    last = is_row_norm(last) && store_step_rows(b->store, sum + 1, b->schedule->n_rows) == b->n_rows ? last : NULL;
+    const struct step *last = match_step(b, sum + 1, OP_rms_norm, sum);
+    last = is_row_norm(last) && buffers_step_rows(b->buffers, sum + 1, b->schedule->n_rows) == b->n_rows ? last : NULL;
     if (!first && !last) {
         return STATUS_OK;
     }
@@ -58,48 +47,51 @@ static enum status fuse_norms(struct builder *b, uint32_t *n_steps)
         params.last_eps = last->params.rms_norm.eps;
         params.last_offset = last->params.rms_norm.offset;
     }
-    struct finish finish = {
+    struct dispatch_desc desc = {
         .shader = "norms",
         .n_bindings = 9,
         .params = &params,
         .params_bytes = sizeof(params),
-        .constants = {.local_size = norm_lanes(b, add->width)},
+        .constants = {.local_size = builder_norm_lanes(b, add->width)},
         .n_groups = b->n_rows,
     };
-    TRY(builder_finish(b, dispatch, output, &finish));
+    TRY(builder_finish(b, dispatch, output, &desc));
     *n_steps = output + 1 - at;
     return STATUS_OK;
 }
 
+/* One dispatch for the norm over heads and the rope of q or k. */
 static enum status add_head_norm_rope(struct builder *b, uint32_t norm_step, uint32_t rope_step)
 {
-    const struct step *norm = step_at(b, norm_step);
+    const struct step *norm = &b->buffers->plan->steps[norm_step];
     struct head_norm_params params = {norm->params.rms_norm.groups, norm->params.rms_norm.dim,
                                       norm->params.rms_norm.eps, norm->params.rms_norm.offset};
     struct dispatch *dispatch = builder_add(b, rope_step);
     struct binding *bindings = dispatch->bindings;
     bindings[3] = slot_binding(b, (uint32_t)norm->input[0], false);
     bindings[4] = weight_binding(b, norm->weight[0], 0, 1);
-    bindings[5] = table_binding(b, rope_step);
+    bindings[5] = rope_table_binding(b, rope_step);
     bindings[6] = slot_binding(b, norm_step, true);
-    struct finish finish = {
+    struct dispatch_desc desc = {
         .shader = "head_norm_rope",
         .n_bindings = 7,
         .params = &params,
         .params_bytes = sizeof(params),
-        .constants = {.local_size = norm_lanes(b, params.dim), .dtype = norm->weight[0]->dtype, .head_dim = params.dim},
+        .constants = {.local_size = builder_norm_lanes(b, params.dim),
+                      .dtype = norm->weight[0]->dtype,
+                      .head_dim = params.dim},
         .n_groups = (uint64_t)b->n_rows * params.heads,
     };
-    return builder_finish(b, dispatch, rope_step, &finish);
+    return builder_finish(b, dispatch, rope_step, &desc);
 }
 
-/* q and k: two norms over heads, then their two ropes. */
+/* The norms over heads of q and k, then their ropes. */
 static enum status fuse_heads(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
     for (uint32_t i = 0; i < 2; i++) {
-        const struct step *norm = fuse_match(b, at + i, OP_rms_norm, -1),
-                          *rope = fuse_match(b, at + 2 + i, OP_rope, at + i);
+        const struct step *norm = match_step(b, at + i, OP_rms_norm, -1),
+                          *rope = match_step(b, at + 2 + i, OP_rope, at + i);
         if (!norm || !rope || norm->params.rms_norm.dim != rope->params.rope.dim ||
             norm->params.rms_norm.groups != rope->params.rope.heads || norm->params.rms_norm.dim % 2 != 0) {
             return STATUS_OK;
@@ -111,20 +103,9 @@ static enum status fuse_heads(struct builder *b, uint32_t *n_steps)
     return STATUS_OK;
 }
 
-bool fuse_find_second(const struct builder *b, const struct tensor *gate, const struct tensor *up, uint64_t *bytes)
-{
-    const struct placement *first = weights_find(&b->store->weights, gate),
-                           *second = weights_find(&b->store->weights, up);
-    if (first->block != second->block || second->offset < first->offset) {
-        return false;
-    }
-    *bytes = second->offset - first->offset;
-    uint64_t all = *bytes + placement_bytes(second);
-    return all + WEIGHT_SLACK <= b->store->limits.max_binding && all <= UINT32_MAX && first->grouped == second->grouped;
-}
-
-/* The fused shader finds up's rows behind gate's by bytes alone: whole blocks, row by row. */
-static bool by_whole_rows(const struct tensor *gate, const struct tensor *up)
+/* Whether the fused shader can find up's rows by counting bytes from gate's: both are made of whole blocks, row by row.
+ */
+static bool has_whole_rows(const struct tensor *gate, const struct tensor *up)
 {
     uint64_t n_in = tensor_row_elems(gate);
     uint32_t block = dtype_info(gate->dtype)->block_elems;
@@ -132,48 +113,48 @@ static bool by_whole_rows(const struct tensor *gate, const struct tensor *up)
            n_in % (block > 8 ? block : 8) == 0;
 }
 
-/* gate, up and the activation. */
+/* gate, up and their activation. */
 static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
-    const struct step *gate = fuse_match(b, at, OP_matmul, -1);
-    const struct step *up = gate ? fuse_match(b, at + 1, OP_matmul, gate->input[0]) : NULL;
-    const struct step *glu = up ? fuse_match(b, at + 2, OP_glu, at) : NULL;
-    uint64_t second;
-    if (!glu || glu->input[1] != (int32_t)at + 1 || gate->weight[1] || up->weight[1] || gate->width != up->width ||
-        matvec_fits(b, gate) || !by_whole_rows(gate->weight[0], up->weight[0]) ||
-        !fuse_find_second(b, gate->weight[0], up->weight[0], &second)) {
+    struct glu_group group;
+    if (!match_glu(b, at, &group) || matvec_fits(b, group.gate) ||
+        !has_whole_rows(group.gate->weight[0], group.up->weight[0])) {
         return STATUS_OK;
     }
-    struct matmul_glu_params params = {gate->params.matmul.n_in, gate->params.matmul.n_out, 0, (uint32_t)second,
-                                       glu->params.glu.activation};
+    struct matmul_glu_params params = {
+        .n_in = group.gate->params.matmul.n_in,
+        .n_out = group.gate->params.matmul.n_out,
+        .second = (uint32_t)group.second,
+        .activation = group.glu->params.glu.activation,
+    };
     struct binding more[2] = {slot_binding(b, at, true), slot_binding(b, at + 1, true)};
     struct matmul matmul = {
         .lane_shader = "matmul_glu",
         .reduce_shader = "matmul_reduce_glu",
-        .matrix = gate->weight[0],
-        .input = gate->input[0],
+        .matrix = group.gate->weight[0],
+        .input = group.gate->input[0],
         .output = at + 2,
         .more = more,
         .n_more = 2,
         .matrices = 2,
-        .more_bytes = second,
+        .more_bytes = group.second,
         .params = &params,
         .params_bytes = sizeof(params),
     };
     if (prefill_has_matmul(b, &matmul)) {
         return STATUS_OK;
     }
-    TRY(builder_matmul(b, &matmul));
+    TRY(matmul_add(b, &matmul));
     *n_steps = 3;
     return STATUS_OK;
 }
 
-/* The LM head and what caps its logits. */
+/* The LM head and the softcap of its logits. */
 static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
-    const struct step *head = fuse_match(b, at, OP_matmul, -1), *cap = fuse_match(b, at + 1, OP_softcap, at);
+    const struct step *head = match_step(b, at, OP_matmul, -1), *cap = match_step(b, at + 1, OP_softcap, at);
     if (!head || !cap || matvec_fits(b, head)) {
         return STATUS_OK;
     }
@@ -196,15 +177,15 @@ static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
     if (prefill_has_matmul(b, &matmul)) {
         return STATUS_OK;
     }
-    TRY(builder_matmul(b, &matmul));
+    TRY(matmul_add(b, &matmul));
     *n_steps = 2;
     return STATUS_OK;
 }
 
 enum status fuse(struct builder *b, uint32_t *n_steps)
 {
-    static enum status (*const kinds[])(struct builder * b, uint32_t * n_steps) = {fuse_norms, fuse_heads, fuse_glu,
-                                                                                   fuse_softcap};
+    typedef enum status fuse_function(struct builder * b, uint32_t * n_steps);
+    static fuse_function *const kinds[] = {fuse_norms, fuse_heads, fuse_glu, fuse_softcap};
     *n_steps = 0;
     for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && *n_steps == 0; i++) {
         TRY(kinds[i](b, n_steps));

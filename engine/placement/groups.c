@@ -1,14 +1,13 @@
-/* Blocks of 32 quants as a GPU reads them best: 16 bytes at an address that is a multiple of 16. A file's blocks of 18
- * to 34 bytes begin anywhere; here the scales (with minimums) of 8 blocks, or of 4 where they take 4 bytes, lie in
- * front of their fifth bits and their quants. A group takes what its blocks did; of the last of a row, whatever it
- * holds of quants. shaders/weights.glsl finds them again. */
+#include "engine/placement/groups.h"
+
 #include <string.h>
 
-#include "engine/device/memory.h"
-
+/* Bytes of a block's parts, in the file's order. */
 struct parts {
-    uint32_t scale, fifth, quants; /* bytes a block, in the file's order */
-    uint32_t blocks;               /* a group */
+    uint32_t scale; /* with the minimum */
+    uint32_t fifth; /* fifth bits of the quants */
+    uint32_t quants;
+    uint32_t blocks; /* of a group; 0: the format cannot be grouped */
 };
 
 static struct parts parts_of(uint32_t dtype)
@@ -50,7 +49,7 @@ static void group_row(const struct parts *parts, const uint8_t *from, uint64_t n
         uint8_t *fifth = to + parts->blocks * parts->scale, *quants = fifth + parts->blocks * parts->fifth;
         uint64_t n = n_blocks - first < parts->blocks ? n_blocks - first : parts->blocks;
         if (n < parts->blocks) {
-            memset(to, 0, quants - to); /* scales of blocks that are not there */
+            memset(to, 0, quants - to); /* also the scales of the blocks that a partial group lacks */
         }
         for (uint64_t i = 0; i < n; i++, from += block_bytes) {
             memcpy(to + i * parts->scale, from, parts->scale);

@@ -1,19 +1,20 @@
-/* Rope's cos and sin, computed on the host in double precision: Vulkan lets a device's own err by 2^-11, far beyond the
- * bound. Source: transformers, modeling_rope_utils.py. */
+#include "engine/placement/rope_tables.h"
+
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/placement/buffers.h"
+#include "engine/placement/round.h"
+#include "engine/placement/upload.h"
 
 static bool same_table(const struct rope_params *a, const struct rope_params *b)
 {
     struct rope_params other = *b;
-    other.heads = a->heads; /* all fields are 4 bytes, so there is no padding to compare */
+    other.heads = a->heads; /* the table does not depend on it. All fields have 4 bytes: memcmp meets no padding */
     return memcmp(a, &other, sizeof(other)) == 0;
 }
 
-/* The step of an earlier table that serves step i as well, or i itself. */
+/* The first step that uses the same table as step i. */
 static uint32_t first_with_table(const struct plan *plan, uint32_t i)
 {
     for (uint32_t k = 0; k < i; k++) {
@@ -24,30 +25,30 @@ static uint32_t first_with_table(const struct plan *plan, uint32_t i)
     return i;
 }
 
-static VkDeviceSize place_tables(struct store *store)
+/* Gives each table its region. Returns the bytes of all tables. */
+static VkDeviceSize place_tables(struct rope_tables *tables, const struct plan *plan, uint32_t max_positions,
+                                 VkDeviceSize alignment)
 {
-    const struct plan *plan = store->plan;
     VkDeviceSize at = 0;
-    store->table = xcalloc(plan->n_steps, sizeof(*store->table));
+    tables->region = xcalloc(plan->n_steps, sizeof(*tables->region));
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         if (plan->steps[i].op != OP_rope) {
             continue;
         }
         uint32_t first = first_with_table(plan, i);
         if (first == i) {
-            VkDeviceSize size =
-                (VkDeviceSize)store->max_positions * (plan->steps[i].params.rope.dim / 2) * 2 * sizeof(float);
-            store->table[i] = (struct region){at, size};
-            at = align_up(at + size, store->alignment);
+            VkDeviceSize size = (VkDeviceSize)max_positions * (plan->steps[i].params.rope.dim / 2) * 2 * sizeof(float);
+            tables->region[i] = (struct region){at, size};
+            at = align_up(at + size, alignment);
         }
-        store->table[i] = store->table[first];
+        tables->region[i] = tables->region[first];
     }
     return at;
 }
 
 #define TWO_PI 6.283185307179586
 
-/* Source: transformers, modeling_rope_utils.py. */
+/* The frequency of a pair of values. Source: transformers, modeling_rope_utils.py. */
 static double scaled_frequency(const struct rope_params *rope, uint32_t pair)
 {
     double plain = pow(rope->theta, -2.0 * pair / rope->dim), stretched = plain / rope->factor, share = 1;
@@ -82,22 +83,30 @@ static void fill_table(const struct rope_params *rope, uint32_t max_positions, f
     }
 }
 
-enum status tables_upload(struct store *store, struct error *err)
+enum status rope_tables_open(struct rope_tables *tables, struct device *device, const struct plan *plan,
+                             uint32_t max_positions, VkDeviceSize alignment, struct error *err)
 {
-    VkDeviceSize size = place_tables(store);
-    TRY(gpu_buffer_create(store->device, size ? size : store->alignment, MEMORY_DEVICE, &store->tables, err));
+    VkDeviceSize size = place_tables(tables, plan, max_positions, alignment);
+    TRY(gpu_buffer_create(device, size ? size : alignment, MEMORY_DEVICE, &tables->buffer, err));
     if (size == 0) {
         return STATUS_OK;
     }
-    uint8_t *tables = xcalloc(1, size);
-    for (uint32_t i = 0; i < store->plan->n_steps; i++) {
-        const struct step *step = &store->plan->steps[i];
-        if (step->op == OP_rope && first_with_table(store->plan, i) == i) {
-            fill_table(&step->params.rope, store->max_positions, (float *)(void *)(tables + store->table[i].offset));
+    uint8_t *bytes = xcalloc(1, size);
+    for (uint32_t i = 0; i < plan->n_steps; i++) {
+        const struct step *step = &plan->steps[i];
+        if (step->op == OP_rope && first_with_table(plan, i) == i) {
+            fill_table(&step->params.rope, max_positions, (float *)(void *)(bytes + tables->region[i].offset));
         }
     }
-    struct upload upload = {.to = &store->tables, .bytes = tables, .n_bytes = size};
-    enum status status = memory_upload(store->device, &upload, 1, err);
-    free(tables);
+    struct upload upload = {.to = &tables->buffer, .bytes = bytes, .n_bytes = size};
+    enum status status = upload_run(device, &upload, 1, err);
+    free(bytes);
     return status;
+}
+
+void rope_tables_close(struct rope_tables *tables, struct device *device)
+{
+    gpu_buffer_destroy(device, &tables->buffer);
+    free(tables->region);
+    tables->region = NULL;
 }

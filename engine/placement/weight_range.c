@@ -1,11 +1,9 @@
-/* How large a tensor's weights are at most, read off its blocks' scales: what matrices of halves are scaled by. */
+#include "engine/placement/weight_range.h"
+
 #include <math.h>
 #include <string.h>
 
-#include "engine/device/memory.h"
-#include "shaders/params.h"
-
-/* |weight| <= |d| most + |m| least, with d and m halves of the block; the other formats have none. */
+/* |weight| <= |d| * most + |m| * least. d and m are halves in the block, at bytes d_at and m_at. */
 static const struct {
     uint32_t d_at;
     float most;
@@ -17,7 +15,7 @@ static const struct {
     [DTYPE_Q5_K] = {0, 63 * 31, 2, 63}, [DTYPE_Q6_K] = {208, 128 * 32, 0, 0},
 };
 
-/* At least the magnitude of a half: subnormal ones as the smallest normal one. */
+/* The magnitude of a half, never rounded down: a subnormal number counts as the smallest normal one or more. */
 static float half_at_most(const uint8_t *bytes)
 {
     uint32_t magnitude = (uint32_t)(bytes[0] | bytes[1] << 8) & 0x7fff;
@@ -26,7 +24,7 @@ static float half_at_most(const uint8_t *bytes)
 
 static float largest_float(const struct tensor *tensor)
 {
-    uint32_t most = 0; /* bits, which are in the order of the magnitudes */
+    uint32_t most = 0; /* the bits of positive floats are ordered as the floats are */
     for (uint64_t i = 0; tensor->dtype == DTYPE_F32 && i < tensor->n_bytes / 4; i++) {
         uint32_t bits;
         memcpy(&bits, tensor->bytes + 4 * i, 4);
@@ -58,16 +56,16 @@ static float largest_of_blocks(const struct tensor *tensor)
     return most;
 }
 
-float tensor_scale(const struct tensor *tensor)
+float weight_range_scale(const struct tensor *tensor)
 {
     if (tensor->dtype == DTYPE_F16) {
-        return 1; /* halves already */
+        return 1; /* the weights are halves */
     }
     float most =
         tensor->dtype == DTYPE_F32 || tensor->dtype == DTYPE_BF16 ? largest_float(tensor) : largest_of_blocks(tensor);
     int exponent = 0;
     if (most > 0 && isfinite(most)) {
-        (void)frexpf(most, &exponent); /* most < 2^exponent */
+        (void)frexpf(most, &exponent); /* now most < 2^exponent */
     }
     exponent = 14 - exponent;
     return ldexpf(1, exponent > 100 ? 100 : exponent < -100 ? -100 : exponent);

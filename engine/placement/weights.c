@@ -1,15 +1,13 @@
-/* The weights on the device: each tensor once, as its file stores it or as groups.c arranges it, bump-allocated from a
- * few large blocks. */
+#include "engine/placement/weights.h"
+
 #include <stdlib.h>
 
-#include "engine/device/memory.h"
+#include "engine/placement/groups.h"
+#include "engine/placement/round.h"
+#include "engine/placement/upload.h"
+#include "engine/placement/weight_range.h"
 
-#define BLOCK_BYTES (256ull << 20)
-
-static VkDeviceSize align_up(VkDeviceSize value, VkDeviceSize alignment)
-{
-    return (value + alignment - 1) / alignment * alignment;
-}
+#define BLOCK_BYTES (256ull << 20) /* of a buffer; a larger tensor has a buffer of its own */
 
 const struct placement *weights_find(const struct weights *weights, const struct tensor *tensor)
 {
@@ -35,13 +33,13 @@ uint64_t placement_bytes(const struct placement *placement)
                               : placement->tensor->n_bytes;
 }
 
-/* What the shaders of these two read may be grouped. */
+/* Only the shaders of these ops read grouped weights. */
 static bool may_group(const struct step *step, unsigned weight)
 {
     return (step->op == OP_matmul || step->op == OP_embed) && weight == 0;
 }
 
-/* The distinct tensors of a plan, in plan order; tied embeddings are there once. */
+/* Lists the distinct tensors of a plan, in plan order. A tied embedding is listed once. */
 static void collect(struct weights *weights, const struct plan *plan, bool grouped)
 {
     weights->placements = xcalloc((uint64_t)plan->n_steps * OP_MAX_WEIGHTS, sizeof(*weights->placements));
@@ -57,7 +55,7 @@ static void collect(struct weights *weights, const struct plan *plan, bool group
     }
 }
 
-/* Gives each tensor its block and offset. sizes[] receives the size of each block. */
+/* Gives each tensor its block and offset. Fills sizes[] with the bytes of each block. */
 static void place(struct weights *weights, const struct device *device, VkDeviceSize padding, VkDeviceSize *sizes)
 {
     VkDeviceSize alignment = device->limits.minStorageBufferOffsetAlignment;
@@ -70,7 +68,7 @@ static void place(struct weights *weights, const struct device *device, VkDevice
             last = weights->n_blocks++;
         }
         if (device->cooperative && placement->tensor->n_dims > 1) {
-            placement->scale = tensor_scale(placement->tensor);
+            placement->scale = weight_range_scale(placement->tensor);
         }
         placement->block = last;
         placement->offset = sizes[last];
@@ -97,7 +95,7 @@ static enum status fill_blocks(struct weights *weights, struct device *device, c
                                      .tensor = placement->tensor,
                                      .grouped = placement->grouped};
     }
-    enum status status = memory_upload(device, uploads, weights->n_placements, err);
+    enum status status = upload_run(device, uploads, weights->n_placements, err);
     free(uploads);
     return status;
 }

@@ -1,6 +1,7 @@
-/* GLSL to SPIR-V at run time, through libglslang: for a fault's variant of a shader, and for shaders that are being
- * edited. The C interface of glslang 12 takes no include callback, so #include is expanded here; #line keeps the
- * messages pointing to file and line. */
+/* The C interface of glslang 12 has no callback for #include, so #include is expanded here. #line directives keep the
+ * messages pointing to the right file and line. */
+#include "engine/program/compile.h"
+
 #include <errno.h>
 #include <glslang/Include/glslang_c_interface.h>
 #include <glslang/Public/resource_limits_c.h>
@@ -8,7 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/program/program.h"
+#include "engine/program/embedded_shaders.h"
 
 #define MAX_INCLUDE_DEPTH 8
 #define MAX_SOURCE_BYTES (1u << 20)
@@ -42,7 +43,7 @@ static enum status read_file(const char *path, char **text, struct error *err)
     *text = xmalloc(MAX_SOURCE_BYTES + 1);
     size_t n = fread(*text, 1, MAX_SOURCE_BYTES + 1, file);
     bool failed = ferror(file) != 0;
-    (void)fclose(file); /* was only read */
+    (void)fclose(file); /* only read, so nothing can be lost */
     if (failed || n > MAX_SOURCE_BYTES) {
         free(*text);
         *text = NULL;
@@ -75,7 +76,7 @@ static enum status load(const char *name, const char *shader_dir, char **text, s
     return error_set(err, STATUS_BAD_INPUT, name, NULL, ERROR_NO_OFFSET, "no such shader file is built in");
 }
 
-/* Whether a line is #include "name"; copies the name. */
+/* Whether a line is #include "name"; copies the name. A name with a folder is not accepted: shaders/ is flat. */
 static bool parse_include(const char *line, size_t length, char name[256])
 {
     char copy[512];
@@ -87,8 +88,8 @@ static bool parse_include(const char *line, size_t length, char name[256])
     return sscanf(copy, " # include \"%255[^\"/]\"", name) == 1;
 }
 
-/* Appends a file with its includes. After the #extension line that allows it, every switch of files is marked by a
- * #line. */
+/* Appends a file with its includes. A #line directive marks every change of file. The first one stands after the
+ * #extension line that permits file names in #line. */
 static enum status expand(struct source *source, const char *name, const char *shader_dir, unsigned depth,
                           struct error *err)
 {
@@ -124,7 +125,7 @@ static enum status expand(struct source *source, const char *name, const char *s
     return status;
 }
 
-/* glslang's log is many lines; the first error is the one to show. */
+/* glslang's log has many lines. The first error is shown. */
 static enum status compile_error(const char *name, const char *log, struct error *err)
 {
     const char *start = strstr(log, "ERROR: ");

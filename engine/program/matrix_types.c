@@ -1,25 +1,27 @@
-/* The types of cooperative matrices: glslang 12 cannot write one into the declaration of another, so cooperative.glsl
- * writes its width in bits, and here it becomes the float type of that width, declared ahead of all other types. */
+/* A cooperative matrix's type names its component's type by id. glslang 12 cannot write that id, so cooperative.glsl
+ * writes the component's width in bits instead. Here the width is replaced by the id of the float type of that width.
+ * The float types move ahead of all other types, because they must be declared before they are used. */
+#include "engine/program/matrix_types.h"
+
+#include <stdbool.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "engine/program/program.h"
-
 #define HEADER_WORDS 5
-#define BOUND 3 /* the header's word: every id is less */
+#define BOUND 3 /* index of the header's word that is larger than every id */
 
 enum {
     OP_TYPE_VOID = 19,
     OP_TYPE_FLOAT = 22,    /* id, width */
-    OP_TYPE_FORWARD = 39,  /* the last of the types' opcodes */
+    OP_TYPE_FORWARD = 39,  /* the last opcode of a type */
     OP_TYPE_MATRIX = 4456, /* OpTypeCooperativeMatrixKHR: id, component, scope, rows, columns, use */
     MATRIX_COMPONENT = 2,
 };
 
-/* The float types of 16 and of 32 bits. */
+/* The float types of 16 bits [0] and of 32 bits [1]. */
 struct floats {
-    uint32_t id[2]; /* 0: not declared */
-    bool needed[2];
+    uint32_t id[2]; /* 0: not declared yet */
+    bool needed[2]; /* by a matrix */
 };
 
 static int index_of(uint32_t width)
@@ -32,7 +34,7 @@ static uint32_t opcode_of(const uint32_t *instruction)
     return instruction[0] & 0xffff;
 }
 
-/* Words of the instruction at `at`; 0 if it is none. */
+/* Length in words of the instruction at `at`; 0 if it is not valid. */
 static size_t words_of(const uint32_t *words, size_t at, size_t n_words)
 {
     size_t n = words[at] >> 16;
@@ -72,7 +74,7 @@ static enum status find_floats(const char *shader, const uint32_t *words, size_t
     return STATUS_OK;
 }
 
-/* Appends the float types that matrices need. */
+/* Writes the declarations of the float types that matrices need. Returns the words written. */
 static size_t declare(uint32_t *to, struct floats *floats)
 {
     size_t n = 0;
@@ -92,7 +94,8 @@ static bool is_type(uint32_t opcode)
     return (opcode >= OP_TYPE_VOID && opcode <= OP_TYPE_FORWARD) || opcode == OP_TYPE_MATRIX;
 }
 
-/* from with its matrices' components resolved; to has room for two more types. Returns the words written. */
+/* Copies `from` to `to` with the components of matrices resolved. `to` has room for two more types. Returns the words
+ * written. */
 static size_t rewrite(const uint32_t *from, size_t n_words, struct floats *floats, uint32_t *to)
 {
     bool declared = false;
@@ -112,7 +115,7 @@ static size_t rewrite(const uint32_t *from, size_t n_words, struct floats *float
         }
         int i = opcode == OP_TYPE_FLOAT || opcode == OP_TYPE_MATRIX ? index_of(from[at + 2]) : -1;
         if (opcode == OP_TYPE_FLOAT && i >= 0 && floats->needed[i]) {
-            continue; /* stands above */
+            continue; /* was already declared above */
         }
         memcpy(to + n_to, from + at, n * sizeof(*to));
         if (opcode == OP_TYPE_MATRIX) {
@@ -123,7 +126,7 @@ static size_t rewrite(const uint32_t *from, size_t n_words, struct floats *float
     return n_to;
 }
 
-enum status shader_resolve_matrices(const char *shader, uint32_t **words, size_t *n_bytes, struct error *err)
+enum status matrix_types_resolve(const char *shader, uint32_t **words, size_t *n_bytes, struct error *err)
 {
     struct floats floats = {0};
     size_t n_words = *n_bytes / sizeof(**words);

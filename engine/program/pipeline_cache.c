@@ -1,5 +1,6 @@
-/* The pipeline cache on disk: one file a device and driver, with a checksum, for a driver may crash on a damaged one.
- */
+/* There is one file for each device and driver. It has a checksum, because a driver may crash on a damaged cache. */
+#include "engine/program/pipeline_cache.h"
+
 #include <errno.h>
 #include <inttypes.h>
 #include <stdio.h>
@@ -8,18 +9,16 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "engine/program/program.h"
-
 #define MAX_CACHE_BYTES (64u << 20)
 
 struct header {
     char magic[8];
-    uint64_t n_bytes;  /* of what follows */
-    uint64_t checksum; /* of what follows */
+    uint64_t n_bytes;  /* of the data behind the header */
+    uint64_t checksum; /* of the same data */
 };
 static const char magic[8] = "LSPIPE1";
 
-/* FNV-1a, 64 bits: against damage, not against an enemy. */
+/* FNV-1a, 64 bits. It finds damage, not manipulation. */
 static uint64_t checksum(const uint8_t *bytes, size_t n)
 {
     uint64_t hash = 14695981039346656037ull;
@@ -29,7 +28,7 @@ static uint64_t checksum(const uint8_t *bytes, size_t n)
     return hash;
 }
 
-/* The folder ($XDG_CACHE_HOME or ~/.cache, /lockstep), made if asked; false: there is none. */
+/* The folder lockstep/ in $XDG_CACHE_HOME or ~/.cache. make: create it if it does not exist. false: there is none. */
 static bool cache_folder(char path[4096], bool make)
 {
     const char *base = getenv("XDG_CACHE_HOME"), *home = getenv("HOME");
@@ -63,7 +62,7 @@ static bool cache_path(const struct device *device, bool make_folder, char path[
     return true;
 }
 
-/* The data of a sound cache file, malloc'ed, or NULL. */
+/* The data of a valid cache file, malloc'ed; NULL if there is none. */
 static uint8_t *read_cache(const char *path, size_t *n_bytes)
 {
     FILE *file = fopen(path, "rb");
@@ -81,7 +80,7 @@ static uint8_t *read_cache(const char *path, size_t *n_bytes)
             data = NULL;
         }
     }
-    (void)fclose(file); /* was only read */
+    (void)fclose(file); /* only read, so nothing can be lost */
     return data;
 }
 
@@ -101,7 +100,8 @@ enum status pipeline_cache_load(struct device *device, VkPipelineCache *cache, s
     return STATUS_OK;
 }
 
-/* Beside, then renamed: two programs that end together leave one whole file. */
+/* Writes a temporary file beside the target and renames it, so that two programs that end at the same time leave one
+ * whole file. */
 static bool write_cache(const char *path, const struct header *header, const uint8_t *data)
 {
     char beside[4300];
@@ -136,7 +136,7 @@ void pipeline_cache_save(struct device *device, VkPipelineCache cache)
         bool same = old && n_old == n_bytes && memcmp(old, data, n_bytes) == 0;
         free(old);
         if (!same) {
-            (void)write_cache(path, &header, data); /* only a cache: the next start compiles again */
+            (void)write_cache(path, &header, data); /* a failure only costs time at the next start */
         }
     }
     free(data);

@@ -3,6 +3,11 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "engine/program/compile.h"
+#include "engine/program/embedded_shaders.h"
+#include "engine/program/matrix_types.h"
+#include "engine/program/pipeline_cache.h"
+#include "engine/program/reflect.h"
 #include "model/stop.h"
 #include "shaders/params.h"
 
@@ -43,7 +48,7 @@ void programs_close(struct programs *programs)
     *programs = (struct programs){0};
 }
 
-/* The SPIR-V of a key's shader or of its twin as the compiler made it, malloc'ed. */
+/* The SPIR-V that the compiler wrote for `shader`, which is the key's shader or its twin. *words is malloc'ed. */
 static enum status load_compiled(const struct programs *programs, const struct program_key *key, const char *shader,
                                  uint32_t **words, size_t *n_bytes, struct error *err)
 {
@@ -62,12 +67,12 @@ static enum status load_compiled(const struct programs *programs, const struct p
     return STATUS_BAD_INPUT;
 }
 
-/* As a device takes it. */
+/* The same, with the types of cooperative matrices completed, as devices expect it. */
 static enum status load_words(const struct programs *programs, const struct program_key *key, const char *shader,
                               uint32_t **words, size_t *n_bytes, struct error *err)
 {
     TRY(load_compiled(programs, key, shader, words, n_bytes, err));
-    enum status status = shader_resolve_matrices(shader, words, n_bytes, err);
+    enum status status = matrix_types_resolve(shader, words, n_bytes, err);
     if (status != STATUS_OK) {
         free(*words);
     }
@@ -76,8 +81,8 @@ static enum status load_words(const struct programs *programs, const struct prog
 
 static enum status create_layouts(struct program *program, VkDevice device, struct error *err)
 {
-    VkDescriptorSetLayoutBinding bindings[DEVICE_MAX_BINDINGS];
-    ASSERT(program->key.n_bindings <= DEVICE_MAX_BINDINGS);
+    VkDescriptorSetLayoutBinding bindings[VULKAN_MAX_BINDINGS];
+    ASSERT(program->key.n_bindings <= VULKAN_MAX_BINDINGS);
     for (uint32_t i = 0; i < program->key.n_bindings; i++) {
         bindings[i] = (VkDescriptorSetLayoutBinding){
             .binding = i,
@@ -148,12 +153,12 @@ static enum status check(const struct programs *programs, const struct program_k
                          size_t n_bytes, struct error *err)
 {
     if (!key->twin) {
-        return shader_check(key, words, n_bytes, err);
+        return reflect_check(key, words, n_bytes, err);
     }
     uint32_t *twin = NULL;
     size_t n_twin = 0;
     TRY(load_words(programs, key, key->twin, &twin, &n_twin, err));
-    enum status status = shader_check(key, twin, n_twin, err);
+    enum status status = reflect_check(key, twin, n_twin, err);
     free(twin);
     return status;
 }
@@ -191,7 +196,7 @@ enum status programs_get(struct programs *programs, const struct program_key *ke
             return STATUS_OK;
         }
     }
-    TRY(stop_check(err)); /* a driver may take seconds for the programs of a shape */
+    TRY(stop_check(err)); /* a driver may take seconds to compile the programs of a shape */
     struct program *made = xcalloc(1, sizeof(*made));
     made->key = *key;
     made->statistics = programs->device->statistics;

@@ -1,8 +1,7 @@
-/* A shader's own word on its bindings and push constants, against what the engine is about to give it. */
+#include "engine/program/reflect.h"
+
 #include <spirv_cross_c.h>
 #include <string.h>
-
-#include "engine/program/program.h"
 
 static enum status refuse(const struct program_key *key, struct error *err, const char *what, size_t found,
                           size_t expected)
@@ -17,12 +16,12 @@ static enum status unsound(const struct program_key *key, spvc_context context, 
                      spvc_context_get_last_error_string(context));
 }
 
-/* Storage buffers: the bindings 0 … n_bindings - 1, all of them and no other, of set 0. */
+/* The storage buffers must be bindings 0 … n_bindings - 1 of set 0: all of them and no other. */
 static enum status check_bindings(const struct program_key *key, spvc_compiler compiler,
                                   const spvc_reflected_resource *buffers, size_t n_buffers, struct error *err)
 {
     uint32_t seen = 0, n_declared = 0;
-    /* A block named Wide… says by its name that it reads another's words as vectors. */
+    /* A block named Wide… shares the binding of another block, to read the same bytes as vectors. It is not counted. */
     for (size_t i = 0; i < n_buffers; i++) {
         n_declared += strncmp(buffers[i].name, "Wide", 4) != 0;
     }
@@ -96,7 +95,7 @@ static enum status check_resources(const struct program_key *key, spvc_context c
     return check_push(key, compiler, list, n, err);
 }
 
-enum status shader_check(const struct program_key *key, const uint32_t *words, size_t n_bytes, struct error *err)
+enum status reflect_check(const struct program_key *key, const uint32_t *words, size_t n_bytes, struct error *err)
 {
     spvc_context context;
     if (spvc_context_create(&context) != SPVC_SUCCESS) {

@@ -1,20 +1,7 @@
-/* What the driver says of a program that it made (VK_KHR_pipeline_executable_properties). */
+#include "engine/program/statistics.h"
+
 #include <stdlib.h>
 #include <string.h>
-
-#include "engine/program/program.h"
-
-bool statistics_find(const struct device *device)
-{
-    VkPhysicalDevicePipelineExecutablePropertiesFeaturesKHR executables = {
-        .sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_PIPELINE_EXECUTABLE_PROPERTIES_FEATURES_KHR};
-    VkPhysicalDeviceFeatures2 features = {.sType = VK_STRUCTURE_TYPE_PHYSICAL_DEVICE_FEATURES_2, .pNext = &executables};
-    if (!device_has_extension(device->physical, VK_KHR_PIPELINE_EXECUTABLE_PROPERTIES_EXTENSION_NAME)) {
-        return false;
-    }
-    vkGetPhysicalDeviceFeatures2(device->physical, &features);
-    return executables.pipelineExecutableInfo;
-}
 
 static double value_of(const VkPipelineExecutableStatisticKHR *statistic)
 {
@@ -30,11 +17,11 @@ static double value_of(const VkPipelineExecutableStatisticKHR *statistic)
     }
 }
 
-/* A compute pipeline is one executable. */
+/* Asks for at most *n statistics. A compute pipeline has one executable. */
 static enum status query(const struct device *device, const struct program *program,
                          VkPipelineExecutableStatisticKHR *statistics, uint32_t *n, struct error *err)
 {
-    /* The entry point is an extension's: the loader does not export it. */
+    /* The loader does not export functions of extensions. */
     PFN_vkGetPipelineExecutableStatisticsKHR get = (PFN_vkGetPipelineExecutableStatisticsKHR)(void (*)(
         void))vkGetDeviceProcAddr(device->handle, "vkGetPipelineExecutableStatisticsKHR");
     VkPipelineExecutableInfoKHR executable = {.sType = VK_STRUCTURE_TYPE_PIPELINE_EXECUTABLE_INFO_KHR,
@@ -49,8 +36,8 @@ static enum status query(const struct device *device, const struct program *prog
                : vulkan_failed(err, result, "vkGetPipelineExecutableStatisticsKHR");
 }
 
-enum status program_statistics(const struct device *device, const struct program *program,
-                               struct engine_statistic *statistics, uint32_t *n, struct error *err)
+enum status statistics_get(const struct device *device, const struct program *program,
+                           struct engine_statistic *statistics, uint32_t *n, struct error *err)
 {
     *n = 0;
     if (!program->statistics) {

@@ -1,15 +1,16 @@
-/* How fast the device reads: what a token's time is measured against. */
+#include "engine/run/bandwidth.h"
+
 #include <stdlib.h>
 #include <time.h>
 
 #include "engine/device/memory.h"
-#include "engine/program/program.h"
+#include "engine/device/submit.h"
 #include "shaders/params.h"
 
-/* Larger than caches. */
+/* Larger than any cache. */
 #define GPU_BYTES (512ull << 20)
 #define CPU_BYTES (64ull << 20)
-#define GPU_PASSES 10
+#define GPU_PASSES 10 /* over the buffer, in one submit */
 #define RUNS 5
 
 struct probe {
@@ -45,7 +46,7 @@ static enum status create_set(struct device *device, struct probe *probe, struct
 static enum status record(struct device *device, struct probe *probe, struct error *err)
 {
     struct read_params push = {.n = (uint32_t)(probe->source.size / 16)};
-    TRY(device_commands_begin(device, false, &probe->commands, err));
+    TRY(commands_begin(device, false, &probe->commands, err));
     vkCmdBindPipeline(probe->commands, VK_PIPELINE_BIND_POINT_COMPUTE, probe->program->pipeline);
     vkCmdBindDescriptorSets(probe->commands, VK_PIPELINE_BIND_POINT_COMPUTE, probe->program->layout, 0, 1, &probe->set,
                             0, NULL);
@@ -78,18 +79,17 @@ static double seconds(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* A processor that plays the GPU is measured by the processor's own loop: through Vulkan its lanes would load one by
- * one. */
+/* Bytes per second of a loop on the host. */
 static double measure_host(void)
 {
     uint64_t *words = xcalloc(CPU_BYTES / 8, 8);
     double best = 0;
     for (int i = 0; i < RUNS; i++) {
-        volatile uint64_t sink; /* or the loop is compiled away */
+        volatile uint64_t sink; /* keeps the loop from being optimised away */
         uint64_t sum = 0;
         double start = seconds();
         for (size_t k = 0; k < CPU_BYTES / 8; k++) {
-            words[k] += i == 0; /* touches every page first */
+            words[k] += i == 0; /* the first run touches every page, and does not count */
             sum += words[k];
         }
         sink = sum;
@@ -113,11 +113,11 @@ enum status bandwidth_measure(struct device *device, struct programs *programs, 
     *bytes_per_second = 0;
     for (int i = 0; i < RUNS && status == STATUS_OK; i++) {
         double start = seconds();
-        status = device_run(device, probe.commands, err);
+        status = submit_and_wait(device, probe.commands, err);
         double rate = (double)probe.source.size * GPU_PASSES / (seconds() - start);
         *bytes_per_second = rate > *bytes_per_second ? rate : *bytes_per_second;
     }
-    device_commands_free(device, probe.commands);
+    commands_free(device, probe.commands);
     if (probe.pool) {
         vkDestroyDescriptorPool(device->handle, probe.pool, NULL);
     }

@@ -115,7 +115,7 @@ static struct fixture *take_engine(const struct model_shape *shape, const struct
         fixture_close(*before);
         free(*before);
     } else {
-        must(engine_open_limited(&f->engine, &f->plan, &options, limits, &err), &err);
+        must(backend_open(&f->engine, &f->plan, &options, limits, &err), &err);
     }
     *before = f;
     return f;
@@ -343,7 +343,9 @@ static void expect_stream(const struct plainly *plain, uint32_t first_step)
     struct error err;
     int32_t ids[TOKENS];
     struct reader reader = {plain->f, first_step, TOKENS};
-    must(engine_stream(&plain->f->engine, 0, FIRST_TOKEN, plain->masked, TOKENS, ids, read_token, &reader, &err), &err);
+    must(engine_stream(&plain->f->engine, &(struct engine_decoding){0, FIRST_TOKEN, plain->masked, TOKENS, ids},
+                       read_token, &reader, &err),
+         &err);
     assert_memory_equal(ids, plain->ids, sizeof(ids));
 }
 
@@ -351,7 +353,8 @@ static void expect_chain(const struct plainly *plain)
 {
     struct error err;
     int32_t ids[TOKENS];
-    must(engine_decode(&plain->f->engine, 0, FIRST_TOKEN, plain->masked, TOKENS, ids, &err), &err);
+    must(engine_decode(&plain->f->engine, &(struct engine_decoding){0, FIRST_TOKEN, plain->masked, TOKENS, ids}, &err),
+         &err);
     assert_memory_equal(ids, plain->ids, sizeof(ids));
 }
 
@@ -438,7 +441,8 @@ static void what_is_on_its_way_disturbs_nothing(void **state)
     struct fixture *f = plain.f;
     for (uint32_t round = 0; round < 3; round++) {
         struct reader reader = {f, 0, 2 + round};
-        assert_int_equal(engine_stream(&f->engine, 0, FIRST_TOKEN, -1, TOKENS, ids, read_token, &reader, &err),
+        assert_int_equal(engine_stream(&f->engine, &(struct engine_decoding){0, FIRST_TOKEN, -1, TOKENS, ids},
+                                       read_token, &reader, &err),
                          STATUS_INTERRUPTED);
         if (round == 0) { /* many rows lie where the tokens lay */
             must(f->engine.ops->begin(&f->engine, &(struct batch){0, 5, f->tokens, false}, &err), &err);
@@ -476,12 +480,16 @@ static void a_chain_ends_with_the_cache(void **state)
     int32_t ids[POSITIONS + 1];
     struct fixture *f = take_engine(&shapes[0], &as_gpu, (struct engine_options){0});
     struct reader reader = {f, 0, POSITIONS + 1};
-    assert_int_equal(engine_decode(&f->engine, 1, 3, -1, 1, ids, &err), STATUS_BAD_INPUT); /* position 0 has no keys */
-    must(engine_decode(&f->engine, 0, 3, -1, POSITIONS, ids, &err), &err);
-    assert_int_equal(engine_decode(&f->engine, POSITIONS - 1, 3, -1, 2, ids, &err), STATUS_BAD_INPUT);
-    assert_int_equal(engine_stream(&f->engine, POSITIONS - 1, 3, -1, 2, ids, read_token, &reader, &err),
+    assert_int_equal(engine_decode(&f->engine, &(struct engine_decoding){1, 3, -1, 1, ids}, &err),
+                     STATUS_BAD_INPUT); /* position 0 has no keys */
+    must(engine_decode(&f->engine, &(struct engine_decoding){0, 3, -1, POSITIONS, ids}, &err), &err);
+    assert_int_equal(engine_decode(&f->engine, &(struct engine_decoding){POSITIONS - 1, 3, -1, 2, ids}, &err),
                      STATUS_BAD_INPUT);
-    must(engine_stream(&f->engine, POSITIONS - 2, 3, -1, 2, ids, read_token, &reader, &err), &err);
+    assert_int_equal(
+        engine_stream(&f->engine, &(struct engine_decoding){POSITIONS - 1, 3, -1, 2, ids}, read_token, &reader, &err),
+        STATUS_BAD_INPUT);
+    must(engine_stream(&f->engine, &(struct engine_decoding){POSITIONS - 2, 3, -1, 2, ids}, read_token, &reader, &err),
+         &err);
 }
 
 /* Five levels a layer: norms and q, k, v; parts of the attention; o; norms, gate, up and activation; down. Then embed,

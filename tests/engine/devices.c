@@ -1,6 +1,7 @@
 /* The list of devices, the choice among them, and a machine without any. */
 #include <unistd.h>
 
+#include "engine/device/device_list.h"
 #include "tests/engine/engine_fixture.h"
 
 static struct device_info device(const char *name, bool usable, bool chosen)
@@ -17,20 +18,20 @@ static void choice(void **state)
     uint32_t chosen = 99;
     struct device_info infos[] = {device("llvmpipe (LLVM 15)", true, false), device("NVIDIA H200", true, true),
                                   device("Old GPU", false, false)};
-    assert_int_equal(device_choose(infos, 3, NULL, &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, NULL, &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 1);
-    assert_int_equal(device_choose(infos, 3, "0", &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, "0", &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 0);
-    assert_int_equal(device_choose(infos, 3, "LLVMpipe", &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, "LLVMpipe", &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 0);
-    assert_int_equal(device_choose(infos, 3, "h200", &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, "h200", &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 1);
     /* What is not there, or cannot do it, is never replaced by something else. */
-    assert_int_equal(device_choose(infos, 3, "3", &chosen, &err), STATUS_ABSENT);
-    assert_int_equal(device_choose(infos, 3, "radeon", &chosen, &err), STATUS_ABSENT);
-    assert_int_equal(device_choose(infos, 3, "old", &chosen, &err), STATUS_ABSENT);
+    assert_int_equal(device_list_choose(infos, 3, "3", &chosen, &err), STATUS_ABSENT);
+    assert_int_equal(device_list_choose(infos, 3, "radeon", &chosen, &err), STATUS_ABSENT);
+    assert_int_equal(device_list_choose(infos, 3, "old", &chosen, &err), STATUS_ABSENT);
     assert_non_null(strstr(err.text, "Old GPU"));
-    assert_int_equal(device_choose(infos + 2, 1, NULL, &chosen, &err), STATUS_ABSENT);
+    assert_int_equal(device_list_choose(infos + 2, 1, NULL, &chosen, &err), STATUS_ABSENT);
 }
 
 static void the_machines_own_devices(void **state)

@@ -197,7 +197,7 @@ static inline void fixture_open(struct fixture *f, const struct engine_limits *l
     struct engine_options options = {
         .max_positions = f->max_positions, .validation = !f->no_validation, .pad_buffers = pad_buffers};
     options.max_rows = f->max_rows ? f->max_rows : 16;
-    must(engine_open_limited(&f->engine, &f->plan, &options, limits, &err), &err);
+    must(backend_open(&f->engine, &f->plan, &options, limits, &err), &err);
 }
 
 static inline void fixture_close(struct fixture *f)

@@ -1,6 +1,6 @@
 /* Every weight format and layout on the engine against the reference: both matmuls and the embedding, at row lengths
  * that end inside a block, a span, a unit or a group of blocks, whole and in slices; and what a group is. */
-#include "engine/device/memory.h"
+#include "engine/placement/groups.h"
 #include "tests/engine/engine_fixture.h"
 
 static const char *const layouts[] = {"rows", "packed", "columns"};

@@ -1,5 +1,6 @@
 /* Many rows at once, by tiles: matrix products in every format, with and without matrices of halves (where the device
  * has them), and attention; at counts of rows, inputs and outputs that leave the last tile empty, full or in part. */
+#include "engine/device/cooperative.h"
 #include "tests/engine/engine_fixture.h"
 
 enum { MANY = 70 }; /* more than a block of 64 rows */

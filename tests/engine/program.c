@@ -4,6 +4,10 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
+#include "engine/program/compile.h"
+#include "engine/program/embedded_shaders.h"
+#include "engine/program/matrix_types.h"
+#include "engine/program/reflect.h"
 #include "tests/engine/engine_fixture.h"
 #include "tests/support/scratch.h"
 
@@ -29,7 +33,7 @@ static void a_shader_that_fits_is_taken(void **state)
     (void)state;
     struct error err;
     struct program_key key = add_key();
-    must(shader_check(&key, binary("add")->words, binary("add")->n_bytes, &err), &err);
+    must(reflect_check(&key, binary("add")->words, binary("add")->n_bytes, &err), &err);
 }
 
 /* Postmortem 2025-12-17 softmax-uniform-buffer: C and shader disagreed on a block of parameters, and nothing said so.
@@ -40,7 +44,7 @@ static void other_push_constants_are_refused(void **state)
     struct error err;
     struct program_key key = add_key();
     key.n_push += 4;
-    assert_int_equal(shader_check(&key, binary("add")->words, binary("add")->n_bytes, &err), STATUS_BAD_INPUT);
+    assert_int_equal(reflect_check(&key, binary("add")->words, binary("add")->n_bytes, &err), STATUS_BAD_INPUT);
     assert_non_null(strstr(err.text, "push constant bytes: 16 in the shader, 20 expected"));
 }
 
@@ -51,7 +55,7 @@ static void other_bindings_are_refused(void **state)
     struct program_key key = add_key();
     for (uint32_t n = 4; n <= 6; n += 2) {
         key.n_bindings = n;
-        assert_int_equal(shader_check(&key, binary("add")->words, binary("add")->n_bytes, &err), STATUS_BAD_INPUT);
+        assert_int_equal(reflect_check(&key, binary("add")->words, binary("add")->n_bytes, &err), STATUS_BAD_INPUT);
         assert_non_null(strstr(err.text, "storage buffers: 5 in the shader"));
     }
 }
@@ -65,10 +69,10 @@ static void corrupt_spirv_is_refused(void **state)
     uint32_t *words = xmalloc(b->n_bytes);
     memcpy(words, b->words, b->n_bytes);
     words[0] ^= 1; /* the magic number */
-    assert_int_equal(shader_check(&key, words, b->n_bytes, &err), STATUS_BAD_INPUT);
-    assert_int_equal(shader_check(&key, b->words, b->n_bytes - 2, &err), STATUS_BAD_INPUT);
-    assert_int_equal(shader_check(&key, b->words, 40, &err), STATUS_BAD_INPUT);
-    assert_int_equal(shader_check(&key, b->words, 0, &err), STATUS_BAD_INPUT);
+    assert_int_equal(reflect_check(&key, words, b->n_bytes, &err), STATUS_BAD_INPUT);
+    assert_int_equal(reflect_check(&key, b->words, b->n_bytes - 2, &err), STATUS_BAD_INPUT);
+    assert_int_equal(reflect_check(&key, b->words, 40, &err), STATUS_BAD_INPUT);
+    assert_int_equal(reflect_check(&key, b->words, 0, &err), STATUS_BAD_INPUT);
     free(words);
 }
 
@@ -87,7 +91,7 @@ static void every_shader_compiles_at_run_time(void **state)
             assert_true(n_bytes > 100);
             if (strcmp(b->name, "add") == 0) {
                 struct program_key key = add_key();
-                must(shader_check(&key, words, n_bytes, &err), &err);
+                must(reflect_check(&key, words, n_bytes, &err), &err);
             }
             free(words);
         }
@@ -136,7 +140,7 @@ static uint32_t *resolved(bool now, size_t *n_bytes)
         words = xmalloc(*n_bytes);
         memcpy(words, binary("matmul_coop")->words, *n_bytes);
     }
-    must(shader_resolve_matrices("matmul_coop", &words, n_bytes, &err), &err);
+    must(matrix_types_resolve("matmul_coop", &words, n_bytes, &err), &err);
     return words;
 }
 
@@ -212,14 +216,14 @@ static void unsound_matrices_are_refused(void **state)
         uint32_t *words = xmalloc(n_bytes);
         memcpy(words, b->words, n_bytes);
         words[cases[i].word] = cases[i].value;
-        assert_int_equal(shader_resolve_matrices("matmul_coop", &words, &n_bytes, &err), STATUS_BAD_INPUT);
+        assert_int_equal(matrix_types_resolve("matmul_coop", &words, &n_bytes, &err), STATUS_BAD_INPUT);
         free(words);
     }
     const struct shader_binary *add = binary("add");
     size_t n_bytes = add->n_bytes;
     uint32_t *words = xmalloc(n_bytes);
     memcpy(words, add->words, n_bytes);
-    must(shader_resolve_matrices("add", &words, &n_bytes, &err), &err);
+    must(matrix_types_resolve("add", &words, &n_bytes, &err), &err);
     assert_int_equal(n_bytes, add->n_bytes);
     assert_memory_equal(words, add->words, n_bytes);
     free(words);
