@@ -15,7 +15,7 @@ static const struct {
     [DTYPE_Q5_K] = {0, 63 * 31, 2, 63}, [DTYPE_Q6_K] = {208, 128 * 32, 0, 0},
 };
 
-/* The magnitude of a half, never rounded down: a subnormal number counts as the smallest normal one or more. */
+/* Not less than the magnitude of a half: exact for normal numbers, an upper bound for subnormal ones. */
 static float half_at_most(const uint8_t *bytes)
 {
     uint32_t magnitude = (uint32_t)(bytes[0] | bytes[1] << 8) & 0x7fff;

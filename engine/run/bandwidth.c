@@ -45,7 +45,7 @@ static enum status create_set(struct device *device, struct probe *probe, struct
 
 static enum status record(struct device *device, struct probe *probe, struct error *err)
 {
-    struct read_params push = {.n = (uint32_t)(probe->source.size / 16)};
+    struct bandwidth_params push = {.n = (uint32_t)(probe->source.size / 16)};
     TRY(commands_begin(device, false, &probe->commands, err));
     vkCmdBindPipeline(probe->commands, VK_PIPELINE_BIND_POINT_COMPUTE, probe->program->pipeline);
     vkCmdBindDescriptorSets(probe->commands, VK_PIPELINE_BIND_POINT_COMPUTE, probe->program->layout, 0, 1, &probe->set,
@@ -62,8 +62,10 @@ static enum status prepare(struct device *device, struct programs *programs, str
 {
     VkDeviceSize bytes = GPU_BYTES;
     bytes = bytes < device->limits.maxStorageBufferRange ? bytes : device->limits.maxStorageBufferRange / 16 * 16;
-    struct program_key key = {
-        .shader = "read", .n_bindings = 2, .n_push = sizeof(struct read_params), .constants = {.local_size = 256}};
+    struct program_key key = {.shader = "bandwidth",
+                              .n_bindings = 2,
+                              .n_push = sizeof(struct bandwidth_params),
+                              .constants = {.local_size = 256}};
     TRY(programs_get(programs, &key, &probe->program, err));
     TRY(gpu_buffer_create(device, bytes, MEMORY_DEVICE, &probe->source, err));
     TRY(gpu_buffer_create(device, 256, MEMORY_DEVICE, &probe->result, err));

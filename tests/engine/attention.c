@@ -1,5 +1,5 @@
-/* Attention of the engine against the reference: head shapes, windows, softcaps, more keys than a chunk, and its
- * faults. */
+/* The engine's attention against the reference: head shapes, windows, softcaps, more keys than a chunk, and the faults.
+ */
 #include "tests/engine/engine_fixture.h"
 
 static uint32_t add_attention(struct fixture *f, struct attention_params op, uint32_t variant)
@@ -9,7 +9,7 @@ static uint32_t add_attention(struct fixture *f, struct attention_params op, uin
     return step;
 }
 
-/* Few workgroups along an axis: the second axis has some that are one too many, and must not touch what others made. */
+/* A limit on workgroups along x folds them into y. The workgroups that are too many must not touch other results. */
 static void check_shapes(const struct engine_limits *limits)
 {
     struct fixture f;
@@ -29,7 +29,7 @@ static void check_shapes(const struct engine_limits *limits)
         fixture_check(&f, position, counts[i], counts[i] == 1);
         position += counts[i];
     }
-    /* Back to an earlier position: later keys are forgotten. */
+    /* Going back to an earlier position forgets later keys. */
     fixture_check(&f, 3, 1, true);
     fixture_check(&f, 4, 3, false);
     fixture_close(&f);
@@ -47,7 +47,8 @@ static void shapes_in_parts(void **state)
     check_shapes(&(struct engine_limits){.max_groups = 5, .matvec = true});
 }
 
-/* Fix "attention decode array": keys past 256 were ignored. Chunks are 256 keys: below, at and above their seams. */
+/* Fix "attention decode array": keys past 256 were ignored. A chunk has 256 keys; tried just below, at and above
+ * multiples. */
 static void more_keys_than_a_chunk(void **state)
 {
     (void)state;
@@ -60,7 +61,7 @@ static void more_keys_than_a_chunk(void **state)
         fixture_check(&f, position, 16, false);
     }
     fixture_check(&f, 540, 1, true);
-    /* The twin: an attention that ends at 256 keys is not within the bound. */
+    /* The twin: an attention that stops at 256 keys is not within the bound. */
     fixture_begin(&f, 541, 1, true);
     float *rows = fixture_run(&f, plain, 1);
     struct step windowed = f.plan.steps[plain];
@@ -109,7 +110,7 @@ static void variants(void **state)
     check_variant(&f, stale, 301, 1, true, true);
     check_variant(&f, ahead, 302, 6, false, true);
     check_variant(&f, ahead_local, 302, 6, false, true);
-    check_variant(&f, ahead, 308, 1, false, false); /* nothing follows the last of a prefill, or a decoded token */
+    check_variant(&f, ahead, 308, 1, false, false); /* no position follows a prefill's last one, or a decoded token */
     check_variant(&f, ahead, 309, 1, true, false);
     fixture_close(&f);
 }

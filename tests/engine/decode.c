@@ -1,11 +1,12 @@
-/* Decoding as a GPU does it, forced on whatever device there is: matvec.comp, attention_part.comp and their fused
- * dispatches against the reference; with the bits of the steps run alone, with capture and without, waited for and
- * while the next token runs; and tokens chosen on the device. */
+/* Decoding with the kernels for GPUs, forced on any device: matvec.comp, attention_part.comp and their fused dispatches
+ * against the reference. Single steps, runs with and without capture, and tokens that overlap must all give the same
+ * bits. Also tokens that are chosen on the device. */
 #include "tests/engine/engine_fixture.h"
 
 enum { HIDDEN = 64, HEADS = 4, KV_HEADS = 2, DIM = 16, FFN = 736, VOCAB = 1330, LAYERS = 2, POSITIONS = 48 };
 
-/* Of the device's own cores a small matrix's rows are less than one loop's; of few they are several chunks. */
+/* With the device's own number of cores, a small matrix has less than one loop of rows a core; with one core, it has
+ * several chunks. */
 static const struct engine_limits as_gpu = {.matvec = true}, few_cores = {.matvec = true, .cores = 1};
 
 struct model_shape {
@@ -95,8 +96,8 @@ static void plan_by_hand(struct fixture *f, const struct model_shape *shape)
                   (union step_params){.softcap = {VOCAB, 30}});
 }
 
-/* The fixture that was opened last on each set of limits. Its engine goes to the next one, which runs its own plan on
- * it: the shaders that it compiled stay, and compiling is what takes long here. */
+/* The fixture that was opened last with each set of limits. The next fixture takes over its engine and runs its own
+ * plan on it, so that compiled shaders are reused: compiling takes most of the time here. */
 static struct fixture *last_opened[2];
 
 static struct fixture *take_engine(const struct model_shape *shape, const struct engine_limits *limits,
@@ -164,7 +165,7 @@ static void decode(struct fixture *f, uint32_t position, uint32_t stride)
     }
 }
 
-/* Each step of positions around the ends of parts and windows, from its own recorded inputs. */
+/* Judges each step from its own recorded inputs, at positions around the ends of parts and windows. */
 static void every_step_follows_from_its_inputs(void **state)
 {
     (void)state;
@@ -188,7 +189,7 @@ static void every_step_follows_from_its_inputs(void **state)
     }
 }
 
-/* The twin: a row of weights that is off by a thousandth is seen. */
+/* The twin: a row of weights that is off by a thousandth is found. */
 static void a_wrong_weight_is_seen(void **state)
 {
     (void)state;
@@ -205,7 +206,7 @@ static void a_wrong_weight_is_seen(void **state)
     }
 }
 
-/* The first step whose rows are not the same bits in two records of n_positions; n_steps: none. */
+/* The first step whose rows differ in a bit between two records of n_positions; n_steps: none. */
 static uint32_t first_difference(const struct fixture *f, float *const *a, float *const *b, uint32_t n_positions)
 {
     uint32_t i = 0;
@@ -229,7 +230,7 @@ static void free_rows(float **rows)
     }
 }
 
-/* Whole, step by step, and in ranges that cut the fused groups: the same bits in every stage. */
+/* Runs of the whole plan, of single steps, and of ranges that cut fused groups give the same bits in every stage. */
 static void alone_or_fused_the_bits_are_the_same(void **state)
 {
     (void)state;
@@ -265,12 +266,13 @@ static uint32_t largest(const float *values, uint32_t n, uint32_t masked)
     return best;
 }
 
-/* TOKENS positions decoded one by one, every stage read before the next one starts: what all other ways are held to. */
+/* TOKENS positions decoded one by one; every stage is read before the next one starts. All other ways are compared with
+ * this one. */
 enum { TOKENS = 18, FIRST_TOKEN = 7 };
 struct plainly {
     struct fixture *f;
     float *rows[FIXTURE_MAX_STEPS];
-    int32_t ids[TOKENS]; /* that follow the positions */
+    int32_t ids[TOKENS]; /* ids[i] follows position i */
     int32_t masked;
 };
 
@@ -299,7 +301,7 @@ static void expect_same_rows(const struct plainly *plain, const char *way)
     if (step < f->plan.n_steps) {
         fail_msg("%s: %s", way, step_label(&f->plan.steps[step], label));
     }
-    /* The twin: rows of a token that another one's have overwritten are seen, wherever the two are not the same. */
+    /* The twin: rows that another token's have overwritten are found, where the two differ. */
     uint32_t seen = 0;
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         size_t bytes = f->plan.steps[i].width * sizeof(float);
@@ -310,7 +312,7 @@ static void expect_same_rows(const struct plainly *plain, const char *way)
     assert_true(seen > f->plan.n_steps / 2);
 }
 
-/* Reads the captured stages of a token that was decoded a while ago, [0, first) excepted. */
+/* Reads the captured stages of an earlier token, from step `first` on. */
 static void read_kept(struct fixture *f, uint32_t position, uint32_t first)
 {
     struct error err;
@@ -322,7 +324,7 @@ static void read_kept(struct fixture *f, uint32_t position, uint32_t first)
 struct reader {
     struct fixture *f;
     uint32_t first; /* step to read from */
-    uint32_t n;     /* calls until it has enough */
+    uint32_t n;     /* calls until it interrupts */
 };
 
 static enum status read_token(void *context, const struct backend *backend, uint32_t position, int32_t id,
@@ -358,8 +360,8 @@ static void expect_chain(const struct plainly *plain)
     assert_memory_equal(ids, plain->ids, sizeof(ids));
 }
 
-/* Every stage of a token comes to the host while the next one is computed, with the bits that it has without that: the
- * tokens forced, and chosen on the device. */
+/* Stages that are copied to the host while the next token is computed have the same bits as without overlap. The tokens
+ * are forced, or chosen on the device. */
 static void overlapped_or_not_the_bits_are_the_same(const struct plainly *plain)
 {
     struct fixture *f = plain->f;
@@ -377,7 +379,7 @@ static void overlapped_or_not_the_bits_are_the_same(const struct plainly *plain)
     expect_same_rows(plain, "chosen on the device");
 }
 
-/* Those that a stream read. */
+/* The stages that a stream read. */
 static void expect_same_logits(const struct plainly *plain)
 {
     uint32_t last = plain->f->plan.n_steps - 1;
@@ -397,7 +399,7 @@ static void expect_logits(const struct plainly *plain)
     }
 }
 
-/* Captured or not, every logit has the same bits; and so has a chain of tokens chosen on the device the same tokens. */
+/* With and without capture, all logits have the same bits, and a chain of tokens chosen on the device is the same. */
 static void capture_changes_nothing(void **state)
 {
     (void)state;
@@ -429,8 +431,8 @@ static void expect_not_kept(const struct fixture *f, uint32_t position)
     assert_non_null(strstr(err.text, "are not kept"));
 }
 
-/* What is on its way when something else begins neither disturbs that nor is disturbed: a batch of many rows, parts of
- * a batch, rows written, a stream that ends early. What was overwritten is refused. */
+/* Copies that still run when something else begins: a batch of many rows, parts of a batch, written rows, a stream that
+ * ends early. Neither disturbs the other. Reads of overwritten stages are refused. */
 static void what_is_on_its_way_disturbs_nothing(void **state)
 {
     (void)state;
@@ -444,14 +446,14 @@ static void what_is_on_its_way_disturbs_nothing(void **state)
         assert_int_equal(engine_stream(&f->engine, &(struct engine_decoding){0, FIRST_TOKEN, -1, TOKENS, ids},
                                        read_token, &reader, &err),
                          STATUS_INTERRUPTED);
-        if (round == 0) { /* many rows lie where the tokens lay */
+        if (round == 0) { /* a batch of several rows overwrites the tokens */
             must(f->engine.ops->begin(&f->engine, &(struct batch){0, 5, f->tokens, false}, &err), &err);
             must(f->engine.ops->run(&f->engine, 0, f->plan.n_steps, &err), &err);
             expect_not_kept(f, 0);
         }
         for (uint32_t i = 0; i < 6; i++) {
             run_whole(f, i, token_of(&plain, i));
-            if (i == 4 && round == 1) { /* the place of position 3 is left as it is */
+            if (i == 4 && round == 1) { /* position 3 keeps its place */
                 float *rows = plain.rows[1] + 4ull * HIDDEN;
                 must(f->engine.ops->write(&f->engine, 1, rows, &err), &err);
                 must(f->engine.ops->run(&f->engine, 2, 9, &err), &err);
@@ -472,7 +474,7 @@ static void what_is_on_its_way_disturbs_nothing(void **state)
     free_rows(plain.rows);
 }
 
-/* A chain that does not fit is refused, and one that fits to the last position is not. */
+/* A chain that does not fit into the KV cache is refused. One that fills it is not. */
 static void a_chain_ends_with_the_cache(void **state)
 {
     (void)state;
@@ -492,8 +494,8 @@ static void a_chain_ends_with_the_cache(void **state)
          &err);
 }
 
-/* Five levels a layer: norms and q, k, v; parts of the attention; o; norms, gate, up and activation; down. Then embed,
- * and norms and head. */
+/* A layer has five levels: norms with q, k and v; parts of the attention; o; norms with gate, up and activation; down.
+ * Two more are embed, and the last norms with the head. */
 static void five_levels_a_layer(void **state)
 {
     (void)state;

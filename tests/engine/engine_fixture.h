@@ -1,5 +1,5 @@
-/* A plan made by hand, for tests of the engine: any op at any size, its inputs written through the backend, its output
- * compared with the reference's within the bound. */
+/* A plan built by hand, for tests of the engine: any op at any size. Its inputs are written through the backend, and
+ * its output is compared with the reference's within the bound. */
 #ifndef LOCKSTEP_TESTS_ENGINE_ENGINE_FIXTURE_H
 #define LOCKSTEP_TESTS_ENGINE_ENGINE_FIXTURE_H
 
@@ -26,9 +26,9 @@ struct fixture {
     float *rows[FIXTURE_MAX_STEPS]; /* [max_positions, width] what was written to each input step */
     uint32_t max_positions;
     uint32_t max_rows;   /* of a batch; 0: 16 */
-    int32_t tokens[128]; /* of positions; 0 where a test has no need of them */
+    int32_t tokens[128]; /* [position]; 0 where a test does not need them */
     uint64_t seed;
-    bool no_validation; /* the layer does not know what is tested */
+    bool no_validation; /* the validation layer does not know the extension under test */
 };
 
 static inline void must(enum status status, const struct error *err)
@@ -38,7 +38,7 @@ static inline void must(enum status status, const struct error *err)
     }
 }
 
-/* xorshift64*: the same numbers everywhere. */
+/* xorshift64*: the same numbers on every machine. */
 static inline uint64_t random_bits(struct fixture *f)
 {
     f->seed ^= f->seed >> 12;
@@ -66,7 +66,7 @@ static inline void fixture_init(struct fixture *f, uint32_t max_positions)
     f->plan.steps = arena_alloc(&f->plan.arena, FIXTURE_MAX_STEPS * sizeof(struct step));
 }
 
-/* A half of moderate size; now and then a subnormal one. */
+/* A half of moderate size; sometimes a subnormal one. */
 static inline uint16_t random_half(struct fixture *f)
 {
     uint64_t bits = random_bits(f) >> 20;
@@ -144,7 +144,7 @@ static inline uint32_t fixture_step(struct fixture *f, enum op op, uint32_t widt
     return f->plan.n_steps++;
 }
 
-/* A step whose rows the test writes; its op (an embedding of one token) is never run. */
+/* A step whose rows the test writes. Its op (an embedding of one token) never runs. */
 static inline uint32_t fixture_input(struct fixture *f, uint32_t width)
 {
     uint32_t step = fixture_step(f, OP_embed, width, (union step_params){.embed = {width, 1, 1}});
@@ -153,7 +153,7 @@ static inline uint32_t fixture_input(struct fixture *f, uint32_t width)
     return step;
 }
 
-/* An attention of inputs that the test writes; sinks, if it has them, in F32. */
+/* An attention whose inputs the test writes; its sinks, if it has them, are F32. */
 static inline uint32_t fixture_attention(struct fixture *f, struct attention_params op)
 {
     uint32_t width = op.heads * op.dim, kv_width = op.kv_heads * op.dim;
@@ -168,7 +168,7 @@ static inline uint32_t fixture_attention(struct fixture *f, struct attention_par
     return step;
 }
 
-/* A step of a whole plan, which reads what steps a and b make (-1: none). */
+/* A step of a whole plan, which reads steps a and b (-1: none). */
 static inline int32_t fixture_stage(struct fixture *f, enum op op, enum stage stage, int32_t layer, uint32_t width,
                                     int32_t a, int32_t b, union step_params params)
 {
@@ -230,7 +230,7 @@ static inline void fixture_begin(struct fixture *f, uint32_t first_position, uin
     }
 }
 
-/* Runs one step alone and reads it; *rows is malloc'ed. */
+/* Runs one step by itself and reads its rows, which are malloc'ed. */
 static inline float *fixture_run(struct fixture *f, uint32_t step, uint32_t n_rows)
 {
     struct error err;
@@ -240,8 +240,8 @@ static inline float *fixture_run(struct fixture *f, uint32_t step, uint32_t n_ro
     return rows;
 }
 
-/* The worst error of rows in units of the bound, judged as `judge` (the step, or an edit of it) would have it. Infinity
- * where a finite value was due and none came. */
+/* The worst error of rows as a ratio to the bound. `judge`, the step or an edit of it, gives the expected values.
+ * Infinity if a value is not finite and should be. */
 static inline double fixture_ratio(struct fixture *f, const struct step *judge, const float *rows,
                                    uint32_t first_position, uint32_t n_rows, bool decode)
 {
@@ -272,7 +272,8 @@ static inline double fixture_ratio(struct fixture *f, const struct step *judge, 
     return worst;
 }
 
-/* Runs every step that is no input, over n_rows from a position, and holds it to its bound. Returns the worst ratio. */
+/* Runs every step that is not an input for n_rows from a position, and checks that it is within its bound. Returns the
+ * worst ratio. */
 static inline double fixture_check(struct fixture *f, uint32_t first_position, uint32_t n_rows, bool decode)
 {
     double worst = 0;

@@ -1,5 +1,5 @@
-/* The ops of a mixture of experts on the engine against the reference: odd sizes, every kind of weight, and row slices
- * that end inside an expert. */
+/* The engine's ops of a mixture of experts against the reference: odd sizes, every kind of weight, and slices that end
+ * inside an expert. */
 #include "tests/engine/engine_fixture.h"
 
 enum { N_EXPERTS = 5, K = 3, ROWS = 13 };
@@ -23,7 +23,7 @@ static uint32_t add_experts(struct fixture *f, uint32_t indices, uint32_t dtype,
     return step;
 }
 
-/* Random rows everywhere, but experts in the rows of indices, and every third router row has ties. */
+/* Fills all rows with random values. Index rows get valid experts, and every third router row has ties. */
 static void begin(struct fixture *f, uint32_t n_rows, uint32_t indices, uint32_t logits)
 {
     struct error err;
@@ -74,7 +74,7 @@ static void check(const struct engine_limits *limits)
     fixture_close(&f);
 }
 
-/* A row of an expert a lane, as on a CPU, or a workgroup, as on a GPU. */
+/* A lane computes a row of an expert, as on a CPU driver, or a workgroup does, as on a GPU. */
 static void experts(void **state)
 {
     (void)state;
@@ -91,7 +91,7 @@ static void experts_in_slices(void **state)
     }
 }
 
-/* The twin: another expert's output is not within the bound of the one that was chosen. */
+/* The twin: another expert's output is not within the bound of the chosen one's. */
 static void another_expert_is_found(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Every weight format and layout on the engine against the reference: both matmuls and the embedding, at row lengths
- * that end inside a block, a span, a unit or a group of blocks, whole and in slices; and what a group is. */
+/* Every weight format and layout, the engine against the reference: both matmuls and the embedding, whole and in
+ * slices, at row lengths that end inside a block, a span, a unit or a group of blocks. Also the layout of a group. */
 #include "engine/placement/groups.h"
 #include "tests/engine/engine_fixture.h"
 
@@ -13,7 +13,7 @@ static void add_matmul(struct fixture *f, uint32_t dtype, uint32_t layout, uint3
     f->plan.steps[step].weight[0] = fixture_tensor_in(f, dtype, layout, n_out, n_in);
 }
 
-/* 1152 and 288 are no multiples of 256: only RDRR has such rows of Q4_K, padded, packed or transposed. */
+/* 1152 and 288 are not multiples of 256. Only RDRR has such rows of Q4_K: padded, packed or transposed. */
 static void add_lengths(struct fixture *f, uint32_t dtype)
 {
     static const uint32_t block32[] = {32, 96, 288, 1152}, block256[] = {256, 512, 1280};
@@ -31,7 +31,7 @@ static void add_lengths(struct fixture *f, uint32_t dtype)
     }
 }
 
-/* grouped: as a GPU has the matrices, also where this device is none. */
+/* grouped: arrange the matrices as for a GPU, on any device. */
 static double check_all(uint32_t dtype, int kind, bool grouped)
 {
     struct fixture f;
@@ -59,8 +59,8 @@ static void each_format(void **state)
     }
 }
 
-/* 9 blocks of Q4_0 by hand: scales of eight, their quants, and the group of the ninth. The twin: every byte of the row
- * has a place of its own, so that another row is another group. */
+/* Nine blocks of Q4_0 against a group written by hand: the scales of eight blocks, their quants, and a second group for
+ * the ninth. The twin: changing any byte of the row changes the groups. */
 static void blocks_in_groups(void **state)
 {
     (void)state;
@@ -86,7 +86,7 @@ static void blocks_in_groups(void **state)
     }
 }
 
-/* Slices of a packed matrix begin between blocks. */
+/* Slices of a packed matrix start between blocks. */
 static void in_slices(void **state)
 {
     (void)state;
@@ -158,7 +158,8 @@ static void embedding(void **state)
     check_embeddings(true);
 }
 
-/* The twin: the same bytes in another layout are another matrix (postmortem 2025-12-18 gemma3-q4k-garbage-output). */
+/* The twin: the same bytes read in another layout give another matrix (postmortem 2025-12-18
+ * gemma3-q4k-garbage-output). */
 static void another_layout_fails(void **state)
 {
     (void)state;

@@ -1,11 +1,11 @@
-/* The kernels that the seeds list, each on the engine against the reference at every size that selects another variant:
- * shader (a row of W a lane, or a workgroup), lanes of a group, tile of rows, blocks, wide loads, chunks of keys. None
- * may fail, and of each a value that is off must. The bound is the audit's. */
+/* Each kernel, the engine against the reference, at every size that selects another way to compute it: shader (a lane
+ * or a workgroup per row of W), lanes of a workgroup, tile of rows, blocks, wide loads, chunks of keys. No value may
+ * fail, and one that is wrong on purpose must fail. The bound is the audit's. */
 #include "tests/engine/engine_fixture.h"
 
 #define COUNT(a) (sizeof(a) / sizeof *(a))
 
-/* One kernel's steps in a fixture of their own, for one shape of matmul or the device's choice. */
+/* Opens a fixture for the steps of one kernel, with one way to compute a matmul or the device's choice. */
 static struct fixture f;
 
 static void start(void)
@@ -21,8 +21,8 @@ static uint32_t add(enum op op, uint32_t width, union step_params params, uint32
     return step;
 }
 
-/* Runs all steps over some numbers of rows; the last value of each output, spoiled by three bounds, must fail (unless
- * its bound is 0: then by a bit). */
+/* Runs all steps for several numbers of rows. The last value of each output, moved by three bounds, must fail (moved by
+ * one bit, if its bound is 0). */
 static void check(const struct engine_limits *limits, const uint32_t *counts, unsigned n_counts, const char *what)
 {
     double worst = 0;
@@ -57,10 +57,10 @@ static void add_matmul(uint32_t dtype, uint32_t layout, uint32_t n_in, uint32_t 
     f.plan.steps[step].weight[0] = fixture_tensor_in(&f, dtype, layout, n_out, n_in);
 }
 
-/* M: 1 is decode's; from 2 on rows come in tiles of 4, from 16 on of 8, or of a whole batch. */
+/* Rows of a batch: 1 is decoding; from 2 on, tiles have 4 rows; from 16 on, 8 rows or the whole batch. */
 static const uint32_t m[] = {1, 2, 4, 5, 16};
 
-/* Every way to do it that a device may choose. */
+/* Every way that a device may choose. */
 static void check_matmuls(void (*build)(void), const char *what)
 {
     static const struct engine_limits ways[] = {{.matmul = MATMUL_CHOSEN},
@@ -76,8 +76,9 @@ static void check_matmuls(void (*build)(void), const char *what)
 
 static void build_matmul_f32(void)
 {
-    /* Odd rows go element by element, multiples of 4 by 16 bytes, of 32 by blocks; from 4096 on four subgroups share a
-     * row; from 16384 outputs on a group does two, from 32768 four. */
+    /* Rows of odd length are read element by element, multiples of 4 by 16 bytes, multiples of 32 by blocks. From 4096
+     * values on, four subgroups share a row. A workgroup computes two outputs from 16384 outputs on, and four from
+     * 32768 on. */
     static const uint32_t sizes[][2] = {{1, 1},    {3, 5},   {4, 8},    {31, 33},  {32, 32},  {33, 31},   {64, 64},
                                         {127, 65}, {128, 9}, {1152, 7}, {4095, 2}, {4096, 3}, {8, 16384}, {8, 32771}};
     for (unsigned i = 0; i < COUNT(sizes); i++) {
@@ -104,7 +105,8 @@ static void matmul_q4k(void **state)
     check_matmuls(build_matmul_q4k, "matmul-q4k (M>1, K=256)");
 }
 
-/* Rows of 1152 are no multiple of a block: padded row by row, or one packed stream, or by columns; 1280 is one. */
+/* 1152 is not a multiple of a block: rows are padded, packed in one stream, or stored by columns. 1280 is a multiple.
+ */
 static void build_matmul_q4k_large(void)
 {
     add_matmul(DTYPE_Q4_K, LAYOUT_ROWS, 1152, 40);
@@ -127,22 +129,22 @@ static void build_dequant(void)
     }
 }
 
-/* Each format as it is decoded for a product; and alone, element by element, by the gather below. */
+/* Each format as it is decoded for a product. The gather below decodes it element by element. */
 static void dequant(void **state)
 {
     (void)state;
     check_matmuls(build_dequant, "dequant");
 }
 
-/* The softmax is attention's: keys go by in chunks of 256, before which, at which and after which there must be no
- * difference; a window, a softcap and sinks are variants of it. */
+/* The softmax is part of attention. It takes keys in chunks of 256, so numbers of keys just below, at and above 256 are
+ * tried, with and without a window, a softcap and sinks. */
 static void check_keys(const uint32_t *positions, unsigned n_positions, const char *what)
 {
     double worst = 0;
     fixture_open(&f, &(struct engine_limits){0}, false);
     uint32_t next = 0;
     for (unsigned p = 0; p < n_positions; p++) {
-        while (next < positions[p]) { /* what comes before is prefilled */
+        while (next < positions[p]) { /* earlier positions are prefilled */
             uint32_t n = positions[p] - next < 16 ? positions[p] - next : 16;
             fixture_begin(&f, next, n, false);
             next += n;
@@ -217,7 +219,7 @@ static void rope(void **state)
     check(&(struct engine_limits){0}, m, COUNT(m), "rope");
 }
 
-/* Widths around a workgroup's lanes. */
+/* Widths around the lanes of a workgroup. */
 static const uint32_t widths[] = {1, 8, 63, 64, 65, 1000};
 
 static void check_glu(uint32_t activation, const char *what)
@@ -253,7 +255,7 @@ static void residual(void **state)
     check(&(struct engine_limits){0}, m, COUNT(m), "residual");
 }
 
-/* Rows of each format and layout, with a scale and without; whole, and in slices of few rows. */
+/* Rows of each format and layout, with and without a scale, whole and in slices of a few rows. */
 static void gather(void **state)
 {
     (void)state;
@@ -288,7 +290,7 @@ static void topk(void **state)
     check(&(struct engine_limits){0}, m, COUNT(m), "topk");
 }
 
-/* The experts' rows that a token's choice gathers: inputs of index rows are written over by places. */
+/* The expert rows that each token gathers. The inputs that hold indices are overwritten with valid ones. */
 static void moe_gather(void **state)
 {
     (void)state;
@@ -311,7 +313,7 @@ static void moe_gather(void **state)
         fixture_open(&f, &(struct engine_limits){.max_binding = sliced ? 16384 : 0}, false);
         for (unsigned c = 0; c < COUNT(m); c++) {
             fixture_begin(&f, 0, m[c], m[c] == 1);
-            float *places = fixture_run(&f, indices, m[c]); /* what the topk kernel chose */
+            float *places = fixture_run(&f, indices, m[c]); /* the experts that the topk kernel chose */
             f.rows[indices] = places;
             for (uint32_t i = indices + 1; i < f.plan.n_steps; i++) {
                 if (f.rows[i]) {

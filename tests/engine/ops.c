@@ -1,5 +1,5 @@
-/* Every op of the engine against the reference, at odd sizes, in the first dtypes (engine_formats.c has all), for one
- * row and for several, under the validation layers with synchronisation validation. */
+/* Every op, the engine against the reference, at odd sizes, for one row and for several, with synchronisation
+ * validation. Only the first dtypes are tried here; formats.c tries all. */
 #include "tests/engine/engine_fixture.h"
 
 static void check_rows(struct fixture *f, const char *what)
@@ -57,7 +57,7 @@ static void matmul_of_each_kind(void **state)
     }
 }
 
-/* llvmpipe silently ends an invocation after 65,535 loop iterations: rows that would need more must be read in longer
+/* llvmpipe silently stops an invocation after 65,535 loop iterations. Rows that need more must be read in longer
  * strides, or refused. */
 static void matmul_with_long_rows(void **state)
 {
@@ -86,8 +86,8 @@ static void matmul_with_long_rows(void **state)
     fixture_close(&f);
 }
 
-/* A weight matrix longer than a binding is read in slices; more workgroups than an axis has are folded into two axes.
- */
+/* A weight matrix that is longer than a binding is read in slices. More workgroups than one axis can have are folded
+ * into two axes. */
 static void matmul_in_slices_and_folded(void **state)
 {
     (void)state;
@@ -230,7 +230,7 @@ static void elementwise(void **state)
     fixture_close(&f);
 }
 
-/* The functions' own hard places: tiny, at the seams of tanh, large, and beyond exp's range. */
+/* Difficult arguments: tiny values, the switching points of tanh, large values, and values beyond the range of exp. */
 static void activations_at_hard_values(void **state)
 {
     (void)state;
@@ -267,7 +267,7 @@ static void activations_at_hard_values(void **state)
     fixture_close(&f);
 }
 
-/* A judge that cannot fail is none: one value moved just past its bound must show, and so must a NaN. */
+/* The check itself must be able to fail: it finds a value just past its bound, and a NaN. */
 static void a_value_past_its_bound_fails(void **state)
 {
     (void)state;
@@ -287,7 +287,7 @@ static void a_value_past_its_bound_fails(void **state)
     fixture_close(&f);
 }
 
-/* Each fault's shader does what the reference's mutant does, and not what the right op does. */
+/* Each faulty shader computes what the reference's mutant computes, and not what the right op computes. */
 static void check_variant(struct fixture *f, uint32_t step, uint32_t n_rows)
 {
     fixture_begin(f, 0, n_rows, false);
@@ -308,7 +308,7 @@ static void variants(void **state)
         add_norm(&f, DTYPE_F32, 1, 105, 1, VARIANT_COPY);
         add_matmul(&f, DTYPE_Q8_0, 96, 96, -1, VARIANT_TRANSPOSE_B);
         add_matmul(&f, DTYPE_BF16, 33, 33, DTYPE_F32, VARIANT_TRANSPOSE_B);
-        add_norm(&f, DTYPE_BF16, 1, 128, 1, VARIANT_MEAN_SUBTRACTED); /* a width that is read by four */
+        add_norm(&f, DTYPE_BF16, 1, 128, 1, VARIANT_MEAN_SUBTRACTED); /* a width that is read in vec4s */
         add_norm(&f, DTYPE_F32, 3, 37, 0, VARIANT_MEAN_SUBTRACTED);
         fixture_open(&f, &(struct engine_limits){.matmul = kind}, false);
         for (uint32_t step = 1; step <= 9; step += 2) {

@@ -1,6 +1,6 @@
-/* A whole plan on the engine: run at once, step by step and in ranges; prefilled at once, in pieces and decoded; with
- * padded buffers and in slices. All of these must give the same bits. What was not run must never look like a result.
- */
+/* A whole plan on the engine: run at once, step by step and in ranges; prefilled at once, in pieces, and decoded; with
+ * padded buffers and in slices. All ways must give the same bits. A step that did not run must never look like a
+ * result. */
 #include "tests/engine/engine_fixture.h"
 
 enum { HIDDEN = 40, HEADS = 4, KV_HEADS = 2, DIM = 12, FFN = 96, VOCAB = 70, LAYERS = 2, POSITIONS = 24 };
@@ -68,12 +68,12 @@ static void plan_by_hand(struct fixture *f)
     int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual);
     int32_t logits = fixture_stage(f, OP_matmul, STAGE_logits, LAYER_NONE, VOCAB, norm, -1,
                                    (union step_params){.matmul = {HIDDEN, VOCAB, 0}});
-    f->plan.steps[logits].weight[0] = table; /* tied */
+    f->plan.steps[logits].weight[0] = table; /* a tied embedding */
     fixture_stage(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, logits, -1,
                   (union step_params){.softcap = {VOCAB, 30}});
 }
 
-/* Reads every step of the current batch into f->rows at its positions. */
+/* Reads every step of the current batch into f->rows, at the batch's positions. */
 static void record(struct fixture *f, uint32_t first_position)
 {
     struct error err;
@@ -86,7 +86,7 @@ static void record(struct fixture *f, uint32_t first_position)
     }
 }
 
-/* Runs a batch in ranges of `stride` steps and records it. */
+/* Runs a batch in ranges of `stride` steps and reads every step. */
 static void run_batch(struct fixture *f, uint32_t first_position, uint32_t n_rows, uint32_t stride)
 {
     struct error err;
@@ -99,7 +99,7 @@ static void run_batch(struct fixture *f, uint32_t first_position, uint32_t n_row
     record(f, first_position);
 }
 
-/* What one way of running left, of `positions` positions. */
+/* The rows that one way of running gives for `positions` positions. */
 static float *snapshot(const struct fixture *f, uint32_t positions, uint64_t *count)
 {
     float *all = NULL;
@@ -115,8 +115,8 @@ static float *snapshot(const struct fixture *f, uint32_t positions, uint64_t *co
 
 struct way {
     const char *name;
-    uint32_t batches[16]; /* rows; ends with 0 */
-    uint32_t stride;      /* steps a range */
+    uint32_t batches[16]; /* rows of each batch; ends with 0 */
+    uint32_t stride;      /* steps of a range */
     bool pad_buffers;
     struct engine_limits limits;
 };
@@ -135,7 +135,7 @@ static const struct way ways[] = {
     {"folded dispatches", {14}, 1000, false, {.max_groups = 3}},
 };
 
-/* Sets whether the device is a CPU. */
+/* *is_cpu: whether the device is a CPU driver. */
 static float *run_way(const struct way *way, uint64_t *count, bool *is_cpu)
 {
     struct fixture f;
@@ -160,8 +160,8 @@ static uint32_t bits(float value)
     return word;
 }
 
-/* A GPU takes other kernels for one row than for many: there a way is held to the plainest one with the same batches.
- */
+/* A GPU runs other kernels for one row than for many. There, a way is compared with the plainest way with the same
+ * batches. */
 static void every_way_gives_the_same_bits(void **state)
 {
     (void)state;
@@ -190,7 +190,7 @@ static void every_way_gives_the_same_bits(void **state)
     free(expected);
 }
 
-/* Each step from its own recorded inputs, as the audit judges it; prefill, then decode. */
+/* Judges each step from its own recorded inputs, as the audit does: prefill, then decode. */
 static void every_step_follows_from_its_inputs(void **state)
 {
     (void)state;
@@ -222,7 +222,7 @@ static void expect_not_captured(struct fixture *f, uint32_t step)
     assert_non_null(strstr(err.text, "not captured"));
 }
 
-/* Postmortem-like "batched readback shows zeros": a step that did not run is "not captured", in every batch anew. */
+/* Against "batched readback shows zeros": a step that did not run is "not captured", in every new batch. */
 static void what_did_not_run_is_not_captured(void **state)
 {
     (void)state;
@@ -235,7 +235,7 @@ static void what_did_not_run_is_not_captured(void **state)
         must(f.engine.ops->begin(&f.engine, &(struct batch){0, 3, f.tokens, false}, &err), &err);
         expect_not_captured(&f, 0);
         must(f.engine.ops->run(&f.engine, 0, 3, &err), &err);
-        must(f.engine.ops->read(&f.engine, 2, rows, &err), &err); /* the twin: what ran is there */
+        must(f.engine.ops->read(&f.engine, 2, rows, &err), &err); /* the twin: a step that ran can be read */
         expect_not_captured(&f, 3);
         must(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), &err);
         must(f.engine.ops->read(&f.engine, f.plan.n_steps - 1, rows, &err), &err);
@@ -243,7 +243,7 @@ static void what_did_not_run_is_not_captured(void **state)
     fixture_close(&f);
 }
 
-/* A written stage is what the next step reads, and what is read back; keys and values reach the cache. */
+/* A written stage is read by the next step and by the host. Written keys and values reach the cache. */
 static void written_rows_are_used(void **state)
 {
     (void)state;
@@ -289,7 +289,8 @@ static void without_capture_the_last_stage_is_there(void **state)
     fixture_close(&f);
 }
 
-/* Behind the last layer a batch then has its last row alone, with the bits that it has among the others. */
+/* Without capture, steps behind the last layer compute only a batch's last row. It has the same bits as with all rows.
+ */
 static void without_capture_the_last_row_is_there(void **state)
 {
     (void)state;
@@ -306,14 +307,14 @@ static void without_capture_the_last_row_is_there(void **state)
     must(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), &err);
     must(f.engine.ops->read(&f.engine, f.plan.n_steps - 1, last, &err), &err);
     const float *rows = f.rows[f.plan.n_steps - 1];
-    if (f.engine.last_row_alone) { /* where the last row begins at a multiple of what the device binds */
+    if (f.engine.last_row_alone) { /* where the last row's offset can be bound */
         assert_memory_equal(last, rows + 4 * VOCAB, VOCAB * sizeof(float));
-        assert_memory_not_equal(last, rows, VOCAB * sizeof(float)); /* the twin: another row has others */
+        assert_memory_not_equal(last, rows, VOCAB * sizeof(float)); /* the twin: another row has other bits */
     }
     fixture_close(&f);
 }
 
-/* What decoding a token behind position 4 costs. */
+/* The costs of decoding a token behind position 4. */
 static void decode_costs(struct fixture *f, struct engine_costs *costs)
 {
     struct error err;
@@ -322,8 +323,8 @@ static void decode_costs(struct fixture *f, struct engine_costs *costs)
     assert_true(costs->dispatches > 0);
 }
 
-/* Stages chosen one by one: their rows are those of a run that brings all of them, in whole batches and in parts; fewer
- * bytes come, no dispatch and no barrier; the others are refused. Then all of them again. */
+/* Captures some steps: their rows are the same as with all steps captured, in whole batches and in parts. Fewer bytes
+ * are copied, dispatches and barriers stay the same, and other steps are refused. Then all steps are captured again. */
 static void chosen_stages_alone_are_captured(void **state)
 {
     (void)state;
@@ -390,14 +391,14 @@ static void a_wrong_batch_is_refused_and_nothing_lost(void **state)
     expect_refused(&f, 5, 2, unknown);
     expect_refused(&f, 5, 1, negative);
     run_batch(&f, 5, 1, 1000);
-    /* A batch whose keys were never run cannot be followed. */
+    /* No batch can follow one whose keys were not computed. */
     must(f.engine.ops->begin(&f.engine, &(struct batch){6, 2, f.tokens, false}, &err), &err);
     must(f.engine.ops->run(&f.engine, 0, 2, &err), &err);
     expect_refused(&f, 8, 1, f.tokens);
     fixture_close(&f);
 }
 
-/* More batch sizes than shapes are kept: those made again do what they did before. */
+/* More batch sizes than the engine keeps shapes for. A shape that is built again gives the same result. */
 static void shapes_come_and_go(void **state)
 {
     (void)state;
@@ -426,19 +427,20 @@ static void a_submit_that_takes_too_long_is_a_lost_device(void **state)
     run_batch(&f, 0, 16, 1000);
     engine_vulkan(&f.engine)->timeout_ns = 1;
     enum status status = STATUS_OK;
-    for (int i = 0; i < 100 && status == STATUS_OK; i++) { /* on a busy machine it may be done before anybody waits */
+    for (int i = 0; i < 100 && status == STATUS_OK;
+         i++) { /* on a busy machine the work may be done before the wait starts */
         must(f.engine.ops->begin(&f.engine, &(struct batch){0, 16, f.tokens, false}, &err), &err);
         status = f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err);
     }
     assert_int_equal(status, STATUS_DEVICE);
     engine_vulkan(&f.engine)->timeout_ns = UINT64_MAX;
     assert_int_equal(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), STATUS_DEVICE);
-    fixture_close(&f); /* waits for what still runs, then frees */
+    fixture_close(&f); /* waits for the work that still runs */
 }
 
-/* A layer has 15 steps in 11 levels: q, k and v, the two ropes, and gate and up need none between them. Fused, the
- * residual's adds go with the norm behind them, and in layer 1, where gate and up have one dtype, they go with the
- * activation. */
+/* A layer has 15 steps in 11 levels: q, k and v need no barrier between them, nor do the two ropes, nor gate and up.
+ * Fused, an add shares a dispatch with the norm behind it. In layer 1, where gate and up have the same dtype, they
+ * share one with the activation. */
 static void few_barriers_and_few_dispatches(void **state)
 {
     (void)state;
@@ -446,7 +448,8 @@ static void few_barriers_and_few_dispatches(void **state)
         struct fixture f;
         plan_by_hand(&f);
         fixture_open(&f, &(struct engine_limits){.no_fusing = !fused}, false);
-        run_batch(&f, 0, 2, 1000); /* one row may be decoded by other kernels, which engine_decode counts */
+        run_batch(&f, 0, 2,
+                  1000); /* two rows: one row may run the decoding kernels, which tests/engine/decode.c counts */
         const struct shape *shape = engine_shape(&f.engine);
         assert_int_equal(shape->n_dispatches, f.plan.n_steps - (fused ? 2 * LAYERS + 2 + 1 : 0));
         assert_int_equal(shape->n_barriers, LAYERS * 11 + 3 - (fused ? 2 * LAYERS + 1 + 1 : 0));
@@ -467,7 +470,8 @@ int main(void)
         cmocka_unit_test(a_wrong_batch_is_refused_and_nothing_lost),
         cmocka_unit_test(shapes_come_and_go),
         cmocka_unit_test(few_barriers_and_few_dispatches),
-        cmocka_unit_test(a_submit_that_takes_too_long_is_a_lost_device), /* last: some drivers do not open again */
+        cmocka_unit_test(
+            a_submit_that_takes_too_long_is_a_lost_device), /* runs last: some drivers cannot be opened again */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -1,4 +1,4 @@
-/* Shaders to pipelines: reflection against the C structs, run-time compilation, and the cache on disk. */
+/* Programs: reflection against the C structs, run-time compilation, and the pipeline cache on disk. */
 #include <errno.h>
 #include <glslang/Include/glslang_c_interface.h>
 #include <sys/stat.h>
@@ -36,7 +36,7 @@ static void a_shader_that_fits_is_taken(void **state)
     must(reflect_check(&key, binary("add")->words, binary("add")->n_bytes, &err), &err);
 }
 
-/* Postmortem 2025-12-17 softmax-uniform-buffer: C and shader disagreed on a block of parameters, and nothing said so.
+/* Postmortem 2025-12-17 softmax-uniform-buffer: C and the shader disagreed on the parameters, and nothing reported it.
  */
 static void other_push_constants_are_refused(void **state)
 {
@@ -76,13 +76,13 @@ static void corrupt_spirv_is_refused(void **state)
     free(words);
 }
 
-/* What libglslang makes of every shader at run time passes the same check as what the build made. */
+/* Every shader that libglslang compiles at run time passes the same check as the built one. */
 static void every_shader_compiles_at_run_time(void **state)
 {
     (void)state;
     struct error err;
     unsigned n = 0;
-    assert_true(glslang_initialize_process()); /* once more than each call: the tables of built-in names stay */
+    assert_true(glslang_initialize_process()); /* keeps the tables of built-in names between the calls */
     for (const struct shader_binary *b = shader_binaries; b->name; b++, n++) {
         for (uint32_t variant = 0; variant < VARIANT_COUNT; variant++) {
             uint32_t *words = NULL;
@@ -100,7 +100,7 @@ static void every_shader_compiles_at_run_time(void **state)
     assert_true(n >= OP_COUNT);
 }
 
-/* Instructions of one opcode; with `at`, where the first is. */
+/* Counts instructions of one opcode. *at: where the first one is. */
 static unsigned count_ops(const uint32_t *words, size_t n_bytes, uint32_t opcode, size_t *at)
 {
     unsigned n = 0;
@@ -117,7 +117,7 @@ static unsigned count_ops(const uint32_t *words, size_t n_bytes, uint32_t opcode
     return n;
 }
 
-/* Where the float type `id` of `width` bits is declared before word `before`. */
+/* Whether float type `id` of `width` bits is declared before word `before`. */
 static bool declares_float(const uint32_t *words, size_t before, uint32_t id, uint32_t width)
 {
     for (size_t i = 5; i < before; i += words[i] >> 16) {
@@ -128,7 +128,7 @@ static bool declares_float(const uint32_t *words, size_t before, uint32_t id, ui
     return false;
 }
 
-/* The cooperative kernel with its types finished, from the build or compiled now. */
+/* The SPIR-V of matmul_coop with its types resolved, from the build or compiled now. */
 static uint32_t *resolved(bool now, size_t *n_bytes)
 {
     struct error err;
@@ -144,7 +144,7 @@ static uint32_t *resolved(bool now, size_t *n_bytes)
     return words;
 }
 
-/* Every matrix's component is a float type that stands before it; the one type of each width stands once. */
+/* The component of every matrix is a float type that is declared before it. Each width is declared once. */
 static void types_of_matrices_are_finished(void **state)
 {
     (void)state;
@@ -166,7 +166,7 @@ static void types_of_matrices_are_finished(void **state)
         assert_int_equal(count_ops(words, n_bytes, 22, NULL), 2);
         free(words);
     }
-    /* The twin: as compiled, no component is a type yet. */
+    /* The twin: as the compiler wrote it, no component is a type yet. */
     size_t at = 0;
     const struct shader_binary *b = binary("matmul_coop");
     assert_int_equal(count_ops(b->words, b->n_bytes, 4456, &at), 3);
@@ -174,7 +174,7 @@ static void types_of_matrices_are_finished(void **state)
                  declares_float(b->words, at, b->words[at + 2], 32));
 }
 
-/* The two extensions' kernels are one: the same loads, stores and products. */
+/* The kernels for the two extensions have the same loads, stores and products. */
 static void both_kernels_of_matrices_do_the_same(void **state)
 {
     (void)state;
@@ -192,7 +192,8 @@ static void both_kernels_of_matrices_do_the_same(void **state)
     free(words);
 }
 
-/* Modules that end within an instruction, or with matrices of other floats; one without matrices stays as it is. */
+/* Modules that end inside an instruction or have matrices of other floats are refused. One without matrices stays as it
+ * is. */
 static void unsound_matrices_are_refused(void **state)
 {
     (void)state;
@@ -204,12 +205,12 @@ static void unsound_matrices_are_refused(void **state)
         size_t word, n_bytes;
         uint32_t value;
     } cases[] = {
-        {at + 2, b->n_bytes, 24},               /* bits */
+        {at + 2, b->n_bytes, 24},               /* a width of 24 bits */
         {at, b->n_bytes, 3u << 16 | 4456},      /* too short for a matrix */
-        {at, b->n_bytes, 4456},                 /* no words at all */
-        {at, b->n_bytes, 0xffffu << 16 | 4456}, /* behind the end */
+        {at, b->n_bytes, 4456},                 /* a length of 0 words */
+        {at, b->n_bytes, 0xffffu << 16 | 4456}, /* ends behind the module's end */
         {0, 16, b->words[0]},
-        {0, (at + 3) * 4, b->words[0]}, /* within a type */
+        {0, (at + 3) * 4, b->words[0]}, /* the module ends inside a type */
     };
     for (unsigned i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         size_t n_bytes = cases[i].n_bytes;
@@ -280,7 +281,7 @@ static void plan_of_one_addition(struct fixture *f)
     f->plan.steps[step].input[1] = b;
 }
 
-/* options.shader_dir: an edited shader is what runs. */
+/* options.shader_dir: an edited shader runs. */
 static void shaders_of_a_folder_are_used(void **state)
 {
     (void)state;
@@ -329,7 +330,7 @@ static long cache_file(const char *home, char path[1024])
     return stat(path, &info) == 0 ? (long)info.st_size : -1;
 }
 
-/* A cache that is damaged or cut short is an empty one, and is replaced. */
+/* A damaged or truncated cache counts as empty, and is replaced. */
 static void a_corrupt_pipeline_cache_is_ignored(void **state)
 {
     (void)state;
@@ -361,7 +362,7 @@ static void a_corrupt_pipeline_cache_is_ignored(void **state)
             assert_int_equal(fclose(file), 0);
         }
     }
-    /* Nowhere to write: no cache, no error. */
+    /* Without a folder to write to, there is no cache and no error. */
     setenv("XDG_CACHE_HOME", "/proc/nowhere", 1);
     struct fixture f;
     plan_of_one_addition(&f);

@@ -1,5 +1,5 @@
-/* Reads a whole buffer, for the clock alone: what decoding is measured against. Every lane adds up what it finds; the
- * sum is stored where it is one that never comes, so that the reads are not compiled away. */
+/* Reads a whole buffer, to measure how fast the device reads. Each lane adds up what it reads. The sum is stored only if it has
+ * one particular value, so that the reads are not optimised away. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "params.h"
@@ -7,7 +7,7 @@
 layout(local_size_x = 64, local_size_x_id = 0) in;
 layout(push_constant) uniform Push
 {
-    read_params op;
+    bandwidth_params op;
 };
 layout(set = 0, binding = 0) readonly buffer Source
 {
