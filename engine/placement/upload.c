@@ -33,7 +33,7 @@ enum status upload_run(struct device *device, const struct upload *uploads, uint
     enum status status = STATUS_OK;
     for (uint32_t i = 0; i < n_uploads && status == STATUS_OK; i++) {
         VkDeviceSize most = largest;
-        if (uploads[i].grouped) { /* whole rows alone */
+        if (uploads[i].grouped) { /* only whole rows */
             most = largest / groups_row_bytes(uploads[i].tensor) * groups_row_bytes(uploads[i].tensor);
         }
         for (VkDeviceSize from = 0; from < uploads[i].n_bytes && status == STATUS_OK; from += most) {

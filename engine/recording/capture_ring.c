@@ -75,7 +75,7 @@ enum status capture_ring_read(const struct capture_ring *ring, const struct shap
     if (!shape->captured[read->step]) {
         char label[64];
         return error_set(err, STATUS_DEVICE, NULL, NULL, ERROR_NO_OFFSET,
-                         "%s: not captured: the engine brings other stages to the host", step_label(step, label));
+                         "%s: not captured: the engine copies only other stages to the host", step_label(step, label));
     }
     const struct captured_token *token = &ring->tokens[read->place];
     bool is_last = read->step + 1 == buffers->plan->n_steps;

@@ -22,8 +22,8 @@ static bool is_hazard(const struct hazards *hazards, const struct binding *bindi
 
 /* Emit a barrier only for a RAW, WAW or WAR hazard since the last one. Dispatches of one entry don't conflict unless
  * `waits` is set: slices of a matrix write different rows, q and k different slots. */
-static void record_hazards(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch,
-                           bool same_entry)
+static void record_barrier_if_needed(VkCommandBuffer commands, struct hazards *hazards, const struct dispatch *dispatch,
+                                     bool same_entry)
 {
     bool hazard = false;
     for (uint32_t i = 0; i < dispatch->program->key.n_bindings; i++) {
@@ -66,7 +66,7 @@ struct counts record_steps(VkCommandBuffer commands, const struct shape *shape, 
         const struct entry *entry = schedule_next(&shape->schedule, step, last, whole);
         for (uint32_t i = 0; i < entry->n_dispatches; i++) {
             uint32_t at = entry->first_dispatch + i;
-            record_hazards(commands, &hazards, &shape->schedule.dispatches[at], i > 0);
+            record_barrier_if_needed(commands, &hazards, &shape->schedule.dispatches[at], i > 0);
             record_dispatch(commands, shape, place, at);
             hazards.n_dispatches++;
         }

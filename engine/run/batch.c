@@ -24,7 +24,7 @@ static enum status check_positions(const struct engine *engine, const struct bat
             char label[64];
             return error_set(err, STATUS_BAD_INPUT, "engine", step_label(&buffers->plan->steps[i], label),
                              ERROR_NO_OFFSET,
-                             "a batch starts at position %u, but keys or values are there for %u positions alone",
+                             "a batch starts at position %u, but keys and values exist only for %u positions",
                              batch->first_position, engine->filled[i]);
         }
     }

@@ -168,26 +168,38 @@ static inline uint32_t fixture_attention(struct fixture *f, struct attention_par
     return step;
 }
 
-/* A step of a whole plan, which reads steps a and b (-1: none). */
-static inline int32_t fixture_stage(struct fixture *f, enum op op, enum stage stage, int32_t layer, uint32_t width,
-                                    int32_t a, int32_t b, union step_params params)
+/* Adds a step of a whole plan: its op, stage, layer, width and parameters, and its first two inputs (-1: none). */
+static inline int32_t fixture_stage(struct fixture *f, struct step wanted)
 {
-    uint32_t step = fixture_step(f, op, width, params);
-    f->plan.steps[step].stage = stage;
-    f->plan.steps[step].layer = layer;
-    f->plan.steps[step].input[0] = a;
-    f->plan.steps[step].input[1] = b;
+    uint32_t step = fixture_step(f, wanted.op, wanted.width, wanted.params);
+    f->plan.steps[step].stage = wanted.stage;
+    f->plan.steps[step].layer = wanted.layer;
+    f->plan.steps[step].input[0] = wanted.input[0];
+    f->plan.steps[step].input[1] = wanted.input[1];
     return (int32_t)step;
 }
 
-static inline int32_t fixture_stage_matmul(struct fixture *f, enum stage stage, int32_t layer, uint32_t dtype,
-                                           int32_t in, uint32_t n_out, bool bias)
+/* A matmul of a whole plan, with random weights. */
+struct stage_matmul {
+    enum stage stage;
+    int32_t layer;
+    uint32_t dtype;
+    int32_t in; /* step */
+    uint32_t n_out;
+    bool bias;
+};
+
+static inline int32_t fixture_stage_matmul(struct fixture *f, struct stage_matmul matmul)
 {
-    uint32_t n_in = f->plan.steps[in].width;
-    int32_t step =
-        fixture_stage(f, OP_matmul, stage, layer, n_out, in, -1, (union step_params){.matmul = {n_in, n_out, bias}});
-    f->plan.steps[step].weight[0] = fixture_tensor(f, dtype, n_out, n_in);
-    f->plan.steps[step].weight[1] = bias ? fixture_tensor(f, DTYPE_F32, 0, n_out) : NULL;
+    uint32_t n_in = f->plan.steps[matmul.in].width;
+    int32_t step = fixture_stage(f, (struct step){.op = OP_matmul,
+                                                  .stage = matmul.stage,
+                                                  .layer = matmul.layer,
+                                                  .width = matmul.n_out,
+                                                  .input = {matmul.in, -1},
+                                                  .params = {.matmul = {n_in, matmul.n_out, matmul.bias}}});
+    f->plan.steps[step].weight[0] = fixture_tensor(f, matmul.dtype, matmul.n_out, n_in);
+    f->plan.steps[step].weight[1] = matmul.bias ? fixture_tensor(f, DTYPE_F32, 0, matmul.n_out) : NULL;
     return step;
 }
 

@@ -9,14 +9,18 @@ static int32_t add_matmul(struct fixture *f, enum stage stage, int32_t layer, ui
                           uint32_t n_out)
 {
     bool bias = layer == 0 || (stage != STAGE_ffn_gate && stage != STAGE_ffn_up);
-    return fixture_stage_matmul(f, stage, layer, dtype, in, n_out, bias);
+    return fixture_stage_matmul(f, (struct stage_matmul){stage, layer, dtype, in, n_out, bias});
 }
 
 static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int32_t in)
 {
     uint32_t dim = f->plan.steps[in].width;
-    int32_t step =
-        fixture_stage(f, OP_rms_norm, stage, layer, dim, in, -1, (union step_params){.rms_norm = {1, dim, 1e-6f, 1}});
+    int32_t step = fixture_stage(f, (struct step){.op = OP_rms_norm,
+                                                  .stage = stage,
+                                                  .layer = layer,
+                                                  .width = dim,
+                                                  .input = {in, -1},
+                                                  .params = {.rms_norm = {1, dim, 1e-6f, 1}}});
     f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, dim);
     return step;
 }
@@ -24,8 +28,12 @@ static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int3
 static int32_t add_rope(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t heads)
 {
     return fixture_stage(
-        f, OP_rope, stage, layer, heads * DIM, in, -1,
-        (union step_params){.rope = {heads, DIM, ROPE_TYPE_DEFAULT, layer ? 1e4f : 1e6f, 1, .scale = 1}});
+        f, (struct step){.op = OP_rope,
+                         .stage = stage,
+                         .layer = layer,
+                         .width = heads * DIM,
+                         .input = {in, -1},
+                         .params = {.rope = {heads, DIM, ROPE_TYPE_DEFAULT, layer ? 1e4f : 1e6f, 1, .scale = 1}}});
 }
 
 static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
@@ -37,19 +45,36 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
     q = add_rope(f, STAGE_q_rope, layer, q, HEADS);
     k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
     int32_t attention =
-        fixture_stage(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
-                      (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}});
+        fixture_stage(f, (struct step){.op = OP_attention,
+                                       .stage = STAGE_attn_out,
+                                       .layer = layer,
+                                       .width = HEADS * DIM,
+                                       .input = {q, k},
+                                       .params = {.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}}});
     f->plan.steps[attention].input[2] = v;
     int32_t o = add_matmul(f, STAGE_o_proj, layer, DTYPE_F16, attention, HIDDEN);
-    int32_t middle =
-        fixture_stage(f, OP_add, STAGE_attn_resid, layer, HIDDEN, residual, o, (union step_params){.add = {HIDDEN}});
+    int32_t middle = fixture_stage(f, (struct step){.op = OP_add,
+                                                    .stage = STAGE_attn_resid,
+                                                    .layer = layer,
+                                                    .width = HIDDEN,
+                                                    .input = {residual, o},
+                                                    .params = {.add = {HIDDEN}}});
     norm = add_norm(f, STAGE_ffn_norm, layer, middle);
     int32_t gate = add_matmul(f, STAGE_ffn_gate, layer, DTYPE_F32, norm, FFN);
     int32_t up = add_matmul(f, STAGE_ffn_up, layer, layer ? DTYPE_F32 : DTYPE_BF16, norm, FFN);
-    int32_t act = fixture_stage(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
-                                (union step_params){.glu = {FFN, ACTIVATION_SILU}});
+    int32_t act = fixture_stage(f, (struct step){.op = OP_glu,
+                                                 .stage = STAGE_ffn_act,
+                                                 .layer = layer,
+                                                 .width = FFN,
+                                                 .input = {gate, up},
+                                                 .params = {.glu = {FFN, ACTIVATION_SILU}}});
     int32_t down = add_matmul(f, STAGE_ffn_down, layer, DTYPE_Q4_1, act, HIDDEN);
-    return fixture_stage(f, OP_add, STAGE_layer_out, layer, HIDDEN, middle, down, (union step_params){.add = {HIDDEN}});
+    return fixture_stage(f, (struct step){.op = OP_add,
+                                          .stage = STAGE_layer_out,
+                                          .layer = layer,
+                                          .width = HIDDEN,
+                                          .input = {middle, down},
+                                          .params = {.add = {HIDDEN}}});
 }
 
 static void plan_by_hand(struct fixture *f)
@@ -66,11 +91,19 @@ static void plan_by_hand(struct fixture *f)
         residual = add_layer(f, layer, residual);
     }
     int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual);
-    int32_t logits = fixture_stage(f, OP_matmul, STAGE_logits, LAYER_NONE, VOCAB, norm, -1,
-                                   (union step_params){.matmul = {HIDDEN, VOCAB, 0}});
+    int32_t logits = fixture_stage(f, (struct step){.op = OP_matmul,
+                                                    .stage = STAGE_logits,
+                                                    .layer = LAYER_NONE,
+                                                    .width = VOCAB,
+                                                    .input = {norm, -1},
+                                                    .params = {.matmul = {HIDDEN, VOCAB, 0}}});
     f->plan.steps[logits].weight[0] = table; /* a tied embedding */
-    fixture_stage(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, logits, -1,
-                  (union step_params){.softcap = {VOCAB, 30}});
+    fixture_stage(f, (struct step){.op = OP_softcap,
+                                   .stage = STAGE_logits_final,
+                                   .layer = LAYER_NONE,
+                                   .width = VOCAB,
+                                   .input = {logits, -1},
+                                   .params = {.softcap = {VOCAB, 30}}});
 }
 
 /* Reads every step of the current batch into f->rows, at the batch's positions. */
