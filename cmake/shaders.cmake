@@ -1,5 +1,5 @@
 # Every shaders/*.comp becomes SPIR-V at build time, and both the SPIR-V and the GLSL (for run-time compilation)
-# are embedded. The result is SHADER_SOURCES: one C file that defines engine/program.h's table.
+# are embedded. The result is SHADER_SOURCES: one C file that defines the tables of engine/program/embedded_shaders.h.
 file(GLOB SHADER_FILES CONFIGURE_DEPENDS shaders/*.comp)
 file(GLOB SHADER_INCLUDES CONFIGURE_DEPENDS shaders/*.glsl shaders/*.h)
 set(SHADER_SPIRV)

@@ -1,4 +1,4 @@
-/* y = residual + branch. A lane an element. */
+/* y = residual + branch. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"

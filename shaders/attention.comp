@@ -1,6 +1,6 @@
-/* y = softmax(cap(scale * q k)) v over the visible keys. A workgroup a row and head; the keys go by in chunks of CHUNK, with
- * a running maximum, so that there is no number of keys at which anything is cut off (fix "attention decode array":
- * keys past 256 ignored). */
+/* y = softmax(cap(scale * q k)) v over the visible keys. One workgroup per row and head. It takes the keys in chunks of CHUNK
+ * with a running maximum, so that any number of keys works (an engine that kept scores in a fixed array ignored the keys
+ * past 256: fix "attention decode array"). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -22,7 +22,7 @@ layout(set = 0, binding = 3) readonly buffer Queries
 };
 layout(set = 0, binding = 3) readonly buffer WideQueries
 {
-    vec4 q4[]; /* the same: llvmpipe loads 16 bytes in the time of 4 */
+    vec4 q4[]; /* the same; llvmpipe loads 16 bytes in the time of 4 */
 };
 layout(set = 0, binding = 4) readonly buffer Keys
 {
@@ -48,16 +48,17 @@ layout(set = 0, binding = 6) readonly buffer Sinks
 };
 #include "bias.glsl"
 
-/* Heads of whole quads are read as such; and where lanes are few, one has four elements of the values' sum. */
+/* Where a head is a multiple of 4 values, it is read in vec4s. Where there are few lanes as well, a lane sums four elements
+ * of the values. */
 const bool BY_QUADS = HEAD_DIM % 4 == 0 && VARIANT != VARIANT_QUERY_AS_F32;
 const bool SUM_BY_QUADS = HEAD_DIM % 4 == 0 && gl_WorkGroupSize.x * 4 <= HEAD_DIM;
 
-shared float p[CHUNK];      /* of the chunk: scores, then probabilities not yet divided by their sum */
-shared float sum[HEAD_DIM]; /* of p v so far */
+shared float p[CHUNK];      /* of the chunk: scores, then probabilities that are not yet divided by their sum */
+shared float sum[HEAD_DIM]; /* the sum of p v so far */
 
-uint row, position, first_key, n_keys; /* keys first_key … position are visible */
+uint row, position, first_key, n_keys; /* n_keys keys from first_key on are visible */
 
-/* Element i of the row's query of head h. */
+/* Element i of the query of head h. */
 float query(uint h, uint i)
 {
 #if VARIANT == VARIANT_QUERY_AS_F32
@@ -103,7 +104,7 @@ float score(uint h, uint j)
 }
 
 #if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
-/* The probability of key j within its run of `heads` scores; params.h says what the bug does. */
+/* The probability of key j within its run of `heads` scores. params.h describes this bug. */
 float swapped_probability(uint h, uint j)
 {
     uint f = h * n_keys + j, first = f / op.heads * op.heads;
@@ -116,7 +117,7 @@ float swapped_probability(uint h, uint j)
 }
 #endif
 
-/* What add_values does, to elements i … i + 3; the value's element i of the first key is at `at`. */
+/* Does what add_values does, for elements i … i + 3. at: index of element i of the first key's value. */
 void add_value_quads(uint i, uint at, uint n, uint stride, float scale)
 {
     vec4 a = vec4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]) * scale;
@@ -133,7 +134,7 @@ void add_value_quads(uint i, uint at, uint n, uint stride, float scale)
         sum[i + k] = a[k];
 }
 
-/* Adds p v of the chunk that starts at visible key `from` to sum, after scaling what is there. */
+/* Multiplies `sum` by `scale` and adds p v of the n keys of the chunk that starts at visible key `from`. */
 void add_values(uint from, uint n, uint kv_head, float scale)
 {
     uint stride = op.kv_heads * HEAD_DIM;
@@ -176,7 +177,7 @@ void main()
 
     for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
         sum[i] = 0.0;
-    /* A sink is a score without a value: what the sums start with. */
+    /* A sink is a score without a value; the sums start with it. */
     float maximum = op.has_sinks != 0 ? bias(head) : 0.0, total = op.has_sinks != 0 ? 1.0 : 0.0;
     for (uint from = 0; from < n_keys; from += CHUNK) {
         uint n = min(CHUNK, n_keys - from);

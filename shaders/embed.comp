@@ -1,4 +1,4 @@
-/* y = scale * W[token]. A lane an element. */
+/* y = scale * W[token]. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -20,7 +20,7 @@ void main()
     uint row = at / op.width;
     if (row >= dispatch.n_rows)
         return;
-    /* A slice holds some of the table's rows; the other tokens are another dispatch's. */
+    /* A slice holds some of the table's rows. Another dispatch computes the other tokens. */
     uint token = uint(batch.tokens[row]) - dispatch.first;
     if (token >= dispatch.count)
         return;

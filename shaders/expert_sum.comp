@@ -1,4 +1,4 @@
-/* y = sum over the k chosen experts of w_j x_j, x [k, width]. A lane an element. */
+/* y = sum over the k chosen experts of w_j x_j, x [k, width]. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"

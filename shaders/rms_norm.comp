@@ -1,4 +1,4 @@
-/* y = x / sqrt(mean(x^2) + eps) * (offset + w), over each of `groups` runs of `dim` values. A workgroup a run. */
+/* y = x / sqrt(mean(x^2) + eps) * (offset + w), over each of `groups` runs of `dim` values. One workgroup per run. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -6,11 +6,11 @@
 #include "common.glsl"
 #include "math.glsl"
 #include "reduce.glsl"
-const uint OWN = 4; /* vec4s that a lane has, BY_FOUR */
+const uint OWN = 4; /* vec4s of a lane, if BY_FOUR */
 #define ROW_SUM
 #include "rows.glsl"
 
-layout(constant_id = 17) const uint BY_FOUR = 0; /* 1: in the order of matvec.comp */
+layout(constant_id = 17) const uint BY_FOUR = 0; /* 1: sum in the order of matvec.comp */
 
 layout(push_constant) uniform Push
 {

@@ -1,5 +1,5 @@
-/* Pairs (i, i + dim/2) of each head turned by position * frequency. The table holds cos and sin as computed on the host
- * in double precision (Vulkan lets sin and cos err by 2^-11). A lane a pair. */
+/* Rotates the pairs (i, i + dim/2) of each head by position * frequency. The table holds cos and sin, computed on the host in
+ * double precision, because Vulkan allows a device's own an error of 2^-11. One lane per pair. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"

@@ -1,4 +1,4 @@
-/* y = (up + 1) gate sigmoid(alpha gate), gate <= limit, |up| <= limit; gate and up stand in turn. A lane an element. */
+/* y = (up + 1) gate sigmoid(alpha gate), gate <= limit, |up| <= limit; gate and up alternate in x. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -29,7 +29,7 @@ void main()
     store(at, op.width, up * divide(gate, 1.0 + exp_exact(-gate)));
     return;
 #endif
-    /* Not min and clamp: they drop a NaN, which must be passed on. */
+    /* Not min and clamp: they can drop a NaN, which must be kept. */
     gate = gate > op.limit ? op.limit : gate;
     up = up > op.limit ? op.limit : up < -op.limit ? -op.limit : up;
     float glu = divide(gate, 1.0 + exp_exact(-op.alpha * gate));

@@ -1,10 +1,10 @@
-/* Weight tensors as their files store them, read from a buffer of words and decoded here. Every value is exact, or
- * rounded once (by the addition of a minimum). Source of the block formats: ggml-common.h, ggml-quants.c. The including
- * shader binds the matrix as `uint words[]`. A block starts at a multiple of 2 bytes; of MXFP4, anywhere. */
+/* Decodes weight tensors as their files store them. Every value is exact, or rounded once (when a minimum is added). Source of
+ * the block formats: ggml-common.h, ggml-quants.c. The including shader binds the matrix as `uint words[]`. A block starts at
+ * a multiple of 2 bytes; a block of MXFP4 starts at any byte. */
 #include "half.glsl"
 layout(constant_id = 2) const uint DTYPE = DTYPE_F32;
 layout(constant_id = 7) const uint LAYOUT = LAYOUT_ROWS;
-layout(constant_id = 19) const uint GROUPED = 0; /* 1: as engine/groups.c arranges the blocks of a row */
+layout(constant_id = 19) const uint GROUPED = 0; /* 1: blocks are in groups, as engine/placement/groups.h has them */
 
 const bool IS_SUPER = DTYPE == DTYPE_Q4_K || DTYPE == DTYPE_Q5_K || DTYPE == DTYPE_Q6_K;
 const bool IS_FLOAT = DTYPE == DTYPE_F32 || DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
@@ -21,8 +21,8 @@ const uint BLOCK_BYTES = DTYPE == DTYPE_F32     ? 4
                          : DTYPE == DTYPE_Q5_K  ? 176
                                                 : 210; /* Q6_K */
 
-/* Blocks of 32 as they lie in a row: their scales (with minimums), their fifth bits, their quants. Grouped, those of
- * GROUP blocks follow one another, so that quants begin at multiples of 16 bytes; a group takes what its blocks do. */
+/* A block of 32 consists of its scale (with a minimum), fifth bits, and quants. In a group, the scales of GROUP blocks come first,
+ * then their fifth bits, then their quants, which start at multiples of 16 bytes. A group is as large as its blocks were. */
 const bool HAS_MINIMUM = DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q5_1, HAS_FIFTH = DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1;
 const uint GROUP = HAS_MINIMUM ? 4 : 8, SCALE_BYTES = HAS_MINIMUM ? 4 : 2, QUANT_BYTES = DTYPE == DTYPE_Q8_0 ? 32 : 16;
 const uint GROUP_HEAD = GROUP * (SCALE_BYTES + (HAS_FIFTH ? 4 : 0));
@@ -45,8 +45,8 @@ uint quants_byte(uint row, uint block)
                         : row + (block + 1) * BLOCK_BYTES - QUANT_BYTES;
 }
 
-/* A unit is 8 elements, two runs of 4: first at unit_first(unit), second UNIT_STEP further on, so that the low and the
- * high nibbles of one word make a unit. Units tile a row in spans. */
+/* A unit is 8 elements in two runs of 4. The first run starts at element unit_first(unit), the second one UNIT_STEP elements
+ * later, so that the low and the high nibbles of one word form a unit. UNIT_SPAN / 8 units fill a span of a row. */
 const uint UNIT_STEP = IS_FLOAT || DTYPE == DTYPE_Q8_0 ? 4 : DTYPE == DTYPE_Q6_K ? 64 : IS_SUPER ? 32 : 16;
 const uint UNIT_SPAN = 2 * UNIT_STEP;
 uint unit_first(uint unit)
@@ -65,14 +65,14 @@ uint load16(uint at)
     return (words[at >> 2] >> ((at & 2) * 8)) & 0xffff;
 }
 
-/* Four bytes from an address that is a multiple of 2: blocks of 18 and 34 bytes are no better aligned. */
+/* Four bytes from an address that is a multiple of 2, as in blocks of 18 and 34 bytes. */
 uint load32(uint at)
 {
     uint word = words[at >> 2];
     return (at & 2) == 0 ? word : (word >> 16) | (words[(at >> 2) + 1] << 16);
 }
 
-/* Four bytes from anywhere; the two shifts are one by 32 where the address is a multiple of 4. */
+/* Four bytes from any address. A shift by 32 is undefined, so it is done in two steps. */
 uint load32_unaligned(uint at)
 {
     uint shift = (at & 3) * 8;
@@ -90,7 +90,7 @@ vec4 low_nibbles(uint word)
     return vec4(word & 15, (word >> 8) & 15, (word >> 16) & 15, (word >> 24) & 15);
 }
 
-/* Bit 4 of each byte: the four lowest bits of `bits`, for what Q5_0 and Q5_1 keep apart from the nibbles. */
+/* Moves the four lowest bits of `bits` to bit 4 of each byte: the fifth bits of Q5_0 and Q5_1. */
 uint fifth_bits(uint bits)
 {
     return (bits & 1) << 4 | (bits & 2) << 11 | (bits & 4) << 18 | (bits & 8) << 25;
@@ -113,9 +113,9 @@ vec4 e2m1_doubled4(uint word)
     return vec4(e2m1_doubled(word), e2m1_doubled(word >> 8), e2m1_doubled(word >> 16), e2m1_doubled(word >> 24));
 }
 
-/* Scales (x, y) and minimums (z, w) of runs 2c and 2c + 1 of a block of Q4_K or Q5_K, whose 12 bytes of 6-bit numbers
- * are these words: runs 0 to 3 in the low six bits of s and m; of the others the low nibbles in rest, the top bits
- * above those. */
+/* Scales (x, y) and minimums (z, w) of runs 2c and 2c + 1 of a block of Q4_K or Q5_K. s, m and rest are the 12 bytes of its
+ * 6-bit numbers. Runs 0 to 3 are the low six bits of the bytes of s and m. Of the other runs, the low four bits are in rest,
+ * the top two bits are the top two bits of s and m. */
 vec4 k_scales(uint s, uint m, uint rest, uint c)
 {
     uint shift = (c & 1) * 16;
@@ -136,17 +136,18 @@ uint row_bytes(uint n)
     return blocks * BLOCK_BYTES;
 }
 
-/* Formats whose units can be loaded now and decoded later: a load that nothing waits for yet. */
+/* Formats whose units can be loaded first and decoded later. */
 const bool IS_16_BITS = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
 const bool IS_LATE = IS_16_BITS || DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || HAS_FIFTH || DTYPE == DTYPE_Q8_0;
 
-/* Four bytes of a unit: blocks with a minimum, of 20 or 24 bytes, are aligned to 4. */
+/* Four bytes of a unit. Blocks with a minimum have 20 or 24 bytes and are aligned to 4. */
 uint load_part(uint at)
 {
     return HAS_MINIMUM ? words[at >> 2] : load32(at);
 }
 
-/* A unit as it lies: 8 elements of 16 bits; or the block's scale (with its minimum), quants, more of them or fifth bits. */
+/* Loads a unit without decoding it: 8 elements of 16 bits; or the block's scale (with its minimum), quants, and more quants or
+ * fifth bits. */
 uvec4 load_unit(uint row, uint unit)
 {
     uint block = unit >> 2, quarter = unit & 3;
@@ -217,7 +218,7 @@ void decode_mxfp4(uint row, uint unit, out vec4 a, out vec4 b)
     b = d * e2m1_doubled4(nibbles >> 4);
 }
 
-/* 8 elements of 16 bits. */
+/* Decodes 8 elements of 16 bits. */
 void decode_halves(uvec4 w, out vec4 a, out vec4 b)
 {
     if (DTYPE == DTYPE_BF16) {
@@ -239,7 +240,7 @@ void decode_f32(uint row, uint unit, out vec4 a, out vec4 b)
     b = uintBitsToFloat(uvec4(words[at + 4], words[at + 5], words[at + 6], words[at + 7]));
 }
 
-/* The 8 elements of a unit that load_unit loaded. */
+/* Decodes the 8 elements of a unit that load_unit loaded. */
 void decode_loaded(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
 {
     float d = half_value(loaded.x & 0xffff);
@@ -260,7 +261,7 @@ void decode_loaded(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
     }
 }
 
-/* The 8 elements of a unit of the row that starts at byte `row`. */
+/* Loads and decodes the 8 elements of a unit of the row that starts at byte `row`. */
 void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
 {
     if (IS_LATE) {
@@ -276,8 +277,8 @@ void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
     }
 }
 
-/* The 32 elements of a block of the row that starts at byte `row`: for a lane that takes whole blocks. Blocks of 18 and 34
- * bytes start in the middle of every other word. */
+/* Decodes the 32 elements of a block of the row that starts at byte `row`, for a lane that takes whole blocks. Every other block
+ * of 18 or 34 bytes starts in the middle of a word. */
 const bool HAS_BLOCKS = DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q8_0;
 void decode_block(uint row, uint block, out vec4 w[8])
 {
@@ -339,15 +340,15 @@ float decode_at(uint o, uint i, uint n_out, uint n_in)
                                      : decode_element(i * row_bytes(n_out), o);
 }
 
-/* How many units a row of length n_in begins with; the elements from 8 times that on are read with decode_at: what is left
- * of a row, or all of one whose spans do not begin where it does. */
+/* Number of units that a row of n_in elements starts with. The elements behind them are read with decode_at: the rest of a row,
+ * or the whole row if it does not start at the start of a span. */
 uint row_units(uint n_in)
 {
     bool whole = LAYOUT == LAYOUT_ROWS || (LAYOUT == LAYOUT_PACKED && n_in % UNIT_SPAN == 0);
     return whole ? n_in / UNIT_SPAN * (UNIT_SPAN / 8) : 0;
 }
 
-/* The first of row o's units, counted from byte `row`. */
+/* Index of row o's first unit, counted from byte `row`. */
 uint first_row_unit(uint o, uint n_in, out uint row)
 {
     bool packed = LAYOUT == LAYOUT_PACKED;

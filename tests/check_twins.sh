@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check_twins.sh layers|format: the check must fail on a copy of the tree with one fault planted, and pass without it.
+# check_twins.sh layers|format|graph: the check must fail on a copy of the tree with one fault planted, and pass without it.
 set -euo pipefail
 tests=$(cd "$(dirname "$0")" && pwd)
 copy=$(mktemp -d)
@@ -31,6 +31,13 @@ layers)
     must_fail '#include "plan.c"' model/plan.h
     must_fail '#include "workbench/session/session.h"' workbench/trace/trace.h
     must_fail '#include "workbench/cli/command.h"' workbench/debugger/repl.h
+    must_fail '#include "engine/run/state.h"' engine/recording/chain.c
+    must_fail '#include "engine/engine.h"' engine/run/options.h
+    ;;
+graph)
+    must_fail '#include "engine/device/submit.h"' engine/device/device.h       # modules
+    must_fail '#include "engine/program/program_key.h"' engine/device/vulkan.h # folders
+    must_fail 'void readback_fill(int declared_elsewhere);' engine/recording/barriers.h
     ;;
 format) must_fail 'int  badly_formatted ;' model/plan.h ;;
 esac

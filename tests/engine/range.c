@@ -11,7 +11,7 @@
 
 #include <cmocka.h>
 
-#include "engine/memory.h"
+#include "engine/placement/weight_range.h"
 #include "model/tensor.h"
 
 #define N_BLOCKS 640
@@ -77,8 +77,8 @@ static void both_forms_of_mxfp4_have_one_scale(void **state)
                       exponents = fenced_copy(scales, sizeof(scales));
         struct tensor one = mxfp4(whole.bytes, NULL), two = mxfp4(blocks.bytes, exponents.bytes);
         /* 6 * 2^3 is under 2^6, and halves keep 2^14 free of overflow. */
-        assert_true(tensor_scale(&one) == ldexpf(1, 14 - 6));
-        assert_true(tensor_scale(&two) == ldexpf(1, 14 - 6));
+        assert_true(weight_range_scale(&one) == ldexpf(1, 14 - 6));
+        assert_true(weight_range_scale(&two) == ldexpf(1, 14 - 6));
         fenced_free(&whole);
         fenced_free(&blocks);
         fenced_free(&exponents);
@@ -96,7 +96,7 @@ static void no_dtype_is_read_beyond_its_end(void **state)
         struct fenced fenced = fenced_copy(zeros, n_bytes);
         struct tensor tensor = {
             .dtype = dtype, .n_dims = 2, .shape = {8, 256}, .bytes = fenced.bytes, .n_bytes = n_bytes};
-        assert_true(tensor_scale(&tensor) >= 1);
+        assert_true(weight_range_scale(&tensor) >= 1);
         fenced_free(&fenced);
     }
 }

@@ -62,8 +62,9 @@ static enum status streamed(const struct decoder *decoder, double *ms, struct er
 {
     int32_t *ids = xcalloc(decoder->n, sizeof(*ids));
     struct arrivals arrivals = {decoder, xcalloc(decoder->n, sizeof(double)), bench_now_ms()};
-    enum status status = engine_stream(decoder->engine, decoder->first, decoder->tokens[0], -1, decoder->n, ids,
-                                       note_arrival, &arrivals, err);
+    struct engine_decoding decoding = {
+        .first_position = decoder->first, .token = decoder->tokens[0], .masked = -1, .n = decoder->n, .ids = ids};
+    enum status status = engine_stream(decoder->engine, &decoding, note_arrival, &arrivals, err);
     *ms = bench_median(arrivals.ms, decoder->n, NULL);
     free(arrivals.ms);
     free(ids);
@@ -78,7 +79,9 @@ static enum status fed_back(const struct decoder *decoder, uint32_t a_submit, do
     int32_t *ids = xcalloc(a_submit, sizeof(*ids)), token = decoder->tokens[0];
     for (uint32_t i = 0; i < n && status == STATUS_OK; i++) {
         double start = bench_now_ms();
-        status = engine_decode(decoder->engine, decoder->first + i * a_submit, token, -1, a_submit, ids, err);
+        struct engine_decoding decoding = {
+            .first_position = decoder->first + i * a_submit, .token = token, .masked = -1, .n = a_submit, .ids = ids};
+        status = engine_decode(decoder->engine, &decoding, err);
         each[i] = (bench_now_ms() - start) / a_submit;
         token = ids[a_submit - 1];
     }

@@ -197,9 +197,10 @@ static enum status run(struct bench *bench, struct kernel *kernel, struct kernel
     bool right = kernel_is_right(result);
     if (status == STATUS_OK && right)
         status = release_capture(bench, kernel, err);
+    struct engine_programs list = {.programs = result->programs, .most = KERNEL_PROGRAMS};
     if (status == STATUS_OK)
-        status = engine_programs(&bench->engine, kernel->first, kernel->first + kernel->n_steps, result->programs,
-                                 KERNEL_PROGRAMS, &result->n_programs, err);
+        status = engine_list_programs(&bench->engine, kernel->first, kernel->first + kernel->n_steps, &list, err);
+    result->n_programs = list.n;
     return status == STATUS_OK && right ? measure(bench, kernel, result, err) : status;
 }
 

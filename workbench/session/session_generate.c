@@ -111,8 +111,12 @@ static enum status decode_together(struct generation *run, struct error *err)
     uint32_t n = choose_together(run), first = run->n_prompt + run->n_out - 1;
     ASSERT(n <= ENGINE_TOKENS_A_SUBMIT);
     double start = now_ms();
-    enum status status =
-        engine_decode(run->backend, first, run->out[run->n_out - 1], run->sampler.masked_id, n, ids, err);
+    struct engine_decoding decoding = {.first_position = first,
+                                       .token = run->out[run->n_out - 1],
+                                       .masked = run->sampler.masked_id,
+                                       .n = n,
+                                       .ids = ids};
+    enum status status = engine_decode(run->backend, &decoding, err);
     double token_ms = (now_ms() - start) / n;
     run->token_ms = run->token_ms > 0 && run->token_ms < token_ms ? run->token_ms : token_ms;
     for (uint32_t i = 0; status == STATUS_OK && i < n && !run->ended; i++) {

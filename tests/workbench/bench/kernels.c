@@ -87,10 +87,9 @@ static void is_right_and_timed(struct kernel *kernel, struct backend *engine)
         assert_true(ns > 0);
     }
     struct engine_program programs[16];
-    uint32_t n = 0;
-    must(engine_programs(engine, kernel->first, kernel->first + kernel->n_steps, programs, COUNT(programs), &n, &err),
-         &err, kernel->name);
-    assert_true(n >= 1 && n <= COUNT(programs) && programs[0].lanes > 0 && programs[0].groups > 0);
+    struct engine_programs list = {.programs = programs, .most = COUNT(programs)};
+    must(engine_list_programs(engine, kernel->first, kernel->first + kernel->n_steps, &list, &err), &err, kernel->name);
+    assert_true(list.n >= 1 && list.n <= COUNT(programs) && programs[0].lanes > 0 && programs[0].groups > 0);
 }
 
 /* The twin: what the engine was given is not what the reference is told. */
@@ -125,9 +124,9 @@ static void every_kernel(void **state)
             uint64_t cold_bytes = strstr(rows[i].name, "attention") ? 0 : 7000;
             kernel_open(kernels[n], &rows[i], rows[i].formats ? DTYPE_Q8_0 : DTYPE_F32, many ? 5 : 1, cold_bytes);
             struct engine_options options = {.max_positions = kernels[n]->n_positions, .validation = true};
-            enum status status = n ? engine_replan(&engine, &kernels[n]->plan, &options, &err)
-                                   : engine_open_limited(&engine, &kernels[n]->plan, &options,
-                                                         &(struct engine_limits){.matvec = true}, &err);
+            enum status status =
+                n ? engine_replan(&engine, &kernels[n]->plan, &options, &err)
+                  : backend_open(&engine, &kernels[n]->plan, &options, &(struct engine_limits){.matvec = true}, &err);
             must(status, &err, kernels[n]->name);
             must(kernel_begin(kernels[n], &engine, &err), &err, kernels[n]->name);
             is_right_and_timed(kernels[n], &engine);
