@@ -168,15 +168,15 @@ static bool take_dtype(struct cursor *in, struct tensor *tensor)
 {
     uint64_t at = in->at;
     uint32_t type;
+    char names[256];
     if (!take_u32(in, &type, tensor->name))
         return false;
     for (tensor->dtype = 0; tensor->dtype < DTYPE_COUNT; tensor->dtype++) {
         if (dtype_info(tensor->dtype)->gguf_type == type)
             return true;
     }
-    error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)at,
-              "tensor type %u (%s), expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K or MXFP4",
-              type, unreadable_name(type));
+    error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)at, "tensor type %u (%s), expected %s",
+              type, unreadable_name(type), dtype_names(0, names));
     return false;
 }
 

@@ -165,24 +165,14 @@ static enum status find_bytes(struct rdrr *in, const json_t *entry, struct tenso
                                     : rdrr_refuse(in, "tensors", tensor->name, spans, "spans that add up to its size");
 }
 
-static bool dtype_by_name(const char *name, uint32_t *dtype)
+/* Q4_K_M: doppler's name for Q4_K. U8: the blocks and scales of MXFP4, which stand in two tensors (experts.c). */
+static bool find_dtype(const char *name, uint32_t *dtype)
 {
-    static const struct {
-        const char *name;
-        uint32_t dtype;
-    } dtypes[] =
-        {
-            {"F32", DTYPE_F32},     {"F16", DTYPE_F16},   {"BF16", DTYPE_BF16},
-            {"Q4_K_M", DTYPE_Q4_K}, {"Q4_K", DTYPE_Q4_K}, {"Q6_K", DTYPE_Q6_K},
-            {"Q8_0", DTYPE_Q8_0},   {"Q4_0", DTYPE_Q4_0}, {"U8", DTYPE_U8}, /* of MXFP4's blocks and scales */
-        };
-    for (size_t i = 0; name && i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
-        if (strcmp(dtypes[i].name, name) == 0) {
-            *dtype = dtypes[i].dtype;
-            return true;
-        }
+    if (name && strcmp(name, dtype_info(DTYPE_U8)->name) == 0) {
+        *dtype = DTYPE_U8;
+        return true;
     }
-    return false;
+    return name && dtype_by_name(strcmp(name, "Q4_K_M") == 0 ? "Q4_K" : name, IN_RDRR, dtype);
 }
 
 static enum status read_shape(const struct rdrr *in, const json_t *entry, struct tensor *tensor)
@@ -242,8 +232,11 @@ static enum status read_tensor(struct rdrr *in, const char *name, const json_t *
     if (!json_is_object(entry))
         return rdrr_refuse(in, "tensors", name, entry, "an object");
     const json_t *dtype = rdrr_member(entry, "dtype"), *transform = rdrr_member(entry, "sourceTransform");
-    if (!dtype_by_name(json_string_value(dtype), &tensor.dtype))
-        return rdrr_refuse(in, "tensors", name, dtype, "the dtype F32, F16, BF16, Q4_K_M, Q6_K, Q8_0, Q4_0 or U8");
+    if (!find_dtype(json_string_value(dtype), &tensor.dtype)) {
+        char names[256], expected[320];
+        snprintf(expected, sizeof(expected), "the dtype Q4_K_M, U8, %s", dtype_names(IN_RDRR, names));
+        return rdrr_refuse(in, "tensors", name, dtype, expected);
+    }
     if (transform)
         return rdrr_refuse(in, "tensors", name, transform, "no sourceTransform");
     enum status status = read_shape(in, entry, &tensor);

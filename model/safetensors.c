@@ -24,19 +24,14 @@ static uint64_t load_u64(const uint8_t *bytes)
     return value;
 }
 
-static bool dtype_by_name(const char *name, uint32_t *dtype)
+/* U8: the blocks and scales of MXFP4, which stand in two tensors (experts.c). */
+static bool find_dtype(const char *name, uint32_t *dtype)
 {
-    static const struct {
-        const char *name;
-        uint32_t dtype;
-    } dtypes[] = {{"F32", DTYPE_F32}, {"F16", DTYPE_F16}, {"BF16", DTYPE_BF16}, {"U8", DTYPE_U8}};
-    for (size_t i = 0; name && i < sizeof(dtypes) / sizeof(dtypes[0]); i++) {
-        if (strcmp(dtypes[i].name, name) == 0) {
-            *dtype = dtypes[i].dtype;
-            return true;
-        }
+    if (name && strcmp(name, dtype_info(DTYPE_U8)->name) == 0) {
+        *dtype = DTYPE_U8;
+        return true;
     }
-    return false;
+    return name && dtype_by_name(name, IN_SAFETENSORS, dtype);
 }
 
 static enum status refuse(const struct reader *in, const char *tensor, const char *key, const json_t *value,
@@ -95,8 +90,10 @@ static enum status read_tensor(const struct reader *in, const char *name, const 
     if (!json_is_object(entry))
         return refuse(in, name, NULL, entry, "an object");
     const json_t *dtype = json_object_get(entry, "dtype");
-    if (!dtype_by_name(json_string_value(dtype), &tensor.dtype))
-        return refuse(in, name, "dtype", dtype, "F32, F16 or BF16");
+    if (!find_dtype(json_string_value(dtype), &tensor.dtype)) {
+        char names[256];
+        return refuse(in, name, "dtype", dtype, dtype_names(IN_SAFETENSORS, names));
+    }
     enum status status = read_shape(in, json_object_get(entry, "shape"), &tensor);
     if (status == STATUS_OK)
         status = read_offsets(in, json_object_get(entry, "data_offsets"), &tensor, range);

@@ -1,23 +1,93 @@
 #include "model/tensor.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "model/error.h"
 
+/* Bytes of a block's scale and minimum, where the block has parts. */
+#define SCALE_BYTES(m_times) ((m_times) ? 4u : 2u)
+
 static const struct dtype_info dtypes[] = {
-#define X(name, elems, bytes, gguf) [DTYPE_##name] = {#name, elems, bytes, gguf},
+#define X(dtype, code, ggml, in_files, elems, bytes, kind, d, most, least, ahead, quant, step, bench) \
+    [code] = {                                                                                        \
+        .name = #dtype,                                                                               \
+        .gguf_type = ggml,                                                                            \
+        .files = in_files,                                                                            \
+        .block_elems = elems,                                                                         \
+        .block_bytes = bytes,                                                                         \
+        .scale = kind,                                                                                \
+        .d_at = d,                                                                                    \
+        .m_at = d + 2,                                                                                \
+        .d_times = most,                                                                              \
+        .m_times = least,                                                                             \
+        .header = ahead,                                                                              \
+        .benched = bench,                                                                             \
+        .parts = {.scale = (quant) ? SCALE_BYTES(least) : 0,                                          \
+                  .fifth = (quant) ? (bytes)-SCALE_BYTES(least) - (quant) : 0,                        \
+                  .quants = quant,                                                                    \
+                  .blocks = (quant) ? 16 / SCALE_BYTES(least) : 0},                                   \
+    },
     DTYPES(X)
 #undef X
 };
-_Static_assert(sizeof(dtypes) / sizeof(dtypes[0]) == DTYPE_COUNT, "params.h and the dtype table have other dtypes");
+
+#define X(...) +1
+_Static_assert(DTYPES(X) == DTYPE_COUNT, "the codes of shaders/dtypes.h count the rows");
+#undef X
+
+/* What the shaders and the regrouping for GPUs take for granted of a block with parts. */
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    _Static_assert(                                                                                            \
+        (quants) == 0 ||                                                                                       \
+            ((elems) == 32 && (scale) == SCALE_HALF && (d_at) == 0 && ((quants) == 16 || (quants) == 32) &&    \
+             ((bytes) == SCALE_BYTES(m_times) + (quants) || (bytes) == SCALE_BYTES(m_times) + 4 + (quants))),  \
+        #name ": no block of a scale, fifth bits and quants");
+DTYPES(X)
+#undef X
 
 const struct dtype_info *dtype_info(uint32_t dtype)
 {
-    static const struct dtype_info bytes = {"U8", 1, 1, UINT32_MAX};
-    if (dtype == DTYPE_U8)
+    static const struct dtype_info bytes = {.name = "U8", .block_elems = 1, .block_bytes = 1, .gguf_type = UINT32_MAX};
+    if (dtype == DTYPE_U8) {
         return &bytes;
+    }
     ASSERT(dtype < DTYPE_COUNT);
     return &dtypes[dtype];
+}
+
+static bool is_held(uint32_t dtype, uint32_t file)
+{
+    return dtype < DTYPE_COUNT && (file == 0 || (dtypes[dtype].files & file));
+}
+
+const char *dtype_names(uint32_t file, char text[256])
+{
+    uint32_t last = DTYPE_COUNT, n = 0;
+    while (!is_held(--last, file)) {
+    }
+    text[0] = '\0';
+    for (uint32_t dtype = 0; dtype <= last; dtype++) {
+        if (is_held(dtype, file)) {
+            n += (uint32_t)snprintf(text + n, 256 - n, "%s%s",
+                                    n == 0          ? ""
+                                    : dtype == last ? " or "
+                                                    : ", ",
+                                    dtypes[dtype].name);
+            ASSERT(n < 256);
+        }
+    }
+    return text;
+}
+
+bool dtype_by_name(const char *name, uint32_t file, uint32_t *dtype)
+{
+    for (*dtype = 0; *dtype < DTYPE_COUNT; (*dtype)++) {
+        if (is_held(*dtype, file) && strcmp(dtypes[*dtype].name, name) == 0) {
+            return true;
+        }
+    }
+    return false;
 }
 
 uint64_t tensor_rows(const struct tensor *tensor)

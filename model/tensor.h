@@ -8,34 +8,36 @@
 
 #include "shaders/params.h"
 
-/* name, elements a block, bytes a block, GGUF type number. The enum values are params.h's DTYPE_ codes,
- * so a shader's specialisation constant and this table cannot disagree. Source: ggml.h, ggml-common.h. */
-#define DTYPES(X)         \
-    X(F32, 1, 4, 0)       \
-    X(F16, 1, 2, 1)       \
-    X(BF16, 1, 2, 30)     \
-    X(Q4_0, 32, 18, 2)    \
-    X(Q4_1, 32, 20, 3)    \
-    X(Q8_0, 32, 34, 8)    \
-    X(Q5_0, 32, 22, 6)    \
-    X(Q5_1, 32, 24, 7)    \
-    X(Q4_K, 256, 144, 12) \
-    X(Q5_K, 256, 176, 13) \
-    X(Q6_K, 256, 210, 14) \
-    X(MXFP4, 32, 17, 39)
-
 /* Bytes that the loader takes apart, beside the table: no tensor of an open model has it. */
 #define DTYPE_U8 DTYPE_COUNT
 
+/* A row of shaders/dtypes.h, where the columns are explained. */
 struct dtype_info {
     const char *name;     /* "Q4_1" */
-    uint32_t block_elems; /* elements a block holds */
-    uint32_t block_bytes; /* bytes a block takes */
-    uint32_t gguf_type;   /* the number in a GGUF file */
+    uint32_t gguf_type;   /* number in a GGUF file */
+    uint32_t files;       /* IN_ bits: file formats that hold it beside GGUF */
+    uint32_t block_elems; /* elements a block */
+    uint32_t block_bytes; /* bytes a block */
+    uint32_t scale;       /* SCALE_ code */
+    uint32_t d_at, m_at;  /* byte of a block where the scale and the minimum begin */
+    float d_times;        /* |element| <= d_times |d| + m_times |m| */
+    float m_times;        /* 0: no minimum */
+    uint32_t header;      /* bytes ahead of quants that count up from a minimum; 0: they do not */
+    bool benched;         /* `bench --kernels` measures its matrix products */
+    struct dtype_parts {
+        uint32_t scale, fifth, quants; /* bytes a block, in this order; quants 0: blocks are not regrouped for GPUs */
+        uint32_t blocks;               /* blocks a group */
+    } parts;
 };
 
-/* dtype: one of params.h's DTYPE_ codes. */
+/* The row of a DTYPE_ code, or of DTYPE_U8. */
 const struct dtype_info *dtype_info(uint32_t dtype);
+
+/* "F32, F16, … or MXFP4": the names of the formats that a file format (an IN_ bit; 0: GGUF) holds. Returns text. */
+const char *dtype_names(uint32_t file, char text[256]);
+
+/* The format of a name among those that a file format (an IN_ bit) holds. false: none. */
+bool dtype_by_name(const char *name, uint32_t file, uint32_t *dtype);
 
 #define TENSOR_MAX_DIMS 4
 

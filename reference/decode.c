@@ -7,12 +7,15 @@
 #include "reference/decode.h"
 #include "reference/op.h"
 
+#define X(name, code, ggml, files, elems, ...) _Static_assert((elems) <= DECODE_MAX_BLOCK, #name ": a larger block");
+DTYPES(X)
+#undef X
+
 /* Elements [first, first + count) of a run of blocks: whole blocks at once, the ends through a block of their own. */
 static void decode_span(uint32_t dtype, const uint8_t *blocks, uint64_t first, uint64_t count, float *values)
 {
     const struct dtype_info *info = dtype_info(dtype);
     float block[DECODE_MAX_BLOCK];
-    ASSERT(info->block_elems <= DECODE_MAX_BLOCK);
     while (count > 0) {
         uint64_t skip = first % info->block_elems, n = info->block_elems - skip;
         const uint8_t *bytes = blocks + first / info->block_elems * info->block_bytes;

@@ -19,18 +19,18 @@ static float read_half(const uint8_t *bytes)
     return float_from_half(read_u16(bytes));
 }
 
-static void decode_f32(const uint8_t *bytes, uint64_t count, float *values)
+void decode_F32(const uint8_t *bytes, uint64_t count, float *values)
 {
     memcpy(values, bytes, count * sizeof(float));
 }
 
-CLONED static void decode_f16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
+CLONED void decode_F16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i++)
         values[i] = read_half(bytes + 2 * i);
 }
 
-CLONED static void decode_bf16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
+CLONED void decode_BF16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i++)
         values[i] = float_from_bits((uint32_t)read_u16(bytes + 2 * i) << 16);
@@ -46,7 +46,7 @@ static inline uint64_t read_u64(const uint8_t *bytes)
 }
 
 /* A block: f16 d, then 16 bytes: elements 0 to 15 in the low nibbles, 16 to 31 in the high ones. value = d (q - 8) */
-CLONED static void decode_q4_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q4_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 18) {
         float d = read_half(block);
@@ -63,7 +63,7 @@ CLONED static void decode_q4_0(const uint8_t *restrict block, uint64_t count, fl
 }
 
 /* f16 d, f16 m, 16 bytes as above. value = d q + m */
-CLONED static void decode_q4_1(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q4_1(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 20) {
         float d = read_half(block), m = read_half(block + 2);
@@ -80,7 +80,7 @@ CLONED static void decode_q4_1(const uint8_t *restrict block, uint64_t count, fl
 }
 
 /* f16 d, 32 signed bytes. value = d q */
-CLONED static void decode_q8_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q8_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 34) {
         float d = read_half(block);
@@ -97,7 +97,7 @@ static unsigned fifth_bit(const uint8_t *bits, unsigned j)
 }
 
 /* f16 d, 4 bytes of fifth bits, 16 bytes. value = d (q - 16) */
-CLONED static void decode_q5_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q5_0(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 22) {
         float d = read_half(block);
@@ -109,7 +109,7 @@ CLONED static void decode_q5_0(const uint8_t *restrict block, uint64_t count, fl
 }
 
 /* f16 d, f16 m, 4 bytes of fifth bits, 16 bytes. value = d q + m */
-CLONED static void decode_q5_1(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q5_1(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 32, block += 24) {
         float d = read_half(block), m = read_half(block + 2);
@@ -155,14 +155,14 @@ static inline void decode_runs(const uint8_t *restrict block, const uint8_t *hig
 }
 
 /* f16 d, f16 dmin, 12 bytes of scales, 128 bytes of nibbles */
-CLONED static void decode_q4_k(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q4_K(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 256, block += 144)
         decode_runs(block, NULL, block + 16, values + i);
 }
 
 /* f16 d, f16 dmin, 12 bytes of scales, 32 bytes of fifth bits, 128 bytes of nibbles */
-CLONED static void decode_q5_k(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q5_K(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 256, block += 176)
         decode_runs(block, block + 16, block + 48, values + i);
@@ -171,7 +171,7 @@ CLONED static void decode_q5_k(const uint8_t *restrict block, uint64_t count, fl
 /* 128 bytes of low nibbles, 64 of top bit pairs, 16 signed scales, f16 d. Each half of 128 elements is four runs of 32:
  * run r has the low (r < 2) or high nibbles of 32 bytes, those of run r % 2, and bit pair r. value = d scale (q - 32),
  * a scale for 16 elements. */
-CLONED static void decode_q6_k(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_Q6_K(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     for (uint64_t i = 0; i < count; i += 256, block += 210) {
         float d = read_half(block + 208);
@@ -187,7 +187,7 @@ CLONED static void decode_q6_k(const uint8_t *restrict block, uint64_t count, fl
 
 /* An e8m0 exponent byte, 16 bytes of e2m1 nibbles as in Q4_0. The table holds twice e2m1's values, so that they are
  * whole numbers; the exponent is one less. Source: OCP microscaling formats 1.0; ggml, kvalues_mxfp4. */
-CLONED static void decode_mxfp4(const uint8_t *restrict block, uint64_t count, float *restrict values)
+CLONED void decode_MXFP4(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
     static const int8_t doubled[16] = {0, 1, 2, 3, 4, 6, 8, 12, 0, -1, -2, -3, -4, -6, -8, -12};
     for (uint64_t i = 0; i < count; i += 32, block += 17) {
@@ -201,12 +201,11 @@ CLONED static void decode_mxfp4(const uint8_t *restrict block, uint64_t count, f
 
 void decode_blocks(uint32_t dtype, const uint8_t *bytes, uint64_t count, float *values)
 {
-    static void (*const decoders[DTYPE_COUNT])(const uint8_t *, uint64_t, float *) = {
-        [DTYPE_F32] = decode_f32,   [DTYPE_F16] = decode_f16,   [DTYPE_BF16] = decode_bf16,
-        [DTYPE_Q4_0] = decode_q4_0, [DTYPE_Q4_1] = decode_q4_1, [DTYPE_Q8_0] = decode_q8_0,
-        [DTYPE_Q5_0] = decode_q5_0, [DTYPE_Q5_1] = decode_q5_1, [DTYPE_Q4_K] = decode_q4_k,
-        [DTYPE_Q5_K] = decode_q5_k, [DTYPE_Q6_K] = decode_q6_k, [DTYPE_MXFP4] = decode_mxfp4,
+    static void (*const decoders[DTYPE_COUNT])(const uint8_t *restrict, uint64_t, float *restrict) = {
+#define X(name, code, ...) [code] = decode_##name,
+        DTYPES(X)
+#undef X
     };
-    ASSERT(dtype < DTYPE_COUNT && decoders[dtype]);
+    ASSERT(dtype < DTYPE_COUNT);
     decoders[dtype](bytes, count, values);
 }

@@ -76,7 +76,7 @@ uint add_wide_units(uint row[ROWS], uint x_row[TILE], uint unit, uint step, uint
         for (uint k = 0; k < AHEAD; k++) {
             for (uint r = 0; r < ROWS; r++) {
                 vec4 a, b;
-                decode_halves(w[k][r], a, b);
+                decode_loaded(w[k][r], 0, a, b);
                 add_unit(a, b, x_row, unit + k * step, r, sum);
             }
         }
@@ -84,7 +84,7 @@ uint add_wide_units(uint row[ROWS], uint x_row[TILE], uint unit, uint step, uint
     for (; unit < n_units; unit += step) {
         for (uint r = 0; r < ROWS; r++) {
             vec4 a, b;
-            decode_halves(wide_words[(row[r] >> 4) + unit], a, b);
+            decode_loaded(wide_words[(row[r] >> 4) + unit], 0, a, b);
             add_unit(a, b, x_row, unit, r, sum);
         }
     }

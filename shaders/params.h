@@ -1,4 +1,4 @@
-/* What C and GLSL both read: dtype codes, the wrong variants that a fault can ask an op for, and every op's
+/* What C and GLSL both read: dtypes, the wrong variants that a fault can ask an op for, and every op's
  * parameters. One definition, so that the two languages cannot disagree on a field's place
  * (postmortem 2025-12-17 softmax-uniform-buffer: two swapped uniforms cost a week). Every field is 4 bytes
  * wide, so C's layout and std430's are the same. */
@@ -16,20 +16,7 @@
 #define INT int32_t
 #endif
 
-/* How a weight tensor's bytes are to be read. */
-#define DTYPE_F32 0
-#define DTYPE_F16 1
-#define DTYPE_BF16 2
-#define DTYPE_Q4_0 3
-#define DTYPE_Q4_1 4
-#define DTYPE_Q8_0 5
-#define DTYPE_Q5_0 6
-#define DTYPE_Q5_1 7
-#define DTYPE_Q4_K 8
-#define DTYPE_Q5_K 9
-#define DTYPE_Q6_K 10
-#define DTYPE_MXFP4 11
-#define DTYPE_COUNT 12
+#include "dtypes.h"
 
 /* How a matrix's elements lie in its blocks. Of a GGUF and of safetensors it is always the first; RDRR has all three.
  */
