@@ -52,4 +52,18 @@ struct config {
     uint32_t n_eos_ids;
 };
 
+/* An ACTIVATION_ or ROPE_TYPE_ code as config.json spells it: "gelu_pytorch_tanh", "yarn". */
+const char *activation_name(uint32_t activation);
+const char *rope_type_name(uint32_t type);
+
+/* The code of such a name. false: no name that we know. */
+bool activation_by_name(const char *name, uint32_t *activation);
+bool rope_type_by_name(const char *name, uint32_t *type);
+
+/* Whether the token ends the text. */
+bool config_ends_text(const struct config *config, int32_t id);
+
+/* The padding token, which is never chosen, or -1. A padding token that also ends the text may be chosen. */
+int32_t config_masked_id(const struct config *config);
+
 #endif

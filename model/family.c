@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/families.h"
+#include "model/families/families.h"
 
 static const struct family *const families[] = {
 #define X(name) &family_##name,

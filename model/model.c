@@ -5,7 +5,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 #include "model/plan.h"
 
 static int compare_names(const void *a, const void *b)

@@ -9,6 +9,7 @@
 #include "model/ops.h"
 #include "model/stages.h"
 #include "model/tensor.h"
+#include "model/variants.h"
 
 struct model;
 

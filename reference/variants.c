@@ -1,5 +1,5 @@
 /* The wrong variants that are not a wrong formula of one op: what an op reads or stores is mistaken for another type.
- * params.h says what each of them does. */
+ * model/variants.h has their formulas. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -7,35 +7,12 @@
 #include "reference/bits.h"
 #include "reference/op.h"
 
-/* The op that a variant belongs to; another op would silently compute the right formula. */
+/* Whether the step's op has the variant; another op would silently compute the right formula. */
 static bool variant_fits(const struct step *step)
 {
-    static const enum op op_of[VARIANT_COUNT] = {
-        [VARIANT_COPY] = OP_rms_norm,
-        [VARIANT_HALF_SUM] = OP_rms_norm,
-        [VARIANT_MEAN_SUBTRACTED] = OP_rms_norm,
-        [VARIANT_TRANSPOSE_B] = OP_matmul,
-        [VARIANT_READ_AS_F16] = OP_matmul,
-        [VARIANT_SOFTMAX_SIZES_SWAPPED] = OP_attention,
-        [VARIANT_KV_STALE] = OP_attention,
-        [VARIANT_QUERY_AS_F32] = OP_attention,
-        [VARIANT_OWN_KEY_ONLY] = OP_attention,
-        [VARIANT_KEYS_256] = OP_attention,
-        [VARIANT_NO_MAXIMUM] = OP_attention,
-        [VARIANT_NEXT_KEY] = OP_attention,
-        [VARIANT_DROP_RESIDUAL] = OP_add,
-        [VARIANT_SOFTMAX_FIRST] = OP_topk_softmax,
-        [VARIANT_PLAIN_SWIGLU] = OP_swiglu,
-        [VARIANT_GATE_UP_HALVES] = OP_swiglu,
-        [VARIANT_LAST_EXPERT] = OP_expert_sum,
-        [VARIANT_ROPE_NEIGHBOURS] = OP_rope,
-        [VARIANT_KV_HEADS_IN_TURN] = OP_attention,
-        [VARIANT_COLUMNS_MIXED] = OP_COUNT, /* the engine's alone */
-        [VARIANT_SCALE_UNSYNCED] = OP_COUNT,
-        [VARIANT_GROUPS_BY_X] = OP_COUNT,
-    };
+    const struct variant_info *info = variant_info(step->variant);
     enum op op = step->op == OP_attention_probs ? OP_attention : step->op;
-    return step->variant == VARIANT_STORE_F16 || (step->variant < VARIANT_COUNT && op_of[step->variant] == op);
+    return info->how != MUTANT_NONE && (info->op == OP_COUNT || info->op == op);
 }
 
 /* f32 read as f16, or f16 read as f32. */
@@ -90,18 +67,19 @@ static void run_stored_f16(const struct op_batch *batch, op_function *op)
     }
 }
 
+/* The op's own function computes the wrong formula. */
+static void run_formula(const struct op_batch *batch, op_function *op)
+{
+    op(batch);
+}
+
 void variant_run(const struct op_batch *batch, op_function *op)
 {
+    static void (*const runs[])(const struct op_batch *batch, op_function *op) = {
+        [MUTANT_FORMULA] = run_formula,
+        [MUTANT_READS] = run_misread,
+        [MUTANT_STORES] = run_stored_f16,
+    };
     ASSERT(variant_fits(batch->step));
-    switch (batch->step->variant) {
-    case VARIANT_READ_AS_F16:
-    case VARIANT_QUERY_AS_F32:
-        run_misread(batch, op);
-        break;
-    case VARIANT_STORE_F16:
-        run_stored_f16(batch, op);
-        break;
-    default:
-        op(batch);
-    }
+    runs[variant_info(batch->step->variant)->how](batch, op);
 }

@@ -1,4 +1,4 @@
-/* What the wrong variants of several shaders share; params.h says what each of them does. */
+/* What the wrong variants of several shaders share; model/variants.h says what each does. */
 
 /* The bits of x as f16, rounded to nearest even: packHalf2x16 may round either way. */
 uint half_bits(float x)

@@ -101,12 +101,12 @@ uint base(uint r)
 #endif
 }
 
-/* Element by element, as a fault reads weights and x (params.h); the right way else. o: row of the slice. */
+/* Element by element, as a fault reads weights and x (model/variants.h), or the right way. o: row of the slice. */
 float weight_at(uint o, uint i)
 {
-#if VARIANT == VARIANT_TRANSPOSE_B
+#ifdef VARIANT_TRANSPOSE_B
     return decode_at(i, o, op.n_in, op.n_in);
-#elif VARIANT == VARIANT_COLUMNS_MIXED
+#elif defined(VARIANT_COLUMNS_MIXED)
     float other = (o ^ 1) < dispatch.count ? decode_at(o ^ 1, i, dispatch.count, op.n_in) : 0.0;
     return decode_at(o, i, dispatch.count, op.n_in) + other;
 #else
@@ -116,14 +116,18 @@ float weight_at(uint o, uint i)
 
 float input_at(uint first, uint i)
 {
-#if VARIANT == VARIANT_READ_AS_F16
+#ifdef VARIANT_READ_AS_F16
     return half_float((floatBitsToUint(x_at(first + i / 2)) >> (i % 2 * 16)) & 0xffff);
 #else
     return x_at(first + i);
 #endif
 }
 
-const bool BY_ELEMENT = VARIANT == VARIANT_TRANSPOSE_B || VARIANT == VARIANT_COLUMNS_MIXED || VARIANT == VARIANT_READ_AS_F16;
+#if defined(VARIANT_TRANSPOSE_B) || defined(VARIANT_COLUMNS_MIXED) || defined(VARIANT_READ_AS_F16)
+const bool BY_ELEMENT = true;
+#else
+const bool BY_ELEMENT = false;
+#endif
 
 /* sum[r][t] = what the units first_unit, first_unit + step, … of row o[r] of the slice add to W[o[r]] x[first_row + t].
  * Rows past the batch's last repeat it; their sums are not stored. */

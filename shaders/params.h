@@ -1,7 +1,6 @@
-/* What C and GLSL both read: dtypes, the wrong variants that a fault can ask an op for, and every op's
- * parameters. One definition, so that the two languages cannot disagree on a field's place
- * (postmortem 2025-12-17 softmax-uniform-buffer: two swapped uniforms cost a week). Every field is 4 bytes
- * wide, so C's layout and std430's are the same. */
+/* What C and GLSL both read: weight formats (dtypes.h), and the parameters of every op. There is one definition, so
+ * that the two languages cannot disagree on a field's place (postmortem 2025-12-17 softmax-uniform-buffer: two swapped
+ * uniforms cost a week). Every field is 4 bytes wide, so C's layout and std430's are the same. */
 #ifndef LOCKSTEP_SHADERS_PARAMS_H
 #define LOCKSTEP_SHADERS_PARAMS_H
 
@@ -23,100 +22,6 @@
 #define LAYOUT_ROWS 0    /* each row begins a block; the last block of a row may be padded */
 #define LAYOUT_PACKED 1  /* one stream of blocks over all elements; a row can begin inside a block */
 #define LAYOUT_COLUMNS 2 /* the transposed matrix, [in, out], by LAYOUT_ROWS */
-
-/* The wrong formulas that a fault asks an op for. 0 is the right one. The reference computes each as a
- * mutant; the engine compiles the op's shader with VARIANT defined to it. */
-#define VARIANT_NONE 0
-
-/* rms_norm: copies its input, bit for bit; eps, offset and weight are not used. */
-#define VARIANT_COPY 1
-
-/* matmul, where n_in = n_out: y[o] = sum over i of x[i] W[i][o] (+ bias[o]). */
-#define VARIANT_TRANSPOSE_B 2
-
-/* attention: the softmax takes its two sizes for one another (postmortem 2025-12-17 softmax-uniform-buffer). Of one
- * query, n keys are visible (j = 0 is the first visible one, n <= window). Its scores, after scale and softcap, lie as
- * [heads][n]: that of head h and visible key j at f = h n + j. Right are `heads` runs of n scores; the bug has n runs
- * of `heads` scores: run r is f = r heads .. r heads + heads - 1, each with its own maximum and its own sum, so
- *     p[f] = exp(s[f] - max of f's run) / sum of exp over f's run,  run = f / heads.
- * There is no shorter last run: heads n is a multiple of heads. y[h] = sum over j of p[h n + j] v[j], as ever. Equal
- * to the right formula where n = heads, and where n = 1 only if heads = 1. */
-#define VARIANT_SOFTMAX_SIZES_SWAPPED 3
-
-/* attention, decode rows at position p >= 1 (prefill rows and p = 0 are right): the score of the own key, j = p, is
- * computed from the key of position p - 1, as if the own key had not yet been written. Key p - 1 also keeps its own
- * place (if the window shows it), and every value v[j], v[p] included, is the right one. */
-#define VARIANT_KV_STALE 4
-
-/* any op: what it stores is rounded to f16, to nearest even; from 65,520 on to infinity. */
-#define VARIANT_STORE_F16 5
-
-/* matmul: the row x [n_in] of f32 words is read as if it were one of f16: x'[i] is the half i of the row's bytes, the
- * low half of a word first. Only the first half of the row is read. */
-#define VARIANT_READ_AS_F16 6
-
-/* attention: the row of queries is stored as f16 and read as if it were f32: word i of the row is halves 2i (low) and
- * 2i + 1 of it; words from width/2 on are past its end and read as 0 (width is even). */
-#define VARIANT_QUERY_AS_F32 7
-
-/* attention, decode rows: the own key alone is visible, as in a prefill of one token. */
-#define VARIANT_OWN_KEY_ONLY 8
-
-/* attention: of the visible keys only the first 256 count; the array of scores has no more. */
-#define VARIANT_KEYS_256 9
-
-/* attention: p = exp(s) / sum of exp(s), in f32, with no maximum subtracted: from s = 88.7 on exp is infinite;
- * what falls below the smallest normal number is 0, as on devices that flush. */
-#define VARIANT_NO_MAXIMUM 10
-
-/* add: y = branch. */
-#define VARIANT_DROP_RESIDUAL 11
-
-/* rms_norm: of every 32 values of a group (the last ones may be fewer), only the first 16 are in the sum of squares: a
- * workgroup of 32 lanes with room for half of its partial sums. The mean still divides by all of them. */
-#define VARIANT_HALF_SUM 12
-
-/* What follows strikes in the engine alone; a relation names it, not a mutant. */
-
-/* matmul: y[o] and its neighbour y[o ^ 1] are both the sum of the two dot products (where both exist in the slice). */
-#define VARIANT_COLUMNS_MIXED 13
-
-/* embed: elements of the upper half of a row are not multiplied by the scale. */
-#define VARIANT_SCALE_UNSYNCED 14
-
-/* topk_softmax: the softmax goes over all n, and of its values the k largest are taken: y = exp(x_j - max) / sum over
- * all x. They do not sum to 1. */
-#define VARIANT_SOFTMAX_FIRST 15
-
-/* swiglu: y = up gate sigmoid(gate), nothing clamped, no 1 added to up, alpha not used. */
-#define VARIANT_PLAIN_SWIGLU 16
-
-/* swiglu: of the 2 `run` inputs of an expert the first half is taken for gate, the second for up. */
-#define VARIANT_GATE_UP_HALVES 17
-
-/* expert_sum: y = w_j x_j of the last of the k experts: each overwrites what the one before it stored. */
-#define VARIANT_LAST_EXPERT 18
-
-/* Of any op, in the engine alone: the dispatch is folded into two rows of workgroups, and its shader counts them along
- * x alone: what belongs to the second row is not done. */
-#define VARIANT_GROUPS_BY_X 19
-
-/* rope: pairs are neighbours, (x[2i], x[2i + 1]) of each head turned by the angle of pair i, in place. */
-#define VARIANT_ROPE_NEIGHBOURS 20
-
-/* attention: query head h reads key and value head h mod kv_heads, as if the heads that share one stood apart. */
-#define VARIANT_KV_HEADS_IN_TURN 21
-
-/* rms_norm: LayerNorm's formula without its bias: y = (x - m) / sqrt(mean((x - m)^2) + eps) * (offset + w), m the mean
- * of the group's values. */
-#define VARIANT_MEAN_SUBTRACTED 22
-
-/* attention, prefill rows: the key and the value of the next position are visible too, where it is of the same batch: a
- * causal mask that begins one key too late. Where batches end no trace says: of a row that is recorded, what it shows
- * decides. */
-#define VARIANT_NEXT_KEY 23
-
-#define VARIANT_COUNT 24
 
 #define ACTIVATION_SILU 0
 #define ACTIVATION_GELU_TANH 1

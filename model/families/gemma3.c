@@ -1,7 +1,7 @@
 /* Gemma 3, the text model: norms multiply by (1 + weight), a norm on both sides of attention and FFN, q and k
  * normalised head by head, the embedding scaled by sqrt(hidden), most layers local with a rope base of their own.
  * Source: transformers, models/gemma3/modeling_gemma3.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
-#include "model/families.h"
+#include "model/families/families.h"
 
 static const struct step_row layer[] = {
     {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},

@@ -1,7 +1,7 @@
 /* GPT-OSS: a mixture of experts whose router chooses top_k of them and weighs them by a softmax over the chosen;
  * attention with a sink a head, biases everywhere, even layers local.
  * Source: transformers, models/gpt_oss/modeling_gpt_oss.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
-#include "model/families.h"
+#include "model/families/families.h"
 
 static const struct step_row layer[] = {
     {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},

@@ -1,6 +1,6 @@
 /* Llama 1 to 3 and everything that says model_type "llama" (SmolLM2, TinyLlama).
  * Source: transformers, models/llama/modeling_llama.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
-#include "model/families.h"
+#include "model/families/families.h"
 
 static const struct step_row layer[] = {
     {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},

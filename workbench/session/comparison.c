@@ -7,9 +7,9 @@
 #include <string.h>
 
 #include "model/stop.h"
+#include "workbench/diagnose/triage.h"
 #include "workbench/report/token_choices.h"
 #include "workbench/session/session.h"
-#include "workbench/diagnose/triage.h"
 
 void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)
 {
@@ -76,7 +76,7 @@ static void take_judged_plan(struct comparison *comparison)
         .attn_probs = any_holds(comparison, STAGE_attn_probs),
         .samples = any_holds(comparison, STAGE_sample_probs) || any_holds(comparison, STAGE_sample_token),
         .n_positions = comparison->list[0]->n_positions,
-        .masked_id = session_masked_id(&comparison->plan->model->config),
+        .masked_id = config_masked_id(&comparison->plan->model->config),
     };
     plan_copy_judged(&comparison->judged, comparison->plan, &judged);
     comparison->plan = &comparison->judged;

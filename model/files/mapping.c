@@ -5,7 +5,7 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 static enum status open_failed(const char *path, int code, struct error *err)
 {

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 /* Whether the tensor belongs to the module; packed formats add _blocks and _scales to a weight's name. */
 static bool in_module(const char *module, const char *tensor)

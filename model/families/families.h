@@ -1,6 +1,6 @@
 /* Every family's table, declared for the file that defines it and for the lookup. */
-#ifndef LOCKSTEP_MODEL_FAMILIES_H
-#define LOCKSTEP_MODEL_FAMILIES_H
+#ifndef LOCKSTEP_MODEL_FAMILIES_FAMILIES_H
+#define LOCKSTEP_MODEL_FAMILIES_FAMILIES_H
 
 #include "model/family.h"
 

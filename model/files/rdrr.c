@@ -1,4 +1,4 @@
-#include "model/rdrr.h"
+#include "model/files/rdrr.h"
 
 #include <stdio.h>
 #include <stdlib.h>

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 static struct tensor *find(struct model *model, const char *name)
 {

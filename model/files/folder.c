@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define SUFFIX ".safetensors"
 #define INDEX "model.safetensors.index.json"

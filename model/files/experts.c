@@ -6,7 +6,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define BLOCK_ELEMS 32
 #define DTYPE_TAKEN (DTYPE_U8 + 1) /* scales that were joined */

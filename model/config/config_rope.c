@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/config_source.h"
+#include "model/config/config_source.h"
 
 /* One kind of layer's rope. */
 struct rope_source {
@@ -88,15 +88,17 @@ static enum status read_yarn(const struct rope_source *s)
     return status;
 }
 
-static const struct {
-    const char *name;
-    uint32_t type;
-    enum status (*read)(const struct rope_source *s);
-} rope_types[] = {
-    {"default", ROPE_TYPE_DEFAULT, NULL},
-    {"linear", ROPE_TYPE_LINEAR, read_linear},
-    {"llama3", ROPE_TYPE_LLAMA3, read_llama3},
-    {"yarn", ROPE_TYPE_YARN, read_yarn},
+static enum status read_default(const struct rope_source *s)
+{
+    (void)s; /* theta is all that it has */
+    return STATUS_OK;
+}
+
+static enum status (*const readers[])(const struct rope_source *s) = {
+    [ROPE_TYPE_DEFAULT] = read_default,
+    [ROPE_TYPE_LINEAR] = read_linear,
+    [ROPE_TYPE_LLAMA3] = read_llama3,
+    [ROPE_TYPE_YARN] = read_yarn,
 };
 
 static enum status read_type(const struct rope_source *s)
@@ -108,13 +110,9 @@ static enum status read_type(const struct rope_source *s)
         return refuse(s, "rope_type", "default, linear, llama3 or yarn, for a factor is given");
     if (!type)
         return STATUS_OK;
-    for (size_t i = 0; i < sizeof(rope_types) / sizeof(rope_types[0]); i++) {
-        if (!json_is_string(type) || strcmp(json_string_value(type), rope_types[i].name) != 0)
-            continue;
-        s->rope->type = rope_types[i].type;
-        return rope_types[i].read ? rope_types[i].read(s) : STATUS_OK;
-    }
-    return refuse(s, key, expected);
+    if (!json_is_string(type) || !rope_type_by_name(json_string_value(type), &s->rope->type))
+        return refuse(s, key, expected);
+    return readers[s->rope->type](s);
 }
 
 /* theta_key: where the base stands if not in the object. */

@@ -5,7 +5,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 static enum status read_linear(const struct gguf *gguf, struct rope *rope)
 {

@@ -1,7 +1,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define PIECE_BYTES (64u << 20)
 

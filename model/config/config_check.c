@@ -2,28 +2,9 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define MAX_WIDTH 0x7fffffffu
-
-bool activation_by_name(const char *name, uint32_t *activation)
-{
-    static const struct {
-        const char *name;
-        uint32_t code;
-    } activations[] = {
-        {"silu", ACTIVATION_SILU},
-        {"swish", ACTIVATION_SILU}, /* the same function's other name */
-        {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
-    };
-    for (size_t i = 0; i < sizeof(activations) / sizeof(activations[0]); i++) {
-        if (strcmp(activations[i].name, name) == 0) {
-            *activation = activations[i].code;
-            return true;
-        }
-    }
-    return false;
-}
 
 static int32_t known_token(struct model *model, const char *file, const char *what, int32_t id)
 {

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define MAX_HEADER 100000000u /* the format's own limit */
 

@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/config_source.h"
+#include "model/config/config_source.h"
 
 #define MAX_LAYERS 4096
 #define MAX_EXPERTS 4096

@@ -3,7 +3,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/rdrr.h"
+#include "model/files/rdrr.h"
 
 /* The manifest's paths and config.json's keys for the same thing. */
 static const struct {

@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 #define MAX_LAYERS 4096
 #define MAX_COUNT 0x7fffffff

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 static const struct tensor_alias outside[] = {
     {"token_embd.weight", "model.embed_tokens.weight"},

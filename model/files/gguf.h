@@ -1,9 +1,9 @@
 /* A GGUF file, version 3, little-endian: metadata and tensor descriptions, every one checked against the file's bounds.
  * Source: ggml/docs/gguf.md. */
-#ifndef LOCKSTEP_MODEL_GGUF_H
-#define LOCKSTEP_MODEL_GGUF_H
+#ifndef LOCKSTEP_MODEL_FILES_GGUF_H
+#define LOCKSTEP_MODEL_FILES_GGUF_H
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 enum gguf_type {
     GGUF_U8,

@@ -1,4 +1,4 @@
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #include <jansson.h>
 #include <stdarg.h>

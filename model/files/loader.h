@@ -1,6 +1,6 @@
 /* What the loaders in this folder share while a model is opened: mapped files, the growing list of tensors, notes. */
-#ifndef LOCKSTEP_MODEL_LOADER_H
-#define LOCKSTEP_MODEL_LOADER_H
+#ifndef LOCKSTEP_MODEL_FILES_LOADER_H
+#define LOCKSTEP_MODEL_FILES_LOADER_H
 
 #include "model/arena.h"
 #include "model/model.h"
@@ -86,9 +86,6 @@ enum status loader_join_experts(struct model *model, struct error *err);
 
 /* How much YaRN lets cos and sin grow with the context; "YaRN", Peng et al. 2023, 3.4. */
 double rope_yarn_magnitude(double factor, double mscale);
-
-/* The ACTIVATION_ code of transformers' name of an activation; false: not one that we know. */
-bool activation_by_name(const char *name, uint32_t *activation);
 
 /* Refuses a quantised tensor of a module that config.json's quantization_config.modules_to_not_convert excludes. */
 enum status loader_check_excluded(const struct model *model, struct error *err);

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 #include "model/plan.h"
 
 static bool ends_with(const char *text, const char *suffix)

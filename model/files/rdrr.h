@@ -1,11 +1,11 @@
 /* RDRR, the format of DOPPLER: manifest.json, tensors in shards, each shard with its hash. Source: clocksmith/doppler,
  * docs/FORMATS.md, docs/rdrr-format.md, src/formats/rdrr/ and src/converter/. */
-#ifndef LOCKSTEP_MODEL_RDRR_H
-#define LOCKSTEP_MODEL_RDRR_H
+#ifndef LOCKSTEP_MODEL_FILES_RDRR_H
+#define LOCKSTEP_MODEL_FILES_RDRR_H
 
 #include <jansson.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 struct rdrr {
     struct model *model;

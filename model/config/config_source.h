@@ -1,10 +1,10 @@
 /* What the readers of config.json share: where a key is looked up, and how a wrong value is refused. */
-#ifndef LOCKSTEP_MODEL_CONFIG_SOURCE_H
-#define LOCKSTEP_MODEL_CONFIG_SOURCE_H
+#ifndef LOCKSTEP_MODEL_CONFIG_CONFIG_SOURCE_H
+#define LOCKSTEP_MODEL_CONFIG_CONFIG_SOURCE_H
 
 #include <jansson.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define CONFIG_MAX_COUNT 0x7fffffff
 
