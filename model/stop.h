@@ -1,6 +1,6 @@
-/* Whether the work that goes on is still wanted. Ctrl-C says no (workbench/session/interrupt.h), and loops that may take
- * seconds look here between two rows: an op of the reference over all rows of a vocabulary, a submit that is waited
- * for. What they leave is incomplete; whoever started them looks here too and uses none of it. */
+/* Whether the work that goes on is still wanted. Ctrl-C says no (workbench/session/interrupt.h), and loops that may
+ * take seconds look here between two rows: an op of the reference over all rows of a vocabulary, a submit that is
+ * waited for. What they leave is incomplete; whoever started them looks here too and uses none of it. */
 #ifndef LOCKSTEP_MODEL_STOP_H
 #define LOCKSTEP_MODEL_STOP_H
 
