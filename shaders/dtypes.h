@@ -42,7 +42,8 @@
     X(Q4_K, 8, 12, IN_RDRR, 256, 144, SCALE_HALF, 0, 63 * 15, 63, 16, 0, 32, 1)     \
     X(Q5_K, 9, 13, 0, 256, 176, SCALE_HALF, 0, 63 * 31, 63, 16, 0, 32, 0)           \
     X(Q6_K, 10, 14, IN_RDRR, 256, 210, SCALE_HALF, 208, 128 * 32, 0, 0, 0, 64, 1)   \
-    X(MXFP4, 11, 39, 0, 32, 17, SCALE_E8M0, 0, 6, 0, 0, 0, 16, 1)
+    X(MXFP4, 11, 39, 0, 32, 17, SCALE_E8M0, 0, 6, 0, 0, 0, 16, 1)                   \
+    X(IQ4_NL, 12, 20, 0, 32, 18, SCALE_HALF, 0, 127, 0, 0, 16, 16, 0)
 
 #ifdef GL_core_profile
 #define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \

@@ -290,6 +290,24 @@ void decode_MXFP4(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
     b = d * e2m1_doubled4(nibbles >> 4);
 }
 
+/* Four signed bytes of a table of 16 whose words are these, by the low nibbles of a word's bytes. */
+vec4 table_values(uvec4 table, uint nibbles)
+{
+    uvec4 q = uvec4(nibbles, nibbles >> 8, nibbles >> 16, nibbles >> 24) & 15;
+    uvec4 word = uvec4(table[q.x >> 2], table[q.y >> 2], table[q.z >> 2], table[q.w >> 2]);
+    return vec4(ivec4(word << (24 - (q & 3) * 8)) >> 24);
+}
+
+/* -127 -104 -83 -65, -49 -35 -22 -10, 1 13 25 38, 53 69 89 113 */
+const uvec4 IQ4_NL_TABLE = uvec4(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u);
+
+void decode_IQ4_NL(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    float d = half_value(loaded.x & 0xffff);
+    a = d * table_values(IQ4_NL_TABLE, loaded.y);
+    b = d * table_values(IQ4_NL_TABLE, loaded.y >> 4);
+}
+
 void decode_either(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
 {
 #define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \

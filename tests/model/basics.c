@@ -98,10 +98,11 @@ static void dtypes_are_ggmls(void **state)
         const char *name;
         uint32_t elems, bytes, gguf;
     } rows[] = {
-        {DTYPE_F32, "F32", 1, 4, 0},        {DTYPE_F16, "F16", 1, 2, 1},        {DTYPE_BF16, "BF16", 1, 2, 30},
-        {DTYPE_Q4_0, "Q4_0", 32, 18, 2},    {DTYPE_Q4_1, "Q4_1", 32, 20, 3},    {DTYPE_Q8_0, "Q8_0", 32, 34, 8},
-        {DTYPE_Q5_0, "Q5_0", 32, 22, 6},    {DTYPE_Q5_1, "Q5_1", 32, 24, 7},    {DTYPE_Q4_K, "Q4_K", 256, 144, 12},
-        {DTYPE_Q5_K, "Q5_K", 256, 176, 13}, {DTYPE_Q6_K, "Q6_K", 256, 210, 14}, {DTYPE_MXFP4, "MXFP4", 32, 17, 39}};
+        {DTYPE_F32, "F32", 1, 4, 0},         {DTYPE_F16, "F16", 1, 2, 1},        {DTYPE_BF16, "BF16", 1, 2, 30},
+        {DTYPE_Q4_0, "Q4_0", 32, 18, 2},     {DTYPE_Q4_1, "Q4_1", 32, 20, 3},    {DTYPE_Q8_0, "Q8_0", 32, 34, 8},
+        {DTYPE_Q5_0, "Q5_0", 32, 22, 6},     {DTYPE_Q5_1, "Q5_1", 32, 24, 7},    {DTYPE_Q4_K, "Q4_K", 256, 144, 12},
+        {DTYPE_Q5_K, "Q5_K", 256, 176, 13},  {DTYPE_Q6_K, "Q6_K", 256, 210, 14}, {DTYPE_MXFP4, "MXFP4", 32, 17, 39},
+        {DTYPE_IQ4_NL, "IQ4_NL", 32, 18, 20}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct dtype_info *info = dtype_info(rows[i].dtype);
         assert_string_equal(info->name, rows[i].name);
