@@ -42,7 +42,7 @@ enum status error_set(struct error *err, enum status status, const char *file, c
     va_start(args, format);
     append(err, &length, format, args);
     va_end(args);
-    /* One line, whatever a hostile file put into its names. */
+    /* A hostile file may put control characters into its names; the text stays one line. */
     for (char *c = err->text; *c; c++) {
         if ((unsigned char)*c < 0x20 || *c == 0x7f)
             *c = '?';

@@ -33,7 +33,7 @@ const struct family *family_by_gguf(const char *architecture)
     return NULL;
 }
 
-/* Adds a name, as long as there is room. */
+/* Appends a name if it fits. */
 static void list_add(char *text, size_t size, const char *name)
 {
     size_t length = strlen(text);

@@ -33,7 +33,7 @@ static enum status sort_tensors(struct model *model, struct error *err)
     return STATUS_OK;
 }
 
-/* The plan finds what is missing or has a wrong shape, and which tensors nobody reads. */
+/* Building the plan finds tensors that are missing or have a wrong shape, and tensors that no step reads. */
 static enum status check_plan(struct model *model, struct error *err)
 {
     struct plan plan;

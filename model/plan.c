@@ -9,8 +9,8 @@ struct builder {
     struct plan *plan;
     const struct model *model;
     struct error *err;
-    int32_t made[STAGE_COUNT]; /* index of the step that made each stage of this layer, -1 */
-    int32_t residual;          /* index of the step that made what enters this layer */
+    int32_t made[STAGE_COUNT]; /* step that made each stage of this layer; -1: not made yet */
+    int32_t residual;          /* step whose output enters this layer */
 };
 
 static struct extent stage_extent(const struct config *config, enum stage stage)
@@ -49,7 +49,7 @@ static struct extent stage_extent(const struct config *config, enum stage stage)
     }
 }
 
-/* The stage's heads: q's and k's norm and rope go head by head. */
+/* Heads of a q or k stage, whose norm and rope go head by head. */
 static uint32_t stage_heads(const struct config *config, enum stage stage)
 {
     bool is_key = stage == STAGE_k_norm || stage == STAGE_k_rope;
@@ -98,7 +98,7 @@ static void rope_step(const struct config *config, struct step *step)
                                              rope->scale};
 }
 
-/* One expert's matrices: [2 ffn, hidden] and [hidden, ffn]; its biases: a row of [experts, out]. */
+/* An expert's matrices are [2 ffn, hidden] and [hidden, ffn]; its bias is one row of [experts, out]. */
 static enum status expert_weights(const struct builder *b, struct step *step, const char *prefix,
                                   const struct step_row *row)
 {
@@ -132,7 +132,7 @@ static enum status attention_step(const struct builder *b, struct step *step, co
                           &step->weight[0], b->err);
 }
 
-/* Parameters and weights of a step whose op, stage, layer and inputs are set. */
+/* Fills parameters and weights of a step whose op, stage, layer and inputs are set. */
 static enum status fill_step(const struct builder *b, struct step *step, const char *prefix, const struct step_row *row)
 {
     const struct config *config = &b->model->config;
@@ -175,7 +175,7 @@ static enum status fill_step(const struct builder *b, struct step *step, const c
         step->params.expert_sum = (struct expert_sum_params){config->top_k, step->width};
         return STATUS_OK;
 #define X(name, inputs, weights, what) case OP_##name:
-        JUDGED_OPS(X) /* which nobody runs */
+        JUDGED_OPS(X) /* which no backend runs */
 #undef X
     case OP_COUNT:
     case OP_END:

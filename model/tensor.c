@@ -5,7 +5,7 @@
 
 #include "model/error.h"
 
-/* Bytes of a block's scale and minimum, where the block has parts. */
+/* Bytes of a block's scale and minimum, for blocks with parts. */
 #define SCALE_BYTES(m_times) ((m_times) ? 4u : 2u)
 
 static const struct dtype_info dtypes[] = {
@@ -36,7 +36,7 @@ static const struct dtype_info dtypes[] = {
 _Static_assert(DTYPES(X) == DTYPE_COUNT, "the codes of shaders/dtypes.h count the rows");
 #undef X
 
-/* What the shaders and the regrouping for GPUs take for granted of a block with parts. */
+/* The shaders and the regrouping for GPUs rely on this layout of blocks with parts. */
 #define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
     _Static_assert(                                                                                            \
         (quants) == 0 ||                                                                                       \
@@ -107,8 +107,8 @@ uint64_t tensor_row_elems(const struct tensor *tensor)
 #define SPLIT_ELEMS 32
 #define SPLIT_BYTES 17
 
-/* A scale, then bytes that hold elements i and i + 16. Source: transformers, integrations/mxfp4.py; ggml-common.h,
- * block_mxfp4. */
+/* Makes a block: a scale, then bytes that hold elements i and i + 16. Source: transformers, integrations/mxfp4.py;
+ * ggml-common.h, block_mxfp4. */
 static void join_block(const uint8_t *from, uint8_t scale, uint8_t *to)
 {
     uint8_t elements[SPLIT_ELEMS];

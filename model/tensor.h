@@ -1,5 +1,5 @@
-/* A weight tensor as its file stores it: bytes, a dtype and a shape. No arithmetic happens here: the
- * reference and the engine each decode the bytes themselves. */
+/* A weight tensor as its file stores it: bytes, a dtype and a shape. Nothing is computed here: the reference and the
+ * engine each decode the bytes themselves. */
 #ifndef LOCKSTEP_MODEL_TENSOR_H
 #define LOCKSTEP_MODEL_TENSOR_H
 
@@ -8,7 +8,7 @@
 
 #include "shaders/params.h"
 
-/* Bytes that the loader takes apart, beside the table: no tensor of an open model has it. */
+/* Dtype of raw bytes, which only the loaders see: no tensor of an opened model has it. */
 #define DTYPE_U8 DTYPE_COUNT
 
 /* A row of shaders/dtypes.h, where the columns are explained. */
@@ -30,47 +30,47 @@ struct dtype_info {
     } parts;
 };
 
-/* The row of a DTYPE_ code, or of DTYPE_U8. */
+/* Returns the row of a DTYPE_ code or of DTYPE_U8. */
 const struct dtype_info *dtype_info(uint32_t dtype);
 
-/* "F32, F16, … or MXFP4": the names of the formats that a file format (an IN_ bit; 0: GGUF) holds. Returns text. */
+/* Lists the formats that a file format holds (an IN_ bit; 0: GGUF): "F32, F16, … or MXFP4". Returns text. */
 const char *dtype_names(uint32_t file, char text[256]);
 
-/* The format of a name among those that a file format (an IN_ bit) holds. false: none. */
+/* Finds a format by name among those that a file format (an IN_ bit) holds. false: there is none. */
 bool dtype_by_name(const char *name, uint32_t file, uint32_t *dtype);
 
 #define TENSOR_MAX_DIMS 4
 
 struct tensor {
-    const char *name;        /* as transformers calls it: "model.layers.0.self_attn.q_proj.weight" */
-    const char *stored_name; /* as the file calls it: "blk.0.attn_q.weight" */
-    const char *file;        /* the file that holds it, for messages */
-    uint64_t offset;         /* of bytes in that file */
+    const char *name;        /* name in transformers: "model.layers.0.self_attn.q_proj.weight" */
+    const char *stored_name; /* name in the file: "blk.0.attn_q.weight" */
+    const char *file;        /* path of its file, for messages */
+    uint64_t offset;         /* where its bytes begin in that file */
     uint32_t dtype;          /* DTYPE_ code */
     uint32_t layout;         /* LAYOUT_ code */
     uint32_t n_dims;
     uint64_t shape[TENSOR_MAX_DIMS]; /* outermost first, row-major: a matrix is [out, in] */
-    const uint8_t *bytes;            /* borrowed: mapped, or the model's own copy; aligned to 4 */
-    /* Of MXFP4 that stands in two tensors, as safetensors has it: the blocks' scales, a byte each. `bytes` then holds
-     * 16 bytes a block, byte i with elements 2i and 2i + 1; tensor_copy makes GGUF's blocks of them. NULL: bytes are
-     * the dtype's blocks. */
+    const uint8_t *bytes;            /* mapped file or the model's own copy; borrowed, aligned to 4 */
+    /* MXFP4 in two tensors, as in safetensors: one scale a block, a byte each. `bytes` then holds 16 bytes a block, and
+     * byte i holds elements 2i and 2i + 1; tensor_copy makes GGUF's blocks of both. NULL: `bytes` are the dtype's
+     * blocks. */
     const uint8_t *scales;
-    uint64_t n_bytes; /* of the dtype's blocks */
+    uint64_t n_bytes; /* bytes of all blocks in the dtype's own form */
 };
 
-/* Copies bytes [from, from + n) of the tensor's blocks, in the dtype's own form. */
+/* Copies bytes [from, from + n) of the tensor's blocks in the dtype's own form. */
 void tensor_copy(const struct tensor *tensor, uint64_t from, uint64_t n, uint8_t *to);
 
-/* Rows and row length of a tensor seen as a matrix [product of the leading dims, last dim]. */
+/* The tensor as a matrix [product of the leading dims, last dim]: number of rows, elements of a row, bytes of a row. */
 uint64_t tensor_rows(const struct tensor *tensor);
 uint64_t tensor_row_elems(const struct tensor *tensor);
 uint64_t tensor_row_bytes(const struct tensor *tensor); /* LAYOUT_ROWS only */
 
-/* The bytes that n elements take in blocks, the last one padded. */
+/* Bytes of the blocks that hold n elements; the last block may be padded. */
 uint64_t dtype_bytes(uint32_t dtype, uint64_t n);
 
-/* The fewest rows that begin and end between blocks, and the bytes they take: 1 and a row's by LAYOUT_ROWS, all of them
- * by LAYOUT_COLUMNS. */
+/* The smallest number of rows that begins and ends between blocks, and the bytes of these rows: one row in LAYOUT_ROWS,
+ * all rows in LAYOUT_COLUMNS. */
 void tensor_grain(const struct tensor *tensor, uint64_t *rows, uint64_t *bytes);
 
 #endif

@@ -10,7 +10,7 @@ bool weights_has_bias(const struct config *config, const char *name)
     return strncmp(name, "mlp.", 4) == 0 ? config->mlp_bias : config->attention_bias;
 }
 
-/* The flag that makes the plan ask for a tensor, if there is one. */
+/* The config's flag that demands a tensor, or NULL. */
 static const char *demanded_by(const char *name)
 {
     if (strcmp(name, "lm_head.weight") == 0)

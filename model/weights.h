@@ -1,10 +1,10 @@
-/* The weights that a step reads: looked up by name and held against the config's sizes. */
+/* Finds the weights of a step by name and checks their shapes against the config. */
 #ifndef LOCKSTEP_MODEL_WEIGHTS_H
 #define LOCKSTEP_MODEL_WEIGHTS_H
 
 #include "model/model.h"
 
-/* A size that the config demands, and the fields that say so. */
+/* A size that the config demands, and the config's fields that it comes from. */
 struct extent {
     uint32_t size;
     const char *fields; /* "num_attention_heads * head_dim" */
@@ -19,10 +19,10 @@ enum status weights_experts(const struct model *model, const char *prefix, const
 enum status weights_vector(const struct model *model, const char *prefix, const char *name, struct extent size,
                            const struct tensor **out, struct error *err);
 
-/* Requires that the tensor is not block-quantised. */
+/* STATUS_BAD_INPUT if the tensor is block-quantised. */
 enum status weights_plain(const struct tensor *tensor, struct error *err);
 
-/* Whether the config wants this bias, by the tensor's name inside its layer. */
+/* Whether the config has this bias. name: of the tensor inside its layer. */
 bool weights_has_bias(const struct config *config, const char *name);
 
 #endif

@@ -1,4 +1,4 @@
-/* The reference as a backend: walks the plan step by step. Its stages are f32, rounded from the ops' f64. */
+/* The reference as a backend: runs the plan step by step. Stages are f32, rounded from the ops' f64. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,22 +7,22 @@
 
 #define MAX_ROWS 32
 
-/* A step's output rows. Those that attention reads as keys or values are the KV cache: a row a position, kept from
- * batch to batch. All others have a row for each row of the current batch. */
+/* Output rows of a step. Steps that an attention reads as keys or values form the KV cache: one row for each position,
+ * kept from batch to batch. Other steps have one row for each row of the current batch. */
 struct slot {
     float *rows; /* [max_positions, width] if cached, else [MAX_ROWS, width] */
     bool cached;
     bool captured;   /* run or written in the current batch */
-    uint32_t filled; /* cached: positions [0, filled) are there */
+    uint32_t filled; /* cached: number of positions filled, from 0 on */
 };
 
 struct reference {
-    struct batch batch; /* n_rows 0: none begun */
+    struct batch batch; /* n_rows 0: no batch has begun */
     struct slot *slots; /* [n_steps] */
     double *y;          /* [MAX_ROWS, widest step] */
 };
 
-/* The rows of the current batch. */
+/* Returns the step's rows of the current batch. */
 static float *slot_rows(const struct backend *backend, uint32_t step)
 {
     const struct reference *reference = backend->state;
@@ -71,7 +71,7 @@ static enum status reference_begin(struct backend *backend, const struct batch *
     return STATUS_OK;
 }
 
-/* Inputs must be of this batch: run, or written. */
+/* Checks that the inputs were run or written in this batch. */
 static enum status step_check(const struct backend *backend, uint32_t s, struct error *err)
 {
     const struct reference *reference = backend->state;
@@ -105,14 +105,14 @@ static void step_run(const struct backend *backend, uint32_t s)
             if (step->input[i] < 0)
                 continue;
             uint32_t input = (uint32_t)step->input[i], width = backend->plan->steps[input].width;
-            bool from_start = step->op == OP_attention && i > 0; /* keys and values: from position 0 on */
+            bool from_start = step->op == OP_attention && i > 0; /* keys and values start at position 0 */
             rows[r].in[i] = from_start ? reference->slots[input].rows : slot_rows(backend, input) + (uint64_t)r * width;
         }
     }
     op_run(&(struct op_batch){
         .step = step, .weights_dtype = DTYPE_F32, .n_rows = batch->n_rows, .rows = rows, .y = reference->y});
     if (stop_asked())
-        return; /* y may be incomplete */
+        return; /* interrupted: y may be incomplete */
 
     float *values = slot_rows(backend, s);
     for (uint64_t i = 0; i < (uint64_t)batch->n_rows * step->width; i++)
@@ -193,7 +193,7 @@ enum status reference_open(struct backend *backend, const struct plan *plan, uin
         for (unsigned i = 1; step->op == OP_attention && i < OP_MAX_INPUTS; i++)
             reference->slots[step->input[i]].cached = true;
     }
-    /* xcalloc, so that pages that no run touches cost nothing */
+    /* xcalloc: pages that no run touches cost nothing */
     for (uint32_t s = 0; s < plan->n_steps; s++)
         reference->slots[s].rows = xcalloc(
             (uint64_t)(reference->slots[s].cached ? max_positions : MAX_ROWS) * plan->steps[s].width, sizeof(float));

@@ -1,4 +1,5 @@
-/* Rows of weights to f32, in every layout, and the rounding to what a trace declares. The formats: decode_blocks.c. */
+/* Decodes rows of weights to f32 in every layout, and rounds them to a trace's declared dtype. The formats are in
+ * decode_blocks.c. */
 #include <math.h>
 #include <string.h>
 
@@ -11,7 +12,8 @@
 DTYPES(X)
 #undef X
 
-/* Elements [first, first + count) of a run of blocks: whole blocks at once, the ends through a block of their own. */
+/* Decodes elements [first, first + count) of a run of blocks: whole blocks directly, partial ones at the ends through a
+ * copy. */
 static void decode_span(uint32_t dtype, const uint8_t *blocks, uint64_t first, uint64_t count, float *values)
 {
     const struct dtype_info *info = dtype_info(dtype);
@@ -33,7 +35,7 @@ static void decode_span(uint32_t dtype, const uint8_t *blocks, uint64_t first, u
     }
 }
 
-/* A row of blocks whose scales stand apart, a few joined at a time. */
+/* Decodes a row of blocks whose scales are apart. A few blocks are joined at a time. */
 static void decode_split(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values)
 {
     const struct dtype_info *info = dtype_info(tensor->dtype);
@@ -78,7 +80,7 @@ void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, u
 static float round_to_bf16(float x)
 {
     uint32_t bits = bits_of_float(x);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) /* a NaN stays one */
+    if ((bits & 0x7fffffffu) > 0x7f800000u) /* keeps NaN */
         return float_from_bits((bits | 0x400000u) & 0xffff0000u);
     return float_from_bits((bits + 0x7fffu + (bits >> 16 & 1)) & 0xffff0000u);
 }
@@ -88,7 +90,7 @@ static float round_to_f16(float x)
     uint32_t sign = bits_of_float(x) & 0x80000000u, bits = bits_of_float(x) & 0x7fffffffu;
     if (bits > 0x7f800000u)
         return x;
-    if (bits < 0x38800000u) { /* below 2^-14 f16 has a step of 2^-24, and so has f32 from 0.5 on */
+    if (bits < 0x38800000u) { /* below 2^-14 f16 has a step of 2^-24, as f32 has from 0.5 on */
         float rounded = (float_from_bits(bits) + 0.5f) - 0.5f;
         return float_from_bits(sign | bits_of_float(rounded));
     }

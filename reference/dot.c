@@ -20,7 +20,7 @@ void dot_widen(const float *values, uint64_t n, double *b)
         b[i] = values[i];
 }
 
-/* Inlined into both, where `squared` is a constant. */
+/* Inlined into both functions with `squared` constant. */
 static inline __attribute__((always_inline)) struct dot sum_products(const float *a, const double *b, uint64_t n,
                                                                      bool squared)
 {

@@ -6,7 +6,7 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* The product rounds, and its store. */
+/* The product and its store round. */
 static double embed_bound(const struct arith *arith, double y)
 {
     return 2 * arith->u_storage * fabs(y) + arith->eta;

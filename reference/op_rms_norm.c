@@ -6,16 +6,16 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* The mean of k squares: nothing cancels, partial sums grow evenly, so its relative deviation is u sqrt(k) / 3; the
- * inverse root halves it. 8 u: squares, division, eps, root, inverse and two products. Stored twice: before the weight
- * (transformers rounds there), and at the end. */
+/* Mean of k squares: nothing cancels and partial sums grow evenly, so its relative deviation is u sqrt(k) / 3, which
+ * the inverse root halves. 8 u: squares, division, eps, root, inverse and two products. Two stores: before the weight
+ * (transformers rounds there) and at the end. */
 static double rms_norm_bound(const struct arith *arith, uint32_t k, double y)
 {
     double sum = BOUND_LAMBDA * arith->u_sum * sqrt(k) / 6 + 8 * arith->u_sum;
     return fabs(y) * (sum + 2 * arith->u_storage) + arith->eta;
 }
 
-/* mean: 0, or what VARIANT_MEAN_SUBTRACTED takes from every x. */
+/* mean: subtracted from every x by VARIANT_MEAN_SUBTRACTED, otherwise 0. */
 static void rms_norm_group(const struct rms_norm_params *p, const float *x, double mean, const float *multiplier,
                            bool half, double *y)
 {
@@ -36,9 +36,9 @@ static double mean_of(const float *x, uint32_t n)
     return sum / n;
 }
 
-/* VARIANT_MEAN_SUBTRACTED: what the mean adds. It is a sum of its own, off by `mean_error`, and the difference may be
- * rounded as one or as x r - m r: 2 u of either. The variance may be kept as mean(x^2) - m^2, which cancels: the error
- * of r grows by mean(x^2) over it. */
+/* VARIANT_MEAN_SUBTRACTED: adds the error of the mean. The mean is a sum, off by `mean_error`. The difference may be
+ * rounded as a whole or as x r - m r: 2 u of either. The variance may be kept as mean(x^2) - m^2, which cancels: the
+ * error of r grows by mean(x^2) over it. */
 static void add_mean_error(const struct rms_norm_params *p, const struct arith *arith, const float *x, double mean,
                            const float *multiplier, const double *y, double *bound)
 {
@@ -54,10 +54,10 @@ static void add_mean_error(const struct rms_norm_params *p, const struct arith *
                     fabs(y[i]) * relative;
 }
 
-/* What errors of x add. y_i = x_i r w_i, r = (mean(x^2) + eps)^-1/2: x_i's own error goes through r w_i, and those of
- * all x move r, relatively by r^2 / k times the sum of x_j error_j, which are independent. Where errors are so large
- * that r itself is another (a row of nothing but errors), x_i's own is taken at the r that they leave. A mean that is
- * subtracted is off by the errors' own. */
+/* Adds errors of x. y_i = x_i r w_i, r = (mean(x^2) + eps)^-1/2. x_i's own error is multiplied by r w_i. The errors of
+ * all x, which are independent, move r by r^2 / k times the sum of x_j error_j, relatively. Where they are so large
+ * that r itself changes (a row of nothing but errors), x_i's own error is multiplied by the r that they leave. A
+ * subtracted mean is off by its own errors. */
 static void add_passed_on(const struct rms_norm_params *p, const float *x, double mean, const double *error,
                           const float *multiplier, double *bound)
 {
@@ -70,12 +70,12 @@ static void add_passed_on(const struct rms_norm_params *p, const float *x, doubl
     }
     double mean_error = mean != 0 ? sqrt(off) / p->dim : 0;
     double r2 = 1 / (squares / p->dim + p->eps), relative = r2 / p->dim * (sqrt(moved) + off / 2);
-    double least = 1 / sqrt(fmax(1 - 2 * relative, 0.01)); /* of r's growth */
+    double least = 1 / sqrt(fmax(1 - 2 * relative, 0.01)); /* the most that r can grow */
     for (uint32_t i = 0; i < p->dim; i++)
         bound[i] += fabs(multiplier[i]) * sqrt(r2) * least * (error[i] + mean_error + fabs(x[i] - mean) * relative);
 }
 
-/* Of one group of one row. */
+/* Bounds of one group of one row. */
 static void rms_norm_bounds(const struct rms_norm_params *p, const struct op_row *row, uint32_t group, bool subtracts,
                             const float *multiplier, const double *y, double *bound)
 {

@@ -1,5 +1,5 @@
-/* The wrong variants that are not a wrong formula of one op: what an op reads or stores is mistaken for another type.
- * model/variants.h has their formulas. */
+/* Variants that mistake the type of what an op reads or stores. Variants that are a wrong formula are computed by the
+ * op itself. model/variants.h lists them all. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -15,7 +15,7 @@ static bool variant_fits(const struct step *step)
     return info->how != MUTANT_NONE && (info->op == OP_COUNT || info->op == op);
 }
 
-/* f32 read as f16, or f16 read as f32. */
+/* Reads f32 as f16 (VARIANT_READ_AS_F16), or f16 as f32. */
 static void misread(uint32_t variant, const float *row, uint32_t width, float *misread)
 {
     for (uint32_t i = 0; i < width; i++) {
@@ -27,7 +27,7 @@ static void misread(uint32_t variant, const float *row, uint32_t width, float *m
     }
 }
 
-/* The op on rows whose first input is misread. */
+/* Runs the op on rows whose first input is misread. */
 static void run_misread(const struct op_batch *batch, op_function *op)
 {
     const struct step *step = batch->step;
@@ -48,8 +48,7 @@ static void run_misread(const struct op_batch *batch, op_function *op)
     free(rows);
 }
 
-/* What is stored is rounded to f16. Where the bound reaches over a rounding boundary, either neighbour may be stored.
- */
+/* Rounds the op's output to f16. Where the bound crosses a rounding boundary, either neighbour may be stored. */
 static void run_stored_f16(const struct op_batch *batch, op_function *op)
 {
     struct step step = *batch->step;

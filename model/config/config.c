@@ -1,4 +1,4 @@
-/* Names of a config's codes, and what its tokens mean. */
+/* Names of activations and ropes, and the meaning of a config's token ids. */
 #include "model/config.h"
 
 #include <stddef.h>
@@ -8,7 +8,7 @@
 
 #define COUNT(array) (sizeof(array) / sizeof((array)[0]))
 
-/* Source: transformers, activations.py. The first name of a code is the one that is printed. */
+/* Source: transformers, activations.py. Of two names of a code, the first is printed. */
 static const struct {
     const char *name;
     uint32_t code;

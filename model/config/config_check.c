@@ -47,8 +47,8 @@ enum status config_finish(struct model *model, const char *file, struct error *e
         return error_set(err, STATUS_BAD_INPUT, file, "num_experts_per_tok", ERROR_NO_OFFSET,
                          "%u experts of %llu values, expected a product of at most %u", config->top_k,
                          (unsigned long long)widest, MAX_WIDTH);
-    /* transformers casts the scale to the dtype that the weights have in a run, whatever the file stores: a trace
-     * declares it, and the reference rounds for it (Gemma3TextScaledWordEmbedding). */
+    /* transformers casts the scale to the dtype of the weights in a run, whatever dtype the file has. A trace declares
+     * that dtype, and the reference rounds the scale to it (Gemma3TextScaledWordEmbedding). */
     config->embed_scale = config->family->scales_embedding ? (float)sqrt((double)config->hidden) : 1;
     check_tokens(model, file);
     return STATUS_OK;

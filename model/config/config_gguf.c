@@ -1,5 +1,5 @@
-/* A GGUF's metadata to struct config. A GGUF leaves to the reader what its architecture implies (the activation, which
- * layers are local); those values are llama.cpp's, src/llama-model.cpp, and ggml/docs/gguf.md's. */
+/* Reads a GGUF's metadata into struct config. A GGUF does not hold values that its architecture implies (the
+ * activation, which layers are local). Sources of these: llama.cpp, src/llama-model.cpp; ggml/docs/gguf.md. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -11,7 +11,7 @@
 #define MAX_EXPERTS 4096
 #define GATING_SOFTMAX_OF_CHOSEN 3 /* gguf-py, ExpertGatingFuncType.SOFTMAX_WEIGHT */
 
-/* A part of a model, whose other tensors are in files beside it. */
+/* Refuses a file that holds a part of a model; the other tensors are in files beside it. */
 static enum status refuse_part(const struct gguf *gguf)
 {
     const struct gguf_value *value = gguf_find(gguf, "split.count");
@@ -65,7 +65,7 @@ static enum status read_sizes(const struct gguf *gguf)
     }
     if (config->n_kv_heads == 0)
         config->n_kv_heads = config->n_heads;
-    if (config->head_dim == 0) { /* gguf.md: n_embd / n_head where it is not given */
+    if (config->head_dim == 0) { /* gguf.md: n_embd / n_head if the key is missing */
         if (config->hidden % config->n_heads != 0)
             return gguf_refuse(gguf, gguf_arch_key(gguf, "attention.key_length"), NULL,
                                "it, for the heads do not divide embedding_length");
@@ -74,8 +74,8 @@ static enum status read_sizes(const struct gguf *gguf)
     return STATUS_OK;
 }
 
-/* The experts' activation is the architecture's, and no key says it. Source: llama.cpp, models/openai-moe.cpp;
- * ggml.h, ggml_swiglu_oai. */
+/* The architecture implies the experts' activation; no key holds it. Source: llama.cpp, models/openai-moe.cpp; ggml.h,
+ * ggml_swiglu_oai. */
 static enum status read_experts(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
@@ -91,7 +91,7 @@ static enum status read_experts(const struct gguf *gguf)
     return status;
 }
 
-/* Keys that would change a result, and that must have the one value we compute with. */
+/* Refuses keys that change the result, unless they have the value that we compute with. */
 static enum status refuse_unknown(const struct gguf *gguf)
 {
     const struct config *config = &gguf->model->config;
@@ -120,7 +120,7 @@ static enum status refuse_unknown(const struct gguf *gguf)
     return STATUS_OK;
 }
 
-/* Every pattern-th layer is global, or an array says of each whether it is local. */
+/* Local layers: a number means that every pattern-th layer is global; an array holds a flag for each layer. */
 static enum status read_layers(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
@@ -155,7 +155,7 @@ static enum status read_numbers(const struct gguf *gguf)
     if (status == STATUS_OK)
         status = gguf_float(gguf, gguf_arch_key(gguf, "final_logit_softcapping"), config->family->has_softcaps,
                             &config->final_softcap);
-    /* A GGUF does not hold query_pre_attn_scalar. llama.cpp: head_dim, but hidden / heads in the 27B models. */
+    /* A GGUF does not hold query_pre_attn_scalar. llama.cpp uses head_dim, and hidden / heads for the 27B models. */
     uint32_t scalar = config->head_dim;
     if (config->family->reads_query_scalar && config->n_layers == config->family->gguf_odd_layers)
         scalar = config->hidden / config->n_heads;
@@ -163,8 +163,8 @@ static enum status read_numbers(const struct gguf *gguf)
     return status;
 }
 
-/* A number for each token, copied out of the file, which need not align them. *out stays NULL where the key is missing.
- */
+/* Reads a number for each token. The numbers are copied, because the file need not align them. *out stays NULL if the
+ * key is missing. */
 static enum status token_numbers(const struct gguf *gguf, const char *key, enum gguf_type type, const void **out)
 {
     const struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
@@ -187,7 +187,7 @@ static enum status read_tokenizer(const struct gguf *gguf)
     struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
     const void *types = NULL, *scores = NULL;
     enum status status = gguf_string(gguf, "tokenizer.ggml.model", false, &tokenizer->model);
-    /* What SentencePiece means by default; llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_TYPE_SPM. */
+    /* SentencePiece's defaults; llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_TYPE_SPM. */
     tokenizer->add_bos = tokenizer->add_space_prefix =
         status == STATUS_OK && tokenizer->model && strcmp(tokenizer->model, "llama") == 0;
     if (status == STATUS_OK)
@@ -230,7 +230,7 @@ static enum status read_tokens(const struct gguf *gguf)
     return status;
 }
 
-/* An unknown key of the architecture may mean something that is not computed. */
+/* Notes keys of the architecture that nothing reads: they may mean something that we do not compute. */
 static void note_unused(const struct gguf *gguf)
 {
     const char *architecture = gguf->model->config.family->gguf_architecture;

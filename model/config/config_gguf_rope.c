@@ -1,5 +1,6 @@
-/* Rotary embedding as a GGUF's metadata says it, and as a table of its frequencies' divisors says it. The keys are
- * ggml/docs/gguf.md's, defaults and the table's meaning llama.cpp's (convert_hf_to_gguf.py, llama-context.cpp). */
+/* Reads rotary embedding from a GGUF's metadata, or from a table of divisors of its frequencies. Sources:
+ * ggml/docs/gguf.md for the keys; llama.cpp, convert_hf_to_gguf.py and llama-context.cpp, for the defaults and the
+ * table. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
@@ -11,13 +12,13 @@ static enum status read_linear(const struct gguf *gguf, struct rope *rope)
 {
     const char *key = gguf_arch_key(gguf, "rope.scaling.factor");
     if (!gguf_find(gguf, key) && gguf_find(gguf, gguf_arch_key(gguf, "rope.scale_linear")))
-        key = gguf_arch_key(gguf, "rope.scale_linear"); /* the older key */
+        key = gguf_arch_key(gguf, "rope.scale_linear"); /* older name of the key */
     enum status status = gguf_float(gguf, key, true, &rope->factor);
     rope->type = rope->factor == 1 ? ROPE_TYPE_DEFAULT : ROPE_TYPE_LINEAR;
     return status;
 }
 
-/* Keys of other models' YaRN, which change the result. */
+/* Refuses keys of other models' YaRN, which change the result. */
 static enum status refuse_unknown(const struct gguf *gguf)
 {
     static const char *const ones[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
@@ -103,13 +104,13 @@ enum status config_gguf_ropes(const struct gguf *gguf)
     return status;
 }
 
-/* What llama3's scaling divides frequency i by, and how far a converter's float32 can be from it: roundings of
- * base^(2i/dim) as in the bound of rope, of the wavelength, and of each operation after it. */
+/* The divisor of frequency i in llama3's scaling. *error: how far a converter's float32 can be from it, by rounding of
+ * base^(2i/dim) (as in rope's bound), of the wavelength, and of each later operation. */
 static double llama3_divisor(const struct rope *rope, uint32_t dim, uint32_t i, double *error)
 {
     const double unit = FLT_EPSILON / 2;
     double exponent = 2.0 * i / dim, frequency = pow((double)rope->theta, -exponent);
-    double turns = (double)rope->original * frequency / (2 * M_PI); /* in the original context */
+    double turns = (double)rope->original * frequency / (2 * M_PI); /* turns of the pair over the original context */
     double span = (double)rope->high - (double)rope->low, factor = (double)rope->factor;
     double smooth = fmin(fmax((turns - (double)rope->low) / span, 0), 1);
     double divisor = 1 / ((1 - smooth) / factor + smooth);
@@ -119,7 +120,7 @@ static double llama3_divisor(const struct rope *rope, uint32_t dim, uint32_t i, 
     return divisor;
 }
 
-/* Whether these parameters make the table. */
+/* Whether these parameters give the table. */
 static bool makes_table(const struct rope *rope, const float *table, uint32_t dim)
 {
     bool same = true;
@@ -139,7 +140,7 @@ enum status config_gguf_factors(const struct gguf *gguf, const struct tensor *ta
     const float *factors = (const float *)(const void *)table->bytes;
     struct rope rope = config->rope_global;
     rope.type = ROPE_TYPE_LLAMA3;
-    rope.low = 1; /* in every Llama */
+    rope.low = 1; /* the same in every Llama */
     rope.high = 4;
     for (uint32_t i = 0; fits && wanted && i < dim / 2; i++)
         rope.factor = fmaxf(rope.factor, factors[i]);

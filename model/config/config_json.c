@@ -1,6 +1,6 @@
-/* config.json to struct config. The meaning of a key, and its value where it is absent, are those of transformers'
- * configuration classes (configuration_llama.py, configuration_gemma3.py, modeling_rope_utils.py), both of version 5
- * (rope_parameters) and of those before it (rope_theta, rope_scaling). What we cannot compute is refused by name. */
+/* Reads config.json into struct config. The meaning of each key, and its value if it is absent, follow transformers'
+ * configuration classes (configuration_llama.py, configuration_gemma3.py, modeling_rope_utils.py): version 5
+ * (rope_parameters) and earlier ones (rope_theta, rope_scaling). What we cannot compute is refused by name. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -11,7 +11,6 @@
 #define MAX_LAYERS 4096
 #define MAX_EXPERTS 4096
 
-/* A null is the same as an absent key: NULL. */
 json_t *config_member(const json_t *object, const char *key)
 {
     json_t *value = json_object_get(object, key);
@@ -24,7 +23,6 @@ json_t *config_field(const struct config_source *in, const char *key)
     return value ? value : config_member(in->root, key);
 }
 
-/* The error of a key whose value is wrong, or that is missing (value NULL). */
 enum status config_refuse(const struct config_source *in, const char *key, const json_t *value, const char *expected)
 {
     if (!value)
@@ -54,10 +52,9 @@ static enum status read_count_or(const struct config_source *in, const char *key
     return config_field(in, key) ? read_count(in, key, CONFIG_MAX_COUNT, count) : STATUS_OK;
 }
 
-/* A number > 0 that a float holds. name: the key as messages show it. */
 enum status config_positive(const struct config_source *in, const char *name, const json_t *value, float *number)
 {
-    float found = (float)json_number_value(value); /* 0 for what is no number */
+    float found = (float)json_number_value(value); /* 0 if it is no number */
     if (!(found > 0) || isinf(found))
         return config_refuse(in, name, value, "a finite number greater than 0");
     *number = found;
@@ -106,7 +103,7 @@ static enum status read_sizes(const struct config_source *in)
     return STATUS_OK;
 }
 
-/* A family that has softcaps must say which: null is none, but an absent key would be a guess. */
+/* A family with softcaps must give them: null means none, but for an absent key we would have to guess. */
 static enum status read_softcap(const struct config_source *in, const char *key, float *cap)
 {
     json_t *value = config_field(in, key);
@@ -157,7 +154,7 @@ static enum status read_activation(const struct config_source *in)
     const char *key = in->model->config.family->activation_key;
     json_t *value = config_field(in, key);
     if (!value) {
-        key = "hidden_act"; /* what Gemma's first configs called it */
+        key = "hidden_act"; /* key of Gemma's first configs */
         value = config_field(in, key);
     }
     const char *name = json_string_value(value);
@@ -167,7 +164,7 @@ static enum status read_activation(const struct config_source *in)
     return STATUS_OK;
 }
 
-/* layer_types if it is there; else every pattern-th layer is global. */
+/* Local layers come from layer_types if it is present; otherwise every pattern-th layer is global. */
 static enum status read_layers(const struct config_source *in)
 {
     struct config *config = &in->model->config;
@@ -203,7 +200,7 @@ static enum status read_layers(const struct config_source *in)
     return any_local ? read_count(in, "sliding_window", CONFIG_MAX_COUNT, &config->sliding_window) : STATUS_OK;
 }
 
-/* A token id: null, absent and negative mean none. */
+/* Reads a token id. Null, absent and negative mean none. */
 static enum status read_token(const struct config_source *in, const char *key, const json_t *value, int32_t *id)
 {
     *id = -1;
@@ -237,7 +234,7 @@ static enum status read_tokens(const struct config_source *in)
     return status;
 }
 
-/* Experts may be packed as MXFP4; what else quantises a folder's weights is not known here. */
+/* Accepts experts packed as MXFP4 and refuses every other quantisation of a folder's weights. */
 static enum status read_quantisation(const struct config_source *in)
 {
     json_t *quantised = config_field(in, "quantization_config");
@@ -264,7 +261,7 @@ static enum status read_experts(const struct config_source *in)
     json_t *limit = config_field(in, "swiglu_limit"), *alpha = config_field(in, "swiglu_alpha");
     if (status == STATUS_OK)
         status = config_positive(in, "swiglu_limit", limit, &config->swiglu_limit);
-    config->swiglu_alpha = config->family->swiglu_alpha; /* a constant before transformers made it a field */
+    config->swiglu_alpha = config->family->swiglu_alpha; /* a constant in earlier versions of transformers */
     if (status == STATUS_OK && alpha)
         status = config_positive(in, "swiglu_alpha", alpha, &config->swiglu_alpha);
     if (status == STATUS_OK && config->activation != ACTIVATION_SILU)

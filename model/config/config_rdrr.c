@@ -1,11 +1,11 @@
-/* An RDRR manifest's architecture and inference sections, said in config.json's words, so that one reader gives them
- * their meaning. What lockstep cannot compute is refused by name. */
+/* Translates the architecture and inference sections of an RDRR manifest into config.json's keys, so that one reader
+ * interprets both. What lockstep cannot compute is refused by name. */
 #include <stdio.h>
 #include <string.h>
 
 #include "model/files/rdrr.h"
 
-/* The manifest's paths and config.json's keys for the same thing. */
+/* Paths in the manifest and the keys of config.json with the same meaning. */
 static const struct {
     const char *path, *key;
     bool required;
@@ -35,8 +35,14 @@ static const struct {
     {"pad_token_id", "pad_token_id", false},
 };
 
-/* What changes the result and has one value here. */
-enum wanted { OFF, ON, ONE, RMSNORM, HEAD }; /* absent or null is each; false or 0, true, 1, a word */
+/* Settings that change the result and for which lockstep has one value. */
+enum wanted {
+    OFF,
+    ON,
+    ONE,
+    RMSNORM,
+    HEAD
+}; /* accepted values: false or 0; true; 1; a word. Absent and null are accepted by each */
 static const struct {
     const char *path;
     enum wanted wanted;
@@ -125,8 +131,8 @@ static enum status check_flags(const struct rdrr *in)
     return STATUS_OK;
 }
 
-/* What only a mixture has, or what it cannot be: GPT-OSS's is the one that is known. Where the manifest leaves the
- * clamp's limit out, the source's own config.json, which a manifest may hold, says it. */
+/* Settings that only a mixture of experts has, or that it must not have. GPT-OSS's mixture is the only known one. If
+ * the manifest lacks the clamp's limit, the source's config.json, which a manifest may hold, gives it. */
 static enum status check_experts(const struct rdrr *in, json_t *config)
 {
     const json_t *experts = rdrr_member(in->manifest, "moeConfig"), *limit = json_object_get(config, "swiglu_limit");
@@ -151,7 +157,7 @@ static enum status check_experts(const struct rdrr *in, json_t *config)
     return STATUS_OK;
 }
 
-/* The manifest names no family; its norms do. They must all be one family's. */
+/* The manifest names no family. The norms show it: they must all belong to one family. */
 static enum status find_family(const struct rdrr *in, json_t *config)
 {
     static const struct {
@@ -197,7 +203,7 @@ static enum status add_activation(const struct rdrr *in, json_t *config)
     const json_t *value = rdrr_member(in->manifest, "inference.ffn.activation");
     const char *name = json_string_value(value);
     if (name && strcmp(name, "gelu") == 0)
-        name = "gelu_pytorch_tanh"; /* which is what DOPPLER's gelu.wgsl computes */
+        name = "gelu_pytorch_tanh"; /* DOPPLER's gelu.wgsl computes this one */
     uint32_t code;
     if (!name || !activation_by_name(name, &code))
         return rdrr_refuse(in, "inference.ffn.activation", "", value, "gelu or silu");
@@ -214,7 +220,7 @@ static void add_rope_scaling(const struct rdrr *in, json_t *config)
         {"inference.rope.yarnBetaFast", "beta_fast"},
         {"inference.rope.yarnBetaSlow", "beta_slow"},
         {"inference.rope.yarnOriginalMaxPos", "original_max_position_embeddings"},
-        {"config.rope_parameters.truncate", "truncate"}, /* of the source: a manifest has no word for it */
+        {"config.rope_parameters.truncate", "truncate"}, /* from the source's config: a manifest has no key for it */
         {"config.rope_scaling.truncate", "truncate"},
     };
     json_t *type = rdrr_member(in->manifest, "inference.rope.ropeScalingType");
@@ -230,8 +236,7 @@ static void add_rope_scaling(const struct rdrr *in, json_t *config)
     json_object_set_new(config, "rope_scaling", scaling);
 }
 
-/* Which layers see everything: all of them, every period-th from an offset on, the even or the odd ones, or those of a
- * list. */
+/* Global layers: all of them, every period-th from an offset on, the even or the odd ones, or those of a list. */
 static enum status add_layers(const struct rdrr *in, json_t *config)
 {
     const char *path = "inference.layerPattern";
@@ -255,7 +260,7 @@ static enum status add_layers(const struct rdrr *in, json_t *config)
     if (!uniform && (!every || period < 1 || offset < 0))
         return rdrr_refuse(in, path, "", pattern, "uniform, every_n with a period, alternating even or odd, or custom");
     json_t *list = json_array();
-    for (json_int_t i = 0; i < n_layers && i < 4096; i++) /* config_json.c refuses more */
+    for (json_int_t i = 0; i < n_layers && i < 4096; i++) /* config_json.c refuses more layers */
         json_array_append_new(
             list, json_string(uniform || (i - offset) % period == 0 ? "full_attention" : "sliding_attention"));
     json_object_set_new(config, "layer_types", list);

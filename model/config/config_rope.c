@@ -1,16 +1,16 @@
-/* Rotary embedding as config.json says it: transformers 5's rope_parameters, or rope_theta and rope_scaling before it.
- * Source of every key and default: transformers, modeling_rope_utils.py. */
+/* Reads rotary embedding from config.json: rope_parameters of transformers 5, or rope_theta and rope_scaling of earlier
+ * versions. Source of every key and default: transformers, modeling_rope_utils.py. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
 #include "model/config/config_source.h"
 
-/* One kind of layer's rope. */
+/* Where the rope of one kind of layer is read from, and where it is stored. */
 struct rope_source {
     const struct config_source *in;
     const json_t *object; /* rope_parameters, one of its members, or an older file's rope_scaling; NULL: neither */
-    const char *name;     /* what object is called */
+    const char *name;     /* name of object, for messages */
     struct rope *rope;
 };
 
@@ -21,7 +21,7 @@ static enum status refuse(const struct rope_source *s, const char *key, const ch
     return config_refuse(s->in, name, config_member(s->object, key), expected);
 }
 
-/* A mandatory number, or one with a default (otherwise > 0) where it is absent. */
+/* Reads a number that is mandatory (otherwise = 0) or has a default (otherwise > 0). */
 static enum status read_number(const struct rope_source *s, const char *key, float otherwise, float *number)
 {
     char name[96];
@@ -90,7 +90,7 @@ static enum status read_yarn(const struct rope_source *s)
 
 static enum status read_default(const struct rope_source *s)
 {
-    (void)s; /* theta is all that it has */
+    (void)s; /* has no parameter besides theta */
     return STATUS_OK;
 }
 
@@ -115,7 +115,7 @@ static enum status read_type(const struct rope_source *s)
     return readers[s->rope->type](s);
 }
 
-/* theta_key: where the base stands if not in the object. */
+/* theta_key: key of the base if the object does not have it. */
 static enum status read_rope(const struct rope_source *s, const char *theta_key, float theta_otherwise)
 {
     const struct config_source *in = s->in;
@@ -135,7 +135,7 @@ static enum status read_rope(const struct rope_source *s, const char *theta_key,
     return status == STATUS_OK ? read_type(s) : status;
 }
 
-/* rope_parameters has one member for each type of layer. */
+/* Finds the members of rope_parameters, one for each type of layer. */
 static enum status find_by_layer_type(const struct config_source *in, const json_t *parameters,
                                       struct rope_source *global, struct rope_source *local)
 {

@@ -1,4 +1,4 @@
-/* What the readers of config.json share: where a key is looked up, and how a wrong value is refused. */
+/* Shared by the readers of config.json: looking up keys and refusing values. */
 #ifndef LOCKSTEP_MODEL_CONFIG_CONFIG_SOURCE_H
 #define LOCKSTEP_MODEL_CONFIG_CONFIG_SOURCE_H
 
@@ -8,7 +8,8 @@
 
 #define CONFIG_MAX_COUNT 0x7fffffff
 
-/* A text model's config can be nested under text_config; a key is looked up there, then at the top. */
+/* The JSON of a config. A text model's config can be nested under text_config: keys are looked up there, then at the
+ * top. */
 struct config_source {
     struct model *model;
     const char *file;
@@ -16,17 +17,17 @@ struct config_source {
     struct error *err;
 };
 
-/* A member of an object, or a field of the config; NULL where it is absent or null. */
+/* Return a member of an object, or a field of the config. NULL: it is absent or null. */
 json_t *config_member(const json_t *object, const char *key);
 json_t *config_field(const struct config_source *in, const char *key);
 
-/* The error of a key whose value is wrong, or that is missing (value NULL). */
+/* Sets the error of a key whose value is wrong, or which is missing (value NULL). Returns STATUS_BAD_INPUT. */
 enum status config_refuse(const struct config_source *in, const char *key, const json_t *value, const char *expected);
 
-/* A number > 0 that a float holds. name: the key as messages show it. */
+/* Reads a finite number greater than 0. name: of the key, for messages. */
 enum status config_positive(const struct config_source *in, const char *name, const json_t *value, float *number);
 
-/* config_rope.c: config->rope_global and rope_local. */
+/* Reads config->rope_global and rope_local (config_rope.c). */
 enum status config_read_ropes(const struct config_source *in);
 
 #endif

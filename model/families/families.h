@@ -1,4 +1,4 @@
-/* Every family's table, declared for the file that defines it and for the lookup. */
+/* Declares the table of every family. */
 #ifndef LOCKSTEP_MODEL_FAMILIES_FAMILIES_H
 #define LOCKSTEP_MODEL_FAMILIES_FAMILIES_H
 

@@ -1,5 +1,5 @@
-/* What quantization_config.modules_to_not_convert excludes must not be quantised (fix: router quantised). The names are
- * transformers' modules, whole or their ends, with * for a layer's number. */
+/* Modules in quantization_config.modules_to_not_convert must not be quantised (fix: router quantised). Names are those
+ * of transformers' modules, whole or their ends, with * for a layer's number. */
 #include <fnmatch.h>
 #include <jansson.h>
 #include <stdio.h>
@@ -7,7 +7,7 @@
 
 #include "model/files/loader.h"
 
-/* Whether the tensor belongs to the module; packed formats add _blocks and _scales to a weight's name. */
+/* Whether the tensor belongs to the module. Packed formats add _blocks and _scales to a weight's name. */
 static bool in_module(const char *module, const char *tensor)
 {
     static const char *const begins[] = {"", "*."}, *const ends[] = {"", ".*", "_blocks", "_scales"};
@@ -46,7 +46,7 @@ enum status loader_check_excluded(const struct model *model, struct error *err)
     const struct mapping *file = &model->files->config;
     json_t *root = file->size ? json_loadb((const char *)file->bytes, file->size, 0, NULL) : NULL;
     json_t *config = json_object_get(root, "quantization_config");
-    if (!config) /* RDRR holds the source's config.json */
+    if (!config) /* RDRR: the source's config.json */
         config = json_object_get(json_object_get(root, "config"), "quantization_config");
     enum status status = STATUS_OK;
     size_t i;

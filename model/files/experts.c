@@ -1,15 +1,15 @@
-/* The experts of a mixture as safetensors holds them, brought into one form: [experts, out, in].
+/* Brings the experts of safetensors into one form: [experts, out, in].
  *
- * MXFP4 stands in two tensors, NAME_blocks [experts, out, in/32, 16] and NAME_scales [experts, out, in/32]; they become
- * one tensor NAME, whose bytes stay where they are (tensor.h, scales). Unquantised experts stand transposed, [experts,
- * in, out]; their bytes are moved. Source: transformers, integrations/mxfp4.py and models/gpt_oss. */
+ * MXFP4 is two tensors, NAME_blocks [experts, out, in/32, 16] and NAME_scales [experts, out, in/32]; they become one
+ * tensor NAME whose bytes stay in place (tensor.h, scales). Unquantised experts are transposed, [experts, in, out];
+ * their bytes are moved. Sources: transformers, integrations/mxfp4.py and models/gpt_oss. */
 #include <stdio.h>
 #include <string.h>
 
 #include "model/files/loader.h"
 
 #define BLOCK_ELEMS 32
-#define DTYPE_TAKEN (DTYPE_U8 + 1) /* scales that were joined */
+#define DTYPE_TAKEN (DTYPE_U8 + 1) /* scales that became part of a joined tensor */
 
 static struct tensor *find(struct model *model, const char *name)
 {
@@ -32,7 +32,7 @@ static enum status refuse(const struct tensor *tensor, const char *found, const 
                      "%s, expected %s", found, expected);
 }
 
-/* Makes the blocks tensor the joined one. Nothing is copied: the experts of a model of 20B are 13 GB. */
+/* Turns the tensor of blocks into the joined one. Nothing is copied: the experts of a 20B model are 13 GB. */
 static enum status join(struct model *model, struct tensor *blocks, const struct tensor *scales, struct error *err)
 {
     char text[96];
@@ -53,7 +53,7 @@ static enum status join(struct model *model, struct tensor *blocks, const struct
     return STATUS_OK;
 }
 
-/* [experts, in, out] to [experts, out, in], of elements of whole bytes. */
+/* Transposes [experts, in, out] to [experts, out, in]. Elements are whole bytes. */
 static void transpose(struct model *model, struct tensor *tensor)
 {
     uint64_t size = dtype_info(tensor->dtype)->block_bytes, n_in = tensor->shape[1], n_out = tensor->shape[2];

@@ -1,4 +1,4 @@
-/* A folder as transformers writes it: config.json, *.safetensors, and with several of them an index. */
+/* Loads a folder as transformers writes it: config.json, *.safetensors, and an index if there are several of them. */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -22,7 +22,7 @@ static int is_weights(const struct dirent *entry)
     return entry->d_name[0] != '.' && has_suffix(entry->d_name);
 }
 
-/* Byte order, not the locale's: the digest of the weights depends on it. */
+/* In byte order, not the locale's: the digest of the weights depends on it. */
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
@@ -63,7 +63,7 @@ static const struct mapping *find_weights(const struct model_files *files, const
     return NULL;
 }
 
-/* Reads the files that the index names, and compares what it says of each tensor with what they hold. */
+/* Reads the files that the index names, and compares the index with what they hold. */
 static enum status read_indexed(struct model *model, const char *path, json_t *index, struct error *err)
 {
     json_t *map = json_object_get(index, "weight_map");
@@ -125,7 +125,7 @@ static enum status read_weights(struct model *model, struct error *err)
     return status;
 }
 
-/* A model with a vision tower prefixes its text model's tensors; both spellings are in use. */
+/* A model with a vision tower puts a prefix on its text model's tensors; two spellings are in use. */
 static void strip_prefixes(struct model *model)
 {
     static const struct {
@@ -155,7 +155,8 @@ enum status folder_load(struct model *model, struct error *err)
     if (status != STATUS_OK)
         return status;
     strip_prefixes(model);
-    status = loader_check_excluded(model, err); /* names a packed router before its shape is taken for experts' */
+    status = loader_check_excluded(
+        model, err); /* before loader_join_experts, to name a packed router instead of refusing its shape */
     if (status == STATUS_OK)
         status = loader_join_experts(model, err);
     if (status != STATUS_OK)

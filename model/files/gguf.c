@@ -8,7 +8,7 @@
 #define MAX_KEY 65535                            /* the format's own limit */
 #define MAX_NAME 1024
 
-/* Where the reader stands. What lies after `at` is asked for with take(), and never read without. */
+/* A position in the file. take() checks the rest of the file; nothing is read without it. */
 struct cursor {
     const struct mapping *file;
     uint64_t at;
@@ -20,7 +20,7 @@ static const uint8_t sizes[GGUF_TYPE_COUNT] = {
     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
 
-/* count things of size bytes each, or NULL with the error that names field. */
+/* Takes `count` items of `size` bytes. NULL: the file ends before; the error names field. */
 static const uint8_t *take(struct cursor *in, uint64_t count, uint64_t size, const char *field)
 {
     uint64_t left = in->file->size - in->at;
@@ -51,7 +51,7 @@ static bool take_u64(struct cursor *in, uint64_t *value, const char *field)
     return bytes;
 }
 
-/* A key or a tensor's name: without NUL, of 1 to most bytes. NULL: the error is set. */
+/* Takes the name of a key or a tensor: 1 to `most` bytes without NUL. NULL: the error is set. */
 static const char *take_name(struct cursor *in, struct arena *arena, uint64_t most, const char *field)
 {
     uint64_t at = in->at, length;
@@ -72,7 +72,7 @@ static const char *take_name(struct cursor *in, struct arena *arena, uint64_t mo
     return arena_strndup(arena, (const char *)bytes, length);
 }
 
-/* Moves past n elements of a type. */
+/* Moves past the elements of a value. */
 static bool take_elements(struct cursor *in, struct gguf_value *value)
 {
     value->offset = in->at;
@@ -152,7 +152,7 @@ static bool take_values(struct cursor *in, struct gguf *gguf, uint64_t n)
     return true;
 }
 
-/* Names of ggml's types that cannot be read, to say more than a number. Source: ggml.h, enum ggml_type. */
+/* Names of ggml's types that lockstep cannot read, for messages. Source: ggml.h, enum ggml_type. */
 static const char *unreadable_name(uint32_t type)
 {
     static const char *const names[] = {
@@ -180,7 +180,7 @@ static bool take_dtype(struct cursor *in, struct tensor *tensor)
     return false;
 }
 
-/* offset_at: where the tensor's offset stands; tensor->offset is still relative to the data section. */
+/* offset_at: where the file holds the tensor's offset. tensor->offset is still relative to the data section. */
 static bool take_tensor(struct cursor *in, struct arena *arena, struct tensor *tensor, uint64_t *offset_at)
 {
     tensor->file = in->file->path;
@@ -222,7 +222,7 @@ static enum status check_overlaps(const struct tensor *tensors, uint64_t n, cons
     return status;
 }
 
-/* Turns offsets that are relative to the data section into places in the file. */
+/* Turns an offset in the data section into one in the file. */
 static enum status place_tensor(struct tensor *tensor, uint64_t offset_at, uint64_t data, uint64_t alignment,
                                 const struct mapping *file, struct error *err)
 {
@@ -276,7 +276,7 @@ static enum status take_tensors(struct cursor *in, struct gguf *gguf, uint64_t n
     return status;
 }
 
-/* A count in the header that the file's size makes possible. */
+/* Takes a count of the header. It must be possible in a file of this size. */
 static bool take_count(struct cursor *in, uint64_t *count, uint64_t min_bytes, const char *field)
 {
     uint64_t at = in->at;

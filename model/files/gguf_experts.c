@@ -1,7 +1,7 @@
-/* The experts of a GGUF brought into transformers' form by moving bytes: gate and up are two tensors, [experts, ffn,
- * in] with biases [experts, ffn], and become one whose even rows are gate's and whose odd rows are up's. Blocks stay as
- * they are, for MXFP4 in a GGUF is the order that experts.c brings safetensors' to. Source: llama.cpp,
- * convert_hf_to_gguf.py, GptOssModel. */
+/* Brings the experts of a GGUF into transformers' form by moving bytes. Gate and up are two tensors, [experts, ffn, in]
+ * with biases [experts, ffn]; they become one, whose even rows are gate's and odd rows up's. Blocks of MXFP4 stay as
+ * they are: a GGUF has the order that experts.c gives to safetensors'. Source: llama.cpp, convert_hf_to_gguf.py,
+ * GptOssModel. */
 #include <stdio.h>
 #include <string.h>
 
@@ -24,7 +24,7 @@ static bool same_form(const struct tensor *a, const struct tensor *b)
     return same;
 }
 
-/* Makes gate the joined tensor. */
+/* Turns gate into the joined tensor. */
 static enum status join(struct model *model, struct tensor *gate, const struct tensor *up, bool bias, struct error *err)
 {
     char found[96];
@@ -48,14 +48,14 @@ static enum status join(struct model *model, struct tensor *gate, const struct t
     return STATUS_OK;
 }
 
-/* Removes a tensor; the last takes its place. */
+/* Removes a tensor; the last one takes its place. */
 static void take(struct model *model, struct tensor *tensor)
 {
     *tensor = model->files->tensors[--model->n_tensors];
 }
 
-/* A few wrong bits there send a token to other experts, so no converter quantises it; config.json's
- * modules_to_not_convert has no place in a GGUF. */
+/* Wrong bits in a router send a token to other experts, so converters do not quantise it. A GGUF has no
+ * modules_to_not_convert to say so. */
 static void note_quantised_router(struct model *model)
 {
     for (uint32_t i = 0; i < model->n_tensors; i++) {
@@ -80,7 +80,7 @@ enum status gguf_join_experts(struct model *model, struct error *err)
             snprintf(name, sizeof(name), "model.layers.%u.mlp.experts.up_%s", layer, ends[i]);
             struct tensor *up = find(model, name);
             if (!gate || !up)
-                continue; /* the plan misses the joined one */
+                continue; /* building the plan reports the missing one */
             status = join(model, gate, up, i == 1, err);
             gate->name = arena_printf(&model->files->arena, "model.layers.%u.mlp.experts.gate_up_%s", layer, ends[i]);
             take(model, up);

@@ -1,5 +1,5 @@
-/* From a parsed GGUF to a model as transformers knows it: names, what the tensors say of the config, and the order of
- * q's and k's rows. */
+/* Turns a parsed GGUF into a model in transformers' terms: names, config values that the tensors show, and the order of
+ * the rows of q and k. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -12,7 +12,7 @@ static const struct tensor_alias outside[] = {
     {NULL, NULL},
 };
 
-/* Inside a layer, in every family; the others: family->gguf_names. */
+/* Names inside a layer that all families share; for the others see family->gguf_names. */
 static const struct tensor_alias in_all[] = {
     {"attn_norm.weight", "input_layernorm.weight"}, {"attn_q.weight", "self_attn.q_proj.weight"},
     {"attn_q.bias", "self_attn.q_proj.bias"},       {"attn_k.weight", "self_attn.k_proj.weight"},
@@ -28,7 +28,7 @@ static const char *alias(const struct tensor_alias *aliases, const char *name)
     return aliases->name;
 }
 
-/* transformers' name, or the stored one where there is no other. */
+/* Returns transformers' name, or the stored one if there is none. */
 static const char *translate(struct model *model, const char *stored)
 {
     const char *name = alias(outside, stored);
@@ -53,7 +53,7 @@ static struct tensor *find(struct model *model, const char *name)
     return NULL;
 }
 
-/* What a GGUF says by holding a tensor or not. */
+/* Reads flags that a GGUF expresses by holding a tensor or not. */
 static enum status read_flags(struct model *model, const struct gguf *gguf)
 {
     struct config *config = &model->config;
@@ -74,16 +74,16 @@ static enum status read_flags(struct model *model, const struct gguf *gguf)
     return STATUS_OK;
 }
 
-/* GGUF holds each head's rows in the order of adjacent pairs, [dim/2, 2]; transformers has halves, [2, dim/2].
+/* A GGUF holds each head's rows in the order of adjacent pairs, [dim/2, 2]; transformers has halves, [2, dim/2].
  * Source: llama.cpp, convert_hf_to_gguf.py, LlamaModel.permute; transformers, LlamaTensorProcessor. */
 static void restore_rows(struct model *model, struct tensor *tensor)
 {
     uint64_t dim = model->config.head_dim, row_bytes = tensor_row_bytes(tensor), n_rows = tensor_rows(tensor);
-    if (tensor->n_dims == 1) { /* a bias: each element is a row */
+    if (tensor->n_dims == 1) { /* in a bias each element is a row */
         n_rows = tensor->shape[0];
         row_bytes = tensor->n_bytes / n_rows;
     }
-    if (n_rows % dim != 0) /* a shape that the plan refuses */
+    if (n_rows % dim != 0) /* building the plan refuses the shape */
         return;
     uint8_t *rows = arena_alloc(&model->files->arena, tensor->n_bytes);
     for (uint64_t row = 0; row < n_rows; row++) {
@@ -100,7 +100,7 @@ static bool is_permuted(const char *name)
     return part && (strncmp(part, ".self_attn.q_proj.", 18) == 0 || strncmp(part, ".self_attn.k_proj.", 18) == 0);
 }
 
-/* What rope's frequencies are divided by becomes a part of the config, and is no tensor any more. */
+/* Moves the table of divisors of rope's frequencies from the tensors to the config. */
 static enum status take_rope_factors(struct model *model, const struct gguf *gguf)
 {
     struct tensor *table = find(model, "rope_freqs.weight");

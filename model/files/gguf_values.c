@@ -163,7 +163,7 @@ enum status gguf_strings(const struct gguf *gguf, const char *key, const struct 
     if (!value->is_array || value->type != GGUF_STRING)
         return gguf_refuse(gguf, key, value, "an array of strings");
     struct text *texts = arena_alloc(&gguf->model->files->arena, value->n * sizeof(*texts));
-    const uint8_t *at = value->bytes; /* the lengths were checked against the file when the value was parsed */
+    const uint8_t *at = value->bytes; /* lengths were checked against the file when the value was parsed */
     for (uint64_t i = 0; i < value->n; i++) {
         memcpy(&texts[i].length, at, 8);
         texts[i].bytes = (const char *)at + 8;

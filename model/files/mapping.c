@@ -9,7 +9,7 @@
 
 static enum status open_failed(const char *path, int code, struct error *err)
 {
-    /* What the user named wrongly is bad input; a disk that fails is not. */
+    /* A path that is wrong is bad input; a failing disk is an I/O error. */
     bool named_wrongly = code == ENOENT || code == ENOTDIR || code == EACCES || code == ELOOP || code == ENAMETOOLONG;
     return error_set(err, named_wrongly ? STATUS_BAD_INPUT : STATUS_IO, path, NULL, ERROR_NO_OFFSET,
                      "cannot be opened (%s), expected a readable file", strerror(code));
@@ -19,7 +19,7 @@ enum status mapping_open(struct mapping *mapping, const char *path, struct error
 {
     memset(mapping, 0, sizeof(*mapping));
     mapping->path = path;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block; it is refused below */
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a pipe must not block; it is refused below */
     if (fd < 0)
         return open_failed(path, errno, err);
     struct stat info;

@@ -33,13 +33,13 @@ enum status rdrr_refuse(const struct rdrr *in, const char *prefix, const char *p
     return status;
 }
 
-/* An integer of at least 0; -1 for anything else. */
+/* Returns an integer >= 0, or -1 for anything else. */
 static int64_t whole_number(const json_t *value)
 {
     return json_is_integer(value) && json_integer_value(value) >= 0 ? json_integer_value(value) : -1;
 }
 
-/* Opens one shard and holds it against what the manifest says of it. */
+/* Opens a shard and checks it against its entry in the manifest. */
 static enum status open_shard(const struct rdrr *in, const json_t *entry, uint32_t index)
 {
     struct model_files *files = in->model->files;
@@ -47,7 +47,7 @@ static enum status open_shard(const struct rdrr *in, const json_t *entry, uint32
     snprintf(prefix, sizeof(prefix), "shards.%u", index);
     const json_t *name = rdrr_member(entry, "filename"), *said = rdrr_member(entry, "index");
     if (!name)
-        name = rdrr_member(entry, "fileName"); /* older manifests */
+        name = rdrr_member(entry, "fileName"); /* key in older manifests */
     if (!loader_plain_name(json_string_value(name)))
         return rdrr_refuse(in, prefix, "filename", name, "the name of a file in this folder");
     if (said && whole_number(said) != index)
@@ -115,7 +115,7 @@ static enum status check_overlaps(const struct rdrr *in)
     return STATUS_OK;
 }
 
-/* A piece of a tensor, checked against its shard; NULL and the error set if it is not inside. */
+/* Returns a piece of a tensor. NULL: it is not inside its shard; the error is set. */
 static const uint8_t *piece_bytes(struct rdrr *in, const char *tensor, const json_t *piece, uint64_t *size,
                                   const struct mapping **shard)
 {
@@ -139,7 +139,7 @@ static const uint8_t *piece_bytes(struct rdrr *in, const char *tensor, const jso
     return (*shard)->bytes + offset;
 }
 
-/* Points the tensor at its bytes; those that lie in several shards are copied together. */
+/* Finds the tensor's bytes. Pieces from several shards are copied together. */
 static enum status find_bytes(struct rdrr *in, const json_t *entry, struct tensor *tensor)
 {
     const json_t *spans = rdrr_member(entry, "spans");
@@ -165,7 +165,7 @@ static enum status find_bytes(struct rdrr *in, const json_t *entry, struct tenso
                                     : rdrr_refuse(in, "tensors", tensor->name, spans, "spans that add up to its size");
 }
 
-/* Q4_K_M: doppler's name for Q4_K. U8: the blocks and scales of MXFP4, which stand in two tensors (experts.c). */
+/* Q4_K_M is doppler's name for Q4_K. U8 holds the blocks and scales of MXFP4, two tensors (experts.c). */
 static bool find_dtype(const char *name, uint32_t *dtype)
 {
     if (name && strcmp(name, dtype_info(DTYPE_U8)->name) == 0) {
@@ -177,7 +177,8 @@ static bool find_dtype(const char *name, uint32_t *dtype)
 
 static enum status read_shape(const struct rdrr *in, const json_t *entry, struct tensor *tensor)
 {
-    const json_t *shape = rdrr_member(entry, "originalShape"); /* of a transposed tensor: as it was before */
+    const json_t *shape =
+        rdrr_member(entry, "originalShape"); /* shape of a transposed tensor before it was transposed */
     if (!shape)
         shape = rdrr_member(entry, "shape");
     size_t n = json_array_size(shape);
@@ -190,13 +191,13 @@ static enum status read_shape(const struct rdrr *in, const json_t *entry, struct
             return rdrr_refuse(in, "tensors", tensor->name, shape, "dims of at least 1");
         tensor->shape[i] = (uint64_t)dim;
     }
-    struct tensor plain = *tensor; /* for the checks of the shape alone: blocks need not divide its rows */
+    struct tensor plain = *tensor; /* to check the shape alone: rows need not be whole blocks */
     plain.dtype = DTYPE_F32;
     return loader_size_tensor(&plain, 0, in->err);
 }
 
-/* The layout is what the entry says, or what its size shows: quantised matrices are either rows padded to whole blocks
- * or, from the first converters, one stream (postmortem 2025-12-18 gemma3-q4k-garbage-output). */
+/* Takes the layout from the entry or derives it from the size. Rows of quantised matrices are padded to whole blocks;
+ * the first converters wrote one stream of blocks (postmortem 2025-12-18 gemma3-q4k-garbage-output). */
 static enum status choose_layout(const struct rdrr *in, const json_t *entry, struct tensor *tensor)
 {
     const json_t *said = rdrr_member(entry, "layout"), *size = rdrr_member(entry, "size");
@@ -249,7 +250,7 @@ static enum status read_tensor(struct rdrr *in, const char *name, const json_t *
     return status;
 }
 
-/* The tensors stand in the manifest or, with a tensorsFile, in a file of their own. */
+/* Reads the tensors' entries from the manifest, or from the file that tensorsFile names. */
 static enum status read_tensors(struct rdrr *in)
 {
     const json_t *name = rdrr_member(in->manifest, "tensorsFile");
@@ -296,7 +297,8 @@ enum status rdrr_load(struct model *model, struct error *err)
     if (status == STATUS_OK)
         status = read_tensors(&in);
     if (status == STATUS_OK)
-        status = loader_check_excluded(model, err); /* names a packed router before its shape is taken for experts' */
+        status = loader_check_excluded(
+            model, err); /* before loader_join_experts, to name a packed router instead of refusing its shape */
     if (status == STATUS_OK)
         status = loader_join_experts(model, err);
     if (status == STATUS_OK)

@@ -1,4 +1,4 @@
-/* RDRR, the format of DOPPLER: manifest.json, tensors in shards, each shard with its hash. Source: clocksmith/doppler,
+/* RDRR, the format of DOPPLER: manifest.json, and tensors in shards, each with its hash. Source: clocksmith/doppler,
  * docs/FORMATS.md, docs/rdrr-format.md, src/formats/rdrr/ and src/converter/. */
 #ifndef LOCKSTEP_MODEL_FILES_RDRR_H
 #define LOCKSTEP_MODEL_FILES_RDRR_H
@@ -12,19 +12,20 @@ struct rdrr {
     const char *file; /* manifest.json */
     json_t *manifest;
     struct error *err;
-    struct byte_range *pieces; /* malloc'ed: of all tensors, as if the shards were one file */
+    struct byte_range *pieces; /* malloc'ed; pieces of all tensors, as if the shards were one file */
     uint64_t n_pieces, pieces_capacity;
 };
 
-/* The member at a path, "attention.queryKeyNorm", of an object; NULL where one is missing or null. */
+/* Returns the member at a path ("attention.queryKeyNorm") of an object. NULL: a part is missing or null. */
 json_t *rdrr_member(const json_t *object, const char *path);
 
-/* Refuses a value: "FILE: prefix.path: <what it is>, expected <expected>"; value NULL: missing. */
+/* Sets the error "FILE: prefix.path: <what it is>, expected <expected>"; value NULL: missing. Returns STATUS_BAD_INPUT.
+ */
 enum status rdrr_refuse(const struct rdrr *in, const char *prefix, const char *path, const json_t *value,
                         const char *expected);
 
-/* rdrr_config.c: fills model->config from the manifest, once the tensors are known: a flag that denies a tensor which
- * exists, or wants one that does not, is refused (postmortem 2026-01-19 gemma3-postfeedforwardnorm). */
+/* Fills model->config from the manifest once the tensors are known (config_rdrr.c). A flag that contradicts the tensors
+ * is refused (postmortem 2026-01-19 gemma3-postfeedforwardnorm). */
 enum status rdrr_config(const struct rdrr *in);
 
 #endif

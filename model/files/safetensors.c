@@ -1,5 +1,5 @@
-/* One safetensors file: 8 bytes of header length, a JSON header, and the tensors' bytes, which it describes without
- * gaps or overlaps. Source: huggingface/safetensors, safetensors/src/tensor.rs. */
+/* Reads one safetensors file: 8 bytes with the length of the header, a JSON header, and the tensors' bytes, which the
+ * header must describe without gaps or overlaps. Source: huggingface/safetensors, safetensors/src/tensor.rs. */
 #include <jansson.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,12 +7,12 @@
 
 #include "model/files/loader.h"
 
-#define MAX_HEADER 100000000u /* the format's own limit */
+#define MAX_HEADER 100000000u /* limit of the format */
 
 struct reader {
     struct model *model;
     const struct mapping *file;
-    uint64_t data; /* offset of the tensors' bytes in the file */
+    uint64_t data; /* offset of the data section in the file */
     struct error *err;
 };
 
@@ -24,7 +24,7 @@ static uint64_t load_u64(const uint8_t *bytes)
     return value;
 }
 
-/* U8: the blocks and scales of MXFP4, which stand in two tensors (experts.c). */
+/* U8 holds the blocks and scales of MXFP4, two tensors (experts.c). */
 static bool find_dtype(const char *name, uint32_t *dtype)
 {
     if (name && strcmp(name, dtype_info(DTYPE_U8)->name) == 0) {
@@ -105,7 +105,7 @@ static enum status read_tensor(const struct reader *in, const char *name, const 
     return STATUS_OK;
 }
 
-/* The ranges must tile the data section. */
+/* The ranges of the tensors must tile the data section. */
 static enum status check_ranges(const struct reader *in, struct byte_range *ranges, size_t n)
 {
     uint64_t at = 0;

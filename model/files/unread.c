@@ -1,5 +1,5 @@
-/* Tensors that no step reads. Most are harmless and become a note; a norm, a bias or a sink that a layer would need is
- * refused, for ignoring it computes another model (postmortem 2026-01-19 gemma3-postfeedforwardnorm). */
+/* Handles tensors that no step reads. Most are harmless and become a note. A norm, a bias or a sink inside a layer is
+ * refused: ignoring it would compute another model (postmortem 2026-01-19 gemma3-postfeedforwardnorm). */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +13,7 @@ static bool ends_with(const char *text, const char *suffix)
     return length >= n && strcmp(text + length - n, suffix) == 0;
 }
 
-/* Whether the tensor belongs to one of the layers that run. */
+/* Whether the tensor belongs to a layer that runs. */
 static bool in_running_layer(const struct model *model, const char *name)
 {
     static const char *const prefixes[] = {"model.layers.", "blk."};
@@ -41,7 +41,7 @@ static enum status refuse(const struct model *model, const struct tensor *tensor
                      "a tensor that no step reads, for %s is %s; expected it absent or wanted", flag, said);
 }
 
-/* One note for all of them: the first names, and how many there are. */
+/* Writes one note for all of them: the first names, and the count. */
 static void note(struct model *model, const bool *read, uint32_t n_unread)
 {
     char names[256] = "";
