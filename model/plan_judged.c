@@ -56,12 +56,15 @@ void plan_copy_judged(struct plan *copy, const struct plan *plan, const struct j
     struct copier c = {copy, arena_alloc(&copy->arena, plan->n_steps * sizeof(int32_t))};
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         struct step step = plan->steps[i];
-        if (judged->attn_probs && step.op == OP_attention)
+        if (judged->attn_probs && step.op == OP_attention) {
             add_attention_probs(&c, &step, judged->n_positions);
-        for (unsigned k = 0; k < OP_MAX_INPUTS; k++)
+        }
+        for (unsigned k = 0; k < OP_MAX_INPUTS; k++) {
             step.input[k] = step.input[k] < 0 ? -1 : c.place[step.input[k]];
+        }
         c.place[i] = add(&c, &step);
     }
-    if (judged->samples)
+    if (judged->samples) {
         add_samples(&c, (int32_t)copy->n_steps - 1, judged->masked_id);
+    }
 }

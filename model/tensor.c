@@ -93,8 +93,9 @@ bool dtype_by_name(const char *name, uint32_t file, uint32_t *dtype)
 uint64_t tensor_rows(const struct tensor *tensor)
 {
     uint64_t rows = 1;
-    for (uint32_t i = 0; i + 1 < tensor->n_dims; i++)
+    for (uint32_t i = 0; i + 1 < tensor->n_dims; i++) {
         rows *= tensor->shape[i];
+    }
     return rows;
 }
 
@@ -117,8 +118,9 @@ static void join_block(const uint8_t *from, uint8_t scale, uint8_t *to)
         elements[2 * i + 1] = from[i] >> 4;
     }
     to[0] = scale;
-    for (unsigned i = 0; i < SPLIT_ELEMS / 2; i++)
+    for (unsigned i = 0; i < SPLIT_ELEMS / 2; i++) {
         to[1 + i] = (uint8_t)(elements[i] | elements[i + SPLIT_ELEMS / 2] << 4);
+    }
 }
 
 void tensor_copy(const struct tensor *tensor, uint64_t from, uint64_t n, uint8_t *to)
@@ -157,11 +159,13 @@ void tensor_grain(const struct tensor *tensor, uint64_t *rows, uint64_t *bytes)
     uint64_t block = dtype_info(tensor->dtype)->block_elems;
     *rows = 1;
     if (tensor->layout == LAYOUT_PACKED) {
-        while (*rows * tensor_row_elems(tensor) % block)
+        while (*rows * tensor_row_elems(tensor) % block) {
             (*rows)++; /* at most `block` steps */
+        }
     }
-    if (tensor->layout == LAYOUT_COLUMNS || *rows > tensor_rows(tensor))
+    if (tensor->layout == LAYOUT_COLUMNS || *rows > tensor_rows(tensor)) {
         *rows = tensor_rows(tensor);
+    }
     *bytes = tensor->layout == LAYOUT_ROWS  ? tensor_row_bytes(tensor)
              : *rows == tensor_rows(tensor) ? tensor->n_bytes
                                             : dtype_bytes(tensor->dtype, *rows * tensor_row_elems(tensor));

@@ -67,8 +67,9 @@ static inline double softcap_error(double cap, double t, double error)
 static inline double bound_copy(const struct arith *arith, double y)
 {
     double magnitude = fmax(fabs(y), arith->eta);
-    if (!isfinite(magnitude))
+    if (!isfinite(magnitude)) {
         return 0;
+    }
     int exponent;
     (void)frexp(magnitude, &exponent); /* 2^(exponent - 1) <= magnitude < 2^exponent */
     double spacing = ldexp(arith->u_storage, exponent);

@@ -26,14 +26,16 @@ void decode_F32(const uint8_t *bytes, uint64_t count, float *values)
 
 CLONED void decode_F16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
 {
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count; i++) {
         values[i] = read_half(bytes + 2 * i);
+    }
 }
 
 CLONED void decode_BF16(const uint8_t *restrict bytes, uint64_t count, float *restrict values)
 {
-    for (uint64_t i = 0; i < count; i++)
+    for (uint64_t i = 0; i < count; i++) {
         values[i] = float_from_bits((uint32_t)read_u16(bytes + 2 * i) << 16);
+    }
 }
 
 /* Reads eight bytes at once, so that compilers vectorise the shifts that extract nibbles. The loops over the bytes must
@@ -53,11 +55,13 @@ CLONED void decode_Q4_0(const uint8_t *restrict block, uint64_t count, float *re
         for (unsigned k = 0; k < 16; k += 8) {
             uint64_t word = read_u64(block + 2 + k);
 #pragma GCC unroll 1
-            for (unsigned j = 0; j < 8; j++)
+            for (unsigned j = 0; j < 8; j++) {
                 values[i + k + j] = d * (float)((int)(word >> 8 * j & 15) - 8);
+            }
 #pragma GCC unroll 1
-            for (unsigned j = 0; j < 8; j++)
+            for (unsigned j = 0; j < 8; j++) {
                 values[i + 16 + k + j] = d * (float)((int)(word >> (8 * j + 4) & 15) - 8);
+            }
         }
     }
 }
@@ -70,11 +74,13 @@ CLONED void decode_Q4_1(const uint8_t *restrict block, uint64_t count, float *re
         for (unsigned k = 0; k < 16; k += 8) {
             uint64_t word = read_u64(block + 4 + k);
 #pragma GCC unroll 1
-            for (unsigned j = 0; j < 8; j++)
+            for (unsigned j = 0; j < 8; j++) {
                 values[i + k + j] = d * (float)(int)(word >> 8 * j & 15) + m;
+            }
 #pragma GCC unroll 1
-            for (unsigned j = 0; j < 8; j++)
+            for (unsigned j = 0; j < 8; j++) {
                 values[i + 16 + k + j] = d * (float)(int)(word >> (8 * j + 4) & 15) + m;
+            }
         }
     }
 }
@@ -84,8 +90,9 @@ CLONED void decode_Q8_0(const uint8_t *restrict block, uint64_t count, float *re
 {
     for (uint64_t i = 0; i < count; i += 32, block += 34) {
         float d = read_half(block);
-        for (unsigned j = 0; j < 32; j++)
+        for (unsigned j = 0; j < 32; j++) {
             values[i + j] = d * (float)(int8_t)block[2 + j];
+        }
     }
 }
 
@@ -148,8 +155,9 @@ static inline void decode_runs(const uint8_t *restrict block, const uint8_t *hig
         minimum *= dmin;
         for (unsigned l = 0; l < 32; l++) {
             unsigned q = low[j / 2 * 32 + l] >> (j % 2 ? 4 : 0) & 15;
-            if (high)
+            if (high) {
                 q |= (unsigned)(high[l] >> j & 1) << 4;
+            }
             values[l] = scale * (float)q - minimum;
         }
     }
@@ -158,15 +166,17 @@ static inline void decode_runs(const uint8_t *restrict block, const uint8_t *hig
 /* Block: f16 d, f16 dmin, 12 bytes of scales, 128 bytes of nibbles */
 CLONED void decode_Q4_K(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
-    for (uint64_t i = 0; i < count; i += 256, block += 144)
+    for (uint64_t i = 0; i < count; i += 256, block += 144) {
         decode_runs(block, NULL, block + 16, values + i);
+    }
 }
 
 /* Block: f16 d, f16 dmin, 12 bytes of scales, 32 bytes of fifth bits, 128 bytes of nibbles */
 CLONED void decode_Q5_K(const uint8_t *restrict block, uint64_t count, float *restrict values)
 {
-    for (uint64_t i = 0; i < count; i += 256, block += 176)
+    for (uint64_t i = 0; i < count; i += 256, block += 176) {
         decode_runs(block, block + 16, block + 48, values + i);
+    }
 }
 
 /* Block: 128 bytes of low nibbles, 64 bytes of top bit pairs, 16 signed scales, f16 d. Each half of 128 elements is

@@ -29,9 +29,10 @@ void reference_add(const struct op_batch *batch)
         double *y = batch->y + (uint64_t)r * width;
         for (uint32_t i = 0; i < width; i++) {
             y[i] = (dropped ? 0 : (double)residual[i]) + branch[i];
-            if (batch->bound)
+            if (batch->bound) {
                 batch->bound[(uint64_t)r * width + i] =
                     add_bound(row->arith, branch[i], y[i]) + passed_on(row, dropped, i);
+            }
         }
     }
 }

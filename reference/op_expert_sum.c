@@ -33,9 +33,10 @@ void reference_expert_sum(const struct op_batch *batch)
                 passed += error * error + share * share;
             }
             batch->y[(uint64_t)r * p->width + i] = sum;
-            if (batch->bound)
+            if (batch->bound) {
                 batch->bound[(uint64_t)r * p->width + i] =
                     expert_sum_bound(row->arith, p->k, squares, magnitudes, sum) + sqrt(passed);
+            }
         }
     }
 }

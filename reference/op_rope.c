@@ -29,10 +29,12 @@ static double rope_bound(const struct arith *arith, const struct turn *turn, dou
 static double llama3_frequency(const struct rope_params *p, double frequency)
 {
     double waves = p->original * frequency / (2 * M_PI); /* waves in the original context */
-    if (waves > p->high)
+    if (waves > p->high) {
         return frequency;
-    if (waves < p->low)
+    }
+    if (waves < p->low) {
         return frequency / p->factor;
+    }
     double smooth = (waves - p->low) / ((double)p->high - p->low);
     return (1 - smooth) * frequency / p->factor + smooth * frequency;
 }
@@ -54,8 +56,9 @@ static double yarn_frequency(const struct rope_params *p, double frequency, uint
     }
     low = fmax(low, 0);
     high = fmin(high, p->dim - 1.0);
-    if (low == high)
+    if (low == high) {
         high += 0.001;
+    }
     double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
     return frequency / p->factor * ramp + frequency * (1 - ramp);
 }
@@ -68,12 +71,13 @@ static struct turn rope_turn(const struct rope_params *p, uint32_t position, uin
     static const double roundings[] = {
         [ROPE_TYPE_DEFAULT] = 0, [ROPE_TYPE_LINEAR] = 1, [ROPE_TYPE_LLAMA3] = 6, [ROPE_TYPE_YARN] = 8};
     double exponent = 2.0 * i / p->dim, frequency = pow(p->theta, -exponent);
-    if (p->type == ROPE_TYPE_LINEAR)
+    if (p->type == ROPE_TYPE_LINEAR) {
         frequency /= p->factor;
-    else if (p->type == ROPE_TYPE_LLAMA3)
+    } else if (p->type == ROPE_TYPE_LLAMA3) {
         frequency = llama3_frequency(p, frequency);
-    else if (p->type == ROPE_TYPE_YARN)
+    } else if (p->type == ROPE_TYPE_YARN) {
         frequency = yarn_frequency(p, frequency, i);
+    }
     double angle = position * frequency;
     return (struct turn){p->scale * cos(angle), p->scale * sin(angle), p->scale,
                          angle * (3 + log(p->theta) * exponent + roundings[p->type])};
@@ -108,7 +112,8 @@ void reference_rope(const struct op_batch *batch)
     ASSERT(p->dim % 2 == 0 && p->type <= ROPE_TYPE_YARN);
     uint64_t width = (uint64_t)p->heads * p->dim;
 #pragma omp parallel for schedule(static)
-    for (uint32_t r = 0; r < batch->n_rows; r++)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
         rope_row(p, batch->step->variant == VARIANT_ROPE_NEIGHBOURS, &batch->rows[r], batch->y + r * width,
                  batch->bound ? batch->bound + r * width : NULL);
+    }
 }

@@ -38,10 +38,12 @@ static double favoured(const struct candidate *c)
 static int likelier_first(const void *left, const void *right)
 {
     const struct candidate *a = left, *b = right;
-    if (favoured(a) != favoured(b))
+    if (favoured(a) != favoured(b)) {
         return favoured(a) < favoured(b) ? 1 : -1;
-    if (a->recorded != b->recorded)
+    }
+    if (a->recorded != b->recorded) {
         return a->recorded ? -1 : 1;
+    }
     return (a->id > b->id) - (a->id < b->id);
 }
 
@@ -64,8 +66,9 @@ static uint32_t weigh(const struct op_batch *batch, const struct op_row *row, st
     double temperature = sampling->temperature > 0 ? (double)sampling->temperature : 1, largest = -INFINITY, most = 0;
     uint32_t n = 0;
     for (uint32_t i = 0; i < p->n; i++) {
-        if ((int64_t)i == p->masked_id || isnan(row->in[0][i]))
+        if ((int64_t)i == p->masked_id || isnan(row->in[0][i])) {
             continue;
+        }
         bool recorded = row->recorded && row->recorded[i] != 0;
         double passed = row->error[0] ? row->error[0][i] : 0;
         candidates[n++] = (struct candidate){.id = i, .recorded = recorded, .logit = row->in[0][i], .passed = passed};
@@ -95,11 +98,13 @@ static uint32_t cut_top_p(const struct op_row *row, const struct candidate *cand
     double slack = 2 * error / total + u_sum * (BOUND_LAMBDA * sqrt(n) / 3 + 4);
     for (uint32_t i = 0; i < n; i++) {
         sum += candidates[i].weight;
-        if (shortest == 0 && sum >= top_p * total * (1 - slack))
+        if (shortest == 0 && sum >= top_p * total * (1 - slack)) {
             shortest = i + 1;
+        }
         bool enough = shortest > 0 && row->recorded && i + 1 >= n_recorded;
-        if (enough || sum >= top_p * total * (1 + slack))
+        if (enough || sum >= top_p * total * (1 + slack)) {
             return i + 1;
+        }
     }
     return n;
 }
@@ -109,9 +114,10 @@ static uint32_t keep(const struct op_row *row, struct candidate *candidates, uin
 {
     const struct sampling *sampling = sampling_of(row);
     bool top_p = sampling->top_p > 0 && sampling->top_p<1, top_k = sampling->top_k> 0 && sampling->top_k < n;
-    if (!top_p && !top_k)
+    if (!top_p && !top_k) {
         return n;
-    qsort(candidates, n, sizeof *candidates, likelier_first);
+    }
+    qsort(candidates, n, sizeof(*candidates), likelier_first);
     n = top_k ? sampling->top_k : n;
     return top_p ? cut_top_p(row, candidates, n, (double)sampling->top_p) : n;
 }
@@ -128,8 +134,9 @@ static void share(const struct op_row *row, const struct candidate *candidates, 
     for (uint32_t i = 0; i < n; i++) {
         const struct candidate *c = &candidates[i];
         y[c->id] = c->weight / total;
-        if (!bound)
+        if (!bound) {
             continue;
+        }
         double common = error / total + row->arith->u_sum * (BOUND_LAMBDA * sqrt(n) / 3 + 4);
         double both = row->error[0] ? c->error * common : 0;
         bound[c->id] = y[c->id] * (c->error + common + both + 3 * row->arith->u_storage) + row->arith->eta;
@@ -141,20 +148,23 @@ void reference_sample_probs(const struct op_batch *batch)
     uint32_t width = batch->step->params.sample_probs.n;
 #pragma omp parallel for schedule(dynamic)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
-        if (stop_asked())
+        if (stop_asked()) {
             continue;
+        }
         const struct op_row *row = &batch->rows[r];
         double *y = batch->y + (uint64_t)r * width, *bound = batch->bound ? batch->bound + (uint64_t)r * width : NULL;
-        struct candidate *candidates = xcalloc(width, sizeof *candidates);
-        memset(y, 0, width * sizeof *y);
-        if (bound)
-            memset(bound, 0, width * sizeof *bound);
+        struct candidate *candidates = xcalloc(width, sizeof(*candidates));
+        memset(y, 0, width * sizeof(*y));
+        if (bound) {
+            memset(bound, 0, width * sizeof(*bound));
+        }
         uint32_t n = weigh(batch, row, candidates), n_kept = keep(row, candidates, n);
         share(row, candidates, n_kept, y, bound);
         /* If nothing was recorded, each of several equals may have been kept. */
         for (uint32_t i = n_kept; bound && !row->recorded && i < n && candidates[i].logit == candidates[i - 1].logit;
-             i++)
+             i++) {
             bound[candidates[i].id] = y[candidates[i - 1].id];
+        }
         free(candidates);
     }
 }
@@ -162,8 +172,9 @@ void reference_sample_probs(const struct op_batch *batch)
 /* The recorded id; -1: it is no id. */
 static int64_t recorded_id(const struct op_row *row, uint32_t n)
 {
-    if (!row->recorded || !(row->recorded[0] >= 0 && row->recorded[0] < n))
+    if (!row->recorded || !(row->recorded[0] >= 0 && row->recorded[0] < n)) {
         return -1;
+    }
     return row->recorded[0] == floorf(row->recorded[0]) ? (int64_t)row->recorded[0] : -1;
 }
 
@@ -171,9 +182,11 @@ static int64_t recorded_id(const struct op_row *row, uint32_t n)
 static uint32_t largest_of(const float *values, uint32_t n, int32_t masked_id)
 {
     int64_t best = -1;
-    for (uint32_t i = 0; i < n; i++)
-        if ((int64_t)i != masked_id && !isnan(values[i]) && (best < 0 || values[i] > values[best]))
+    for (uint32_t i = 0; i < n; i++) {
+        if ((int64_t)i != masked_id && !isnan(values[i]) && (best < 0 || values[i] > values[best])) {
             best = i;
+        }
+    }
     return best < 0 ? 0 : (uint32_t)best;
 }
 
@@ -193,12 +206,14 @@ void reference_sample_token(const struct op_batch *batch)
         uint32_t best = largest_of(row->in[0], p->n, p->masked_id);
         int64_t id = recorded_id(row, p->n);
         bool right = id >= 0 && id != p->masked_id;
-        if (right && sampling_of(row)->temperature > 0)
+        if (right && sampling_of(row)->temperature > 0) {
             right = row->in[1][id] > 0 || (row->error[1] && row->error[1][id] > 0);
-        else if (right)
+        } else if (right) {
             right = can_be_largest(row, id, best);
+        }
         batch->y[r] = right ? (double)id : best;
-        if (batch->bound)
+        if (batch->bound) {
             batch->bound[r] = 0;
+        }
     }
 }

@@ -19,11 +19,12 @@ static bool variant_fits(const struct step *step)
 static void misread(uint32_t variant, const float *row, uint32_t width, float *misread)
 {
     for (uint32_t i = 0; i < width; i++) {
-        if (variant == VARIANT_READ_AS_F16)
+        if (variant == VARIANT_READ_AS_F16) {
             misread[i] = float_from_half((uint16_t)(bits_of_float(row[i / 2]) >> (i % 2 * 16)));
-        else
+        } else {
             misread[i] =
                 i < width / 2 ? float_from_bits(half_of(row[2 * i]) | (uint32_t)half_of(row[2 * i + 1]) << 16) : 0;
+        }
     }
 }
 
@@ -33,8 +34,8 @@ static void run_misread(const struct op_batch *batch, op_function *op)
     const struct step *step = batch->step;
     uint32_t width =
         step->op == OP_matmul ? step->params.matmul.n_in : step->params.attention.heads * step->params.attention.dim;
-    struct op_row *rows = xcalloc(batch->n_rows, sizeof *rows);
-    float *inputs = xmalloc((uint64_t)batch->n_rows * width * sizeof *inputs);
+    struct op_row *rows = xcalloc(batch->n_rows, sizeof(*rows));
+    float *inputs = xmalloc((uint64_t)batch->n_rows * width * sizeof(*inputs));
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         float *input = inputs + (uint64_t)r * width;
         misread(step->variant, batch->rows[r].in[0], width, input);
@@ -61,8 +62,9 @@ static void run_stored_f16(const struct op_batch *batch, op_function *op)
         float low = round_to_dtype((float)(batch->y[i] - bound), DTYPE_F16);
         float high = round_to_dtype((float)(batch->y[i] + bound), DTYPE_F16);
         batch->y[i] = round_to_dtype((float)batch->y[i], DTYPE_F16);
-        if (batch->bound)
+        if (batch->bound) {
             batch->bound[i] = isfinite(low) && isfinite(high) ? fabs((double)high - low) : bound;
+        }
     }
 }
 

@@ -42,16 +42,14 @@ static enum status read_linear(const struct rope_source *s)
 static enum status read_llama3(const struct rope_source *s)
 {
     struct rope *rope = s->rope;
-    enum status status = read_number(s, "factor", 0, &rope->factor);
-    if (status == STATUS_OK)
-        status = read_number(s, "low_freq_factor", 0, &rope->low);
-    if (status == STATUS_OK)
-        status = read_number(s, "high_freq_factor", 0, &rope->high);
-    if (status == STATUS_OK)
-        status = read_number(s, "original_max_position_embeddings", 0, &rope->original);
-    if (status == STATUS_OK && rope->low >= rope->high)
+    TRY(read_number(s, "factor", 0, &rope->factor));
+    TRY(read_number(s, "low_freq_factor", 0, &rope->low));
+    TRY(read_number(s, "high_freq_factor", 0, &rope->high));
+    TRY(read_number(s, "original_max_position_embeddings", 0, &rope->original));
+    if (rope->low >= rope->high) {
         return refuse(s, "high_freq_factor", "more than low_freq_factor");
-    return status;
+    }
+    return STATUS_OK;
 }
 
 double rope_yarn_magnitude(double factor, double mscale)
@@ -63,29 +61,28 @@ static enum status read_yarn(const struct rope_source *s)
 {
     struct rope *rope = s->rope;
     float mscale = 0, all = 0;
-    enum status status = read_number(s, "factor", 0, &rope->factor);
-    if (status == STATUS_OK)
-        status = read_number(s, "original_max_position_embeddings", 0, &rope->original);
-    if (status == STATUS_OK)
-        status = read_number(s, "beta_slow", 1, &rope->low);
-    if (status == STATUS_OK)
-        status = read_number(s, "beta_fast", 32, &rope->high);
-    if (status == STATUS_OK && rope->low >= rope->high)
+    TRY(read_number(s, "factor", 0, &rope->factor));
+    TRY(read_number(s, "original_max_position_embeddings", 0, &rope->original));
+    TRY(read_number(s, "beta_slow", 1, &rope->low));
+    TRY(read_number(s, "beta_fast", 32, &rope->high));
+    if (rope->low >= rope->high) {
         return refuse(s, "beta_fast", "more than beta_slow");
+    }
     const json_t *truncate = config_member(s->object, "truncate");
     rope->truncate = !truncate || json_is_true(truncate);
-    if (truncate && !json_is_boolean(truncate))
+    if (truncate && !json_is_boolean(truncate)) {
         return refuse(s, "truncate", "true or false");
+    }
     bool both = config_member(s->object, "mscale") && config_member(s->object, "mscale_all_dim");
-    if (status == STATUS_OK && both)
-        status = read_number(s, "mscale", 0, &mscale);
-    if (status == STATUS_OK && both)
-        status = read_number(s, "mscale_all_dim", 0, &all);
+    if (both) {
+        TRY(read_number(s, "mscale", 0, &mscale));
+    }
+    if (both) {
+        TRY(read_number(s, "mscale_all_dim", 0, &all));
+    }
     float scale = (float)(both ? rope_yarn_magnitude(rope->factor, mscale) / rope_yarn_magnitude(rope->factor, all)
                                : rope_yarn_magnitude(rope->factor, 1));
-    if (status == STATUS_OK)
-        status = read_number(s, "attention_factor", scale, &rope->scale);
-    return status;
+    return read_number(s, "attention_factor", scale, &rope->scale);
 }
 
 static enum status read_default(const struct rope_source *s)
@@ -106,12 +103,15 @@ static enum status read_type(const struct rope_source *s)
     static const char expected[] = "default, linear, llama3 or yarn";
     const char *key = config_member(s->object, "rope_type") ? "rope_type" : "type";
     const json_t *type = config_member(s->object, key);
-    if (!type && s->object && config_member(s->object, "factor"))
+    if (!type && s->object && config_member(s->object, "factor")) {
         return refuse(s, "rope_type", "default, linear, llama3 or yarn, for a factor is given");
-    if (!type)
+    }
+    if (!type) {
         return STATUS_OK;
-    if (!json_is_string(type) || !rope_type_by_name(json_string_value(type), &s->rope->type))
+    }
+    if (!json_is_string(type) || !rope_type_by_name(json_string_value(type), &s->rope->type)) {
         return refuse(s, key, expected);
+    }
     return readers[s->rope->type](s);
 }
 
@@ -121,18 +121,19 @@ static enum status read_rope(const struct rope_source *s, const char *theta_key,
     const struct config_source *in = s->in;
     const json_t *theta = config_member(s->object, "rope_theta");
     *s->rope = (struct rope){.type = ROPE_TYPE_DEFAULT, .theta = theta_otherwise, .factor = 1, .scale = 1};
-    enum status status = STATUS_OK;
-    if (theta)
-        status = read_number(s, "rope_theta", 0, &s->rope->theta);
-    else if (config_field(in, theta_key))
-        status = config_positive(in, theta_key, config_field(in, theta_key), &s->rope->theta);
-    else
+    if (theta) {
+        TRY(read_number(s, "rope_theta", 0, &s->rope->theta));
+    } else if (config_field(in, theta_key)) {
+        TRY(config_positive(in, theta_key, config_field(in, theta_key), &s->rope->theta));
+    } else {
         loader_note(in->model, "%s: %s is missing; %g, as transformers assumes", in->file, theta_key,
                     (double)theta_otherwise);
+    }
     const json_t *part = config_member(s->object, "partial_rotary_factor");
-    if (status == STATUS_OK && part && json_number_value(part) != 1)
-        status = config_refuse(in, "partial_rotary_factor", part, "1: whole heads are rotated");
-    return status == STATUS_OK ? read_type(s) : status;
+    if (part && json_number_value(part) != 1) {
+        return config_refuse(in, "partial_rotary_factor", part, "1: whole heads are rotated");
+    }
+    return read_type(s);
 }
 
 /* Finds the members of rope_parameters, one for each type of layer. */
@@ -143,8 +144,9 @@ static enum status find_by_layer_type(const struct config_source *in, const json
                                    &in->model->config.rope_global};
     *local = (struct rope_source){in, config_member(parameters, "sliding_attention"),
                                   "rope_parameters.sliding_attention", &in->model->config.rope_local};
-    if (!json_is_object(global->object))
+    if (!json_is_object(global->object)) {
         return config_refuse(in, global->name, global->object, "an object");
+    }
     return json_is_object(local->object) ? STATUS_OK : config_refuse(in, local->name, local->object, "an object");
 }
 
@@ -153,25 +155,28 @@ enum status config_read_ropes(const struct config_source *in)
     struct config *config = &in->model->config;
     const struct family *family = config->family;
     json_t *parameters = config_field(in, "rope_parameters"), *scaling = config_field(in, "rope_scaling");
-    if (parameters && !json_is_object(parameters))
+    if (parameters && !json_is_object(parameters)) {
         return config_refuse(in, "rope_parameters", parameters, "an object");
-    if (scaling && (parameters || !json_is_object(scaling)))
+    }
+    if (scaling && (parameters || !json_is_object(scaling))) {
         return config_refuse(in, "rope_scaling", scaling,
                              parameters ? "no such key beside rope_parameters" : "an object");
+    }
     json_t *part = config_field(in, "partial_rotary_factor");
-    if (part && json_number_value(part) != 1)
+    if (part && json_number_value(part) != 1) {
         return config_refuse(in, "partial_rotary_factor", part, "1: whole heads are rotated");
+    }
 
     struct rope_source global = {in, parameters ? parameters : scaling, parameters ? "rope_parameters" : "rope_scaling",
                                  &config->rope_global};
     struct rope_source local = {in, NULL, "rope_parameters.sliding_attention", &config->rope_local};
-    enum status status = STATUS_OK;
-    if (parameters && family->ropes_by_layer_type)
-        status = find_by_layer_type(in, parameters, &global, &local);
-    if (status == STATUS_OK)
-        status = read_rope(&global, "rope_theta", family->rope_theta);
+    if (parameters && family->ropes_by_layer_type) {
+        TRY(find_by_layer_type(in, parameters, &global, &local));
+    }
+    TRY(read_rope(&global, "rope_theta", family->rope_theta));
     config->rope_local = config->rope_global;
-    if (status == STATUS_OK && family->ropes_by_layer_type)
-        status = read_rope(&local, "rope_local_base_freq", family->rope_theta_local);
-    return status;
+    if (family->ropes_by_layer_type) {
+        TRY(read_rope(&local, "rope_local_base_freq", family->rope_theta_local));
+    }
+    return STATUS_OK;
 }

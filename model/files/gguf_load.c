@@ -23,8 +23,9 @@ static const struct tensor_alias in_all[] = {
 
 static const char *alias(const struct tensor_alias *aliases, const char *name)
 {
-    while (aliases->gguf && strcmp(aliases->gguf, name) != 0)
+    while (aliases->gguf && strcmp(aliases->gguf, name) != 0) {
         aliases++;
+    }
     return aliases->name;
 }
 
@@ -32,23 +33,27 @@ static const char *alias(const struct tensor_alias *aliases, const char *name)
 static const char *translate(struct model *model, const char *stored)
 {
     const char *name = alias(outside, stored);
-    if (name)
+    if (name) {
         return name;
+    }
     char *end;
-    if (strncmp(stored, "blk.", 4) != 0 || stored[4] < '0' || stored[4] > '9')
+    if (strncmp(stored, "blk.", 4) != 0 || stored[4] < '0' || stored[4] > '9') {
         return stored;
+    }
     unsigned long layer = strtoul(stored + 4, &end, 10);
     name = *end == '.' ? alias(in_all, end + 1) : NULL;
-    if (*end == '.' && !name)
+    if (*end == '.' && !name) {
         name = alias(model->config.family->gguf_names, end + 1);
+    }
     return name ? arena_printf(&model->files->arena, "model.layers.%lu.%s", layer, name) : stored;
 }
 
 static struct tensor *find(struct model *model, const char *name)
 {
     for (uint32_t i = 0; i < model->n_tensors; i++) {
-        if (strcmp(model->tensors[i].name, name) == 0)
+        if (strcmp(model->tensors[i].name, name) == 0) {
             return &model->files->tensors[i];
+        }
     }
     return NULL;
 }
@@ -62,15 +67,19 @@ static enum status read_flags(struct model *model, const struct gguf *gguf)
     config->attention_bias = find(model, "model.layers.0.self_attn.q_proj.bias");
     config->mlp_bias =
         find(model, "model.layers.0.mlp.gate_proj.bias") || find(model, "model.layers.0.mlp.router.bias");
-    if (config->vocab == 0 && model->tokenizer.n_tokens <= INT32_MAX)
+    if (config->vocab == 0 && model->tokenizer.n_tokens <= INT32_MAX) {
         config->vocab = (uint32_t)model->tokenizer.n_tokens;
-    if (config->vocab == 0 && embedding && tensor_rows(embedding) <= INT32_MAX)
+    }
+    if (config->vocab == 0 && embedding && tensor_rows(embedding) <= INT32_MAX) {
         config->vocab = (uint32_t)tensor_rows(embedding);
-    if (config->vocab == 0)
+    }
+    if (config->vocab == 0) {
         return gguf_refuse(gguf, "token_embd.weight", NULL, "it, or a vocab_size");
-    if (model->tokenizer.n_tokens > config->vocab)
+    }
+    if (model->tokenizer.n_tokens > config->vocab) {
         return gguf_refuse(gguf, "tokenizer.ggml.tokens", gguf_find(gguf, "tokenizer.ggml.tokens"),
                            "at most as many as the vocabulary's size");
+    }
     return STATUS_OK;
 }
 
@@ -83,8 +92,9 @@ static void restore_rows(struct model *model, struct tensor *tensor)
         n_rows = tensor->shape[0];
         row_bytes = tensor->n_bytes / n_rows;
     }
-    if (n_rows % dim != 0) /* building the plan refuses the shape */
+    if (n_rows % dim != 0) { /* building the plan refuses the shape */
         return;
+    }
     uint8_t *rows = arena_alloc(&model->files->arena, tensor->n_bytes);
     for (uint64_t row = 0; row < n_rows; row++) {
         uint64_t head = row / dim, half = row % dim / (dim / 2), pair = row % (dim / 2);
@@ -104,35 +114,30 @@ static bool is_permuted(const char *name)
 static enum status take_rope_factors(struct model *model, const struct gguf *gguf)
 {
     struct tensor *table = find(model, "rope_freqs.weight");
-    if (!table)
+    if (!table) {
         return STATUS_OK;
-    enum status status = config_gguf_factors(gguf, table);
+    }
+    TRY(config_gguf_factors(gguf, table));
     *table = model->files->tensors[--model->n_tensors];
-    return status;
+    return STATUS_OK;
 }
 
 enum status gguf_load(struct model *model, struct error *err)
 {
     struct gguf gguf;
-    enum status status = gguf_parse(&gguf, model, &model->files->weights[0], err);
-    if (status == STATUS_OK)
-        status = config_from_gguf(&gguf);
-    if (status != STATUS_OK)
-        return status;
-    for (uint32_t i = 0; i < model->n_tensors; i++)
+    TRY(gguf_parse(&gguf, model, &model->files->weights[0], err));
+    TRY(config_from_gguf(&gguf));
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
         model->files->tensors[i].name = translate(model, model->tensors[i].stored_name);
-    status = read_flags(model, &gguf);
-    if (status == STATUS_OK)
-        status = take_rope_factors(model, &gguf);
-    if (status == STATUS_OK)
-        status = gguf_join_experts(model, err);
-    if (status == STATUS_OK)
-        status = config_finish(model, gguf.file->path, err);
-    if (status != STATUS_OK)
-        return status;
+    }
+    TRY(read_flags(model, &gguf));
+    TRY(take_rope_factors(model, &gguf));
+    TRY(gguf_join_experts(model, err));
+    TRY(config_finish(model, gguf.file->path, err));
     for (uint32_t i = 0; i < model->n_tensors && model->config.family->gguf_permutes_qk; i++) {
-        if (is_permuted(model->tensors[i].name))
+        if (is_permuted(model->tensors[i].name)) {
             restore_rows(model, &model->files->tensors[i]);
+        }
     }
     return STATUS_OK;
 }

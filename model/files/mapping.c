@@ -20,8 +20,9 @@ enum status mapping_open(struct mapping *mapping, const char *path, struct error
     memset(mapping, 0, sizeof(*mapping));
     mapping->path = path;
     int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a pipe must not block; it is refused below */
-    if (fd < 0)
+    if (fd < 0) {
         return open_failed(path, errno, err);
+    }
     struct stat info;
     if (fstat(fd, &info) != 0) {
         int code = errno;
@@ -36,8 +37,9 @@ enum status mapping_open(struct mapping *mapping, const char *path, struct error
     void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     int code = errno;
     close(fd);
-    if (bytes == MAP_FAILED)
+    if (bytes == MAP_FAILED) {
         return open_failed(path, code, err);
+    }
     mapping->bytes = bytes;
     mapping->size = (uint64_t)info.st_size;
     return STATUS_OK;
@@ -45,7 +47,8 @@ enum status mapping_open(struct mapping *mapping, const char *path, struct error
 
 void mapping_close(struct mapping *mapping)
 {
-    if (mapping->bytes)
+    if (mapping->bytes) {
         munmap((void *)mapping->bytes, mapping->size);
+    }
     memset(mapping, 0, sizeof(*mapping));
 }

@@ -19,8 +19,9 @@ static bool in_running_layer(const struct model *model, const char *name)
     static const char *const prefixes[] = {"model.layers.", "blk."};
     for (int i = 0; i < 2; i++) {
         size_t n = strlen(prefixes[i]);
-        if (strncmp(name, prefixes[i], n) == 0)
+        if (strncmp(name, prefixes[i], n) == 0) {
             return strtoull(name + n, NULL, 10) < model->config.n_layers;
+        }
     }
     return false;
 }
@@ -48,9 +49,10 @@ static void note(struct model *model, const bool *read, uint32_t n_unread)
     uint32_t shown = 0;
     for (uint32_t i = 0; i < model->n_tensors && shown < 3; i++) {
         size_t length = strlen(names);
-        if (!read[i])
+        if (!read[i]) {
             snprintf(names + length, sizeof(names) - length, "%s%.70s", shown++ ? ", " : "",
                      model->tensors[i].stored_name);
+        }
     }
     loader_note(model, "%u tensor%s that no step reads: %s%s", n_unread, n_unread == 1 ? "" : "s", names,
                 n_unread > shown ? ", …" : "");
@@ -61,8 +63,9 @@ enum status loader_check_unread(struct model *model, const struct plan *plan, st
     bool *read = xcalloc(model->n_tensors, sizeof(*read));
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         for (int w = 0; w < OP_MAX_WEIGHTS; w++) {
-            if (plan->steps[i].weight[w])
+            if (plan->steps[i].weight[w]) {
                 read[plan->steps[i].weight[w] - model->tensors] = true;
+            }
         }
     }
     uint32_t n_unread = 0;
@@ -72,11 +75,13 @@ enum status loader_check_unread(struct model *model, const struct plan *plan, st
         n_unread += !read[i];
         bool matters = ends_with(name, "norm.weight") || ends_with(name, ".bias") || ends_with(name, "_bias") ||
                        ends_with(name, "sinks");
-        if (!read[i] && matters && in_running_layer(model, name))
+        if (!read[i] && matters && in_running_layer(model, name)) {
             status = refuse(model, &model->tensors[i], err);
+        }
     }
-    if (status == STATUS_OK && n_unread)
+    if (status == STATUS_OK && n_unread) {
         note(model, read, n_unread);
+    }
     free(read);
     return status;
 }

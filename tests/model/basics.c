@@ -54,8 +54,9 @@ static void arena_gives_zeroed_memory(void **state)
     for (size_t size = 1; size < 300000; size = size * 3 + 1) {
         unsigned char *bytes = arena_alloc(&arena, size);
         assert_int_equal((uintptr_t)bytes % 16, 0);
-        for (size_t i = 0; i < size; i++)
+        for (size_t i = 0; i < size; i++) {
             assert_int_equal(bytes[i], 0);
+        }
         memset(bytes, 0xff, size);
         assert_ptr_not_equal(bytes, last);
         last = bytes;

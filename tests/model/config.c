@@ -23,12 +23,14 @@ static void open_edited(struct model *model, void (*make)(struct folder_doc *), 
 {
     static struct folder_doc doc;
     make(&doc);
-    for (; edits->find; edits++)
+    for (; edits->find; edits++) {
         text_replace(doc.config, sizeof(doc.config), edits->find, edits->replace);
+    }
     folder_doc_write(&doc, folder);
     folder_doc_free(&doc);
-    if (model)
+    if (model) {
         expect_opens(model, folder, "edited config");
+    }
 }
 
 static void reads_llama(void **state)
@@ -142,8 +144,9 @@ static void reads_nested_gemma3(void **state)
              doc.config);
     text_replace(nested, sizeof(nested), "\"eos_token_id\": 1,\n", "");
     memcpy(doc.config, nested, sizeof(doc.config));
-    while (strstr(doc.header, "\"model."))
+    while (strstr(doc.header, "\"model.")) {
         text_replace(doc.header, sizeof(doc.header), "\"model.", "\"language_model.model.");
+    }
     folder_doc_add(&doc, "vision_tower.weight", "F32", "[4]", 4);
     folder_doc_write(&doc, folder);
     expect_opens(&model, folder, "nested");

@@ -88,8 +88,9 @@ static void opens_gemma3(void **state)
     assert_true(config->rope_global.theta == 50000 && config->rope_local.theta == 10000);
     assert_int_equal(config->activation, ACTIVATION_GELU_TANH);
     assert_int_equal(config->sliding_window, 5);
-    for (uint32_t i = 0; i < 7; i++)
+    for (uint32_t i = 0; i < 7; i++) {
         assert_int_equal(config->layer_is_local[i], i != 5);
+    }
     /* Gemma's rows are not permuted. */
     const struct tensor *q = model_tensor(&model, "model.layers.0.self_attn.q_proj.weight");
     assert_memory_equal(q->bytes, doc.data.bytes + gguf_doc_tensor(&doc, "blk.0.attn_q.weight")->offset, q->n_bytes);
@@ -180,10 +181,11 @@ static void opens_variations(void **state)
         assert_int_equal(model.config.attention_bias, i == 1);
         assert_true(model.config.rope_global.factor == (i == 4 ? 4 : 1));
         assert_int_equal(model.config.vocab, 40);
-        if (variations[i].note)
+        if (variations[i].note) {
             assert_true(has_note(&model, variations[i].note));
-        else
+        } else {
             assert_int_equal(model.n_notes, 0);
+        }
         assert_true(i != 6 || has_note(&model, "llama.no_such_key"));
         model_close(&model);
         gguf_doc_free(&doc);

@@ -111,8 +111,9 @@ static void survives_changed_bytes(void **state)
         size_t n_opened = 0, n = 0;
         expect_opens(&model, names[k], "healthy");
         uint64_t end = UINT64_MAX;
-        for (uint32_t i = 0; i < model.n_tensors; i++)
+        for (uint32_t i = 0; i < model.n_tensors; i++) {
             end = model.tensors[i].offset < end ? model.tensors[i].offset : end;
+        }
         model_close(&model);
         read_file(names[k]);
         scratch_write(path, file, n_file);

@@ -171,8 +171,9 @@ static void spoil_token_types_short(struct gguf_doc *doc)
 static void spoil_too_many_tokens(struct gguf_doc *doc)
 {
     const char *text[41];
-    for (int i = 0; i < 41; i++)
+    for (int i = 0; i < 41; i++) {
         text[i] = "a";
+    }
     gguf_doc_strings(doc, "tokenizer.ggml.tokens", text, 41);
 }
 

@@ -82,8 +82,9 @@ static void check_outside(const struct plan *plan)
     assert_int_equal(last->stage, STAGE_logits_final);
     assert_int_equal(last->op, OP_softcap);
     assert_int_equal(last->width, 40);
-    for (int i = -2; i <= 0; i++)
+    for (int i = -2; i <= 0; i++) {
         assert_int_equal(last[i].layer, LAYER_NONE);
+    }
     assert_int_equal(plan_find(plan, LAYER_NONE, STAGE_logits), plan->n_steps - 2);
 }
 

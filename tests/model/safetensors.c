@@ -90,8 +90,9 @@ static void opens_variations(void **state)
     const struct tensor *head = model_tensor(&model, "lm_head.weight");
     assert_int_equal(head->dtype, DTYPE_BF16);
     assert_int_equal(head->offset % 8, 3);
-    for (uint32_t i = 0; i < model.n_tensors; i++)
+    for (uint32_t i = 0; i < model.n_tensors; i++) {
         assert_int_equal((uintptr_t)model.tensors[i].bytes % 4, 0);
+    }
     assert_memory_equal(head->bytes, doc.data.bytes + doc.data.size - head->n_bytes, head->n_bytes);
     assert_non_null(strstr(model.tokenizer_json, "tokenizer.json"));
     model_close(&model);
@@ -199,8 +200,9 @@ static void write_shards(struct folder_doc *doc, const char *index)
     folder_doc_write_weights(&second, scratch_path(path, folder, "b.safetensors"));
     scratch_path(path, folder, "model.safetensors.index.json");
     unlink(path);
-    if (index)
+    if (index) {
         scratch_write(path, index, strlen(index));
+    }
     folder_doc_free(&second);
 }
 

@@ -95,8 +95,9 @@ static int setup(void **state)
              0, 0);
     f->plan = (struct plan){.n_layers = 1, .n_steps = N_STEPS, .steps = f->steps};
     uint64_t seed = 77;
-    for (unsigned i = 0; i < POSITIONS; i++)
+    for (unsigned i = 0; i < POSITIONS; i++) {
         f->tokens[i] = (int32_t)(random_bits(&seed) % VOCAB);
+    }
     assert_int_equal(reference_open(&f->backend, &f->plan, POSITIONS, NULL), STATUS_OK);
     *state = f;
     return 0;
@@ -106,8 +107,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     f->backend.ops->close(&f->backend);
-    for (unsigned i = 0; i < N_STEPS; i++)
+    for (unsigned i = 0; i < N_STEPS; i++) {
         free(f->weights[i]);
+    }
     free(f);
     return 0;
 }
@@ -121,9 +123,10 @@ static enum status begin(struct fixture *f, uint32_t first, uint32_t n, bool dec
 static void run_batch(struct fixture *f, uint32_t first, uint32_t n, uint32_t stride)
 {
     assert_int_equal(begin(f, first, n, n == 1, NULL), STATUS_OK);
-    for (uint32_t s = 0; s < N_STEPS; s += stride)
+    for (uint32_t s = 0; s < N_STEPS; s += stride) {
         assert_int_equal(f->backend.ops->run(&f->backend, s, s + stride < N_STEPS ? s + stride : N_STEPS, NULL),
                          STATUS_OK);
+    }
 }
 
 /* The rows of a step of the current batch; the caller frees. */
@@ -139,8 +142,9 @@ static void batches_of_any_size_agree(void **state)
     struct fixture *f = *state;
     run_batch(f, 0, 20, N_STEPS);
     float *whole[N_STEPS];
-    for (unsigned s = 0; s < N_STEPS; s++)
+    for (unsigned s = 0; s < N_STEPS; s++) {
         whole[s] = read_rows(f, s, 20);
+    }
     const uint32_t sizes[] = {1, 3, 7, 20};
     for (unsigned i = 0; i < COUNT(sizes); i++) {
         for (uint32_t first = 0; first < 20; first += sizes[i]) {
@@ -154,8 +158,9 @@ static void batches_of_any_size_agree(void **state)
             }
         }
     }
-    for (unsigned s = 0; s < N_STEPS; s++)
+    for (unsigned s = 0; s < N_STEPS; s++) {
         free(whole[s]);
+    }
 }
 
 /* Each step's rows are its op's result on the rows of its inputs, rounded to f32. */
@@ -166,21 +171,25 @@ static void rows_are_the_rounded_results(void **state)
     for (unsigned s = 0; s < N_STEPS; s++) {
         float *inputs[OP_MAX_INPUTS] = {0}, *actual = read_rows(f, s, 8);
         struct op_row rows[8];
-        for (uint32_t r = 0; r < 8; r++)
+        for (uint32_t r = 0; r < 8; r++) {
             rows[r] = (struct op_row){.arith = &arith_float32, .position = r, .token = f->tokens[r]};
+        }
         for (unsigned i = 0; i < OP_MAX_INPUTS && f->steps[s].input[i] >= 0; i++) {
             uint32_t input = (uint32_t)f->steps[s].input[i];
             inputs[i] = read_rows(f, input, 8);
-            for (uint32_t r = 0; r < 8; r++)
+            for (uint32_t r = 0; r < 8; r++) {
                 rows[r].in[i] = inputs[i] + (s == ATTN && i > 0 ? 0 : r * f->steps[input].width);
+            }
         }
         struct result result = run_rows(&f->steps[s], rows, 8, DTYPE_F32);
-        for (uint64_t i = 0; i < result.n; i++)
+        for (uint64_t i = 0; i < result.n; i++) {
             assert_true(actual[i] == (float)result.y[i]);
+        }
         assert_true(worst_ratio(actual, &result) <= 1);
         result_free(&result);
-        for (unsigned i = 0; i < OP_MAX_INPUTS; i++)
+        for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
             free(inputs[i]);
+        }
         free(actual);
     }
 }
@@ -208,8 +217,9 @@ static void written_rows_are_used(void **state)
     run_batch(f, 0, 6, N_STEPS);
     float *before = read_rows(f, ATTN, 6);
     float *keys = read_rows(f, K_ROPE, 6), written[6 * DIM];
-    for (unsigned i = 0; i < 6 * DIM; i++)
+    for (unsigned i = 0; i < 6 * DIM; i++) {
         keys[i] *= -1;
+    }
 
     /* in the batch */
     assert_int_equal(f->backend.ops->write(&f->backend, K_ROPE, keys, NULL), STATUS_OK);

@@ -21,8 +21,9 @@ static int first_wrong(uint32_t dtype, const void *bytes, const uint32_t *bits, 
     struct tensor tensor = tensor_of_bytes(dtype, 1, count, bytes);
     weights_decode(&tensor, 0, 0, count, values);
     for (uint64_t i = 0; i < count; i++) {
-        if (memcmp(&values[i], &bits[i], 4) != 0)
+        if (memcmp(&values[i], &bits[i], 4) != 0) {
             return (int)i;
+        }
     }
     return -1;
 }
@@ -55,8 +56,9 @@ static void decodes_parts_of_rows(void **state)
     (void)state;
     uint8_t bytes[3 * 4 * 34]; /* 3 rows of 4 blocks */
     uint64_t seed = 1;
-    for (unsigned i = 0; i < sizeof(bytes); i++)
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
         bytes[i] = (uint8_t)(random_bits(&seed) & 0x3f); /* no NaN scales */
+    }
     struct tensor all = tensor_of_bytes(DTYPE_Q8_0, 1, 12 * 32, bytes),
                   rows = tensor_of_bytes(DTYPE_Q8_0, 3, 4 * 32, bytes);
     float expected[12 * 32], values[2 * 32];

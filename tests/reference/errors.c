@@ -27,8 +27,9 @@ static const struct case_row cases[] = {
 static uint64_t input_size(const struct op_case *c, unsigned i)
 {
     const struct attention_params *p = &c->step.params.attention;
-    if (c->step.op == OP_attention && i > 0)
+    if (c->step.op == OP_attention && i > 0) {
         return (uint64_t)(c->rows[c->n_rows - 1].position + 1) * p->kv_heads * p->dim;
+    }
     return (uint64_t)c->n_rows * c->input_width[i];
 }
 
@@ -36,16 +37,18 @@ static uint64_t input_size(const struct op_case *c, unsigned i)
 static void move_inputs(struct op_case *c, double size, uint64_t seed, double *errors[OP_MAX_INPUTS])
 {
     for (unsigned i = 0; i < OP_MAX_INPUTS && c->inputs[i]; i++) {
-        if (c->step.op == OP_expert_matmul && i == 1)
+        if (c->step.op == OP_expert_matmul && i == 1) {
             continue;
+        }
         uint64_t n = input_size(c, i);
         errors[i] = xmalloc(n * sizeof *errors[i]);
         for (uint64_t k = 0; k < n; k++) {
             errors[i][k] = size * (0.1 + fabs(c->inputs[i][k]));
             c->inputs[i][k] += (float)(errors[i][k] / BOUND_LAMBDA * random_normal(&seed));
         }
-        for (uint32_t r = 0; r < c->n_rows; r++)
+        for (uint32_t r = 0; r < c->n_rows; r++) {
             c->rows[r].error[i] = errors[i] + (c->rows[r].in[i] - c->inputs[i]);
+        }
     }
 }
 
@@ -53,8 +56,9 @@ static void move_inputs(struct op_case *c, double size, uint64_t seed, double *e
 static double moved_ratio(const struct result *right, const struct result *moved, const double *bound)
 {
     double worst = 0;
-    for (uint64_t i = 0; i < right->n; i++)
+    for (uint64_t i = 0; i < right->n; i++) {
         worst = fmax(worst, error_ratio(moved->y[i], right->y[i], bound[i]));
+    }
     return worst;
 }
 
@@ -62,7 +66,7 @@ static void test_errors_are_passed_on(void **state)
 {
     (void)state;
     static const double sizes[] = {1e-3, 1e-2};
-    for (unsigned index = 0; index < COUNT(cases); index++)
+    for (unsigned index = 0; index < COUNT(cases); index++) {
         for (size_t s = 0; s < COUNT(sizes); s++) {
             struct op_case c, other;
             double *errors[OP_MAX_INPUTS] = {NULL};
@@ -76,15 +80,18 @@ static void test_errors_are_passed_on(void **state)
                           told, untold);
             assert_true(told <= 1);
             assert_true(untold > 1); /* the twin: the same outputs, and nobody was told */
-            for (uint64_t i = 0; i < right.n; i++)
+            for (uint64_t i = 0; i < right.n; i++) {
                 assert_true(moved.bound[i] > right.bound[i] * 0.5 && isfinite(moved.bound[i]));
-            for (unsigned i = 0; i < OP_MAX_INPUTS; i++)
+            }
+            for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
                 free(errors[i]);
+            }
             result_free(&right);
             result_free(&moved);
             case_free(&c);
             case_free(&other);
         }
+    }
 }
 
 /* A choice of experts from inexact scores: certain where they are far apart, unknown where they are not; and a recorded

@@ -18,16 +18,18 @@ struct record {
 static bool read_record(FILE *file, struct record *record)
 {
     uint32_t head[3];
-    if (fread(head, sizeof(head), 1, file) != 1)
+    if (fread(head, sizeof(head), 1, file) != 1) {
         return false;
+    }
     record->n = head[1];
     record->n_bytes = head[2];
     assert_true(record->n <= MOST && record->n_bytes <= sizeof(record->bytes));
     assert_int_equal(fread(record->bytes, record->n_bytes, 1, file), 1);
     assert_int_equal(fread(record->bits, record->n * sizeof(uint32_t), 1, file), 1);
     for (record->dtype = 0; record->dtype < DTYPE_COUNT; record->dtype++) {
-        if (dtype_info(record->dtype)->gguf_type == head[0])
+        if (dtype_info(record->dtype)->gguf_type == head[0]) {
             return true;
+        }
     }
     fail_msg("GGUF type %u is in no row of DTYPES", head[0]);
     return false;
@@ -53,8 +55,9 @@ static int first_wrong(const struct record *record)
     struct tensor tensor = tensor_of(record->dtype, LAYOUT_ROWS, 1, record->n, record->bytes);
     weights_decode(&tensor, 0, 0, record->n, values);
     for (uint32_t i = 0; i < record->n; i++) {
-        if (memcmp(&values[i], &record->bits[i], 4) != 0)
+        if (memcmp(&values[i], &record->bits[i], 4) != 0) {
             return (int)i;
+        }
     }
     return -1;
 }
@@ -66,8 +69,9 @@ static void decodes_as_gguf_does(void **state)
     unsigned n = 0;
     FILE *file = open_vectors();
     for (; read_record(file, &record); n++) {
-        if (first_wrong(&record) >= 0)
+        if (first_wrong(&record) >= 0) {
             fail_msg("%s: value %d differs", dtype_info(record.dtype)->name, first_wrong(&record));
+        }
         assert_int_equal(dtype_bytes(record.dtype, record.n), record.n_bytes);
     }
     assert_int_equal(n, DTYPE_COUNT - 3); /* all but the plain floats */
@@ -86,8 +90,9 @@ static void a_changed_byte_shows(void **state)
         for (uint32_t at = bytes; at < 2 * bytes; at++) {
             record.bytes[at] ^= 0xff;
             int wrong = first_wrong(&record);
-            if (wrong < elems || wrong >= 2 * elems)
+            if (wrong < elems || wrong >= 2 * elems) {
                 fail_msg("%s: byte %u changed, first wrong value %d", dtype_info(record.dtype)->name, at, wrong);
+            }
             record.bytes[at] ^= 0xff;
         }
     }
@@ -111,8 +116,9 @@ static void decodes_any_part_in_any_layout(void **state)
         assert_memory_equal(part, &record.bits[2 * block + 1], (block - 6) * sizeof(float));
         struct tensor columns = tensor_of(record.dtype, LAYOUT_COLUMNS, block - 5, n_blocks, record.bytes);
         weights_decode(&columns, 4, 1, n_blocks - 1, part);
-        for (uint32_t i = 0; i + 1 < n_blocks; i++)
+        for (uint32_t i = 0; i + 1 < n_blocks; i++) {
             assert_memory_equal(&part[i], &record.bits[(i + 1) * block + 4], sizeof(float));
+        }
         assert_memory_not_equal(&part[1], &record.bits[4], sizeof(float));
     }
     fclose(file);
@@ -181,8 +187,9 @@ static void test_experts_in_two_tensors(void **state)
     FILE *file = open_vectors();
     uint32_t n_seen = 0;
     while (read_record(file, &record)) {
-        if (record.dtype != DTYPE_MXFP4)
+        if (record.dtype != DTYPE_MXFP4) {
             continue;
+        }
         uint32_t n = record.n_bytes / 17;
         uint8_t *nibbles = calloc(3 * n, 16), *scales = calloc(3, n);
         take_apart(&record, nibbles, scales);

@@ -8,8 +8,9 @@ static void embed_gathers_and_scales(void **state)
     case_embed(&c, 1, 5, (struct embed_params){.width = 37, .vocab = 11, .scale = 6.0625f});
     struct result result = case_run(&c);
     for (uint32_t r = 0; r < c.n_rows; r++) {
-        for (uint32_t i = 0; i < 37; i++)
+        for (uint32_t i = 0; i < 37; i++) {
             assert_true(result.y[r * 37 + i] == 6.0625 * c.weights[0][c.rows[r].token * 37 + (int32_t)i]);
+        }
     }
     result_free(&result);
     case_free(&c);
@@ -25,8 +26,9 @@ static void rms_norm_is_its_formula(void **state)
     for (uint32_t at = 0; at < 4 * 3 * 13; at++) {
         const float *x = c.inputs[0] + at / 13 * 13;
         long double mean = 0;
-        for (uint32_t i = 0; i < 13; i++)
+        for (uint32_t i = 0; i < 13; i++) {
             mean += (long double)x[i] * x[i] / 13;
+        }
         float multiplier = 1.0f + c.weights[0][at % 13];
         assert_exact(result.y[at], x[at % 13] / sqrtl(mean + 0.01f) * multiplier, 0);
     }
@@ -90,10 +92,12 @@ static long double naive_frequency(const struct rope_params *p, uint32_t i)
     long double low = 0, high = 0;
     switch (p->type) {
     case ROPE_TYPE_LLAMA3:
-        if (wavelength < p->original / p->high)
+        if (wavelength < p->original / p->high) {
             return plain;
-        if (wavelength > p->original / p->low)
+        }
+        if (wavelength > p->original / p->low) {
             return plain / p->factor;
+        }
         low = (p->original / wavelength - p->low) / (p->high - p->low);
         return (1 - low) * plain / p->factor + low * plain;
     case ROPE_TYPE_YARN:
@@ -141,8 +145,9 @@ static void rope_is_its_formula(void **state)
     const struct op_row rows[] = {{.arith = &arith_float32, .in = {x}, .position = 0},
                                   {.arith = &arith_float32, .in = {x}, .position = 1}};
     struct result result = run_rows(&step, rows, 2, DTYPE_F32);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
         assert_true(result.y[i] == x[i]);
+    }
     assert_exact(result.y[4], 0.5403023058681398L, 1);
     assert_exact(result.y[6], 0.8414709848078965L, 1);
     assert_exact(result.y[5], 10 * cosl(0.1L) - 100 * sinl(0.1L), 100);
@@ -157,17 +162,21 @@ static long double naive_attention(const struct op_case *c, uint32_t r, uint32_t
     long double scores[64], sum = 0, y = 0;
     for (uint32_t j = 0; j <= position; j++) {
         long double dot = 0;
-        for (uint32_t i = 0; i < p.dim; i++)
+        for (uint32_t i = 0; i < p.dim; i++) {
             dot += (long double)c->rows[r].in[0][h * p.dim + i] * c->inputs[1][j * width + kv * p.dim + i];
+        }
         scores[j] = p.scale * dot;
-        if (p.softcap != 0)
+        if (p.softcap != 0) {
             scores[j] = p.softcap * tanhl(scores[j] / p.softcap);
-        if (p.window != 0 && position - j >= p.window)
+        }
+        if (p.window != 0 && position - j >= p.window) {
             scores[j] = -INFINITY;
+        }
         sum += expl(scores[j]);
     }
-    for (uint32_t j = 0; j <= position; j++)
+    for (uint32_t j = 0; j <= position; j++) {
         y += expl(scores[j]) / sum * c->inputs[2][j * width + kv * p.dim + d];
+    }
     return y;
 }
 
@@ -237,8 +246,9 @@ static void glu_saturates(void **state)
         struct result result =
             run_rows(&step, &(struct op_row){.arith = &arith_float32, .in = {gate, up}}, 1, DTYPE_F32);
         assert_true(result.y[0] == 0 && result.y[1] == 2000 && result.y[2] == 0);
-        for (unsigned i = 0; i < 3; i++)
+        for (unsigned i = 0; i < 3; i++) {
             assert_true(isfinite(result.bound[i]) && result.bound[i] > 0);
+        }
         result_free(&result);
     }
 }

@@ -23,8 +23,9 @@ static const struct case_row cases[] = {
 static void assert_same(const struct result *a, const double *y, const double *bound, uint64_t from, uint64_t n)
 {
     assert_memory_equal(a->y + from, y, n * sizeof(double));
-    if (bound)
+    if (bound) {
         assert_memory_equal(a->bound + from, bound, n * sizeof(double));
+    }
 }
 
 static void threads_do_not_matter(void **state)
@@ -104,8 +105,9 @@ static double sum_in_lanes(const float *a, const float *b, uint64_t n, bool squa
         lanes[i % DOT_LANES] = lanes[i % DOT_LANES] + term;
     }
     for (unsigned half = DOT_LANES / 2; half > 0; half /= 2) {
-        for (unsigned l = 0; l < half; l++)
+        for (unsigned l = 0; l < half; l++) {
             lanes[l] = lanes[l] + lanes[l + half];
+        }
     }
     return lanes[0];
 }
