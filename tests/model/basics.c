@@ -30,7 +30,7 @@ static void writes_one_line(void **state)
     error_set(&err, STATUS_USAGE, NULL, NULL, ERROR_NO_OFFSET, "no");
     assert_string_equal(err.text, "no");
     error_set(&err, STATUS_BAD_INPUT, "a\nb", "c\033[31m", ERROR_NO_OFFSET, "d\r\te\177 \xc3\xa9");
-    assert_string_equal(err.text, "a?b: c?[31m: d??e? \xc3\xa9"); /* UTF-8 stays */
+    assert_string_equal(err.text, "a?b: c?[31m: d??e? \xc3\xa9"); /* UTF-8 is kept */
     assert_int_equal(error_set(NULL, STATUS_ABSENT, "x", "y", 1, "z"), STATUS_ABSENT);
 }
 
@@ -76,7 +76,8 @@ static void stages_keep_their_names_and_order(void **state)
                                         "ffn_gate",  "ffn_up",     "ffn_act",        "ffn_down",    "post_ffn_norm",
                                         "layer_out", "final_norm", "logits",         "logits_final"};
     enum stage last = STAGE_embed;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) { /* of the file format; others may stand between */
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]);
+         i++) { /* stages of the file format; other stages may lie between them */
         enum stage stage = stage_by_name(names[i]);
         assert_int_not_equal(stage, STAGE_COUNT);
         assert_true(i == 0 || stage > last);

@@ -1,5 +1,5 @@
-/* The reference as a backend: batches, the KV cache, ranges of steps, reading and writing rows. On a plan of one small
- * layer, made by hand. */
+/* The reference as a backend, on a hand-made plan of one small layer: batches, the KV cache, ranges of steps, reading
+ * and writing rows. */
 #include "tests/reference/reference_case.h"
 
 enum { HIDDEN = 12, DIM = 6, VOCAB = 10, POSITIONS = 40 };
@@ -119,7 +119,7 @@ static enum status begin(struct fixture *f, uint32_t first, uint32_t n, bool dec
     return f->backend.ops->begin(&f->backend, &(struct batch){first, n, f->tokens + first, decode}, err);
 }
 
-/* Runs positions [first, first + n) as one batch, `stride` steps a call. */
+/* Runs positions [first, first + n) as one batch, `stride` steps at a time. */
 static void run_batch(struct fixture *f, uint32_t first, uint32_t n, uint32_t stride)
 {
     assert_int_equal(begin(f, first, n, n == 1, NULL), STATUS_OK);
@@ -129,7 +129,7 @@ static void run_batch(struct fixture *f, uint32_t first, uint32_t n, uint32_t st
     }
 }
 
-/* The rows of a step of the current batch; the caller frees. */
+/* Reads the rows of a step of the current batch; the caller frees them. */
 static float *read_rows(struct fixture *f, uint32_t step, uint32_t n)
 {
     float *rows = xcalloc((uint64_t)n * f->steps[step].width, sizeof(float));
@@ -149,7 +149,7 @@ static void batches_of_any_size_agree(void **state)
     for (unsigned i = 0; i < COUNT(sizes); i++) {
         for (uint32_t first = 0; first < 20; first += sizes[i]) {
             uint32_t n = 20 - first < sizes[i] ? 20 - first : sizes[i];
-            run_batch(f, first, n, sizes[i]); /* ranges of other sizes, too */
+            run_batch(f, first, n, sizes[i]); /* in ranges of other sizes too */
             for (unsigned s = 0; s < N_STEPS; s++) {
                 float *part = read_rows(f, s, n);
                 uint64_t width = f->steps[s].width;
@@ -163,7 +163,7 @@ static void batches_of_any_size_agree(void **state)
     }
 }
 
-/* Each step's rows are its op's result on the rows of its inputs, rounded to f32. */
+/* The rows of each step are its op's result on its inputs' rows, rounded to f32. */
 static void rows_are_the_rounded_results(void **state)
 {
     struct fixture *f = *state;
@@ -221,16 +221,16 @@ static void written_rows_are_used(void **state)
         keys[i] *= -1;
     }
 
-    /* in the batch */
+    /* Written rows are used in the batch. */
     assert_int_equal(f->backend.ops->write(&f->backend, K_ROPE, keys, NULL), STATUS_OK);
     assert_int_equal(f->backend.ops->read(&f->backend, K_ROPE, written, NULL), STATUS_OK);
     assert_memory_equal(written, keys, sizeof(written));
     assert_int_equal(f->backend.ops->run(&f->backend, ATTN, N_STEPS, NULL), STATUS_OK);
     float *after = read_rows(f, ATTN, 6);
-    assert_memory_equal(before, after, 2 * DIM * sizeof(float)); /* one key: its score does not matter */
+    assert_memory_equal(before, after, 2 * DIM * sizeof(float)); /* a single key's score does not matter */
     assert_memory_not_equal(before + 2 * DIM, after + 2 * DIM, 5 * 2 * DIM * sizeof(float));
 
-    /* in the KV cache: the next batch sees them */
+    /* They are written to the KV cache too: the next batch sees them. */
     run_batch(f, 6, 1, N_STEPS);
     float *next = read_rows(f, ATTN, 1);
     run_batch(f, 0, 6, N_STEPS);
@@ -241,7 +241,7 @@ static void written_rows_are_used(void **state)
     free(before), free(keys), free(after), free(next), free(right);
 }
 
-/* One op alone: its inputs written, nothing before it run. */
+/* Runs one op alone: its inputs are written, and nothing ran before it. */
 static void one_op_runs_on_written_inputs(void **state)
 {
     struct fixture *f = *state;
@@ -269,7 +269,7 @@ static void a_bad_begin_leaves_all_as_it_was(void **state)
     assert_non_null(strstr(err.text, "never run"));
     float *after = read_rows(f, FINAL, 5);
     assert_memory_equal(before, after, 5 * VOCAB * sizeof(float));
-    run_batch(f, 2, 1, N_STEPS); /* back to a position: those after it are forgotten */
+    run_batch(f, 2, 1, N_STEPS); /* going back to a position forgets those after it */
     assert_int_equal(begin(f, 4, 1, true, &err), STATUS_DEVICE);
     run_batch(f, 3, 1, N_STEPS);
 

@@ -26,7 +26,7 @@ static const struct case_row cases[] = {
     {OP_topk, 16, 0, {.topk = {32, 4}}},
 };
 
-/* The case as a model of that dtype has it: inputs and weights are values of the type, and the trace declares it. */
+/* Rounds the case to a dtype, as a model of that dtype has it, and declares it in the trace. */
 static void store_case(struct op_case *c, uint32_t storage, const struct arith *arith)
 {
     for (unsigned w = 0; w < OP_MAX_WEIGHTS && c->step.weight[w]; w++) {
@@ -81,7 +81,7 @@ static void check_honest(uint32_t storage, const char *type)
         print_message("%-9s %-10s worst ratio %.3f\n", type, op_info(c.step.op)->name, worst);
         case_free(&c);
         assert_true(worst <= 1);
-        /* The bound is not idle either: but for the copy and the choice, honest rounding reaches a hundredth of it. */
+        /* The bound is not loose either: except for copies and choices, honest rounding reaches a hundredth of it. */
         assert_true(worst > 0.01 || exact);
     }
 }
@@ -94,7 +94,7 @@ static void honest_kernels_stay_within(void **state)
     check_honest(DTYPE_F16, "float16");
 }
 
-/* The twins: what is wrong by a little leaves the bound, in float32. */
+/* The twins: small errors exceed the bound, in float32. */
 static double ratio_of_edit(unsigned index, void (*edit)(struct op_case *c))
 {
     struct op_case c;
@@ -174,7 +174,7 @@ static void small_errors_leave_it(void **state)
     }
 }
 
-/* In bf16 a matmul whose output is zeroed must not pass: the textbook bound let it. */
+/* In bf16 a matmul whose output is zeroed must fail; the textbook bound let it pass. */
 static void zeroed_bf16_output_leaves_it(void **state)
 {
     (void)state;
@@ -192,7 +192,7 @@ static void zeroed_bf16_output_leaves_it(void **state)
     case_free(&c);
 }
 
-/* A copy of what the storage type holds is exact, any other value is rounded once. */
+/* A copy of a value that the storage type holds is exact; any other value rounds once. */
 static void copies_are_exact_where_they_can_be(void **state)
 {
     (void)state;
@@ -220,7 +220,7 @@ static void rounded_operands_widen_the_bound(void **state)
     for (uint32_t r = 0; r < c.n_rows; r++) {
         c.rows[r].arith = &arith_float32;
     }
-    assert_true(worst_ratio(simulated, &exact) > 1); /* undeclared */
+    assert_true(worst_ratio(simulated, &exact) > 1); /* not declared */
     case_free(&c);
     case_make(&c, 1, &cases[3]);
     for (uint32_t r = 0; r < c.n_rows; r++) {

@@ -1,6 +1,6 @@
-/* Every weight format bit for bit against gguf's own dequantiser, whose results golden/decode_vectors.bin holds
- * (written by golden/make_decode_vectors.py): rows of 1152 and 288, of 1280 and 256 in the formats whose blocks those
- * have. And the layouts that RDRR has and GGUF has not. */
+/* Compares every weight format, bit for bit, with gguf's own dequantiser. golden/decode_vectors.bin holds its results
+ * (written by golden/make_decode_vectors.py): rows of 1152 and 288 elements, or of 1280 and 256 for formats with blocks
+ * of 256. Also tests the layouts that only RDRR has. */
 #include <stdio.h>
 
 #include "tests/reference/reference_case.h"
@@ -14,7 +14,7 @@ struct record {
     uint32_t bits[MOST];
 };
 
-/* The next record; false at the end. */
+/* Reads the next record; false at the end. */
 static bool read_record(FILE *file, struct record *record)
 {
     uint32_t head[3];
@@ -48,7 +48,7 @@ static struct tensor tensor_of(uint32_t dtype, uint32_t layout, uint64_t rows, u
         .name = "test", .dtype = dtype, .layout = layout, .n_dims = 2, .shape = {rows, cols}, .bytes = bytes};
 }
 
-/* Index of the first value with other bits than the record's, or -1: the row decoded at once. */
+/* Decodes the record as one row. Returns the index of the first value whose bits differ, or -1. */
 static int first_wrong(const struct record *record)
 {
     float values[MOST];
@@ -74,11 +74,11 @@ static void decodes_as_gguf_does(void **state)
         }
         assert_int_equal(dtype_bytes(record.dtype, record.n), record.n_bytes);
     }
-    assert_int_equal(n, DTYPE_COUNT - 3); /* all but the plain floats */
+    assert_int_equal(n, DTYPE_COUNT - 3); /* every format except the plain floats */
     fclose(file);
 }
 
-/* The twin: any byte of the second block changed shows there, and nowhere before. */
+/* The twin: changing any byte of the second block changes its values, and none before it. */
 static void a_changed_byte_shows(void **state)
 {
     (void)state;
@@ -99,7 +99,7 @@ static void a_changed_byte_shows(void **state)
     fclose(file);
 }
 
-/* Parts of rows that begin and end anywhere, of 1152 and 288, and of lengths that no block divides. */
+/* Decodes parts of rows that begin and end anywhere, also of rows that no block divides. */
 static void decodes_any_part_in_any_layout(void **state)
 {
     (void)state;
@@ -143,7 +143,7 @@ static void grains(void **state)
     assert_int_equal(bytes, tensor.n_bytes);
 }
 
-/* A record's blocks taken apart into nibbles and scales, as safetensors has them. */
+/* Splits a record's blocks into nibbles and scales, as in safetensors. */
 static void take_apart(const struct record *record, uint8_t *nibbles, uint8_t *scales)
 {
     for (uint32_t b = 0; b < record->n_bytes / 17; b++) {
@@ -157,8 +157,8 @@ static void take_apart(const struct record *record, uint8_t *nibbles, uint8_t *s
     }
 }
 
-/* Whether three equal rows in two tensors decode, from any element on, as the blocks do, and are the same blocks from
- * any byte on. */
+/* Whether three equal rows, held in two tensors, decode from any element on as the joined blocks do, and copy as the
+ * same blocks from any byte on. */
 static bool apart_is_joined(const struct record *record, const uint8_t *nibbles, const uint8_t *scales)
 {
     float values[MOST];

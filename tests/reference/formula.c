@@ -1,4 +1,5 @@
-/* Each op against an independent naive computation in long double at odd sizes, and small cases done by hand. */
+/* Compares each op with an independent naive computation in long double at odd sizes, and with small cases done by
+ * hand. */
 #include "tests/reference/reference_case.h"
 
 static void embed_gathers_and_scales(void **state)
@@ -35,7 +36,7 @@ static void rms_norm_is_its_formula(void **state)
     result_free(&result);
     case_free(&c);
 
-    /* by hand: the mean of (3, -4, 0, 5)^2 is 12.5; with eps 3.5 the root is 4 */
+    /* By hand: the mean of (3, -4, 0, 5)^2 is 12.5; with eps 3.5 the root is 4. */
     const float x[] = {3, -4, 0, 5}, w[] = {1, 0, 7, -3};
     struct tensor tensor = tensor_of_floats(w, 1, 4);
     struct step step = {.op = OP_rms_norm, .width = 4, .weight = {&tensor}, .params.rms_norm = {1, 4, 3.5f, 1}};
@@ -44,7 +45,7 @@ static void rms_norm_is_its_formula(void **state)
     result_free(&result);
 }
 
-/* 1 + w is a float32: what is too small to change it does not. */
+/* 1 + w is rounded to float32: a w that is too small does not change it. */
 static void rms_norm_rounds_the_offset_weight(void **state)
 {
     (void)state;
@@ -85,7 +86,7 @@ static void matmul_is_its_formula(void **state)
     }
 }
 
-/* The frequency of pair i, in the words of transformers' modeling_rope_utils.py. */
+/* The frequency of pair i, computed as in transformers' modeling_rope_utils.py. */
 static long double naive_frequency(const struct rope_params *p, uint32_t i)
 {
     long double plain = 1 / powl(p->theta, 2.0L * i / p->dim), two_pi = 8 * atanl(1), wavelength = two_pi / plain;
@@ -139,7 +140,7 @@ static void rope_is_its_formula(void **state)
         case_free(&c);
     }
 
-    /* by hand: position 0 turns nothing; pair 0 of position 1 turns by one radian */
+    /* By hand: position 0 rotates nothing; at position 1 pair 0 rotates by one radian. */
     const float x[] = {1, 10, 0, 100};
     struct step step = {.op = OP_rope, .width = 4, .params.rope = {1, 4, ROPE_TYPE_DEFAULT, 100, 1, .scale = 1}};
     const struct op_row rows[] = {{.arith = &arith_float32, .in = {x}, .position = 0},
@@ -154,7 +155,7 @@ static void rope_is_its_formula(void **state)
     result_free(&result);
 }
 
-/* Scores and sums of one head and one dim at a time, nothing shared. */
+/* Attention of one head and one dim at a time; nothing is shared. */
 static long double naive_attention(const struct op_case *c, uint32_t r, uint32_t h, uint32_t d)
 {
     struct attention_params p = c->step.params.attention;
@@ -236,7 +237,7 @@ static void glu_is_its_formula(void **state)
     }
 }
 
-/* Large gates saturate, they do not become NaN. */
+/* Large gates saturate and do not become NaN. */
 static void glu_saturates(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* What the reference's tests share: random numbers that are the same everywhere, tensors and batches made by hand, and
- * the ratio of an error to its bound. */
+/* Shared by the reference's tests: random numbers that are the same everywhere, hand-made tensors and batches, and the
+ * ratio of an error to its bound. */
 #ifndef LOCKSTEP_TESTS_REFERENCE_REFERENCE_CASE_H
 #define LOCKSTEP_TESTS_REFERENCE_REFERENCE_CASE_H
 
@@ -26,7 +26,7 @@ static inline uint64_t random_bits(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* About normal: the sum of 12 uniform numbers. */
+/* Nearly normal: the sum of 12 uniform numbers. */
 static inline float random_normal(uint64_t *state)
 {
     double sum = -6;
@@ -36,7 +36,7 @@ static inline float random_normal(uint64_t *state)
     return (float)sum;
 }
 
-/* n numbers of this size around an offset; the caller frees. */
+/* Returns n random numbers of a size around an offset; the caller frees them. */
 static inline float *random_floats(uint64_t *state, uint64_t n, float size, float offset)
 {
     float *values = xmalloc(n * sizeof(float));
@@ -56,7 +56,7 @@ static inline struct tensor tensor_of_floats(const float *values, uint64_t rows,
                            .n_bytes = rows * cols * sizeof(float)};
 }
 
-/* A step with random weights and inputs: rows at consecutive positions, and what they point to. */
+/* A step with random weights and inputs, and its rows at consecutive positions. */
 #define CASE_MAX_ROWS 48
 struct op_case {
     struct step step;
@@ -141,7 +141,7 @@ static inline void case_rope(struct op_case *c, uint64_t seed, uint32_t n_rows, 
     case_input(c, 0, &seed, c->step.width, 2, 0);
 }
 
-/* Queries at positions first, first + 1, …, keys and values of all positions from 0 on. */
+/* An attention: queries at positions first, first + 1, …, keys and values of all positions from 0 on. */
 static inline void case_attention(struct op_case *c, uint64_t seed, uint32_t n_rows, uint32_t first,
                                   struct attention_params p)
 {
@@ -221,7 +221,7 @@ static inline void case_expert_sum(struct op_case *c, uint64_t seed, uint32_t n_
     case_input(c, 1, &seed, p.k, 0.2f, 0.25f);
 }
 
-/* A case as a row of a test's table. first: position of row 0, for the ops that ask. */
+/* A case as a row of a test's table. first: position of row 0, for ops that use it. */
 struct case_row {
     enum op op;
     uint32_t n_rows, first;
@@ -259,7 +259,7 @@ static inline void case_make(struct op_case *c, uint64_t seed, const struct case
     }
 }
 
-/* The result of an op on some rows. */
+/* Result of an op on some rows. */
 struct result {
     uint64_t n; /* n_rows width */
     double *y, *bound;
@@ -291,7 +291,7 @@ static inline void result_free(struct result *result)
     free(result->bound);
 }
 
-/* An error over its bound; 0 of 0 is 0. */
+/* Error divided by its bound; 0 / 0 is 0. */
 static inline double error_ratio(double actual, double y, double bound)
 {
     double error = fabs(actual - y);
@@ -307,7 +307,7 @@ static inline double worst_ratio(const float *actual, const struct result *resul
     return worst;
 }
 
-/* y is as good as exact: the naive sum in long double, to 1e-13 of its terms' size. */
+/* Asserts that y is as good as exact: equal to the naive sum in long double, to 1e-13 of the size of its terms. */
 static inline void assert_exact(double y, long double naive, long double size)
 {
     if (fabsl(y - naive) > 1e-13L * (size + fabsl(naive))) {

@@ -1,5 +1,5 @@
-/* Every op as a plain kernel computes it: float32 arithmetic, sequential sums, and each intermediate value that
- * transformers stores rounded to the storage type. An honest kernel, written without a look at the bounds. */
+/* Every op as a plain, honest kernel computes it: float32 arithmetic, sequential sums, and each intermediate value that
+ * transformers stores rounded to the storage type. Written without regard to the bounds. */
 #ifndef LOCKSTEP_TESTS_REFERENCE_REFERENCE_SIMULATE_H
 #define LOCKSTEP_TESTS_REFERENCE_REFERENCE_SIMULATE_H
 
@@ -158,7 +158,7 @@ static inline void simulate_softcap(const struct op_case *c, uint32_t r, uint32_
     }
 }
 
-/* The place of the j-th largest of n; the first among equals. */
+/* Index of the j-th largest of n; the first among equals. */
 static inline uint32_t simulate_place(const float *x, uint32_t n, uint32_t j)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -227,7 +227,7 @@ static inline void simulate_expert_sum(const struct op_case *c, uint32_t r, uint
     }
 }
 
-/* All rows of a case; the caller frees. A new op without its simulation does not compile. */
+/* Computes all rows of a case; the caller frees them. A new op without its simulation does not compile. */
 static inline float *simulate(const struct op_case *c, uint32_t storage)
 {
     static void (*const ops[OP_COUNT])(const struct op_case *, uint32_t, uint32_t, float *) = {

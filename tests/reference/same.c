@@ -1,7 +1,7 @@
-/* One model in several files is one model: every stage bit for bit, on the reference. golden/make_same.py wrote them:
- * bf16 as safetensors, GGUF (norms with Gemma's +1 in them, Llama's q and k permuted, a table in the place of llama3's
- * rope scaling, GPT-OSS's experts as gate and up in MXFP4 of another order) and RDRR (tensors across shards);
- * Q4_K as RDRR in each of its layouts, and as what gguf's dequantiser makes of it. */
+/* One model in several file formats is one model: every stage is equal, bit for bit, on the reference.
+ * golden/make_same.py wrote the files: bf16 as safetensors, as GGUF (norms that include Gemma's +1, permuted q and k of
+ * Llama, a table for llama3's rope scaling, GPT-OSS's experts as gate and up in MXFP4 of another order) and as RDRR
+ * (tensors across shards); Q4_K as RDRR in each layout, and as gguf's dequantiser makes it. */
 #include "model/model.h"
 #include "tests/reference/reference_case.h"
 #include "tests/support/expect.h"
@@ -14,7 +14,7 @@
 enum { N_PROMPT = 7, N_TOKENS = 9 };
 static const int32_t tokens[N_TOKENS] = {1, 5, 9, 33, 2, 7, 8, 3, 66};
 
-/* All stages of a model's run, one after another. */
+/* All stages of a run, one after another. */
 struct run {
     float *values;
     uint64_t n;
@@ -103,7 +103,7 @@ static void q4_k_in_every_layout(void **state)
     model_close(&model);
 }
 
-/* The twin: a copy of the GGUF with one bit of one weight changed. */
+/* The twin: a copy of the GGUF with one bit of a weight changed. */
 static void one_bit_shows(void **state)
 {
     (void)state;

@@ -1,7 +1,7 @@
-/* The mutants: each is the known bug that params.h describes, and far from the right output. */
+/* The mutants: each is the bug that model/variants.h describes, and far from the right output. */
 #include "tests/reference/reference_case.h"
 
-/* Worst error of `actual` in bounds of the right result. */
+/* Worst error of `actual`, in bounds of the right result. */
 static double distance(const struct result *right, const struct result *wrong)
 {
     double worst = 0;
@@ -52,7 +52,7 @@ static void transpose_b_reads_columns(void **state)
     case_free(&c);
 }
 
-/* One output, by params.h's words: flat scores, runs of `heads`. */
+/* One output as model/variants.h describes it: flat scores, runs of `heads`. */
 static long double swapped_attention(const struct op_case *c, uint32_t r, uint32_t h, uint32_t d)
 {
     struct attention_params p = c->step.params.attention;
@@ -92,7 +92,7 @@ static void softmax_sizes_swapped_takes_runs_of_heads(void **state)
             uint32_t i = at % c.step.width;
             assert_exact(wrong.y[at], swapped_attention(&c, at / c.step.width, i / p.dim, i % p.dim), 10);
         }
-        /* With as many keys as heads the sizes may be swapped. */
+        /* With as many keys as heads, swapping the sizes changes nothing. */
         if (windows[w] == 0) {
             assert_memory_equal(right.y + 8 * c.step.width, wrong.y + 8 * c.step.width, c.step.width * sizeof(double));
         }
@@ -108,7 +108,7 @@ static void kv_stale_takes_the_key_before(void **state)
     case_attention(&c, 4, 4, 0, (struct attention_params){.heads = 2, .kv_heads = 1, .dim = 24, .scale = 0.3f});
     uint64_t row_bytes = c.step.width * sizeof(double);
     struct result right = case_run(&c), prefill = run_variant(&c, VARIANT_KV_STALE);
-    assert_memory_equal(right.y, prefill.y, 4 * row_bytes); /* strikes in decode alone */
+    assert_memory_equal(right.y, prefill.y, 4 * row_bytes); /* only decode rows are affected */
     for (uint32_t r = 0; r < 4; r++) {
         c.rows[r].decode = true;
     }
@@ -119,7 +119,7 @@ static void kv_stale_takes_the_key_before(void **state)
     }
     assert_true(distance(&right, &wrong) > 1000);
 
-    /* The same by hand, for the last row: its own key overwritten, its own value kept. */
+    /* The same by hand, for the last row: its key is overwritten, its value kept. */
     memcpy(c.inputs[1] + 3 * 24, c.inputs[1] + 2 * 24, 24 * sizeof(float));
     struct result edited = case_run(&c);
     assert_memory_equal(edited.y + 3 * c.step.width, wrong.y + 3 * c.step.width, row_bytes);
@@ -127,7 +127,7 @@ static void kv_stale_takes_the_key_before(void **state)
     case_free(&c);
 }
 
-/* The last row sees nothing more: no further one is of the same prefill. */
+/* The last row sees no further key: it is the last of its prefill. */
 static void next_key_is_seen(void **state)
 {
     (void)state;
@@ -137,7 +137,7 @@ static void next_key_is_seen(void **state)
         struct attention_params p = {.heads = 2, .kv_heads = 1, .dim = 24, .scale = 0.3f, .window = windows[w]};
         case_attention(&c, 6, 4, 0, p);
         struct result right = case_run(&c), last = run_variant(&c, VARIANT_NEXT_KEY);
-        assert_memory_equal(right.y, last.y, right.n * sizeof(double)); /* nobody has a next */
+        assert_memory_equal(right.y, last.y, right.n * sizeof(double)); /* no row has a next one */
         for (uint32_t r = 0; r < 3; r++) {
             c.rows[r].has_next = true;
         }
@@ -162,9 +162,9 @@ static void next_key_is_seen(void **state)
     }
 }
 
-/* LayerNorm by hand, and in float32 in its two ways: the difference normalised, and x r - m r with the variance as
- * mean(x^2) - m^2. The bound holds for both, also of a row whose mean is much larger than what varies; and it tells a
- * mean that is off. */
+/* LayerNorm by hand, and in float32 in two ways: the normalised difference, and x r - m r with the variance as
+ * mean(x^2) - m^2. The bound holds for both, also where a row's mean is much larger than its deviations, and it detects
+ * a mean that is off. */
 static void mean_is_subtracted(void **state)
 {
     (void)state;
@@ -209,8 +209,8 @@ static void mean_is_subtracted(void **state)
     }
 }
 
-/* The swapped softmax has a bound of its own, that float32 stays within: the mutant must be recognised in a
- * recorded output. */
+/* The swapped softmax has its own bound, which float32 stays within: the mutant must be recognised in a recorded
+ * output. */
 static void swapped_bound_holds_in_float32(void **state)
 {
     (void)state;

@@ -25,7 +25,7 @@ void expect_refused(const char *path, const char *what, const char *file, const 
         fprintf(stderr, "%s: status %d %s\n", what, status, err.text);
         ASSERT(!"the model is refused");
     }
-    ASSERT(!model.files && !model.tensors); /* left zeroed */
+    ASSERT(!model.files && !model.tensors); /* it must be zeroed */
     for (int i = 0; i < 3; i++) {
         if (parts[i] && !strstr(err.text, parts[i])) {
             fprintf(stderr, "%s: no \"%s\" in: %s\n", what, parts[i], err.text);

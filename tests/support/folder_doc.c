@@ -69,10 +69,10 @@ void folder_doc_add(struct folder_doc *doc, const char *name, const char *dtype,
         float value = strstr(name, "norm") ? 1 + scratch_random(&seed) / 2 : scratch_random(&seed) / 4;
         uint32_t bits;
         memcpy(&bits, &value, sizeof(bits));
-        bits >>= width == 2 ? 16 : 0; /* bf16; as f16 the number is another, but finite */
+        bits >>= width == 2 ? 16 : 0; /* right for bf16; as f16 it is another finite number */
         buffer_add(&doc->data, &bits, width);
     }
-    doc->header[length - 1] = '\0'; /* the closing brace */
+    doc->header[length - 1] = '\0'; /* removes the closing brace */
     length = strlen(doc->header);
     int added =
         snprintf(doc->header + length, sizeof(doc->header) - length,

@@ -85,7 +85,7 @@ static uint64_t size_of(uint32_t type, uint64_t elems)
     }
 }
 
-/* Bytes that decode to finite numbers near 1 or below, in every type here. */
+/* Adds bytes that decode to finite numbers of about 1 or less, in every type used here. */
 static void add_data(struct gguf_doc *doc, uint32_t type, uint64_t n_bytes, uint32_t seed)
 {
     if (type == 0) {
@@ -95,7 +95,7 @@ static void add_data(struct gguf_doc *doc, uint32_t type, uint64_t n_bytes, uint
         }
         return;
     }
-    for (uint64_t i = 0; i < n_bytes; i++) { /* high bits clear where a scale's exponent may stand */
+    for (uint64_t i = 0; i < n_bytes; i++) { /* clears high bits, where a scale's exponent may be */
         uint8_t byte = (uint8_t)(scratch_random(&seed) * 127 + 128) & 0x1f;
         buffer_add(&doc->data, &byte, 1);
     }
