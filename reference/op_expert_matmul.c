@@ -8,20 +8,20 @@
 #include "reference/dot.h"
 #include "reference/op.h"
 
-/* The expert in slot j of a row, or n_experts where the row names none (a damaged trace). */
+/* Expert in slot j of a row; n_experts if the row names none (a damaged trace). */
 static uint32_t expert_of(const struct expert_matmul_params *p, const struct op_row *row, uint32_t j)
 {
     float place = row->in[1][j];
     return place >= 0 && place < p->n_experts && place == floorf(place) ? (uint32_t)place : p->n_experts;
 }
 
-/* Values of a row's input: one x for each slot, or one for all. */
+/* Width of a row's input: one x for each slot, or one for all. */
 static uint64_t input_width(const struct expert_matmul_params *p)
 {
     return p->shared_x ? p->n_in : (uint64_t)p->k * p->n_in;
 }
 
-/* Output o of slot j of row r; x [n_rows, input_width], w: the decoded weight row. */
+/* Computes output o of slot j of row r. x: [n_rows, input_width]; w: the decoded weight row. */
 static void slot_output(const struct op_batch *batch, const double *x, uint32_t r, uint32_t j, uint32_t o,
                         const float *w, double bias)
 {
@@ -38,7 +38,7 @@ static void slot_output(const struct op_batch *batch, const double *x, uint32_t 
         batch->bound[at] += dot_error(w, row->error[0] + slot, p->n_in);
 }
 
-/* One expert, for every row and slot that chose it: its rows are decoded once. */
+/* Runs one expert for every row and slot that chose it, so that its rows are decoded once. */
 static void run_expert(const struct op_batch *batch, const double *x, uint32_t expert, const float *bias)
 {
     const struct expert_matmul_params *p = &batch->step->params.expert_matmul;
@@ -68,7 +68,7 @@ void reference_expert_matmul(const struct op_batch *batch)
     for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++)
         chosen[expert_of(p, &batch->rows[slot / p->k], slot % p->k)] = true;
     for (uint64_t i = 0; i < batch->n_rows * width && chosen[p->n_experts]; i++) {
-        batch->y[i] = NAN; /* of no expert nothing follows */
+        batch->y[i] = NAN; /* no expert: no result */
         if (batch->bound)
             batch->bound[i] = 0;
     }

@@ -7,8 +7,8 @@
 #include "reference/dot.h"
 #include "reference/op.h"
 
-/* One output for every row of the batch; x [n_rows, n_in], w: the decoded weight row. Each is a dot product of its own
- * (dot.h), so that neither threads nor the batch's other rows have a say in it. Bound: bounds.h. */
+/* Computes one output for every row of the batch. x: [n_rows, n_in]; w: the decoded weight row. Each output is a dot
+ * product of its own (dot.h), so it does not depend on threads or on other rows. Bound: bounds.h. */
 static void matmul_output(const struct op_batch *batch, const double *x, uint32_t o, const float *w, double bias)
 {
     const struct matmul_params *p = &batch->step->params.matmul;
@@ -24,7 +24,7 @@ static void matmul_output(const struct op_batch *batch, const double *x, uint32_
     }
 }
 
-/* VARIANT_TRANSPOSE_B: W's columns in the place of its rows. */
+/* VARIANT_TRANSPOSE_B: W's columns in place of its rows. */
 static float *matmul_transposed(const struct op_batch *batch)
 {
     const struct matmul_params *p = &batch->step->params.matmul;
@@ -52,7 +52,7 @@ void reference_matmul(const struct op_batch *batch)
 #pragma omp parallel
     {
         float *decoded = xmalloc(p->n_in * sizeof(float));
-#pragma omp for schedule(dynamic, 64) /* a thread that has to wait holds up 64 rows, not half of them */
+#pragma omp for schedule(dynamic, 64) /* a thread that is preempted delays 64 rows, not half of them */
         for (uint32_t o = 0; o < p->n_out; o++) {
             if (stop_asked())
                 continue;

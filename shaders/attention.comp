@@ -48,9 +48,12 @@ layout(set = 0, binding = 6) readonly buffer Sinks
 };
 #include "bias.glsl"
 
-/* Where a head is a multiple of 4 values, it is read in vec4s. Where there are few lanes as well, a lane sums four elements
- * of the values. */
-const bool BY_QUADS = HEAD_DIM % 4 == 0 && VARIANT != VARIANT_QUERY_AS_F32;
+/* Heads of whole quads are read as such; and where lanes are few, one has four elements of the values' sum. */
+#ifdef VARIANT_QUERY_AS_F32
+const bool BY_QUADS = false;
+#else
+const bool BY_QUADS = HEAD_DIM % 4 == 0;
+#endif
 const bool SUM_BY_QUADS = HEAD_DIM % 4 == 0 && gl_WorkGroupSize.x * 4 <= HEAD_DIM;
 
 shared float p[CHUNK];      /* of the chunk: scores, then probabilities that are not yet divided by their sum */
@@ -61,7 +64,7 @@ uint row, position, first_key, n_keys; /* n_keys keys from first_key on are visi
 /* Element i of the query of head h. */
 float query(uint h, uint i)
 {
-#if VARIANT == VARIANT_QUERY_AS_F32
+#ifdef VARIANT_QUERY_AS_F32
     uint width = op.heads * HEAD_DIM, first = row * width, word = h * HEAD_DIM + i;
     return word >= width / 2
                ? 0.0
@@ -74,7 +77,7 @@ float query(uint h, uint i)
 /* The head of keys and values that a query head reads. */
 uint kv_head_of(uint h)
 {
-#if VARIANT == VARIANT_KV_HEADS_IN_TURN
+#ifdef VARIANT_KV_HEADS_IN_TURN
     return h % op.kv_heads;
 #else
     return h / (op.heads / op.kv_heads);
@@ -85,7 +88,7 @@ uint kv_head_of(uint h)
 float score(uint h, uint j)
 {
     uint key = first_key + j;
-#if VARIANT == VARIANT_KV_STALE
+#ifdef VARIANT_KV_STALE
     if (batch.decode != 0 && key == position && position >= 1)
         key--;
 #endif
@@ -103,8 +106,8 @@ float score(uint h, uint j)
     return op.softcap == 0.0 ? s : op.softcap * tanh_exact(divide(s, op.softcap));
 }
 
-#if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
-/* The probability of key j within its run of `heads` scores. params.h describes this bug. */
+#ifdef VARIANT_SOFTMAX_SIZES_SWAPPED
+/* The probability of key j within its run of `heads` scores; model/variants.h says what the bug does. */
 float swapped_probability(uint h, uint j)
 {
     uint f = h * n_keys + j, first = f / op.heads * op.heads;
@@ -164,14 +167,14 @@ void main()
     uint head = group % op.heads, kv_head = kv_head_of(head);
     position = batch.first_position + row;
     first_key = op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
-#if VARIANT == VARIANT_OWN_KEY_ONLY
+#ifdef VARIANT_OWN_KEY_ONLY
     first_key = batch.decode != 0 ? position : first_key;
 #endif
     n_keys = position + 1 - first_key;
-#if VARIANT == VARIANT_KEYS_256
+#ifdef VARIANT_KEYS_256
     n_keys = min(n_keys, 256);
 #endif
-#if VARIANT == VARIANT_NEXT_KEY
+#ifdef VARIANT_NEXT_KEY
     n_keys += batch.decode == 0 && row + 1 < dispatch.n_rows ? 1 : 0;
 #endif
 
@@ -181,7 +184,7 @@ void main()
     float maximum = op.has_sinks != 0 ? bias(head) : 0.0, total = op.has_sinks != 0 ? 1.0 : 0.0;
     for (uint from = 0; from < n_keys; from += CHUNK) {
         uint n = min(CHUNK, n_keys - from);
-#if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
+#ifdef VARIANT_SOFTMAX_SIZES_SWAPPED
         float scale = 1.0;
         for (uint j = lane; j < n; j += gl_WorkGroupSize.x)
             p[j] = swapped_probability(head, from + j);
@@ -196,14 +199,14 @@ void main()
         chunk_max = reduce_max(chunk_max);
         bool first = from == 0 && op.has_sinks == 0;
         float next = first ? chunk_max : max(maximum, chunk_max);
-#if VARIANT == VARIANT_NO_MAXIMUM
+#ifdef VARIANT_NO_MAXIMUM
         maximum = next = 0.0;
 #endif
         float scale = first ? 0.0 : exp_exact(maximum - next);
         float chunk_total = 0.0;
         for (uint j = lane; j < n; j += gl_WorkGroupSize.x) {
             p[j] = exp_exact(p[j] - next);
-#if VARIANT == VARIANT_NO_MAXIMUM
+#ifdef VARIANT_NO_MAXIMUM
             p[j] = p[j] < uintBitsToFloat(0x00800000) ? 0.0 : p[j];
 #endif
             chunk_total += p[j];

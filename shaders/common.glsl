@@ -5,10 +5,12 @@
 layout(local_size_x = 64, local_size_x_id = 0) in;
 layout(constant_id = 1) const uint CACHED = 0; /* 1: this step's rows are also stored in the KV cache */
 
-#ifndef VARIANT
-#define VARIANT VARIANT_NONE
-#else
+/* For a fault the engine compiles with VARIANT and VARIANT_name defined (model/variants.h). */
+#ifdef VARIANT
+const bool HAS_VARIANT = true;
 #include "faults.glsl"
+#else
+const bool HAS_VARIANT = false;
 #endif
 
 layout(set = 0, binding = 0) readonly buffer Batch
@@ -31,7 +33,7 @@ layout(set = 0, binding = 2) writeonly buffer Cache
  * bf16-2d-dispatch: a shader that looked at x alone computed only the first row of workgroups). */
 uint group_index()
 {
-#if VARIANT == VARIANT_GROUPS_BY_X
+#ifdef VARIANT_GROUPS_BY_X
     return gl_WorkGroupID.x;
 #endif
     return gl_WorkGroupID.y * gl_NumWorkGroups.x + gl_WorkGroupID.x;
@@ -41,7 +43,7 @@ uint group_index()
  * spent on copying. */
 void store(uint at, uint width, float value)
 {
-#if VARIANT == VARIANT_STORE_F16
+#ifdef VARIANT_STORE_F16
     value = half_float(half_bits(value));
 #endif
     y[at] = value;

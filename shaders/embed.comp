@@ -24,6 +24,9 @@ void main()
     uint token = uint(batch.tokens[row]) - dispatch.first;
     if (token >= dispatch.count)
         return;
-    float scale = VARIANT == VARIANT_SCALE_UNSYNCED && at % op.width >= op.width / 2 ? 1.0 : op.scale;
+    float scale = op.scale;
+#ifdef VARIANT_SCALE_UNSYNCED
+    scale = at % op.width >= op.width / 2 ? 1.0 : scale;
+#endif
     store(at, op.width, scale * decode_at(token, at % op.width, dispatch.count, op.width));
 }

@@ -1,4 +1,4 @@
-/* What the faulty variants of several shaders share. params.h describes each variant. */
+/* What the faulty variants of several shaders share. model/variants.h describes each variant. */
 
 /* x as f16, rounded to nearest even. packHalf2x16 may round either way. */
 uint half_bits(float x)

@@ -77,7 +77,7 @@ uint add_wide_units(uint row[ROWS], uint x_row[TILE], uint unit, uint step, uint
         for (uint k = 0; k < AHEAD; k++) {
             for (uint r = 0; r < ROWS; r++) {
                 vec4 a, b;
-                decode_halves(w[k][r], a, b);
+                decode_loaded(w[k][r], 0, a, b);
                 add_unit(a, b, x_row, unit + k * step, r, sum);
             }
         }
@@ -85,7 +85,7 @@ uint add_wide_units(uint row[ROWS], uint x_row[TILE], uint unit, uint step, uint
     for (; unit < n_units; unit += step) {
         for (uint r = 0; r < ROWS; r++) {
             vec4 a, b;
-            decode_halves(wide_words[(row[r] >> 4) + unit], a, b);
+            decode_loaded(wide_words[(row[r] >> 4) + unit], 0, a, b);
             add_unit(a, b, x_row, unit, r, sum);
         }
     }
@@ -102,12 +102,12 @@ uint base(uint r)
 #endif
 }
 
-/* A weight as a fault reads it (params.h), or the right one. o: row of the slice. */
+/* A weight as a fault reads it (model/variants.h), or the right one. o: row of the slice. */
 float weight_at(uint o, uint i)
 {
-#if VARIANT == VARIANT_TRANSPOSE_B
+#ifdef VARIANT_TRANSPOSE_B
     return decode_at(i, o, op.n_in, op.n_in);
-#elif VARIANT == VARIANT_COLUMNS_MIXED
+#elif defined(VARIANT_COLUMNS_MIXED)
     float other = (o ^ 1) < dispatch.count ? decode_at(o ^ 1, i, dispatch.count, op.n_in) : 0.0;
     return decode_at(o, i, dispatch.count, op.n_in) + other;
 #else
@@ -117,14 +117,18 @@ float weight_at(uint o, uint i)
 
 float input_at(uint first, uint i)
 {
-#if VARIANT == VARIANT_READ_AS_F16
+#ifdef VARIANT_READ_AS_F16
     return half_float((floatBitsToUint(x_at(first + i / 2)) >> (i % 2 * 16)) & 0xffff);
 #else
     return x_at(first + i);
 #endif
 }
 
-const bool BY_ELEMENT = VARIANT == VARIANT_TRANSPOSE_B || VARIANT == VARIANT_COLUMNS_MIXED || VARIANT == VARIANT_READ_AS_F16;
+#if defined(VARIANT_TRANSPOSE_B) || defined(VARIANT_COLUMNS_MIXED) || defined(VARIANT_READ_AS_F16)
+const bool BY_ELEMENT = true;
+#else
+const bool BY_ELEMENT = false;
+#endif
 
 /* sum[r][t] = the part of W[o[r]] x[first_row + t] that units first_unit, first_unit + step, … contribute. o: rows of the slice.
  * Rows of x past the last one repeat it; their sums are not stored. */

@@ -4,8 +4,8 @@
  * matrix as `uvec4 wide_words[]`, and defines vec4 piece_x(uint piece, uint j), which returns x. */
 const bool IS_HALF = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
 const bool HAS_RAW = IS_HALF || GROUPED != 0;
-const uint PIECE = GROUPED == 0 ? 8 : DTYPE == DTYPE_Q8_0 ? 16 : 32; /* weights */
-const uint PIECE_VECS = PIECE / 4;                                   /* vec4s of x */
+const uint PIECE = GROUPED == 0 ? 8 : QUANT_BYTES == 32 ? 16 : 32; /* weights */
+const uint PIECE_VECS = PIECE / 4;                                 /* vec4s of x */
 
 /* The piece that vec4 i of x belongs to, and which of the piece's vec4s it is. */
 uvec2 piece_of(uint i)
@@ -30,14 +30,14 @@ struct raw_piece {
 /* Block of a piece. */
 uint block_of(uint piece)
 {
-    return DTYPE == DTYPE_Q8_0 ? piece >> 1 : piece;
+    return QUANT_BYTES == 32 ? piece >> 1 : piece;
 }
 
 /* Byte of a piece's quants in a row, behind the head of its group. Numbers of blocks, lanes and pieces are powers of two, so the
  * bytes of pieces slot and k * SLOTS add up to those of piece slot + k * SLOTS. The second summand is a constant. */
 uint quants_at(uint piece)
 {
-    return quants_byte(0, block_of(piece)) - GROUP_HEAD + (DTYPE == DTYPE_Q8_0 ? (piece & 1) * 16 : 0);
+    return quants_byte(0, block_of(piece)) - GROUP_HEAD + (QUANT_BYTES == 32 ? (piece & 1) * 16 : 0);
 }
 
 /* Loads piece slot + ahead of the row that starts at byte `row`. ahead: a constant multiple of SLOTS; slot < SLOTS. */
@@ -101,17 +101,38 @@ float add_nibbles(raw_piece raw, float d, uint piece, float sum)
     return HAS_MINIMUM ? low : fma(d, DTYPE == DTYPE_Q4_0 ? fma(high, 0.0625, low) : low, sum);
 }
 
-/* Adds the products of a piece with x to a sum. slot: the lane's; the scales of all its pieces are in the same half of a word. */
+/* A sum and what a piece adds, unit by unit: any format. d: its block's scale, with the minimum. */
+float add_units(raw_piece raw, uint d, uint piece, float sum)
+{
+    for (uint k = 0; k < PIECE / 8; k++) {
+        vec4 a, b;
+        if (QUANT_BYTES == 32)
+            decode_loaded(uvec4(d, raw.quants[2 * k], raw.quants[2 * k + 1], 0), k, a, b);
+        else
+            decode_loaded(uvec4(d, raw.quants[k], raw.fifth, 0), k, a, b);
+        vec4 xa = piece_x(piece, QUANT_BYTES == 32 ? 2 * k : k), xb = piece_x(piece, QUANT_BYTES == 32 ? 2 * k + 1 : k + 4);
+        sum = fma4(b, xb, fma4(a, xa, sum));
+    }
+    return sum;
+}
+
+/* Formats whose pieces are multiplied faster than unit by unit. */
+const bool HAS_NIBBLES = DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1;
+
+/* A sum and what a piece adds to it of the product with x. slot: of its lane; the same half of a word has the scale of all its pieces. */
 float add_piece(raw_piece raw, uint slot, uint piece, float sum)
 {
     if (IS_HALF) {
         vec4 a, b;
-        decode_halves(raw.quants, a, b);
+        decode_loaded(raw.quants, 0, a, b);
         return fma4(b, piece_x(piece, 1), fma4(a, piece_x(piece, 0), sum));
     }
-    float d = half_value(raw.scale >> (SCALE_BYTES == 2 ? (block_of(slot) & 1) * 16 : 0) & 0xffff);
-    if (DTYPE != DTYPE_Q8_0)
+    uint scale = SCALE_BYTES == 2 ? raw.scale >> (block_of(slot) & 1) * 16 & 0xffff : raw.scale;
+    float d = half_value(scale & 0xffff);
+    if (HAS_NIBBLES)
         return add_nibbles(raw, d, piece, sum);
+    if (DTYPE != DTYPE_Q8_0)
+        return add_units(raw, scale, piece, sum);
     precise float part = 0.0;
     [[unroll]] for (uint k = 0; k < 4; k++)
         part = fma4(bytes_less(raw.quants[k] ^ 0x80808080, 128.0), piece_x(piece, k), part);

@@ -28,7 +28,7 @@ void main()
         return;
     uint pair = at % half_dim;
     uint first = at / half_dim * op.dim + pair, second = first + half_dim;
-#if VARIANT == VARIANT_ROPE_NEIGHBOURS
+#ifdef VARIANT_ROPE_NEIGHBOURS
     first += pair;
     second = first + 1;
 #endif

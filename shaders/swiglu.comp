@@ -19,13 +19,13 @@ void main()
     uint at = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
     if (at >= dispatch.n_rows * op.width)
         return;
-#if VARIANT == VARIANT_GATE_UP_HALVES
+#ifdef VARIANT_GATE_UP_HALVES
     uint first = at / op.run * 2 * op.run + at % op.run;
     float gate = x[first], up = x[first + op.run];
 #else
     float gate = x[2 * at], up = x[2 * at + 1];
 #endif
-#if VARIANT == VARIANT_PLAIN_SWIGLU
+#ifdef VARIANT_PLAIN_SWIGLU
     store(at, op.width, up * divide(gate, 1.0 + exp_exact(-gate)));
     return;
 #endif

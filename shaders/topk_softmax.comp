@@ -33,7 +33,7 @@ void main()
             float e = exp_exact(value - maximum);
             if (pass == 0)
                 total += e;
-#if VARIANT == VARIANT_SOFTMAX_FIRST
+#ifdef VARIANT_SOFTMAX_FIRST
             else if (j == 0) {
                 total = 0.0;
                 for (uint i = 0; i < op.n; i++)

@@ -32,7 +32,8 @@ static uint64_t share_of(const struct builder *b, const struct tensor *matrix)
 /* Weights of a piece, as in pieces.glsl. */
 static uint32_t piece_elems(const struct builder *b, const struct tensor *matrix)
 {
-    return !weights_find(&b->buffers->weights, matrix)->grouped ? 8 : matrix->dtype == DTYPE_Q8_0 ? 16 : 32;
+    const struct dtype_info *info = dtype_info(matrix->dtype);
+    return weights_find(&b->buffers->weights, matrix)->grouped ? 16 * info->block_elems / info->parts.quants : 8;
 }
 
 /* Lanes that share a row. There are enough of them to keep a lane's pieces in registers, and more where a core's share

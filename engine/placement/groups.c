@@ -2,30 +2,9 @@
 
 #include <string.h>
 
-/* Bytes of a block's parts, in the file's order. */
-struct parts {
-    uint32_t scale; /* with the minimum */
-    uint32_t fifth; /* fifth bits of the quants */
-    uint32_t quants;
-    uint32_t blocks; /* of a group; 0: the format cannot be grouped */
-};
-
-static struct parts parts_of(uint32_t dtype)
+static struct dtype_parts parts_of(uint32_t dtype)
 {
-    switch (dtype) {
-    case DTYPE_Q4_0:
-        return (struct parts){2, 0, 16, 8};
-    case DTYPE_Q4_1:
-        return (struct parts){4, 0, 16, 4};
-    case DTYPE_Q5_0:
-        return (struct parts){2, 4, 16, 8};
-    case DTYPE_Q5_1:
-        return (struct parts){4, 4, 16, 4};
-    case DTYPE_Q8_0:
-        return (struct parts){2, 0, 32, 8};
-    default:
-        return (struct parts){0};
-    }
+    return dtype_info(dtype)->parts;
 }
 
 bool groups_fit(const struct tensor *tensor)
@@ -36,13 +15,13 @@ bool groups_fit(const struct tensor *tensor)
 
 uint64_t groups_row_bytes(const struct tensor *tensor)
 {
-    struct parts parts = parts_of(tensor->dtype);
+    struct dtype_parts parts = parts_of(tensor->dtype);
     uint64_t blocks = tensor_row_elems(tensor) / 32, rest = blocks % parts.blocks;
     uint64_t whole = (blocks - rest) * dtype_info(tensor->dtype)->block_bytes;
     return rest ? whole + parts.blocks * (parts.scale + parts.fifth) + rest * parts.quants : whole;
 }
 
-static void group_row(const struct parts *parts, const uint8_t *from, uint64_t n_blocks, uint8_t *to)
+static void group_row(const struct dtype_parts *parts, const uint8_t *from, uint64_t n_blocks, uint8_t *to)
 {
     uint32_t block_bytes = parts->scale + parts->fifth + parts->quants;
     for (uint64_t first = 0; first < n_blocks; first += parts->blocks) {
@@ -62,7 +41,7 @@ static void group_row(const struct parts *parts, const uint8_t *from, uint64_t n
 
 void groups_copy(const struct tensor *tensor, uint64_t first, uint64_t n_rows, uint8_t *to)
 {
-    struct parts parts = parts_of(tensor->dtype);
+    struct dtype_parts parts = parts_of(tensor->dtype);
     uint64_t row = tensor_row_bytes(tensor), grouped = groups_row_bytes(tensor);
     for (uint64_t i = 0; i < n_rows; i++) {
         group_row(&parts, tensor->bytes + (first + i) * row, tensor_row_elems(tensor) / 32, to + i * grouped);

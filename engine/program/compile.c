@@ -10,6 +10,7 @@
 #include <string.h>
 
 #include "engine/program/embedded_shaders.h"
+#include "model/variants.h"
 
 #define MAX_INCLUDE_DEPTH 8
 #define MAX_SOURCE_BYTES (1u << 20)
@@ -164,8 +165,10 @@ static enum status compile(const char *name, const char *text, uint32_t variant,
         .messages = GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT,
         .resource = glslang_default_resource(),
     };
-    char preamble[64];
-    snprintf(preamble, sizeof(preamble), "#define VARIANT %u\n", variant);
+    char preamble[128] = "";
+    if (variant != VARIANT_NONE) {
+        snprintf(preamble, sizeof(preamble), "#define VARIANT\n#define VARIANT_%s\n", variant_info(variant)->name);
+    }
     glslang_shader_t *shader = glslang_shader_create(&input);
     glslang_program_t *program = glslang_program_create();
     ASSERT(shader && program);

@@ -9,6 +9,7 @@
 #include "engine/program/pipeline_cache.h"
 #include "engine/program/reflect.h"
 #include "model/stop.h"
+#include "model/variants.h"
 #include "shaders/params.h"
 
 void programs_open(struct programs *programs, struct device *device, const char *shader_dir)

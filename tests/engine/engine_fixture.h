@@ -84,17 +84,16 @@ static inline void random_block(struct fixture *f, uint32_t dtype, uint8_t *byte
     for (uint32_t i = 0; i < n_bytes; i++) {
         bytes[i] = (uint8_t)(random_bits(f) >> 32);
     }
+    const struct dtype_info *info = dtype_info(dtype);
     if (dtype == DTYPE_F32) {
         memcpy(bytes, &value, 4);
-    } else if (dtype == DTYPE_MXFP4) {
-        bytes[0] = (uint8_t)(110 + half % 20);
-    } else if (dtype == DTYPE_Q6_K) {
-        memcpy(bytes + 208, &half, 2);
+    } else if (info->scale == SCALE_E8M0) {
+        bytes[info->d_at] = (uint8_t)(110 + half % 20);
     } else {
-        memcpy(bytes, dtype == DTYPE_BF16 ? &bf16 : &half, 2);
+        memcpy(bytes + info->d_at, dtype == DTYPE_BF16 ? &bf16 : &half, 2);
     }
-    if (dtype == DTYPE_Q4_1 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K) {
-        memcpy(bytes + 2, &other, 2);
+    if (info->m_times > 0) {
+        memcpy(bytes + info->m_at, &other, 2);
     }
 }
 
@@ -113,7 +112,7 @@ static inline const struct tensor *fixture_tensor_in(struct fixture *f, uint32_t
     for (uint64_t i = 0; i < n_blocks; i++) {
         random_block(f, dtype, bytes + i * info->block_bytes, info->block_bytes);
     }
-    for (uint64_t i = 0; i < n_blocks && dtype == DTYPE_MXFP4; i++) {
+    for (uint64_t i = 0; i < n_blocks && info->scale == SCALE_E8M0; i++) {
         bytes[i * info->block_bytes] = (uint8_t)(120 + bytes[i * info->block_bytes] % 9); /* the exponent */
     }
     struct tensor *tensor = arena_alloc(&f->plan.arena, sizeof(*tensor));

@@ -100,7 +100,39 @@ static void every_shader_compiles_at_run_time(void **state)
     assert_true(n >= OP_COUNT);
 }
 
-/* Counts instructions of one opcode. *at: where the first one is. */
+static uint32_t *compiled(enum op op, uint32_t variant, size_t *n_bytes)
+{
+    struct error err;
+    uint32_t *words = NULL;
+    must(shader_compile(op_info(op)->name, variant, NULL, &words, n_bytes, &err), &err);
+    return words;
+}
+
+/* A variant's row without an #ifdef in its op's shader would be the right formula. The twin: variants of other ops
+ * change nothing. */
+static void every_variant_is_in_its_shader(void **state)
+{
+    (void)state;
+    assert_true(glslang_initialize_process());
+    for (enum op op = 0; op < OP_COUNT; op++) {
+        uint32_t foreign = variant_info(VARIANT_COPY)->op == op ? VARIANT_TRANSPOSE_B : VARIANT_COPY;
+        size_t n_right, n_bytes;
+        uint32_t *right = compiled(op, foreign, &n_right);
+        for (uint32_t variant = VARIANT_NONE + 1; variant < VARIANT_COUNT; variant++) {
+            const struct variant_info *info = variant_info(variant);
+            uint32_t *words = compiled(op, variant, &n_bytes);
+            bool same = n_bytes == n_right && memcmp(words, right, n_bytes) == 0;
+            if (same == (info->op == op || info->op == OP_COUNT)) {
+                fail_msg("VARIANT_%s %s the shader of %s", info->name, same ? "leaves" : "changes", op_info(op)->name);
+            }
+            free(words);
+        }
+        free(right);
+    }
+    glslang_finalize_process();
+}
+
+/* Instructions of one opcode; with `at`, where the first is. */
 static unsigned count_ops(const uint32_t *words, size_t n_bytes, uint32_t opcode, size_t *at)
 {
     unsigned n = 0;
@@ -376,12 +408,12 @@ static void a_corrupt_pipeline_cache_is_ignored(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(a_shader_that_fits_is_taken),          cmocka_unit_test(other_push_constants_are_refused),
-        cmocka_unit_test(other_bindings_are_refused),           cmocka_unit_test(corrupt_spirv_is_refused),
-        cmocka_unit_test(every_shader_compiles_at_run_time),    cmocka_unit_test(types_of_matrices_are_finished),
-        cmocka_unit_test(both_kernels_of_matrices_do_the_same), cmocka_unit_test(unsound_matrices_are_refused),
-        cmocka_unit_test(compile_errors_name_file_and_line),    cmocka_unit_test(shaders_of_a_folder_are_used),
-        cmocka_unit_test(a_corrupt_pipeline_cache_is_ignored),
+        cmocka_unit_test(a_shader_that_fits_is_taken),       cmocka_unit_test(other_push_constants_are_refused),
+        cmocka_unit_test(other_bindings_are_refused),        cmocka_unit_test(corrupt_spirv_is_refused),
+        cmocka_unit_test(every_shader_compiles_at_run_time), cmocka_unit_test(every_variant_is_in_its_shader),
+        cmocka_unit_test(types_of_matrices_are_finished),    cmocka_unit_test(both_kernels_of_matrices_do_the_same),
+        cmocka_unit_test(unsound_matrices_are_refused),      cmocka_unit_test(compile_errors_name_file_and_line),
+        cmocka_unit_test(shaders_of_a_folder_are_used),      cmocka_unit_test(a_corrupt_pipeline_cache_is_ignored),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -8,11 +8,6 @@
 
 #define LINE 200
 
-const char *activation_name(uint32_t activation)
-{
-    return activation == ACTIVATION_SILU ? "silu" : "gelu_pytorch_tanh";
-}
-
 /* The last part of a path, without slashes at its end. */
 static void print_base_name(const char *path)
 {
@@ -31,15 +26,6 @@ static uint32_t count_local(const struct config *config)
     for (uint32_t i = 0; i < config->n_layers; i++)
         n += config->layer_is_local[i];
     return n;
-}
-
-const char *rope_type_name(uint32_t type)
-{
-    static const char *const names[] = {[ROPE_TYPE_DEFAULT] = "default",
-                                        [ROPE_TYPE_LINEAR] = "linear",
-                                        [ROPE_TYPE_LLAMA3] = "llama3",
-                                        [ROPE_TYPE_YARN] = "yarn"};
-    return names[type];
 }
 
 static void print_rope(const char *kind, const struct rope *rope)

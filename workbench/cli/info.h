@@ -5,10 +5,6 @@
 #include "model/model.h"
 #include "model/plan.h"
 
-/* ACTIVATION_SILU, ROPE_TYPE_YARN … as config.json names them. */
-const char *activation_name(uint32_t activation);
-const char *rope_type_name(uint32_t type);
-
 /* "lockstep-info", version 1. path "-": standard output. */
 enum status info_write_json(const struct model *model, const struct plan *plan, const char *path, struct error *err);
 

@@ -179,7 +179,7 @@ static void choose_next(struct repl *repl)
     const struct trace_stage *chosen = trace_find(repl_leader(repl)->trace, LAYER_NONE, STAGE_sample_token);
     ASSERT(trace_row(chosen, last) != NULL);
     int32_t id = (int32_t)*trace_row(chosen, last);
-    if (!session_ends_text(&repl->session->model.config, id)) {
+    if (!config_ends_text(&repl->session->model.config, id)) {
         repl->tokens[repl->n_known++] = id;
     }
 }

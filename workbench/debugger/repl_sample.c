@@ -6,7 +6,7 @@
 void repl_plan_samples(struct repl *repl)
 {
     const struct judged samples = {
-        .samples = true, .n_positions = 1, .masked_id = session_masked_id(&repl->session->model.config)};
+        .samples = true, .n_positions = 1, .masked_id = config_masked_id(&repl->session->model.config)};
     plan_copy_judged(&repl->judged, repl->plan, &samples);
     ASSERT(repl->judged.steps[repl_sample_step(repl)].stage == STAGE_sample_token);
 }

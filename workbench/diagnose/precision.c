@@ -135,18 +135,11 @@ static bool output_is_rounded(const struct precision *precision, double y, doubl
     return actual >= low && actual <= high;
 }
 
-/* The bytes of a block before its quants: scales and minimums. 0: the format has no minimum. Where Q4_0 and Q5_0 count
- * from the middle, that is one: q = 0 stands for -8 d and -16 d, and ggml's kernels take it so. */
-static uint32_t header_bytes(uint32_t dtype)
-{
-    static const uint8_t bytes[DTYPE_COUNT] = {
-        [DTYPE_Q4_0] = 2, [DTYPE_Q4_1] = 4, [DTYPE_Q5_0] = 2, [DTYPE_Q5_1] = 4, [DTYPE_Q4_K] = 16, [DTYPE_Q5_K] = 16};
-    return bytes[dtype];
-}
-
+/* Whether quants count up from a minimum, so that ggml multiplies it by sums of the blocks of x. */
 static bool has_minimum(const struct step *step)
 {
-    return step->op == OP_matmul && step->weight[0]->layout == LAYOUT_ROWS && header_bytes(step->weight[0]->dtype) != 0;
+    return step->op == OP_matmul && step->weight[0]->layout == LAYOUT_ROWS &&
+           dtype_info(step->weight[0]->dtype)->header != 0;
 }
 
 /* Adds to y what the rounded block sums change: each block's minimum times `beyond`, as a product with the matrix whose
@@ -158,7 +151,7 @@ static void add_block_sums(const struct evidence *evidence, uint32_t n, double *
     uint64_t n_values = (uint64_t)n * evidence->step->width;
     uint8_t *bytes = xmalloc(matrix->n_bytes);
     memcpy(bytes, matrix->bytes, matrix->n_bytes);
-    for (uint64_t at = 0, header = header_bytes(matrix->dtype); at < matrix->n_bytes; at += block)
+    for (uint64_t at = 0, header = dtype_info(matrix->dtype)->header; at < matrix->n_bytes; at += block)
         memset(bytes + at + header, 0, block - header);
     struct tensor minimums = *matrix;
     minimums.bytes = bytes;

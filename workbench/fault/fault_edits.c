@@ -2,8 +2,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "model/model.h"
 #include "workbench/fault/fault_edits.h"
-#include "workbench/session/session.h"
 
 static bool strikes_stage(const struct fault *fault, enum stage stage)
 {
@@ -188,7 +188,7 @@ static bool edit_tamper(struct edit *edit)
         step->tamper.with = plan_find(edit->plan, step->layer + 1, STAGE_q_proj);
         return step->layer % 2 == 1 && step->tamper.with >= 0;
     case TAMPER_PAD_CHOSEN:
-        return edit->plan->model && session_masked_id(&edit->plan->model->config) >= 0; /* else it is a kernel's plan */
+        return edit->plan->model && config_masked_id(&edit->plan->model->config) >= 0; /* else it is a kernel's plan */
     case TAMPER_HEADS_FIRST:
         step->tamper.with = (int32_t)heads_of(step);
         return step->tamper.with > 1;

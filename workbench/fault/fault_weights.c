@@ -90,14 +90,16 @@ bool edit_pair_order(struct edit *edit)
 
 bool edit_min_sign(struct edit *edit)
 {
-    uint32_t dtype = edit->step.weight[0]->dtype;
-    if (dtype != DTYPE_Q4_1 && dtype != DTYPE_Q5_1 && dtype != DTYPE_Q4_K && dtype != DTYPE_Q5_K)
-        return false; /* those begin with an f16 scale and an f16 minimum */
+    const struct dtype_info *info = dtype_info(edit->step.weight[0]->dtype);
+    if (info->m_times == 0) {
+        return false;
+    }
     if (edit->arena) {
         uint8_t *bytes;
         const struct tensor *weight = own_weight(edit, 0, &bytes);
-        for (uint64_t at = 0; at < weight->n_bytes; at += dtype_info(dtype)->block_bytes)
-            bytes[at + 3] ^= 0x80;
+        for (uint64_t at = 0; at < weight->n_bytes; at += info->block_bytes) {
+            bytes[at + info->m_at + 1] ^= 0x80;
+        }
     }
     return true;
 }

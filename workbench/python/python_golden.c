@@ -111,7 +111,7 @@ static PyObject *record(const struct model *model, const int32_t *ids, uint32_t 
         struct python_interrupt interrupt;
         python_interrupt_begin(&interrupt);
         recorded = PyObject_CallFunction(function, "sOIOsiO", model->path, prompt, (unsigned)n, forced, dtype,
-                                         (int)session_masked_id(&model->config), attn_probs ? Py_True : Py_False);
+                                         (int)config_masked_id(&model->config), attn_probs ? Py_True : Py_False);
         python_interrupt_end(&interrupt);
     }
     if (recorded == NULL) {

@@ -76,7 +76,7 @@ static void take_judged_plan(struct comparison *comparison)
         .attn_probs = any_holds(comparison, STAGE_attn_probs),
         .samples = any_holds(comparison, STAGE_sample_probs) || any_holds(comparison, STAGE_sample_token),
         .n_positions = comparison->list[0]->n_positions,
-        .masked_id = session_masked_id(&comparison->plan->model->config),
+        .masked_id = config_masked_id(&comparison->plan->model->config),
     };
     plan_copy_judged(&comparison->judged, comparison->plan, &judged);
     comparison->plan = &comparison->judged;

@@ -179,25 +179,10 @@ void session_close(struct session *session)
     memset(session, 0, sizeof(*session));
 }
 
-bool session_ends_text(const struct config *config, int32_t id)
-{
-    for (uint32_t i = 0; i < config->n_eos_ids; i++) {
-        if (config->eos_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-int32_t session_masked_id(const struct config *config)
-{
-    return session_ends_text(config, config->pad_id) ? -1 : config->pad_id;
-}
-
 int32_t session_chooser_masks(const struct session *session, const struct backend *backend)
 {
     bool tampered = backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
-    return tampered ? -1 : session_masked_id(&session->model.config);
+    return tampered ? -1 : config_masked_id(&session->model.config);
 }
 
 enum status session_check_positions(const struct backend *backend, uint32_t n_positions, struct error *err)

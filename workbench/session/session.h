@@ -6,10 +6,10 @@
 #include "engine/engine.h"
 #include "model/model.h"
 #include "workbench/audit/audit.h"
+#include "workbench/audit/verdict.h"
 #include "workbench/fault/fault.h"
 #include "workbench/trace/sample.h"
 #include "workbench/trace/trace.h"
-#include "workbench/audit/verdict.h"
 
 struct session {
     struct model model;
@@ -76,13 +76,7 @@ enum status session_generate(struct session *session, enum source source, const 
                              uint32_t n, int32_t *out, uint32_t *n_out, void (*each)(void *context, int32_t id),
                              void *context, struct error *err);
 
-/* The padding token, which is never chosen, or -1; one that also ends the text stays a choice. */
-int32_t session_masked_id(const struct config *config);
-
-/* The id that a backend's choice of a token leaves out: that one, with TAMPER_PAD_CHOSEN none (-1). */
+/* The id that a backend's choice of a token leaves out: config_masked_id's, or -1 (none) with TAMPER_PAD_CHOSEN. */
 int32_t session_chooser_masks(const struct session *session, const struct backend *backend);
-
-/* Whether the token ends the text. */
-bool session_ends_text(const struct config *config, int32_t id);
 
 #endif

@@ -70,7 +70,7 @@ static void take(struct generation *run, int32_t id)
     if (run->each != NULL) {
         run->each(run->context, id);
     }
-    run->ended = run->n_out == run->n || session_ends_text(&run->session->model.config, id);
+    run->ended = run->n_out == run->n || config_ends_text(&run->session->model.config, id);
 }
 
 /* Decodes the last token and chooses the next one here. */

@@ -63,7 +63,7 @@ static void samples_begin(struct samples *samples, const struct session *session
         n_prompt++;
     }
     samples->last_prompt = n_prompt > 0 ? n_prompt - 1 : 0;
-    sampler_init(&samples->sampler, &session->sampling, vocab, session_masked_id(&session->model.config));
+    sampler_init(&samples->sampler, &session->sampling, vocab, config_masked_id(&session->model.config));
     sampler_init(&samples->chooser, &session->sampling, vocab, session_chooser_masks(session, backend));
     samples->wants_token |= backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
     samples->logits = xmalloc((uint64_t)backend->max_rows * vocab * sizeof(*samples->logits));

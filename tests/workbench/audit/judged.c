@@ -13,8 +13,8 @@
 #include "tests/support/recording.h"
 #include "tests/support/scratch.h"
 #include "workbench/session/comparison.h"
-#include "workbench/trace/sample.h"
 #include "workbench/session/session.h"
+#include "workbench/trace/sample.h"
 
 #define ROW 11 /* a position that is decoded */
 
@@ -29,7 +29,7 @@ static void add_samples(const struct small_model *small, struct trace *trace, co
     trace->sampling = *sampling;
     trace_add(trace, LAYER_NONE, STAGE_sample_probs, vocab);
     trace_add(trace, LAYER_NONE, STAGE_sample_token, 1);
-    sampler_init(&sampler, sampling, vocab, session_masked_id(&small->model.config));
+    sampler_init(&sampler, sampling, vocab, config_masked_id(&small->model.config));
     for (uint32_t p = trace->n_positions - 6; p < trace->n_positions; p++) {
         const float *logits = trace_row(stage_at(trace, LAYER_NONE, STAGE_logits_final), p);
         float token = (float)sampler_choose(&sampler, logits, probs);
@@ -42,7 +42,7 @@ static void add_samples(const struct small_model *small, struct trace *trace, co
 
 static struct judged judged_of(const struct small_model *small)
 {
-    return (struct judged){true, true, small->golden.n_positions, session_masked_id(&small->model.config)};
+    return (struct judged){true, true, small->golden.n_positions, config_masked_id(&small->model.config)};
 }
 
 /* Adds attn_probs of every layer, computed from the trace's own queries and keys. */

@@ -1,4 +1,4 @@
-/* A folder as transformers writes it: config.json, *.safetensors, and with several of them an index. */
+/* Loads a folder as transformers writes it: config.json, *.safetensors, and an index if there are several of them. */
 #include <dirent.h>
 #include <errno.h>
 #include <jansson.h>
@@ -6,7 +6,7 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define SUFFIX ".safetensors"
 #define INDEX "model.safetensors.index.json"
@@ -22,7 +22,7 @@ static int is_weights(const struct dirent *entry)
     return entry->d_name[0] != '.' && has_suffix(entry->d_name);
 }
 
-/* Byte order, not the locale's: the digest of the weights depends on it. */
+/* In byte order, not the locale's: the digest of the weights depends on it. */
 static int by_name(const struct dirent **a, const struct dirent **b)
 {
     return strcmp((*a)->d_name, (*b)->d_name);
@@ -33,13 +33,15 @@ static enum status map_weights(struct model *model, struct error *err)
     struct model_files *files = model->files;
     struct dirent **entries = NULL;
     int n = scandir(model->path, &entries, is_weights, by_name);
-    if (n < 0)
+    if (n < 0) {
         return error_set(err, STATUS_BAD_INPUT, model->path, NULL, ERROR_NO_OFFSET, "cannot be listed (%s)",
                          strerror(errno));
+    }
     enum status status = STATUS_OK;
-    if (n == 0)
+    if (n == 0) {
         status = error_set(err, STATUS_BAD_INPUT, model->path, "*" SUFFIX, ERROR_NO_OFFSET,
                            "missing, expected at least one");
+    }
     files->weights = arena_alloc(&files->arena, (size_t)n * sizeof(*files->weights));
     for (int i = 0; i < n; i++) {
         if (status == STATUS_OK) {
@@ -57,29 +59,33 @@ static const struct mapping *find_weights(const struct model_files *files, const
 {
     for (uint32_t i = 0; i < files->n_weights; i++) {
         const char *slash = strrchr(files->weights[i].path, '/');
-        if (strcmp(slash + 1, name) == 0)
+        if (strcmp(slash + 1, name) == 0) {
             return &files->weights[i];
+        }
     }
     return NULL;
 }
 
-/* Reads the files that the index names, and compares what it says of each tensor with what they hold. */
+/* Reads the files that the index names, and compares the index with what they hold. */
 static enum status read_indexed(struct model *model, const char *path, json_t *index, struct error *err)
 {
     json_t *map = json_object_get(index, "weight_map");
-    if (!json_is_object(map))
+    if (!json_is_object(map)) {
         return error_set(err, STATUS_BAD_INPUT, path, "weight_map", ERROR_NO_OFFSET, "missing, expected an object");
+    }
     const char *tensor;
     json_t *value;
     json_object_foreach(map, tensor, value)
     {
         const char *name = json_string_value(value);
-        if (!loader_plain_name(name) || !has_suffix(name))
+        if (!loader_plain_name(name) || !has_suffix(name)) {
             return error_set(err, STATUS_BAD_INPUT, path, tensor, ERROR_NO_OFFSET,
                              "%s%s, expected the name of a *" SUFFIX " file in this folder",
                              name ? "file " : "no file name", name ? name : "");
-        if (!find_weights(model->files, name))
+        }
+        if (!find_weights(model->files, name)) {
             return error_set(err, STATUS_BAD_INPUT, path, tensor, ERROR_NO_OFFSET, "%s is missing in the folder", name);
+        }
     }
     for (uint32_t i = 0; i < model->files->n_weights; i++) {
         const struct mapping *file = &model->files->weights[i];
@@ -90,18 +96,18 @@ static enum status read_indexed(struct model *model, const char *path, json_t *i
             loader_note(model, "%s: not in " INDEX ", and not read", file->path);
             continue;
         }
-        enum status status = safetensors_read(model, file, err);
-        if (status != STATUS_OK)
-            return status;
+        TRY(safetensors_read(model, file, err));
         for (uint32_t j = first; j < model->n_tensors; j++) {
             const char *where = json_string_value(json_object_get(map, model->tensors[j].name));
-            if (!where || strcmp(where, base) != 0)
+            if (!where || strcmp(where, base) != 0) {
                 return error_set(err, STATUS_BAD_INPUT, path, model->tensors[j].name, ERROR_NO_OFFSET,
                                  "%s, but %s holds it", where ? where : "missing", base);
+            }
         }
-        if (model->n_tensors - first != expected)
+        if (model->n_tensors - first != expected) {
             return error_set(err, STATUS_BAD_INPUT, path, "weight_map", ERROR_NO_OFFSET,
                              "%u tensors in %s, but that file holds %u", expected, base, model->n_tensors - first);
+        }
     }
     return STATUS_OK;
 }
@@ -113,19 +119,21 @@ static enum status read_weights(struct model *model, struct error *err)
     struct stat info;
     if (stat(path, &info) != 0) {
         enum status status = STATUS_OK;
-        for (uint32_t i = 0; status == STATUS_OK && i < files->n_weights; i++)
+        for (uint32_t i = 0; status == STATUS_OK && i < files->n_weights; i++) {
             status = safetensors_read(model, &files->weights[i], err);
+        }
         return status;
     }
     json_t *index;
     enum status status = loader_json(path, &index, err);
-    if (status == STATUS_OK)
+    if (status == STATUS_OK) {
         status = read_indexed(model, path, index, err);
+    }
     json_decref(index);
     return status;
 }
 
-/* A model with a vision tower prefixes its text model's tensors; both spellings are in use. */
+/* A model with a vision tower puts a prefix on its text model's tensors; two spellings are in use. */
 static void strip_prefixes(struct model *model)
 {
     static const struct {
@@ -135,8 +143,9 @@ static void strip_prefixes(struct model *model)
         struct tensor *tensor = &model->files->tensors[i];
         for (size_t p = 0; p < sizeof(prefixes) / sizeof(prefixes[0]); p++) {
             size_t length = strlen(prefixes[p].prefix);
-            if (strncmp(tensor->name, prefixes[p].prefix, length) == 0)
+            if (strncmp(tensor->name, prefixes[p].prefix, length) == 0) {
                 tensor->name = arena_printf(&model->files->arena, "%s%s", prefixes[p].becomes, tensor->name + length);
+            }
         }
     }
 }
@@ -145,24 +154,18 @@ enum status folder_load(struct model *model, struct error *err)
 {
     struct model_files *files = model->files;
     const char *config_path = arena_printf(&files->arena, "%s/config.json", model->path);
-    enum status status = mapping_open(&files->config, config_path, err);
-    if (status == STATUS_OK)
-        status = config_from_json(model, err);
-    if (status == STATUS_OK)
-        status = map_weights(model, err);
-    if (status == STATUS_OK)
-        status = read_weights(model, err);
-    if (status != STATUS_OK)
-        return status;
+    TRY(mapping_open(&files->config, config_path, err));
+    TRY(config_from_json(model, err));
+    TRY(map_weights(model, err));
+    TRY(read_weights(model, err));
     strip_prefixes(model);
-    status = loader_check_excluded(model, err); /* names a packed router before its shape is taken for experts' */
-    if (status == STATUS_OK)
-        status = loader_join_experts(model, err);
-    if (status != STATUS_OK)
-        return status;
+    /* Before loader_join_experts, to name a packed router instead of refusing its shape. */
+    TRY(loader_check_excluded(model, err));
+    TRY(loader_join_experts(model, err));
     const char *tokenizer = arena_printf(&files->arena, "%s/tokenizer.json", model->path);
     struct stat info;
-    if (stat(tokenizer, &info) == 0 && S_ISREG(info.st_mode))
+    if (stat(tokenizer, &info) == 0 && S_ISREG(info.st_mode)) {
         model->tokenizer_json = tokenizer;
+    }
     return config_finish(model, config_path, err);
 }

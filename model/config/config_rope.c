@@ -1,16 +1,16 @@
-/* Rotary embedding as config.json says it: transformers 5's rope_parameters, or rope_theta and rope_scaling before it.
- * Source of every key and default: transformers, modeling_rope_utils.py. */
+/* Reads rotary embedding from config.json: rope_parameters of transformers 5, or rope_theta and rope_scaling of earlier
+ * versions. Source of every key and default: transformers, modeling_rope_utils.py. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/config_source.h"
+#include "model/config/config_source.h"
 
-/* One kind of layer's rope. */
+/* Where the rope of one kind of layer is read from, and where it is stored. */
 struct rope_source {
     const struct config_source *in;
     const json_t *object; /* rope_parameters, one of its members, or an older file's rope_scaling; NULL: neither */
-    const char *name;     /* what object is called */
+    const char *name;     /* name of object, for messages */
     struct rope *rope;
 };
 
@@ -21,7 +21,7 @@ static enum status refuse(const struct rope_source *s, const char *key, const ch
     return config_refuse(s->in, name, config_member(s->object, key), expected);
 }
 
-/* A mandatory number, or one with a default (otherwise > 0) where it is absent. */
+/* Reads a number that is mandatory (otherwise = 0) or has a default (otherwise > 0). */
 static enum status read_number(const struct rope_source *s, const char *key, float otherwise, float *number)
 {
     char name[96];
@@ -42,16 +42,14 @@ static enum status read_linear(const struct rope_source *s)
 static enum status read_llama3(const struct rope_source *s)
 {
     struct rope *rope = s->rope;
-    enum status status = read_number(s, "factor", 0, &rope->factor);
-    if (status == STATUS_OK)
-        status = read_number(s, "low_freq_factor", 0, &rope->low);
-    if (status == STATUS_OK)
-        status = read_number(s, "high_freq_factor", 0, &rope->high);
-    if (status == STATUS_OK)
-        status = read_number(s, "original_max_position_embeddings", 0, &rope->original);
-    if (status == STATUS_OK && rope->low >= rope->high)
+    TRY(read_number(s, "factor", 0, &rope->factor));
+    TRY(read_number(s, "low_freq_factor", 0, &rope->low));
+    TRY(read_number(s, "high_freq_factor", 0, &rope->high));
+    TRY(read_number(s, "original_max_position_embeddings", 0, &rope->original));
+    if (rope->low >= rope->high) {
         return refuse(s, "high_freq_factor", "more than low_freq_factor");
-    return status;
+    }
+    return STATUS_OK;
 }
 
 double rope_yarn_magnitude(double factor, double mscale)
@@ -63,40 +61,41 @@ static enum status read_yarn(const struct rope_source *s)
 {
     struct rope *rope = s->rope;
     float mscale = 0, all = 0;
-    enum status status = read_number(s, "factor", 0, &rope->factor);
-    if (status == STATUS_OK)
-        status = read_number(s, "original_max_position_embeddings", 0, &rope->original);
-    if (status == STATUS_OK)
-        status = read_number(s, "beta_slow", 1, &rope->low);
-    if (status == STATUS_OK)
-        status = read_number(s, "beta_fast", 32, &rope->high);
-    if (status == STATUS_OK && rope->low >= rope->high)
+    TRY(read_number(s, "factor", 0, &rope->factor));
+    TRY(read_number(s, "original_max_position_embeddings", 0, &rope->original));
+    TRY(read_number(s, "beta_slow", 1, &rope->low));
+    TRY(read_number(s, "beta_fast", 32, &rope->high));
+    if (rope->low >= rope->high) {
         return refuse(s, "beta_fast", "more than beta_slow");
+    }
     const json_t *truncate = config_member(s->object, "truncate");
     rope->truncate = !truncate || json_is_true(truncate);
-    if (truncate && !json_is_boolean(truncate))
+    if (truncate && !json_is_boolean(truncate)) {
         return refuse(s, "truncate", "true or false");
+    }
     bool both = config_member(s->object, "mscale") && config_member(s->object, "mscale_all_dim");
-    if (status == STATUS_OK && both)
-        status = read_number(s, "mscale", 0, &mscale);
-    if (status == STATUS_OK && both)
-        status = read_number(s, "mscale_all_dim", 0, &all);
+    if (both) {
+        TRY(read_number(s, "mscale", 0, &mscale));
+    }
+    if (both) {
+        TRY(read_number(s, "mscale_all_dim", 0, &all));
+    }
     float scale = (float)(both ? rope_yarn_magnitude(rope->factor, mscale) / rope_yarn_magnitude(rope->factor, all)
                                : rope_yarn_magnitude(rope->factor, 1));
-    if (status == STATUS_OK)
-        status = read_number(s, "attention_factor", scale, &rope->scale);
-    return status;
+    return read_number(s, "attention_factor", scale, &rope->scale);
 }
 
-static const struct {
-    const char *name;
-    uint32_t type;
-    enum status (*read)(const struct rope_source *s);
-} rope_types[] = {
-    {"default", ROPE_TYPE_DEFAULT, NULL},
-    {"linear", ROPE_TYPE_LINEAR, read_linear},
-    {"llama3", ROPE_TYPE_LLAMA3, read_llama3},
-    {"yarn", ROPE_TYPE_YARN, read_yarn},
+static enum status read_default(const struct rope_source *s)
+{
+    (void)s; /* has no parameter besides theta */
+    return STATUS_OK;
+}
+
+static enum status (*const readers[])(const struct rope_source *s) = {
+    [ROPE_TYPE_DEFAULT] = read_default,
+    [ROPE_TYPE_LINEAR] = read_linear,
+    [ROPE_TYPE_LLAMA3] = read_llama3,
+    [ROPE_TYPE_YARN] = read_yarn,
 };
 
 static enum status read_type(const struct rope_source *s)
@@ -104,40 +103,40 @@ static enum status read_type(const struct rope_source *s)
     static const char expected[] = "default, linear, llama3 or yarn";
     const char *key = config_member(s->object, "rope_type") ? "rope_type" : "type";
     const json_t *type = config_member(s->object, key);
-    if (!type && s->object && config_member(s->object, "factor"))
+    if (!type && s->object && config_member(s->object, "factor")) {
         return refuse(s, "rope_type", "default, linear, llama3 or yarn, for a factor is given");
-    if (!type)
-        return STATUS_OK;
-    for (size_t i = 0; i < sizeof(rope_types) / sizeof(rope_types[0]); i++) {
-        if (!json_is_string(type) || strcmp(json_string_value(type), rope_types[i].name) != 0)
-            continue;
-        s->rope->type = rope_types[i].type;
-        return rope_types[i].read ? rope_types[i].read(s) : STATUS_OK;
     }
-    return refuse(s, key, expected);
+    if (!type) {
+        return STATUS_OK;
+    }
+    if (!json_is_string(type) || !rope_type_by_name(json_string_value(type), &s->rope->type)) {
+        return refuse(s, key, expected);
+    }
+    return readers[s->rope->type](s);
 }
 
-/* theta_key: where the base stands if not in the object. */
+/* theta_key: key of the base if the object does not have it. */
 static enum status read_rope(const struct rope_source *s, const char *theta_key, float theta_otherwise)
 {
     const struct config_source *in = s->in;
     const json_t *theta = config_member(s->object, "rope_theta");
     *s->rope = (struct rope){.type = ROPE_TYPE_DEFAULT, .theta = theta_otherwise, .factor = 1, .scale = 1};
-    enum status status = STATUS_OK;
-    if (theta)
-        status = read_number(s, "rope_theta", 0, &s->rope->theta);
-    else if (config_field(in, theta_key))
-        status = config_positive(in, theta_key, config_field(in, theta_key), &s->rope->theta);
-    else
+    if (theta) {
+        TRY(read_number(s, "rope_theta", 0, &s->rope->theta));
+    } else if (config_field(in, theta_key)) {
+        TRY(config_positive(in, theta_key, config_field(in, theta_key), &s->rope->theta));
+    } else {
         loader_note(in->model, "%s: %s is missing; %g, as transformers assumes", in->file, theta_key,
                     (double)theta_otherwise);
+    }
     const json_t *part = config_member(s->object, "partial_rotary_factor");
-    if (status == STATUS_OK && part && json_number_value(part) != 1)
-        status = config_refuse(in, "partial_rotary_factor", part, "1: whole heads are rotated");
-    return status == STATUS_OK ? read_type(s) : status;
+    if (part && json_number_value(part) != 1) {
+        return config_refuse(in, "partial_rotary_factor", part, "1: whole heads are rotated");
+    }
+    return read_type(s);
 }
 
-/* rope_parameters has one member for each type of layer. */
+/* Finds the members of rope_parameters, one for each type of layer. */
 static enum status find_by_layer_type(const struct config_source *in, const json_t *parameters,
                                       struct rope_source *global, struct rope_source *local)
 {
@@ -145,8 +144,9 @@ static enum status find_by_layer_type(const struct config_source *in, const json
                                    &in->model->config.rope_global};
     *local = (struct rope_source){in, config_member(parameters, "sliding_attention"),
                                   "rope_parameters.sliding_attention", &in->model->config.rope_local};
-    if (!json_is_object(global->object))
+    if (!json_is_object(global->object)) {
         return config_refuse(in, global->name, global->object, "an object");
+    }
     return json_is_object(local->object) ? STATUS_OK : config_refuse(in, local->name, local->object, "an object");
 }
 
@@ -155,25 +155,28 @@ enum status config_read_ropes(const struct config_source *in)
     struct config *config = &in->model->config;
     const struct family *family = config->family;
     json_t *parameters = config_field(in, "rope_parameters"), *scaling = config_field(in, "rope_scaling");
-    if (parameters && !json_is_object(parameters))
+    if (parameters && !json_is_object(parameters)) {
         return config_refuse(in, "rope_parameters", parameters, "an object");
-    if (scaling && (parameters || !json_is_object(scaling)))
+    }
+    if (scaling && (parameters || !json_is_object(scaling))) {
         return config_refuse(in, "rope_scaling", scaling,
                              parameters ? "no such key beside rope_parameters" : "an object");
+    }
     json_t *part = config_field(in, "partial_rotary_factor");
-    if (part && json_number_value(part) != 1)
+    if (part && json_number_value(part) != 1) {
         return config_refuse(in, "partial_rotary_factor", part, "1: whole heads are rotated");
+    }
 
     struct rope_source global = {in, parameters ? parameters : scaling, parameters ? "rope_parameters" : "rope_scaling",
                                  &config->rope_global};
     struct rope_source local = {in, NULL, "rope_parameters.sliding_attention", &config->rope_local};
-    enum status status = STATUS_OK;
-    if (parameters && family->ropes_by_layer_type)
-        status = find_by_layer_type(in, parameters, &global, &local);
-    if (status == STATUS_OK)
-        status = read_rope(&global, "rope_theta", family->rope_theta);
+    if (parameters && family->ropes_by_layer_type) {
+        TRY(find_by_layer_type(in, parameters, &global, &local));
+    }
+    TRY(read_rope(&global, "rope_theta", family->rope_theta));
     config->rope_local = config->rope_global;
-    if (status == STATUS_OK && family->ropes_by_layer_type)
-        status = read_rope(&local, "rope_local_base_freq", family->rope_theta_local);
-    return status;
+    if (family->ropes_by_layer_type) {
+        TRY(read_rope(&local, "rope_local_base_freq", family->rope_theta_local));
+    }
+    return STATUS_OK;
 }

@@ -5,11 +5,11 @@
 #include <sys/stat.h>
 #include <unistd.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 static enum status open_failed(const char *path, int code, struct error *err)
 {
-    /* What the user named wrongly is bad input; a disk that fails is not. */
+    /* A path that is wrong is bad input; a failing disk is an I/O error. */
     bool named_wrongly = code == ENOENT || code == ENOTDIR || code == EACCES || code == ELOOP || code == ENAMETOOLONG;
     return error_set(err, named_wrongly ? STATUS_BAD_INPUT : STATUS_IO, path, NULL, ERROR_NO_OFFSET,
                      "cannot be opened (%s), expected a readable file", strerror(code));
@@ -19,9 +19,10 @@ enum status mapping_open(struct mapping *mapping, const char *path, struct error
 {
     memset(mapping, 0, sizeof(*mapping));
     mapping->path = path;
-    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* a pipe must not block; it is refused below */
-    if (fd < 0)
+    int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK); /* opening a pipe must not block; it is refused below */
+    if (fd < 0) {
         return open_failed(path, errno, err);
+    }
     struct stat info;
     if (fstat(fd, &info) != 0) {
         int code = errno;
@@ -36,8 +37,9 @@ enum status mapping_open(struct mapping *mapping, const char *path, struct error
     void *bytes = mmap(NULL, (size_t)info.st_size, PROT_READ, MAP_PRIVATE, fd, 0);
     int code = errno;
     close(fd);
-    if (bytes == MAP_FAILED)
+    if (bytes == MAP_FAILED) {
         return open_failed(path, code, err);
+    }
     mapping->bytes = bytes;
     mapping->size = (uint64_t)info.st_size;
     return STATUS_OK;
@@ -45,7 +47,8 @@ enum status mapping_open(struct mapping *mapping, const char *path, struct error
 
 void mapping_close(struct mapping *mapping)
 {
-    if (mapping->bytes)
+    if (mapping->bytes) {
         munmap((void *)mapping->bytes, mapping->size);
+    }
     memset(mapping, 0, sizeof(*mapping));
 }

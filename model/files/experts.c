@@ -1,21 +1,22 @@
-/* The experts of a mixture as safetensors holds them, brought into one form: [experts, out, in].
+/* Brings the experts of safetensors into one form: [experts, out, in].
  *
- * MXFP4 stands in two tensors, NAME_blocks [experts, out, in/32, 16] and NAME_scales [experts, out, in/32]; they become
- * one tensor NAME, whose bytes stay where they are (tensor.h, scales). Unquantised experts stand transposed, [experts,
- * in, out]; their bytes are moved. Source: transformers, integrations/mxfp4.py and models/gpt_oss. */
+ * MXFP4 is two tensors, NAME_blocks [experts, out, in/32, 16] and NAME_scales [experts, out, in/32]; they become one
+ * tensor NAME whose bytes stay in place (tensor.h, scales). Unquantised experts are transposed, [experts, in, out];
+ * their bytes are moved. Sources: transformers, integrations/mxfp4.py and models/gpt_oss. */
 #include <stdio.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define BLOCK_ELEMS 32
-#define DTYPE_TAKEN (DTYPE_U8 + 1) /* scales that were joined */
+#define DTYPE_TAKEN (DTYPE_U8 + 1) /* scales that became part of a joined tensor */
 
 static struct tensor *find(struct model *model, const char *name)
 {
     for (uint32_t i = 0; i < model->n_tensors; i++) {
-        if (strcmp(model->tensors[i].name, name) == 0)
+        if (strcmp(model->tensors[i].name, name) == 0) {
             return &model->files->tensors[i];
+        }
     }
     return NULL;
 }
@@ -32,16 +33,18 @@ static enum status refuse(const struct tensor *tensor, const char *found, const 
                      "%s, expected %s", found, expected);
 }
 
-/* Makes the blocks tensor the joined one. Nothing is copied: the experts of a model of 20B are 13 GB. */
+/* Turns the tensor of blocks into the joined one. Nothing is copied: the experts of a 20B model are 13 GB. */
 static enum status join(struct model *model, struct tensor *blocks, const struct tensor *scales, struct error *err)
 {
     char text[96];
     bool fits = blocks->n_dims == 4 && scales->n_dims == 3 && blocks->shape[3] == BLOCK_ELEMS / 2;
-    for (uint32_t i = 0; fits && i < 3; i++)
+    for (uint32_t i = 0; fits && i < 3; i++) {
         fits = blocks->shape[i] == scales->shape[i];
-    if (!fits)
+    }
+    if (!fits) {
         return refuse(blocks, shape_text(blocks, text),
                       "[experts, out, in/32, 16], as the scales [experts, out, in/32]", err);
+    }
     uint64_t n = blocks->n_bytes / 16;
     const char *end = suffix_at(blocks->name, "_blocks");
     blocks->name = arena_strndup(&model->files->arena, blocks->name, (size_t)(end - blocks->name));
@@ -53,7 +56,7 @@ static enum status join(struct model *model, struct tensor *blocks, const struct
     return STATUS_OK;
 }
 
-/* [experts, in, out] to [experts, out, in], of elements of whole bytes. */
+/* Transposes [experts, in, out] to [experts, out, in]. Elements are whole bytes. */
 static void transpose(struct model *model, struct tensor *tensor)
 {
     uint64_t size = dtype_info(tensor->dtype)->block_bytes, n_in = tensor->shape[1], n_out = tensor->shape[2];
@@ -62,8 +65,9 @@ static void transpose(struct model *model, struct tensor *tensor)
         const uint8_t *from = tensor->bytes + expert * n_in * n_out * size;
         uint8_t *to = bytes + expert * n_in * n_out * size;
         for (uint64_t o = 0; o < n_out; o++) {
-            for (uint64_t i = 0; i < n_in; i++)
+            for (uint64_t i = 0; i < n_in; i++) {
                 memcpy(to + (o * n_in + i) * size, from + (i * n_out + o) * size, size);
+            }
         }
     }
     tensor->shape[1] = n_out;
@@ -83,25 +87,28 @@ enum status loader_join_experts(struct model *model, struct error *err)
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         char name[300];
         const char *end = suffix_at(tensors[i].name, "_blocks");
-        if (is_unpacked(&tensors[i]))
+        if (is_unpacked(&tensors[i])) {
             transpose(model, &tensors[i]);
-        if (tensors[i].dtype != DTYPE_U8 || !end)
+        }
+        if (tensors[i].dtype != DTYPE_U8 || !end) {
             continue;
+        }
         snprintf(name, sizeof(name), "%.*s_scales", (int)(end - tensors[i].name), tensors[i].name);
         struct tensor *scales = find(model, name);
-        if (!scales || scales->dtype != DTYPE_U8)
+        if (!scales || scales->dtype != DTYPE_U8) {
             return refuse(&tensors[i], "blocks without their scales", "a tensor of U8 whose name ends in _scales", err);
-        enum status status = join(model, &tensors[i], scales, err);
-        if (status != STATUS_OK)
-            return status;
+        }
+        TRY(join(model, &tensors[i], scales, err));
         scales->dtype = DTYPE_TAKEN;
     }
     uint32_t n = 0;
     for (uint32_t i = 0; i < model->n_tensors; i++) {
-        if (tensors[i].dtype == DTYPE_U8)
+        if (tensors[i].dtype == DTYPE_U8) {
             return refuse(&tensors[i], "U8", "F32, F16 or BF16, or the blocks and scales of MXFP4", err);
-        if (tensors[i].dtype != DTYPE_TAKEN)
+        }
+        if (tensors[i].dtype != DTYPE_TAKEN) {
             tensors[n++] = tensors[i];
+        }
     }
     model->n_tensors = n;
     return STATUS_OK;

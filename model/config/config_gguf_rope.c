@@ -1,38 +1,40 @@
-/* Rotary embedding as a GGUF's metadata says it, and as a table of its frequencies' divisors says it. The keys are
- * ggml/docs/gguf.md's, defaults and the table's meaning llama.cpp's (convert_hf_to_gguf.py, llama-context.cpp). */
+/* Reads rotary embedding from a GGUF's metadata, or from a table of divisors of its frequencies. Sources:
+ * ggml/docs/gguf.md for the keys; llama.cpp, convert_hf_to_gguf.py and llama-context.cpp, for the defaults and the
+ * table. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 static enum status read_linear(const struct gguf *gguf, struct rope *rope)
 {
     const char *key = gguf_arch_key(gguf, "rope.scaling.factor");
-    if (!gguf_find(gguf, key) && gguf_find(gguf, gguf_arch_key(gguf, "rope.scale_linear")))
-        key = gguf_arch_key(gguf, "rope.scale_linear"); /* the older key */
-    enum status status = gguf_float(gguf, key, true, &rope->factor);
+    if (!gguf_find(gguf, key) && gguf_find(gguf, gguf_arch_key(gguf, "rope.scale_linear"))) {
+        key = gguf_arch_key(gguf, "rope.scale_linear"); /* older name of the key */
+    }
+    TRY(gguf_float(gguf, key, true, &rope->factor));
     rope->type = rope->factor == 1 ? ROPE_TYPE_DEFAULT : ROPE_TYPE_LINEAR;
-    return status;
+    return STATUS_OK;
 }
 
-/* Keys of other models' YaRN, which change the result. */
+/* Refuses keys of other models' YaRN, which change the result. */
 static enum status refuse_unknown(const struct gguf *gguf)
 {
     static const char *const ones[] = {"rope.scaling.attn_factor", "rope.scaling.yarn_attn_factor",
                                        "rope.scaling.yarn_ext_factor"};
-    enum status status = STATUS_OK;
-    for (size_t i = 0; i < sizeof(ones) / sizeof(ones[0]) && status == STATUS_OK; i++) {
+    for (size_t i = 0; i < sizeof(ones) / sizeof(ones[0]); i++) {
         const char *key = gguf_arch_key(gguf, ones[i]);
         float value = 1;
-        status = gguf_float(gguf, key, false, &value);
-        if (status == STATUS_OK && value != 1)
-            status = gguf_refuse(gguf, key, gguf_find(gguf, key), "1");
+        TRY(gguf_float(gguf, key, false, &value));
+        if (value != 1) {
+            return gguf_refuse(gguf, key, gguf_find(gguf, key), "1");
+        }
     }
     const char *key = gguf_arch_key(gguf, "rope.scaling.yarn_log_multiplier");
     const struct gguf_value *value = gguf_find(gguf, key);
-    return status == STATUS_OK && value ? gguf_refuse(gguf, key, value, "no such key") : status;
+    return value ? gguf_refuse(gguf, key, value, "no such key") : STATUS_OK;
 }
 
 static enum status read_yarn(const struct gguf *gguf, struct rope *rope)
@@ -43,41 +45,38 @@ static enum status read_yarn(const struct gguf *gguf, struct rope *rope)
     rope->low = 1; /* llama.cpp's defaults, and the paper's */
     rope->high = 32;
     rope->truncate = !family->gguf_yarn_untruncated;
-    enum status status = gguf_float(gguf, gguf_arch_key(gguf, "rope.scaling.factor"), true, &rope->factor);
-    if (status == STATUS_OK)
-        status =
-            gguf_count(gguf, gguf_arch_key(gguf, "rope.scaling.original_context_length"), true, UINT32_MAX, &original);
-    if (status == STATUS_OK)
-        status = gguf_float(gguf, gguf_arch_key(gguf, "rope.scaling.yarn_beta_slow"), false, &rope->low);
-    if (status == STATUS_OK)
-        status = gguf_float(gguf, gguf_arch_key(gguf, "rope.scaling.yarn_beta_fast"), false, &rope->high);
-    if (status == STATUS_OK)
-        status = refuse_unknown(gguf);
+    TRY(gguf_float(gguf, gguf_arch_key(gguf, "rope.scaling.factor"), true, &rope->factor));
+    TRY(gguf_count(gguf, gguf_arch_key(gguf, "rope.scaling.original_context_length"), true, UINT32_MAX, &original));
+    TRY(gguf_float(gguf, gguf_arch_key(gguf, "rope.scaling.yarn_beta_slow"), false, &rope->low));
+    TRY(gguf_float(gguf, gguf_arch_key(gguf, "rope.scaling.yarn_beta_fast"), false, &rope->high));
+    TRY(refuse_unknown(gguf));
     const char *fast = gguf_arch_key(gguf, "rope.scaling.yarn_beta_fast");
-    if (status == STATUS_OK && rope->low >= rope->high)
+    if (rope->low >= rope->high) {
         return gguf_refuse(gguf, fast, gguf_find(gguf, fast), "more than yarn_beta_slow");
-    if (status == STATUS_OK && !rope->truncate)
+    }
+    if (!rope->truncate) {
         loader_note(gguf->model,
                     "%s: YaRN's range is not truncated, as in %s's config.json; llama.cpp truncates it, so that its "
                     "q_rope and k_rope are others",
                     gguf->file->path, family->name);
+    }
     rope->original = (float)original;
     rope->scale = (float)rope_yarn_magnitude(rope->factor, 1);
-    return status;
+    return STATUS_OK;
 }
 
 static enum status read_scaling(const struct gguf *gguf, struct rope *rope)
 {
     const char *key = gguf_arch_key(gguf, "rope.scaling.type"), *type = NULL;
-    enum status status = gguf_string(gguf, key, false, &type);
-    if (status != STATUS_OK)
-        return status;
+    TRY(gguf_string(gguf, key, false, &type));
     bool has_factor = gguf_find(gguf, gguf_arch_key(gguf, "rope.scaling.factor")) ||
                       gguf_find(gguf, gguf_arch_key(gguf, "rope.scale_linear"));
-    if (type ? strcmp(type, "linear") == 0 : has_factor)
+    if (type ? strcmp(type, "linear") == 0 : has_factor) {
         return read_linear(gguf, rope);
-    if (type && strcmp(type, "yarn") == 0)
+    }
+    if (type && strcmp(type, "yarn") == 0) {
         return read_yarn(gguf, rope);
+    }
     return !type || strcmp(type, "none") == 0 ? STATUS_OK
                                               : gguf_refuse(gguf, key, gguf_find(gguf, key), "none, linear or yarn");
 }
@@ -88,28 +87,30 @@ enum status config_gguf_ropes(const struct gguf *gguf)
     struct rope *rope = &config->rope_global;
     const char *base = gguf_arch_key(gguf, "rope.freq_base");
     *rope = (struct rope){.type = ROPE_TYPE_DEFAULT, .theta = config->family->rope_theta, .factor = 1, .scale = 1};
-    enum status status = gguf_float(gguf, base, config->family->ropes_by_layer_type, &rope->theta);
-    if (status == STATUS_OK && !gguf_find(gguf, base))
+    TRY(gguf_float(gguf, base, config->family->ropes_by_layer_type, &rope->theta));
+    if (!gguf_find(gguf, base)) {
         loader_note(gguf->model, "%s: %s is missing; %g, as llama.cpp assumes", gguf->file->path, base,
                     (double)rope->theta);
-    if (status == STATUS_OK)
-        status = read_scaling(gguf, rope);
+    }
+    TRY(read_scaling(gguf, rope));
     config->rope_local = *rope;
-    if (config->family->ropes_by_layer_type)
+    if (config->family->ropes_by_layer_type) {
         config->rope_local = (struct rope){
             .type = ROPE_TYPE_DEFAULT, .theta = config->family->rope_theta_local, .factor = 1, .scale = 1};
-    if (status == STATUS_OK && config->family->ropes_by_layer_type)
-        status = gguf_float(gguf, gguf_arch_key(gguf, "rope.freq_base_swa"), false, &config->rope_local.theta);
-    return status;
+    }
+    if (config->family->ropes_by_layer_type) {
+        TRY(gguf_float(gguf, gguf_arch_key(gguf, "rope.freq_base_swa"), false, &config->rope_local.theta));
+    }
+    return STATUS_OK;
 }
 
-/* What llama3's scaling divides frequency i by, and how far a converter's float32 can be from it: roundings of
- * base^(2i/dim) as in the bound of rope, of the wavelength, and of each operation after it. */
+/* The divisor of frequency i in llama3's scaling. *error: how far a converter's float32 can be from it, by rounding of
+ * base^(2i/dim) (as in rope's bound), of the wavelength, and of each later operation. */
 static double llama3_divisor(const struct rope *rope, uint32_t dim, uint32_t i, double *error)
 {
     const double unit = FLT_EPSILON / 2;
     double exponent = 2.0 * i / dim, frequency = pow((double)rope->theta, -exponent);
-    double turns = (double)rope->original * frequency / (2 * M_PI); /* in the original context */
+    double turns = (double)rope->original * frequency / (2 * M_PI); /* turns of the pair over the original context */
     double span = (double)rope->high - (double)rope->low, factor = (double)rope->factor;
     double smooth = fmin(fmax((turns - (double)rope->low) / span, 0), 1);
     double divisor = 1 / ((1 - smooth) / factor + smooth);
@@ -119,7 +120,7 @@ static double llama3_divisor(const struct rope *rope, uint32_t dim, uint32_t i, 
     return divisor;
 }
 
-/* Whether these parameters make the table. */
+/* Whether these parameters give the table. */
 static bool makes_table(const struct rope *rope, const float *table, uint32_t dim)
 {
     bool same = true;
@@ -139,10 +140,11 @@ enum status config_gguf_factors(const struct gguf *gguf, const struct tensor *ta
     const float *factors = (const float *)(const void *)table->bytes;
     struct rope rope = config->rope_global;
     rope.type = ROPE_TYPE_LLAMA3;
-    rope.low = 1; /* in every Llama */
+    rope.low = 1; /* the same in every Llama */
     rope.high = 4;
-    for (uint32_t i = 0; fits && wanted && i < dim / 2; i++)
+    for (uint32_t i = 0; fits && wanted && i < dim / 2; i++) {
         rope.factor = fmaxf(rope.factor, factors[i]);
+    }
     for (rope.original = 8192; fits && wanted && rope.original > 16; rope.original /= 2) {
         if (makes_table(&rope, factors, dim)) {
             config->rope_global = config->rope_local = rope;

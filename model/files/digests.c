@@ -1,7 +1,7 @@
 #include <openssl/evp.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define PIECE_BYTES (64u << 20)
 
@@ -33,13 +33,12 @@ enum status loader_sha256(const struct mapping *files, uint32_t n_files, char he
 enum status model_digests(const struct model *model, char weights[65], char config[65], struct error *err)
 {
     struct model_files *files = model->files;
-    enum status status = STATUS_OK;
-    if (!files->weights_sha256[0])
-        status = loader_sha256(files->weights, files->n_weights, files->weights_sha256, err);
-    if (status == STATUS_OK && files->config.size && !files->config_sha256[0])
-        status = loader_sha256(&files->config, 1, files->config_sha256, err);
-    if (status != STATUS_OK)
-        return status;
+    if (!files->weights_sha256[0]) {
+        TRY(loader_sha256(files->weights, files->n_weights, files->weights_sha256, err));
+    }
+    if (files->config.size && !files->config_sha256[0]) {
+        TRY(loader_sha256(&files->config, 1, files->config_sha256, err));
+    }
     memcpy(weights, files->weights_sha256, sizeof(files->weights_sha256));
     memcpy(config, files->config_sha256, sizeof(files->config_sha256));
     return STATUS_OK;

@@ -1,4 +1,4 @@
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 #include <stdlib.h>
 #include <string.h>
@@ -8,7 +8,7 @@
 #define MAX_KEY 65535                            /* the format's own limit */
 #define MAX_NAME 1024
 
-/* Where the reader stands. What lies after `at` is asked for with take(), and never read without. */
+/* A position in the file. take() checks the rest of the file; nothing is read without it. */
 struct cursor {
     const struct mapping *file;
     uint64_t at;
@@ -20,7 +20,7 @@ static const uint8_t sizes[GGUF_TYPE_COUNT] = {
     [GGUF_F32] = 4, [GGUF_BOOL] = 1, [GGUF_U64] = 8, [GGUF_I64] = 8, [GGUF_F64] = 8,
 };
 
-/* count things of size bytes each, or NULL with the error that names field. */
+/* Takes `count` items of `size` bytes. NULL: the file ends before; the error names field. */
 static const uint8_t *take(struct cursor *in, uint64_t count, uint64_t size, const char *field)
 {
     uint64_t left = in->file->size - in->at;
@@ -38,33 +38,37 @@ static const uint8_t *take(struct cursor *in, uint64_t count, uint64_t size, con
 static bool take_u32(struct cursor *in, uint32_t *value, const char *field)
 {
     const uint8_t *bytes = take(in, 1, 4, field);
-    if (bytes)
+    if (bytes) {
         memcpy(value, bytes, 4);
+    }
     return bytes;
 }
 
 static bool take_u64(struct cursor *in, uint64_t *value, const char *field)
 {
     const uint8_t *bytes = take(in, 1, 8, field);
-    if (bytes)
+    if (bytes) {
         memcpy(value, bytes, 8);
+    }
     return bytes;
 }
 
-/* A key or a tensor's name: without NUL, of 1 to most bytes. NULL: the error is set. */
+/* Takes the name of a key or a tensor: 1 to `most` bytes without NUL. NULL: the error is set. */
 static const char *take_name(struct cursor *in, struct arena *arena, uint64_t most, const char *field)
 {
     uint64_t at = in->at, length;
-    if (!take_u64(in, &length, field))
+    if (!take_u64(in, &length, field)) {
         return NULL;
+    }
     if (length == 0 || length > most) {
         error_set(in->err, STATUS_BAD_INPUT, in->file->path, field, (int64_t)at,
                   "a name of %llu bytes, expected 1 to %llu", (unsigned long long)length, (unsigned long long)most);
         return NULL;
     }
     const uint8_t *bytes = take(in, length, 1, field);
-    if (!bytes)
+    if (!bytes) {
         return NULL;
+    }
     if (memchr(bytes, 0, length)) {
         error_set(in->err, STATUS_BAD_INPUT, in->file->path, field, (int64_t)at, "a NUL in the name, expected none");
         return NULL;
@@ -72,7 +76,7 @@ static const char *take_name(struct cursor *in, struct arena *arena, uint64_t mo
     return arena_strndup(arena, (const char *)bytes, length);
 }
 
-/* Moves past n elements of a type. */
+/* Moves past the elements of a value. */
 static bool take_elements(struct cursor *in, struct gguf_value *value)
 {
     value->offset = in->at;
@@ -90,8 +94,9 @@ static bool take_elements(struct cursor *in, struct gguf_value *value)
     }
     for (uint64_t i = 0; i < value->n; i++) {
         uint64_t length;
-        if (!take_u64(in, &length, value->key) || !take(in, length, 1, value->key))
+        if (!take_u64(in, &length, value->key) || !take(in, length, 1, value->key)) {
             return false;
+        }
     }
     return true;
 }
@@ -100,8 +105,9 @@ static bool take_type(struct cursor *in, struct gguf_value *value)
 {
     uint64_t at = in->at;
     uint32_t type;
-    if (!take_u32(in, &type, value->key))
+    if (!take_u32(in, &type, value->key)) {
         return false;
+    }
     if (type >= GGUF_TYPE_COUNT || (type == GGUF_ARRAY && value->is_array)) {
         error_set(in->err, STATUS_BAD_INPUT, in->file->path, value->key, (int64_t)at,
                   "value type %u%s, expected a type below %d, and no arrays of arrays", type,
@@ -116,12 +122,14 @@ static bool take_value(struct cursor *in, struct arena *arena, struct gguf_value
 {
     value->key = take_name(in, arena, MAX_KEY, "metadata key");
     value->n = 1;
-    if (!value->key || !take_type(in, value))
+    if (!value->key || !take_type(in, value)) {
         return false;
+    }
     if (value->type == GGUF_ARRAY) {
         value->is_array = true;
-        if (!take_type(in, value) || !take_u64(in, &value->n, value->key))
+        if (!take_type(in, value) || !take_u64(in, &value->n, value->key)) {
             return false;
+        }
     }
     return take_elements(in, value);
 }
@@ -137,11 +145,13 @@ static bool take_values(struct cursor *in, struct gguf *gguf, uint64_t n)
     gguf->values = arena_alloc(arena, n * sizeof(*gguf->values));
     gguf->n_values = n;
     for (uint64_t i = 0; i < n; i++) {
-        if (!take_value(in, arena, &gguf->values[i]))
+        if (!take_value(in, arena, &gguf->values[i])) {
             return false;
+        }
     }
-    if (n)
+    if (n) {
         qsort(gguf->values, n, sizeof(*gguf->values), compare_values);
+    }
     for (uint64_t i = 1; i < n; i++) {
         if (compare_values(&gguf->values[i - 1], &gguf->values[i]) == 0) {
             error_set(in->err, STATUS_BAD_INPUT, in->file->path, gguf->values[i].key, (int64_t)gguf->values[i].offset,
@@ -152,14 +162,14 @@ static bool take_values(struct cursor *in, struct gguf *gguf, uint64_t n)
     return true;
 }
 
-/* Names of ggml's types that cannot be read, to say more than a number. Source: ggml.h, enum ggml_type. */
+/* Names of ggml's types that lockstep cannot read, for messages. Source: ggml.h, enum ggml_type. */
 static const char *unreadable_name(uint32_t type)
 {
     static const char *const names[] = {
-        [9] = "Q8_1",    [10] = "Q2_K",    [11] = "Q3_K",  [15] = "Q8_K",   [16] = "IQ2_XXS",
-        [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [20] = "IQ4_NL", [21] = "IQ3_S",
-        [22] = "IQ2_S",  [23] = "IQ4_XS",  [24] = "I8",    [25] = "I16",    [26] = "I32",
-        [27] = "I64",    [28] = "F64",     [29] = "IQ1_M", [34] = "TQ1_0",  [35] = "TQ2_0",
+        [9] = "Q8_1",    [10] = "Q2_K",    [11] = "Q3_K",  [15] = "Q8_K",  [16] = "IQ2_XXS",
+        [17] = "IQ2_XS", [18] = "IQ3_XXS", [19] = "IQ1_S", [21] = "IQ3_S", [22] = "IQ2_S",
+        [23] = "IQ4_XS", [24] = "I8",      [25] = "I16",   [26] = "I32",   [27] = "I64",
+        [28] = "F64",    [29] = "IQ1_M",   [34] = "TQ1_0", [35] = "TQ2_0",
     };
     return type < sizeof(names) / sizeof(names[0]) && names[type] ? names[type] : "unknown";
 }
@@ -168,26 +178,29 @@ static bool take_dtype(struct cursor *in, struct tensor *tensor)
 {
     uint64_t at = in->at;
     uint32_t type;
-    if (!take_u32(in, &type, tensor->name))
+    char names[256];
+    if (!take_u32(in, &type, tensor->name)) {
         return false;
-    for (tensor->dtype = 0; tensor->dtype < DTYPE_COUNT; tensor->dtype++) {
-        if (dtype_info(tensor->dtype)->gguf_type == type)
-            return true;
     }
-    error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)at,
-              "tensor type %u (%s), expected F32, F16, BF16, Q4_0, Q4_1, Q5_0, Q5_1, Q8_0, Q4_K, Q5_K, Q6_K or MXFP4",
-              type, unreadable_name(type));
+    for (tensor->dtype = 0; tensor->dtype < DTYPE_COUNT; tensor->dtype++) {
+        if (dtype_info(tensor->dtype)->gguf_type == type) {
+            return true;
+        }
+    }
+    error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)at, "tensor type %u (%s), expected %s",
+              type, unreadable_name(type), dtype_names(0, names));
     return false;
 }
 
-/* offset_at: where the tensor's offset stands; tensor->offset is still relative to the data section. */
+/* offset_at: where the file holds the tensor's offset. tensor->offset is still relative to the data section. */
 static bool take_tensor(struct cursor *in, struct arena *arena, struct tensor *tensor, uint64_t *offset_at)
 {
     tensor->file = in->file->path;
     tensor->name = tensor->stored_name = take_name(in, arena, MAX_NAME, "tensor name");
     uint64_t at = in->at;
-    if (!tensor->name || !take_u32(in, &tensor->n_dims, tensor->name))
+    if (!tensor->name || !take_u32(in, &tensor->n_dims, tensor->name)) {
         return false;
+    }
     if (tensor->n_dims == 0 || tensor->n_dims > TENSOR_MAX_DIMS) {
         error_set(in->err, STATUS_BAD_INPUT, in->file->path, tensor->name, (int64_t)at, "%u dims, expected 1 to %d",
                   tensor->n_dims, TENSOR_MAX_DIMS);
@@ -195,11 +208,13 @@ static bool take_tensor(struct cursor *in, struct arena *arena, struct tensor *t
     }
     at = in->at;
     for (uint32_t i = tensor->n_dims; i-- > 0;) { /* the file has the innermost dim first */
-        if (!take_u64(in, &tensor->shape[i], tensor->name))
+        if (!take_u64(in, &tensor->shape[i], tensor->name)) {
             return false;
+        }
     }
-    if (!take_dtype(in, tensor) || loader_size_tensor(tensor, at, in->err) != STATUS_OK)
+    if (!take_dtype(in, tensor) || loader_size_tensor(tensor, at, in->err) != STATUS_OK) {
         return false;
+    }
     *offset_at = in->at;
     return take_u64(in, &tensor->offset, tensor->name);
 }
@@ -209,35 +224,39 @@ static enum status check_overlaps(const struct tensor *tensors, uint64_t n, cons
 {
     enum status status = STATUS_OK;
     struct byte_range *ranges = xcalloc(n, sizeof(*ranges));
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
         ranges[i] = (struct byte_range){tensors[i].offset, tensors[i].offset + tensors[i].n_bytes, tensors[i].name};
+    }
     byte_ranges_sort(ranges, n);
     for (uint64_t i = 1; i < n && status == STATUS_OK; i++) {
-        if (ranges[i - 1].end > ranges[i].begin)
+        if (ranges[i - 1].end > ranges[i].begin) {
             status = error_set(err, STATUS_BAD_INPUT, file->path, ranges[i].name, (int64_t)ranges[i].begin,
                                "its bytes overlap those of %s, expected them after %llu", ranges[i - 1].name,
                                (unsigned long long)ranges[i - 1].end);
+        }
     }
     free(ranges);
     return status;
 }
 
-/* Turns offsets that are relative to the data section into places in the file. */
+/* Turns an offset in the data section into one in the file. */
 static enum status place_tensor(struct tensor *tensor, uint64_t offset_at, uint64_t data, uint64_t alignment,
                                 const struct mapping *file, struct error *err)
 {
-    if (tensor->offset % alignment != 0)
+    if (tensor->offset % alignment != 0) {
         return error_set(err, STATUS_BAD_INPUT, file->path, tensor->name, (int64_t)offset_at,
                          "offset %llu, expected a multiple of general.alignment (%llu)",
                          (unsigned long long)tensor->offset, (unsigned long long)alignment);
+    }
     uint64_t size = file->size > data ? file->size - data : 0;
-    if (tensor->offset > size || tensor->n_bytes > size - tensor->offset)
+    if (tensor->offset > size || tensor->n_bytes > size - tensor->offset) {
         return error_set(
             err, STATUS_BAD_INPUT, file->path, tensor->name, (int64_t)offset_at,
             "offset %llu + %llu bytes after the data's begin at %llu, expected an end within the file's %llu "
             "bytes",
             (unsigned long long)tensor->offset, (unsigned long long)tensor->n_bytes, (unsigned long long)data,
             (unsigned long long)file->size);
+    }
     tensor->offset += data;
     tensor->bytes = file->bytes + tensor->offset;
     return STATUS_OK;
@@ -246,11 +265,12 @@ static enum status place_tensor(struct tensor *tensor, uint64_t offset_at, uint6
 static enum status read_alignment(const struct gguf *gguf, uint32_t *alignment)
 {
     *alignment = 32;
-    enum status status = gguf_count(gguf, "general.alignment", false, 1u << 30, alignment);
-    if (status == STATUS_OK && (*alignment < 8 || (*alignment & (*alignment - 1)) != 0))
-        status = gguf_refuse(gguf, "general.alignment", gguf_find(gguf, "general.alignment"),
-                             "a power of two of at least 8");
-    return status;
+    TRY(gguf_count(gguf, "general.alignment", false, 1u << 30, alignment));
+    if ((*alignment < 8 || (*alignment & (*alignment - 1)) != 0)) {
+        return gguf_refuse(gguf, "general.alignment", gguf_find(gguf, "general.alignment"),
+                           "a power of two of at least 8");
+    }
+    return STATUS_OK;
 }
 
 static enum status take_tensors(struct cursor *in, struct gguf *gguf, uint64_t n)
@@ -261,27 +281,32 @@ static enum status take_tensors(struct cursor *in, struct gguf *gguf, uint64_t n
     uint32_t alignment;
     enum status status = read_alignment(gguf, &alignment);
     for (uint64_t i = 0; i < n && status == STATUS_OK; i++) {
-        if (!take_tensor(in, &files->arena, &tensors[i], &offset_at[i]))
+        if (!take_tensor(in, &files->arena, &tensors[i], &offset_at[i])) {
             status = STATUS_BAD_INPUT;
+        }
     }
     uint64_t data = (in->at + alignment - 1) / alignment * alignment;
-    for (uint64_t i = 0; i < n && status == STATUS_OK; i++)
+    for (uint64_t i = 0; i < n && status == STATUS_OK; i++) {
         status = place_tensor(&tensors[i], offset_at[i], data, alignment, in->file, in->err);
-    if (status == STATUS_OK)
+    }
+    if (status == STATUS_OK) {
         status = check_overlaps(tensors, n, in->file, in->err);
-    for (uint64_t i = 0; i < n && status == STATUS_OK; i++)
+    }
+    for (uint64_t i = 0; i < n && status == STATUS_OK; i++) {
         loader_add_tensor(gguf->model, &tensors[i]);
+    }
     free(offset_at);
     free(tensors);
     return status;
 }
 
-/* A count in the header that the file's size makes possible. */
+/* Takes a count of the header. It must be possible in a file of this size. */
 static bool take_count(struct cursor *in, uint64_t *count, uint64_t min_bytes, const char *field)
 {
     uint64_t at = in->at;
-    if (!take_u64(in, count, field))
+    if (!take_u64(in, count, field)) {
         return false;
+    }
     if (*count > in->file->size / min_bytes || *count > UINT32_MAX) {
         error_set(in->err, STATUS_BAD_INPUT, in->file->path, field, (int64_t)at,
                   "%llu, expected at most %llu in a file of %llu bytes", (unsigned long long)*count,
@@ -296,19 +321,24 @@ enum status gguf_parse(struct gguf *gguf, struct model *model, const struct mapp
     *gguf = (struct gguf){.model = model, .file = file, .err = err};
     struct cursor in = {file, 0, err};
     const uint8_t *magic = take(&in, 4, 1, "magic");
-    if (!magic)
+    if (!magic) {
         return STATUS_BAD_INPUT;
-    if (memcmp(magic, "GGUF", 4) != 0)
+    }
+    if (memcmp(magic, "GGUF", 4) != 0) {
         return error_set(err, STATUS_BAD_INPUT, file->path, "magic", 0, "not a GGUF file, expected the letters GGUF");
+    }
     uint32_t version;
     uint64_t n_tensors, n_values;
-    if (!take_u32(&in, &version, "version"))
+    if (!take_u32(&in, &version, "version")) {
         return STATUS_BAD_INPUT;
-    if (version != 3)
+    }
+    if (version != 3) {
         return error_set(err, STATUS_BAD_INPUT, file->path, "version", 4, "%u%s, expected 3",
                          version & 0xffff ? version : version >> 24, version & 0xffff ? "" : " (big-endian)");
+    }
     if (!take_count(&in, &n_tensors, MIN_TENSOR_BYTES, "tensor_count") ||
-        !take_count(&in, &n_values, MIN_VALUE_BYTES, "metadata_kv_count") || !take_values(&in, gguf, n_values))
+        !take_count(&in, &n_values, MIN_VALUE_BYTES, "metadata_kv_count") || !take_values(&in, gguf, n_values)) {
         return STATUS_BAD_INPUT;
+    }
     return take_tensors(&in, gguf, n_tensors);
 }

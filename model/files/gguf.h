@@ -1,9 +1,9 @@
-/* A GGUF file, version 3, little-endian: metadata and tensor descriptions, every one checked against the file's bounds.
- * Source: ggml/docs/gguf.md. */
-#ifndef LOCKSTEP_MODEL_GGUF_H
-#define LOCKSTEP_MODEL_GGUF_H
+/* A GGUF file, version 3, little-endian: metadata and tensor descriptions. Everything is checked against the file's
+ * size. Source: ggml/docs/gguf.md. */
+#ifndef LOCKSTEP_MODEL_FILES_GGUF_H
+#define LOCKSTEP_MODEL_FILES_GGUF_H
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 enum gguf_type {
     GGUF_U8,
@@ -22,63 +22,64 @@ enum gguf_type {
     GGUF_TYPE_COUNT
 };
 
-/* A metadata value. A scalar is an array of one. */
+/* A metadata value: an array, or a scalar as an array of one. */
 struct gguf_value {
     const char *key;
     enum gguf_type type; /* of the elements; never GGUF_ARRAY */
     bool is_array;
     uint64_t n;
-    const uint8_t *bytes; /* of the first element; strings: length and bytes, one after another */
-    uint64_t offset;      /* of bytes in the file */
+    const uint8_t *bytes; /* first element; a string is its length and its bytes */
+    uint64_t offset;      /* of `bytes` in the file */
     bool used;            /* set by the getters */
 };
 
 struct gguf {
-    struct model *model; /* the arena for keys */
+    struct model *model; /* keys are in its arena */
     const struct mapping *file;
     struct gguf_value *values; /* [n_values] sorted by key */
     uint64_t n_values;
     struct error *err;
 };
 
-/* Reads the metadata into *gguf and adds the tensors to the model, under the file's own names. */
+/* Reads the metadata into *gguf and adds the tensors to the model under the file's names. */
 enum status gguf_parse(struct gguf *gguf, struct model *model, const struct mapping *file, struct error *err);
 
-/* The value of a key, or NULL; marks it used. */
+/* Finds the value of a key and marks it used. NULL: there is none. */
 const struct gguf_value *gguf_find(const struct gguf *gguf, const char *key);
 
-/* Scalars. Each leaves *out as it is where the key is missing, unless it is required. A value of another type, or out
- * of [1, most], is refused. */
+/* Read scalars. If the key is missing, *out stays as it is, unless the key is required. A value of another type, or
+ * outside [1, most], is refused. */
 enum status gguf_count(const struct gguf *gguf, const char *key, bool required, uint64_t most, uint32_t *out);
 enum status gguf_float(const struct gguf *gguf, const char *key, bool required, float *out); /* > 0 */
 enum status gguf_bool(const struct gguf *gguf, const char *key, bool *out);
 enum status gguf_token(const struct gguf *gguf, const char *key, int32_t *out);
 enum status gguf_string(const struct gguf *gguf, const char *key, bool required, const char **out);
 
-/* An array of strings: pieces of the mapped file. *out NULL and *n 0 where the key is missing. */
+/* Reads an array of strings: pieces of the mapped file. If the key is missing, *out is NULL and *n 0. */
 enum status gguf_strings(const struct gguf *gguf, const char *key, const struct text **out, uint64_t *n);
 
-/* The integer at an index of a value of integer type or bool. */
+/* Returns the integer at an index of a value of integer type or bool. */
 int64_t gguf_integer_at(const struct gguf_value *value, uint64_t index);
 bool gguf_is_integer(const struct gguf_value *value);
 
-/* Refuses a value: "KEY @OFFSET: <what it is>, expected <expected>". value NULL: missing. */
+/* Sets the error "KEY @OFFSET: <what it is>, expected <expected>"; value NULL: the key is missing. Returns
+ * STATUS_BAD_INPUT. */
 enum status gguf_refuse(const struct gguf *gguf, const char *key, const struct gguf_value *value, const char *expected);
 
-/* "llama.block_count" for "block_count", in the model's arena. */
+/* Returns "llama.block_count" for "block_count", in the model's arena. */
 const char *gguf_arch_key(const struct gguf *gguf, const char *key);
 
 /* Fills model->config and model->tokenizer from the metadata. */
 enum status config_from_gguf(const struct gguf *gguf);
 
-/* config_gguf_rope.c: config->rope_global and rope_local. */
+/* Reads config->rope_global and rope_local (config_gguf_rope.c). */
 enum status config_gguf_ropes(const struct gguf *gguf);
 
-/* The same from a table of what each frequency is divided by, "rope_freqs.weight": llama3's scaling, whose parameters a
- * GGUF does not say. They are taken where they make the whole table; any other table is refused. */
+/* Finds llama3's scaling from "rope_freqs.weight", a table of each frequency's divisor: a GGUF does not hold its
+ * parameters. They are taken only if they give the whole table; any other table is refused. */
 enum status config_gguf_factors(const struct gguf *gguf, const struct tensor *table);
 
-/* gguf_experts.c: joins the experts' gate and up, rows taken in turn as transformers has them. */
+/* Joins the experts' gate and up, row by row in turn, as in transformers (gguf_experts.c). */
 enum status gguf_join_experts(struct model *model, struct error *err);
 
 #endif

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 static int compare_key(const void *key, const void *value)
 {
@@ -18,11 +18,13 @@ const char *gguf_arch_key(const struct gguf *gguf, const char *key)
 
 const struct gguf_value *gguf_find(const struct gguf *gguf, const char *key)
 {
-    if (gguf->n_values == 0)
+    if (gguf->n_values == 0) {
         return NULL;
+    }
     struct gguf_value *value = bsearch(key, gguf->values, gguf->n_values, sizeof(*gguf->values), compare_key);
-    if (value)
+    if (value) {
         value->used = true;
+    }
     return value;
 }
 
@@ -72,16 +74,17 @@ enum status gguf_refuse(const struct gguf *gguf, const char *key, const struct g
     static const char *const types[] = {"u8",   "i8",     "u16",   "i16", "u32", "i32", "f32",
                                         "bool", "string", "array", "u64", "i64", "f64"};
     char found[160] = "missing";
-    if (value && value->is_array)
+    if (value && value->is_array) {
         snprintf(found, sizeof(found), "an array of %llu %s", (unsigned long long)value->n, types[value->type]);
-    else if (value && value->type == GGUF_STRING) {
+    } else if (value && value->type == GGUF_STRING) {
         uint64_t length;
         memcpy(&length, value->bytes, sizeof(length));
         snprintf(found, sizeof(found), "\"%.*s\"", length < 80 ? (int)length : 80, (const char *)value->bytes + 8);
-    } else if (value && gguf_is_integer(value))
+    } else if (value && gguf_is_integer(value)) {
         snprintf(found, sizeof(found), "%s %lld", types[value->type], (long long)gguf_integer_at(value, 0));
-    else if (value)
+    } else if (value) {
         snprintf(found, sizeof(found), "%s %g", types[value->type], float_value(value));
+    }
     return error_set(gguf->err, STATUS_BAD_INPUT, gguf->file->path, key,
                      value ? (int64_t)value->offset : ERROR_NO_OFFSET, "%s, expected %s", found, expected);
 }
@@ -89,8 +92,9 @@ enum status gguf_refuse(const struct gguf *gguf, const char *key, const struct g
 enum status gguf_count(const struct gguf *gguf, const char *key, bool required, uint64_t most, uint32_t *out)
 {
     const struct gguf_value *value = gguf_find(gguf, key);
-    if (!value && !required)
+    if (!value && !required) {
         return STATUS_OK;
+    }
     bool is_count = value && !value->is_array && gguf_is_integer(value) && value->type != GGUF_BOOL;
     int64_t found = is_count ? gguf_integer_at(value, 0) : 0;
     if (found < 1 || (uint64_t)found > most) {
@@ -105,12 +109,14 @@ enum status gguf_count(const struct gguf *gguf, const char *key, bool required, 
 enum status gguf_float(const struct gguf *gguf, const char *key, bool required, float *out)
 {
     const struct gguf_value *value = gguf_find(gguf, key);
-    if (!value && !required)
+    if (!value && !required) {
         return STATUS_OK;
+    }
     bool is_float = value && !value->is_array && (value->type == GGUF_F32 || value->type == GGUF_F64);
     float found = is_float ? (float)float_value(value) : 0;
-    if (!(found > 0) || isinf(found))
+    if (!(found > 0) || isinf(found)) {
         return gguf_refuse(gguf, key, value, "a finite float greater than 0");
+    }
     *out = found;
     return STATUS_OK;
 }
@@ -118,10 +124,12 @@ enum status gguf_float(const struct gguf *gguf, const char *key, bool required, 
 enum status gguf_bool(const struct gguf *gguf, const char *key, bool *out)
 {
     const struct gguf_value *value = gguf_find(gguf, key);
-    if (!value)
+    if (!value) {
         return STATUS_OK;
-    if (value->is_array || value->type != GGUF_BOOL)
+    }
+    if (value->is_array || value->type != GGUF_BOOL) {
         return gguf_refuse(gguf, key, value, "a bool");
+    }
     *out = value->bytes[0] != 0;
     return STATUS_OK;
 }
@@ -129,10 +137,12 @@ enum status gguf_bool(const struct gguf *gguf, const char *key, bool *out)
 enum status gguf_token(const struct gguf *gguf, const char *key, int32_t *out)
 {
     const struct gguf_value *value = gguf_find(gguf, key);
-    if (!value)
+    if (!value) {
         return STATUS_OK;
-    if (value->is_array || !gguf_is_integer(value) || gguf_integer_at(value, 0) > INT32_MAX)
+    }
+    if (value->is_array || !gguf_is_integer(value) || gguf_integer_at(value, 0) > INT32_MAX) {
         return gguf_refuse(gguf, key, value, "a token id");
+    }
     int64_t id = gguf_integer_at(value, 0);
     *out = id < 0 ? -1 : (int32_t)id;
     return STATUS_OK;
@@ -141,14 +151,17 @@ enum status gguf_token(const struct gguf *gguf, const char *key, int32_t *out)
 enum status gguf_string(const struct gguf *gguf, const char *key, bool required, const char **out)
 {
     const struct gguf_value *value = gguf_find(gguf, key);
-    if (!value && !required)
+    if (!value && !required) {
         return STATUS_OK;
-    if (!value || value->is_array || value->type != GGUF_STRING)
+    }
+    if (!value || value->is_array || value->type != GGUF_STRING) {
         return gguf_refuse(gguf, key, value, "a string");
+    }
     uint64_t length;
     memcpy(&length, value->bytes, sizeof(length));
-    if (length && memchr(value->bytes + 8, 0, length))
+    if (length && memchr(value->bytes + 8, 0, length)) {
         return gguf_refuse(gguf, key, value, "a string without NUL");
+    }
     *out = arena_strndup(&gguf->model->files->arena, (const char *)value->bytes + 8, length);
     return STATUS_OK;
 }
@@ -158,12 +171,14 @@ enum status gguf_strings(const struct gguf *gguf, const char *key, const struct 
     const struct gguf_value *value = gguf_find(gguf, key);
     *out = NULL;
     *n = 0;
-    if (!value)
+    if (!value) {
         return STATUS_OK;
-    if (!value->is_array || value->type != GGUF_STRING)
+    }
+    if (!value->is_array || value->type != GGUF_STRING) {
         return gguf_refuse(gguf, key, value, "an array of strings");
+    }
     struct text *texts = arena_alloc(&gguf->model->files->arena, value->n * sizeof(*texts));
-    const uint8_t *at = value->bytes; /* the lengths were checked against the file when the value was parsed */
+    const uint8_t *at = value->bytes; /* lengths were checked against the file when the value was parsed */
     for (uint64_t i = 0; i < value->n; i++) {
         memcpy(&texts[i].length, at, 8);
         texts[i].bytes = (const char *)at + 8;

@@ -1,17 +1,17 @@
-/* A GGUF's metadata to struct config. A GGUF leaves to the reader what its architecture implies (the activation, which
- * layers are local); those values are llama.cpp's, src/llama-model.cpp, and ggml/docs/gguf.md's. */
+/* Reads a GGUF's metadata into struct config. A GGUF does not hold values that its architecture implies (the
+ * activation, which layers are local). Sources of these: llama.cpp, src/llama-model.cpp; ggml/docs/gguf.md. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/gguf.h"
+#include "model/files/gguf.h"
 
 #define MAX_LAYERS 4096
 #define MAX_COUNT 0x7fffffff
 #define MAX_EXPERTS 4096
 #define GATING_SOFTMAX_OF_CHOSEN 3 /* gguf-py, ExpertGatingFuncType.SOFTMAX_WEIGHT */
 
-/* A part of a model, whose other tensors are in files beside it. */
+/* Refuses a file that holds a part of a model; the other tensors are in files beside it. */
 static enum status refuse_part(const struct gguf *gguf)
 {
     const struct gguf_value *value = gguf_find(gguf, "split.count");
@@ -23,9 +23,7 @@ static enum status read_family(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
     const char *architecture = NULL;
-    enum status status = gguf_string(gguf, "general.architecture", true, &architecture);
-    if (status != STATUS_OK)
-        return status;
+    TRY(gguf_string(gguf, "general.architecture", true, &architecture));
     config->family = family_by_gguf(architecture);
     if (!config->family) {
         char known[256];
@@ -34,8 +32,9 @@ static enum status read_family(const struct gguf *gguf)
     }
     config->model_type = config->family->model_types[0];
     config->norm_offset = config->family->gguf_folds_norm_offset ? 0 : config->family->norm_offset;
-    if (!activation_by_name(config->family->activation, &config->activation))
+    if (!activation_by_name(config->family->activation, &config->activation)) {
         ASSERT(!"a family names an unknown activation");
+    }
     return STATUS_OK;
 }
 
@@ -58,40 +57,37 @@ static enum status read_sizes(const struct gguf *gguf)
         {"vocab_size", MAX_COUNT, &config->vocab, false},
     };
     for (size_t i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
-        enum status status =
-            gguf_count(gguf, gguf_arch_key(gguf, sizes[i].key), sizes[i].required, sizes[i].most, sizes[i].count);
-        if (status != STATUS_OK)
-            return status;
+        TRY(gguf_count(gguf, gguf_arch_key(gguf, sizes[i].key), sizes[i].required, sizes[i].most, sizes[i].count));
     }
-    if (config->n_kv_heads == 0)
+    if (config->n_kv_heads == 0) {
         config->n_kv_heads = config->n_heads;
-    if (config->head_dim == 0) { /* gguf.md: n_embd / n_head where it is not given */
-        if (config->hidden % config->n_heads != 0)
+    }
+    if (config->head_dim == 0) { /* gguf.md: n_embd / n_head if the key is missing */
+        if (config->hidden % config->n_heads != 0) {
             return gguf_refuse(gguf, gguf_arch_key(gguf, "attention.key_length"), NULL,
                                "it, for the heads do not divide embedding_length");
+        }
         config->head_dim = config->hidden / config->n_heads;
     }
     return STATUS_OK;
 }
 
-/* The experts' activation is the architecture's, and no key says it. Source: llama.cpp, models/openai-moe.cpp;
- * ggml.h, ggml_swiglu_oai. */
+/* The architecture implies the experts' activation; no key holds it. Source: llama.cpp, models/openai-moe.cpp; ggml.h,
+ * ggml_swiglu_oai. */
 static enum status read_experts(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
-    if (!config->family->has_experts)
+    if (!config->family->has_experts) {
         return STATUS_OK;
+    }
     config->swiglu_limit = config->family->swiglu_limit;
     config->swiglu_alpha = config->family->swiglu_alpha;
-    enum status status = gguf_count(gguf, gguf_arch_key(gguf, "expert_count"), true, MAX_EXPERTS, &config->n_experts);
-    if (status == STATUS_OK)
-        status = gguf_count(gguf, gguf_arch_key(gguf, "expert_used_count"), true, config->n_experts, &config->top_k);
-    if (status == STATUS_OK)
-        status = gguf_count(gguf, gguf_arch_key(gguf, "expert_feed_forward_length"), true, MAX_COUNT, &config->ffn);
-    return status;
+    TRY(gguf_count(gguf, gguf_arch_key(gguf, "expert_count"), true, MAX_EXPERTS, &config->n_experts));
+    TRY(gguf_count(gguf, gguf_arch_key(gguf, "expert_used_count"), true, config->n_experts, &config->top_k));
+    return gguf_count(gguf, gguf_arch_key(gguf, "expert_feed_forward_length"), true, MAX_COUNT, &config->ffn);
 }
 
-/* Keys that would change a result, and that must have the one value we compute with. */
+/* Refuses keys that change the result, unless they have the value that we compute with. */
 static enum status refuse_unknown(const struct gguf *gguf)
 {
     const struct config *config = &gguf->model->config;
@@ -114,13 +110,14 @@ static enum status refuse_unknown(const struct gguf *gguf)
                      gguf_integer_at(value, 0) == (int64_t)fixed[i].expected;
         char expected[64];
         snprintf(expected, sizeof(expected), "%u", fixed[i].expected);
-        if (value && !equal)
+        if (value && !equal) {
             return gguf_refuse(gguf, key, value, expected);
+        }
     }
     return STATUS_OK;
 }
 
-/* Every pattern-th layer is global, or an array says of each whether it is local. */
+/* Local layers: a number means that every pattern-th layer is global; an array holds a flag for each layer. */
 static enum status read_layers(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
@@ -133,51 +130,54 @@ static enum status read_layers(const struct gguf *gguf)
     }
     const char *key = gguf_arch_key(gguf, "attention.sliding_window_pattern");
     const struct gguf_value *pattern = gguf_find(gguf, key);
-    if (pattern && pattern->is_array && (pattern->n != config->n_layers || pattern->type != GGUF_BOOL))
+    if (pattern && pattern->is_array && (pattern->n != config->n_layers || pattern->type != GGUF_BOOL)) {
         return gguf_refuse(gguf, key, pattern, "block_count bools, or a number of layers");
+    }
     uint32_t period = config->family->global_every;
-    enum status status = STATUS_OK;
-    if (pattern && !pattern->is_array)
-        status = gguf_count(gguf, key, true, MAX_COUNT, &period);
-    for (uint32_t i = 0; i < config->n_layers; i++)
+    if (pattern && !pattern->is_array) {
+        TRY(gguf_count(gguf, key, true, MAX_COUNT, &period));
+    }
+    for (uint32_t i = 0; i < config->n_layers; i++) {
         is_local[i] = pattern && pattern->is_array ? gguf_integer_at(pattern, i) != 0 : (i + 1) % period != 0;
-    return status == STATUS_OK ? gguf_count(gguf, window, true, MAX_COUNT, &config->sliding_window) : status;
+    }
+    return gguf_count(gguf, window, true, MAX_COUNT, &config->sliding_window);
 }
 
 static enum status read_numbers(const struct gguf *gguf)
 {
     struct config *config = &gguf->model->config;
-    enum status status =
-        gguf_float(gguf, gguf_arch_key(gguf, "attention.layer_norm_rms_epsilon"), true, &config->norm_eps);
-    if (status == STATUS_OK)
-        status = gguf_float(gguf, gguf_arch_key(gguf, "attn_logit_softcapping"), config->family->has_softcaps,
-                            &config->attn_softcap);
-    if (status == STATUS_OK)
-        status = gguf_float(gguf, gguf_arch_key(gguf, "final_logit_softcapping"), config->family->has_softcaps,
-                            &config->final_softcap);
-    /* A GGUF does not hold query_pre_attn_scalar. llama.cpp: head_dim, but hidden / heads in the 27B models. */
+    TRY(gguf_float(gguf, gguf_arch_key(gguf, "attention.layer_norm_rms_epsilon"), true, &config->norm_eps));
+    TRY(gguf_float(gguf, gguf_arch_key(gguf, "attn_logit_softcapping"), config->family->has_softcaps,
+                   &config->attn_softcap));
+    TRY(gguf_float(gguf, gguf_arch_key(gguf, "final_logit_softcapping"), config->family->has_softcaps,
+                   &config->final_softcap));
+    /* A GGUF does not hold query_pre_attn_scalar. llama.cpp uses head_dim, and hidden / heads for the 27B models. */
     uint32_t scalar = config->head_dim;
-    if (config->family->reads_query_scalar && config->n_layers == config->family->gguf_odd_layers)
+    if (config->family->reads_query_scalar && config->n_layers == config->family->gguf_odd_layers) {
         scalar = config->hidden / config->n_heads;
+    }
     config->query_scale = (float)(1 / sqrt((double)scalar));
-    return status;
+    return STATUS_OK;
 }
 
-/* A number for each token, copied out of the file, which need not align them. *out stays NULL where the key is missing.
- */
+/* Reads a number for each token. The numbers are copied, because the file need not align them. *out stays NULL if the
+ * key is missing. */
 static enum status token_numbers(const struct gguf *gguf, const char *key, enum gguf_type type, const void **out)
 {
     const struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
     const struct gguf_value *values = gguf_find(gguf, key);
-    if (!values)
+    if (!values) {
         return STATUS_OK;
-    if (!values->is_array || values->type != type || values->n != tokenizer->n_tokens)
+    }
+    if (!values->is_array || values->type != type || values->n != tokenizer->n_tokens) {
         return gguf_refuse(gguf, key, values,
                            type == GGUF_F32 ? "an f32 for each of tokenizer.ggml.tokens"
                                             : "an i32 for each of tokenizer.ggml.tokens");
+    }
     void *copy = arena_alloc(&gguf->model->files->arena, values->n * 4);
-    if (values->n)
+    if (values->n) {
         memcpy(copy, values->bytes, values->n * 4);
+    }
     *out = copy;
     return STATUS_OK;
 }
@@ -186,27 +186,19 @@ static enum status read_tokenizer(const struct gguf *gguf)
 {
     struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
     const void *types = NULL, *scores = NULL;
-    enum status status = gguf_string(gguf, "tokenizer.ggml.model", false, &tokenizer->model);
-    /* What SentencePiece means by default; llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_TYPE_SPM. */
-    tokenizer->add_bos = tokenizer->add_space_prefix =
-        status == STATUS_OK && tokenizer->model && strcmp(tokenizer->model, "llama") == 0;
-    if (status == STATUS_OK)
-        status = gguf_string(gguf, "tokenizer.ggml.pre", false, &tokenizer->pre);
-    if (status == STATUS_OK)
-        status = gguf_strings(gguf, "tokenizer.ggml.tokens", &tokenizer->tokens, &tokenizer->n_tokens);
-    if (status == STATUS_OK)
-        status = gguf_strings(gguf, "tokenizer.ggml.merges", &tokenizer->merges, &tokenizer->n_merges);
-    if (status == STATUS_OK)
-        status = gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->add_bos);
-    if (status == STATUS_OK)
-        status = gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->add_space_prefix);
-    if (status == STATUS_OK)
-        status = token_numbers(gguf, "tokenizer.ggml.token_type", GGUF_I32, &types);
-    if (status == STATUS_OK)
-        status = token_numbers(gguf, "tokenizer.ggml.scores", GGUF_F32, &scores);
+    TRY(gguf_string(gguf, "tokenizer.ggml.model", false, &tokenizer->model));
+    /* SentencePiece's defaults; llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_TYPE_SPM. */
+    tokenizer->add_bos = tokenizer->add_space_prefix = tokenizer->model && strcmp(tokenizer->model, "llama") == 0;
+    TRY(gguf_string(gguf, "tokenizer.ggml.pre", false, &tokenizer->pre));
+    TRY(gguf_strings(gguf, "tokenizer.ggml.tokens", &tokenizer->tokens, &tokenizer->n_tokens));
+    TRY(gguf_strings(gguf, "tokenizer.ggml.merges", &tokenizer->merges, &tokenizer->n_merges));
+    TRY(gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->add_bos));
+    TRY(gguf_bool(gguf, "tokenizer.ggml.add_space_prefix", &tokenizer->add_space_prefix));
+    TRY(token_numbers(gguf, "tokenizer.ggml.token_type", GGUF_I32, &types));
+    TRY(token_numbers(gguf, "tokenizer.ggml.scores", GGUF_F32, &scores));
     tokenizer->token_types = types;
     tokenizer->scores = scores;
-    return status;
+    return STATUS_OK;
 }
 
 static enum status read_tokens(const struct gguf *gguf)
@@ -217,28 +209,29 @@ static enum status read_tokens(const struct gguf *gguf)
     static const char *const eos_keys[] = {"tokenizer.ggml.eos_token_id", "tokenizer.ggml.eot_token_id",
                                            "tokenizer.ggml.eom_token_id"};
     config->bos_id = config->pad_id = -1;
-    enum status status = gguf_token(gguf, "tokenizer.ggml.bos_token_id", &config->bos_id);
-    if (status == STATUS_OK)
-        status = gguf_token(gguf, "tokenizer.ggml.padding_token_id", &config->pad_id);
+    TRY(gguf_token(gguf, "tokenizer.ggml.bos_token_id", &config->bos_id));
+    TRY(gguf_token(gguf, "tokenizer.ggml.padding_token_id", &config->pad_id));
     int32_t *ids = arena_alloc(arena, sizeof(eos));
     config->eos_ids = ids;
-    for (size_t i = 0; i < 3 && status == STATUS_OK; i++) {
-        status = gguf_token(gguf, eos_keys[i], &eos[i]);
-        if (eos[i] >= 0)
+    for (size_t i = 0; i < 3; i++) {
+        TRY(gguf_token(gguf, eos_keys[i], &eos[i]));
+        if (eos[i] >= 0) {
             ids[config->n_eos_ids++] = eos[i];
+        }
     }
-    return status;
+    return STATUS_OK;
 }
 
-/* An unknown key of the architecture may mean something that is not computed. */
+/* Notes keys of the architecture that nothing reads: they may mean something that we do not compute. */
 static void note_unused(const struct gguf *gguf)
 {
     const char *architecture = gguf->model->config.family->gguf_architecture;
     size_t length = strlen(architecture);
     for (uint64_t i = 0; i < gguf->n_values; i++) {
         const struct gguf_value *value = &gguf->values[i];
-        if (!value->used && strncmp(value->key, architecture, length) == 0 && value->key[length] == '.')
+        if (!value->used && strncmp(value->key, architecture, length) == 0 && value->key[length] == '.') {
             loader_note(gguf->model, "%s: %s is not known here and has no effect", gguf->file->path, value->key);
+        }
     }
 }
 
@@ -248,10 +241,9 @@ enum status config_from_gguf(const struct gguf *gguf)
         refuse_part,       read_family, read_sizes,   read_experts,   refuse_unknown,
         config_gguf_ropes, read_layers, read_numbers, read_tokenizer, read_tokens,
     };
-    enum status status = STATUS_OK;
-    for (size_t i = 0; status == STATUS_OK && i < sizeof(parts) / sizeof(parts[0]); i++)
-        status = parts[i](gguf);
-    if (status == STATUS_OK)
-        note_unused(gguf);
-    return status;
+    for (size_t i = 0; i < sizeof(parts) / sizeof(parts[0]); i++) {
+        TRY(parts[i](gguf));
+    }
+    note_unused(gguf);
+    return STATUS_OK;
 }

@@ -1,13 +1,13 @@
-/* What quantization_config.modules_to_not_convert excludes must not be quantised (fix: router quantised). The names are
- * transformers' modules, whole or their ends, with * for a layer's number. */
+/* Modules in quantization_config.modules_to_not_convert must not be quantised (fix: router quantised). Names are those
+ * of transformers' modules, whole or their ends, with * for a layer's number. */
 #include <fnmatch.h>
 #include <jansson.h>
 #include <stdio.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
-/* Whether the tensor belongs to the module; packed formats add _blocks and _scales to a weight's name. */
+/* Whether the tensor belongs to the module. Packed formats add _blocks and _scales to a weight's name. */
 static bool in_module(const char *module, const char *tensor)
 {
     static const char *const begins[] = {"", "*."}, *const ends[] = {"", ".*", "_blocks", "_scales"};
@@ -15,8 +15,9 @@ static bool in_module(const char *module, const char *tensor)
     for (int i = 0; i < 2; i++) {
         for (int k = 0; k < 4; k++) {
             int n = snprintf(pattern, sizeof(pattern), "%s%s%s", begins[i], module, ends[k]);
-            if (n < (int)sizeof(pattern) && fnmatch(pattern, tensor, 0) == 0)
+            if (n < (int)sizeof(pattern) && fnmatch(pattern, tensor, 0) == 0) {
                 return true;
+            }
         }
     }
     return false;
@@ -33,10 +34,11 @@ static enum status check_module(const struct model *model, const char *module, s
 {
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         const struct tensor *tensor = &model->tensors[i];
-        if (is_quantised(tensor) && in_module(module, tensor->name))
+        if (is_quantised(tensor) && in_module(module, tensor->name)) {
             return error_set(err, STATUS_BAD_INPUT, tensor->file, tensor->stored_name, (int64_t)tensor->offset,
                              "%s, expected plain floats, for quantization_config.modules_to_not_convert excludes %.80s",
                              dtype_info(tensor->dtype)->name, module);
+        }
     }
     return STATUS_OK;
 }
@@ -46,15 +48,17 @@ enum status loader_check_excluded(const struct model *model, struct error *err)
     const struct mapping *file = &model->files->config;
     json_t *root = file->size ? json_loadb((const char *)file->bytes, file->size, 0, NULL) : NULL;
     json_t *config = json_object_get(root, "quantization_config");
-    if (!config) /* RDRR holds the source's config.json */
+    if (!config) { /* RDRR: the source's config.json */
         config = json_object_get(json_object_get(root, "config"), "quantization_config");
+    }
     enum status status = STATUS_OK;
     size_t i;
     json_t *module;
     json_array_foreach(json_object_get(config, "modules_to_not_convert"), i, module)
     {
-        if (status == STATUS_OK && json_is_string(module))
+        if (status == STATUS_OK && json_is_string(module)) {
             status = check_module(model, json_string_value(module), err);
+        }
     }
     json_decref(root);
     return status;

@@ -2,33 +2,15 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "model/loader.h"
+#include "model/files/loader.h"
 
 #define MAX_WIDTH 0x7fffffffu
 
-bool activation_by_name(const char *name, uint32_t *activation)
-{
-    static const struct {
-        const char *name;
-        uint32_t code;
-    } activations[] = {
-        {"silu", ACTIVATION_SILU},
-        {"swish", ACTIVATION_SILU}, /* the same function's other name */
-        {"gelu_pytorch_tanh", ACTIVATION_GELU_TANH},
-    };
-    for (size_t i = 0; i < sizeof(activations) / sizeof(activations[0]); i++) {
-        if (strcmp(activations[i].name, name) == 0) {
-            *activation = activations[i].code;
-            return true;
-        }
-    }
-    return false;
-}
-
 static int32_t known_token(struct model *model, const char *file, const char *what, int32_t id)
 {
-    if (id < 0 || (uint32_t)id < model->config.vocab)
+    if (id < 0 || (uint32_t)id < model->config.vocab) {
         return id;
+    }
     loader_note(model, "%s: the %s token %d is outside the vocabulary and is not used", file, what, id);
     return -1;
 }
@@ -51,23 +33,27 @@ static void check_tokens(struct model *model, const char *file)
 enum status config_finish(struct model *model, const char *file, struct error *err)
 {
     struct config *config = &model->config;
-    if (config->n_heads % config->n_kv_heads != 0)
+    if (config->n_heads % config->n_kv_heads != 0) {
         return error_set(err, STATUS_BAD_INPUT, file, "num_key_value_heads", ERROR_NO_OFFSET,
                          "%u, expected a divisor of num_attention_heads (%u)", config->n_kv_heads, config->n_heads);
-    if (config->head_dim % 2 != 0)
+    }
+    if (config->head_dim % 2 != 0) {
         return error_set(err, STATUS_BAD_INPUT, file, "head_dim", ERROR_NO_OFFSET,
                          "%u, expected an even number, for rope rotates pairs", config->head_dim);
-    if ((uint64_t)config->n_heads * config->head_dim > MAX_WIDTH)
+    }
+    if ((uint64_t)config->n_heads * config->head_dim > MAX_WIDTH) {
         return error_set(err, STATUS_BAD_INPUT, file, "num_attention_heads", ERROR_NO_OFFSET,
                          "%u heads of %u, expected a product of at most %u", config->n_heads, config->head_dim,
                          MAX_WIDTH);
+    }
     uint64_t widest = config->ffn > config->hidden / 2 ? 2 * (uint64_t)config->ffn : config->hidden;
-    if (config->top_k * widest > MAX_WIDTH)
+    if (config->top_k * widest > MAX_WIDTH) {
         return error_set(err, STATUS_BAD_INPUT, file, "num_experts_per_tok", ERROR_NO_OFFSET,
                          "%u experts of %llu values, expected a product of at most %u", config->top_k,
                          (unsigned long long)widest, MAX_WIDTH);
-    /* transformers casts the scale to the dtype that the weights have in a run, whatever the file stores: a trace
-     * declares it, and the reference rounds for it (Gemma3TextScaledWordEmbedding). */
+    }
+    /* transformers casts the scale to the dtype of the weights in a run, whatever dtype the file has. A trace declares
+     * that dtype, and the reference rounds the scale to it (Gemma3TextScaledWordEmbedding). */
     config->embed_scale = config->family->scales_embedding ? (float)sqrt((double)config->hidden) : 1;
     check_tokens(model, file);
     return STATUS_OK;
