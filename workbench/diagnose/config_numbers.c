@@ -48,25 +48,27 @@ static bool is_attention(const struct step *step)
 static float get(const struct step *step, size_t field)
 {
     float value;
-    memcpy(&value, (const char *)&step->params + field, sizeof value);
+    memcpy(&value, (const char *)&step->params + field, sizeof(value));
     return value;
 }
 
 static void set(struct step *step, size_t field, double value)
 {
     float rounded = (float)value;
-    memcpy((char *)&step->params + field, &rounded, sizeof rounded);
-    if (field == FIELD(rope.factor) && step->params.rope.type == ROPE_TYPE_YARN)
+    memcpy((char *)&step->params + field, &rounded, sizeof(rounded));
+    if (field == FIELD(rope.factor) && step->params.rope.type == ROPE_TYPE_YARN) {
         step->params.rope.scale = (float)(0.1 * log(value) + 1); /* as the config's factor makes it */
+    }
 }
 
 /* The sum of squares by which a step misses what was recorded of a row. */
 static double distance(const struct parameters_case *failing, const struct step *step, const struct op_row *row)
 {
-    double *y = xcalloc(step->width, sizeof *y), sum = 0;
+    double *y = xcalloc(step->width, sizeof(*y)), sum = 0;
     op_run(&(struct op_batch){.step = step, .weights_dtype = failing->weights_dtype, .n_rows = 1, .rows = row, .y = y});
-    for (uint32_t i = 0; i < step->width; i++)
+    for (uint32_t i = 0; i < step->width; i++) {
         sum += (y[i] - row->recorded[i]) * (y[i] - row->recorded[i]);
+    }
     free(y);
     return isfinite(sum) ? sum : INFINITY;
 }
@@ -93,10 +95,12 @@ static double search(const struct parameters_case *failing, struct step step, co
     double a = at - width, b = at + width;
     for (int i = 0; i < REFINEMENTS; i++) {
         double left = b - section * (b - a), right = a + section * (b - a);
-        if (distance_at(failing, &step, parameter->field, left) < distance_at(failing, &step, parameter->field, right))
+        if (distance_at(failing, &step, parameter->field, left) <
+            distance_at(failing, &step, parameter->field, right)) {
             b = right;
-        else
+        } else {
             a = left;
+        }
     }
     return exp((a + b) / 2);
 }
@@ -104,7 +108,7 @@ static double search(const struct parameters_case *failing, struct step step, co
 static double round_digits(double value, int digits)
 {
     char text[32];
-    snprintf(text, sizeof text, "%.*e", digits - 1, value);
+    snprintf(text, sizeof(text), "%.*e", digits - 1, value);
     return strtod(text, NULL);
 }
 
@@ -116,12 +120,14 @@ static bool holds_near(const struct parameters_case *failing, struct step *step,
     double given = parameter->inverse_square ? 1 / (value * value) : value;
     for (int digits = 0; digits <= MOST_DIGITS; digits++) {
         *taken = digits == 0 ? round_digits(pow(10, round(log10(given))), 1) : round_digits(given, digits);
-        if (*taken == before || !(*taken > 0))
+        if (*taken == before || !(*taken > 0)) {
             continue;
+        }
         before = *taken;
         set(step, parameter->field, parameter->inverse_square ? 1 / sqrt(*taken) : *taken);
-        if (failing->holds(failing->context, step))
+        if (failing->holds(failing->context, step)) {
             return true;
+        }
     }
     return false;
 }
@@ -131,17 +137,21 @@ static bool try_parameter(const struct parameters_case *failing, const struct pa
 {
     struct step step = *failing->step;
     double had = get(&step, parameter->field), value;
-    if (parameter->field == FIELD(rope.factor) && step.params.rope.type == ROPE_TYPE_DEFAULT)
+    if (parameter->field == FIELD(rope.factor) && step.params.rope.type == ROPE_TYPE_DEFAULT) {
         step.params.rope.type = ROPE_TYPE_LINEAR;
-    if (parameter->field == FIELD(rope.original) && step.params.rope.type == ROPE_TYPE_LINEAR)
+    }
+    if (parameter->field == FIELD(rope.original) && step.params.rope.type == ROPE_TYPE_LINEAR) {
         return false;
-    if (!holds_near(failing, &step, parameter, search(failing, step, parameter), &value))
+    }
+    if (!holds_near(failing, &step, parameter, search(failing, step, parameter), &value)) {
         return false;
+    }
     char instead[64] = "none";
-    if (had != 0)
-        snprintf(instead, sizeof instead, "%.6g", parameter->inverse_square ? 1 / (had * had) : had);
-    snprintf(found->name, sizeof found->name, "%s", parameter->fault);
-    snprintf(found->text, sizeof found->text, "%s is %.6g where MODEL has %s", parameter->config, value, instead);
+    if (had != 0) {
+        snprintf(instead, sizeof(instead), "%.6g", parameter->inverse_square ? 1 / (had * had) : had);
+    }
+    snprintf(found->name, sizeof(found->name), "%s", parameter->fault);
+    snprintf(found->text, sizeof(found->text), "%s is %.6g where MODEL has %s", parameter->config, value, instead);
     return true;
 }
 
@@ -150,14 +160,16 @@ static bool try_plain_rope(const struct parameters_case *failing, struct paramet
 {
     struct step step = *failing->step;
     struct rope_params *rope = &step.params.rope;
-    if (step.op != OP_rope || rope->type == ROPE_TYPE_DEFAULT)
+    if (step.op != OP_rope || rope->type == ROPE_TYPE_DEFAULT) {
         return false;
+    }
     rope->type = ROPE_TYPE_DEFAULT;
     rope->factor = rope->scale = 1;
-    if (!failing->holds(failing->context, &step))
+    if (!failing->holds(failing->context, &step)) {
         return false;
-    snprintf(found->name, sizeof found->name, "wrong-rope-type");
-    snprintf(found->text, sizeof found->text, "rope is not scaled where MODEL has a rope scaling");
+    }
+    snprintf(found->name, sizeof(found->name), "wrong-rope-type");
+    snprintf(found->text, sizeof(found->text), "rope is not scaled where MODEL has a rope scaling");
     return true;
 }
 
@@ -165,16 +177,18 @@ static bool try_plain_rope(const struct parameters_case *failing, struct paramet
 static bool try_heads(const struct parameters_case *failing, struct parameters_found *found)
 {
     static const uint32_t dims[] = {8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256};
-    for (size_t i = 0; failing->step->op == OP_rope && i < sizeof dims / sizeof *dims; i++) {
+    for (size_t i = 0; failing->step->op == OP_rope && i < sizeof(dims) / sizeof(*dims); i++) {
         struct step step = *failing->step;
-        if (dims[i] == step.params.rope.dim || step.width % dims[i] != 0)
+        if (dims[i] == step.params.rope.dim || step.width % dims[i] != 0) {
             continue;
+        }
         step.params.rope.dim = dims[i];
         step.params.rope.heads = step.width / dims[i];
-        if (!failing->holds(failing->context, &step))
+        if (!failing->holds(failing->context, &step)) {
             continue;
-        snprintf(found->name, sizeof found->name, "wrong-head-dim");
-        snprintf(found->text, sizeof found->text, "there are %u heads of head_dim %u where MODEL has %u of %u",
+        }
+        snprintf(found->name, sizeof(found->name), "wrong-head-dim");
+        snprintf(found->text, sizeof(found->text), "there are %u heads of head_dim %u where MODEL has %u of %u",
                  step.params.rope.heads, dims[i], failing->step->params.rope.heads, failing->step->params.rope.dim);
         return true;
     }
@@ -186,15 +200,18 @@ static bool holds_window(const struct parameters_case *failing, uint32_t window,
     struct step step = *failing->step;
     uint32_t had = step.params.attention.window;
     step.params.attention.window = window;
-    if (window == had || !failing->holds(failing->context, &step))
+    if (window == had || !failing->holds(failing->context, &step)) {
         return false;
+    }
     char is[16] = "none", instead[16] = "none";
-    if (window)
-        snprintf(is, sizeof is, "%u", window);
-    if (had)
-        snprintf(instead, sizeof instead, "%u", had);
-    snprintf(found->name, sizeof found->name, "wrong-sliding-window");
-    snprintf(found->text, sizeof found->text, "sliding_window is %s where MODEL has %s in this layer", is, instead);
+    if (window) {
+        snprintf(is, sizeof(is), "%u", window);
+    }
+    if (had) {
+        snprintf(instead, sizeof(instead), "%u", had);
+    }
+    snprintf(found->name, sizeof(found->name), "wrong-sliding-window");
+    snprintf(found->text, sizeof(found->text), "sliding_window is %s where MODEL has %s in this layer", is, instead);
     return true;
 }
 
@@ -203,10 +220,12 @@ static bool holds_window(const struct parameters_case *failing, uint32_t window,
 static bool try_window(const struct parameters_case *failing, struct parameters_found *found)
 {
     uint32_t had = failing->step->params.attention.window, end = failing->highest->position + 1, best = 0;
-    if (!is_attention(failing->step))
+    if (!is_attention(failing->step)) {
         return false;
-    if (holds_window(failing, failing->lowest->position, found) || holds_window(failing, 0, found))
+    }
+    if (holds_window(failing, failing->lowest->position, found) || holds_window(failing, 0, found)) {
         return true;
+    }
     double least = INFINITY;
     for (uint32_t window = had + 1; had > 0 && window < end && window - had <= MOST_WINDOWS; window++) {
         struct step step = *failing->step;
@@ -230,13 +249,17 @@ static double work_of(const struct step *step, const struct op_row *row)
 bool parameters_find(const struct parameters_case *failing, struct parameters_found *found)
 {
     const struct step *step = failing->step;
-    if (!failing->lowest->recorded || !failing->highest->recorded || work_of(step, failing->highest) > MOST_WORK)
+    if (!failing->lowest->recorded || !failing->highest->recorded || work_of(step, failing->highest) > MOST_WORK) {
         return false;
-    if (try_plain_rope(failing, found) || try_heads(failing, found) || try_window(failing, found))
+    }
+    if (try_plain_rope(failing, found) || try_heads(failing, found) || try_window(failing, found)) {
         return true;
-    for (size_t i = 0; i < sizeof parameters / sizeof *parameters && !stop_asked(); i++)
+    }
+    for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters) && !stop_asked(); i++) {
         if ((parameters[i].op == step->op || (parameters[i].op == OP_attention && is_attention(step))) &&
-            try_parameter(failing, &parameters[i], found))
+            try_parameter(failing, &parameters[i], found)) {
             return true;
+        }
+    }
     return false;
 }

@@ -5,8 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/config_numbers.h"
+#include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/precision.h"
 #include "workbench/diagnose/relations.h"
 #include "workbench/trace/sample.h"
@@ -14,7 +14,7 @@
 const char *diagnosis_how_name(enum diagnosis_how how)
 {
     static const char *const names[] = {"reproduced", "relation", "consistent"};
-    ASSERT((unsigned)how < sizeof names / sizeof *names);
+    ASSERT((unsigned)how < sizeof(names) / sizeof(*names));
     return names[how];
 }
 
@@ -64,8 +64,9 @@ static double row_ratio(const struct bench *bench, const struct op_row *rows, ui
     for (uint32_t d = 0; d < width; d++) {
         uint64_t at = (uint64_t)i * width + d;
         double ratio = judge(bench->expected[at], actual[d], bench->bound[at]);
-        if (ratio > worst)
+        if (ratio > worst) {
             worst = ratio;
+        }
     }
     return worst;
 }
@@ -74,16 +75,17 @@ static double row_ratio(const struct bench *bench, const struct op_row *rows, ui
 static uint32_t failing_to_front(struct bench *bench, const struct step *step)
 {
     uint32_t n_failing = 0, n_rows = bench->rows.n;
-    struct op_row *sorted = xcalloc(n_rows, sizeof *sorted);
+    struct op_row *sorted = xcalloc(n_rows, sizeof(*sorted));
     uint32_t n_passing = 0;
     for (uint32_t first = 0; first < n_rows; first += bench->at_once) {
         uint32_t n = n_rows - first < bench->at_once ? n_rows - first : bench->at_once;
         bench_run(bench, step, bench->rows.rows + first, n);
         for (uint32_t i = 0; i < n; i++) {
-            if (row_ratio(bench, bench->rows.rows + first, i) > 1)
+            if (row_ratio(bench, bench->rows.rows + first, i) > 1) {
                 sorted[n_failing++] = bench->rows.rows[first + i];
-            else
+            } else {
                 sorted[n_rows - ++n_passing] = bench->rows.rows[first + i];
+            }
         }
     }
     free(bench->rows.rows);
@@ -100,8 +102,9 @@ static bool mutant_reproduces(struct bench *bench, const struct step *mutant, do
         bench_run(bench, mutant, bench->rows.rows + first, n);
         for (uint32_t i = 0; i < n; i++) {
             *worst = fmax(*worst, row_ratio(bench, bench->rows.rows + first, i));
-            if (*worst > 1)
+            if (*worst > 1) {
                 return false;
+            }
         }
     }
     return true;
@@ -112,9 +115,11 @@ static bool any_nonfinite(const struct bench *bench, uint32_t n_failing)
 {
     for (uint32_t i = 0; i < n_failing; i++) {
         const float *row = trace_row(bench->stage, bench->rows.rows[i].position);
-        for (uint32_t d = 0; d < bench->stage->width; d++)
-            if (!isfinite(row[d]))
+        for (uint32_t d = 0; d < bench->stage->width; d++) {
+            if (!isfinite(row[d])) {
                 return true;
+            }
+        }
     }
     return false;
 }
@@ -139,19 +144,22 @@ static uint32_t try_mutants(struct bench *bench, const struct plan *plan, uint32
     bool nonfinite = any_nonfinite(bench, n_failing);
     for (uint32_t i = 0; i < n_faults && n < max; i++) {
         double worst;
-        if (!is_mutant(&faults[i], plan, step, nonfinite))
+        if (!is_mutant(&faults[i], plan, step, nonfinite)) {
             continue;
-        if (diagnose_needs_exact(&faults[i]) && bench->rows.rows[0].error[0])
+        }
+        if (diagnose_needs_exact(&faults[i]) && bench->rows.rows[0].error[0]) {
             continue;
+        }
         struct arena arena = {0};
         struct step mutant = fault_mutant(&faults[i], plan, step, &arena);
         bool reproduces = mutant_reproduces(bench, &mutant, &worst);
         arena_free(&arena);
-        if (!reproduces)
+        if (!reproduces) {
             continue;
+        }
         struct diagnosis *diagnosis = &found[n++];
-        snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", faults[i].name);
-        snprintf(diagnosis->text, sizeof diagnosis->text,
+        snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", faults[i].name);
+        snprintf(diagnosis->text, sizeof(diagnosis->text),
                  "%s; computed so, all %u rows come out as recorded (worst ratio %.3f), where the right op fails in %u",
                  faults[i].story, bench->rows.n, worst, n_failing);
         diagnosis->how = HOW_REPRODUCED;
@@ -179,11 +187,12 @@ static bool try_parameters(struct bench *bench, const struct step *step, uint32_
                                       .holds = step_holds,
                                       .context = bench};
     struct parameters_found parameter;
-    if (n_failing < 2 || !parameters_find(&failing, &parameter))
+    if (n_failing < 2 || !parameters_find(&failing, &parameter)) {
         return false;
+    }
     *found = (struct diagnosis){.how = HOW_REPRODUCED, .step = step_index, .postmortem = ""};
-    snprintf(found->fault, sizeof found->fault, "%s", parameter.name);
-    snprintf(found->text, sizeof found->text,
+    snprintf(found->fault, sizeof(found->fault), "%s", parameter.name);
+    snprintf(found->text, sizeof(found->text),
              "%s; computed so, all %u rows come out as recorded, where MODEL's value fails in %u", parameter.text,
              bench->rows.n, n_failing);
     return true;
@@ -193,18 +202,22 @@ static bool try_parameters(struct bench *bench, const struct step *step, uint32_
 static bool relation_fits(const struct fault *fault, const struct evidence *evidence, const struct diagnosis *relation)
 {
     if (!fault->relation || strcmp(fault->relation, relation->fault) != 0 ||
-        !fault_applies(fault, evidence->plan, evidence->step_index))
+        !fault_applies(fault, evidence->plan, evidence->step_index)) {
         return false;
-    for (uint32_t i = 0; i < evidence->n && fault->decode_only; i++)
-        if (!evidence->rows[i].decode)
+    }
+    for (uint32_t i = 0; i < evidence->n && fault->decode_only; i++) {
+        if (!evidence->rows[i].decode) {
             return false;
+        }
+    }
     if (fault->edit == EDIT_ROW_TIMES) {
         int64_t dim = evidence_only_dim(evidence);
         return fabs(evidence_actual(evidence, 0)[dim]) > 10 * fabs(evidence_expected(evidence, 0)[dim]);
     }
     char label[64];
-    if (fault->edit != EDIT_TAMPER || (enum tamper)fault->value != TAMPER_SHARED_SLOT)
+    if (fault->edit != EDIT_TAMPER || (enum tamper)fault->value != TAMPER_SHARED_SLOT) {
         return true;
+    }
     int32_t with = plan_find(evidence->plan, evidence->step->layer + 1, STAGE_q_proj);
     return strstr(relation->text, step_label(&evidence->plan->steps[with], label)) != NULL;
 }
@@ -214,35 +227,40 @@ static void name_relations(const struct evidence *evidence, struct diagnosis *fo
 {
     uint32_t n_faults;
     const struct fault *faults = fault_list(&n_faults);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         for (uint32_t k = 0; k < n_faults; k++) {
-            if (!relation_fits(&faults[k], evidence, &found[i]))
+            if (!relation_fits(&faults[k], evidence, &found[i])) {
                 continue;
+            }
             char evidence_text[512];
-            memcpy(evidence_text, found[i].text, sizeof evidence_text);
-            snprintf(found[i].text, sizeof found[i].text, "%.250s; as where %.240s", evidence_text, faults[k].story);
-            snprintf(found[i].fault, sizeof found[i].fault, "%s", faults[k].name);
+            memcpy(evidence_text, found[i].text, sizeof(evidence_text));
+            snprintf(found[i].text, sizeof(found[i].text), "%.250s; as where %.240s", evidence_text, faults[k].story);
+            snprintf(found[i].fault, sizeof(found[i].fault), "%s", faults[k].name);
             found[i].postmortem = faults[k].postmortem;
             break;
         }
+    }
 }
 
 /* How much smaller or larger the failing rows are than they should be, where that is what strikes the eye. */
 static void add_magnitude(const struct evidence *evidence, struct diagnosis *found)
 {
     double actual = 0, expected = 0;
-    if (stage_is_integer(evidence->step->stage))
+    if (stage_is_integer(evidence->step->stage)) {
         return;
-    for (uint32_t i = 0; i < evidence->n; i++)
+    }
+    for (uint32_t i = 0; i < evidence->n; i++) {
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             actual += (double)evidence_actual(evidence, i)[d] * evidence_actual(evidence, i)[d];
             expected += evidence_expected(evidence, i)[d] * evidence_expected(evidence, i)[d];
         }
+    }
     double factor = sqrt(expected / actual);
     size_t length = strlen(found->text);
-    if (isfinite(factor) && (factor > 1.25 || (factor < 0.8 && factor > 0)))
-        snprintf(found->text + length, sizeof found->text - length, "; by rms the rows are %s by a factor %.3g",
+    if (isfinite(factor) && (factor > 1.25 || (factor < 0.8 && factor > 0))) {
+        snprintf(found->text + length, sizeof(found->text) - length, "; by rms the rows are %s by a factor %.3g",
                  factor > 1 ? "smaller" : "larger", factor > 1 ? factor : 1 / factor);
+    }
 }
 
 /* Mutants of the ops that a failing step's span passes over. */
@@ -262,16 +280,18 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
 {
     const struct step *step = &plan->steps[step_index];
     struct bench bench;
-    if (!trace_find(trace, step->layer, step->stage) || max == 0)
+    if (!trace_find(trace, step->layer, step->stage) || max == 0) {
         return 0;
+    }
     bench_open(&bench, plan, step_index, trace);
     uint32_t n_failing = failing_to_front(&bench, step);
     uint32_t n = 0;
     if (n_failing > 0) {
         bool is_span = row_is_span(&bench.rows.rows[0]);
         n = try_mutants(&bench, plan, step_index, n_failing, found, max);
-        if (is_span)
+        if (is_span) {
             n += try_span(&bench, plan, step_index, trace, n_failing, found + n, max - n);
+        }
         bool is_parameter = n == 0 && !is_span && try_parameters(&bench, step, step_index, n_failing, found);
         n += is_parameter;
         uint32_t n_mutants = n;
@@ -286,15 +306,18 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
                                     .rows = bench.rows.rows,
                                     .expected = bench.expected,
                                     .bound = bench.bound};
-        if (n == 0 && !is_span)
+        if (n == 0 && !is_span) {
             n = precision_find(&evidence, found, max);
+        }
         uint32_t n_relations = is_parameter ? 0 : relations_find(&evidence, found + n, max - n);
         name_relations(&evidence, found + n, n_relations);
         n += n_relations;
-        for (uint32_t i = n_mutants; i < n; i++)
+        for (uint32_t i = n_mutants; i < n; i++) {
             found[i].step = step_index;
-        if (n > 0)
+        }
+        if (n > 0) {
             add_magnitude(&evidence, &found[0]);
+        }
     }
     bench_close(&bench);
     return n;
@@ -308,10 +331,12 @@ static bool mutant_shows(struct bench *bench, const struct step *mutant, bool no
         row.recorded = NULL; /* no mutant is to choose what comes closest to the healthy row */
         bench_run(bench, mutant, &row, 1);
         bool shows = !nonfinite && row_ratio(bench, bench->rows.rows + i, 0) > 1;
-        for (uint32_t d = 0; nonfinite && d < bench->stage->width; d++)
+        for (uint32_t d = 0; nonfinite && d < bench->stage->width; d++) {
             shows = shows || !isfinite(bench->expected[d]);
-        if (shows)
+        }
+        if (shows) {
             return true;
+        }
     }
     return false;
 }
@@ -324,8 +349,9 @@ static bool pad_wins(const struct plan *plan, uint32_t step, const struct trace 
     int32_t pad = plan->steps[step].op == OP_sample_token ? plan->steps[step].params.sample_token.masked_id : -1;
     for (uint32_t p = 0; logits && token && p < healthy->n_positions; p++) {
         const float *row = trace_row(logits, p);
-        if (row && trace_row(token, p) && sample_greedy(row, logits->width, -1) == pad)
+        if (row && trace_row(token, p) && sample_greedy(row, logits->width, -1) == pad) {
             return true;
+        }
     }
     return false;
 }
@@ -334,10 +360,12 @@ bool fault_shows(const struct fault *fault, const struct plan *plan, uint32_t st
 {
     struct bench bench;
     struct arena arena = {0};
-    if (fault->edit == EDIT_TAMPER && (enum tamper)fault->value == TAMPER_PAD_CHOSEN)
+    if (fault->edit == EDIT_TAMPER && (enum tamper)fault->value == TAMPER_PAD_CHOSEN) {
         return pad_wins(plan, step, healthy);
-    if (fault->relation || fault->edit == EDIT_TAMPER)
+    }
+    if (fault->relation || fault->edit == EDIT_TAMPER) {
         return true;
+    }
     bench_open(&bench, plan, step, healthy);
     struct step mutant = fault_mutant(fault, plan, step, &arena);
     bool shows = mutant_shows(&bench, &mutant, fault->nonfinite);

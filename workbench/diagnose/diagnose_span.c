@@ -26,8 +26,8 @@ static double worst_ratio(const struct plan *plan, uint32_t step_index, const st
     struct rows rows;
     rows_gather(&rows, plan, step_index, trace, spans);
     uint32_t at_once = rows_at_once(rows.n, step->width);
-    double *y = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof *y), worst = rows.n > 0 ? 0 : INFINITY;
-    double *bound = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof *bound);
+    double *y = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof(*y)), worst = rows.n > 0 ? 0 : INFINITY;
+    double *bound = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof(*bound));
     for (uint32_t first = 0; first < rows.n && worst <= 1; first += at_once) {
         struct op_batch batch = {.step = step,
                                  .weights_dtype = output->weights_dtype,
@@ -53,12 +53,14 @@ static uint8_t *touched_by(const struct riddle *riddle, const uint8_t *edited)
 {
     const struct plan *plan = riddle->plan;
     uint8_t *touched = xcalloc(plan->n_steps, 1), *between = xcalloc(plan->n_steps, 1);
-    for (uint32_t i = 0; i < riddle->path->n_between; i++)
+    for (uint32_t i = 0; i < riddle->path->n_between; i++) {
         between[riddle->path->between[i]] = 1;
+    }
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         touched[s] = edited[s];
-        for (unsigned i = 0; i < OP_MAX_INPUTS && between[s]; i++)
+        for (unsigned i = 0; i < OP_MAX_INPUTS && between[s]; i++) {
             touched[s] |= plan->steps[s].input[i] >= 0 && touched[plan->steps[s].input[i]];
+        }
     }
     free(between);
     return touched;
@@ -70,9 +72,11 @@ static double try_edited(struct riddle *riddle, const struct fault *fault, const
     struct plan mutant;
     struct arena arena = {0};
     plan_copy(&mutant, riddle->plan);
-    for (uint32_t s = 0; s < mutant.n_steps; s++)
-        if (edited[s])
+    for (uint32_t s = 0; s < mutant.n_steps; s++) {
+        if (edited[s]) {
             mutant.steps[s] = fault_mutant(fault, riddle->plan, s, &arena);
+        }
+    }
     uint8_t *touched = touched_by(riddle, edited);
     double worst = 0;
     for (int all = 0; all < 2 && worst <= 1; all++) {
@@ -94,8 +98,9 @@ static bool can_mutate(const struct riddle *riddle, const struct fault *fault, u
 {
     bool edits = !fault->relation || fault->edit == EDIT_EXCHANGE || fault->edit == EDIT_PAIR_ORDER;
     if (!edits || fault->edit == EDIT_TAMPER || (fault->nonfinite && !nonfinite) ||
-        !fault_applies(fault, riddle->plan, step))
+        !fault_applies(fault, riddle->plan, step)) {
         return false;
+    }
     return !diagnose_needs_exact(fault) || !path_passes(riddle->path, (uint32_t)riddle->plan->steps[step].input[0]);
 }
 
@@ -105,32 +110,36 @@ static void take(const struct riddle *riddle, const struct fault *fault, const u
     char label[64], where[160] = "";
     uint32_t n = 0, first = 0;
     for (uint32_t s = 0; s < riddle->plan->n_steps; s++) {
-        if (!edited[s])
+        if (!edited[s]) {
             continue;
+        }
         first = n == 0 ? s : first;
         size_t length = strlen(where);
-        if (n < 4)
-            snprintf(where + length, sizeof where - length, "%s%s",
+        if (n < 4) {
+            snprintf(where + length, sizeof(where) - length, "%s%s",
                      n == 0   ? ""
                      : n == 3 ? ", …"
                               : ", ",
                      n == 3 ? "" : step_label(&riddle->plan->steps[s], label));
+        }
         n++;
     }
     uint32_t at = found->n;
-    while (at > 0 && found->worst[at - 1] > worst)
+    while (at > 0 && found->worst[at - 1] > worst) {
         at--;
-    if (at == found->max)
+    }
+    if (at == found->max) {
         return;
+    }
     uint32_t moved = (found->n < found->max ? found->n : found->max - 1) - at;
-    memmove(&found->list[at + 1], &found->list[at], moved * sizeof *found->list);
-    memmove(&found->worst[at + 1], &found->worst[at], moved * sizeof *found->worst);
+    memmove(&found->list[at + 1], &found->list[at], moved * sizeof(*found->list));
+    memmove(&found->worst[at + 1], &found->worst[at], moved * sizeof(*found->worst));
     found->n = at + moved + 1;
     found->worst[at] = worst;
     struct diagnosis *diagnosis = &found->list[at];
     *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = fault->postmortem, .step = first};
-    snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", fault->name);
-    snprintf(diagnosis->text, sizeof diagnosis->text,
+    snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", fault->name);
+    snprintf(diagnosis->text, sizeof(diagnosis->text),
              "%.300s; in %s, which is not recorded: computed so, what is recorded after it follows (worst ratio %.3f)",
              fault->story, where, worst);
 }
@@ -146,16 +155,19 @@ static void try_fault(struct riddle *riddle, const struct fault *fault, bool non
         n += all[s] = can_mutate(riddle, fault, s, nonfinite);
     }
     double worst = n > 1 ? try_edited(riddle, fault, all) : INFINITY;
-    if (worst <= 1)
+    if (worst <= 1) {
         take(riddle, fault, all, worst, found);
+    }
     for (uint32_t i = 0; i < path->n_between && worst > 1; i++) {
         uint32_t s = path->between[i];
-        if (!all[s])
+        if (!all[s]) {
             continue;
+        }
         one[s] = 1;
         double alone = try_edited(riddle, fault, one);
-        if (alone <= 1)
+        if (alone <= 1) {
             take(riddle, fault, one, alone, found);
+        }
         one[s] = 0;
     }
     free(one);
@@ -168,8 +180,8 @@ static void hide_but_one(struct riddle *riddle, uint32_t position)
     const struct trace *trace = riddle->trace;
     const struct step *step = &riddle->plan->steps[riddle->step];
     riddle->one = *trace;
-    riddle->one.stages = xmalloc(trace->n_stages * sizeof *trace->stages);
-    memcpy(riddle->one.stages, trace->stages, trace->n_stages * sizeof *trace->stages);
+    riddle->one.stages = xmalloc(trace->n_stages * sizeof(*trace->stages));
+    memcpy(riddle->one.stages, trace->stages, trace->n_stages * sizeof(*trace->stages));
     struct trace_stage whole; /* the trace's own, which stays */
     trace_hide_others(trace, trace_find_step(&riddle->one, step), position, 1, &whole);
 }
@@ -184,8 +196,9 @@ uint32_t diagnose_span(const struct plan *plan, uint32_t step, const struct trac
     spans_open(&riddle.base_of_one, plan, &riddle.one);
     uint32_t n_faults;
     const struct fault *faults = fault_list(&n_faults);
-    for (uint32_t i = 0; i < n_faults; i++)
+    for (uint32_t i = 0; i < n_faults; i++) {
         try_fault(&riddle, &faults[i], nonfinite, &list);
+    }
     spans_close(&riddle.base_of_one);
     spans_close(&riddle.base);
     free(trace_find_step(&riddle.one, &plan->steps[step])->recorded);

@@ -54,10 +54,12 @@ int64_t evidence_only_dim(const struct evidence *evidence)
         const float *actual = evidence_actual(evidence, i);
         const double *expected = evidence_expected(evidence, i), *bound = evidence_bound(evidence, i);
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
-            if (!(judge(expected[d], actual[d], bound[d]) > 1))
+            if (!(judge(expected[d], actual[d], bound[d]) > 1)) {
                 continue;
-            if (only >= 0 && only != d)
+            }
+            if (only >= 0 && only != d) {
                 return -1;
+            }
             only = d;
         }
     }
@@ -67,10 +69,11 @@ int64_t evidence_only_dim(const struct evidence *evidence)
 uint32_t relations_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max)
 {
     uint32_t n = 0;
-    for (size_t i = 0; i < sizeof relations / sizeof *relations && n < max; i++) {
+    for (size_t i = 0; i < sizeof(relations) / sizeof(*relations) && n < max; i++) {
         struct diagnosis *diagnosis = &found[n];
-        if (!relations[i].holds(evidence, diagnosis->text))
+        if (!relations[i].holds(evidence, diagnosis->text)) {
             continue;
+        }
         strcpy(diagnosis->fault, relations[i].name);
         diagnosis->how = relations[i].how;
         diagnosis->postmortem = "";

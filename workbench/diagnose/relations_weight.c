@@ -43,10 +43,12 @@ static int64_t find_column(const struct evidence *evidence, uint32_t dim)
 {
     int64_t found = -1;
     for (uint32_t column = 0; column < evidence->step->params.matmul.n_in; column++) {
-        if (!column_fits(evidence, dim, column))
+        if (!column_fits(evidence, dim, column)) {
             continue;
-        if (found >= 0)
+        }
+        if (found >= 0) {
             return -1;
+        }
         found = column;
     }
     return found;
@@ -64,7 +66,7 @@ static void lone_row_open(struct lone_row *lone, const struct evidence *evidence
 {
     uint32_t n_in = evidence->step->params.matmul.n_in;
     *lone = (struct lone_row){.step = *evidence->step};
-    lone->values = xcalloc(n_in, sizeof *lone->values);
+    lone->values = xcalloc(n_in, sizeof(*lone->values));
     weights_decode(evidence->step->weight[0], dim, 0, n_in, lone->values);
     lone->weight = (struct tensor){.name = "one row",
                                    .dtype = DTYPE_F32,
@@ -84,8 +86,8 @@ static void lone_row_open(struct lone_row *lone, const struct evidence *evidence
         lone->step.weight[1] = &lone->bias;
     }
     lone->step.width = lone->step.params.matmul.n_out = 1;
-    lone->y = xcalloc(evidence->n, sizeof *lone->y);
-    lone->bound = xcalloc(evidence->n, sizeof *lone->bound);
+    lone->y = xcalloc(evidence->n, sizeof(*lone->y));
+    lone->bound = xcalloc(evidence->n, sizeof(*lone->bound));
 }
 
 static void lone_row_run(struct lone_row *lone, const struct evidence *evidence)
@@ -121,13 +123,15 @@ static bool prove_weight(const struct evidence *evidence, struct lone_row *lone,
     }
     *value = lone->values[column] = (float)(product / square);
     lone_row_run(lone, evidence);
-    for (uint32_t i = 0; i < evidence->n; i++)
+    for (uint32_t i = 0; i < evidence->n; i++) {
         slack += lone->bound[i] * fabs(evidence->rows[i].in[0][column]);
+    }
     for (uint32_t i = 0; i < evidence->n; i++) {
         double input = evidence->rows[i].in[0][column];
         double error = evidence_actual(evidence, i)[dim] - lone->y[i];
-        if (!(fabs(error) <= lone->bound[i] + slack / square * fabs(input)))
+        if (!(fabs(error) <= lone->bound[i] + slack / square * fabs(input))) {
             return false;
+        }
     }
     return true;
 }
@@ -135,11 +139,13 @@ static bool prove_weight(const struct evidence *evidence, struct lone_row *lone,
 bool relation_one_weight(const struct evidence *evidence, char text[512])
 {
     int64_t dim = evidence_only_dim(evidence);
-    if (evidence->step->op != OP_matmul || evidence->step->variant != VARIANT_NONE || dim < 0 || evidence->n < 2)
+    if (evidence->step->op != OP_matmul || evidence->step->variant != VARIANT_NONE || dim < 0 || evidence->n < 2) {
         return false;
+    }
     int64_t column = find_column(evidence, (uint32_t)dim);
-    if (column < 0)
+    if (column < 0) {
         return false;
+    }
     struct lone_row lone;
     float value;
     lone_row_open(&lone, evidence, (uint32_t)dim);

@@ -24,19 +24,21 @@ static const struct finding *finding_at(const struct patient *patient, uint32_t 
 /* Whether the golden shows values of this size too. */
 static bool golden_has(const struct patient *patient, uint32_t step, double max_abs)
 {
-    if (!patient->golden || finding_at(patient, step, true)->state == FINDING_MISSING)
+    if (!patient->golden || finding_at(patient, step, true)->state == FINDING_MISSING) {
         return false;
+    }
     return finding_at(patient, step, true)->max_abs * EXPLOSION > max_abs;
 }
 
 static bool shows_nonfinite(const struct patient *patient, uint32_t *at)
 {
-    for (uint32_t s = 0; s < patient->plan->n_steps; s++)
+    for (uint32_t s = 0; s < patient->plan->n_steps; s++) {
         if (finding_at(patient, s, false)->nonfinite > 0 &&
             !(patient->golden && finding_at(patient, s, true)->nonfinite > 0)) {
             *at = s;
             return true;
         }
+    }
     return false;
 }
 
@@ -45,8 +47,9 @@ static bool shows_explosion(const struct patient *patient, uint32_t *at)
     double before = 0;
     for (uint32_t s = 0; s < patient->plan->n_steps; s++) {
         const struct finding *finding = finding_at(patient, s, false);
-        if (patient->plan->steps[s].stage != STAGE_layer_out || finding->state == FINDING_MISSING)
+        if (patient->plan->steps[s].stage != STAGE_layer_out || finding->state == FINDING_MISSING) {
             continue;
+        }
         if (before > 0 && finding->max_abs > EXPLOSION * before && !golden_has(patient, s, finding->max_abs)) {
             *at = s;
             return true;
@@ -62,9 +65,11 @@ static double largest(const struct trace *trace, const struct trace_stage *stage
     double most = 0;
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         const float *row = trace_row(stage, p);
-        for (uint32_t d = 0; row && d < stage->width; d++)
-            if ((d == dim) != others && fabs(row[d]) > most)
+        for (uint32_t d = 0; row && d < stage->width; d++) {
+            if ((d == dim) != others && fabs(row[d]) > most) {
                 most = fabs(row[d]);
+            }
+        }
     }
     return most;
 }
@@ -75,11 +80,13 @@ static int64_t spike_of(const struct patient *patient, uint32_t s)
     const struct step *step = &patient->plan->steps[s];
     const struct trace_stage *stage = trace_find_step(patient->rows, step);
     double most = finding_at(patient, s, false)->max_abs;
-    if (!stage || golden_has(patient, s, most))
+    if (!stage || golden_has(patient, s, most)) {
         return -1;
+    }
     for (uint32_t d = 0; d < stage->width; d++) {
-        if (largest(patient->rows, stage, d, false) < most)
+        if (largest(patient->rows, stage, d, false) < most) {
             continue;
+        }
         return most > EXPLOSION * largest(patient->rows, stage, d, true) ? (int64_t)d : -1;
     }
     return -1;
@@ -91,8 +98,10 @@ static bool shows_spike(const struct patient *patient, uint32_t *at)
     int64_t dim = -1;
     uint32_t n = 0;
     for (uint32_t s = 0; s < patient->plan->n_steps; s++) {
-        if (patient->plan->steps[s].stage != STAGE_layer_out || finding_at(patient, s, false)->state == FINDING_MISSING)
+        if (patient->plan->steps[s].stage != STAGE_layer_out ||
+            finding_at(patient, s, false)->state == FINDING_MISSING) {
             continue;
+        }
         int64_t here = spike_of(patient, s);
         n = here < 0 ? 0 : here == dim ? n + 1 : 1;
         *at = n == 1 ? s : *at;
@@ -113,9 +122,11 @@ static bool shows_pad(const struct patient *patient, uint32_t *at)
 {
     int32_t pad = patient->plan->model ? patient->plan->model->config.pad_id : -1;
     *at = patient->plan->n_steps - 1;
-    for (uint32_t p = 0; p < patient->rows->n_positions && pad >= 0; p++)
-        if (choice_at(patient->rows, p) == pad && choice_at(patient->golden, p) != pad)
+    for (uint32_t p = 0; p < patient->rows->n_positions && pad >= 0; p++) {
+        if (choice_at(patient->rows, p) == pad && choice_at(patient->golden, p) != pad) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -129,8 +140,9 @@ static bool shows_repetition(const struct patient *patient, uint32_t *at)
         bool again = choice >= 0 && choice == choice_at(patient->rows, p - 1) &&
                      !(patient->golden && choice == choice_at(patient->golden, p));
         n = again ? n + 1 : 0;
-        if (n >= 3)
+        if (n >= 3) {
             return true;
+        }
     }
     return false;
 }
@@ -138,9 +150,11 @@ static bool shows_repetition(const struct patient *patient, uint32_t *at)
 static bool shows_other_choices(const struct patient *patient, uint32_t *at)
 {
     *at = patient->plan->n_steps - 1;
-    for (uint32_t p = 0; patient->golden && p < patient->rows->n_positions; p++)
-        if (choice_at(patient->rows, p) >= 0 && choice_at(patient->rows, p) != choice_at(patient->golden, p))
+    for (uint32_t p = 0; patient->golden && p < patient->rows->n_positions; p++) {
+        if (choice_at(patient->rows, p) >= 0 && choice_at(patient->rows, p) != choice_at(patient->golden, p)) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -168,25 +182,27 @@ uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, c
                      const enum source *sources, struct diagnosis *found, uint32_t max)
 {
     uint32_t n = 0, last = audit->n_traces - 1;
-    if (verdict->n_introduced == 0)
+    if (verdict->n_introduced == 0) {
         return 0;
+    }
     const struct introduced *first = &verdict->introduced[0];
     bool beside = last > 0 && sources[last] == SOURCE_GOLDEN && first->trace != last &&
                   traces[last]->n_positions == traces[first->trace]->n_positions;
     struct patient patient = {audit->plan, audit, first->trace, traces[first->trace], beside ? traces[last] : NULL};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && n < max; i++) {
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows) && n < max; i++) {
         uint32_t at = 0;
         char label[64];
-        if (!rows[i].shows(&patient, &at) || at < first->step) /* what was there before is no symptom of the error */
+        if (!rows[i].shows(&patient, &at) || at < first->step) { /* what was there before is no symptom of the error */
             continue;
+        }
         struct diagnosis *diagnosis = &found[n++];
         *diagnosis = (struct diagnosis){.how = HOW_CONSISTENT,
                                         .postmortem = "",
                                         .step = first->step,
                                         .introduced = first->step,
                                         .trace = first->trace};
-        snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", rows[i].name);
-        snprintf(diagnosis->text, sizeof diagnosis->text, "a symptom, not a proof: %s (%s); often that is %s",
+        snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", rows[i].name);
+        snprintf(diagnosis->text, sizeof(diagnosis->text), "a symptom, not a proof: %s (%s); often that is %s",
                  rows[i].symptom, step_label(&audit->plan->steps[at], label), rows[i].cause);
     }
     return n;

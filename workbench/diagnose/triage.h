@@ -3,8 +3,8 @@
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_TRIAGE_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_TRIAGE_H
 
-#include "workbench/diagnose/diagnose.h"
 #include "workbench/audit/verdict.h"
+#include "workbench/diagnose/diagnose.h"
 
 /* As many symptoms as are worth telling. */
 #define TRIAGE_MOST 2

@@ -7,9 +7,11 @@
 
 static bool strikes_stage(const struct fault *fault, enum stage stage)
 {
-    for (const enum stage *at = fault->stages; *at != STAGE_COUNT; at++)
-        if (*at == stage)
+    for (const enum stage *at = fault->stages; *at != STAGE_COUNT; at++) {
+        if (*at == stage) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -53,8 +55,9 @@ static bool edit_other_kind(struct edit *edit)
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         const struct step *other = &plan->steps[i];
         if (other->op != edit->step.op || other->stage != edit->step.stage ||
-            memcmp(&other->params, &edit->step.params, sizeof other->params) == 0)
+            memcmp(&other->params, &edit->step.params, sizeof(other->params)) == 0) {
             continue;
+        }
         edit->step.params = other->params;
         return true;
     }
@@ -87,9 +90,10 @@ static bool edit_no_bias(struct edit *edit)
 static bool edit_layer_before(struct edit *edit)
 {
     int32_t before = edit->step.layer > 0 ? plan_find(edit->plan, edit->step.layer - 1, edit->step.stage) : -1;
-    if (before < 0)
+    if (before < 0) {
         return false;
-    memcpy(edit->step.weight, edit->plan->steps[before].weight, sizeof edit->step.weight);
+    }
+    memcpy(edit->step.weight, edit->plan->steps[before].weight, sizeof(edit->step.weight));
     return true;
 }
 
@@ -98,8 +102,9 @@ static bool edit_variant(struct edit *edit)
 {
     struct step *step = &edit->step;
     uint32_t variant = (uint32_t)edit->fault->value;
-    if (step->variant != VARIANT_NONE)
+    if (step->variant != VARIANT_NONE) {
         return false;
+    }
     step->variant = variant;
     switch (variant) {
     case VARIANT_TRANSPOSE_B:
@@ -132,10 +137,11 @@ static bool edit_exchange(struct edit *edit)
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         const struct step *other = &plan->steps[i], *step = &edit->step;
         if (i == edit->index || other->op != step->op || other->layer != step->layer ||
-            !strikes_stage(edit->fault, other->stage) || memcmp(other->input, step->input, sizeof step->input) != 0 ||
-            memcmp(&other->params, &step->params, sizeof step->params) != 0)
+            !strikes_stage(edit->fault, other->stage) || memcmp(other->input, step->input, sizeof(step->input)) != 0 ||
+            memcmp(&other->params, &step->params, sizeof(step->params)) != 0) {
             continue;
-        memcpy(edit->step.weight, other->weight, sizeof other->weight);
+        }
+        memcpy(edit->step.weight, other->weight, sizeof(other->weight));
         return true;
     }
     return false;

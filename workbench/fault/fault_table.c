@@ -478,14 +478,16 @@ static const struct fault faults[] = {
 
 const struct fault *fault_list(uint32_t *n_faults)
 {
-    *n_faults = sizeof faults / sizeof *faults;
+    *n_faults = sizeof(faults) / sizeof(*faults);
     return faults;
 }
 
 const struct fault *fault_by_name(const char *name)
 {
-    for (size_t i = 0; i < sizeof faults / sizeof *faults; i++)
-        if (strcmp(faults[i].name, name) == 0)
+    for (size_t i = 0; i < sizeof(faults) / sizeof(*faults); i++) {
+        if (strcmp(faults[i].name, name) == 0) {
             return &faults[i];
+        }
+    }
     return NULL;
 }

@@ -31,13 +31,15 @@ static enum status judge_engine(struct fault_check *check, struct comparison *co
     check->session->samples = true;
     enum status status = session_record(check->session, SOURCE_ENGINE, check->tokens.n_positions, check->tokens.tokens,
                                         check->tokens.phase, NULL, &trace, NULL, NULL, err);
-    if (status)
+    if (status) {
         return status;
+    }
     comparison_add(comparison, SOURCE_ENGINE, &trace);
     comparison_judge(comparison, true, NULL);
     status = stop_check(err);
-    if (status)
+    if (status) {
         comparison_free(comparison);
+    }
     return status;
 }
 
@@ -48,14 +50,18 @@ static enum status open_session(struct session *session, struct session *before,
     bool takes = before && before->on[SOURCE_ENGINE];
     const struct session_options options = {.engine = !takes, .device = device, .max_positions = tokens->n_positions};
     enum status status = session_open(session, model, &options, err);
-    if (status)
+    if (status) {
         return status;
-    if (takes)
+    }
+    if (takes) {
         status = session_take_engine(session, before, &options, err);
-    if (!status && tokens->n_stages > 0)
+    }
+    if (!status && tokens->n_stages > 0) {
         status = trace_check_plan(tokens, &session->plan, err);
-    if (status)
+    }
+    if (status) {
         session_close(session);
+    }
     return status;
 }
 
@@ -65,13 +71,15 @@ enum status fault_check_open(struct fault_check *check, const char *model, const
     struct trace tokens = {0};
     enum status status = STATUS_OK;
     omp_set_num_threads(1); /* the models are small: threads would only wait for one another */
-    if (golden)
+    if (golden) {
         status = trace_read(&tokens, golden, err);
-    else
+    } else {
         make_tokens(&tokens);
-    if (status)
+    }
+    if (status) {
         return status;
-    struct session *session = xcalloc(1, sizeof *session); /* the engine borrows its plan: it stays where it is */
+    }
+    struct session *session = xcalloc(1, sizeof(*session)); /* the engine borrows its plan: it stays where it is */
     status = open_session(session, check->session, model, device, &tokens, err);
     fault_check_close(check);
     if (status) {
@@ -86,8 +94,9 @@ enum status fault_check_open(struct fault_check *check, const char *model, const
 
 void fault_check_close(struct fault_check *check)
 {
-    if (!check->session)
+    if (!check->session) {
         return;
+    }
     comparison_free(&check->healthy);
     trace_free(&check->tokens);
     session_close(check->session);
@@ -101,8 +110,9 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
     struct fault_request request;
     const struct plan *plan = &check->session->plan;
     enum status status = fault_parse(&request, text, err);
-    if (status)
+    if (status) {
         return status;
+    }
     struct plan copy;
     int32_t first;
     plan_copy(&copy, plan);
@@ -113,9 +123,10 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
     for (uint32_t i = 0; *applies && first >= 0 && i < judged->n_steps && *planted < 0; i++) {
         bool there = request.fault->shows_at
                          ? judged->steps[i].stage == request.fault->shows_at
-                         : i < plan->n_steps && memcmp(&copy.steps[i], &plan->steps[i], sizeof copy.steps[i]) != 0;
-        if (there && fault_shows(request.fault, judged, i, check->healthy.list[0]))
+                         : i < plan->n_steps && memcmp(&copy.steps[i], &plan->steps[i], sizeof(copy.steps[i])) != 0;
+        if (there && fault_shows(request.fault, judged, i, check->healthy.list[0])) {
             *planted = i;
+        }
     }
     *applies = *applies && (first < 0 || *planted >= 0);
     plan_free(&copy);
@@ -134,8 +145,9 @@ static bool names(const struct diagnosis *diagnosis, const struct fault *fault)
 static bool shows_at(const struct fault *fault, int64_t planted, const struct comparison *judged)
 {
     for (uint32_t i = 0; i < judged->verdict.n_introduced; i++) {
-        if ((int64_t)judged->verdict.introduced[i].step != planted)
+        if ((int64_t)judged->verdict.introduced[i].step != planted) {
             continue;
+        }
         uint32_t position = audit_finding(&judged->audit, (uint32_t)planted, 0)->position;
         return !fault->decode_only || judged->list[0]->phase[position] == PHASE_DECODE;
     }
@@ -145,10 +157,12 @@ static bool shows_at(const struct fault *fault, int64_t planted, const struct co
 /* Found first where it was planted, and named first. */
 static bool is_found(const struct fault *fault, const struct fault_outcome *outcome)
 {
-    if (fault->breaks_engine)
+    if (fault->breaks_engine) {
         return outcome->failed;
-    if (fault->silent)
+    }
+    if (fault->silent) {
         return outcome->found < 0;
+    }
     const struct comparison *judged = &outcome->judged;
     return outcome->found >= 0 && outcome->found == outcome->planted && shows_at(fault, outcome->planted, judged) &&
            judged->n_diagnoses > 0 && names(&judged->diagnoses[0], fault);
@@ -161,11 +175,11 @@ static void fill_outcome(struct fault_outcome *outcome, const struct fault *faul
     outcome->found = !outcome->failed && judged->verdict.diverged ? (int64_t)judged->verdict.introduced[0].step : -1;
     if (outcome->failed) { /* it fits, and nothing more can be said: no value was judged */
         outcome->how = "consistent";
-        snprintf(outcome->named, sizeof outcome->named, "%s", fault->breaks_engine ? fault->name : "");
+        snprintf(outcome->named, sizeof(outcome->named), "%s", fault->breaks_engine ? fault->name : "");
         return;
     }
     outcome->how = first ? diagnosis_how_name(first->how) : fault->silent && outcome->found < 0 ? "silent" : "none";
-    snprintf(outcome->named, sizeof outcome->named, "%s", first ? first->fault : "");
+    snprintf(outcome->named, sizeof(outcome->named), "%s", first ? first->fault : "");
 }
 
 /* Plants faults in the engine and runs it. outcome->failed: the engine did not make what it should, which one of them
@@ -175,15 +189,18 @@ static enum status run_planted(struct fault_check *check, const char *const *tex
 {
     const struct session_options options = {.max_positions = check->tokens.n_positions, .faults = texts, .n_faults = n};
     enum status status = session_take_engine(check->session, check->session, &options, err);
-    if (status)
+    if (status) {
         return status;
+    }
     struct error broken;
     status = judge_engine(check, &outcome->judged, &broken);
     outcome->failed = status == STATUS_DEVICE && known->breaks_engine && strstr(broken.text, "not captured");
-    if (outcome->failed)
+    if (outcome->failed) {
         return STATUS_OK;
-    if (status)
+    }
+    if (status) {
         *err = broken;
+    }
     return status;
 }
 
@@ -194,12 +211,15 @@ enum status fault_check_run(struct fault_check *check, const char *text, struct 
     bool applies;
     *outcome = (struct fault_outcome){0};
     enum status status = fault_parse(&request, text, err);
-    if (!status)
+    if (!status) {
         status = fault_check_applies(check, text, &applies, &outcome->planted, err);
-    if (!status)
+    }
+    if (!status) {
         status = run_planted(check, &text, 1, request.fault, outcome, err);
-    if (status)
+    }
+    if (status) {
         return status;
+    }
     fill_outcome(outcome, request.fault);
     outcome->ok = is_found(request.fault, outcome);
     return STATUS_OK;
@@ -213,10 +233,12 @@ static enum status is_among(const struct fault_check *check, const char *text, c
     bool applies;
     int64_t planted;
     enum status status = fault_parse(&request, text, err);
-    if (!status)
+    if (!status) {
         status = fault_check_applies(check, text, &applies, &planted, err);
-    if (status)
+    }
+    if (status) {
         return status;
+    }
     const struct comparison *judged = &outcome->judged;
     *among = false;
     for (uint32_t i = 0; i < judged->n_diagnoses && !*among; i++) { /* of one step the first counts */
@@ -233,10 +255,12 @@ enum status fault_check_together(struct fault_check *check, const char *const *t
     struct fault_request first;
     *outcome = (struct fault_outcome){.planted = -1};
     enum status status = fault_parse(&first, texts[0], err);
-    if (!status)
+    if (!status) {
         status = run_planted(check, texts, n, first.fault, outcome, err);
-    if (status)
+    }
+    if (status) {
         return status;
+    }
     fill_outcome(outcome, first.fault);
     outcome->ok = true;
     for (uint32_t i = 0; i < n && !status; i++) {

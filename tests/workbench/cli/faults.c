@@ -90,8 +90,9 @@ static bool is_baseline(const json_t *report, const json_t *baseline)
     bool same = json_equal((json_t *)report, (json_t *)baseline);
     for (size_t i = 0; i < json_array_size(found) || i < json_array_size(expected); i++) {
         const json_t *a = json_array_get(found, i), *b = json_array_get(expected, i);
-        if (a && b && json_equal((json_t *)a, (json_t *)b))
+        if (a && b && json_equal((json_t *)a, (json_t *)b)) {
             continue;
+        }
         print_message("entry %zu: %s on %s, expected %s on %s\n", i, a ? text_at(a, "fault") : "nothing",
                       a ? text_at(a, "model") : "-", b ? text_at(b, "fault") : "nothing",
                       b ? text_at(b, "model") : "-");

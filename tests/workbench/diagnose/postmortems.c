@@ -121,7 +121,7 @@ static const struct bug {
     {"gpt-oss: biases", "tiny-gpt-oss", "expert-bias-missing", 0, STAGE_moe_gate_up, "reproduced",
      "expert-bias-missing@2", 2, NULL},
 };
-#define N_BUGS (sizeof bugs / sizeof *bugs)
+#define N_BUGS (sizeof(bugs) / sizeof(*bugs))
 
 /* One engine for all tests; the model changes with the rows. */
 static struct fault_check check;
@@ -129,18 +129,20 @@ static const char *model_open_now;
 
 static void must(enum status status, const struct error *err)
 {
-    if (status)
+    if (status) {
         fail_msg("status %d: %s", (int)status, err->text);
+    }
 }
 
 static void open_small(const char *model)
 {
     char path[512], golden[512];
     struct error err;
-    if (model_open_now && strcmp(model_open_now, model) == 0)
+    if (model_open_now && strcmp(model_open_now, model) == 0) {
         return;
-    snprintf(path, sizeof path, LOCKSTEP_SOURCE_DIR "/golden/%s", model);
-    snprintf(golden, sizeof golden, LOCKSTEP_SOURCE_DIR "/golden/%.*s.h5", (int)strcspn(model, "."), model);
+    }
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s", model);
+    snprintf(golden, sizeof(golden), LOCKSTEP_SOURCE_DIR "/golden/%.*s.h5", (int)strcspn(model, "."), model);
     bool has_golden = strncmp(model, "tiny-", 5) == 0;
     must(fault_check_open(&check, path, has_golden ? golden : NULL, NULL, &err), &err);
     assert_int_equal(check.healthy.verdict.n_introduced, 0); /* the twin: the healthy engine raises no alarm */
@@ -162,8 +164,9 @@ static void expect_bug(const struct bug *bug, const char *fault, int32_t layer)
     bool silent = strcmp(bug->how, "silent") == 0;
     assert_true(silent ? !*outcome.named : strlen(outcome.named) == name && strncmp(outcome.named, fault, name) == 0);
     bool one_batch = bug->says == more_batches && strcmp(device_kind(LOCKSTEP_PROGRAM), "gpu") == 0;
-    if (bug->says && !one_batch && !strstr(outcome.judged.diagnoses[0].text, bug->says))
+    if (bug->says && !one_batch && !strstr(outcome.judged.diagnoses[0].text, bug->says)) {
         fail_msg("\"%s\" does not say \"%s\"", outcome.judged.diagnoses[0].text, bug->says);
+    }
     assert_true(outcome.ok);
     fault_outcome_free(&outcome);
 }
@@ -173,8 +176,9 @@ static void bug_is_found_and_named(void **state)
     const struct bug *bug = *state;
     open_small(bug->model);
     expect_bug(bug, bug->fault, bug->layer);
-    if (bug->middle)
+    if (bug->middle) {
         expect_bug(bug, bug->middle, bug->middle_layer);
+    }
 }
 
 /* The index at which the undone part starts is the one that the relation gives. */
@@ -188,10 +192,13 @@ static void dispatch_tail_starts_where_it_says(void **state)
     const struct trace *trace = outcome.judged.list[0];
     const struct trace_stage *logits = trace_find(trace, LAYER_NONE, STAGE_logits);
     uint32_t first = logits->width, told;
-    for (uint32_t p = 0; p < trace->n_positions; p++)
-        for (uint32_t d = 0; d < first; d++)
-            if (isnan(trace_row(logits, p)[d]))
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        for (uint32_t d = 0; d < first; d++) {
+            if (isnan(trace_row(logits, p)[d])) {
                 first = d;
+            }
+        }
+    }
     const char *text = strstr(outcome.judged.diagnoses[0].text, "from dim ");
     assert_non_null(text);
     assert_int_equal(sscanf(text, "from dim %u", &told), 1);
@@ -215,7 +222,7 @@ static void two_bugs_at_once(void **state)
         {"tiny-gpt-oss", {"moe-unbound-counts@1", "yarn-off@2.q_rope"}},
         {"tiny-gpt-oss", {"topk-after-softmax@1", "swiglu-plain@1"}},
     };
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
         struct fault_outcome outcome;
         struct error err;
         open_small(pairs[i].model);
@@ -238,18 +245,18 @@ static void denied_norm_is_refused(void **state)
     (void)state;
     char folder[256], path[512], target[512], text[65536], manifest[65536];
     struct outcome outcome;
-    scratch_read(LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr/manifest.json", text, sizeof text);
+    scratch_read(LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr/manifest.json", text, sizeof(text));
     scratch_make(folder);
     for (int shard = 0; shard < 5; shard++) {
         char name[32];
-        snprintf(name, sizeof name, "shard_%05d.bin", shard);
+        snprintf(name, sizeof(name), "shard_%05d.bin", shard);
         assert_int_equal(symlink(scratch_path(target, LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr", name),
                                  scratch_path(path, folder, name)),
                          0);
     }
     char *flag = strstr(text, "\"postFeedforwardNorm\": true");
     assert_non_null(flag);
-    size_t n = (size_t)snprintf(manifest, sizeof manifest, "%.*s\"postFeedforwardNorm\": false%s", (int)(flag - text),
+    size_t n = (size_t)snprintf(manifest, sizeof(manifest), "%.*s\"postFeedforwardNorm\": false%s", (int)(flag - text),
                                 text, flag + strlen("\"postFeedforwardNorm\": true"));
     scratch_write(scratch_path(path, folder, "manifest.json"), manifest, n);
     RUN(&outcome, 3, "info", folder);
@@ -262,7 +269,8 @@ static void denied_norm_is_refused(void **state)
     scratch_remove(folder);
 }
 
-/* Slower than its range is a failure: tests/workbench/cli/bench.c holds every number to baselines.json; here one of them, and its twin.
+/* Slower than its range is a failure: tests/workbench/cli/bench.c holds every number to baselines.json; here one of
+ * them, and its twin.
  */
 static void slower_than_the_baseline_is_a_failure(void **state)
 {
@@ -371,9 +379,10 @@ int main(void)
         {"2025-12-19 pipeline-verification, at the prompt", exploding_ffn_down_is_an_anomaly, NULL, NULL, NULL},
         {"2025-12-17 positive-bias-hidden-states", positive_bias_is_no_alarm, NULL, NULL, NULL},
     };
-    struct CMUnitTest tests[N_BUGS + sizeof others / sizeof *others];
-    for (size_t i = 0; i < N_BUGS; i++)
+    struct CMUnitTest tests[N_BUGS + sizeof(others) / sizeof(*others)];
+    for (size_t i = 0; i < N_BUGS; i++) {
         tests[i] = (struct CMUnitTest){bugs[i].postmortem, bug_is_found_and_named, NULL, NULL, (void *)&bugs[i]};
-    memcpy(tests + N_BUGS, others, sizeof others);
+    }
+    memcpy(tests + N_BUGS, others, sizeof(others));
     return cmocka_run_group_tests(tests, NULL, close_check);
 }

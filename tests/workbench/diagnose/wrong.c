@@ -52,11 +52,11 @@ static void check_report(const json_t *report, size_t i)
 static void wrong_modules_are_found_and_named(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         struct outcome outcome;
         char trace[128], model[64];
-        snprintf(trace, sizeof trace, "golden/wrong/%s.h5", wrong[i].trace);
-        snprintf(model, sizeof model, "golden/%s", wrong[i].model);
+        snprintf(trace, sizeof(trace), "golden/wrong/%s.h5", wrong[i].trace);
+        snprintf(model, sizeof(model), "golden/%s", wrong[i].model);
         print_message("%s\n", trace);
         RUN(&outcome, 1, "audit", model, trace, "--json", "-");
         json_t *report = parse_report(&outcome);
@@ -72,12 +72,13 @@ static void wrong_modules_are_found_and_named(void **state)
 static void beside_a_golden(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         struct outcome outcome;
         char trace[128];
-        if (strcmp(wrong[i].model, "tiny-llama") != 0 || wrong[i].layer < 0 || wrong[i].layer > 1)
+        if (strcmp(wrong[i].model, "tiny-llama") != 0 || wrong[i].layer < 0 || wrong[i].layer > 1) {
             continue;
-        snprintf(trace, sizeof trace, "golden/wrong/%s.h5", wrong[i].trace);
+        }
+        snprintf(trace, sizeof(trace), "golden/wrong/%s.h5", wrong[i].trace);
         RUN(&outcome, 1, "diff", "golden/tiny-llama", "--golden", "golden/wrong/nothing.h5", "--trace", trace, "--json",
             "-");
         json_t *report = parse_report(&outcome);

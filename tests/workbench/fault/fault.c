@@ -109,8 +109,9 @@ static void expect_found(const struct expectation *expected)
     audit_run(&audit, &small.plan, traces, 1, NULL, NULL);
     uint32_t n_failing = 0, first = UINT32_MAX;
     for (uint32_t s = 0; s < small.plan.n_steps; s++) {
-        if (!finding_failed(audit_finding(&audit, s, 0)))
+        if (!finding_failed(audit_finding(&audit, s, 0))) {
             continue;
+        }
         first = first == UINT32_MAX ? s : first;
         n_failing++;
     }
@@ -125,8 +126,9 @@ static void expect_found(const struct expectation *expected)
     assert_int_equal(found[0].how, HOW_REPRODUCED);
     assert_non_null(strstr(found[0].text, request.fault->story));
     assert_string_equal(found[0].postmortem, request.fault->postmortem);
-    for (uint32_t i = 1; i < n; i++)
+    for (uint32_t i = 1; i < n; i++) {
         assert_int_not_equal(found[i].how, HOW_REPRODUCED); /* no other fault claims it */
+    }
     audit_free(&audit);
     trace_free(&run);
     plan_free(&faulty);
@@ -136,7 +138,7 @@ static void expect_found(const struct expectation *expected)
 static void test_planted_faults_are_found_and_named(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof expectations / sizeof *expectations; i++) {
+    for (size_t i = 0; i < sizeof(expectations) / sizeof(*expectations); i++) {
         print_message("%s %s\n", expectations[i].model, expectations[i].fault);
         expect_found(&expectations[i]);
     }
@@ -149,8 +151,9 @@ static void test_healthy_steps_have_no_diagnosis(void **state)
     struct small_model small;
     struct diagnosis found[8];
     small_open(&small, "tiny-gemma3", NULL);
-    for (uint32_t s = 0; s < small.plan.n_steps; s++)
+    for (uint32_t s = 0; s < small.plan.n_steps; s++) {
         assert_int_equal(diagnose_step(&small.plan, s, &small.golden, found, 8), 0);
+    }
     small_close(&small);
 }
 
@@ -161,12 +164,14 @@ static void test_table(void **state)
     uint32_t n;
     const struct fault *faults = fault_list(&n);
     for (uint32_t i = 0; i < n; i++) {
-        /* What only an engine can do is planted in one by tests/workbench/cli/faults.c, and so is what needs another model. */
+        /* What only an engine can do is planted in one by tests/workbench/cli/faults.c, and so is what needs another
+         * model. */
         bool expected = faults[i].silent || faults[i].relation || faults[i].edit == EDIT_TAMPER ||
                         faults[i].nonfinite || faults[i].edit == EDIT_MIN_SIGN || faults[i].edit == EDIT_ROW_BY_ROW ||
                         faults[i].edit == EDIT_TO_Q4_K || strcmp(faults[i].name, "attn-array-256") == 0;
-        for (size_t k = 0; k < sizeof expectations / sizeof *expectations; k++)
+        for (size_t k = 0; k < sizeof(expectations) / sizeof(*expectations); k++) {
             expected |= strcmp(expectations[k].fault, faults[i].name) == 0;
+        }
         assert_true(expected);
         assert_true(strlen(faults[i].story) > 20 && strlen(faults[i].postmortem) > 0 && strlen(faults[i].name) < 64);
         assert_ptr_equal(fault_by_name(faults[i].name), &faults[i]);
@@ -196,7 +201,7 @@ static void test_parse(void **state)
                                         "kv-stale@1x",
                                         "@1",
                                         "kv-stale@99999999999"};
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         assert_int_equal(fault_parse(&request, wrong[i], &err), STATUS_USAGE);
         assert_true(err.text[0] && !strchr(err.text, '\n'));
     }
@@ -215,7 +220,7 @@ static void test_not_applicable(void **state)
         {"tiny-llama", "transpose-b@0.k_proj"},   {"tiny-llama", "kv-stale@0.q_proj"},
         {"tiny-gemma3", "embed-scale-missing@0"}, {"tiny-llama", "pool-padding@0"},
     };
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct small_model small;
         struct plan copy;
         struct fault_request request;
@@ -226,8 +231,9 @@ static void test_not_applicable(void **state)
         assert_int_equal(fault_parse(&request, cases[i].fault, &err), STATUS_OK);
         assert_int_equal(fault_plant(&request, &copy, &planted, &err), STATUS_BAD_INPUT);
         assert_non_null(strstr(err.text, request.fault->name));
-        for (uint32_t s = 0; s < copy.n_steps; s++)
-            assert_memory_equal(&copy.steps[s].params, &small.plan.steps[s].params, sizeof copy.steps[s].params);
+        for (uint32_t s = 0; s < copy.n_steps; s++) {
+            assert_memory_equal(&copy.steps[s].params, &small.plan.steps[s].params, sizeof(copy.steps[s].params));
+        }
         plan_free(&copy);
         small_close(&small);
     }
@@ -266,8 +272,9 @@ static void test_mutant_must_explain_every_row(void **state)
     assert_int_equal(diagnose_step(&small.plan, (uint32_t)planted, &run, found, 8), 1);
     stage_at(&run, 0, STAGE_attn_out)->rows[3 * 64 + 1] += 0.01f;
     uint32_t n = diagnose_step(&small.plan, (uint32_t)planted, &run, found, 8);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         assert_int_not_equal(found[i].how, HOW_REPRODUCED);
+    }
     trace_free(&run);
     plan_free(&faulty);
     small_close(&small);
