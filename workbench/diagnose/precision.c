@@ -22,7 +22,7 @@ static void round_f16(float *values, uint64_t n)
     }
 }
 
-/* Blocks of 32 with a common scale d = max/127, as ggml's quantize_row_q8_0 makes them; the last block may be short. */
+/* Blocks of 32 values with a common scale d = max/127, as in ggml's quantize_row_q8_0. The last block may be short. */
 static void round_blocks(float *values, uint64_t n, bool half_scale)
 {
     for (uint64_t first = 0; first < n; first += 32) {
@@ -43,15 +43,15 @@ static void round_q8_0(float *values, uint64_t n)
     round_blocks(values, n, true);
 }
 
-/* q8_1 with its scale in f32, as ggml had it first. */
+/* q8_1 with its scale in f32, as in ggml's first version. */
 static void round_q8_1(float *values, uint64_t n)
 {
     round_blocks(values, n, false);
 }
 
-/* What ggml's q8_1 blocks hold beside the integers: s = d (sum of them), in f16, which a weight's minimum is multiplied
- * by. At each block's first place in `beyond`: s less the sum of the rounded values, which is what s stands for.
- * Source: ggml-quants.c, quantize_row_q8_1_ref. */
+/* ggml's q8_1 blocks also hold s = d * (sum of the integers), rounded to f16; a weight's minimum is multiplied by it.
+ * The first element of each block of `beyond`: s minus the sum of the rounded values, which it stands for. The others:
+ * 0. Source: ggml-quants.c, quantize_row_q8_1_ref. */
 static void find_block_sums(const float *values, uint64_t n, float *beyond)
 {
     memset(beyond, 0, n * sizeof(*beyond));
@@ -76,8 +76,8 @@ static const struct precision {
     const char *name, *what;
     rounding *round;
     unsigned inputs; /* bits; 0: the output is rounded */
-    bool attention;  /* of attention alone */
-    bool block_sums; /* of matrices whose blocks have a minimum: it is multiplied by a rounded sum of the inputs */
+    bool attention;  /* applies to attention only */
+    bool block_sums; /* applies to matrices whose blocks have a minimum: a rounded sum of inputs multiplies it */
 } precisions[] = {
     {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, false, false},
     {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, false, false},
@@ -99,10 +99,10 @@ static const struct precision {
 /* Copies of the rows with rounded inputs. */
 struct rounded {
     struct op_row *rows;
-    float *copies[OP_MAX_INPUTS]; /* [rows, width]; of attention's keys and values [positions, width], for all rows */
+    float *copies[OP_MAX_INPUTS]; /* [rows, width]; attention's keys and values: [positions, width] */
 };
 
-/* An input is taken from where the row has it: a stage that was recorded, or one that was computed in a span. */
+/* Inputs are copied from where the rows have them: recorded stages, or stages computed in a span. */
 static void rounded_open(struct rounded *rounded, const struct evidence *evidence, const struct precision *precision)
 {
     const struct step *step = evidence->step;
@@ -135,7 +135,7 @@ static void rounded_close(struct rounded *rounded)
     free(rounded->rows);
 }
 
-/* Whether a recorded value is the rounding of what lies within the bound. */
+/* Whether a recorded value is a rounding of some value within the bound. */
 static bool output_is_rounded(const struct precision *precision, double y, double bound, float actual)
 {
     float low = (float)(y - bound), high = (float)(y + bound);
@@ -144,8 +144,8 @@ static bool output_is_rounded(const struct precision *precision, double y, doubl
     return actual >= low && actual <= high;
 }
 
-/* The bytes of a block before its quants: scales and minimums. 0: the format has no minimum. Where Q4_0 and Q5_0 count
- * from the middle, that is one: q = 0 stands for -8 d and -16 d, and ggml's kernels take it so. */
+/* Bytes of a block before its quants: scales and minimums. 0: the format has no minimum. Q4_0 and Q5_0 have one: their
+ * q = 0 stands for -8 d and -16 d, and ggml's kernels treat it as a minimum. */
 static uint32_t header_bytes(uint32_t dtype)
 {
     static const uint8_t bytes[DTYPE_COUNT] = {
@@ -158,8 +158,8 @@ static bool has_minimum(const struct step *step)
     return step->op == OP_matmul && step->weight[0]->layout == LAYOUT_ROWS && header_bytes(step->weight[0]->dtype) != 0;
 }
 
-/* Adds to y what the rounded block sums change: each block's minimum times `beyond`, as a product with the matrix whose
- * quants are all 0. */
+/* Adds to y what the rounded block sums change: each block's minimum times `beyond`. That is a product with the matrix
+ * whose quants are all 0. */
 static void add_block_sums(const struct evidence *evidence, uint32_t n, double *y)
 {
     const struct tensor *matrix = evidence->step->weight[0];
@@ -247,8 +247,8 @@ uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found
         snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", precision->name);
         snprintf(
             diagnosis->text, sizeof(diagnosis->text),
-            "precision, not a bug: %s, which the trace does not declare; computed so, all %u failing rows come out "
-            "as recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32",
+            "Precision, not a bug: %s, which the trace does not declare. Computed so, all %u failing rows come out as "
+            "recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32.",
             precision->what, evidence->n);
     }
     return n;

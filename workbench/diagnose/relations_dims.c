@@ -1,11 +1,11 @@
-/* Relations of single values: one dim, what does not fit the type, what is not finite. */
+/* Relations of single values: one wrong dim, overflow of the stored type, padding, NaN and infinity. */
 #include <float.h>
 #include <math.h>
 #include <stdio.h>
 
 #include "workbench/diagnose/relations.h"
 
-/* What is added to a matmul's dim after its product; 0: nothing. */
+/* The bias of one dim of a matmul; 0: none. */
 static double bias_of(const struct evidence *evidence, uint32_t dim)
 {
     const struct tensor *bias = evidence->step->op == OP_matmul ? evidence->step->weight[1] : NULL;
@@ -16,7 +16,8 @@ static double bias_of(const struct evidence *evidence, uint32_t dim)
     return value;
 }
 
-/* The factor by which a dim, without its bias, is off in all failing rows, or NaN. */
+/* The factor by which a dim, without its bias, is off in all failing rows. NaN: no one factor fits, or there is one
+ * row. */
 static double dim_factor(const struct evidence *evidence, uint32_t dim)
 {
     double product = 0, square = 0, slack = 0, bias = bias_of(evidence, dim);
@@ -45,8 +46,8 @@ bool relation_one_dim_multiple(const struct evidence *evidence, char text[512])
     }
     double factor = dim_factor(evidence, (uint32_t)dim);
     snprintf(text, 512,
-             "in all %u failing rows only dim %lld is wrong, and there the output is %.9g times what is expected: one "
-             "row of the weight, or what scales it, is off by that factor",
+             "In all %u failing rows only dim %lld is wrong, and there the output is %.9g times what is expected: one "
+             "row of the weight, or its scale, is off by that factor.",
              evidence->n, (long long)dim, factor);
     return !isnan(factor);
 }
@@ -57,11 +58,11 @@ bool relation_one_dim(const struct evidence *evidence, char text[512])
     if (dim < 0 || evidence->stage->width == 1 || !isnan(dim_factor(evidence, (uint32_t)dim))) {
         return false;
     }
-    snprintf(text, 512, "in all %u failing rows only dim %lld is wrong", evidence->n, (long long)dim);
+    snprintf(text, 512, "In all %u failing rows only dim %lld is wrong.", evidence->n, (long long)dim);
     return true;
 }
 
-/* The largest finite number of a stored type. */
+/* The largest finite number of the type that a trace stores. */
 static double largest_stored(const struct arith *arith)
 {
     double u, smallest;
@@ -89,8 +90,8 @@ bool relation_storage_overflow(const struct evidence *evidence, char text[512])
         }
     }
     snprintf(text, 512,
-             "the values expected do not fit the type that this trace stores, whose largest number is %.9g: they "
-             "became infinite",
+             "The expected values are larger than %.9g, the largest number of the type that this trace stores. They "
+             "became infinite.",
              largest);
     return true;
 }
@@ -106,7 +107,7 @@ bool relation_pad_chosen(const struct evidence *evidence, char text[512])
             return false;
         }
     }
-    snprintf(text, 512, "at %u of the positions, position %u the first of them, padding (id %d) is chosen", evidence->n,
+    snprintf(text, 512, "At %u positions, the first of them %u, padding (id %d) is chosen.", evidence->n,
              evidence->rows[0].position, pad);
     return true;
 }
@@ -129,7 +130,9 @@ bool relation_nonfinite(const struct evidence *evidence, char text[512])
             n_infinite += isinf(actual);
         }
     }
-    snprintf(text, 512, "from finite inputs come %llu NaN and %llu infinite values, the first at position %u, dim %u",
+    snprintf(text, 512,
+             "The inputs are finite, but the output has %llu NaN and %llu infinite values, the first at position %u, "
+             "dim %u.",
              (unsigned long long)n_nan, (unsigned long long)n_infinite, position, dim);
     return n_nan + n_infinite > 0;
 }

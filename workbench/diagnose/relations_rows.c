@@ -1,4 +1,4 @@
-/* Relations that compare bits: rows that are empty, or that are somebody else's. */
+/* Relations that compare bits: rows that were never written, and rows of another stage or position. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -25,7 +25,7 @@ bool relation_zeros(const struct evidence *evidence, char text[512])
             }
         }
     }
-    snprintf(text, 512, "the %u failing rows are all zeros: nothing was written, or nothing reached the op",
+    snprintf(text, 512, "The %u failing rows are all zeros: nothing was written, or nothing reached the op.",
              evidence->n);
     return true;
 }
@@ -42,12 +42,12 @@ bool relation_constant(const struct evidence *evidence, char text[512])
             return false;
         }
     }
-    snprintf(text, 512, "every value of the %u failing rows is %.9g: the buffer was never written", evidence->n,
+    snprintf(text, 512, "Every value of the %u failing rows is %.9g: the buffer was never written.", evidence->n,
              first[0]);
     return *first != 0;
 }
 
-/* Whether each failing row is, bit for bit, the row that another stage recorded for the same position. */
+/* Whether each failing row is, bit for bit, another stage's row of the same position. */
 static bool equals_stage(const struct evidence *evidence, int32_t layer, enum stage stage)
 {
     const struct trace_stage *other = trace_find(evidence->trace, layer, stage);
@@ -71,15 +71,15 @@ bool relation_copied_input(const struct evidence *evidence, char text[512])
             continue;
         }
         char label[64];
-        snprintf(text, 512, "the %u failing rows are a copy of the input %s: the op changed nothing", evidence->n,
+        snprintf(text, 512, "The %u failing rows are a copy of the input %s: the op changed nothing.", evidence->n,
                  step_label(from, label));
         return true;
     }
     return false;
 }
 
-/* Whether each failing row is what another stage of another width left in a buffer that both use: a prompt's rows lie
- * one behind the other there, a decoded row at its start. */
+/* Whether each failing row is what a stage of another width left in a buffer that both use. A prompt's rows lie there
+ * one after the other; a decoded row lies at its start. */
 static bool shares_buffer(const struct evidence *evidence, const struct step *step)
 {
     const struct trace_stage *other = trace_find(evidence->trace, step->layer, step->stage);
@@ -115,17 +115,17 @@ bool relation_other_stage(const struct evidence *evidence, char text[512])
             continue;
         }
         if (other->input[0] == (int32_t)evidence->step_index || other->input[1] == (int32_t)evidence->step_index) {
-            continue; /* it inherited them */
+            continue; /* it reads this step: the rows went the other way */
         }
         char label[64];
-        snprintf(text, 512, "the %u failing rows are, bit for bit, those of %s: a buffer was shared or mixed up",
+        snprintf(text, 512, "The %u failing rows are, bit for bit, those of %s: a buffer was shared or mixed up.",
                  evidence->n, step_label(other, label));
         return true;
     }
     return false;
 }
 
-/* Another position whose recorded row of this stage is the same, or -1. */
+/* Another position with the same recorded row of this stage, or -1. */
 static int64_t twin_position(const struct evidence *evidence, uint32_t i)
 {
     const float *row = evidence_actual(evidence, i);
@@ -150,8 +150,8 @@ bool relation_other_row(const struct evidence *evidence, char text[512])
     }
     int64_t first = twin_position(evidence, 0);
     snprintf(text, 512,
-             "each of the %u failing rows is another position's row (%u of them a later one's): position %u "
-             "has that of position %lld",
+             "Each of the %u failing rows is another position's row (%u of them a later one's): position %u "
+             "has that of position %lld.",
              evidence->n, n_later, evidence->rows[0].position, (long long)first);
     return true;
 }
@@ -167,7 +167,7 @@ static uint32_t first_failing_dim(const struct evidence *evidence, uint32_t i)
     return d;
 }
 
-/* Whether a row's values from dim `start` on are what was there before the op, not what it made. */
+/* What a row holds from dim `start` on, if it is what lay in the buffer before the op; else NULL. */
 static const char *tail_of(const struct evidence *evidence, uint32_t i, uint32_t start)
 {
     uint32_t n = evidence->stage->width - start;
@@ -199,13 +199,13 @@ bool relation_tail_unwritten(const struct evidence *evidence, char text[512])
         lowest = start < lowest ? start : lowest;
         highest = start > highest ? start : highest;
     }
-    char range[32] = "";
+    char range[48] = "";
     if (highest > lowest) {
-        snprintf(range, sizeof(range), " to %u (row by row)", highest);
+        snprintf(range, sizeof(range), " to %u (it varies by row)", highest);
     }
     snprintf(text, 512,
-             "the op was not done from dim %u%s on, of %u: up to there all is right, and the rest of the %u "
-             "failing rows are %s",
+             "The op was not done from dim %u%s on, of %u. Up to there all is right; the rest of the %u failing rows "
+             "is %s.",
              lowest, range, width, evidence->n, tail_of(evidence, 0, first_failing_dim(evidence, 0)));
     return true;
 }

@@ -1,5 +1,5 @@
-/* Relations that compare values within the bound: multiples, offsets, permutations. What a fit is not sure of is added
- * to the bound as far as the bounds of the values fitted allow it, and no further. */
+/* Relations that compare values within their bounds: multiples, offsets, permutations. A fitted number is uncertain as
+ * far as the bounds of the values allow; that much, and no more, is added to the bound. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -16,11 +16,12 @@ bool relation_sign_flipped(const struct evidence *evidence, char text[512])
             }
         }
     }
-    snprintf(text, 512, "the %u failing rows have the opposite sign of what is expected", evidence->n);
+    snprintf(text, 512, "The %u failing rows have the opposite sign of what is expected.", evidence->n);
     return true;
 }
 
-/* The least squares fit actual = factor * expected over some rows; unsure: how far the bounds let the factor move. */
+/* The least squares fit of actual = factor * expected over some rows. unsure: how far the bounds let the factor move.
+ */
 struct multiple {
     double factor, unsure;
 };
@@ -41,7 +42,7 @@ static struct multiple fit_multiple(const struct evidence *evidence, uint32_t fi
     return (struct multiple){factor, fmax(1, fabs(factor)) * slack / square};
 }
 
-/* Whether rows are that multiple. A fit through one value says nothing: at least two must stand clear of the bound. */
+/* Whether rows are that multiple. One value fits any factor, so at least two must be larger than their bounds. */
 static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, uint32_t last, struct multiple multiple)
 {
     uint64_t n_clear = 0;
@@ -65,7 +66,7 @@ bool relation_constant_multiple(const struct evidence *evidence, char text[512])
     if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, 0, evidence->n, multiple)) {
         return false;
     }
-    snprintf(text, 512, "the %u failing rows are %.9g times what is expected, every value of them", evidence->n,
+    snprintf(text, 512, "Every value of the %u failing rows is %.9g times what is expected.", evidence->n,
              multiple.factor);
     return true;
 }
@@ -81,8 +82,8 @@ bool relation_row_multiples(const struct evidence *evidence, char text[512])
         low = fmin(low, multiple.factor);
         high = fmax(high, multiple.factor);
     }
-    snprintf(text, 512, "each failing row is a multiple of what is expected, by another factor a row: %.9g to %.9g",
-             low, high);
+    snprintf(text, 512, "Each failing row is a multiple of what is expected, with factors from %.9g to %.9g.", low,
+             high);
     return evidence->n > 1;
 }
 
@@ -106,7 +107,7 @@ bool relation_constant_offset(const struct evidence *evidence, char text[512])
             }
         }
     }
-    snprintf(text, 512, "the %u failing rows are what is expected plus %.9g, every value of them", evidence->n, offset);
+    snprintf(text, 512, "Every value of the %u failing rows is what is expected plus %.9g.", evidence->n, offset);
     return n >= 2;
 }
 
@@ -116,7 +117,7 @@ static int ascending(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Whether two rows hold the same values in another order: sorted, they differ by no more than the largest bound. */
+/* Whether a row holds the expected values in another order: sorted, both differ by at most the row's largest bound. */
 static bool row_is_permuted(const struct evidence *evidence, uint32_t i, double *actual, double *expected)
 {
     uint32_t width = evidence->stage->width;
@@ -149,7 +150,7 @@ bool relation_permutation(const struct evidence *evidence, char text[512])
     }
     free(actual);
     free(expected);
-    snprintf(text, 512, "the %u failing rows hold the values expected, in another order: dims are permuted",
+    snprintf(text, 512, "The %u failing rows hold the expected values in another order: a permutation of dims.",
              evidence->n);
     return permuted;
 }

@@ -1,4 +1,4 @@
-/* The edits that change a weight's bytes, or what they are taken for. */
+/* Edits of a weight's bytes, or of what they are read as. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,7 +6,7 @@
 #include "reference/reference.h"
 #include "workbench/fault/fault_edits.h"
 
-/* A copy of the step's weight w, whose bytes are its own too if asked for; the step has it from now on. */
+/* Gives the step a copy of its weight w to edit. bytes: NULL, or where to put the copy's own bytes, [n_bytes]. */
 static struct tensor *own_weight(struct edit *edit, unsigned w, uint8_t **bytes)
 {
     const struct tensor *from = edit->step.weight[w];
@@ -28,7 +28,7 @@ bool edit_wrong_dtype(struct edit *edit)
                                         {DTYPE_F16, DTYPE_BF16},
                                         {DTYPE_BF16, DTYPE_F16},
                                         {DTYPE_Q8_0, DTYPE_Q4_1},
-                                        {DTYPE_Q4_1, DTYPE_Q4_0}}; /* never one that takes more bytes */
+                                        {DTYPE_Q4_1, DTYPE_Q4_0}}; /* the wrong one never takes more bytes */
     for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         if (edit->step.weight[0]->dtype != wrong[i][0] || edit->step.weight[0]->layout != LAYOUT_ROWS) {
             continue;
@@ -66,8 +66,8 @@ bool edit_row_times(struct edit *edit)
     return true;
 }
 
-/* The width of a head of this step's layer; 0: there is none, or the family norms its queries, whose files are in
- * transformers' order. */
+/* The width of a head in this step's layer. 0: the layer has no attention, or the family norms its queries; its GGUF
+ * files keep transformers' order. */
 static uint32_t pair_order_dim(const struct edit *edit)
 {
     int32_t attention = plan_find(edit->plan, edit->step.layer, STAGE_attn_out);
@@ -83,11 +83,11 @@ bool edit_pair_order(struct edit *edit)
     for (unsigned w = 0; w < OP_MAX_WEIGHTS && edit->arena && edit->step.weight[w]; w++) {
         const struct tensor *from = edit->step.weight[w];
         uint8_t *bytes;
-        uint64_t row = from->n_bytes / edit->step.width; /* of a bias: one value */
+        uint64_t row = from->n_bytes / edit->step.width; /* bytes; a bias has one value per row */
         (void)own_weight(edit, w, &bytes);
         for (uint32_t o = 0; o < edit->step.width; o++) {
             uint32_t within = o % dim, source = o - within + within % 2 * (dim / 2) + within / 2;
-            memcpy(bytes + o * row, from->bytes + source * row, row);
+            tensor_copy(from, source * row, row, bytes + o * row);
         }
     }
     return dim > 2 && edit->step.weight[0]->layout == LAYOUT_ROWS;
@@ -97,7 +97,7 @@ bool edit_min_sign(struct edit *edit)
 {
     uint32_t dtype = edit->step.weight[0]->dtype;
     if (dtype != DTYPE_Q4_1 && dtype != DTYPE_Q5_1 && dtype != DTYPE_Q4_K && dtype != DTYPE_Q5_K) {
-        return false; /* those begin with an f16 scale and an f16 minimum */
+        return false; /* these four begin a block with an f16 scale and an f16 minimum */
     }
     if (edit->arena) {
         uint8_t *bytes;
@@ -111,15 +111,16 @@ bool edit_min_sign(struct edit *edit)
 
 bool edit_no_expert_bias(struct edit *edit)
 {
-    uint8_t *bytes;
     if (edit->arena && edit->step.weight[1]) {
-        memset(bytes, 0, own_weight(edit, 1, &bytes)->n_bytes);
+        uint8_t *bytes;
+        const struct tensor *bias = own_weight(edit, 1, &bytes);
+        memset(bytes, 0, bias->n_bytes);
     }
     return edit->step.weight[1] != NULL;
 }
 
-/* Bytes 1 to 16 of a block hold elements i and i + 16, as GGUF has them. Safetensors' byte i held 2i and 2i + 1: there
- * the neighbours change places. */
+/* Byte i of a block holds elements i and i + 16, as in GGUF. In safetensors it holds 2i and 2i + 1, so there
+ * neighbouring elements change places. */
 bool edit_nibbles(struct edit *edit)
 {
     const struct tensor *from = edit->step.weight[0];
@@ -146,8 +147,8 @@ bool edit_nibbles(struct edit *edit)
     return true;
 }
 
-/* 256 values as one block of Q4_K, as DOPPLER's converter quantises them: each run of 32 from its least (or 0) to its
- * largest in 15 steps. */
+/* Encodes 256 values as one block of Q4_K, as DOPPLER's converter does: each run of 32 values in 15 steps from its
+ * smallest (or 0) to its largest. */
 static void encode_q4_k(const float *x, uint8_t *block)
 {
     float scale[8], minimum[8], most_scale = 0, most_minimum = 0;
@@ -169,7 +170,7 @@ static void encode_q4_k(const float *x, uint8_t *block)
     for (unsigned j = 0; j < 8; j++) {
         unsigned s = d > 0 ? (unsigned)fminf(63, roundf(scale[j] / d)) : 0;
         unsigned m = dmin > 0 ? (unsigned)fminf(63, roundf(minimum[j] / dmin)) : 0;
-        uint8_t *packed = block + 4; /* 6 bits each; of runs 4 to 7 the upper two bits are those of bytes 0 to 7 */
+        uint8_t *packed = block + 4; /* 6 bits each; bytes 0 to 7 also hold the upper two bits of runs 4 to 7 */
         packed[j < 4 ? j : j + 4] |= (uint8_t)(j < 4 ? s : (s & 15) | m << 4);
         packed[j < 4 ? j + 4 : j - 4] |= (uint8_t)(j < 4 ? m : s >> 4 << 6);
         if (j >= 4) {
@@ -222,7 +223,7 @@ bool edit_row_by_row(struct edit *edit)
     struct tensor *weight = own_weight(edit, 0, NULL);
     weight->layout = LAYOUT_ROWS;
     weight->n_bytes = tensor_rows(weight) * tensor_row_bytes(weight);
-    uint8_t *bytes = arena_alloc(edit->arena, weight->n_bytes); /* past the stream's end come zeros */
+    uint8_t *bytes = arena_alloc(edit->arena, weight->n_bytes); /* zeros past the stream's end */
     memset(bytes, 0, weight->n_bytes);
     memcpy(bytes, from->bytes, from->n_bytes < weight->n_bytes ? from->n_bytes : weight->n_bytes);
     weight->bytes = bytes;

@@ -160,7 +160,7 @@ static void expect_named(const struct bench *bench, uint32_t step, const char *n
         return;
     }
     assert_int_equal(found[0].how, HOW_REPRODUCED);
-    assert_non_null(strstr(found[0].text, "precision, not a bug"));
+    assert_non_null(strstr(found[0].text, "Precision, not a bug"));
     assert_non_null(strstr(found[0].text, says));
 }
 

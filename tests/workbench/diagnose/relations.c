@@ -1,4 +1,4 @@
-/* Relations: a stage of a golden is spoilt in a known way, and the diagnosis must say so. */
+/* Relations: a stage of a golden is spoilt in a known way, and the diagnosis must name it. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -135,7 +135,7 @@ static const struct relation_case {
     const char *text;
 } cases[] = {
     {"zeros", spoil_zeros, 1, STAGE_ffn_up, 0, "16 failing rows are all zeros"},
-    {"constant", spoil_constant, 1, STAGE_ffn_up, 3, "every value of the 13 failing rows is -1.25"},
+    {"constant", spoil_constant, 1, STAGE_ffn_up, 3, "Every value of the 13 failing rows is -1.25"},
     {"sign-flipped", spoil_sign, 2, STAGE_o_proj, 0, "opposite sign"},
     {"constant-multiple", spoil_multiple, 0, STAGE_attn_norm, 0, "0.7071"},
     {"row-multiples", spoil_row_multiple, 0, STAGE_attn_norm, 0, "1.5"},
@@ -190,7 +190,7 @@ static void test_noise_is_no_relation(void **state)
     small_close(&small);
 }
 
-/* A weight with a flipped bit, whatever the bit: named with row, column, and the value before. */
+/* A weight with one flipped bit, whichever it is: reported with its row, column and right value. */
 static void test_one_weight(void **state)
 {
     (void)state;
