@@ -1,5 +1,5 @@
-/* Traces that hold only some stages: healthy ones pass, and a fault is found between the two recorded stages that it
- * lies between, and named. */
+/* Traces that hold only some stages. Healthy ones pass; a fault is named, and found between the two recorded stages
+ * that enclose it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -47,7 +47,7 @@ static void keep_some(struct trace *trace, const struct plan *plan, enum dump du
     }
 }
 
-/* Healthy: every stage that is there is judged at every position, and passes. */
+/* Of a healthy dump, every stage in it is judged at every position and passes. */
 static void test_healthy_dumps_pass(void **state)
 {
     (void)state;
@@ -92,13 +92,13 @@ static const struct {
     {"tiny-gemma3-odd", "query-scale@2"},
 };
 
-/* Whether a step is the failing one or lies between: then the answer contains it. */
+/* Whether a step is the failing one or lies inside its span. */
 static bool contains(const struct span_path *path, uint32_t failing, uint32_t step)
 {
     return step == failing || path_passes(path, step);
 }
 
-/* The answer begins and ends at recorded stages and passes over none. */
+/* The span begins and ends at recorded stages and passes over none. */
 static void check_path(const struct span_path *path, const struct trace *trace, const struct plan *plan)
 {
     for (uint32_t i = 0; i < path->n_between + path->n_from; i++) {
@@ -164,8 +164,8 @@ static void test_faults_are_found_in_dumps(void **state)
     }
 }
 
-/* One wrong op that is not recorded and that several spans pass over is introduced once; two that no span shares,
- * twice. And a passing span over the same op tells whose the error is. */
+/* A wrong op that is not recorded, inside several spans, is introduced once; two that share no span, twice. A span that
+ * passes over the same op clears it. */
 static void test_spans_that_share_an_op(void **state)
 {
     (void)state;
@@ -219,8 +219,8 @@ static void test_spans_that_share_an_op(void **state)
     }
 }
 
-/* A span over which nothing is known any more is not judged, and says so: with so coarse a storage that zeros would
- * pass. The twin, with the storage that the golden has, is judged. */
+/* A span is reported as not judged if its values are stored so coarsely that zeros would pass. The twin, stored as the
+ * golden is, is judged. */
 static void test_a_span_too_long_is_not_judged(void **state)
 {
     (void)state;

@@ -18,7 +18,7 @@
 /* What is said of a prompt that was run in several batches. A GPU runs that of tiny-llama-long in one. */
 static const char more_batches[] = "more batches";
 
-/* More than the rows of the table say: another model or place, and what the diagnosis must say there. */
+/* Beyond the rows of the table: other models and places, and what the diagnosis must say. */
 static const struct bug {
     const char *postmortem, *model, *fault;
     int32_t layer; /* where the first introduced error must lie */
@@ -89,7 +89,7 @@ static void open_small(const char *model)
     model_open_now = model;
 }
 
-/* The fault is found at this step (-1: nowhere) and named as its row says; the diagnosis says `says`. */
+/* The fault must be found at this step (-1: nowhere) and named as its row says, and the diagnosis must say `says`. */
 static void expect_found(const char *text, int64_t expected, const char *says)
 {
     struct fault_outcome outcome;
@@ -177,7 +177,7 @@ static void bug_is_found_and_named(void **state)
     }
 }
 
-/* The index at which the undone part starts is the one that the relation gives. */
+/* The relation gives the index at which the undone part starts. */
 static void dispatch_tail_starts_where_it_says(void **state)
 {
     (void)state;
@@ -227,7 +227,7 @@ static void two_bugs_at_once(void **state)
         assert_int_equal(outcome.judged.verdict.n_introduced, 2);
         assert_true(outcome.ok);
         fault_outcome_free(&outcome);
-        /* The twin: one alone is not two. */
+        /* The twin: one alone is one. */
         const char *twice[] = {pairs[i].faults[0], pairs[i].faults[1]};
         must(fault_check_together(&check, twice, 1, &outcome, &err), &err);
         assert_int_equal(outcome.judged.verdict.n_introduced, 1);
@@ -235,7 +235,7 @@ static void two_bugs_at_once(void **state)
     }
 }
 
-/* The flag denies a norm whose tensor is there. tests/workbench/cli/inconsistent.c has more of the kind. */
+/* A flag denies a norm whose tensor exists. tests/workbench/cli/inconsistent.c has more such cases. */
 static void denied_norm_is_refused(void **state)
 {
     (void)state;
@@ -265,9 +265,8 @@ static void denied_norm_is_refused(void **state)
     scratch_remove(folder);
 }
 
-/* Slower than its range is a failure: tests/workbench/cli/bench.c holds every number to baselines.json; here one of
- * them, and its twin.
- */
+/* A number outside its range is a failure. tests/workbench/cli/bench.c holds all numbers to baselines.json; this is one
+ * of them, and its twin. */
 static void slower_than_the_baseline_is_a_failure(void **state)
 {
     (void)state;
@@ -288,7 +287,7 @@ static void slower_than_the_baseline_is_a_failure(void **state)
     outcome_free(&outcome);
 }
 
-/* The arena is copied before the submit: the sentinels survive, the engine failed, and nothing is judged. */
+/* The arena is copied before the submit. The sentinels survive, so the engine has failed and nothing is judged. */
 static void readback_early_is_a_failure(void **state)
 {
     (void)state;
@@ -306,7 +305,7 @@ static void readback_early_is_a_failure(void **state)
     fault_outcome_free(&planted);
 }
 
-/* FFN down explodes: it is told at once, and of the healthy engine nothing is. */
+/* FFN down explodes: it is reported at once. The healthy engine's is not. */
 static void exploding_ffn_down_is_an_anomaly(void **state)
 {
     (void)state;
@@ -329,7 +328,7 @@ static void exploding_ffn_down_is_an_anomaly(void **state)
     }
 }
 
-/* Five values were read, all positive, and the row was taken for biased: statistics span whole rows. */
+/* Five values were read, all positive, and the row was thought biased. Statistics must span whole rows. */
 static void positive_bias_is_no_alarm(void **state)
 {
     (void)state;

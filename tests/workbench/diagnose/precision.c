@@ -1,5 +1,5 @@
-/* Precision as a diagnosis: an op whose inputs or cache were rounded is called so, apart from bugs. The rounded results
- * are made here, as the formats' definitions say, and put into a healthy run. */
+/* Precision as a diagnosis: rounded inputs or a rounded cache are named, and told apart from bugs. The rounded results
+ * are computed here by the formats' definitions and put into a healthy run. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include "tests/support/recording.h"
 #include "workbench/diagnose/diagnose.h"
 
-/* A model, and the reference's run of it in which one stage is made anew. */
+/* A model, and the reference's run of it in which one stage is replaced. */
 struct bench {
     struct model model;
     struct plan plan;
@@ -47,7 +47,7 @@ static uint32_t step_of(const struct bench *bench, int32_t layer, enum stage sta
     return (uint32_t)step;
 }
 
-/* The rounding of a row [n] in place. */
+/* Rounds a row [n] in place. */
 typedef void rounding(float *row, uint32_t n);
 
 static void no_rounding(float *row, uint32_t n)
@@ -78,7 +78,7 @@ static void to_f16(float *row, uint32_t n)
     }
 }
 
-/* A block of up to 32: q[i] and the scale, not rounded. Returns the sum of q. */
+/* Quantises a block of up to 32 values to q[i] and an unrounded scale. Returns the sum of q. */
 static int quantise(const float *x, uint32_t n, int *q, float *d)
 {
     float most = 0;
@@ -121,7 +121,7 @@ static void to_blocks_of_16(float *row, uint32_t n)
     by_blocks(row, n, 16, true);
 }
 
-/* Makes a stage of the run anew from inputs that are rounded: `inputs` is a bit for each. */
+/* Recomputes a stage of the run from rounded inputs. `inputs` has a bit for each. */
 static void remake(struct bench *bench, uint32_t step_index, rounding *round, unsigned inputs)
 {
     const struct step *step = &bench->plan.steps[step_index];
@@ -148,7 +148,7 @@ static void remake(struct bench *bench, uint32_t step_index, rounding *round, un
     trace_free(&copy);
 }
 
-/* The first diagnosis of a step must be this one ("": there is none), and say this. */
+/* The first diagnosis of a step must have this name ("": there is none) and say this. */
 static void expect_named(const struct bench *bench, uint32_t step, const char *name, const char *says)
 {
     struct diagnosis found[8];
@@ -191,7 +191,7 @@ static void rounded_inputs_are_named(void **state)
     close_bench(&bench);
 }
 
-/* Blocks of another length are no format that is known: not called precision. */
+/* Blocks of another length are no known format, and not called precision. */
 static void unknown_blocks_are_not_named(void **state)
 {
     (void)state;
@@ -284,7 +284,7 @@ static void q8_1_with_a_minimum_is_named(void **state)
     close_bench(&bench);
 }
 
-/* A bug is called by its name, not by a rounding that comes near. */
+/* A bug is named as a bug, not as a rounding that comes near it. */
 static void a_bug_is_no_precision(void **state)
 {
     (void)state;

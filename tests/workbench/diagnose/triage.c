@@ -1,5 +1,5 @@
-/* Triage: symptoms that no mutant explains are told, each with its likely cause; a healthy golden beside them takes out
- * what it shows as well. */
+/* Triage: symptoms that no mutant explains are reported with their likely causes. What the golden shows as well is left
+ * out. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,7 +11,7 @@
 #include "tests/support/recording.h"
 #include "workbench/diagnose/triage.h"
 
-/* What is done to a copy of the golden. */
+/* Spoils a copy of the golden. */
 static void spoil(struct trace *trace, const char *how)
 {
     for (uint32_t p = 0; p < trace->n_positions; p++) {

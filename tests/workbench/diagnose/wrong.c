@@ -1,5 +1,5 @@
-/* Runs of transformers in which one module is a wrong one (golden/make_wrong.py): each is found where the module
- * stands, and called by its name where a known bug fits. Needs neither torch nor a device. */
+/* Runs of transformers with one wrong module (golden/make_wrong.py). Each is found at that module, and named where a
+ * known bug fits. Needs neither torch nor a device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,8 +32,7 @@ static const struct {
     {"head-rows-shifted", "tiny-llama", -1, "logits", "permutation", "relation"},
 };
 
-/* The first divergence stands where the wrong module does; what is introduced is of its stages alone; the first
- * diagnosis names it. */
+/* The first divergence is at the wrong module, and the first diagnosis names it. */
 static void check_report(const json_t *report, size_t i)
 {
     const json_t *first = json_object_get(report, "first_divergence"), *layer = json_object_get(first, "layer");
@@ -66,8 +65,7 @@ static void wrong_modules_are_found_and_named(void **state)
     }
 }
 
-/* The same through --trace, beside a golden of the right model: the trace alone is to blame. The twin: nothing is
- * wrong.
+/* The same through --trace, beside a golden of the right model: only the trace is blamed. The twin: nothing is wrong.
  */
 static void beside_a_golden(void **state)
 {

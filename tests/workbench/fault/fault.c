@@ -144,12 +144,14 @@ static void test_planted_faults_are_found_and_named(void **state)
     }
 }
 
-/* Whether the reference alone can show that this row of the table is right. What shows as NaN or infinity alone is
- * planted in an engine, which declares what it stores. */
+/* Whether the reference can stand in for the engine that the row means: where a mutant names the fault, and the model
+ * has a golden whose prompt fits one batch. What shows as NaN or infinity only needs an engine that declares what it
+ * stores. */
 static bool runs_without_engine(const struct fault *fault)
 {
     return fault_is_mutant(fault) && !fault->silent && !fault->nonfinite &&
-           strncmp(fault->found.model, "tiny-", 5) == 0 && strchr(fault->found.model, '.') == NULL;
+           strncmp(fault->found.model, "tiny-", 5) == 0 && strchr(fault->found.model, '.') == NULL &&
+           strcmp(fault->found.model, "tiny-llama-long") != 0;
 }
 
 static void test_rows_say_where_they_are_found(void **state)
