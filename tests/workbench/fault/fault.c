@@ -64,6 +64,8 @@ static const struct expectation {
     {"tiny-gemma3", "rope-interleaved@3.k_rope", 3, STAGE_k_rope, false, 1},
     {"tiny-llama", "kv-heads-in-turn", 0, STAGE_attn_out, false, 4},
     {"tiny-llama", "attention-unscaled", 0, STAGE_attn_out, false, 4},
+    {"tiny-llama", "attn-scale-twice", 0, STAGE_attn_out, false, 4},
+    {"tiny-gemma3", "attn-scale-twice@2", 2, STAGE_attn_out, false, 1},
     {"tiny-gemma3", "silu-for-gelu", 0, STAGE_ffn_act, false, 6},
     {"tiny-llama", "gelu-for-silu", 0, STAGE_ffn_act, false, 4},
     {"tiny-gpt-oss", "bias-missing", 0, STAGE_q_proj, false, 1},
