@@ -185,12 +185,12 @@ static enum status check_all(struct check *check, struct error *err)
         return error_set(err, STATUS_ABSENT, folder, NULL, ERROR_NO_OFFSET,
                          "has no models, expected the small ones that come with lockstep");
     }
-    for (size_t i = 0; i < found.gl_pathc && !status; i++) {
+    for (size_t i = 0; i < found.gl_pathc && status == STATUS_OK; i++) {
         status = check_found(check, found.gl_pathv[i], err);
     }
     globfree(&found);
     fault_check_close(&check->faults);
-    if (!status && check->n_models == 0) {
+    if (status == STATUS_OK && check->n_models == 0) {
         return error_set(err, STATUS_BAD_INPUT, NULL, "MODEL", ERROR_NO_OFFSET,
                          "\"%s\", expected a model, or the name of one under %s", check->only, folder);
     }
