@@ -121,7 +121,7 @@ static enum status plant(struct bench *bench, struct engine_options *options, st
             return status;
         status = fault_plant(&request, &bench->plan, &step, NULL); /* else it does not apply to this one */
         bench->planted = bench->planted || status == STATUS_OK;
-        options->pad_buffers = options->pad_buffers || request.fault->edit == EDIT_PAD_BUFFERS;
+        options->pad_buffers = options->pad_buffers || request.fault->pads_buffers;
     }
     return STATUS_OK;
 }

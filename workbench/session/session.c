@@ -24,7 +24,7 @@ static enum status plant_faults(struct plan *plan, const struct session_options 
         if (status != STATUS_OK) {
             return status;
         }
-        *pad = *pad || request.fault->edit == EDIT_PAD_BUFFERS;
+        *pad = *pad || request.fault->pads_buffers;
     }
     return STATUS_OK;
 }
