@@ -10,21 +10,26 @@
 
 double judge(double expected, double actual, double bound)
 {
-    if (!isfinite(expected) && !isfinite(actual))
+    if (!isfinite(expected) && !isfinite(actual)) {
         return NAN;
-    if (!isfinite(expected) || !isfinite(actual))
+    }
+    if (!isfinite(expected) || !isfinite(actual)) {
         return INFINITY;
+    }
     double error = fabs(actual - expected);
-    if (error == 0)
+    if (error == 0) {
         return 0;
+    }
     return bound > 0 ? error / bound : INFINITY;
 }
 
 static bool row_is_finite(const float *row, uint32_t width)
 {
-    for (uint32_t i = 0; i < width; i++)
-        if (!isfinite(row[i]))
+    for (uint32_t i = 0; i < width; i++) {
+        if (!isfinite(row[i])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -34,10 +39,12 @@ static bool squares_are_finite(const float *row, const struct rms_norm_params *p
 {
     for (uint32_t g = 0; g < params->groups; g++) {
         double squares = 0;
-        for (uint32_t i = 0; i < params->dim; i++)
+        for (uint32_t i = 0; i < params->dim; i++) {
             squares += (double)row[g * params->dim + i] * row[g * params->dim + i];
-        if (squares > FLT_MAX)
+        }
+        if (squares > FLT_MAX) {
             return false;
+        }
     }
     return true;
 }
@@ -60,18 +67,20 @@ static bool comes_too_far(const struct span *span, const struct step *step, uint
 static void input_advance(struct input *input, const struct step *step, uint32_t position)
 {
     const float *row = input->stage ? trace_row(input->stage, position) : NULL;
-    if (!row || comes_too_far(input->span, step, position))
+    if (!row || comes_too_far(input->span, step, position)) {
         input->last_missing = position;
-    else if (!row_is_finite(row, input->stage->width) ||
-             (step->op == OP_rms_norm && !squares_are_finite(row, &step->params.rms_norm)))
+    } else if (!row_is_finite(row, input->stage->width) ||
+               (step->op == OP_rms_norm && !squares_are_finite(row, &step->params.rms_norm))) {
         input->last_nonfinite = position;
+    }
 }
 
 /* The first position that an input of this position needs. */
 static uint32_t first_needed(const struct step *step, unsigned input, uint32_t position)
 {
-    if (!op_reads_earlier(step->op, input))
+    if (!op_reads_earlier(step->op, input)) {
         return position;
+    }
     uint32_t window =
         step->op == OP_attention ? step->params.attention.window : step->params.attention_probs.attention.window;
     return window == 0 || position < window ? 0 : position - window + 1;
@@ -82,20 +91,24 @@ void rows_needed(const struct step *step, unsigned i, const uint8_t *need, uint3
     memset(of_input, 0, n_positions);
     uint32_t done = 0; /* positions below are decided */
     for (uint32_t p = 0; p < n_positions; p++) {
-        if (!need[p])
+        if (!need[p]) {
             continue;
+        }
         uint32_t first = first_needed(step, i, p);
-        for (uint32_t k = first > done ? first : done; k <= p; k++)
+        for (uint32_t k = first > done ? first : done; k <= p; k++) {
             of_input[k] = 1;
+        }
         done = p + 1;
     }
 }
 
 static bool covers(const struct trace_stage *stage, const uint8_t *need, uint32_t n_positions)
 {
-    for (uint32_t p = 0; p < n_positions; p++)
-        if (need[p] && !(stage && stage->recorded[p]))
+    for (uint32_t p = 0; p < n_positions; p++) {
+        if (need[p] && !(stage && stage->recorded[p])) {
             return false;
+        }
+    }
     return true;
 }
 
@@ -111,9 +124,10 @@ static bool made_beside(const struct step *from, const struct step *step, const 
 static struct spans *spans_of(struct rows *rows, const struct plan *plan, const struct trace *trace,
                               struct spans *spans)
 {
-    if (spans || rows->own)
+    if (spans || rows->own) {
         return spans ? spans : rows->own;
-    rows->own = xcalloc(1, sizeof *rows->own);
+    }
+    rows->own = xcalloc(1, sizeof(*rows->own));
     spans_open(rows->own, plan, trace);
     return rows->own;
 }
@@ -129,8 +143,9 @@ static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *row
         const struct step *from = &plan->steps[step->input[n]];
         inputs[n] = (struct input){trace_find(trace, from->layer, from->stage), NULL, NULL, -1, -1};
         rows_needed(step, n, need, trace->n_positions, of_input);
-        if (!made_beside(from, step, trace, in_span) && covers(inputs[n].stage, of_input, trace->n_positions))
+        if (!made_beside(from, step, trace, in_span) && covers(inputs[n].stage, of_input, trace->n_positions)) {
             continue;
+        }
         const struct span *span = spans_get(spans_of(rows, plan, trace, spans), (uint32_t)step->input[n], of_input);
         inputs[n].span = span;
         inputs[n].stage = &span->stage;
@@ -143,8 +158,9 @@ static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *row
 /* The probabilities that a trace recorded of an attention's row, or NULL. */
 static const float *recorded_probs(const struct step *step, const struct trace *trace, uint32_t position)
 {
-    if (step->op != OP_attention)
+    if (step->op != OP_attention) {
         return NULL;
+    }
     const struct trace_stage *stage = trace_find(trace, step->layer, STAGE_attn_probs);
     const float *row = stage ? trace_row(stage, position) : NULL;
     return row && row_is_finite(row, stage->width) ? row : NULL;
@@ -164,13 +180,16 @@ static void row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs
         *(stood_for ? &no_scores : missing) |= input->last_missing >= first;
         *nonfinite |= input->last_nonfinite >= first;
         uint64_t at = input->stage && !op_reads_earlier(step->op, i) ? (uint64_t)position * input->stage->width : 0;
-        if (input->stage)
+        if (input->stage) {
             row->in[i] = input->stage->rows + at;
-        if (input->error)
+        }
+        if (input->error) {
             row->error[i] = input->error + at;
+        }
     }
-    if (no_scores)
+    if (no_scores) {
         row->in[0] = row->in[1] = NULL, row->error[0] = row->error[1] = NULL;
+    }
 }
 
 /* Whether attention can be computed as if it saw the next position too. */
@@ -179,12 +198,14 @@ static bool has_next(const struct input *inputs, unsigned n_inputs, const struct
 {
     uint32_t next = position + 1;
     if ((step->op != OP_attention && step->op != OP_attention_probs) || next >= trace->n_positions ||
-        trace->phase[next] == PHASE_DECODE)
+        trace->phase[next] == PHASE_DECODE) {
         return false;
+    }
     for (unsigned i = 1; i < n_inputs; i++) {
         const float *row = inputs[i].stage ? trace_row(inputs[i].stage, next) : NULL;
-        if (!row || comes_too_far(inputs[i].span, step, next) || !row_is_finite(row, inputs[i].stage->width))
+        if (!row || comes_too_far(inputs[i].span, step, next) || !row_is_finite(row, inputs[i].stage->width)) {
             return false;
+        }
     }
     return true;
 }
@@ -193,9 +214,11 @@ static bool has_next(const struct input *inputs, unsigned n_inputs, const struct
 static int32_t find_origin(const struct input *inputs, unsigned n_inputs, const struct step *step, uint32_t position)
 {
     int32_t origin = step->op == OP_embed ? ORIGIN_TOKENS : ORIGIN_RECORDED;
-    for (unsigned i = 0; i < n_inputs; i++)
-        for (uint32_t p = first_needed(step, i, position); inputs[i].span && p <= position; p++)
+    for (unsigned i = 0; i < n_inputs; i++) {
+        for (uint32_t p = first_needed(step, i, position); inputs[i].span && p <= position; p++) {
             origin = inputs[i].span->origin[p] > origin ? inputs[i].span->origin[p] : origin;
+        }
+    }
     return step->op == OP_attention && origin >= ORIGIN_TOKENS ? step->layer : origin;
 }
 
@@ -205,8 +228,8 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
     struct input inputs[OP_MAX_INPUTS];
     *rows = (struct rows){0};
     unsigned n_inputs = find_inputs(inputs, rows, plan, step, trace, spans, need, output == NULL);
-    rows->rows = xcalloc((uint64_t)trace->n_positions + 1, sizeof *rows->rows);
-    rows->origin = xcalloc((uint64_t)trace->n_positions + 1, sizeof *rows->origin);
+    rows->rows = xcalloc((uint64_t)trace->n_positions + 1, sizeof(*rows->rows));
+    rows->origin = xcalloc((uint64_t)trace->n_positions + 1, sizeof(*rows->origin));
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         bool missing, nonfinite;
         struct op_row *row = &rows->rows[rows->n];
@@ -220,16 +243,19 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
                                .decode = trace->phase[p] == PHASE_DECODE};
         row_fill(row, inputs, n_inputs, step, p, &missing, &nonfinite);
         row->has_next = has_next(inputs, n_inputs, step, trace, p);
-        if (!need[p])
+        if (!need[p]) {
             continue;
-        if (inherited)
+        }
+        if (inherited) {
             inherited[p] = !missing && nonfinite;
-        if (missing)
+        }
+        if (missing) {
             rows->n_unaudited++;
-        else if (nonfinite)
+        } else if (nonfinite) {
             rows->n_inherited++;
-        else
+        } else {
             rows->origin[rows->n++] = find_origin(inputs, n_inputs, step, p);
+        }
     }
 }
 
@@ -239,8 +265,9 @@ void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index
     const struct step *step = &plan->steps[step_index];
     const struct trace_stage *output = trace_find(trace, step->layer, step->stage);
     *rows = (struct rows){0};
-    if (output)
+    if (output) {
         gather(rows, plan, step, trace, spans, output, output->recorded, NULL);
+    }
 }
 
 void rows_gather_inputs(struct rows *rows, struct spans *spans, uint32_t step, const uint8_t *need, uint8_t *inherited)
@@ -250,8 +277,9 @@ void rows_gather_inputs(struct rows *rows, struct spans *spans, uint32_t step, c
 
 void rows_free(struct rows *rows)
 {
-    if (rows->own)
+    if (rows->own) {
         spans_close(rows->own);
+    }
     free(rows->own);
     free(rows->origin);
     free(rows->rows);

@@ -11,11 +11,13 @@ static enum status audit_trace(const struct arguments *arguments, const struct m
     bool same_weights = false;
     comparison_add(&comparison, SOURCE_TRACE, trace);
     enum status status = trace_check_plan(comparison.list[0], plan, err);
-    if (!status)
-        status = comparison_check_digests(&comparison, model, comparison.list[0], &same_weights, err);
     if (!status) {
-        for (uint32_t i = 0; i < model->n_notes; i++)
+        status = comparison_check_digests(&comparison, model, comparison.list[0], &same_weights, err);
+    }
+    if (!status) {
+        for (uint32_t i = 0; i < model->n_notes; i++) {
             comparison_note(&comparison, "%s", model->notes[i]);
+        }
         comparison_judge(&comparison, same_weights, progress_show);
         status = comparison_report(&comparison, arguments->json, err);
     }
@@ -29,13 +31,15 @@ enum status command_audit(const struct arguments *arguments, struct error *err)
     struct plan plan;
     struct trace trace;
     enum status status = model_open(&model, arguments->positional[0], err);
-    if (status)
+    if (status) {
         return status;
+    }
     status = plan_build(&plan, &model, err);
     if (!status) {
         status = trace_read(&trace, arguments->positional[1], err);
-        if (!status)
+        if (!status) {
             status = audit_trace(arguments, &model, &plan, &trace, err);
+        }
         plan_free(&plan);
     }
     model_close(&model);

@@ -11,8 +11,9 @@ enum status command_devices(const struct arguments *arguments, struct error *err
     struct device_info *devices = NULL;
     uint32_t n_devices = 0;
     enum status status = engine_devices(&devices, &n_devices, err);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         return status;
+    }
     printf("    %-5s  %-36s  %-14s  %-8s  %9s  %8s  %s\n", "index", "device", "type", "Vulkan", "memory", "subgroup",
            "driver");
     for (uint32_t i = 0; i < n_devices; i++) {

@@ -13,15 +13,18 @@ static enum status choose_sides(const struct arguments *arguments, struct sessio
     options->engine =
         strcmp(on, "engine") == 0 || strcmp(on, "engine,reference") == 0 || strcmp(on, "reference,engine") == 0;
     options->reference = strcmp(on, "engine") != 0;
-    if (!options->engine && strcmp(on, "reference") != 0)
+    if (!options->engine && strcmp(on, "reference") != 0) {
         return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
                          "\"%s\", expected engine, reference or engine,reference", on);
-    if (arguments->trace && options->engine)
+    }
+    if (arguments->trace && options->engine) {
         return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
                          "\"%s\" with --trace, whose file stands in the engine's place", on);
-    if (arguments->n_faults > 0 && !options->engine)
+    }
+    if (arguments->n_faults > 0 && !options->engine) {
         return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET,
                          "is planted in the engine, which does not run");
+    }
     options->device = arguments->device;
     options->faults = arguments->faults;
     options->n_faults = arguments->n_faults;
@@ -35,9 +38,10 @@ static enum status check_complete(const struct trace *trace, const struct plan *
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         const struct trace_stage *stage = trace_find_step(trace, &plan->steps[s]);
         char label[64];
-        if (!stage || stage->n_recorded < trace->n_positions)
+        if (!stage || stage->n_recorded < trace->n_positions) {
             return error_set(err, STATUS_DEVICE, trace->path, step_label(&plan->steps[s], label), ERROR_NO_OFFSET,
                              "%u rows were captured, expected %u", stage ? stage->n_recorded : 0, trace->n_positions);
+        }
     }
     return STATUS_OK;
 }
@@ -53,14 +57,16 @@ static enum status record_side(struct session *session, struct comparison *compa
 {
     char what[32];
     struct trace trace;
-    if (!session->on[source])
+    if (!session->on[source]) {
         return STATUS_OK;
+    }
     strcpy(what, source_name(source));
     strcat(what, ": position");
     enum status status = session_record(session, source, golden->n_positions, golden->tokens, golden->phase, NULL,
                                         &trace, progress_show, what, err);
-    if (status)
+    if (status) {
         return status;
+    }
     comparison_add(comparison, source, &trace);
     return check_complete(&comparison->traces[comparison->n_traces - 1], comparison->plan, err);
 }
@@ -70,11 +76,13 @@ static enum status add_foreign_trace(struct session *session, struct comparison 
 {
     struct trace trace;
     bool same;
-    if (!path)
+    if (!path) {
         return STATUS_OK;
+    }
     enum status status = trace_read(&trace, path, err);
-    if (status)
+    if (status) {
         return status;
+    }
     if (holds_samples(&trace) && !session->samples) {
         session->samples = true;
         session->sampling = trace.sampling;
@@ -82,10 +90,12 @@ static enum status add_foreign_trace(struct session *session, struct comparison 
     comparison_add(comparison, SOURCE_TRACE, &trace);
     const struct trace *added = comparison->list[comparison->n_traces - 1];
     status = trace_check_plan(added, comparison->plan, err);
-    if (!status)
+    if (!status) {
         status = trace_check_same_tokens(added, golden, err);
-    if (!status)
+    }
+    if (!status) {
         status = comparison_check_digests(comparison, &session->model, added, &same, err);
+    }
     return status;
 }
 
@@ -95,21 +105,26 @@ static enum status compare_sides(const struct arguments *arguments, struct sessi
 {
     bool same_weights = false;
     enum status status = trace_check_plan(golden, &session->plan, err);
-    if (!status)
+    if (!status) {
         status = comparison_check_digests(comparison, &session->model, golden, &same_weights, err);
-    if (!status)
+    }
+    if (!status) {
         status = add_foreign_trace(session, comparison, arguments->trace, golden, err);
-    if (!status)
+    }
+    if (!status) {
         status = record_side(session, comparison, SOURCE_ENGINE, golden, err);
-    if (!status)
+    }
+    if (!status) {
         status = record_side(session, comparison, SOURCE_REFERENCE, golden, err);
+    }
     if (status) {
         trace_free(golden);
         return status;
     }
     comparison_add(comparison, SOURCE_GOLDEN, golden);
-    for (uint32_t i = 0; i < session->model.n_notes; i++)
+    for (uint32_t i = 0; i < session->model.n_notes; i++) {
         comparison_note(comparison, "%s", session->model.notes[i]);
+    }
     comparison_judge(comparison, same_weights, progress_show);
     return comparison_report(comparison, arguments->json, err);
 }
@@ -119,14 +134,17 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
     struct session_options options = {0};
     struct session session;
     struct trace golden;
-    if (!arguments->golden)
+    if (!arguments->golden) {
         return error_set(err, STATUS_USAGE, NULL, "--golden", ERROR_NO_OFFSET,
                          "is missing: diff compares with a golden");
+    }
     enum status status = choose_sides(arguments, &options, err);
-    if (!status)
+    if (!status) {
         status = trace_read(&golden, arguments->golden, err);
-    if (status)
+    }
+    if (status) {
         return status;
+    }
     options.max_positions = golden.n_positions;
     status = session_open(&session, arguments->positional[0], &options, err);
     if (status) {

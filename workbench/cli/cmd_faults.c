@@ -17,9 +17,10 @@ static void list_faults(void)
 {
     uint32_t n;
     const struct fault *faults = fault_list(&n);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         printf("%s%s\n    %s\n    %s\n", faults[i].name, faults[i].silent ? " (silent: nothing may be reported)" : "",
                faults[i].story, faults[i].postmortem);
+    }
 }
 
 static enum status list_as_json(const char *path, struct error *err)
@@ -45,12 +46,13 @@ static enum status list_as_json(const char *path, struct error *err)
 static void golden_folder(char folder[PATH_MAX])
 {
     char program[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof program - 1);
+    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
     if (length > 0) {
         program[length] = '\0';
         snprintf(folder, PATH_MAX, "%.*s/../golden", PATH_MAX - 16, dirname(program));
-        if (access(folder, R_OK | X_OK) == 0)
+        if (access(folder, R_OK | X_OK) == 0) {
             return;
+        }
     }
     snprintf(folder, PATH_MAX, "%s/golden", LOCKSTEP_SOURCE_DIR);
 }
@@ -81,12 +83,13 @@ static void record_outcome(struct check *check, const struct fault *fault, const
     char label[64];
     const struct plan *plan = check->faults.healthy.plan; /* with what is judged and not run */
     check->n_failed += !outcome->ok;
-    if (!check->quiet)
+    if (!check->quiet) {
         printf("%-4s %-18s %-26s %-24s %s%s%s\n", outcome->ok ? "ok" : "FAIL", model, fault->name,
                outcome->failed      ? "engine: not captured"
                : outcome->found < 0 ? "nothing found"
                                     : step_label(&plan->steps[outcome->found], label),
                outcome->named, *outcome->named ? ", " : "", outcome->how);
+    }
     json_t *entry = json_object();
     json_put(entry, "fault", json_string(fault->name));
     json_put(entry, "postmortem", json_string(fault->postmortem));
@@ -106,23 +109,27 @@ static enum status check_model(struct check *check, const char *path, const char
     uint32_t n_faults;
     const struct fault *faults = fault_list(&n_faults);
     enum status status = fault_check_open(&check->faults, path, golden, check->device, err);
-    if (status)
+    if (status) {
         return status;
+    }
     uint32_t n_alarms = check->faults.healthy.verdict.n_introduced;
     check->healthy_alarms += n_alarms;
-    if (!check->quiet)
+    if (!check->quiet) {
         printf("%-4s %-18s %-26s %u alarms\n", n_alarms ? "FAIL" : "ok", name, "(healthy)", n_alarms);
+    }
     for (uint32_t i = 0; i < n_faults && !status && !healthy_only; i++) {
         bool applies;
         int64_t planted;
         struct fault_outcome outcome;
         status = fault_check_applies(&check->faults, faults[i].name, &applies, &planted, err);
-        if (status || !applies)
+        if (status || !applies) {
             continue;
+        }
         check->applied[i] = true;
         status = fault_check_run(&check->faults, faults[i].name, &outcome, err);
-        if (status)
+        if (status) {
             break;
+        }
         record_outcome(check, &faults[i], name, &outcome);
         fault_outcome_free(&outcome);
     }
@@ -135,15 +142,18 @@ static enum status check_path(struct check *check, const char *path, const char 
 {
     char golden[PATH_MAX + 4], name[256];
     size_t length = strlen(path), end = strlen(".gguf");
-    while (length > 1 && path[length - 1] == '/')
+    while (length > 1 && path[length - 1] == '/') {
         length--;
+    }
     size_t stem = length > end && strncmp(path + length - end, ".gguf", end) == 0 ? length - end : length, first = stem;
-    while (first > 0 && path[first - 1] != '/')
+    while (first > 0 && path[first - 1] != '/') {
         first--;
-    snprintf(golden, sizeof golden, "%.*s.h5", (int)stem, path);
-    snprintf(name, sizeof name, "%.*s", (int)(stem - first), path + first);
-    if (only && strcmp(name, only) != 0)
+    }
+    snprintf(golden, sizeof(golden), "%.*s.h5", (int)stem, path);
+    snprintf(name, sizeof(name), "%.*s", (int)(stem - first), path + first);
+    if (only && strcmp(name, only) != 0) {
         return STATUS_OK;
+    }
     check->n_models++;
     return check_model(check, path, name, access(golden, R_OK) == 0 ? golden : NULL, healthy_only, err);
 }
@@ -154,7 +164,7 @@ static enum status check_found(struct check *check, const char *found, struct er
 {
     char path[PATH_MAX];
     bool is_gguf = strcmp(strrchr(found, '.'), ".gguf") == 0;
-    snprintf(path, sizeof path, "%.*s", is_gguf ? (int)strlen(found) : (int)(strrchr(found, '/') - found), found);
+    snprintf(path, sizeof(path), "%.*s", is_gguf ? (int)strlen(found) : (int)(strrchr(found, '/') - found), found);
     return check_path(check, path, check->only, strstr(found, "/same/") != NULL, err);
 }
 
@@ -171,20 +181,23 @@ static enum status check_all(struct check *check, struct error *err)
         return status;
     }
     golden_folder(folder);
-    for (size_t i = 0; i < sizeof patterns / sizeof *patterns; i++) {
-        snprintf(pattern, sizeof pattern, "%s%s", folder, patterns[i]);
+    for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
+        snprintf(pattern, sizeof(pattern), "%s%s", folder, patterns[i]);
         (void)glob(pattern, i > 0 ? GLOB_APPEND : 0, NULL, &found); /* none is no error, but of all */
     }
-    if (found.gl_pathc == 0)
+    if (found.gl_pathc == 0) {
         return error_set(err, STATUS_ABSENT, folder, NULL, ERROR_NO_OFFSET,
                          "has no models, expected the small ones that come with lockstep");
-    for (size_t i = 0; i < found.gl_pathc && !status; i++)
+    }
+    for (size_t i = 0; i < found.gl_pathc && !status; i++) {
         status = check_found(check, found.gl_pathv[i], err);
+    }
     globfree(&found);
     fault_check_close(&check->faults);
-    if (!status && check->n_models == 0)
+    if (!status && check->n_models == 0) {
         return error_set(err, STATUS_BAD_INPUT, NULL, "MODEL", ERROR_NO_OFFSET,
                          "\"%s\", expected a model, or the name of one under %s", check->only, folder);
+    }
     return status;
 }
 
@@ -194,11 +207,13 @@ static void report_unapplied(struct check *check)
     uint32_t n;
     const struct fault *faults = fault_list(&n);
     for (uint32_t i = 0; i < n; i++) {
-        if (check->applied[i])
+        if (check->applied[i]) {
             continue;
-        if (!check->quiet)
+        }
+        if (!check->quiet) {
             printf("n/a  %-18s %-26s %s\n", "-", faults[i].name,
                    check->only ? "does not apply to this model" : "applies to no model under golden/");
+        }
     }
 }
 
@@ -207,31 +222,37 @@ enum status command_faults(const struct arguments *arguments, struct error *err)
     bool quiet = arguments->json && strcmp(arguments->json, "-") == 0;
     uint32_t n_faults;
     fault_list(&n_faults);
-    if (!arguments->check && !quiet)
+    if (!arguments->check && !quiet) {
         list_faults();
-    if (!arguments->check)
+    }
+    if (!arguments->check) {
         return arguments->json ? list_as_json(arguments->json, err) : STATUS_OK;
+    }
     struct check check = {.device = arguments->device,
                           .only = arguments->n_positional ? arguments->positional[0] : NULL,
                           .quiet = quiet,
                           .entries = json_array()};
-    check.applied = xcalloc(n_faults, sizeof *check.applied);
+    check.applied = xcalloc(n_faults, sizeof(*check.applied));
     enum status status = check_all(&check, err);
-    if (!status)
+    if (!status) {
         report_unapplied(&check);
+    }
     free(check.applied);
     json_t *object = json_object();
     json_put(object, "format", json_string("lockstep-faults"));
     json_put(object, "version", json_integer(1));
     json_put(object, "healthy_alarms", json_integer(check.healthy_alarms));
     json_put(object, "faults", check.entries);
-    if (!status && arguments->json)
+    if (!status && arguments->json) {
         status = json_write_file(object, arguments->json, err);
-    else
+    } else {
         json_decref(object);
-    if (status)
+    }
+    if (status) {
         return status;
-    if (!quiet)
+    }
+    if (!quiet) {
         printf("%u faults missed, %u false alarms\n", check.n_failed, check.healthy_alarms);
+    }
     return check.n_failed + check.healthy_alarms > 0 ? STATUS_DIVERGED : STATUS_OK;
 }

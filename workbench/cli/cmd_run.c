@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/cli/options.h"
+#include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
 
 #define DEFAULT_TOKENS 24

@@ -3,9 +3,9 @@
 #include <stdio.h>
 
 #include "workbench/cli/command.h"
+#include "workbench/python/python.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
-#include "workbench/python/python.h"
 
 int main(int argc, char **argv)
 {

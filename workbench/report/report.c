@@ -14,8 +14,9 @@
 static void print_line(const char *line, FILE *out)
 {
     size_t length = strlen(line);
-    while (length > 0 && line[length - 1] == ' ')
+    while (length > 0 && line[length - 1] == ' ') {
         length--;
+    }
     fprintf(out, "%.*s\n", (int)length, line);
 }
 
@@ -33,10 +34,12 @@ static void line_add(char line[LINE_SIZE], const char *format, ...)
 /* Seven characters, whatever the size: "0.143", "4.90e+05", "inf". */
 static const char *ratio_text(double ratio, char text[16])
 {
-    if (isnan(ratio))
+    if (isnan(ratio)) {
         return "-";
-    if (isinf(ratio))
+    }
+    if (isinf(ratio)) {
         return "inf";
+    }
     snprintf(text, 16, ratio < 1000 ? "%.3f" : "%.2e", ratio);
     return text;
 }
@@ -47,10 +50,12 @@ static int64_t worst_step(const struct report *report, enum stage stage, uint32_
     int64_t worst = -1;
     for (uint32_t s = 0; s < report->plan->n_steps; s++) {
         const struct finding *finding = audit_finding(report->audit, s, trace);
-        if (report->plan->steps[s].stage != stage || finding->state != FINDING_AUDITED || finding->rows_judged == 0)
+        if (report->plan->steps[s].stage != stage || finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
             continue;
-        if (worst < 0 || finding->max_ratio > audit_finding(report->audit, (uint32_t)worst, trace)->max_ratio)
+        }
+        if (worst < 0 || finding->max_ratio > audit_finding(report->audit, (uint32_t)worst, trace)->max_ratio) {
             worst = s;
+        }
     }
     return worst;
 }
@@ -59,9 +64,11 @@ static int64_t worst_step(const struct report *report, enum stage stage, uint32_
 static double worst_drift(const struct report *report, enum stage stage, uint32_t trace)
 {
     double worst = NAN;
-    for (uint32_t s = 0; s < report->plan->n_steps; s++)
-        if (report->plan->steps[s].stage == stage)
+    for (uint32_t s = 0; s < report->plan->n_steps; s++) {
+        if (report->plan->steps[s].stage == stage) {
             worst = fmax(worst, report->audit->relative_rms[(uint64_t)s * report->audit->n_traces + trace]);
+        }
+    }
     return worst;
 }
 
@@ -85,22 +92,27 @@ static void add_cell(const struct report *report, enum stage stage, uint32_t tra
         return;
     }
     double ratio = audit_finding(report->audit, (uint32_t)step, trace)->max_ratio;
-    if (report->plan->steps[step].layer != LAYER_NONE)
-        snprintf(layer, sizeof layer, "@%d", report->plan->steps[step].layer);
+    if (report->plan->steps[step].layer != LAYER_NONE) {
+        snprintf(layer, sizeof(layer), "@%d", report->plan->steps[step].layer);
+    }
     line_add(line, "  %8s%s %-6s", ratio_text(ratio, number), ratio > 1 ? "!" : " ", layer);
-    if (!has_golden(report) || is_golden(report, trace))
+    if (!has_golden(report) || is_golden(report, trace)) {
         return;
+    }
     double relative = worst_drift(report, stage, trace);
-    if (!isnan(relative))
-        snprintf(drift, sizeof drift, "%.1e", relative);
+    if (!isnan(relative)) {
+        snprintf(drift, sizeof(drift), "%.1e", relative);
+    }
     line_add(line, " %9s", drift);
 }
 
 static bool stage_in_plan(const struct plan *plan, enum stage stage)
 {
-    for (uint32_t s = 0; s < plan->n_steps; s++)
-        if (plan->steps[s].stage == stage)
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        if (plan->steps[s].stage == stage) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -108,8 +120,8 @@ static bool stage_in_plan(const struct plan *plan, enum stage stage)
 static void print_heads(const struct report *report, FILE *out)
 {
     char names[LINE_SIZE], columns[LINE_SIZE];
-    snprintf(names, sizeof names, "%-14s", "");
-    snprintf(columns, sizeof columns, "%-14s", "stage");
+    snprintf(names, sizeof(names), "%-14s", "");
+    snprintf(columns, sizeof(columns), "%-14s", "stage");
     for (uint32_t t = 0; t < report->audit->n_traces; t++) {
         bool drifts = has_golden(report) && !is_golden(report, t);
         line_add(names, drifts ? "  %9s                 " : "  %9s       ", source_name(report->sources[t]));
@@ -127,11 +139,13 @@ static void print_table(const struct report *report, FILE *out)
     print_heads(report, out);
     for (int stage = 0; stage < STAGE_COUNT; stage++) {
         char line[LINE_SIZE];
-        if (!stage_in_plan(report->plan, (enum stage)stage))
+        if (!stage_in_plan(report->plan, (enum stage)stage)) {
             continue;
-        snprintf(line, sizeof line, "%-14s", stage_name((enum stage)stage));
-        for (uint32_t t = 0; t < report->audit->n_traces; t++)
+        }
+        snprintf(line, sizeof(line), "%-14s", stage_name((enum stage)stage));
+        for (uint32_t t = 0; t < report->audit->n_traces; t++) {
             add_cell(report, (enum stage)stage, t, line);
+        }
         print_line(line, out);
     }
 }
@@ -149,15 +163,18 @@ static void print_coverage(const struct report *report, FILE *out)
         fprintf(out, "  %s: %s %s\n", source_name(lack->source), step_label(&report->plan->steps[lack->step], label),
                 lack->unaudited ? "is recorded, but not every input that judging it needs" : "is not recorded");
     }
-    if (verdict->n_lacks > n_shown)
+    if (verdict->n_lacks > n_shown) {
         fprintf(out, "  and %u more\n", verdict->n_lacks - n_shown);
+    }
 }
 
 static bool has_source(const struct report *report, enum source source)
 {
-    for (uint32_t t = 0; t < report->audit->n_traces; t++)
-        if (report->sources[t] == source)
+    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+        if (report->sources[t] == source) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -202,8 +219,9 @@ static void print_wrapped(const char *label, const char *text, FILE *out)
         if (*text == ' ') {
             text++;
             column++;
-            if (column + strcspn(text, " ") <= 100)
+            if (column + strcspn(text, " ") <= 100) {
                 fputc(' ', out);
+            }
         }
     }
     fputc('\n', out);
@@ -211,20 +229,24 @@ static void print_wrapped(const char *label, const char *text, FILE *out)
 
 static void print_diagnoses(const struct report *report, FILE *out)
 {
-    if (report->n_diagnoses == 0 || report->diagnoses[0].how == HOW_CONSISTENT)
+    if (report->n_diagnoses == 0 || report->diagnoses[0].how == HOW_CONSISTENT) {
         print_wrapped("diagnosis", "no known fault reproduces it, and it stands in no simple relation to another value",
                       out);
+    }
     for (uint32_t i = 0; i < report->n_diagnoses; i++) {
         const struct diagnosis *diagnosis = &report->diagnoses[i];
         const struct introduced *first = &report->verdict->introduced[0];
         char label[64], place[96] = "";
-        if (diagnosis->step != first->step || diagnosis->introduced != first->step || diagnosis->trace != first->trace)
-            snprintf(place, sizeof place, " at %s, %s", source_name(report->sources[diagnosis->trace]),
+        if (diagnosis->step != first->step || diagnosis->introduced != first->step ||
+            diagnosis->trace != first->trace) {
+            snprintf(place, sizeof(place), " at %s, %s", source_name(report->sources[diagnosis->trace]),
                      step_label(&report->plan->steps[diagnosis->step], label));
+        }
         fprintf(out, "  %-12s%s (%s)%s\n", "diagnosis", diagnosis->fault, diagnosis_how_name(diagnosis->how), place);
         print_wrapped("", diagnosis->text, out);
-        if (*diagnosis->postmortem)
+        if (*diagnosis->postmortem) {
             print_wrapped("postmortem", diagnosis->postmortem, out);
+        }
     }
 }
 
@@ -235,17 +257,19 @@ static void print_span(const struct report *report, const struct introduced *fir
     char text[1024];
     span_path_find(&path, report->plan, first->step, report->traces[first->trace]);
     if (path.n_between > 0) {
-        print_wrapped("span", span_path_text(&path, report->plan, first->step, text, sizeof text), out);
+        print_wrapped("span", span_path_text(&path, report->plan, first->step, text, sizeof(text)), out);
         print_wrapped("", "not recorded: any of these ops may be wrong, or the last", out);
     }
     uint32_t n = 0;
-    for (uint32_t i = 0; i < path.n_between; i++)
-        if (report->verdict->sound[first->trace][path.between[i]])
+    for (uint32_t i = 0; i < path.n_between; i++) {
+        if (report->verdict->sound[first->trace][path.between[i]]) {
             path.between[n++] = path.between[i];
+        }
+    }
     path.n_between = n;
     if (n > 0) {
         strcpy(text, "other spans pass over ");
-        print_wrapped("likely not", span_steps_text(&path, report->plan, first->step, text, sizeof text), out);
+        print_wrapped("likely not", span_steps_text(&path, report->plan, first->step, text, sizeof(text)), out);
     }
     span_path_free(&path);
 }
@@ -279,10 +303,12 @@ void report_print(const struct report *report, FILE *out)
     print_table(report, out);
     ledger_print(&(struct ledger_table){report->plan, report->audit, report->sources}, out);
     print_coverage(report, out);
-    for (uint32_t i = 0; i < report->n_notes; i++)
+    for (uint32_t i = 0; i < report->n_notes; i++) {
         fprintf(out, "Note: %s\n", report->notes[i]);
-    if (report->verdict->diverged)
+    }
+    if (report->verdict->diverged) {
         print_divergence(report, out);
+    }
     fprintf(out, "\nVerdict: %s%s%s\n", report->verdict->diverged ? "diverged" : "parity",
             report->verdict->diverged ? ", outlier: " : "",
             report->verdict->diverged ? outlier_name(report->verdict->outlier) : "");

@@ -5,8 +5,8 @@
 
 #include <stdio.h>
 
-#include "workbench/diagnose/diagnose.h"
 #include "workbench/audit/verdict.h"
+#include "workbench/diagnose/diagnose.h"
 
 struct report {
     const struct plan *plan;

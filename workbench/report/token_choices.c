@@ -11,10 +11,11 @@ static const char *coarser_type(const struct trace_stage *a, const struct trace_
 {
     static const char *const names[] = {"bfloat16", "float16"};
     double stored = fmax(a->arith.u_storage, b->arith.u_storage);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         double unit_roundoff, smallest;
-        if (float_type(names[i], &unit_roundoff, &smallest) && unit_roundoff == stored)
+        if (float_type(names[i], &unit_roundoff, &smallest) && unit_roundoff == stored) {
             return names[i];
+        }
     }
     return "float32";
 }

@@ -57,13 +57,14 @@ static float *push_value(const struct plan *plan, uint32_t s, const struct trace
     struct rows rows;
     rows_gather(&rows, plan, s, trace, NULL);
     assert_int_equal(rows.n, trace->n_positions);
-    double *y = xcalloc(step->width, sizeof *y), *bound = xcalloc(step->width, sizeof *bound);
+    double *y = xcalloc(step->width, sizeof(*y)), *bound = xcalloc(step->width, sizeof(*bound));
     struct op_batch batch = {.step = step, .n_rows = 1, .rows = &rows.rows[position], .y = y, .bound = bound};
     op_run(&batch);
     float *value = place_of(plan, s, trace, position, dim);
     *value = (float)(y[dim] + times * bound[dim]);
-    if (times > 1 && bound[dim] == 0) /* a copy: any change is too much */
+    if (times > 1 && bound[dim] == 0) { /* a copy: any change is too much */
         *value = nextafterf((float)y[dim], INFINITY);
+    }
     rows_free(&rows);
     free(y);
     free(bound);
@@ -134,8 +135,9 @@ static void test_nonfinite(void **state)
         const struct trace *traces[] = {&small.golden};
         audit_run(&audit, &small.plan, traces, 1, NULL, NULL);
         uint32_t n_failed = 0;
-        for (uint32_t s = 0; s < small.plan.n_steps; s++)
+        for (uint32_t s = 0; s < small.plan.n_steps; s++) {
             n_failed += finding_failed(audit_finding(&audit, s, 0));
+        }
         assert_int_equal(n_failed, 1);
         const struct finding *finding = audit_finding(&audit, (uint32_t)plan_find(&small.plan, 3, STAGE_k_proj), 0);
         assert_true(finding_failed(finding) && isinf(finding->ratio));
@@ -198,14 +200,16 @@ static void test_missing_inputs(void **state)
     struct finding finding = audit_step(&small.plan, local, &small.golden);
     assert_int_equal(finding.rows_judged, small.golden.n_positions);
     assert_true(finding.span && finding.rows_failed == 0 && finding.rows_unaudited == 0);
-    for (uint32_t s = 0; s < small.plan.n_steps; s++)
+    for (uint32_t s = 0; s < small.plan.n_steps; s++) {
         hide_row(&small.golden, small.plan.steps[s].layer, small.plan.steps[s].stage, 2);
+    }
     finding = audit_step(&small.plan, local, &small.golden);
     assert_int_equal(finding.state, FINDING_AUDITED);
     assert_int_equal(finding.rows_unaudited, 5); /* position 2 itself has no output */
     assert_int_equal(finding.rows_judged, small.golden.n_positions - 6);
-    for (uint32_t s = 0; s < small.plan.n_steps; s++)
+    for (uint32_t s = 0; s < small.plan.n_steps; s++) {
         hide_row(&small.golden, small.plan.steps[s].layer, small.plan.steps[s].stage, 0);
+    }
     finding = audit_step(&small.plan, global, &small.golden);
     assert_int_equal(finding.state, FINDING_UNAUDITED);
     struct trace_stage *stage = stage_at(&small.golden, 2, STAGE_attn_out);
@@ -247,9 +251,9 @@ static void test_declared_arithmetic(void **state)
     struct trace_stage *stage = stage_at(&small.golden, 1, STAGE_v_proj);
     for (uint64_t i = 0; i < (uint64_t)small.golden.n_positions * stage->width; i++) {
         uint32_t bits;
-        memcpy(&bits, &stage->rows[i], sizeof bits);
+        memcpy(&bits, &stage->rows[i], sizeof(bits));
         bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-        memcpy(&stage->rows[i], &bits, sizeof bits);
+        memcpy(&stage->rows[i], &bits, sizeof(bits));
     }
     struct finding finding = audit_step(&small.plan, s, &small.golden);
     assert_true(finding_failed(&finding));

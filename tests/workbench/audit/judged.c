@@ -13,8 +13,8 @@
 #include "tests/support/recording.h"
 #include "tests/support/scratch.h"
 #include "workbench/session/comparison.h"
-#include "workbench/trace/sample.h"
 #include "workbench/session/session.h"
+#include "workbench/trace/sample.h"
 
 #define ROW 11 /* a position that is decoded */
 
@@ -25,7 +25,7 @@ static void add_samples(const struct small_model *small, struct trace *trace, co
 {
     struct sampler sampler;
     uint32_t vocab = small->model.config.vocab;
-    float *probs = xcalloc(vocab, sizeof *probs);
+    float *probs = xcalloc(vocab, sizeof(*probs));
     trace->sampling = *sampling;
     trace_add(trace, LAYER_NONE, STAGE_sample_probs, vocab);
     trace_add(trace, LAYER_NONE, STAGE_sample_token, 1);
@@ -53,10 +53,11 @@ static void add_attn_probs(const struct small_model *small, struct trace *trace)
     plan_copy_judged(&plan, &small->plan, &judged);
     for (uint32_t s = 0; s < plan.n_steps; s++) {
         const struct step *step = &plan.steps[s];
-        if (step->op != OP_attention_probs)
+        if (step->op != OP_attention_probs) {
             continue;
-        double *y = xcalloc(step->width, sizeof *y);
-        float *row = xcalloc(step->width, sizeof *row);
+        }
+        double *y = xcalloc(step->width, sizeof(*y));
+        float *row = xcalloc(step->width, sizeof(*row));
         struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
         for (uint32_t p = 0; p < trace->n_positions; p++) {
             struct op_row one = {.arith = &trace->arith,
@@ -64,8 +65,9 @@ static void add_attn_probs(const struct small_model *small, struct trace *trace)
                                         trace_row(stage_at(trace, step->layer, STAGE_k_rope), 0)},
                                  .position = p};
             op_run(&(struct op_batch){.step = step, .n_rows = 1, .rows = &one, .y = y});
-            for (uint32_t i = 0; i < step->width; i++)
+            for (uint32_t i = 0; i < step->width; i++) {
                 row[i] = (float)y[i];
+            }
             trace_set_row(trace, stage, p, row);
         }
         free(row);
@@ -108,9 +110,11 @@ static uint32_t id_at(const struct small_model *small, uint32_t p)
 static uint32_t another(const struct small_model *small, uint32_t p, bool kept)
 {
     uint32_t n = small->model.config.vocab;
-    for (uint32_t i = 1; i < n; i++) /* 0 is the padding */
-        if (i != id_at(small, p) && (*value_at(small, LAYER_NONE, STAGE_sample_probs, p, i) > 0) == kept)
+    for (uint32_t i = 1; i < n; i++) { /* 0 is the padding */
+        if (i != id_at(small, p) && (*value_at(small, LAYER_NONE, STAGE_sample_probs, p, i) > 0) == kept) {
             return i;
+        }
+    }
     fail();
     return 0;
 }
@@ -225,7 +229,7 @@ static void test_wrong_masks(void **state)
     assert_int_equal(judge_trace(&small, LAYER_NONE, STAGE_sample_probs).rows_failed, 1);
     small_close(&small);
 
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
         open_with_both(&small, "tiny-llama", &(struct sampling){0.7f, 20, 1, 5});
         assert_int_equal(judge_trace(&small, LAYER_NONE, STAGE_sample_probs).rows_failed, 0);
         small.golden.sampling = others[i];
@@ -265,14 +269,15 @@ static void test_wrong_attn_probs(void **state)
             open_with_both(&small, names[m], &greedy);
             uint32_t head = small.golden.n_positions; /* of head 1 */
             float *row = value_at(&small, 0, STAGE_attn_probs, ROW, head), first = row[ROW];
-            if (how == 0)
+            if (how == 0) {
                 row[ROW] = row[ROW - 1], row[ROW - 1] = first;
-            else if (how == 1 && m > 0)
+            } else if (how == 1 && m > 0) {
                 row[0] = 1e-30f; /* behind the window */
-            else if (how == 2)
+            } else if (how == 2) {
                 row[ROW + 1] = 1e-30f;
-            else
+            } else {
                 row[ROW] *= 1.0001f;
+            }
             struct finding finding = judge_trace(&small, 0, STAGE_attn_probs);
             assert_int_equal(finding.rows_failed, 1);
             assert_int_equal(finding.position, ROW);
@@ -300,7 +305,7 @@ static void test_probs_are_named(void **state)
         {"tiny-gpt-oss-odd", NULL},
     };
     (void)state;
-    for (size_t b = 0; b < sizeof bugs / sizeof *bugs; b++) {
+    for (size_t b = 0; b < sizeof(bugs) / sizeof(*bugs); b++) {
         struct small_model small;
         struct plan plan;
         struct diagnosis found[4];
@@ -311,10 +316,11 @@ static void test_probs_are_named(void **state)
         uint32_t s = (uint32_t)plan_find(&plan, 0, STAGE_attn_probs);
         struct step step = plan.steps[s];
         struct arena arena = {0};
-        if (bugs[b].fault)
+        if (bugs[b].fault) {
             step = fault_mutant(fault_by_name(bugs[b].fault), &plan, s, &arena);
+        }
         struct trace_stage *probs = stage_at(golden, 0, STAGE_attn_probs);
-        double *y = xcalloc(step.width, sizeof *y);
+        double *y = xcalloc(step.width, sizeof(*y));
         for (uint32_t p = 0; p < golden->n_positions; p++) {
             bool decode = golden->phase[p] == PHASE_DECODE;
             bool has_next = p + 1 < golden->n_positions && golden->phase[p + 1] == PHASE_PREFILL;
@@ -325,13 +331,15 @@ static void test_probs_are_named(void **state)
                                  .decode = decode,
                                  .has_next = has_next};
             op_run(&(struct op_batch){.step = &step, .n_rows = 1, .rows = &one, .y = y});
-            for (uint32_t i = 0; i < step.width; i++)
+            for (uint32_t i = 0; i < step.width; i++) {
                 probs->rows[(uint64_t)p * step.width + i] = (float)y[i];
+            }
         }
         uint32_t n = diagnose_step(&plan, s, golden, found, 4);
         assert_true(bugs[b].fault ? n > 0 : n == 0);
-        if (bugs[b].fault)
+        if (bugs[b].fault) {
             assert_string_equal(found[0].fault, bugs[b].fault);
+        }
         free(y);
         arena_free(&arena);
         plan_free(&plan);
@@ -356,8 +364,9 @@ static void test_attn_out_follows_its_probabilities(void **state)
             uint32_t kv = h / (config->n_heads / config->n_kv_heads);
             for (uint32_t i = 0; i < dim && made_of_them; i++) {
                 double y = 0;
-                for (uint32_t j = 0; j <= ROW; j++)
+                for (uint32_t j = 0; j <= ROW; j++) {
                     y += (double)p[j] * *value_at(&small, 0, STAGE_v_proj, j, (uint64_t)kv * dim + i);
+                }
                 *value_at(&small, 0, STAGE_attn_out, ROW, (uint64_t)h * dim + i) = (float)y;
             }
         }
@@ -377,8 +386,9 @@ static void test_attn_out_of_probabilities_alone(void **state)
     for (uint32_t i = 0; i < small.golden.n_stages; i++) {
         struct trace_stage *stage = &small.golden.stages[i];
         bool kept = stage->stage == STAGE_attn_probs || stage->stage == STAGE_v_proj || stage->stage == STAGE_attn_out;
-        if (kept && stage->layer == 1)
+        if (kept && stage->layer == 1) {
             continue;
+        }
         memset(stage->recorded, 0, small.golden.n_positions);
         stage->n_recorded = 0;
     }
@@ -386,8 +396,9 @@ static void test_attn_out_of_probabilities_alone(void **state)
     struct finding finding = judge_trace(&small, 1, STAGE_attn_out);
     assert_int_equal(finding.rows_judged, small.golden.n_positions);
     assert_int_equal(finding.rows_failed, 0);
-    for (uint32_t i = 0; i < stage_at(&small.golden, 1, STAGE_attn_out)->width; i++)
+    for (uint32_t i = 0; i < stage_at(&small.golden, 1, STAGE_attn_out)->width; i++) {
         *value_at(&small, 1, STAGE_attn_out, ROW, i) *= 1.0001f;
+    }
     assert_int_equal(judge_trace(&small, 1, STAGE_attn_out).rows_failed, 1);
     small_close(&small);
 }
@@ -429,12 +440,13 @@ static void test_comparison(void **state)
         open_with_both(&small, "tiny-gemma3", &sampled);
         trace_copy(&golden, &small.golden);
         golden.sampling = small.golden.sampling;
-        if (wrong)
+        if (wrong) {
             *value_at(&small, LAYER_NONE, STAGE_sample_token, ROW, 0) = 0;
+        }
         assert_int_equal(trace_write(&small.golden, scratch_path(path, folder, "t.h5"), &err), STATUS_OK);
         assert_int_equal(trace_read(&trace, path, &err), STATUS_OK);
         assert_int_equal(trace_check_plan(&trace, &small.plan, &err), STATUS_OK);
-        assert_true(memcmp(&trace.sampling, &sampled, sizeof sampled) == 0);
+        assert_true(memcmp(&trace.sampling, &sampled, sizeof(sampled)) == 0);
         assert_int_equal(stage_at(&trace, LAYER_NONE, STAGE_sample_token)->n_recorded, 6);
         for (int layer = 0; layer < 6; layer++) {
             struct trace_stage *probs = stage_at(&golden, layer, STAGE_attn_probs);
@@ -450,8 +462,9 @@ static void test_comparison(void **state)
         assert_int_equal(verdict->n_lacks, 0);
         assert_int_equal(verdict->diverged, wrong);
         assert_int_equal(verdict->outlier, wrong ? OUTLIER_TRACE : OUTLIER_NONE);
-        if (wrong)
+        if (wrong) {
             assert_int_equal(comparison.plan->steps[verdict->introduced[0].step].stage, STAGE_sample_token);
+        }
         comparison_free(&comparison);
         small_close(&small);
         scratch_remove(folder);

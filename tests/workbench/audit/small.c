@@ -13,11 +13,13 @@
 static float *scale_row(struct step *step, struct tensor *tensor, uint64_t row, float factor)
 {
     uint64_t n_rows = tensor_rows(step->weight[0]), n = tensor_row_elems(step->weight[0]);
-    float *values = xmalloc(n_rows * n * sizeof *values);
-    for (uint64_t r = 0; r < n_rows; r++)
+    float *values = xmalloc(n_rows * n * sizeof(*values));
+    for (uint64_t r = 0; r < n_rows; r++) {
         weights_decode(step->weight[0], r, 0, n, values + r * n);
-    for (uint64_t i = 0; i < n; i++)
+    }
+    for (uint64_t i = 0; i < n; i++) {
         values[row * n + i] *= factor;
+    }
     *tensor = tensor_of_floats(values, n_rows, n);
     step->weight[0] = tensor;
     return values;
@@ -109,8 +111,9 @@ static void test_full_size_ffn_down(void **state)
         case_glu(&glu, 11, ROWS, (struct glu_params){K, ACTIVATION_GELU_TANH});
         float *act = simulate(&glu, DTYPE_F32);
         case_matmul(&c, 12, ROWS, (struct matmul_params){.n_in = K, .n_out = N});
-        for (uint32_t r = 0; r < ROWS; r++)
+        for (uint32_t r = 0; r < ROWS; r++) {
             c.rows[r].in[0] = act + (uint64_t)r * K;
+        }
         float *down = simulate(&c, DTYPE_F32);
         struct tensor embedding = tensor_of_floats(act, ROWS, K), tensor;
         struct step steps[] = {
@@ -135,8 +138,9 @@ static void test_full_size_ffn_down(void **state)
                       finding->max_ratio);
         assert_int_equal(finding->rows_judged, ROWS);
         assert_int_equal(verdict.outlier, changed ? OUTLIER_GOLDEN_OR_WEIGHTS : OUTLIER_NONE);
-        if (changed)
+        if (changed) {
             assert_int_equal(finding->dim, ROW);
+        }
         verdict_free(&verdict);
         audit_free(&audit);
         trace_free(&trace);
@@ -155,9 +159,10 @@ static void case_of_step(struct op_case *c, const struct plan *plan, uint32_t s,
     case_rows(c, trace->n_positions, 0);
     for (unsigned w = 0; w < OP_MAX_WEIGHTS && c->step.weight[w]; w++) {
         uint64_t n_rows = tensor_rows(c->step.weight[w]), n = tensor_row_elems(c->step.weight[w]);
-        c->weights[w] = xmalloc(n_rows * n * sizeof *c->weights[w]);
-        for (uint64_t r = 0; r < n_rows; r++)
+        c->weights[w] = xmalloc(n_rows * n * sizeof(*c->weights[w]));
+        for (uint64_t r = 0; r < n_rows; r++) {
             weights_decode(c->step.weight[w], r, 0, n, c->weights[w] + r * n);
+        }
     }
     for (unsigned i = 0; i < OP_MAX_INPUTS && c->step.input[i] >= 0; i++) {
         const struct step *from = &plan->steps[c->step.input[i]];
@@ -165,11 +170,13 @@ static void case_of_step(struct op_case *c, const struct plan *plan, uint32_t s,
         uint64_t size = (uint64_t)trace->n_positions * from->width * sizeof(float);
         c->inputs[i] = xmalloc(size);
         memcpy(c->inputs[i], stage->rows, size);
-        for (uint32_t r = 0; r < c->n_rows; r++)
+        for (uint32_t r = 0; r < c->n_rows; r++) {
             c->rows[r].in[i] = c->inputs[i] + (uint64_t)r * from->width;
+        }
     }
-    for (uint32_t r = 0; r < c->n_rows; r++)
+    for (uint32_t r = 0; r < c->n_rows; r++) {
         c->rows[r].token = trace->tokens[r];
+    }
 }
 
 /* A whole run by plain loops, what is stored rounded to a type. */
@@ -181,8 +188,9 @@ static void run_plainly(struct trace *trace, const struct plan *plan, const stru
         case_of_step(&c, plan, s, trace);
         float *y = simulate(&c, storage);
         struct trace_stage *stage = trace_add(trace, c.step.layer, c.step.stage, c.step.width);
-        for (uint32_t r = 0; r < c.n_rows; r++)
+        for (uint32_t r = 0; r < c.n_rows; r++) {
             trace_set_row(trace, stage, r, y + (uint64_t)r * c.step.width);
+        }
         free(y);
         case_free(&c);
     }
@@ -209,8 +217,9 @@ static uint32_t n_introduced(const struct plan *plan, const struct trace *trace,
 
 static void declare_bf16(struct trace *trace)
 {
-    for (uint32_t i = 0; i < trace->n_stages; i++)
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
         assert_true(float_type("bfloat16", &trace->stages[i].arith.u_storage, &trace->stages[i].arith.eta));
+    }
 }
 
 /* Honest engines: f32 in plain loops passes; bf16 that says so passes; the twin, bf16 that does not say

@@ -37,8 +37,9 @@ static void forget_all(const struct small_model *small)
 
 static void scale_row(const struct trace_stage *stage, uint32_t position, float factor)
 {
-    for (uint32_t i = 0; i < stage->width; i++)
+    for (uint32_t i = 0; i < stage->width; i++) {
         stage->rows[(uint64_t)position * stage->width + i] *= factor;
+    }
 }
 
 /* The bound is the span's, once: with the stages between and without them a row is judged alike. */
@@ -71,8 +72,9 @@ static void test_small_factors(void **state)
         for (int forgotten = 0; forgotten < 2; forgotten++) {
             struct small_model small;
             small_open(&small, names[0], NULL);
-            if (forgotten)
+            if (forgotten) {
                 forget_all(&small);
+            }
             scale_row(stage_at(&small.golden, LAYER, STAGE_moe_out), 3, rows[i].factor);
             struct finding finding = finding_of(&small, STAGE_moe_out);
             assert_int_equal(finding.rows_failed, rows[i].ratio >= 1);
@@ -91,8 +93,9 @@ static void test_a_wrong_row_is_inherited(void **state)
         struct small_model small;
         small_open(&small, names[0], NULL);
         scale_row(stage_at(&small.golden, LAYER, STAGE_moe_down), 5, 1.01f);
-        if (summed)
+        if (summed) {
             scale_row(stage_at(&small.golden, LAYER, STAGE_moe_out), 5, 1.01f);
+        }
         struct finding down = finding_of(&small, STAGE_moe_down), out = finding_of(&small, STAGE_moe_out);
         assert_int_equal(down.rows_failed, 1);
         assert_int_equal(down.position, 5);
@@ -110,8 +113,9 @@ static void test_the_sum_alone(void **state)
     struct diagnosis found[8];
     small_open(&small, names[0], NULL);
     forget(&small, STAGE_moe_down);
-    for (uint32_t p = 0; p < small.golden.n_positions; p++)
+    for (uint32_t p = 0; p < small.golden.n_positions; p++) {
         scale_row(stage_at(&small.golden, LAYER, STAGE_moe_out), p, 2);
+    }
     uint32_t step = (uint32_t)plan_find(&small.plan, LAYER, STAGE_moe_out);
     assert_int_equal(finding_of(&small, STAGE_moe_out).rows_failed, small.golden.n_positions);
     uint32_t n = diagnose_step(&small.plan, step, &small.golden, found, 8);

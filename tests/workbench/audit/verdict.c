@@ -136,8 +136,9 @@ static void check_case(const struct verdict_case *at, const struct small_model *
         traces[t] = &copies[t];
         for (size_t b = 0; b < 3 && at->blows[b].source != SOURCE_COUNT; b++) {
             const struct blow *blow = &at->blows[b];
-            if (blow->source != sources[t])
+            if (blow->source != sources[t]) {
                 continue;
+            }
             struct trace_stage *stage = stage_at(&copies[t], blow->layer, blow->stage);
             stage->rows[3 * stage->width + 5] += blow->move;
         }
@@ -160,8 +161,9 @@ static void check_case(const struct verdict_case *at, const struct small_model *
     assert_int_equal(verdict.n_lacks, 0);
     verdict_free(&verdict);
     audit_free(&audit);
-    for (uint32_t t = 0; t < 3; t++)
+    for (uint32_t t = 0; t < 3; t++) {
         trace_free(&copies[t]);
+    }
 }
 
 static void test_outlier(void **state)
@@ -169,7 +171,7 @@ static void test_outlier(void **state)
     (void)state;
     struct small_model small;
     small_open(&small, "tiny-llama", NULL);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         print_message("%s\n", cases[i].what);
         check_case(&cases[i], &small);
     }
@@ -228,7 +230,7 @@ static void test_flipped_bit(void **state)
     static const unsigned bits[] = {23, 24, 25, 26, 27, 28, 29, 30};
     static const enum source sources[] = {SOURCE_REFERENCE, SOURCE_GOLDEN};
     char folder[256];
-    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+    for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
         struct small_model small;
         struct trace run;
         struct audit audit;

@@ -35,7 +35,7 @@ static const struct {
     {13, STAGE_ffn_down},       {15, STAGE_layer_out},
     {LAYER_NONE, STAGE_logits}, {LAYER_NONE, STAGE_logits_final},
 };
-#define N_SPOILED (sizeof spoiled / sizeof *spoiled)
+#define N_SPOILED (sizeof(spoiled) / sizeof(*spoiled))
 
 static void write_spoiled(const char *path)
 {
@@ -43,8 +43,9 @@ static void write_spoiled(const char *path)
     assert_int_equal(trace_read(&trace, GOLDEN, NULL), STATUS_OK);
     for (size_t i = 0; i < N_SPOILED; i++) {
         struct trace_stage *stage = stage_at(&trace, spoiled[i].layer, spoiled[i].stage);
-        for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++)
+        for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++) {
             stage->rows[k] += 0.004f * stage->rows[k] * (float)sin(0.7 * (double)k);
+        }
     }
     assert_int_equal(trace_write(&trace, path, NULL), STATUS_OK);
     trace_free(&trace);

@@ -206,7 +206,7 @@ static void help_says_each_option(void **state)
     static const char *const commands[] = {"diff",   "audit",  "compare", "trace", "run",    "debug",
                                            "golden", "faults", "bench",   "info",  "devices"};
     struct outcome outcome;
-    for (size_t i = 0; i < sizeof commands / sizeof *commands; i++) {
+    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
         RUN(&outcome, 0, commands[i], "--help");
         expect_text(outcome.out, commands[i]);
         outcome_free(&outcome);
@@ -272,9 +272,9 @@ static void a_choice_that_rounding_decides(void **state)
             assert_true(float_type("bfloat16", &stage->arith.u_storage, &stage->arith.eta));
             for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++) {
                 uint32_t bits;
-                memcpy(&bits, &stage->rows[k], sizeof bits);
+                memcpy(&bits, &stage->rows[k], sizeof(bits));
                 bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000u;
-                memcpy(&stage->rows[k], &bits, sizeof bits);
+                memcpy(&stage->rows[k], &bits, sizeof(bits));
             }
         }
         if (lacks) {
@@ -289,8 +289,9 @@ static void a_choice_that_rounding_decides(void **state)
         expect_text(outcome.out, lacks ? "though every op that could be judged passes: what bfloat16 rounds adds up to "
                                        : "though every op passes: what bfloat16 rounds adds up to ");
         expect_text(outcome.out, "; try a golden in float32\nNote: the same after 3 other tokens in ");
-        if (lacks)
+        if (lacks) {
             expect_text(outcome.out, ", or a stage that is missing (see Coverage) is wrong");
+        }
         outcome_free(&outcome);
     }
     RUN(&outcome, 0, "diff", "golden/tiny-gemma2-odd", "--golden", "golden/tiny-gemma2-odd.h5", "--trace",
@@ -314,8 +315,9 @@ static void compare(void **state)
     assert_false(json_is_true(json_object_get(report, "identical")));
     json_array_foreach(json_object_get(report, "stages"), i, stage)
     {
-        if (json_is_true(json_object_get(stage, "identical")))
+        if (json_is_true(json_object_get(stage, "identical"))) {
             continue;
+        }
         n_differing++;
         assert_string_equal(text_at(stage, "stage"), "o_proj");
         assert_int_equal(integer_at(stage, "layer"), 1);
