@@ -199,25 +199,6 @@ static void wrong_input(void **state)
     outcome_free(&outcome);
 }
 
-/* Each command's --help has a line for each of its options, and none of another's. */
-static void help_says_each_option(void **state)
-{
-    (void)state;
-    static const char *const commands[] = {"diff",   "audit",  "compare", "trace", "run",    "debug",
-                                           "golden", "faults", "bench",   "info",  "devices"};
-    struct outcome outcome;
-    for (size_t i = 0; i < sizeof(commands) / sizeof(*commands); i++) {
-        RUN(&outcome, 0, commands[i], "--help");
-        expect_text(outcome.out, commands[i]);
-        outcome_free(&outcome);
-    }
-    RUN(&outcome, 0, "diff", "--help");
-    expect_text(outcome.out, "\n    --fault        NAME, NAME@LAYER or NAME@LAYER.STAGE: ");
-    expect_text(outcome.out, "\n    --device       D: ");
-    expect_no_text(outcome.out, "\n    --seed ");
-    outcome_free(&outcome);
-}
-
 static void wrong_usage(void **state)
 {
     (void)state;
@@ -347,7 +328,6 @@ int main(void)
         cmocka_unit_test_setup_teardown(json_file_is_written_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_input, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_usage, set_up, tear_down),
-        cmocka_unit_test(help_says_each_option),
         cmocka_unit_test_setup_teardown(foreign_trace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(compare, set_up, tear_down),
     };

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "workbench/cli/command.h"
-#include "workbench/cli/info.h"
+#include "workbench/cli/commands/info.h"
 
 #define LINE 200
 

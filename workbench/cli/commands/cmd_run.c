@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/cli/options.h"
+#include "workbench/cli/commands/option_values.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
 

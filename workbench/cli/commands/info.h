@@ -1,6 +1,6 @@
 /* What `info` says of a model, besides the text for people. */
-#ifndef LOCKSTEP_WORKBENCH_CLI_INFO_H
-#define LOCKSTEP_WORKBENCH_CLI_INFO_H
+#ifndef LOCKSTEP_WORKBENCH_CLI_COMMANDS_INFO_H
+#define LOCKSTEP_WORKBENCH_CLI_COMMANDS_INFO_H
 
 #include "model/model.h"
 #include "model/plan.h"

@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/cli/options.h"
+#include "workbench/cli/commands/option_values.h"
 #include "workbench/session/progress.h"
 #include "workbench/trace/stage_list.h"
 

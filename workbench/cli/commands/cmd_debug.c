@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "workbench/cli/options.h"
+#include "workbench/cli/commands/option_values.h"
 #include "workbench/debugger/repl.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/prompt_tokens.h"
@@ -40,8 +40,8 @@ static enum status open_session(const struct arguments *arguments, const struct 
         .reference = reference,
         .device = arguments->device,
         .max_positions = n_golden > MIN_POSITIONS ? n_golden : MIN_POSITIONS,
-        .faults = arguments->faults,
-        .n_faults = arguments->n_faults,
+        .faults = arguments->faults.text,
+        .n_faults = arguments->faults.n,
         .weights = arguments->weights,
     };
     return session_open(session, arguments->positional[0], &options, err);
@@ -67,7 +67,7 @@ static enum status set_tokens(const struct arguments *arguments, struct repl *re
 static enum status debug(const struct arguments *arguments, struct repl *repl, struct error *err)
 {
     repl_settings_free(&repl->settings);
-    repl_settings_init(&repl->settings, arguments->device, arguments->faults, arguments->n_faults);
+    repl_settings_init(&repl->settings, arguments->device, arguments->faults.text, arguments->faults.n);
     enum status status = debug_config_options(repl->config, arguments->preset, arguments->config, repl->plan, err);
     if (status == STATUS_OK && repl->config->given) {
         bool on = repl->session->on[SOURCE_ENGINE];

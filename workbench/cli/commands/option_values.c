@@ -1,4 +1,4 @@
-#include "workbench/cli/options.h"
+#include "workbench/cli/commands/option_values.h"
 
 #include <errno.h>
 #include <stdlib.h>
@@ -54,8 +54,8 @@ enum status open_with_tokens(const struct arguments *arguments, bool engine, boo
         .reference = reference,
         .device = arguments->device,
         .max_positions = *n_ids + n_more,
-        .faults = arguments->faults,
-        .n_faults = arguments->n_faults,
+        .faults = arguments->faults.text,
+        .n_faults = arguments->faults.n,
         .no_capture = no_capture,
         .weights = arguments->weights,
     };

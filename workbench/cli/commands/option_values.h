@@ -1,7 +1,7 @@
 /* What several commands make of their options: which sides run, which stages are wanted, and a session that is large
  * enough for the tokens asked for. */
-#ifndef LOCKSTEP_WORKBENCH_CLI_OPTIONS_H
-#define LOCKSTEP_WORKBENCH_CLI_OPTIONS_H
+#ifndef LOCKSTEP_WORKBENCH_CLI_COMMANDS_OPTION_VALUES_H
+#define LOCKSTEP_WORKBENCH_CLI_COMMANDS_OPTION_VALUES_H
 
 #include "workbench/cli/command.h"
 #include "workbench/session/session.h"

@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "workbench/cli/info.h"
+#include "workbench/cli/commands/info.h"
 #include "workbench/trace/json_file.h"
 
 /* The shortest decimal that is this float again: 1e-05, not 9.9999997e-06. */

@@ -6,7 +6,7 @@
 #include "workbench/bench/bench.h"
 #include "workbench/bench/bench_kernels.h"
 #include "workbench/cli/command.h"
-#include "workbench/cli/options.h"
+#include "workbench/cli/commands/option_values.h"
 #include "workbench/trace/json_file.h"
 
 #define DEFAULT_PROMPT 32
@@ -60,8 +60,8 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
     if (arguments->kernels) {
         const struct bench_kernels_options kernels = {
             .words = arguments->n_positional > 0 ? arguments->positional[0] : NULL,
-            .faults = arguments->faults,
-            .n_faults = arguments->n_faults,
+            .faults = arguments->faults.text,
+            .n_faults = arguments->faults.n,
             .device = arguments->device,
             .json = arguments->json,
             .verbose = arguments->verbose,
@@ -82,8 +82,8 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
         .reference = bench.source == SOURCE_REFERENCE,
         .device = arguments->device,
         .max_positions = prefilled + decoded,
-        .faults = arguments->faults,
-        .n_faults = arguments->n_faults,
+        .faults = arguments->faults.text,
+        .n_faults = arguments->faults.n,
         .no_capture = !captured,
     };
     status = session_open(&bench.session, arguments->positional[0], &options, err);

@@ -21,13 +21,13 @@ static enum status choose_sides(const struct arguments *arguments, struct sessio
         return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
                          "\"%s\" with --trace, whose file stands in the engine's place", on);
     }
-    if (arguments->n_faults > 0 && !options->engine) {
+    if (arguments->faults.n > 0 && !options->engine) {
         return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET,
                          "is planted in the engine, which does not run");
     }
     options->device = arguments->device;
-    options->faults = arguments->faults;
-    options->n_faults = arguments->n_faults;
+    options->faults = arguments->faults.text;
+    options->n_faults = arguments->faults.n;
     options->weights = arguments->weights;
     return STATUS_OK;
 }
