@@ -287,7 +287,7 @@ static void compare(void **state)
     char path[512];
     struct outcome outcome;
     RUN(&outcome, 0, "compare", GEMMA ".h5", GEMMA ".h5");
-    expect_text(outcome.out, "118 of 118 (layer, stage)s are bit-identical");
+    expect_text(outcome.out, "118 of 118 (layer, stage) pairs are bit-identical");
     outcome_free(&outcome);
     write_changed_golden(path, 1, STAGE_o_proj, 2, 30, 4);
     RUN(&outcome, 1, "compare", GEMMA ".h5", path, "--json", "-");

@@ -1,9 +1,10 @@
-/* lockstep audit MODEL TRACE.h5: every op of one trace from its own inputs. Needs no device and no second trace. */
+/* lockstep audit MODEL TRACE.h5: checks every op of one trace against its own recorded inputs. It needs neither a
+ * device nor a second trace. */
 #include "workbench/cli/command.h"
 #include "workbench/session/comparison.h"
 #include "workbench/session/progress.h"
 
-/* With the trace read: everything else. Takes the trace over. */
+/* Judges the trace and prints the report. Takes the trace over. */
 static enum status audit_trace(const struct arguments *arguments, const struct model *model, const struct plan *plan,
                                struct trace *trace, struct error *err)
 {
@@ -11,10 +12,10 @@ static enum status audit_trace(const struct arguments *arguments, const struct m
     bool same_weights = false;
     comparison_add(&comparison, SOURCE_TRACE, trace);
     enum status status = trace_check_plan(comparison.list[0], plan, err);
-    if (!status) {
+    if (status == STATUS_OK) {
         status = comparison_check_digests(&comparison, model, comparison.list[0], &same_weights, err);
     }
-    if (!status) {
+    if (status == STATUS_OK) {
         for (uint32_t i = 0; i < model->n_notes; i++) {
             comparison_note(&comparison, "%s", model->notes[i]);
         }
@@ -25,21 +26,22 @@ static enum status audit_trace(const struct arguments *arguments, const struct m
     return status;
 }
 
+static enum status audit_model(const struct arguments *arguments, const struct model *model, const struct plan *plan,
+                               struct error *err)
+{
+    struct trace trace;
+    TRY(trace_read(&trace, arguments->positional[1], err));
+    return audit_trace(arguments, model, plan, &trace, err);
+}
+
 enum status command_audit(const struct arguments *arguments, struct error *err)
 {
     struct model model;
     struct plan plan;
-    struct trace trace;
-    enum status status = model_open(&model, arguments->positional[0], err);
-    if (status) {
-        return status;
-    }
-    status = plan_build(&plan, &model, err);
-    if (!status) {
-        status = trace_read(&trace, arguments->positional[1], err);
-        if (!status) {
-            status = audit_trace(arguments, &model, &plan, &trace, err);
-        }
+    TRY(model_open(&model, arguments->positional[0], err));
+    enum status status = plan_build(&plan, &model, err);
+    if (status == STATUS_OK) {
+        status = audit_model(arguments, &model, &plan, err);
         plan_free(&plan);
     }
     model_close(&model);

@@ -1,5 +1,5 @@
-/* lockstep compare A.h5 B.h5: two traces row by row. No model and so no bounds: bit-identical, or how far apart. Values
- * are compared as float32, to which reading a trace converts them. */
+/* lockstep compare A.h5 B.h5: compares two traces row by row. Without a model there are no bounds: it says whether they
+ * are bit-identical, and else how far apart. Reading a trace converts its values to float32; these are compared. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -14,7 +14,7 @@ static bool same_bits(const float *a, const float *b, uint32_t n)
     return memcmp(a, b, n * sizeof(*a)) == 0;
 }
 
-/* Neither is finite: no distance, unless they are the same infinity. NaN is equal to nothing. */
+/* How far apart two values are. Equal infinities are 0 apart, any other pair that is not finite infinitely far. */
 static double value_error(float a, float b)
 {
     if (a == b) {
@@ -53,7 +53,7 @@ static void measure_rows(struct distance *distance, const struct trace_stage *a,
     distance->cosine = size_a == 0 && size_b == 0 ? 1 : product / sqrt(size_a * size_b);
 }
 
-/* Every stage that either trace holds, in plan order. distances: malloc'ed. */
+/* Compares every stage that either trace holds, in plan order. *distances is malloc'ed. */
 static enum status measure_traces(const struct trace *a, const struct trace *b, struct distance **distances,
                                   uint32_t *n, struct error *err)
 {
@@ -65,7 +65,7 @@ static enum status measure_traces(const struct trace *a, const struct trace *b, 
         const struct trace_stage *x = i < a->n_stages ? &a->stages[i] : NULL;
         const struct trace_stage *y = k < b->n_stages ? &b->stages[k] : NULL;
         if (x && y && trace_find(b, x->layer, x->stage) != y && trace_find(b, x->layer, x->stage)) {
-            x = NULL; /* y stands before it, and only b has y */
+            x = NULL; /* y comes first in plan order, and only b has y */
         } else if (x && y && trace_find(b, x->layer, x->stage) != y) {
             y = NULL;
         }
@@ -92,7 +92,7 @@ static const char *label_of(const struct distance *distance, char text[64])
     return trace_label(&stage, text);
 }
 
-/* The stages that differ, one a line. */
+/* Prints the stages that differ, one a line. */
 static void print_distances(const struct distance *distances, uint32_t n, const struct trace *a, const struct trace *b)
 {
     uint32_t n_identical = 0;
@@ -117,7 +117,7 @@ static void print_distances(const struct distance *distances, uint32_t n, const 
                    d->rms_error, d->cosine);
         }
     }
-    printf("%u of %u (layer, stage)s are bit-identical\n", n_identical, n);
+    printf("%u of %u (layer, stage) pairs are bit-identical\n", n_identical, n);
 }
 
 static enum status write_json(const struct distance *distances, uint32_t n, bool identical, bool drift,
@@ -150,44 +150,52 @@ static enum status write_json(const struct distance *distances, uint32_t n, bool
     return json_write_file(object, path, err);
 }
 
-static enum status compare_traces(const struct trace *a, const struct trace *b, bool drift, const char *json,
-                                  struct error *err)
+/* Prints what was found, or how far the traces drift apart, and writes it as JSON where that is asked for. */
+static enum status report_distances(const struct arguments *arguments, const struct distance *distances, uint32_t n,
+                                    const struct trace *a, const struct trace *b, struct error *err)
 {
-    struct distance *distances;
-    uint32_t n;
-    enum status status = trace_check_same_tokens(a, b, err);
-    if (!status && a->n_layers != b->n_layers) {
-        status = error_set(err, STATUS_BAD_INPUT, a->path, "n_layers", ERROR_NO_OFFSET, "is %u, expected %u as in %s",
-                           a->n_layers, b->n_layers, b->path);
-    }
-    if (status) {
-        return status;
-    }
-    status = measure_traces(a, b, &distances, &n, err);
     bool identical = true;
     for (uint32_t i = 0; i < n; i++) {
         identical &= distances[i].identical;
     }
-    if (!status && (!json || strcmp(json, "-") != 0)) {
-        drift ? drift_print(distances, n) : print_distances(distances, n, a, b);
+    if (arguments->json == NULL || strcmp(arguments->json, "-") != 0) {
+        if (arguments->drift) {
+            drift_print(distances, n);
+        } else {
+            print_distances(distances, n, a, b);
+        }
     }
-    if (!status && json) {
-        status = write_json(distances, n, identical, drift, json, err);
+    if (arguments->json != NULL) {
+        TRY(write_json(distances, n, identical, arguments->drift, arguments->json, err));
+    }
+    return identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
+}
+
+static enum status compare_traces(const struct arguments *arguments, const struct trace *a, const struct trace *b,
+                                  struct error *err)
+{
+    struct distance *distances;
+    uint32_t n;
+    TRY(trace_check_same_tokens(a, b, err));
+    if (a->n_layers != b->n_layers) {
+        return error_set(err, STATUS_BAD_INPUT, a->path, "n_layers", ERROR_NO_OFFSET, "is %u, expected %u as in %s",
+                         a->n_layers, b->n_layers, b->path);
+    }
+    enum status status = measure_traces(a, b, &distances, &n, err);
+    if (status == STATUS_OK) {
+        status = report_distances(arguments, distances, n, a, b, err);
     }
     free(distances);
-    return status ? status : identical || drift ? STATUS_OK : STATUS_DIVERGED;
+    return status;
 }
 
 enum status command_compare(const struct arguments *arguments, struct error *err)
 {
     struct trace a, b;
-    enum status status = trace_read(&a, arguments->positional[0], err);
-    if (status) {
-        return status;
-    }
-    status = trace_read(&b, arguments->positional[1], err);
-    if (!status) {
-        status = compare_traces(&a, &b, arguments->drift, arguments->json, err);
+    TRY(trace_read(&a, arguments->positional[0], err));
+    enum status status = trace_read(&b, arguments->positional[1], err);
+    if (status == STATUS_OK) {
+        status = compare_traces(arguments, &a, &b, err);
         trace_free(&b);
     }
     trace_free(&a);

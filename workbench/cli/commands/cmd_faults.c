@@ -1,5 +1,5 @@
-/* lockstep faults: the list of known bugs. With --check each is planted in the engine, on every small model under
- * golden/ that it applies to, and must be found where it was planted and called by its name; healthy runs must raise no
+/* lockstep faults: lists the known bugs. With --check each bug is planted in the engine, on every small model under
+ * golden/ that it applies to. It must be found where it was planted and called by its name; healthy runs must raise no
  * alarm. */
 #include <glob.h>
 #include <libgen.h>
@@ -57,15 +57,15 @@ static void golden_folder(char folder[PATH_MAX])
     snprintf(folder, PATH_MAX, "%s/golden", LOCKSTEP_SOURCE_DIR);
 }
 
-/* The check of all faults: what was found so far. */
+/* The check of all faults, and what it has found so far. */
 struct check {
     struct fault_check faults;
     const char *device;
-    const char *only; /* NULL, or the one model to check: its name under golden/, or its path */
+    const char *only; /* the one model to check, as its name under golden/ or its path; NULL: all */
     bool quiet;       /* the JSON goes to standard output */
     json_t *entries;
     uint32_t healthy_alarms, n_failed, n_models;
-    bool *applied; /* [n_faults] to any model */
+    bool *applied; /* [n_faults] to at least one model */
 };
 
 static json_t *place(const struct plan *plan, int64_t step)
@@ -76,12 +76,12 @@ static json_t *place(const struct plan *plan, int64_t step)
     return object;
 }
 
-/* One line for people, one entry for scripts. */
+/* Prints one line, and adds one entry to the JSON. */
 static void record_outcome(struct check *check, const struct fault *fault, const char *model,
                            const struct fault_outcome *outcome)
 {
     char label[64];
-    const struct plan *plan = check->faults.healthy.plan; /* with what is judged and not run */
+    const struct plan *plan = check->faults.healthy.plan; /* also has the steps that are judged, but not run */
     check->n_failed += !outcome->ok;
     if (!check->quiet) {
         printf("%-4s %-18s %-26s %-24s %s%s%s\n", outcome->ok ? "ok" : "FAIL", model, fault->name,
@@ -102,41 +102,36 @@ static void record_outcome(struct check *check, const struct fault *fault, const
     json_push(check->entries, entry);
 }
 
-/* A healthy run first; then every fault that applies to the model, unless only the run is asked for. */
+/* Checks a healthy run, then every fault that applies to the model. */
 static enum status check_model(struct check *check, const char *path, const char *name, const char *golden,
                                bool healthy_only, struct error *err)
 {
     uint32_t n_faults;
     const struct fault *faults = fault_list(&n_faults);
-    enum status status = fault_check_open(&check->faults, path, golden, check->device, err);
-    if (status) {
-        return status;
-    }
+    TRY(fault_check_open(&check->faults, path, golden, check->device, err));
     uint32_t n_alarms = check->faults.healthy.verdict.n_introduced;
     check->healthy_alarms += n_alarms;
     if (!check->quiet) {
         printf("%-4s %-18s %-26s %u alarms\n", n_alarms ? "FAIL" : "ok", name, "(healthy)", n_alarms);
     }
-    for (uint32_t i = 0; i < n_faults && !status && !healthy_only; i++) {
+    for (uint32_t i = 0; i < n_faults && !healthy_only; i++) {
         bool applies;
         int64_t planted;
         struct fault_outcome outcome;
-        status = fault_check_applies(&check->faults, faults[i].name, &applies, &planted, err);
-        if (status || !applies) {
+        TRY(fault_check_applies(&check->faults, faults[i].name, &applies, &planted, err));
+        if (!applies) {
             continue;
         }
         check->applied[i] = true;
-        status = fault_check_run(&check->faults, faults[i].name, &outcome, err);
-        if (status) {
-            break;
-        }
+        TRY(fault_check_run(&check->faults, faults[i].name, &outcome, err));
         record_outcome(check, &faults[i], name, &outcome);
         fault_outcome_free(&outcome);
     }
-    return status;
+    return STATUS_OK;
 }
 
-/* A model, NAME or NAME.gguf, perhaps with NAME.h5 beside it. only: what NAME must be; NULL: whatever it is. */
+/* Checks a model, NAME or NAME.gguf, with the golden NAME.h5 if there is one. only: skip every other NAME; NULL: none.
+ */
 static enum status check_path(struct check *check, const char *path, const char *only, bool healthy_only,
                               struct error *err)
 {
@@ -158,8 +153,8 @@ static enum status check_path(struct check *check, const char *path, const char 
     return check_model(check, path, name, access(golden, R_OK) == 0 ? golden : NULL, healthy_only, err);
 }
 
-/* Under golden/: NAME/config.json, NAME/manifest.json or NAME.gguf. Those of same/ are one model in several formats:
- * what a healthy run may not show is a fault of the reader. */
+/* Checks a model under golden/, of which NAME/config.json, NAME/manifest.json or NAME.gguf was found. The models of
+ * same/ are one model in several formats. Only healthy runs are checked there: they show faults of the file readers. */
 static enum status check_found(struct check *check, const char *found, struct error *err)
 {
     char path[PATH_MAX];
@@ -201,7 +196,7 @@ static enum status check_all(struct check *check, struct error *err)
     return status;
 }
 
-/* A fault that no model can show is not proved to be found: it is listed. */
+/* Lists the faults that apply to no model: nothing proves that they would be found. */
 static void report_unapplied(struct check *check)
 {
     uint32_t n;
@@ -217,42 +212,53 @@ static void report_unapplied(struct check *check)
     }
 }
 
-enum status command_faults(const struct arguments *arguments, struct error *err)
+static json_t *check_json(const struct check *check)
 {
-    bool quiet = arguments->json && strcmp(arguments->json, "-") == 0;
+    json_t *object = json_object();
+    json_put(object, "format", json_string("lockstep-faults"));
+    json_put(object, "version", json_integer(1));
+    json_put(object, "healthy_alarms", json_integer(check->healthy_alarms));
+    json_put(object, "faults", check->entries);
+    return object;
+}
+
+static enum status check_faults(const struct arguments *arguments, bool quiet, struct error *err)
+{
     uint32_t n_faults;
     fault_list(&n_faults);
-    if (!arguments->check && !quiet) {
-        list_faults();
-    }
-    if (!arguments->check) {
-        return arguments->json ? list_as_json(arguments->json, err) : STATUS_OK;
-    }
     struct check check = {.device = arguments->device,
-                          .only = arguments->n_positional ? arguments->positional[0] : NULL,
+                          .only = arguments->n_positional > 0 ? arguments->positional[0] : NULL,
                           .quiet = quiet,
                           .entries = json_array()};
     check.applied = xcalloc(n_faults, sizeof(*check.applied));
     enum status status = check_all(&check, err);
-    if (!status) {
+    if (status == STATUS_OK) {
         report_unapplied(&check);
     }
     free(check.applied);
-    json_t *object = json_object();
-    json_put(object, "format", json_string("lockstep-faults"));
-    json_put(object, "version", json_integer(1));
-    json_put(object, "healthy_alarms", json_integer(check.healthy_alarms));
-    json_put(object, "faults", check.entries);
-    if (!status && arguments->json) {
+    json_t *object = check_json(&check);
+    if (status == STATUS_OK && arguments->json != NULL) {
         status = json_write_file(object, arguments->json, err);
     } else {
         json_decref(object);
     }
-    if (status) {
+    if (status != STATUS_OK) {
         return status;
     }
     if (!quiet) {
         printf("%u faults missed, %u false alarms\n", check.n_failed, check.healthy_alarms);
     }
     return check.n_failed + check.healthy_alarms > 0 ? STATUS_DIVERGED : STATUS_OK;
+}
+
+enum status command_faults(const struct arguments *arguments, struct error *err)
+{
+    bool quiet = arguments->json != NULL && strcmp(arguments->json, "-") == 0;
+    if (arguments->check) {
+        return check_faults(arguments, quiet, err);
+    }
+    if (!quiet) {
+        list_faults();
+    }
+    return arguments->json != NULL ? list_as_json(arguments->json, err) : STATUS_OK;
 }

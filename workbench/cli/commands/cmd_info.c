@@ -1,4 +1,4 @@
-/* `info`: what a model is, as lockstep understands it: config, tensors, the plan, and what is odd about the files. */
+/* lockstep info: what lockstep makes of a model: its config, tensors and plan, and what is odd about its files. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -6,14 +6,14 @@
 #include "workbench/cli/command.h"
 #include "workbench/cli/commands/info.h"
 
-#define LINE 200
+#define LINE 200 /* bytes of a line, its end included */
 
 const char *activation_name(uint32_t activation)
 {
     return activation == ACTIVATION_SILU ? "silu" : "gelu_pytorch_tanh";
 }
 
-/* The last part of a path, without slashes at its end. */
+/* Prints the last part of a path, without slashes at its end. */
 static void print_base_name(const char *path)
 {
     size_t end = strlen(path);
@@ -112,7 +112,7 @@ static void print_tensors(const struct model *model)
     }
 }
 
-/* The parameters of a step that tell layers apart. */
+/* The parameters of a step in which layers differ. */
 static void params_text(const struct step *step, char text[LINE])
 {
     const union step_params *p = &step->params;
@@ -131,7 +131,7 @@ static void params_text(const struct step *step, char text[LINE])
     }
 }
 
-/* One step on a line; equal steps of two layers give the same line. */
+/* One step on a line. Steps of two layers that are alike give the same line. */
 static void step_text(const struct plan *plan, const struct step *step, char line[LINE])
 {
     char inputs[64] = "", weights[64] = "", params[LINE];
@@ -180,7 +180,7 @@ static void print_step(const struct plan *plan, uint32_t step)
     printf("%s\n", line);
 }
 
-/* The layers that look like layer `like`, as ranges: "layers 0-4, 6-10". */
+/* Prints the layers that are like layer `like`, as ranges: "layers 0-4, 6-10". Marks them as shown. */
 static void print_layer_kind(const struct plan *plan, uint32_t like, bool *shown)
 {
     printf("  -- layers");
@@ -237,24 +237,23 @@ static void info_print(const struct model *model, const struct plan *plan)
     }
 }
 
+static enum status show_model(const struct arguments *arguments, const struct model *model, struct error *err)
+{
+    struct plan plan;
+    TRY(plan_build(&plan, model, err));
+    if (arguments->json == NULL || strcmp(arguments->json, "-") != 0) {
+        info_print(model, &plan);
+    }
+    enum status status = arguments->json != NULL ? info_write_json(model, &plan, arguments->json, err) : STATUS_OK;
+    plan_free(&plan);
+    return status;
+}
+
 enum status command_info(const struct arguments *arguments, struct error *err)
 {
     struct model model;
-    struct plan plan;
-    enum status status = model_open(&model, arguments->positional[0], err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = plan_build(&plan, &model, err);
-    if (status == STATUS_OK) {
-        if (!arguments->json || strcmp(arguments->json, "-") != 0) {
-            info_print(&model, &plan);
-        }
-        if (arguments->json) {
-            status = info_write_json(&model, &plan, arguments->json, err);
-        }
-        plan_free(&plan);
-    }
+    TRY(model_open(&model, arguments->positional[0], err));
+    enum status status = show_model(arguments, &model, err);
     model_close(&model);
     return status;
 }

@@ -1,4 +1,4 @@
-/* What `info` says of a model, besides the text for people. */
+/* What `info` says of a model as JSON, and names that JSON and text share. */
 #ifndef LOCKSTEP_WORKBENCH_CLI_COMMANDS_INFO_H
 #define LOCKSTEP_WORKBENCH_CLI_COMMANDS_INFO_H
 
@@ -9,7 +9,7 @@
 const char *activation_name(uint32_t activation);
 const char *rope_type_name(uint32_t type);
 
-/* "lockstep-info", version 1. path "-": standard output. */
+/* Writes the format "lockstep-info", version 1. path "-": standard output. */
 enum status info_write_json(const struct model *model, const struct plan *plan, const char *path, struct error *err);
 
 #endif

@@ -1,11 +1,11 @@
-/* `info --json`: config, tensors and plan, each by lockstep's own names. */
+/* `info --json`: config, tensors and plan, with lockstep's own names. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "workbench/cli/commands/info.h"
 #include "workbench/trace/json_file.h"
 
-/* The shortest decimal that is this float again: 1e-05, not 9.9999997e-06. */
+/* The shortest decimal that reads as this float: 1e-05, not 9.9999997e-06. */
 static json_t *number(float value)
 {
     char text[32];
@@ -18,7 +18,7 @@ static json_t *number(float value)
     return json_real(strtod(text, NULL));
 }
 
-/* Appends to a list, and takes the list away (NULL) if the value could not be made: a name that is no UTF-8. */
+/* Appends a value to a list. If the value could not be made, because a name is not UTF-8, *list becomes NULL. */
 static void append(json_t **list, json_t *value)
 {
     if (*list && json_array_append_new(*list, value) == 0) {

@@ -24,53 +24,57 @@ enum status parse_on(const char *on, bool *engine, bool *reference, struct error
 enum status parse_on_one(const char *on, enum source *source, struct error *err)
 {
     bool engine = true, reference = false;
-    enum status status = parse_on(on, &engine, &reference, err);
-    if (status == STATUS_OK && engine && reference) {
-        status =
-            error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET, "\"%s\", expected engine or reference", on);
+    TRY(parse_on(on, &engine, &reference, err));
+    if (engine && reference) {
+        return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET, "\"%s\", expected engine or reference", on);
     }
     *source = engine ? SOURCE_ENGINE : SOURCE_REFERENCE;
+    return STATUS_OK;
+}
+
+/* The prompt's tokens. They need the model's tokenizer and vocabulary, but neither backend. */
+static enum status read_prompt(const struct arguments *arguments, struct token_list *prompt, struct error *err)
+{
+    struct model model;
+    TRY(model_open(&model, arguments->positional[0], err));
+    const struct prompt given = {arguments->prompt, arguments->ids};
+    enum status status = prompt_tokens(&given, &model, &prompt->ids, &prompt->n, err);
+    model_close(&model);
     return status;
 }
 
-enum status open_with_tokens(const struct arguments *arguments, bool engine, bool reference, bool no_capture,
-                             uint32_t n_more, struct session *session, int32_t **ids, uint32_t *n_ids,
-                             struct error *err)
+enum status open_with_tokens(const struct arguments *arguments, const struct session_wish *wish,
+                             struct session *session, struct token_list *prompt, struct error *err)
 {
-    /* The tokens say how large a KV cache the backends need, and the model's tokenizer and vocabulary say the tokens.
-     */
-    struct model model;
-    enum status status = model_open(&model, arguments->positional[0], err);
+    *prompt = (struct token_list){0};
+    enum status status = read_prompt(arguments, prompt, err);
     if (status != STATUS_OK) {
+        prompt->ids = NULL;
         return status;
     }
-    status = prompt_tokens(&(struct prompt){arguments->prompt, arguments->ids}, &model, ids, n_ids, err);
-    model_close(&model);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    /* The KV cache is made when a backend opens: its size must be known by then. */
     struct session_options options = {
-        .engine = engine,
-        .reference = reference,
+        .engine = wish->engine,
+        .reference = wish->reference,
         .device = arguments->device,
-        .max_positions = *n_ids + n_more,
+        .max_positions = prompt->n + wish->n_more,
         .faults = arguments->faults.text,
         .n_faults = arguments->faults.n,
-        .no_capture = no_capture,
+        .no_capture = wish->no_capture,
         .weights = arguments->weights,
     };
     status = session_open(session, arguments->positional[0], &options, err);
     if (status != STATUS_OK) {
-        free(*ids);
-        *ids = NULL;
+        free(prompt->ids);
+        prompt->ids = NULL;
     }
     return status;
 }
 
-enum status parse_decoded(const struct arguments *arguments, int32_t **ids, uint32_t *n, struct error *err)
+enum status parse_decoded(const struct arguments *arguments, struct token_list *decoded, struct error *err)
 {
-    *ids = NULL;
-    *n = arguments->n < 0 ? 0 : (uint32_t)arguments->n;
+    decoded->ids = NULL;
+    decoded->n = arguments->n < 0 ? 0 : (uint32_t)arguments->n;
     if (arguments->decode_ids == NULL) {
         return STATUS_OK;
     }
@@ -78,38 +82,42 @@ enum status parse_decoded(const struct arguments *arguments, int32_t **ids, uint
         return error_set(err, STATUS_USAGE, NULL, "-n, --decode-ids", ERROR_NO_OFFSET,
                          "both given, expected at most one of them");
     }
-    return token_ids_parse(arguments->decode_ids, ids, n, err);
+    return token_ids_parse(arguments->decode_ids, &decoded->ids, &decoded->n, err);
 }
 
-enum status check_ids(const struct model *model, const int32_t *ids, uint32_t n_ids, struct error *err)
+enum status check_ids(const struct model *model, const struct token_list *tokens, struct error *err)
 {
-    for (uint32_t i = 0; i < n_ids; i++) {
-        if (ids[i] < 0 || (uint32_t)ids[i] >= model->config.vocab) {
+    for (uint32_t i = 0; i < tokens->n; i++) {
+        if (tokens->ids[i] < 0 || (uint32_t)tokens->ids[i] >= model->config.vocab) {
             return error_set(err, STATUS_BAD_INPUT, model->path, "token ids", ERROR_NO_OFFSET,
-                             "number %u is %d, expected ids under %u", i, ids[i], model->config.vocab);
+                             "number %u is %d, expected ids under %u", i, tokens->ids[i], model->config.vocab);
         }
     }
     return STATUS_OK;
 }
 
-/* A number from lowest to highest, ends included. text NULL: *value stays as it is. */
-static enum status parse_number(const char *name, const char *text, float lowest, float highest, float *value,
-                                struct error *err)
+/* The numbers that an option's value may be. */
+struct range {
+    float lowest, highest; /* both included */
+};
+
+/* Reads a number. text NULL: *value stays as it is. */
+static enum status parse_number(const char *name, const char *text, struct range range, float *value, struct error *err)
 {
     if (text == NULL) {
         return STATUS_OK;
     }
     char *end;
     float number = strtof(text, &end);
-    if (end == text || *end != '\0' || !(number >= lowest && number <= highest)) {
+    if (end == text || *end != '\0' || !(number >= range.lowest && number <= range.highest)) {
         return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected a number from %g to %g",
-                         text, (double)lowest, (double)highest);
+                         text, (double)range.lowest, (double)range.highest);
     }
     *value = number;
     return STATUS_OK;
 }
 
-/* A whole number up to most. text NULL: *value stays as it is. */
+/* Reads a whole number up to most. text NULL: *value stays as it is. */
 static enum status parse_whole(const char *name, const char *text, uint64_t most, uint64_t *value, struct error *err)
 {
     if (text == NULL) {
@@ -132,16 +140,10 @@ enum status parse_sampling(const struct arguments *arguments, struct sampling *s
                arguments->seed != NULL;
     uint64_t top_k = 0;
     *sampling = (struct sampling){.temperature = any ? 1.0f : 0};
-    enum status status = parse_number("--temperature", arguments->temperature, 0, 1000, &sampling->temperature, err);
-    if (status == STATUS_OK) {
-        status = parse_number("--top-p", arguments->top_p, 0.001f, 1, &sampling->top_p, err);
-    }
-    if (status == STATUS_OK) {
-        status = parse_whole("--top-k", arguments->top_k, UINT32_MAX, &top_k, err);
-    }
-    if (status == STATUS_OK) {
-        status = parse_whole("--seed", arguments->seed, UINT64_MAX, &sampling->seed, err);
-    }
+    TRY(parse_number("--temperature", arguments->temperature, (struct range){0, 1000}, &sampling->temperature, err));
+    TRY(parse_number("--top-p", arguments->top_p, (struct range){0.001f, 1}, &sampling->top_p, err));
+    TRY(parse_whole("--top-k", arguments->top_k, UINT32_MAX, &top_k, err));
+    TRY(parse_whole("--seed", arguments->seed, UINT64_MAX, &sampling->seed, err));
     sampling->top_k = (uint32_t)top_k;
-    return status;
+    return STATUS_OK;
 }
