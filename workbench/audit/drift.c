@@ -1,16 +1,16 @@
-/* Drift is no divergence: a quantised model strays from the unquantised one by design, and the question is where and
- * how fast. */
+/* Drift is not divergence. A quantised model strays from the unquantised one by design; the question is where, and how
+ * fast. */
 #include <stdio.h>
 
 #include "workbench/audit/drift.h"
 #include "workbench/trace/json_file.h"
 
-/* What is printed of a layer, or of one stage outside the layers. */
+/* What is printed for a layer, or for one stage outside the layers. */
 struct drift {
-    const struct distance *last, *worst; /* NULL: nothing that both hold */
+    const struct distance *last, *worst; /* NULL: no stage is in both traces */
 };
 
-/* The group that begins at distances[*at]; moves *at behind it. */
+/* The layer, or the stage outside the layers, that begins at distances[*at]. Moves *at behind it. */
 static struct drift next_group(const struct distance *distances, uint32_t n, uint32_t *at)
 {
     struct drift drift = {NULL, NULL};
@@ -19,7 +19,7 @@ static struct drift next_group(const struct distance *distances, uint32_t n, uin
         const struct distance *d = &distances[*at];
         if (d->rows > 0) {
             drift.last = d;
-            if (!drift.worst || !(d->relative <= drift.worst->relative)) { /* NaN is the worst of all */
+            if (!drift.worst || !(d->relative <= drift.worst->relative)) { /* NaN counts as worst */
                 drift.worst = d;
             }
         }

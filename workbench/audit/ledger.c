@@ -8,7 +8,7 @@ static double relative(double squares, double size)
     return squares == 0 ? 0 : sqrt(squares / size);
 }
 
-/* The relative error of a step's inputs, all of them taken as one vector. */
+/* The relative error of a step's inputs, taken together as one vector. */
 static double input_error(const struct audit *audit, uint32_t step, uint32_t trace)
 {
     double error = 0, size = 0;
@@ -38,7 +38,7 @@ struct ledger ledger_of(const struct audit *audit, uint32_t step, uint32_t trace
     return ledger;
 }
 
-/* The largest of one column over the layers, "1.2e-07 @13". */
+/* The largest value of a column over the layers, printed as "1.2e-07 @13". */
 struct worst {
     double value;
     int32_t layer;
@@ -100,8 +100,8 @@ void ledger_print(const struct ledger_table *table, FILE *out)
         return;
     }
     fprintf(out,
-            "\nGain ledger of the %s, relative rms against the golden, worst layer: what each op introduces\n"
-            "itself, what its inputs hand on, and how many times larger than theirs it makes that error\n\n"
+            "\nGain ledger of the %s: each op's difference from the golden (relative rms, worst layer),\n"
+            "split into what the op adds and what it inherits; amplification = inherited / error of its inputs\n\n"
             "stage           introduced      inherited       amplification\n",
             source_name(table->sources[0]));
     for (int stage = 0; stage < STAGE_COUNT; stage++) {

@@ -36,8 +36,8 @@ void spans_close(struct spans *spans)
     *spans = (struct spans){0};
 }
 
-/* Whether a step may still be asked for inputs of its own: what it makes is neither recorded nor kept. */
-static bool may_ask(const struct spans *spans, uint32_t step)
+/* Whether a step may still have to be computed from its inputs: its output is neither recorded nor computed yet. */
+static bool may_be_computed(const struct spans *spans, uint32_t step)
 {
     const struct trace_stage *stage = trace_find_step(spans->trace, &spans->plan->steps[step]);
     bool recorded = stage && stage->n_recorded == spans->trace->n_positions;
@@ -51,7 +51,7 @@ void spans_forget(struct spans *spans, uint32_t step)
         bool needed = !spans->span[s];
         for (uint32_t t = s + 1; t < plan->n_steps && !needed; t++) {
             for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
-                needed |= plan->steps[t].input[i] == (int32_t)s && (t >= step || may_ask(spans, t));
+                needed |= plan->steps[t].input[i] == (int32_t)s && (t >= step || may_be_computed(spans, t));
             }
         }
         if (needed) {
@@ -62,8 +62,8 @@ void spans_forget(struct spans *spans, uint32_t step)
     }
 }
 
-/* An empty span, with what was recorded in it. An optional stage's rows come with the error of what they were computed
- * from (rows.c: a file may hold another rounding than the run's), so they are computed all the same. */
+/* A span that holds only the recorded rows. The rows of an optional stage are computed even where they are recorded: a
+ * file's copy may be rounded differently from what the run used (may_differ_from_run in rows.c). */
 static struct span *span_new(const struct step *step, const struct trace *trace)
 {
     uint64_t n_values = (uint64_t)trace->n_positions * step->width;
@@ -87,12 +87,12 @@ static struct span *span_new(const struct step *step, const struct trace *trace)
     return span;
 }
 
-/* Takes a computed row: rounded to f32, which adds to how far it can be off. One of which nothing is known is not
- * taken.
+/* Stores a computed row, rounded to f32, which adds to its error. A row with an infinite bound is not stored.
  *
- * Ops pass errors on through sums as independent ones of 12 standard deviations (BOUND_LAMBDA), which the bounds of
- * sums are. A store in less than f32 is bounded as a single rounding, by its full u: being uniform within +-u |y|, 12
- * of its standard deviations are 12 / sqrt(3) of that. In f32 a store adds little to what the bounds grant the sums. */
+ * Ops add up the errors of their inputs as independent errors, each given as BOUND_LAMBDA = 12 standard deviations; the
+ * bounds of sums have that meaning. The bound of a store in less than f32 is that of a single rounding, u |y|. Such an
+ * error is uniform within +-u |y|, so 12 standard deviations of it are 12 / sqrt(3) times the bound. The rounding of a
+ * store in f32 is small beside the bounds of sums. */
 static void span_keep(struct span *span, uint32_t position, const struct arith *arith, const double *y,
                       const double *bound)
 {
@@ -132,7 +132,8 @@ static void span_compute(struct span *span, const struct step *step, const struc
     free(y);
 }
 
-/* Whether a recorded row is off by more than the span allows: it, or what it was made of, carries an error. */
+/* Whether a recorded row is further from the computed one than the span's bound: the row, or an input of it, is wrong.
+ */
 static bool strays(const float *computed, const double *error, const float *recorded, uint32_t width)
 {
     for (uint32_t i = 0; i < width; i++) {
@@ -143,10 +144,10 @@ static bool strays(const float *computed, const double *error, const float *reco
     return false;
 }
 
-/* A recorded row of an optional stage takes the place of the computed one where it strays: the error is told of where
- * it was introduced, and what follows only inherits it. The row may be another rounding of what was used, each off by
- * the span's error. A row that does not stray changes nothing: whatever rounding of it was used, it is within the error
- * of the computed one, once. */
+/* Replaces computed rows of an optional stage by recorded rows that stray. The error is then reported where it was
+ * introduced, and later steps only inherit it. The recorded row may be another rounding of the row that was used, so
+ * each of the two can be off by the span's error: the error doubles. A row that does not stray stays as computed; the
+ * row that was used is within the span's error of it. */
 static void span_adopt(struct span *span, const struct trace_stage *recorded, const uint8_t *asked,
                        uint32_t n_positions)
 {
@@ -191,7 +192,7 @@ const struct span *spans_get(struct spans *spans, uint32_t step_index, const uin
             if (!inherited[p]) {
                 continue;
             }
-            span->stage.rows[(uint64_t)p * step->width] = NAN; /* passes on what it inherits */
+            span->stage.rows[(uint64_t)p * step->width] = NAN; /* what reads it inherits it */
             span->stage.recorded[p] = 1;
         }
         const struct trace_stage *recorded = trace_find_step(trace, step);

@@ -1,4 +1,4 @@
-/* Which ops a span passes over. */
+/* Finds the ops that a span passes over. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -6,11 +6,11 @@
 
 #include "workbench/audit/rows.h"
 
-/* What a step is to a path. */
+/* The role of a step in a path. */
 enum { OUTSIDE, BETWEEN, FROM };
 
-/* Which of a step's inputs are needed and not recorded: need[input] gets those positions. Inputs come before the step
- * in the plan, so that walking it backwards meets every step when all that it is needed for is known. */
+/* Adds to need[input] the positions at which the step needs an input that is not recorded. Inputs come before their
+ * steps in the plan: walked backwards, a step is met when all that needs it is known. */
 static void follow(const struct plan *plan, uint32_t step_index, const struct trace *trace, uint8_t **need,
                    uint8_t *role)
 {
@@ -38,7 +38,7 @@ static void follow(const struct plan *plan, uint32_t step_index, const struct tr
     free(of_input);
 }
 
-/* The steps of a role, in plan order. */
+/* Lists the steps of a role in plan order. *steps is malloc'ed. Returns their number. */
 static uint32_t collect(const uint8_t *role, uint32_t n_steps, uint8_t wanted, uint32_t **steps)
 {
     uint32_t n = 0;
@@ -81,7 +81,7 @@ void span_path_free(struct span_path *path)
     *path = (struct span_path){0};
 }
 
-bool path_passes(const struct span_path *path, uint32_t step)
+bool span_path_passes(const struct span_path *path, uint32_t step)
 {
     for (uint32_t i = 0; i < path->n_between; i++) {
         if (path->between[i] == step) {
@@ -91,7 +91,7 @@ bool path_passes(const struct span_path *path, uint32_t step)
     return false;
 }
 
-/* Adds to a text of limited size. */
+/* Appends to a text of limited size. */
 static void add(char *text, size_t size, const char *format, ...) __attribute__((format(printf, 3, 4)));
 static void add(char *text, size_t size, const char *format, ...)
 {
@@ -102,7 +102,7 @@ static void add(char *text, size_t size, const char *format, ...)
     va_end(arguments);
 }
 
-/* Names of steps; the layer before the first of each layer that is not the last one named. */
+/* Appends the names of steps. The layer stands before a name where it is not *layer, the one named last. */
 static void add_steps(const struct plan *plan, const uint32_t *steps, uint32_t n, int32_t *layer, char *text,
                       size_t size)
 {

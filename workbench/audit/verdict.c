@@ -28,16 +28,17 @@ static int32_t trace_of(const enum source *sources, uint32_t n_traces, enum sour
     return -1;
 }
 
-/* Which failing steps of a trace introduce an error, [n_steps]. Spans that pass over the same ops fail together where
- * one of those is wrong: the first of them tells of it, unless a span over the same op passes. */
-static uint8_t *who_introduces(const struct audit *audit, uint32_t t, const struct trace *trace, uint8_t *sound)
+/* Marks the steps of a trace that introduce an error. Returns [n_steps], malloc'ed; cleared: [n_steps], as in struct
+ * verdict. If an op is wrong, all spans that cover it fail. Only the first of them is reported, unless a passing span
+ * clears the op. */
+static uint8_t *find_introducing(const struct audit *audit, uint32_t t, const struct trace *trace, uint8_t *cleared)
 {
     uint32_t n_steps = audit->plan->n_steps;
     uint8_t *introduces = xcalloc(n_steps, 1), *accused = xcalloc(n_steps, 1);
     for (int passing = 1; passing >= 0; passing--) {
         for (uint32_t s = 0; s < n_steps; s++) {
             const struct finding *finding = audit_finding(audit, s, t);
-            bool failed = finding_failed(finding), told = false;
+            bool failed = finding_failed(finding), reported = false;
             introduces[s] |= failed && !finding->span;
             if (!finding->span || finding->rows_judged == 0 || failed == (bool)passing) {
                 continue;
@@ -46,13 +47,13 @@ static uint8_t *who_introduces(const struct audit *audit, uint32_t t, const stru
             span_path_find(&path, audit->plan, s, trace);
             for (uint32_t i = 0; i < path.n_between; i++) {
                 uint32_t between = path.between[i];
-                told |= accused[between] && !sound[between];
-                sound[between] |= passing;
+                reported |= accused[between] && !cleared[between];
+                cleared[between] |= passing;
             }
-            for (uint32_t i = 0; i < path.n_between && failed && !told; i++) {
+            for (uint32_t i = 0; i < path.n_between && failed && !reported; i++) {
                 accused[path.between[i]] = 1;
             }
-            introduces[s] |= failed && !told;
+            introduces[s] |= failed && !reported;
             span_path_free(&path);
         }
     }
@@ -66,8 +67,8 @@ static void collect_introduced(struct verdict *verdict, const struct audit *audi
     verdict->introduced = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof(*verdict->introduced));
     uint8_t *introduces[SOURCE_COUNT];
     for (uint32_t t = 0; t < audit->n_traces; t++) {
-        verdict->sound[t] = xcalloc(audit->plan->n_steps, 1);
-        introduces[t] = who_introduces(audit, t, traces[t], verdict->sound[t]);
+        verdict->cleared[t] = xcalloc(audit->plan->n_steps, 1);
+        introduces[t] = find_introducing(audit, t, traces[t], verdict->cleared[t]);
     }
     for (uint32_t step = 0; step < audit->plan->n_steps; step++) {
         for (int source = 0; source < SOURCE_COUNT; source++) {
@@ -83,7 +84,7 @@ static void collect_introduced(struct verdict *verdict, const struct audit *audi
     }
 }
 
-/* Whether a file that was read holds the stage: an optional one is expected of all then, and of nobody otherwise. */
+/* Whether a file holds the stage. An optional stage is expected of every source if a file holds it, else of none. */
 static bool file_holds(const struct audit *audit, const enum source *sources, uint32_t step)
 {
     for (uint32_t t = 0; t < audit->n_traces; t++) {
@@ -95,15 +96,16 @@ static bool file_holds(const struct audit *audit, const enum source *sources, ui
     return false;
 }
 
-/* Whether a source that lacks the stage is complete without it: a file without an optional one; our own runs without
- * the probabilities of attention, which no engine stores. */
+/* Whether a source is complete without the stage. Files may lack optional stages. Our own runs may lack the
+ * probabilities of attention, which no engine stores. */
 static bool may_lack(enum source source, const struct step *step)
 {
     bool is_file = source == SOURCE_GOLDEN || source == SOURCE_TRACE;
     return is_file ? step->optional : step->stage == STAGE_attn_probs;
 }
 
-/* A (layer, stage) is compared if every source that has to hold it was judged there; what a source lacks is listed. */
+/* Counts the (layer, stage) pairs that were judged in every source that must hold them, and lists those that one lacks.
+ */
 static void collect_coverage(struct verdict *verdict, const struct audit *audit, const enum source *sources)
 {
     verdict->lacks = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof(*verdict->lacks));
@@ -129,7 +131,7 @@ static void collect_coverage(struct verdict *verdict, const struct audit *audit,
     }
 }
 
-/* What two traces introduced at one step, row by row. */
+/* What one step of a trace should be, row by row: its error is recorded - expected. */
 struct errors {
     struct rows rows;
     double *expected; /* [rows.n, width] */
@@ -154,8 +156,8 @@ static void errors_free(struct errors *errors)
     free(errors->expected);
 }
 
-/* Whether two traces introduced the same error: what they introduced differs less from each other than either
- * differs from nothing. */
+/* Whether two traces introduced the same error at a step: their errors differ less from each other than each differs
+ * from zero. */
 static bool same_error(const struct plan *plan, uint32_t step, const struct trace *a, const struct trace *b)
 {
     struct errors of_a, of_b;
@@ -201,8 +203,9 @@ static int64_t first_step(const struct verdict *verdict, int32_t trace)
     return -1;
 }
 
-/* DESIGN.md §2: only one source fails: it is the one (the golden: or the weights). The engine and the golden fail alike
- * from the same first step on: what they share is not the reference's. */
+/* If only one source fails, it is the outlier; for the golden it may be the weights as well. If the engine (or the
+ * trace) and the golden first fail at the same step, with the same error, the outlier is the reference, or again the
+ * weights. */
 static enum outlier find_outlier(const struct verdict *verdict, const struct audit *audit,
                                  const struct trace *const *traces, const enum source *sources, bool same_weights)
 {
@@ -253,7 +256,7 @@ void verdict_free(struct verdict *verdict)
     free(verdict->introduced);
     free(verdict->lacks);
     for (int t = 0; t < SOURCE_COUNT; t++) {
-        free(verdict->sound[t]);
+        free(verdict->cleared[t]);
     }
     *verdict = (struct verdict){0};
 }

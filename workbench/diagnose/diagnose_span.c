@@ -96,7 +96,7 @@ static bool can_mutate(const struct riddle *riddle, const struct fault *fault, u
     if (!edits || fault->edit == EDIT_TAMPER || (fault->nonfinite && !nonfinite) ||
         !fault_applies(fault, riddle->plan, step))
         return false;
-    return !diagnose_needs_exact(fault) || !path_passes(riddle->path, (uint32_t)riddle->plan->steps[step].input[0]);
+    return !diagnose_needs_exact(fault) || !span_path_passes(riddle->path, (uint32_t)riddle->plan->steps[step].input[0]);
 }
 
 static void take(const struct riddle *riddle, const struct fault *fault, const uint8_t *edited, double worst,

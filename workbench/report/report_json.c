@@ -1,4 +1,4 @@
-/* The report for scripts. CONTRACT: "lockstep-report", version 1. */
+/* The report as JSON: the format "lockstep-report", version 1. */
 #include <math.h>
 
 #include "workbench/audit/ledger.h"
@@ -23,7 +23,7 @@ static json_t *places(const struct plan *plan, const uint32_t *steps, uint32_t n
     return array;
 }
 
-/* Of a step that was judged over others: which, and from where. */
+/* Adds the span of a step that was judged over stages that are not recorded: where it begins, and what it covers. */
 static void put_span(json_t *object, const struct report *report, uint32_t step, uint32_t trace)
 {
     struct span_path path;
@@ -95,7 +95,7 @@ static json_t *diagnoses(const struct report *report)
     return array;
 }
 
-/* How to go on from the first divergence. */
+/* What to look at next, from the first divergence on. */
 static json_t *next(const struct report *report)
 {
     if (!report->verdict->diverged) {

@@ -6,7 +6,7 @@
 
 #include "workbench/trace/sample.h"
 
-/* The coarser of what two stages store: "bfloat16". */
+/* The coarser of the types in which two stages are stored: "bfloat16". */
 static const char *coarser_type(const struct trace_stage *a, const struct trace_stage *b)
 {
     static const char *const names[] = {"bfloat16", "float16"};
@@ -20,7 +20,7 @@ static const char *coarser_type(const struct trace_stage *a, const struct trace_
     return "float32";
 }
 
-/* One position at which two rows of logits choose otherwise. */
+/* Describes one position at which two rows of logits choose different tokens. Returns a malloc'ed text. */
 static char *describe_choice(const struct token_choices *choices, uint32_t position, const struct trace_stage *logits,
                              const struct trace_stage *golden_logits)
 {

@@ -95,6 +95,7 @@ static void nan_is_found_and_is_text_in_json(void **state)
     expect_text(outcome.out, "First divergence: trace, layer 4 ffn_act");
     expect_text(outcome.out, "token 11 (id ");
     expect_text(outcome.out, "dim 70");
+    expect_text(outcome.out, "\n  culprit     trace: its output does not follow from its inputs ");
     expect_text(outcome.out, "Verdict: diverged, outlier: trace");
     outcome_free(&outcome);
 }
@@ -140,8 +141,10 @@ static void report_fits_a_terminal(void **state)
         assert_true(length <= 100 || strncmp(at - length + 1, "Note: ", 6) == 0);
     }
     expect_text(outcome.out, "layer_out");
-    expect_text(outcome.out, "Coverage: 118 of 118");
+    expect_text(outcome.out, "\nCoverage: all 118 (layer, stage) pairs compared in reference and golden\n");
     expect_text(outcome.out, "bound of");
+    expect_text(outcome.out, "\n  culprit     golden, or MODEL: ");
+    expect_text(outcome.out, "(reproduced: planting this bug gives the recorded values; relation: ");
     assert_string_equal(outcome.err, ""); /* no progress where nobody watches */
     outcome_free(&outcome);
 }

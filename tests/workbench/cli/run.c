@@ -69,7 +69,7 @@ static void a_trace_records_what_was_sampled(void **state)
         assert_int_equal(outcome.status, 0);
         expect_text(outcome.out, "sample_probs ");
         expect_text(outcome.out, "sample_token ");
-        expect_text(outcome.out, "Coverage: 66 of 66");
+        expect_text(outcome.out, "Coverage: all 66 (layer, stage) pairs compared in ");
         outcome_free(&outcome);
     }
     free(ids);
