@@ -19,7 +19,7 @@ enum status command_devices(const struct arguments *arguments, struct error *err
         printf("  %s %5u  %-36.36s  %-14s  %-8s  %5.1f GiB  %8u  %s\n", mark, device->index, device->name, device->type,
                device->api, (double)device->memory / (1 << 30), device->subgroup, device->driver);
     }
-    printf("* is used unless --device names another; - lacks what the engine needs\n");
+    printf("* is used unless --device names another; - lacks something that the engine needs\n");
     free(devices);
     return STATUS_OK;
 }
