@@ -247,7 +247,7 @@ static int32_t find_origin(const struct input *inputs, unsigned n_inputs, const 
     return step->op == OP_attention && origin >= ORIGIN_TOKENS ? step->layer : origin;
 }
 
-/* Fills *rows. inherited[p] is set where a row has a nonfinite input; NULL: nobody asks. */
+/* Fills *rows. inherited[p] is set where a row has a nonfinite input; NULL: not wanted. */
 static void gather(struct rows *rows, const struct gathering *gathering, uint8_t *inherited)
 {
     const struct step *step = gathering->step;

@@ -15,6 +15,8 @@ static const struct option options[] = {
     {"--on", OPTION_TEXT, FIELD(on), "engine|reference", "The side that runs: engine (default) or reference."},
     {"--json", OPTION_TEXT, FIELD(json), "FILE",
      "Also write the result as JSON; - writes it to standard output, and nothing else."},
+    {"--table", OPTION_FLAG, FIELD(table), NULL,
+     "Print only the table by stage besides coverage, divergence and verdict (default: all parts)."},
     {"--weights", OPTION_TEXT, FIELD(weights), "f32|f16",
      "Expand the engine's weights to this type on load (default: keep the file's own format, compute in f32)."},
     {"--fault", OPTION_LIST, FIELD(faults), "FAULT",

@@ -186,8 +186,12 @@ static void print_divergence(const struct report *report, FILE *out)
 
 void report_print(const struct report *report, FILE *out)
 {
-    report_table_print(report, out);
-    ledger_print(&(struct ledger_table){report->plan, report->audit, report->sources}, out);
+    if (report->parts.table) {
+        report_table_print(report, out);
+    }
+    if (report->parts.ledger) {
+        ledger_print(&(struct ledger_table){report->plan, report->audit, report->sources}, out);
+    }
     print_coverage(report, out);
     for (uint32_t i = 0; i < report->n_notes; i++) {
         fprintf(out, "Note: %s\n", report->notes[i]);

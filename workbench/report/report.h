@@ -7,6 +7,12 @@
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 
+/* Which parts are printed besides coverage, first divergence and verdict, which always are. */
+struct report_parts {
+    bool table;  /* the worst ratio by stage and source */
+    bool ledger; /* the gain ledger */
+};
+
 struct report {
     const struct plan *plan;
     const struct audit *audit;
@@ -17,10 +23,11 @@ struct report {
     uint32_t n_diagnoses;
     const char *const *notes; /* for the reader: other weights than the golden's, and the like */
     uint32_t n_notes;
+    struct report_parts parts;
 };
 
-/* Prints a table of the worst ratio by stage and source, the gain ledger, the coverage, and the verdict. Of a
- * divergence it also prints where it starts, which source is wrong, and which known bug explains it. */
+/* Prints the parts that are asked for, the coverage, and the verdict. Of a divergence it also prints where it starts,
+ * which source is wrong, and which known bug explains it. */
 void report_print(const struct report *report, FILE *out);
 
 /* Writes the format "lockstep-report", version 1. path "-" is standard output. */

@@ -149,6 +149,25 @@ static void report_fits_a_terminal(void **state)
     outcome_free(&outcome);
 }
 
+/* A part of the report can be asked for by name; without a name all parts are printed. */
+static void parts_of_the_report(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *option;
+        bool table, ledger;
+    } cases[] = {{NULL, true, true}, {"--table", true, false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
+        struct outcome outcome;
+        RUN(&outcome, 0, "diff", LLAMA, "--golden", LLAMA ".h5", "--trace", LLAMA ".h5", cases[i].option);
+        (cases[i].table ? expect_text : expect_no_text)(outcome.out, "Per op, worst layer (@N): ");
+        (cases[i].ledger ? expect_text : expect_no_text)(outcome.out, "Gain ledger of the trace: ");
+        expect_text(outcome.out, "Coverage: ");
+        expect_text(outcome.out, "Verdict: parity");
+        outcome_free(&outcome);
+    }
+}
+
 static void json_file_is_written_whole(void **state)
 {
     (void)state;
@@ -328,6 +347,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(nan_is_found_and_is_text_in_json, set_up, tear_down),
         cmocka_unit_test_setup_teardown(flipped_bit_is_golden_or_weights, set_up, tear_down),
         cmocka_unit_test_setup_teardown(report_fits_a_terminal, set_up, tear_down),
+        cmocka_unit_test(parts_of_the_report),
         cmocka_unit_test_setup_teardown(json_file_is_written_whole, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_input, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_usage, set_up, tear_down),

@@ -1,6 +1,6 @@
 /* lockstep audit MODEL TRACE.h5: checks every op of one trace against its own recorded inputs. It needs neither a
  * device nor a second trace. */
-#include "workbench/cli/command.h"
+#include "workbench/cli/commands/option_values.h"
 #include "workbench/session/comparison.h"
 #include "workbench/session/progress.h"
 
@@ -8,7 +8,7 @@
 static enum status audit_trace(const struct arguments *arguments, const struct model *model, const struct plan *plan,
                                struct trace *trace, struct error *err)
 {
-    struct comparison comparison = {.plan = plan};
+    struct comparison comparison = {.plan = plan, .parts = parse_parts(arguments)};
     bool same_weights = false;
     comparison_add(&comparison, SOURCE_TRACE, trace);
     enum status status = trace_check_plan(comparison.list[0], plan, err);

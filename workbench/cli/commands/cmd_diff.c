@@ -135,7 +135,7 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
     }
     session.sampling = golden.sampling;
     session.samples = holds_samples(&golden);
-    struct comparison comparison = {.plan = &session.plan};
+    struct comparison comparison = {.plan = &session.plan, .parts = parse_parts(arguments)};
     status = compare_sides(arguments, &session, &comparison, &golden, err);
     comparison_free(&comparison);
     session_close(&session);

@@ -96,6 +96,12 @@ enum status check_ids(const struct model *model, const struct token_list *tokens
     return STATUS_OK;
 }
 
+struct report_parts parse_parts(const struct arguments *arguments)
+{
+    bool any = arguments->table;
+    return (struct report_parts){.table = arguments->table || !any, .ledger = !any};
+}
+
 /* The numbers that an option's value may be. */
 struct range {
     float lowest, highest; /* both included */

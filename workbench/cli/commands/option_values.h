@@ -3,6 +3,7 @@
 #define LOCKSTEP_WORKBENCH_CLI_COMMANDS_OPTION_VALUES_H
 
 #include "workbench/cli/command.h"
+#include "workbench/report/report.h"
 #include "workbench/session/session.h"
 
 /* Reads --on: "engine", "reference" or "engine,reference". on NULL: *engine and *reference stay as they are. */
@@ -35,6 +36,9 @@ enum status parse_decoded(const struct arguments *arguments, struct token_list *
 /* Reads --temperature, --top-k, --top-p and --seed. With none of them decoding is greedy; without --temperature, but
  * with another, the temperature is 1. */
 enum status parse_sampling(const struct arguments *arguments, struct sampling *sampling, struct error *err);
+
+/* Reads --table: the parts of the report that are printed. Without such an option: all. */
+struct report_parts parse_parts(const struct arguments *arguments);
 
 /* Returns STATUS_BAD_INPUT at the first id that is not in the model's vocabulary. */
 enum status check_ids(const struct model *model, const struct token_list *tokens, struct error *err);
