@@ -156,7 +156,7 @@ static void parts_of_the_report(void **state)
     static const struct {
         const char *option;
         bool table, ledger;
-    } cases[] = {{NULL, true, true}, {"--table", true, false}};
+    } cases[] = {{NULL, true, true}, {"--table", true, false}, {"--ledger", false, true}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(cases[0]); i++) {
         struct outcome outcome;
         RUN(&outcome, 0, "diff", LLAMA, "--golden", LLAMA ".h5", "--trace", LLAMA ".h5", cases[i].option);

@@ -98,8 +98,8 @@ enum status check_ids(const struct model *model, const struct token_list *tokens
 
 struct report_parts parse_parts(const struct arguments *arguments)
 {
-    bool any = arguments->table;
-    return (struct report_parts){.table = arguments->table || !any, .ledger = !any};
+    bool any = arguments->table || arguments->ledger;
+    return (struct report_parts){.table = arguments->table || !any, .ledger = arguments->ledger || !any};
 }
 
 /* The numbers that an option's value may be. */
