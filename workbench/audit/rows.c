@@ -124,7 +124,7 @@ static bool covers(const struct trace_stage *stage, const uint8_t *need, uint32_
 }
 
 /* Whether a recorded input may be rounded differently from what the run used. Fused kernels never store optional
- * stages, so a file's copy of one was computed besides. The step is then judged from the nearest required stages
+ * stages, so a file's copy was computed separately. The step is then judged from the nearest required stages
  * (span_adopt in span.c has the exception). */
 static bool may_differ_from_run(const struct gathering *gathering, const struct step *from)
 {

@@ -1,5 +1,6 @@
-/* Stages that nobody runs: probabilities of attention, and what a token was drawn from. Each is made beside a golden by
- * the formula, passes, and then is spoilt in the ways that engines spoil it; each way must be found at its place. */
+/* Stages that are judged but never run: the probabilities of attention, and those that a token is drawn from. Each is
+ * computed from a golden by the formula and passes. Then it is spoilt as engines spoil it; each spoilt value must be
+ * found at its place. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -16,7 +17,7 @@
 #include "workbench/session/session.h"
 #include "workbench/trace/sample.h"
 
-#define ROW 11 /* a position that is decoded */
+#define ROW 11 /* a decoded position */
 
 static const struct sampling greedy = {0}, sampled = {0.7f, 20, 0.9f, 5}, only_k = {1.5f, 3, 0, 5};
 
@@ -83,7 +84,7 @@ static void open_with_both(struct small_model *small, const char *name, const st
     add_attn_probs(small, &small->golden);
 }
 
-/* Judges a copy of the golden: how many positions of (layer, stage) fail, and how badly. */
+/* Judges a stage of a copy of the golden: how many positions fail, and with which ratio. */
 static struct finding judge_trace(const struct small_model *small, int32_t layer, enum stage stage)
 {
     struct plan plan;
@@ -106,7 +107,7 @@ static uint32_t id_at(const struct small_model *small, uint32_t p)
     return (uint32_t)*value_at(small, LAYER_NONE, STAGE_sample_token, p, 0);
 }
 
-/* An id that is not the chosen one: with a share (kept) or without. */
+/* An id that is not the chosen one, and has a probability above 0 (kept) or of 0. */
 static uint32_t another(const struct small_model *small, uint32_t p, bool kept)
 {
     uint32_t n = small->model.config.vocab;
@@ -119,7 +120,7 @@ static uint32_t another(const struct small_model *small, uint32_t p, bool kept)
     return 0;
 }
 
-/* What was made by the formula passes, in every family: softcaps, windows, sinks, grouped heads. */
+/* Probabilities made by the formula pass, in every family: softcaps, windows, sinks, grouped heads. */
 static void test_healthy(void **state)
 {
     static const char *const names[] = {"tiny-llama", "tiny-gemma2-odd", "tiny-gemma3", "tiny-gpt-oss-odd"};
@@ -145,7 +146,7 @@ static void test_healthy(void **state)
     }
 }
 
-/* One probability times 1.0001; 1 + 2^-23 is rounding. */
+/* One probability times 1.0001 is found; times 1 + 2^-23 is rounding. */
 static void test_wrong_probability(void **state)
 {
     static const struct sampling *const samplings[] = {&greedy, &sampled, &only_k};
@@ -166,8 +167,8 @@ static void test_wrong_probability(void **state)
     }
 }
 
-/* Greedy: any of the largest logits, and nothing else. Sampled: whatever is kept. Never the padding, whose logit is
- * made the largest here. */
+/* A greedy choice is one of the largest logits; a sampled choice is any id that is kept. Neither is ever the padding,
+ * whose logit is the largest here. */
 static void test_wrong_token(void **state)
 {
     (void)state;
@@ -192,7 +193,7 @@ static void test_wrong_token(void **state)
     open_with_both(&small, "tiny-gemma3", &only_k);
     token = value_at(&small, LAYER_NONE, STAGE_sample_token, ROW, 0);
     uint32_t kept = another(&small, ROW, true), dropped = another(&small, ROW, false);
-    for (int recorded = 1; recorded >= 0; recorded--) { /* what is kept, as recorded or as the logits say */
+    for (int recorded = 1; recorded >= 0; recorded--) { /* the ids that are kept, as recorded or as the logits say */
         *token = (float)kept;
         assert_int_equal(judge_trace(&small, LAYER_NONE, STAGE_sample_token).rows_failed, 0);
         *token = (float)dropped;
@@ -206,7 +207,8 @@ static void test_wrong_token(void **state)
     small_close(&small);
 }
 
-/* Padding with a share; one id too many or too few; another temperature, top-k or top-p than is declared. */
+/* Padding with a probability above 0, one id too many or too few, and another temperature, top-k or top-p than declared
+ * are found. */
 static void test_wrong_masks(void **state)
 {
     static const struct sampling others[] = {
@@ -238,7 +240,7 @@ static void test_wrong_masks(void **state)
     }
 }
 
-/* Equals at top-k's end: any of them may be kept, and the lower id need not be. */
+/* Where equal logits stand at top-k's limit, any of them may be kept, not only the lower id. */
 static void test_equals_at_the_cut(void **state)
 {
     (void)state;
@@ -257,8 +259,8 @@ static void test_equals_at_the_cut(void **state)
     small_close(&small);
 }
 
-/* Two keys' probabilities exchanged; a masked key with a share; a later one with a share; a head that does not sum up.
- */
+/* Two keys' probabilities exchanged, a masked key or a later key with a probability above 0, and a head whose sum is
+ * not 1 are found. */
 static void test_wrong_attn_probs(void **state)
 {
     static const char *const names[] = {"tiny-llama", "tiny-gemma2-odd", "tiny-gemma3-odd", "tiny-gpt-oss-odd"};
@@ -287,8 +289,8 @@ static void test_wrong_attn_probs(void **state)
     }
 }
 
-/* What a known bug makes of the probabilities is named there, where they are recorded. The twin: the right ones are
- * not. */
+/* A known bug of the probabilities is named at the probabilities, where they are recorded. The twin: right ones get no
+ * name. */
 static void test_probs_are_named(void **state)
 {
     static const struct {
@@ -347,8 +349,8 @@ static void test_probs_are_named(void **state)
     }
 }
 
-/* Probabilities with two keys exchanged, and the output made of them: the probabilities introduced it, the output
- * inherits it. The output of the right ones is then the one that does not follow. */
+/* Two keys' probabilities are exchanged, and the output is computed from them: the probabilities introduce the error,
+ * the output inherits it. An output of the right probabilities then does not follow from the recorded ones. */
 static void test_attn_out_follows_its_probabilities(void **state)
 {
     (void)state;
@@ -376,8 +378,8 @@ static void test_attn_out_follows_its_probabilities(void **state)
     }
 }
 
-/* A file that holds nothing of a layer but probabilities, values and output: they are what the output is judged by, and
- * 1.0001 is still found. */
+/* A file holds only probabilities, values and output of a layer: the output is judged from these, and a factor
+ * of 1.0001 is still found. */
 static void test_attn_out_of_probabilities_alone(void **state)
 {
     (void)state;
@@ -403,7 +405,7 @@ static void test_attn_out_of_probabilities_alone(void **state)
     small_close(&small);
 }
 
-/* Logits that were not recorded are computed on the way, and what they are off by is passed on. */
+/* Logits that are not recorded are computed, and their error bound is passed on. */
 static void test_samples_over_a_span(void **state)
 {
     static const struct sampling *const samplings[] = {&greedy, &sampled, &only_k};
@@ -425,8 +427,8 @@ static void test_samples_over_a_span(void **state)
     }
 }
 
-/* Through a file and the whole comparison: what is written is read, counted, and what is wrong is named. The file that
- * lacks the optional stages is complete without them. */
+/* Through a file and the whole comparison: the stages are written, read and counted, and an error is named. A file
+ * without the optional stages counts as complete. */
 static void test_comparison(void **state)
 {
     (void)state;

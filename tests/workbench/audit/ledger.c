@@ -1,4 +1,4 @@
-/* The gain ledger: a planted fault is introduced where it is, inherited from there on, and nowhere else introduced. */
+/* Tests of the gain ledger: the error of a planted fault is introduced at its step and inherited by all later steps. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -42,7 +42,7 @@ static void test_introduced_and_inherited(void **state)
             struct ledger ledger = ledger_of(&audit, (uint32_t)s, 0);
             double total = audit.relative_rms[(uint32_t)s * 2];
             assert_true(s == planted ? ledger.introduced > 0.1 : ledger.introduced < 1e-6);
-            if (s <= planted) { /* the twin of no fault: all of it */
+            if (s <= planted) { /* the twin: without a fault, these are all steps */
                 assert_true(ledger.inherited < 1e-5);
             }
             assert_true(total <= ledger.introduced + ledger.inherited + 1e-12);
@@ -60,8 +60,8 @@ static void test_introduced_and_inherited(void **state)
     }
 }
 
-/* y = residual + branch makes nothing grow; what it is told to be is what the numbers give: |dy| / |y| over
- * |(dr, db)| / |(r, b)|, with an error in the residual alone. */
+/* y = residual + branch amplifies nothing. With an error in the residual alone, the amplification is (|dy| / |y|) /
+ * (|(dr, db)| / |(r, b)|). */
 static void test_amplification(void **state)
 {
     (void)state;

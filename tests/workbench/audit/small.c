@@ -1,6 +1,6 @@
-/* Small errors and honest engines: a weight row that is off by a factor of 1.0001 is found, at its layer, stage and
- * row, and put down to the weights; an engine that sums one after another in f32, or that stores bf16 and says so, is
- * not accused. No device, no torch. */
+/* Small errors and healthy engines. A weight row that is off by a factor of 1.0001 is found at its layer, stage and
+ * row, and attributed to the weights. An engine that adds products one after another in f32, or that declares to store
+ * bf16, passes. Needs neither a device nor torch. */
 #include <stdio.h>
 
 #include "tests/reference/reference_simulate.h"
@@ -9,7 +9,7 @@
 
 #define SMOLLM2 ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-/* A step's matrix with one row times a factor, as f32; in the step from now on. The caller frees the values. */
+/* Replaces a step's matrix by a copy in f32 with one row times a factor. The caller frees the values. */
 static float *scale_row(struct step *step, struct tensor *tensor, uint64_t row, float factor)
 {
     uint64_t n_rows = tensor_rows(step->weight[0]), n = tensor_row_elems(step->weight[0]);
@@ -25,7 +25,7 @@ static float *scale_row(struct step *step, struct tensor *tensor, uint64_t row, 
     return values;
 }
 
-/* The model's row is scaled; the reference runs it, the golden was made without. */
+/* The model's row is scaled: the reference runs with it, the golden was made without it. */
 static void expect_row_found(const struct plan *plan, const struct trace *golden, int32_t layer, enum stage stage,
                              uint32_t row, float factor, bool found)
 {
@@ -94,8 +94,8 @@ static void test_rows_of_smollm2(void **state)
     model_close(&model);
 }
 
-/* One full-size layer's ffn_down of Gemma 3 1B, k = 6912: its input, as gelu(gate) up makes it, stands in the place of
- * the embedding. The engine sums one product after another in f32. */
+/* ffn_down of one full-size layer of Gemma 3 1B, k = 6912. Its input, distributed as gelu(gate) * up, replaces the
+ * embedding. The engine adds one product after another in f32. */
 static void test_full_size_ffn_down(void **state)
 {
     (void)state;
@@ -152,7 +152,7 @@ static void test_full_size_ffn_down(void **state)
     }
 }
 
-/* A step of a plan as a case: its weights decoded, its inputs from what was made before. */
+/* Makes a case of a step: its weights decoded, its inputs from the steps before. */
 static void case_of_step(struct op_case *c, const struct plan *plan, uint32_t s, const struct trace *trace)
 {
     *c = (struct op_case){.step = plan->steps[s]};
@@ -179,7 +179,7 @@ static void case_of_step(struct op_case *c, const struct plan *plan, uint32_t s,
     }
 }
 
-/* A whole run by plain loops, what is stored rounded to a type. */
+/* Runs the whole plan by plain loops, and rounds stored values to a type. */
 static void run_plainly(struct trace *trace, const struct plan *plan, const struct trace *golden, uint32_t storage)
 {
     trace_init(trace, "plain", "tiny", plan->n_layers, golden->n_positions, golden->tokens, golden->phase);
@@ -222,12 +222,11 @@ static void declare_bf16(struct trace *trace)
     }
 }
 
-/* Honest engines: f32 in plain loops passes; bf16 that says so passes; the twin, bf16 that does not say
- * so, is accused. */
+/* Healthy engines pass: f32 in plain loops, and bf16 that is declared. The twin: bf16 that is not declared is found. */
 static void test_honest_engines_pass(void **state)
 {
     (void)state;
-    static const char *const names[] = {"tiny-llama", "tiny-gemma2", "tiny-gemma3"}; /* the loops know no sinks */
+    static const char *const names[] = {"tiny-llama", "tiny-gemma2", "tiny-gemma3"}; /* the plain loops have no sinks */
     for (size_t m = 0; m < COUNT(names); m++) {
         struct small_model small;
         struct trace plain, bf16;

@@ -1,5 +1,5 @@
-/* The experts' sum as a span: judged once from the required stages, whether the file holds what lies between or not.
- * Each change of a golden has its twin, which must not be told of. */
+/* The experts' sum as a span: it is judged from the required stages, whether or not the file holds the stages between.
+ * Each change of a golden has a twin that must not be reported. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ static struct finding finding_of(const struct small_model *small, enum stage sta
     return audit_step(&small->plan, (uint32_t)plan_find(&small->plan, LAYER, stage), &small->golden);
 }
 
-/* A file that lacks a stage: as if none of its rows were recorded. */
+/* Makes a stage missing: no row of it is recorded. */
 static void forget(const struct small_model *small, enum stage stage)
 {
     struct trace_stage *forgotten = stage_at(&small->golden, LAYER, stage);
@@ -42,7 +42,7 @@ static void scale_row(const struct trace_stage *stage, uint32_t position, float 
     }
 }
 
-/* The bound is the span's, once: with the stages between and without them a row is judged alike. */
+/* The bound is the span's: a row is judged alike with and without the stages between. */
 static void test_recorded_or_not(void **state)
 {
     (void)state;
@@ -60,7 +60,7 @@ static void test_recorded_or_not(void **state)
     }
 }
 
-/* One row of moe_out times 1.0001 is found at ten bounds, 1.00001 over one; 1 + 2^-23 is rounding. */
+/* One row of moe_out times 1.0001 has a ratio above 10, times 1.00001 above 1; times 1 + 2^-23 is rounding. */
 static void test_small_factors(void **state)
 {
     static const struct {
@@ -84,8 +84,8 @@ static void test_small_factors(void **state)
     }
 }
 
-/* A wrong moe_down whose sum was then made of it: told of at moe_down, and inherited by the sum. The twin: a wrong row
- * beside the run, whose sum is right. */
+/* A wrong row of moe_down, and a sum computed from it: the error is reported at moe_down, and the sum inherits it. The
+ * twin: only the recorded row is wrong, and the sum is right. */
 static void test_a_wrong_row_is_inherited(void **state)
 {
     (void)state;
@@ -104,8 +104,7 @@ static void test_a_wrong_row_is_inherited(void **state)
     }
 }
 
-/* What was summed was wrong, and what was recorded of it is right: the sum is told of, and is diagnosed from the span.
- */
+/* Only the sum is wrong: it is reported, and diagnosed from the span. */
 static void test_the_sum_alone(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* How long the audit of a real model takes, where at every kind of op an error is introduced that no known bug
- * explains: every mutant and every relation is tried, and in vain. */
+/* The time that the audit of a real model takes in the worst case: every kind of op introduces an error that no known
+ * bug explains, so that every mutant and every relation is tried. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,12 +19,12 @@
 #define SMOLLM2 ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 #define GOLDEN "golden/smollm2-color-of-the-sky.h5"
 
-/* Seconds of all cores together, so that what else runs on the machine does not count: some 3 are used. */
+/* CPU seconds of all cores, so that other load on the machine does not count. About 3 are used. */
 #define MOST 10.0
 
 SCRATCH_FIXTURE
 
-/* Every value of these, all rows, is off by a few thousandths, no two by the same. */
+/* Every value of these stages is off by a few thousandths, each by another amount. */
 static const struct {
     int32_t layer;
     enum stage stage;
@@ -84,7 +84,7 @@ static void every_mutant_is_tried_in_time(void **state)
 #ifndef __SANITIZE_ADDRESS__
     assert_true(seconds < MOST);
 #endif
-    assert_false(seconds < MOST / 1000); /* the twin: the clock is that of what ran */
+    assert_false(seconds < MOST / 1000); /* the twin: the clock measured the run */
 }
 
 int main(void)

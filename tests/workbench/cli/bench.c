@@ -1,4 +1,4 @@
-/* `bench`: what it says, and the baselines: what a token costs may not grow unseen (postmortem 2026-01-03
+/* Tests of `bench`: its output, and the baselines, which hold what a token may cost (postmortem 2026-01-03
  * performance-gaps). */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -52,7 +52,7 @@ static double value_at(const json_t *document, const char *path)
     return json_number_value(document);
 }
 
-/* How many of the ranges the document leaves; each is printed. */
+/* The number of values that are outside their ranges; each is printed. */
 static int count_outside(const json_t *document, json_t *ranges, const char *model)
 {
     int outside = 0;
@@ -71,7 +71,7 @@ static int count_outside(const json_t *document, json_t *ranges, const char *mod
     return outside;
 }
 
-/* Every model's `enforced`: those of any device, and those of this kind of device. */
+/* Checks every model's `enforced` ranges: those of any device, and those of this kind of device. */
 static json_t *load_baselines(void)
 {
     json_error_t error;
@@ -104,7 +104,7 @@ static void costs_stay_within_the_baselines(void **state)
     json_decref(baselines);
 }
 
-/* The twin: a token that costs one dispatch more than its baseline allows is seen. */
+/* The twin: a token that costs one dispatch more than its baseline allows is found. */
 static void a_cost_beyond_its_baseline_is_seen(void **state)
 {
     (void)state;
@@ -153,7 +153,7 @@ static void the_reference_is_measured_too(void **state)
     json_decref(document);
 }
 
-/* Nobody looks: the tokens are chosen on the device; and what capture costs, by turns. */
+/* Without capture the device chooses the tokens. `--capture both` measures by turns what capture costs. */
 static void tokens_can_be_chosen_on_the_device(void **state)
 {
     (void)state;
@@ -167,7 +167,7 @@ static void tokens_can_be_chosen_on_the_device(void **state)
     json_decref(document);
 }
 
-/* The time of each op, where it is asked for. */
+/* --ops prints the time of each op. */
 static void ops_are_timed_apart(void **state)
 {
     (void)state;
@@ -180,7 +180,7 @@ static void ops_are_timed_apart(void **state)
     json_decref(without);
 }
 
-/* A GPU has tiled kernels for many rows: where those were measured they are audited. */
+/* GPUs use tiled kernels for many rows. Where those were measured, they are audited. */
 static void tiled_kernels_are_audited(void **state)
 {
     (void)state;

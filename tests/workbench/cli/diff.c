@@ -1,5 +1,5 @@
-/* diff, audit, compare and faults as scripts use them: exit statuses, the JSON report, one line for an error. Nothing
- * here but the last tests needs a device. */
+/* diff, audit, compare and faults as scripts use them: exit statuses, the JSON report, one line for an error. Only the
+ * last tests need a device. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -100,7 +100,7 @@ static void nan_is_found_and_is_text_in_json(void **state)
     outcome_free(&outcome);
 }
 
-/* One bit of MODEL's weights: both our sides run with it, and only the golden fails. */
+/* One bit of MODEL's weights is flipped: both our sides run with it, and only the golden fails. */
 static void flipped_bit_is_golden_or_weights(void **state)
 {
     (void)state;
@@ -126,7 +126,7 @@ static void flipped_bit_is_golden_or_weights(void **state)
     outcome_free(&outcome);
 }
 
-/* A table of columns, no line wider than 100, no blanks at the end of one. */
+/* No line of the report is wider than 100 columns, and none ends with a blank. */
 static void report_fits_a_terminal(void **state)
 {
     (void)state;
@@ -145,7 +145,7 @@ static void report_fits_a_terminal(void **state)
     expect_text(outcome.out, "bound of");
     expect_text(outcome.out, "\n  culprit     golden, or MODEL: ");
     expect_text(outcome.out, "(reproduced: planting this bug gives the recorded values; relation: ");
-    assert_string_equal(outcome.err, ""); /* no progress where nobody watches */
+    assert_string_equal(outcome.err, ""); /* no progress where standard error is no terminal */
     outcome_free(&outcome);
 }
 
@@ -188,7 +188,7 @@ static void json_file_is_written_whole(void **state)
     outcome_free(&outcome);
 }
 
-/* Another trace's tokens, another model's trace, and what is no trace at all. */
+/* Another trace's tokens, another model's trace, and a file that is no trace are refused. */
 static void wrong_input(void **state)
 {
     (void)state;
@@ -239,7 +239,7 @@ static void wrong_usage(void **state)
     outcome_free(&outcome);
 }
 
-/* A stranger's dump in the engine's place: parity, then with one wrong value. */
+/* A trace in the engine's place is at parity; with one wrong value it is the outlier. */
 static void foreign_trace(void **state)
 {
     (void)state;
@@ -259,8 +259,8 @@ static void foreign_trace(void **state)
     outcome_free(&outcome);
 }
 
-/* All within its bounds, and another token wins: one line says which, how close they are, and that rounding did it. The
- * twins: without rounding nothing is said; with a stage missing, that is named too. */
+/* All ops pass, and yet another token is the likeliest: one line names both tokens, how close they are, and rounding as
+ * the cause. The twins: without rounding there is no such line; with a stage missing, the line says so. */
 static void a_choice_that_rounding_decides(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Every small model of golden/ against what transformers recorded of it: parity, with every stage compared. And its
- * twin: the same weights under a config that says one thing else, which the audit must find at the op that reads it. */
+/* Every small model of golden/ is at parity with its golden, and every stage is compared. The twin: with one number of
+ * the config changed, the audit must find the op that reads it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 
 #define GOLDEN LOCKSTEP_SOURCE_DIR "/golden/"
 
-/* A model, and an edit of its config.json that must show first at a stage of a layer. */
+/* A model, and an edit of its config.json, whose error must show first at this stage. */
 static const struct golden {
     const char *name, *find, *replace, *stage;
 } goldens[] = {
@@ -62,7 +62,7 @@ static void all_are_at_parity(void **state)
     }
 }
 
-/* The golden's folder with another config.json. */
+/* Makes a folder of the model with an edited config.json. */
 static void spoil(const char *folder, const struct golden *golden)
 {
     char path[512], target[512], text[8192];

@@ -1,5 +1,5 @@
-/* Models whose parts contradict each other: `info` and every other command that opens one ends with 3 and one line that
- * names what is wrong, and prints nothing else. */
+/* Models whose parts contradict each other: every command that opens one ends with status 3 and one line that says what
+ * is wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -38,7 +38,7 @@ static void expect_refusal(const char *path, const char *text)
 
 #define NORM "\"model.layers.1.post_feedforward_layernorm.weight\""
 
-/* Edits of a healthy Gemma 3 folder: of config.json's text, of the header's, and a tensor more. */
+/* Edits of a healthy Gemma 3 folder: a replacement in config.json, a replacement in the header, or an added tensor. */
 static const struct {
     const char *config, *config_becomes, *header, *header_becomes, *tensor, *shape, *text;
     uint64_t n;
@@ -148,7 +148,7 @@ static void ggufs(void **state)
     }
 }
 
-/* GPT-OSS's config excludes the router, and the file packs it; or it excludes the experts. */
+/* GPT-OSS's config says that a module is not quantised (the router, or the experts), but the file holds it packed. */
 static void packed_routers(void **state)
 {
     (void)state;
@@ -186,7 +186,7 @@ static void packed_routers(void **state)
 
 #define SAME LOCKSTEP_SOURCE_DIR "/golden/same/llama-q4_k-rdrr"
 
-/* Matrices in Q4_K although the source's config excludes their module. */
+/* The source's config says that a module is not quantised, but its matrices are in Q4_K. */
 static void excluded_modules(void **state)
 {
     (void)state;
@@ -224,7 +224,7 @@ static void excluded_modules(void **state)
     }
 }
 
-/* The twin: what was spoiled above opens when it is whole. */
+/* The twin: the models that are spoiled above open when they are whole. */
 static void whole_models_open(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* `bench --kernels`: single kernels are checked, then timed; one that is wrong has no time. */
+/* Tests of `bench --kernels`: each kernel is checked, then timed; one that fails is not timed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -36,7 +36,7 @@ static double number_in(const json_t *object, const char *key)
     return json_number_value(value);
 }
 
-/* What is said of a kernel that is right. */
+/* The entry of a kernel that passes. */
 static void check_kernel(const json_t *document, const json_t *kernel)
 {
     assert_true(json_is_true(json_object_get(kernel, "ok")));
@@ -78,7 +78,7 @@ static void kernels_are_checked_and_timed(void **state)
     json_decref(document);
 }
 
-/* What fuses, and what a processor's driver may refuse to run: that is said, and is no failure. */
+/* Fused kernels, and kernels that a CPU's driver may refuse: the entry says so, and it is no failure. */
 static void groups_and_what_is_not_run(void **state)
 {
     (void)state;
