@@ -104,7 +104,7 @@ static bool can_mutate(const struct span_failure *failure, const struct fault *f
         !fault_applies(fault, plan, step)) {
         return false;
     }
-    return !fault->exact_input || !path_passes(failure->path, (uint32_t)plan->steps[step].input[0]);
+    return !fault->exact_input || !span_path_passes(failure->path, (uint32_t)plan->steps[step].input[0]);
 }
 
 /* The first three edited steps in words, and "…" if there are more. Returns the first one's index. */

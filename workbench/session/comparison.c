@@ -164,6 +164,7 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .n_diagnoses = comparison->n_diagnoses,
         .notes = comparison->notes,
         .n_notes = comparison->n_notes,
+        .parts = comparison->parts,
     };
     enum status status = stop_check(err);
     if (status)

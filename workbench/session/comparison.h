@@ -4,9 +4,9 @@
 #define LOCKSTEP_WORKBENCH_SESSION_COMPARISON_H
 
 #include "model/model.h"
+#include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/report/report.h"
-#include "workbench/audit/verdict.h"
 
 #define COMPARISON_MOST_NOTES 24
 #define COMPARISON_MOST_DIAGNOSES 24
@@ -24,6 +24,7 @@ struct comparison {
     uint32_t n_diagnoses;
     const char *notes[COMPARISON_MOST_NOTES]; /* owned */
     uint32_t n_notes;
+    struct report_parts parts; /* of the report that is printed */
 };
 
 /* Adds a trace, and takes it over. */

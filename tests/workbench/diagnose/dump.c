@@ -95,7 +95,7 @@ static const struct {
 /* Whether a step is the failing one or lies inside its span. */
 static bool contains(const struct span_path *path, uint32_t failing, uint32_t step)
 {
-    return step == failing || path_passes(path, step);
+    return step == failing || span_path_passes(path, step);
 }
 
 /* The span begins and ends at recorded stages and passes over none. */
@@ -209,7 +209,7 @@ static void test_spans_that_share_an_op(void **state)
         }
         assert_int_equal(n_of_layer, shared[i].n_introduced);
         assert_int_equal(small.plan.steps[verdict.introduced[0].step].stage, STAGE_q_proj);
-        assert_int_equal(verdict.sound[0][plan_find(&small.plan, 1, STAGE_attn_norm)],
+        assert_int_equal(verdict.cleared[0][plan_find(&small.plan, 1, STAGE_attn_norm)],
                          shared[i].wrong != STAGE_attn_norm);
         verdict_free(&verdict);
         audit_free(&audit);

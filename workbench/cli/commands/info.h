@@ -1,6 +1,6 @@
-/* What `info` says of a model, besides the text for people. */
-#ifndef LOCKSTEP_WORKBENCH_CLI_INFO_H
-#define LOCKSTEP_WORKBENCH_CLI_INFO_H
+/* What `info` says of a model as JSON, and names that JSON and text share. */
+#ifndef LOCKSTEP_WORKBENCH_CLI_COMMANDS_INFO_H
+#define LOCKSTEP_WORKBENCH_CLI_COMMANDS_INFO_H
 
 #include "model/model.h"
 #include "model/plan.h"

@@ -1,16 +1,16 @@
-/* lockstep debug: opens a session on both sides and hands it to the prompt. */
+/* lockstep debug: opens a session on both sides and gives it to the prompt. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <unistd.h>
 
-#include "workbench/cli/options.h"
+#include "workbench/cli/commands/option_values.h"
 #include "workbench/debugger/repl.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/prompt_tokens.h"
 
-#define MIN_POSITIONS 1024 /* of the KV cache, so that restart has room for other prompts */
+#define MIN_POSITIONS 1024 /* of the KV cache: `restart` must have room for longer prompts */
 
-/* Reads --golden; *golden stays NULL if it is not given. */
+/* Reads --golden. *golden is malloc'ed; NULL if the option is not given. */
 static enum status read_golden(const char *path, struct trace **golden, struct error *err)
 {
     *golden = NULL;
@@ -30,55 +30,48 @@ static enum status open_session(const struct arguments *arguments, const struct 
                                 struct error *err)
 {
     bool engine = true, reference = true;
-    enum status status = parse_on(arguments->on, &engine, &reference, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(parse_on(arguments->on, &engine, &reference, err));
     uint32_t n_golden = golden != NULL ? golden->n_positions : 0;
     struct session_options options = {
         .engine = engine,
         .reference = reference,
         .device = arguments->device,
         .max_positions = n_golden > MIN_POSITIONS ? n_golden : MIN_POSITIONS,
-        .faults = arguments->faults,
-        .n_faults = arguments->n_faults,
+        .faults = arguments->faults.text,
+        .n_faults = arguments->faults.n,
         .weights = arguments->weights,
     };
     return session_open(session, arguments->positional[0], &options, err);
 }
 
-/* The tokens of --prompt or --ids become the run; without them the prompt begins with the golden's, or with none. */
+/* Starts a run on the tokens of --prompt or --ids. Without them the golden's tokens are the run, or there is none. */
 static enum status set_tokens(const struct arguments *arguments, struct repl *repl, struct error *err)
 {
     if (arguments->prompt == NULL && arguments->ids == NULL) {
         return STATUS_OK;
     }
     int32_t *ids;
-    uint32_t n_ids;
-    enum status status =
-        prompt_tokens(&(struct prompt){arguments->prompt, arguments->ids}, &repl->session->model, &ids, &n_ids, err);
-    if (status == STATUS_OK) {
-        status = repl_restart(repl, ids, n_ids, arguments->n < 0 ? REPL_DECODE : (uint32_t)arguments->n, err);
-        free(ids);
-    }
+    uint32_t n_ids, n_decoded = arguments->n < 0 ? REPL_DECODE : (uint32_t)arguments->n;
+    const struct prompt given = {arguments->prompt, arguments->ids};
+    TRY(prompt_tokens(&given, &repl->session->model, &ids, &n_ids, err));
+    enum status status = repl_restart(repl, ids, n_ids, n_decoded, err);
+    free(ids);
     return status;
 }
 
+/* Sets the prompt up as the options say, then reads its commands. */
 static enum status debug(const struct arguments *arguments, struct repl *repl, struct error *err)
 {
     repl_settings_free(&repl->settings);
-    repl_settings_init(&repl->settings, arguments->device, arguments->faults, arguments->n_faults);
-    enum status status = debug_config_options(repl->config, arguments->preset, arguments->config, repl->plan, err);
-    if (status == STATUS_OK && repl->config->given) {
+    repl_settings_init(&repl->settings, arguments->device, arguments->faults.text, arguments->faults.n);
+    TRY(debug_config_options(repl->config, arguments->preset, arguments->config, repl->plan, err));
+    if (repl->config->given) {
         bool on = repl->session->on[SOURCE_ENGINE];
         debug_lines_config(repl->config, repl->plan,
                            on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
     }
-    status = status == STATUS_OK ? repl_choose_reads(repl, err) : status;
-    status = status == STATUS_OK ? set_tokens(arguments, repl, err) : status;
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(repl_choose_reads(repl, err));
+    TRY(set_tokens(arguments, repl, err));
     if (arguments->script != NULL) {
         return repl_script(repl, arguments->script, err);
     }
@@ -89,6 +82,14 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
     return STATUS_OK;
 }
 
+static void free_golden(struct trace *golden)
+{
+    if (golden != NULL) {
+        trace_free(golden);
+        free(golden);
+    }
+}
+
 enum status command_debug(const struct arguments *arguments, struct error *err)
 {
     if (arguments->golden != NULL && (arguments->prompt != NULL || arguments->ids != NULL)) {
@@ -97,27 +98,20 @@ enum status command_debug(const struct arguments *arguments, struct error *err)
     }
     struct trace *golden;
     struct session session;
-    enum status status = read_golden(arguments->golden, &golden, err);
+    TRY(read_golden(arguments->golden, &golden, err));
+    enum status status = open_session(arguments, golden, &session, err);
     if (status != STATUS_OK) {
+        free_golden(golden);
         return status;
     }
-    status = open_session(arguments, golden, &session, err);
-    bool opened = status == STATUS_OK;
-    if (opened && golden != NULL) {
-        status = trace_check_plan(golden, &session.plan, err);
-    }
+    status = golden != NULL ? trace_check_plan(golden, &session.plan, err) : STATUS_OK;
     if (status != STATUS_OK) {
-        if (golden != NULL) {
-            trace_free(golden);
-            free(golden);
-        }
-        if (opened) {
-            session_close(&session);
-        }
+        free_golden(golden);
+        session_close(&session);
         return status;
     }
     struct repl repl;
-    repl_open(&repl, &session, golden);
+    repl_open(&repl, &session, golden); /* takes the golden over */
     status = debug(arguments, &repl, err);
     repl_close(&repl);
     session_close(&session);

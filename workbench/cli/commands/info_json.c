@@ -1,27 +1,29 @@
-/* `info --json`: config, tensors and plan, each by lockstep's own names. */
+/* `info --json`: config, tensors and plan, with lockstep's own names. */
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "workbench/cli/info.h"
+#include "workbench/cli/commands/info.h"
 #include "workbench/trace/json_file.h"
 
-/* The shortest decimal that is this float again: 1e-05, not 9.9999997e-06. */
+/* The shortest decimal that reads as this float: 1e-05, not 9.9999997e-06. */
 static json_t *number(float value)
 {
     char text[32];
     for (int digits = 6; digits <= 9; digits++) {
         snprintf(text, sizeof(text), "%.*g", digits, (double)value);
-        if (strtof(text, NULL) == value)
+        if (strtof(text, NULL) == value) {
             break;
+        }
     }
     return json_real(strtod(text, NULL));
 }
 
-/* Appends to a list, and takes the list away (NULL) if the value could not be made: a name that is no UTF-8. */
+/* Appends a value to a list. If the value could not be made, because a name is not UTF-8, *list becomes NULL. */
 static void append(json_t **list, json_t *value)
 {
-    if (*list && json_array_append_new(*list, value) == 0)
+    if (*list && json_array_append_new(*list, value) == 0) {
         return;
+    }
     json_decref(*list);
     *list = NULL;
 }
@@ -37,10 +39,12 @@ static json_t *rope_json(const struct rope *rope)
 static json_t *config_json(const struct config *config)
 {
     json_t *local = json_array(), *eos = json_array();
-    for (uint32_t i = 0; i < config->n_layers; i++)
+    for (uint32_t i = 0; i < config->n_layers; i++) {
         append(&local, json_boolean(config->layer_is_local[i]));
-    for (uint32_t i = 0; i < config->n_eos_ids; i++)
+    }
+    for (uint32_t i = 0; i < config->n_eos_ids; i++) {
         append(&eos, json_integer(config->eos_ids[i]));
+    }
     json_t *sizes = json_pack(
         "{s:s, s:s, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I, s:I}", "model_type", config->model_type, "family",
         config->family->name, "n_layers", (json_int_t)config->n_layers, "hidden", (json_int_t)config->hidden, "n_heads",
@@ -72,8 +76,9 @@ static json_t *tensors_json(const struct model *model)
     for (uint32_t i = 0; i < model->n_tensors; i++) {
         const struct tensor *tensor = &model->tensors[i];
         json_t *shape = json_array();
-        for (uint32_t d = 0; d < tensor->n_dims; d++)
+        for (uint32_t d = 0; d < tensor->n_dims; d++) {
             append(&shape, json_integer((json_int_t)tensor->shape[d]));
+        }
         append(&list,
                json_pack("{s:s, s:s, s:s, s:s, s:I, s:I, s:o}", "name", tensor->name, "stored_name",
                          tensor->stored_name, "file", tensor->file, "dtype", dtype_info(tensor->dtype)->name, "offset",
@@ -88,10 +93,12 @@ static json_t *plan_json(const struct plan *plan)
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         const struct step *step = &plan->steps[i];
         json_t *inputs = json_array(), *weights = json_array();
-        for (unsigned k = 0; k < op_info(step->op)->n_inputs; k++)
+        for (unsigned k = 0; k < op_info(step->op)->n_inputs; k++) {
             append(&inputs, json_integer(step->input[k]));
-        for (unsigned k = 0; k < OP_MAX_WEIGHTS && step->weight[k]; k++)
+        }
+        for (unsigned k = 0; k < OP_MAX_WEIGHTS && step->weight[k]; k++) {
             append(&weights, json_string(step->weight[k]->name));
+        }
         append(&list, json_pack("{s:s, s:o, s:s, s:I, s:o, s:o}", "op", op_info(step->op)->name, "layer",
                                 step->layer == LAYER_NONE ? json_null() : json_integer(step->layer), "stage",
                                 stage_name(step->stage), "width", (json_int_t)step->width, "inputs", inputs, "weights",
@@ -103,14 +110,16 @@ static json_t *plan_json(const struct plan *plan)
 enum status info_write_json(const struct model *model, const struct plan *plan, const char *path, struct error *err)
 {
     json_t *notes = json_array();
-    for (uint32_t i = 0; i < model->n_notes; i++)
+    for (uint32_t i = 0; i < model->n_notes; i++) {
         append(&notes, json_string(model->notes[i]));
+    }
     json_t *root =
         json_pack("{s:s, s:i, s:s, s:s, s:o, s:o, s:o, s:o}", "format", "lockstep-info", "version", 1, "model",
                   model->path, "weights_dtype", model->weights_dtype, "config", config_json(&model->config), "tensors",
                   tensors_json(model), "plan", plan_json(plan), "notes", notes);
-    if (!root)
+    if (!root) {
         return error_set(err, STATUS_BAD_INPUT, model->path, NULL, ERROR_NO_OFFSET,
                          "a name that is not UTF-8, expected names that JSON can hold");
+    }
     return json_write_floats(root, path, err);
 }

@@ -1,27 +1,28 @@
-/* lockstep run: generation, greedy or sampled; the text as it comes, then the ids. */
+/* lockstep run: prints the text token by token, then the ids of the tokens. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/cli/commands/option_values.h"
 #include "workbench/probes/probe_config.h"
-#include "workbench/cli/options.h"
 #include "workbench/python/python.h"
 
 #define DEFAULT_TOKENS 24
 
-/* The text that was printed so far, of the ids that came so far. */
+/* The tokens generated so far, and how much of their text is printed. */
 struct printer {
-    const struct model *model; /* NULL: nothing but ids is printed */
-    bool ids_suffice;          /* ids were given, not text: no Python, no text, and no error */
-    bool whole;                /* the text at the end, after "Output " */
+    const struct model *model; /* NULL: print only ids */
+    bool ids_suffice;          /* where Python is missing, print only ids; else that is an error */
+    bool whole;                /* print the text once, at the end, after "Output " */
     int32_t *ids;
     uint32_t n_ids;
-    size_t printed; /* bytes */
+    size_t printed; /* bytes of the text */
     enum status status;
     struct error *err;
 };
 
-/* How much of a text is whole: U+FFFD at its end is a character whose last bytes did not come yet. */
+/* The length of a text without the unfinished character at its end. The tokenizer writes U+FFFD for a character whose
+ * last bytes have not come yet. */
 static size_t whole_characters(const char *text)
 {
     size_t length = strlen(text);
@@ -31,12 +32,12 @@ static size_t whole_characters(const char *text)
     return length;
 }
 
-/* Prints what the ids so far add to the text; last: nothing more comes, so broken characters are printed too. All ids
- * are decoded anew each time, for a token's text depends on those before it. */
+/* Prints the text that is new. last: no token follows, so an unfinished character is printed, too. All ids are decoded
+ * each time: a token's text depends on the tokens before it. */
 static void print_text(struct printer *printer, bool last)
 {
     if (printer->whole && !last) {
-        return; /* lines for grep come in between: the text follows them at the end, on a line of its own */
+        return; /* lines of the debug configuration would stand inside the text */
     }
     if (printer->model == NULL || printer->status != STATUS_OK || printer->n_ids == 0) {
         return;
@@ -57,7 +58,7 @@ static void print_text(struct printer *printer, bool last)
     if (printer->whole) {
         printf("Output ");
     }
-    /* Broken bytes can turn what was printed into U+FFFD: still no character is printed from its middle. */
+    /* A later token can turn printed bytes into U+FFFD. Never begin to print in the middle of a character. */
     while (printer->printed < length && ((unsigned char)text[printer->printed] & 0xC0) == 0x80) {
         printer->printed++;
     }
@@ -76,16 +77,16 @@ static void each_token(void *context, int32_t id)
     print_text(printer, false);
 }
 
-/* Prints the lines that the debug configuration asks for; of a batch that ran whole, so that a probe sees what shipped.
+/* Prints the lines that the debug configuration asks for, after each batch: probes see what the shipped kernels made.
  */
 struct watch {
     struct debug_config config;
     const struct plan *plan;
     float *rows;      /* of the widest stage */
-    float *before[2]; /* layer_out of the layer before, and of the one before that */
+    float *before[2]; /* layer_out of the previous layer, and of the one before that */
 };
 
-/* Rows of an earlier layer's output, or NULL where it is not looked at. */
+/* Reads an earlier layer's output into rows. Returns NULL where the configuration does not look at it. */
 static const float *earlier(const struct watch *watch, struct backend *backend, int32_t layer, float *rows)
 {
     struct error unused;
@@ -123,7 +124,7 @@ static enum status watch_batch(void *context, struct backend *backend, const str
     return status;
 }
 
-/* The engine brings to the host what is looked at, and what the next token is chosen from. */
+/* Makes the engine copy to the host only the stages that the configuration looks at, and the logits. */
 static enum status capture_wanted(const struct watch *watch, struct backend *engine, struct error *err)
 {
     uint32_t n_steps = watch->plan->n_steps, n = 0;
@@ -168,19 +169,26 @@ static enum status watch_begin(const struct arguments *arguments, struct session
     return source == SOURCE_ENGINE ? capture_wanted(watch, &session->backend[source], err) : STATUS_OK;
 }
 
-/* Ids in, ids out: from_ids needs neither a tokenizer nor Python, so that a model without one runs too. */
-static enum status generate(struct session *session, enum source source, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                            bool from_ids, struct error *err)
+/* What a run starts with. */
+struct generation {
+    struct token_list prompt;
+    uint32_t n;    /* tokens to decode, at most */
+    bool from_ids; /* ids were given: a model without a tokenizer, and a machine without Python, suffice */
+};
+
+static enum status generate(struct session *session, enum source source, const struct generation *generation,
+                            struct error *err)
 {
     bool has_tokenizer = session->model.tokenizer_json != NULL || session->model.tokenizer.model != NULL;
-    int32_t *out = xcalloc((uint64_t)n + 1, sizeof(*out));
+    int32_t *out = xcalloc((uint64_t)generation->n + 1, sizeof(*out));
     struct printer printer = {.model = has_tokenizer ? &session->model : NULL,
-                              .ids_suffice = from_ids,
+                              .ids_suffice = generation->from_ids,
                               .whole = session->watch != NULL,
                               .err = err};
-    printer.ids = xcalloc((uint64_t)n + 1, sizeof(*printer.ids));
+    printer.ids = xcalloc((uint64_t)generation->n + 1, sizeof(*printer.ids));
     uint32_t n_out = 0;
-    enum status status = session_generate(session, source, ids, n_ids, n, out, &n_out, each_token, &printer, err);
+    enum status status = session_generate(session, source, generation->prompt.ids, generation->prompt.n, generation->n,
+                                          out, &n_out, each_token, &printer, err);
     if (status == STATUS_OK) {
         print_text(&printer, true);
         status = printer.status;
@@ -197,41 +205,41 @@ static enum status generate(struct session *session, enum source source, const i
     return status;
 }
 
+static void watch_free(struct watch *watch)
+{
+    free(watch->rows);
+    free(watch->before[0]);
+    free(watch->before[1]);
+    debug_config_free(&watch->config);
+}
+
 enum status command_run(const struct arguments *arguments, struct error *err)
 {
     enum source source;
     struct sampling sampling;
-    enum status status = parse_on_one(arguments->on, &source, err);
-    if (status == STATUS_OK) {
-        status = parse_sampling(arguments, &sampling, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
-    uint32_t n = arguments->n < 0 ? DEFAULT_TOKENS : (uint32_t)arguments->n;
     struct session session;
-    int32_t *ids;
-    uint32_t n_ids;
-    bool watched = arguments->config != NULL || arguments->preset != NULL;
-    status = open_with_tokens(arguments, source == SOURCE_ENGINE, source == SOURCE_REFERENCE, !watched, n, &session,
-                              &ids, &n_ids, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    session.sampling = sampling;
     struct watch watch;
-    status = watch_begin(arguments, &session, source, &watch, err);
+    TRY(parse_on_one(arguments->on, &source, err));
+    TRY(parse_sampling(arguments, &sampling, err));
+    struct generation generation = {.n = arguments->n < 0 ? DEFAULT_TOKENS : (uint32_t)arguments->n,
+                                    .from_ids = arguments->ids != NULL};
+    const struct session_wish wish = {
+        .engine = source == SOURCE_ENGINE,
+        .reference = source == SOURCE_REFERENCE,
+        .no_capture = arguments->config == NULL && arguments->preset == NULL,
+        .n_more = generation.n,
+    };
+    TRY(open_with_tokens(arguments, &wish, &session, &generation.prompt, err));
+    session.sampling = sampling;
+    enum status status = watch_begin(arguments, &session, source, &watch, err);
     if (status == STATUS_OK) {
-        status = generate(&session, source, ids, n_ids, n, arguments->ids != NULL, err);
+        status = generate(&session, source, &generation, err);
     }
     if (status == STATUS_OK && watch.config.given) {
         printf("Done\n");
     }
-    free(watch.rows);
-    free(watch.before[0]);
-    free(watch.before[1]);
-    debug_config_free(&watch.config);
+    watch_free(&watch);
     session_close(&session);
-    free(ids);
+    free(generation.prompt.ids);
     return status;
 }
