@@ -5,7 +5,7 @@
 
 #include "workbench/cli/options.h"
 #include "workbench/debugger/repl.h"
-#include "workbench/probes/probe_config.h"
+#include "workbench/probes/probe_lines.h"
 #include "workbench/python/prompt_tokens.h"
 
 #define MIN_POSITIONS 1024 /* of the KV cache, so that restart has room for other prompts */
@@ -68,11 +68,11 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
 {
     repl_settings_free(&repl->settings);
     repl_settings_init(&repl->settings, arguments->device, arguments->faults, arguments->n_faults);
-    enum status status = debug_config_options(repl->config, arguments->preset, arguments->config, repl->plan, err);
+    enum status status = probe_config_read_options(repl->config, arguments->preset, arguments->config, repl->plan, err);
     if (status == STATUS_OK && repl->config->given) {
         bool on = repl->session->on[SOURCE_ENGINE];
-        debug_lines_config(repl->config, repl->plan,
-                           on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
+        probe_lines_print_config(repl->config, repl->plan,
+                                 on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
     }
     status = status == STATUS_OK ? repl_choose_reads(repl, err) : status;
     status = status == STATUS_OK ? set_tokens(arguments, repl, err) : status;

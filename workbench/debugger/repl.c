@@ -7,9 +7,9 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "workbench/debugger/repl_readline.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
-#include "workbench/debugger/repl_readline.h"
 
 #define PROMPT "dbg> "
 #define MAX_DEPTH 8 /* of scripts that run scripts */

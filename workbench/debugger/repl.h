@@ -98,7 +98,7 @@ struct repl {
     uint32_t n_breaks, last_break; /* the number given last */
     struct repl_patch *patches;
     uint32_t n_patches;
-    struct debug_config *config; /* probes, trace categories, log level, checkpoint layers */
+    struct probe_config *config; /* probes, trace categories, log level, checkpoint layers */
     bool *reads;                 /* [n_steps] stages that the engine brings to the host; NULL: all */
     struct repl_introduced *introduced;
     uint32_t n_introduced;

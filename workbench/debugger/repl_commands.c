@@ -4,8 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/python/python.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/python/python.h"
 
 static const struct repl_command commands[] = {
     {"run", "[N]", 0, 1, false, "from position 0: all tokens, or N of them (the prompt is one)", repl_run_command,

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl.h"
+#include "workbench/probes/probe_config.h"
 
 /* The steps of a layer: [first, last). */
 static void find_layer(const struct plan *plan, int32_t layer, uint32_t *first, uint32_t *last)
@@ -84,7 +84,7 @@ static void forget(const struct repl *repl, const struct repl_side *side, const 
 /* The layer is one of those that are read back, from now on. */
 static enum status add_layer(struct repl *repl, int32_t layer, struct error *err)
 {
-    struct debug_config *config = repl->config;
+    struct probe_config *config = repl->config;
     config->layers = xrealloc(config->layers, (config->n_layers + 1) * sizeof(*config->layers));
     config->layers[config->n_layers++] = layer;
     return repl_choose_reads(repl, err);

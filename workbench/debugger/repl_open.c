@@ -3,15 +3,15 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/debugger/repl.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
-#include "workbench/debugger/repl.h"
 
 void repl_open(struct repl *repl, struct session *session, struct trace *golden)
 {
     *repl = (struct repl){.session = session, .plan = &session->plan, .golden = golden};
     repl->config = xcalloc(1, sizeof(*repl->config));
-    debug_config_init(repl->config);
+    probe_config_init(repl->config);
     repl_settings_init(&repl->settings, NULL, NULL, 0);
     repl_plan_samples(repl);
     repl->next = repl->plan->n_steps;
@@ -61,7 +61,7 @@ void repl_close(struct repl *repl)
     if (repl->python_used) {
         python_close();
     }
-    debug_config_free(repl->config);
+    probe_config_free(repl->config);
     free(repl->config);
     repl_settings_free(&repl->settings);
     repl_forget_patches(repl);

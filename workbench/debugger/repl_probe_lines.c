@@ -1,6 +1,6 @@
 /* The lines of probes and traces for the prompt's current batch. */
 #include "workbench/debugger/repl.h"
-#include "workbench/probes/probe_config.h"
+#include "workbench/probes/probe_lines.h"
 
 /* The batch's rows of a stage of a side, or NULL where one is not recorded. */
 static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t layer, enum stage at)
@@ -17,13 +17,13 @@ static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t l
 void repl_probe_lines(const struct repl *repl, uint32_t s)
 {
     const struct step *step = &repl->plan->steps[s];
-    struct debug_rows rows = {.plan = repl->plan, .step = s, .first = repl->first, .n_rows = repl->n_rows};
-    if (repl->config->odd == NULL) {
-        repl->config->odd = xcalloc(repl->plan->n_steps, 1);
+    struct probe_rows rows = {.plan = repl->plan, .step = s, .first = repl->first, .n_rows = repl->n_rows};
+    if (repl->config->anomalous == NULL) {
+        repl->config->anomalous = xcalloc(repl->plan->n_steps, 1);
     }
-    rows.odd = repl->config->odd;
-    if (!debug_config_wants(repl->config, repl->plan, s)) {
-        debug_anomaly_inherit(&rows);
+    rows.anomalous = repl->config->anomalous;
+    if (!probe_config_needs(repl->config, repl->plan, s)) {
+        anomaly_inherit(&rows);
         return;
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
@@ -33,5 +33,5 @@ void repl_probe_lines(const struct repl *repl, uint32_t s)
     for (int32_t i = 0; i < 2 && step->stage == STAGE_layer_out && step->layer > i; i++) {
         rows.before[i] = batch_rows(repl, 0, step->layer - 1 - i, STAGE_layer_out);
     }
-    debug_lines_print(repl->config, &rows);
+    probe_lines_print(repl->config, &rows);
 }

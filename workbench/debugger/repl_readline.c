@@ -9,8 +9,8 @@
 #include <readline/history.h>
 #include <readline/readline.h>
 
-#include "workbench/session/interrupt.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/session/interrupt.h"
 
 #define MAX_HISTORY 1000
 

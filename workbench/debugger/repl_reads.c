@@ -2,8 +2,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl.h"
+#include "workbench/probes/probe_config.h"
 
 bool repl_reads(const struct repl *repl, uint32_t step)
 {
@@ -27,14 +27,14 @@ static void add_the_way_back(const struct plan *plan, bool *reads)
 /* [n_steps], or NULL: all. */
 static bool *choose(const struct repl *repl)
 {
-    const struct debug_config *config = repl->config;
+    const struct probe_config *config = repl->config;
     if (config->n_layers == 0) {
         return NULL;
     }
     bool *reads = xcalloc(repl->plan->n_steps, sizeof(*reads));
     add_the_way_back(repl->plan, reads);
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
-        reads[s] = reads[s] || debug_config_checks(config, repl->plan, s) || repl_is_patched(repl, s);
+        reads[s] = reads[s] || probe_config_covers(config, repl->plan, s) || repl_is_patched(repl, s);
     }
     for (uint32_t i = 0; i < repl->n_breaks; i++) {
         reads[repl->breaks[i].step] = reads[repl->breaks[i].step] || !repl->breaks[i].diverge;

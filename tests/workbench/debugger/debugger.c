@@ -268,7 +268,7 @@ static void wrong_configurations(void **state)
         {"{\"debug\": {\"probes\": [{\"stage\": \"layer_out\", \"dims\": [334]}]}}", "debug.probes.dims: 334", 3},
         {"{\"debug\": {\"probes\": [{\"stage\": \"layer_out\", \"layers\": [17]}]}}", "debug.probes.layers: 17", 3},
         {"{\"debug\": {\"probes\": [{\"stage\": \"weather\"}]}}", "\"weather\"", 3},
-        {"{\"debug\": {\"probes\": [{\"stage\": \"embed\", \"colour\": 1}]}}", "unknown key \"colour\"", 3},
+        {"{\"debug\": {\"probes\": [{\"stage\": \"embed\", \"colour\": 1}]}}", "unknown key \"colour\", expected one of: id, stage, layers, tokens, dims", 3},
         {"{\"debug\": {\"trace\": {\"categories\": [\"weather\"]}}}", "\"weather\"", 3},
         {"{\"debug\": {\"layers\": [6]}}", "debug.layers: 6", 3},
         {"{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"loud\"}}}", "\"loud\"", 3},

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/diagnose/diagnose.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/diagnose/diagnose.h"
 #include "workbench/diagnose/triage.h"
 
 #define MAX_DIAGNOSES 4

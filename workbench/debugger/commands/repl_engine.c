@@ -5,8 +5,8 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/probes/probe_config.h"
 
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
                         uint32_t n_faults)
@@ -249,13 +249,13 @@ static enum status set_width(struct repl *repl, const char *value, struct error 
 /* The checkpoint layers; a configuration as a whole. What is looked at then is chosen anew. */
 static enum status set_layers(struct repl *repl, const char *value, struct error *err)
 {
-    enum status status = debug_config_layers(repl->config, value, repl->plan, err);
+    enum status status = probe_config_set_layers(repl->config, value, repl->plan, err);
     return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
 }
 
 static enum status set_preset(struct repl *repl, const char *value, struct error *err)
 {
-    enum status status = debug_config_preset(repl->config, value, repl->plan, err);
+    enum status status = probe_config_read_preset(repl->config, value, repl->plan, err);
     return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
 }
 
@@ -300,7 +300,7 @@ enum status repl_show_settings(struct repl *repl, const struct words *words, str
     }
     printf("%s\n", repl->config->n_layers == 0 ? " all are read back" : " alone are read back");
     printf("  log      %s, trace %s, %u probes\n", log_level_name(repl->config->level),
-           repl->config->trace ? "on" : "off", repl->config->n_probes);
+           repl->config->trace_enabled ? "on" : "off", repl->config->n_probes);
     printf("  faults  ");
     for (uint32_t i = 0; i < s->n_faults; i++) {
         printf(" %s", s->faults[i]);

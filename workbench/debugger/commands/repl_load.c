@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/session/progress.h"
-#include "workbench/python/python.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/python/python.h"
+#include "workbench/session/progress.h"
 
 /* Whether the golden is of the run's tokens, as far as both go. */
 static bool same_tokens(const struct repl *repl, const struct trace *golden)

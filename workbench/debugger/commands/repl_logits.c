@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "model/model.h"
-#include "workbench/python/python.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/python/python.h"
 
 #define DEFAULT_CHOICES 5
 

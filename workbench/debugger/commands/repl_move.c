@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/debugger/repl_show.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
-#include "workbench/debugger/repl_show.h"
 
 /* What was decoded so far, as text where the model has a tokenizer. */
 static void show_output(struct repl *repl)

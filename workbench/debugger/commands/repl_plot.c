@@ -5,8 +5,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "workbench/python/python.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/python/python.h"
 
 #define DEFAULT_WIDTH 80
 #define MARGIN 10 /* columns for the row's name */

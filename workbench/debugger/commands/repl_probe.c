@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/probes/probe_config.h"
 
 /* The rest of the line is one word, for JSON is full of quotes and blanks: add JSON, or load FILE. */
 enum status repl_probe(struct repl *repl, const struct words *words, struct error *err)
@@ -16,8 +16,9 @@ enum status repl_probe(struct repl *repl, const struct words *words, struct erro
         return error_set(err, STATUS_USAGE, NULL, "probe", ERROR_NO_OFFSET, "\"%.40s\", expected add JSON or load FILE",
                          text);
     }
-    enum status status = add ? debug_config_read(repl->config, rest, "probe", repl->plan, true, err)
-                             : debug_config_read_file(repl->config, rest, repl->plan, true, err);
+    struct probe_config_text json = {.json = rest, .name = "probe", .only_probes = true};
+    enum status status = add ? probe_config_read(repl->config, &json, repl->plan, err)
+                             : probe_config_read_file(repl->config, rest, true, repl->plan, err);
     return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
 }
 
@@ -35,7 +36,7 @@ enum status repl_probes(struct repl *repl, const struct words *words, struct err
     (void)words;
     (void)err;
     for (uint32_t i = 0; i < repl->config->n_probes; i++) {
-        const struct debug_probe *probe = &repl->config->probes[i];
+        const struct probe *probe = &repl->config->probes[i];
         printf("  %s: %s", probe->id, stage_name(probe->stage));
         if (stage_in_layer(probe->stage)) {
             print_list("layers", probe->layers, probe->n_layers);
@@ -53,19 +54,19 @@ enum status repl_probes(struct repl *repl, const struct words *words, struct err
 /* "attn ffn", "all -buffers", "attn,kv", "none": the whole list anew. */
 enum status repl_trace(struct repl *repl, const struct words *words, struct error *err)
 {
-    struct debug_config changed = *repl->config; /* only what is not owned is changed */
+    struct probe_config changed = *repl->config; /* only what is not owned is changed */
     memset(changed.categories, 0, sizeof(changed.categories));
     for (uint32_t i = 0; i < words->n; i++) {
         for (char *at = strtok(words->word[i], ","); at != NULL; at = strtok(NULL, ",")) {
-            enum status status = debug_config_category(&changed, at, err);
+            enum status status = probe_config_set_category(&changed, at, err);
             if (status != STATUS_OK) {
                 return status;
             }
         }
     }
-    changed.trace = false;
+    changed.trace_enabled = false;
     for (unsigned c = 0; c < TRACE_CATEGORY_COUNT; c++) {
-        changed.trace = changed.trace || changed.categories[c];
+        changed.trace_enabled = changed.trace_enabled || changed.categories[c];
     }
     *repl->config = changed;
     return STATUS_OK;
@@ -73,5 +74,5 @@ enum status repl_trace(struct repl *repl, const struct words *words, struct erro
 
 enum status repl_log(struct repl *repl, const struct words *words, struct error *err)
 {
-    return debug_config_level(repl->config, words->word[0], err);
+    return probe_config_set_level(repl->config, words->word[0], err);
 }
