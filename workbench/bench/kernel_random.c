@@ -1,4 +1,4 @@
-/* Random weights in every format, and random rows. */
+/* xorshift64*, and weights made from it. */
 #include "workbench/bench/kernel_random.h"
 
 #include <string.h>
@@ -6,7 +6,6 @@
 #include "model/tensor.h"
 #include "shaders/params.h"
 
-/* xorshift64*: the same numbers everywhere. */
 uint64_t random_bits(uint64_t *seed)
 {
     *seed ^= *seed >> 12;
@@ -20,7 +19,8 @@ float random_unit(uint64_t *seed)
     return (float)(int64_t)(random_bits(seed) >> 40) / 8388608.0f - 1.0f;
 }
 
-/* Bits that stay random and bits that are set, of 8 bytes of floats: magnitudes from 2^-7 to 2^-3, as weights have. */
+/* Masks for 8 bytes of floats: bits that stay random, and bits that are set. Magnitudes are from 2^-7 to 2^-3, like
+ * those of weights. */
 static const struct {
     uint64_t keep, set;
 } floats[] = {
@@ -29,7 +29,7 @@ static const struct {
     [DTYPE_BF16] = {0x81ff81ff81ff81ffull, 0x3c003c003c003c00ull},
 };
 
-/* Where a block has its scales, as halves. */
+/* Where a block holds its f16 scales: byte offsets. */
 static const struct {
     uint32_t n, at[2];
 } halves[DTYPE_COUNT] = {
@@ -45,11 +45,12 @@ static void set_scales(uint32_t dtype, uint8_t *block)
         half = (uint16_t)((half & floats[DTYPE_F16].keep) | (floats[DTYPE_F16].set & 0xffff));
         memcpy(block + halves[dtype].at[i], &half, 2);
     }
-    if (dtype == DTYPE_MXFP4)
-        block[0] = (uint8_t)(120 + block[0] % 4); /* a power of two */
+    if (dtype == DTYPE_MXFP4) {
+        block[0] = (uint8_t)(120 + block[0] % 4); /* the exponent of a power-of-two scale */
+    }
 }
 
-void random_weights(uint64_t *seed, uint32_t dtype, uint8_t *bytes, uint64_t n_bytes)
+void random_weight_bytes(uint64_t *seed, uint32_t dtype, uint8_t *bytes, uint64_t n_bytes)
 {
     uint32_t block = dtype_info(dtype)->block_bytes;
     bool is_float = dtype <= DTYPE_BF16;
@@ -58,6 +59,7 @@ void random_weights(uint64_t *seed, uint32_t dtype, uint8_t *bytes, uint64_t n_b
         word = is_float ? (word & floats[dtype].keep) | floats[dtype].set : word;
         memcpy(bytes + at, &word, rest < 8 ? rest : 8);
     }
-    for (uint64_t at = 0; !is_float && at < n_bytes; at += block)
+    for (uint64_t at = 0; !is_float && at < n_bytes; at += block) {
         set_scales(dtype, bytes + at);
+    }
 }

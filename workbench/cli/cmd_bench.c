@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/bench/bench.h"
-#include "workbench/bench/bench_kernels.h"
+#include "workbench/bench/kernel_bench.h"
+#include "workbench/bench/model_bench.h"
 #include "workbench/cli/command.h"
 #include "workbench/cli/options.h"
 #include "workbench/trace/json_file.h"
@@ -12,12 +12,13 @@
 #define DEFAULT_PROMPT 32
 #define DEFAULT_DECODED 16
 
-static enum status parse(const struct arguments *arguments, struct bench *bench, bool *captured, struct error *err)
+static enum status parse(const struct arguments *arguments, struct model_bench *bench, bool *captured,
+                         struct error *err)
 {
     const char *capture = arguments->capture ? arguments->capture : "all";
     *captured = strcmp(capture, "all") == 0;
-    bench->compares = strcmp(capture, "both") == 0;
-    if (!*captured && !bench->compares && strcmp(capture, "off") != 0) {
+    bench->compares_capture = strcmp(capture, "both") == 0;
+    if (!*captured && !bench->compares_capture && strcmp(capture, "off") != 0) {
         return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "\"%s\", expected off, all or both",
                          capture);
     }
@@ -27,7 +28,7 @@ static enum status parse(const struct arguments *arguments, struct bench *bench,
         return error_set(err, STATUS_USAGE, NULL, "-p", ERROR_NO_OFFSET, "0, expected at least one token");
     }
     enum status status = parse_on_one(arguments->on, &bench->source, err);
-    if (status == STATUS_OK && bench->compares && bench->source != SOURCE_ENGINE) {
+    if (status == STATUS_OK && bench->compares_capture && bench->source != SOURCE_ENGINE) {
         return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "both, expected the engine to run");
     }
     return status;
@@ -58,7 +59,7 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
         return status;
     }
     if (arguments->kernels) {
-        const struct bench_kernels_options kernels = {
+        const struct kernel_bench_options kernels = {
             .words = arguments->n_positional > 0 ? arguments->positional[0] : NULL,
             .faults = arguments->faults,
             .n_faults = arguments->n_faults,
@@ -66,17 +67,17 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
             .json = arguments->json,
             .verbose = arguments->verbose,
         };
-        return bench_kernels(&kernels, err);
+        return kernel_bench_run(&kernels, err);
     }
-    struct bench bench = {0};
+    struct model_bench bench = {0};
     bool captured;
     status = parse(arguments, &bench, &captured, err);
     if (status != STATUS_OK) {
         return status;
     }
     uint32_t positions = bench.n_prompt + bench.n_decoded;
-    uint32_t prefilled = bench.n_prompt > BENCH_AUDITED_PREFILL ? bench.n_prompt : BENCH_AUDITED_PREFILL;
-    uint32_t decoded = bench.n_decoded > BENCH_AUDITED_DECODE ? bench.n_decoded : BENCH_AUDITED_DECODE;
+    uint32_t prefilled = bench.n_prompt > MODEL_BENCH_AUDITED_PREFILL ? bench.n_prompt : MODEL_BENCH_AUDITED_PREFILL;
+    uint32_t decoded = bench.n_decoded > MODEL_BENCH_AUDITED_DECODE ? bench.n_decoded : MODEL_BENCH_AUDITED_DECODE;
     struct session_options options = {
         .engine = bench.source == SOURCE_ENGINE,
         .reference = bench.source == SOURCE_REFERENCE,
@@ -92,23 +93,26 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
     }
     bench.tokens = xmalloc(positions * sizeof(*bench.tokens));
     for (uint32_t i = 0; i < positions; i++) {
-        bench.tokens[i] = bench_token(&bench, i);
+        bench.tokens[i] = model_bench_token(&bench, i);
     }
-    status = bench_measure(&bench, captured, arguments->ops, err);
+    status = model_bench_measure(&bench, captured, arguments->ops, err);
     if (status == STATUS_OK && !captured) {
-        status = bench_measure_fed_back(&bench, err);
+        status = model_bench_measure_on_device(&bench, err);
     }
-    if (status == STATUS_OK && bench.compares) {
-        status = bench_capture(&bench.session.backend[SOURCE_ENGINE], bench.tokens + bench.n_prompt, bench.n_prompt,
-                               bench.n_decoded, &bench.compared, err);
+    if (status == STATUS_OK && bench.compares_capture) {
+        const struct decode_run run = {.engine = &bench.session.backend[SOURCE_ENGINE],
+                                       .tokens = bench.tokens + bench.n_prompt,
+                                       .first = bench.n_prompt,
+                                       .n = bench.n_decoded};
+        status = capture_cost_measure(&run, &bench.capture_cost, err);
     }
     if (status == STATUS_OK) {
-        const char *capture = captured ? "all" : bench.compares ? "both" : "off";
+        const char *capture = captured ? "all" : bench.compares_capture ? "both" : "off";
         if (!arguments->json || strcmp(arguments->json, "-") != 0) {
-            bench_print(&bench, capture);
+            model_bench_print(&bench, capture);
         }
         if (arguments->json) {
-            status = json_write_file(bench_json(&bench, arguments->positional[0], capture), arguments->json, err);
+            status = json_write_file(model_bench_json(&bench, arguments->positional[0], capture), arguments->json, err);
         }
     }
     free(bench.tokens);

@@ -60,8 +60,9 @@ static const struct kernel_case rows[] = {
 
 static void must(enum status status, const struct error *err, const char *what)
 {
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         fail_msg("%s: status %d: %s", what, (int)status, err->text);
+    }
 }
 
 static void check(struct kernel *kernel, struct backend *engine, double *ratio, bool *same)
@@ -76,8 +77,9 @@ static void is_right_and_timed(struct kernel *kernel, struct backend *engine)
     double ratio, ns = 0;
     bool same;
     check(kernel, engine, &ratio, &same);
-    if (!(ratio <= 1) || !same)
+    if (!(ratio <= 1) || !same) {
         fail_msg("%s: ratio %g, copies %s", kernel->name, ratio, same ? "agree" : "differ");
+    }
     assert_true(kernel->bytes > 0);
     for (int waits = 0; waits < 2; waits++) {
         struct engine_repeat repeat = {
@@ -100,13 +102,15 @@ static void is_found_wrong(struct kernel *kernel, struct backend *engine)
     bool same;
     struct step *step = &kernel->plan.steps[kernel->first];
     int32_t input = step->input[0];
-    if (input < 0)
+    if (input < 0) {
         return;
+    }
     float *x = &kernel->rows[input][(uint64_t)(kernel->n_positions - kernel->n_rows) * kernel->plan.steps[input].width];
     *x += 100; /* the largest, for topk */
     check(kernel, engine, &ratio, &same);
-    if (!(ratio > 1))
+    if (!(ratio > 1)) {
         fail_msg("%s: ratio %g of another input", kernel->name, ratio);
+    }
     assert_true(same);
 }
 
@@ -129,7 +133,7 @@ static void every_kernel(void **state)
                                    : engine_open_limited(&engine, &kernels[n]->plan, &options,
                                                          &(struct engine_limits){.matvec = true}, &err);
             must(status, &err, kernels[n]->name);
-            must(kernel_begin(kernels[n], &engine, &err), &err, kernels[n]->name);
+            must(kernel_begin_batch(kernels[n], &engine, &err), &err, kernels[n]->name);
             is_right_and_timed(kernels[n], &engine);
             is_found_wrong(kernels[n], &engine);
         }
@@ -160,7 +164,7 @@ static void other_weights_of_a_copy_are_found(void **state)
     other.bytes = bytes;
     last->weight[0] = &other;
     must(engine_open(&engine, &kernel->plan, &(struct engine_options){.max_positions = 1}, &err), &err, "open");
-    must(kernel_begin(kernel, &engine, &err), &err, "begin");
+    must(kernel_begin_batch(kernel, &engine, &err), &err, "begin");
     check(kernel, &engine, &ratio, &same);
     assert_true(ratio <= 1);
     assert_false(same);

@@ -15,8 +15,9 @@ static void print_span(const struct repl *repl, const struct repl_side *side, ui
 {
     struct span_path path;
     char text[1024];
-    if (!finding->span || step == repl_sample_step(repl)) /* its probabilities are never recorded here */
+    if (!finding->span || step == repl_sample_step(repl)) { /* its probabilities are never recorded here */
         return;
+    }
     span_path_find(&path, &repl->judged, step, side->trace);
     printf("  %-9s %s\n", "", span_path_text(&path, &repl->judged, step, text, sizeof text));
     span_path_free(&path);
