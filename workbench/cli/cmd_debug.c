@@ -4,6 +4,7 @@
 #include <unistd.h>
 
 #include "workbench/cli/options.h"
+#include "workbench/debugger/capture.h"
 #include "workbench/debugger/repl.h"
 #include "workbench/probes/probe_lines.h"
 #include "workbench/python/prompt_tokens.h"
@@ -74,13 +75,13 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
         probe_lines_print_config(repl->config, repl->plan,
                                  on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
     }
-    status = status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+    status = status == STATUS_OK ? repl_update_capture(repl, err) : status;
     status = status == STATUS_OK ? set_tokens(arguments, repl, err) : status;
     if (status != STATUS_OK) {
         return status;
     }
     if (arguments->script != NULL) {
-        return repl_script(repl, arguments->script, err);
+        return repl_run_script(repl, arguments->script, err);
     }
     if (isatty(STDIN_FILENO)) {
         printf("lockstep: %s; help lists the commands\n", repl->session->model.path);

@@ -57,6 +57,12 @@ struct probe_config probe_config_copy(const struct probe_config *config)
     return copy;
 }
 
+const char *trace_category_name(enum trace_category category)
+{
+    ASSERT((unsigned)category < TRACE_CATEGORY_COUNT);
+    return category_names[category];
+}
+
 const char *log_level_name(enum log_level level)
 {
     return level_names[level];
@@ -91,23 +97,30 @@ enum status probe_config_set_category(struct probe_config *config, const char *w
                            word);
 }
 
+static const struct {
+    const char *name, *json;
+} presets[] = {
+    {"bench", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"info\"}, \"trace\": {\"enabled\": false}}}"},
+    {"debug", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"verbose\"}, \"trace\": {\"enabled\": true, "
+              "\"categories\": [\"all\"]}}}"},
+    {"gemma2-debug", "{\"debug\": {\"trace\": {\"enabled\": true, \"categories\": [\"logits\"]}, \"probes\": "
+                     "[{\"id\": \"topk\", \"stage\": \"logits_final\", \"tokens\": [-1], \"dims\": [476, 3868, "
+                     "17022]}]}}"},
+};
+#define N_PRESETS (sizeof(presets) / sizeof(presets[0]))
+
+const char *probe_preset_name(uint32_t i)
+{
+    return i < N_PRESETS ? presets[i].name : NULL;
+}
+
 enum status probe_config_read_preset(struct probe_config *config, const char *preset, const struct plan *plan,
                                      struct error *err)
 {
-    static const struct {
-        const char *name, *json;
-    } presets[] = {
-        {"bench", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"info\"}, \"trace\": {\"enabled\": false}}}"},
-        {"debug", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"verbose\"}, \"trace\": {\"enabled\": true, "
-                  "\"categories\": [\"all\"]}}}"},
-        {"gemma2-debug", "{\"debug\": {\"trace\": {\"enabled\": true, \"categories\": [\"logits\"]}, \"probes\": "
-                         "[{\"id\": \"topk\", \"stage\": \"logits_final\", \"tokens\": [-1], \"dims\": [476, 3868, "
-                         "17022]}]}}"},
-    };
-    for (size_t i = 0; i < sizeof(presets) / sizeof(presets[0]); i++) {
+    for (size_t i = 0; i < N_PRESETS; i++) {
         if (strcmp(presets[i].name, preset) == 0) {
-            return probe_config_read(config, &(struct probe_config_text){.json = presets[i].json, .name = preset}, plan,
-                                     err);
+            const struct probe_config_text text = {.json = presets[i].json, .name = preset};
+            return probe_config_read(config, &text, plan, err);
         }
     }
     return error_set(err, STATUS_USAGE, NULL, "--preset", ERROR_NO_OFFSET,

@@ -70,6 +70,10 @@ enum status probe_config_read_options(struct probe_config *config, const char *p
 enum status probe_config_set_category(struct probe_config *config, const char *word, struct error *err);
 enum status probe_config_set_level(struct probe_config *config, const char *word, struct error *err);
 const char *log_level_name(enum log_level level);
+const char *trace_category_name(enum trace_category category);
+
+/* Preset number i, or NULL past the last one. */
+const char *probe_preset_name(uint32_t i);
 
 /* text: "3,17", or "all". On failure the earlier list stays. */
 enum status probe_config_set_layers(struct probe_config *config, const char *text, const struct plan *plan,

@@ -211,13 +211,13 @@ static void checkpoint_layers(void **state)
              a, b, more);
     struct outcome outcome;
     type_lines(&outcome, lines);
-    expect_text(outcome.out, "layers   1 3 alone are read back");
+    expect_text(outcome.out, "layers   1 3; only these are read back");
     expect_text(outcome.out, "positions 0-9 (prefill): 54 stages, worst ratio engine");
-    expect_text(outcome.out, "layer 2 was not read back: it ran again, and is read back from here on\n");
+    expect_text(outcome.out, "layer 2 was not read back: recomputed, and read back from now on\n");
     expect_no_text(outcome.out, "layer 3 was not read back");
     expect_text(outcome.err, "back: that is before the first stage that ran\n");
     expect_text(outcome.err, "9, expected a number from 0 to 5");
-    expect_text(outcome.err, "\"x\", expected all, or some like 3,17");
+    expect_text(outcome.err, "\"x\", expected all, or a list like 3,17");
     outcome_free(&outcome);
     const char *const compare[] = {"compare", a, b, NULL}, *const twin[] = {"compare", a, more, NULL};
     program_run(&outcome, LOCKSTEP_PROGRAM, "", compare);
@@ -238,13 +238,12 @@ static void a_layer_is_fetched(void **state)
                          "fault on layernorm-for-rmsnorm@1\nprint q_norm@1\naudit q_norm@1\nshow\nwhere\n");
     const char *first = strstr(outcome.out, "first introduced error: engine, layer 2 k_rope, token 0");
     assert_non_null(first);
-    expect_text(first, "layer 2 was not read back: it ran again, and is read back from here on\n");
+    expect_text(first, "layer 2 was not read back: recomputed, and read back from now on\n");
     expect_text(first, "first introduced error: engine, layer 2 q_norm, token 0");
-    expect_text(first, "layers   4 2 alone are read back");
-    expect_text(
-        outcome.err,
-        "lockstep: layer 1: was not read back, and the engine is another now than when it ran (v_proj differs)");
-    expect_no_text(outcome.out, "layer 1 was not read back: it ran again");
+    expect_text(first, "layers   4 2; only these are read back");
+    expect_text(outcome.err,
+                "lockstep: layer 1: was not read back, and the engine has changed since it ran (v_proj differs)");
+    expect_no_text(outcome.out, "layer 1 was not read back: recomputed");
     outcome_free(&outcome);
 }
 

@@ -11,6 +11,7 @@
 
 #include "engine/internal.h"
 #include "tests/support/prompt.h"
+#include "workbench/debugger/run.h"
 
 PROMPT_FIXTURE("golden/tiny-llama")
 
@@ -18,7 +19,7 @@ PROMPT_FIXTURE("golden/tiny-llama")
 static void type_lost(struct prompt *prompt, const char *line, const char *text)
 {
     struct error err = {STATUS_OK, ""};
-    assert_int_equal(repl_line(&prompt->repl, line, &err), STATUS_DEVICE);
+    assert_int_equal(repl_run_line(&prompt->repl, line, &err), STATUS_DEVICE);
     if (strstr(err.text, text) == NULL || strchr(err.text, '\n') != NULL) {
         fail_msg("%s: %s, expected %s", line, err.text, text);
     }
@@ -55,7 +56,7 @@ static void a_lost_gpu(void **state)
     prompt_type(prompt, "step layer 2"); /* the reference goes on */
     prompt_type(prompt, "back op 2");
     prompt_type(prompt, "continue");
-    assert_true(repl_over(repl));
+    assert_true(repl_is_over(repl));
     assert_ptr_equal(repl_leader(repl), repl_side_of(repl, SOURCE_REFERENCE));
     assert_int_equal(repl->tokens[6], token);
     prompt_type(prompt, "set device 0");
@@ -85,7 +86,7 @@ static void a_gpu_lost_on_the_way_back(void **state)
     prompt_type(prompt, "step layer 2");
     prompt_type(prompt, "set device 0");
     prompt_type(prompt, "continue");
-    assert_true(repl_over(&prompt->repl));
+    assert_true(repl_is_over(&prompt->repl));
     assert_int_equal(prompt->repl.n_introduced, 0);
 }
 
@@ -97,7 +98,7 @@ static void an_unknown_device_changes_nothing(void **state)
     prompt_type(prompt, restart);
     prompt_type(prompt, "step layer 1");
     uint64_t point = repl_point(&prompt->repl);
-    assert_int_not_equal(repl_line(&prompt->repl, "set device 99", &err), STATUS_OK);
+    assert_int_not_equal(repl_run_line(&prompt->repl, "set device 99", &err), STATUS_OK);
     assert_null(strchr(err.text, '\n'));
     assert_int_equal(repl_point(&prompt->repl), point);
     prompt_type(prompt, "continue");

@@ -120,7 +120,7 @@ static const struct {
 } wrong_lines[] = {
     {"frobnicate", "frobnicate: unknown command"},
     {"s", "fits several commands: step, stats, set, show, source"},
-    {"step sideways 2", "\"sideways\", expected op, layer or token"},
+    {"step sideways 2", "step: \"sideways\", expected: step [op|layer|token] [N]"},
     {"step layer 6", "\"6\", expected a number from 0 to 5"},
     {"step token 0", "\"0\", expected a number from 1"},
     {"step 1 2 3", "too many arguments, expected: step [op|layer|token] [N]"},
@@ -149,7 +149,7 @@ static const struct {
     {"restart --ids 600", "token 600 at position 0"},
     {"restart --ids 1 -n 5000", "expected at most 1024"},
     {"faults nope", "\"nope\" is unknown"},
-    {"info weather", "\"weather\", expected model, device, plan, memory or breakpoints"},
+    {"info weather", "\"weather\", expected: info model|device|plan|memory|breakpoints"},
     {"help nope", "nope: unknown command"},
     {"source /nonexistent/script", "cannot be read"},
     {"py", "too few arguments, expected: py CODE"},
@@ -159,40 +159,40 @@ static const struct {
     {"run 0", "\"0\", expected a number from 1"},
     {"back", "nothing ran yet"},
     {"back layer 2", "nothing ran yet"},
-    {"back sideways 2", "\"sideways\", expected op, layer or token"},
+    {"back sideways 2", "back: \"sideways\", expected: back [op|layer|token] [N]"},
     {"goto 99.ffn_down", "\"99\", expected a number from 0 to 5"},
     {"goto 3.nonsense", "\"nonsense\", expected a stage"},
     {"goto 3.ffn_down 16", "\"16\", expected a number from 0 to 15"},
-    {"until tomorrow", "\"tomorrow\", expected diverge"},
+    {"until tomorrow", "\"tomorrow\", expected: until diverge"},
     {"break", "too few arguments"},
     {"break 9.ffn_down", "\"9\", expected a number from 0 to 5"},
     {"break 3.ffn_down if", "\"if\", expected if nan, if maxabs>X or if ratio>X"},
     {"break 3.ffn_down if maxabs", "\"maxabs\", expected nan, maxabs>X or ratio>X"},
     {"break 3.ffn_down if maxabs>", "expected nan, maxabs>X or ratio>X"},
     {"break 3.ffn_down if weather>3", "expected nan, maxabs>X or ratio>X"},
-    {"break diverge now", "\"now\" after diverge"},
+    {"break diverge now", "\"now\", expected: break LAYER.STAGE"},
     {"delete 7", "7 is no breakpoint"},
     {"patch ffn_down@3", "too few arguments, expected: patch"},
     {"patch ffn_down@3 from /nonexistent.h5", "/nonexistent.h5"},
     {"patch ffn_down@3 from golden/tiny-llama.h5", "golden/tiny-llama.h5"},
-    {"patch ffn_down@3 from reference", "the reference is what is patched"},
+    {"patch ffn_down@3 from reference", "the reference is the side that is patched"},
     {"patch ffn_down@3 scale x", "\"x\", expected a number"},
     {"patch ffn_down@3 to 3", "\"to\", expected from reference|golden|FILE, or scale X"},
     {"patch ffn_down@9 scale 2", "\"9\", expected a number from 0 to 5"},
-    {"unpatch", "nothing there is patched"},
+    {"unpatch", "nothing is patched there"},
     {"fault on nope", "\"nope\" is no known fault"},
-    {"fault maybe kv-stale", "\"maybe\", expected on or off"},
+    {"fault maybe kv-stale", "\"maybe\", expected: fault on|off NAME"},
     {"fault on kv-stale", "this session has no engine"},
-    {"reload coffee", "\"coffee\", expected shaders"},
+    {"reload coffee", "\"coffee\", expected: reload shaders"},
     {"reload shaders", "this session has no engine"},
-    {"set colour red", "\"colour\", expected device"},
+    {"set colour red", "\"colour\", expected: set device|shaders|decode|width|layers|preset VALUE"},
     {"set decode x", "\"x\", expected a number"},
     {"set shaders /nonexistent", "no such folder"},
     {"set device 0", "this session has no engine"},
-    {"load milk x", "\"milk\", expected golden FILE or hf FOLDER"},
+    {"load milk x", "\"milk\", expected: load golden FILE | hf FOLDER"},
     {"load golden /nonexistent.h5", "/nonexistent.h5"},
     {"load hf /nonexistent", "/nonexistent"},
-    {"probe nonsense", "expected add JSON or load FILE"},
+    {"probe nonsense", "\"nonsense\", expected: probe add JSON | load FILE"},
     {"probe add {", "probe: JSON"},
     {"probe add {\"stage\": \"nope\"}", "\"nope\", expected a stage of this model"},
     {"probe add {\"stage\": \"layer_out\", \"dims\": [72]}", "debug.probes.dims: 72, expected a number from 0 to 71"},
@@ -200,7 +200,7 @@ static const struct {
      "debug.probes.layers: 17, expected a number from 0 to 5"},
     {"probe add {\"debug\": {\"probse\": []}}", "unknown key \"probse\""},
     {"probe load /nonexistent", "/nonexistent: cannot be read"},
-    {"trace weather", "\"weather\", expected attn ffn"},
+    {"trace weather", "\"weather\", expected attn, ffn"},
     {"log loud", "\"loud\", expected silent, info or verbose"},
     {"audit", "nothing ran yet"},
     {"plot layer_out", "nothing ran yet"},
@@ -257,7 +257,7 @@ static void huge_and_endless_input(void **state)
     const char *err = outcome.err;
     expect_next_line(&err, "unknown command");
     expect_next_line(&err, "expected a stage");
-    expect_next_line(&err, "scripts run scripts more than 8 deep");
+    expect_next_line(&err, "scripts are nested more than 8 deep");
     assert_string_equal(err, "");
     expect_text(outcome.out, "before position 0 of 16, nothing ran yet");
     assert_int_equal(outcome.status, 0);
@@ -295,7 +295,7 @@ static void scripts_run_scripts_but_not_for_ever(void **state)
     struct outcome outcome;
     run_script(&outcome, script);
     assert_int_equal(outcome.status, 2);
-    expect_one_line(outcome.err, "scripts run scripts more than 8 deep");
+    expect_one_line(outcome.err, "scripts are nested more than 8 deep");
     outcome_free(&outcome);
 }
 

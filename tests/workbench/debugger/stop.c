@@ -11,6 +11,7 @@
 
 #include "model/stop.h"
 #include "tests/support/prompt.h"
+#include "workbench/debugger/run.h"
 
 PROMPT_FIXTURE("golden/tiny-gemma3")
 
@@ -20,7 +21,7 @@ static void type_stopped(struct prompt *prompt, const char *line)
     struct error err = {STATUS_OK, ""};
     uint64_t point = repl_point(&prompt->repl);
     stop_ask();
-    assert_int_equal(repl_line(&prompt->repl, line, &err), STATUS_INTERRUPTED);
+    assert_int_equal(repl_run_line(&prompt->repl, line, &err), STATUS_INTERRUPTED);
     stop_clear();
     assert_null(strchr(err.text, '\n'));
     assert_int_equal(repl_point(&prompt->repl), point);

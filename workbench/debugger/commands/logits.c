@@ -1,11 +1,12 @@
-/* logits: what the sides would say next. */
+/* logits: each side's likeliest next tokens. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/model.h"
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/command.h"
+#include "workbench/debugger/print_steps.h"
 #include "workbench/python/python.h"
 
 #define DEFAULT_CHOICES 5
@@ -18,7 +19,7 @@ static const float *last_logits(const struct repl *repl, const struct repl_side 
     return stage != NULL && last < side->trace->n_positions ? trace_row(stage, last) : NULL;
 }
 
-/* A token's text between quotes; "" if the model has no tokenizer. */
+/* Puts a token's text between quotes; nothing if the model has no tokenizer. */
 static enum status token_text(struct repl *repl, int32_t id, char *quoted, size_t size, struct error *err)
 {
     const struct model *model = &repl->session->model;
@@ -29,13 +30,13 @@ static enum status token_text(struct repl *repl, int32_t id, char *quoted, size_
     char *text;
     enum status status = python_detokenize(model, &id, 1, &text, err);
     if (status == STATUS_OK) {
-        show_quoted(text, quoted, size);
+        quote_text(text, quoted, size);
         free(text);
     }
     return status;
 }
 
-/* How many logits are larger, and the logarithm of the probability. */
+/* How many logits are larger than id's; *probability: its softmax. */
 static uint32_t rank_of(const float *logits, uint32_t vocab, uint32_t id, double *probability)
 {
     uint32_t rank = 0;
@@ -48,15 +49,12 @@ static uint32_t rank_of(const float *logits, uint32_t vocab, uint32_t id, double
     return rank;
 }
 
-/* One token: its text, and each side's logit, rank and probability. */
+/* Prints one token: its text, and each side's logit, rank and probability. */
 static enum status print_token(struct repl *repl, int32_t id, struct error *err)
 {
     uint32_t vocab = repl->session->model.config.vocab;
     char text[64];
-    enum status status = token_text(repl, id, text, sizeof(text), err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(token_text(repl, id, text, sizeof(text), err));
     printf("  %7d %-16s", id, text);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         const float *logits = last_logits(repl, &repl->sides[i]);
@@ -82,7 +80,7 @@ static void print_columns(const struct repl *repl)
     printf("\n");
 }
 
-/* One side's next likeliest token, struck out of what is left. */
+/* Prints the likeliest token among those left of a side, and removes it from them. */
 static enum status print_choice(struct repl *repl, const struct repl_side *side, float *left, struct error *err)
 {
     uint32_t vocab = repl->session->model.config.vocab;
@@ -92,10 +90,7 @@ static enum status print_choice(struct repl *repl, const struct repl_side *side,
         double probability;
         uint32_t id = argmax(left, vocab);
         left[id] = -INFINITY;
-        enum status status = token_text(repl, (int32_t)id, text, sizeof(text), err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(token_text(repl, (int32_t)id, text, sizeof(text), err));
         rank_of(logits, vocab, id, &probability);
         snprintf(cell, sizeof(cell), "%u %s %.6g p=%.3g", id, text, (double)logits[id], probability);
     }
@@ -103,7 +98,7 @@ static enum status print_choice(struct repl *repl, const struct repl_side *side,
     return STATUS_OK;
 }
 
-/* The k likeliest tokens of each side, side by side. */
+/* Prints the k likeliest tokens of each side, side by side. */
 static enum status print_top(struct repl *repl, uint32_t k, struct error *err)
 {
     uint32_t vocab = repl->session->model.config.vocab;
@@ -132,20 +127,18 @@ static enum status print_top(struct repl *repl, uint32_t k, struct error *err)
     return status;
 }
 
-/* A word of `logits of`: text, whose tokens are meant, or id:253. */
+/* The tokens of a word after of: of a text, or id:253. */
 static enum status word_tokens(struct repl *repl, const char *word, int32_t **ids, uint32_t *n_ids, struct error *err)
 {
     if (strncmp(word, "id:", 3) != 0) {
         return python_tokenize_plain(&repl->session->model, word, ids, n_ids, err);
     }
     int64_t id;
-    enum status status = words_number(word + 3, "id", 0, (int64_t)repl->session->model.config.vocab - 1, &id, err);
-    if (status == STATUS_OK) {
-        *ids = xmalloc(sizeof(**ids));
-        (*ids)[0] = (int32_t)id;
-        *n_ids = 1;
-    }
-    return status;
+    TRY(word_number(word + 3, "id", 0, (int64_t)repl->session->model.config.vocab - 1, &id, err));
+    *ids = xmalloc(sizeof(**ids));
+    (*ids)[0] = (int32_t)id;
+    *n_ids = 1;
+    return STATUS_OK;
 }
 
 static enum status print_words(struct repl *repl, const struct words *words, struct error *err)
@@ -154,10 +147,7 @@ static enum status print_words(struct repl *repl, const struct words *words, str
     for (uint32_t w = 1; status == STATUS_OK && w < words->n; w++) {
         int32_t *ids;
         uint32_t n_ids;
-        status = word_tokens(repl, words->word[w], &ids, &n_ids, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(word_tokens(repl, words->word[w], &ids, &n_ids, err));
         if (w == 1) {
             print_columns(repl);
         }
@@ -169,11 +159,11 @@ static enum status print_words(struct repl *repl, const struct words *words, str
     return status;
 }
 
-enum status repl_logits(struct repl *repl, const struct words *words, struct error *err)
+enum status do_logits(struct repl *repl, const struct words *words, struct error *err)
 {
     if (repl->n_rows == 0 || last_logits(repl, repl_leader(repl)) == NULL) {
         return error_set(err, STATUS_USAGE, NULL, "logits", ERROR_NO_OFFSET,
-                         "did not run for this token yet, expected step token before");
+                         "did not run for this token yet, expected step token first");
     }
     if (words->n > 0 && strcmp(words->word[0], "of") == 0) {
         if (words->n == 1) {
@@ -183,12 +173,11 @@ enum status repl_logits(struct repl *repl, const struct words *words, struct err
         return print_words(repl, words, err);
     }
     int64_t k = DEFAULT_CHOICES;
-    enum status status = STATUS_OK;
     if (words->n > 1) {
-        status = error_set(err, STATUS_USAGE, NULL, "logits", ERROR_NO_OFFSET, "\"%s\", expected [K] or of TEXT…",
-                           words->word[1]);
-    } else if (words->n == 1) {
-        status = words_number(words->word[0], "logits", 1, repl->session->model.config.vocab, &k, err);
+        return words_refuse(words, 1, err);
     }
-    return status == STATUS_OK ? print_top(repl, (uint32_t)k, err) : status;
+    if (words->n == 1) {
+        TRY(word_number(words->word[0], "logits", 1, repl->session->model.config.vocab, &k, err));
+    }
+    return print_top(repl, (uint32_t)k, err);
 }

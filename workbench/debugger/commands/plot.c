@@ -1,20 +1,21 @@
-/* plot: a stage as a heat map or a line, in the terminal or, through matplotlib, as a picture. */
+/* plot: a stage as a heat map, or as bars if it has one row; in the terminal, or to a file through matplotlib. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
 #include "workbench/python/python.h"
 
 #define DEFAULT_WIDTH 80
-#define MARGIN 10 /* columns for the row's name */
+#define MARGIN 10 /* columns that the row's name takes */
 
-/* Values to draw: a row of the picture each. */
+/* The values to draw. */
 struct grid {
     uint32_t n_rows, n_columns;
-    float *values; /* [n_rows, n_columns]; NaN: nothing there */
+    float *values; /* [n_rows, n_columns]; NaN: not recorded */
     const char *row_name, *column_name;
     char title[128];
 };
@@ -34,7 +35,7 @@ static float row_rms(const float *row, uint32_t width)
     return (float)sqrt(squares / width);
 }
 
-/* One stage of all layers: rms, layer by token. */
+/* A stage of all layers: rms, layer by token. */
 static void fill_layers(struct repl *repl, enum stage stage, struct grid *grid)
 {
     uint32_t n = repl_leader(repl)->trace->n_positions;
@@ -79,8 +80,7 @@ static uint32_t plot_width(const struct repl *repl)
     return ioctl(STDOUT_FILENO, TIOCGWINSZ, &size) == 0 && size.ws_col > 0 ? size.ws_col : DEFAULT_WIDTH;
 }
 
-/* The largest magnitude among a row's columns that fall into column `at` of `n`; NaN: one of them is, or none is there.
- */
+/* The largest magnitude among the values of a row that share column `at` of the `n` drawn; NaN if one of them is. */
 static double cell(const struct grid *grid, uint32_t row, uint32_t at, uint32_t n)
 {
     uint64_t first = (uint64_t)at * grid->n_columns / n, last = (uint64_t)(at + 1) * grid->n_columns / n;
@@ -95,7 +95,7 @@ static double cell(const struct grid *grid, uint32_t row, uint32_t at, uint32_t 
     return most;
 }
 
-/* Logarithmic, for a residual stream grows a hundredfold from layer to layer. */
+/* Draws in the terminal, on a logarithmic scale: a residual may grow a hundredfold from layer to layer. */
 static void draw(const struct repl *repl, const struct grid *grid)
 {
     static const char *const shades[] = {" ", "░", "▒", "▓", "█"}, *const bars[] = {"▁", "▂", "▃", "▄",
@@ -112,7 +112,7 @@ static void draw(const struct repl *repl, const struct grid *grid)
             high = isfinite(value) ? fmax(high, value) : high;
         }
     }
-    printf("%s; \"%s\" is %.4g, \"%s\" is %.4g, ! is not finite or not there\n", grid->title, marks[0],
+    printf("%s; \"%s\" is %.4g, \"%s\" is %.4g, ! is nonfinite or not recorded\n", grid->title, marks[0],
            low < high ? low : 0, marks[n_marks - 1], high);
     for (uint32_t r = 0; r < grid->n_rows; r++) {
         printf("%5s %3u ", grid->row_name, r);
@@ -127,28 +127,23 @@ static void draw(const struct repl *repl, const struct grid *grid)
     printf("%*s%s 0 to %u\n", MARGIN, "", grid->column_name, grid->n_columns - 1);
 }
 
-enum status repl_plot(struct repl *repl, const struct words *words, struct error *err)
+enum status do_plot(struct repl *repl, const struct words *words, struct error *err)
 {
     uint32_t step;
     bool layer_given;
-    enum status status = words_step(repl, words->word[0], &step, &layer_given, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(word_step(repl, words->word[0], &step, &layer_given, err));
     if (repl->n_batches == 0) {
         return error_set(err, STATUS_USAGE, NULL, "plot", ERROR_NO_OFFSET,
-                         "nothing ran yet, expected step or continue");
+                         "nothing ran yet, expected step or continue first");
     }
     struct grid grid;
     if (!layer_given && repl->plan->steps[step].layer != LAYER_NONE) {
         fill_layers(repl, repl->plan->steps[step].stage, &grid);
     } else {
-        status = repl_fetch(repl, step, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(repl_ensure_captured(repl, step, err));
         fill_step(repl, step, &grid);
     }
+    enum status status = STATUS_OK;
     if (words->n == 1) {
         draw(repl, &grid);
     } else {

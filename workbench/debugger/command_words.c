@@ -1,12 +1,13 @@
-/* From a command line's text to what it names. */
+#include "workbench/debugger/command_words.h"
+
 #include <ctype.h>
 #include <errno.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/command.h"
 
-/* Reads one word from *at into word[], which is large enough. false: a quote is not closed. */
+/* Reads one word from *at into word[], which has room for the rest of the line. false: a quote is not closed. */
 static bool read_word(const char **at, char *word)
 {
     char quote = '\0';
@@ -31,7 +32,6 @@ static bool read_word(const char **at, char *word)
 
 enum status words_split(struct words *words, const char *line, struct error *err)
 {
-    *words = (struct words){0};
     for (const char *at = line;;) {
         while (isspace((unsigned char)*at)) {
             at++;
@@ -39,19 +39,15 @@ enum status words_split(struct words *words, const char *line, struct error *err
         if (*at == '\0' || *at == '#') {
             return STATUS_OK;
         }
-        enum status status = STATUS_OK;
-        if (words->n == REPL_MAX_WORDS) {
-            status = error_set(err, STATUS_USAGE, NULL, "line", at - line, "more than %d words", REPL_MAX_WORDS);
-        } else {
-            const char *begin = at;
-            words->word[words->n] = xmalloc(strlen(at) + 1);
-            if (!read_word(&at, words->word[words->n++])) {
-                status = error_set(err, STATUS_USAGE, NULL, "line", begin - line, "a quote opens and does not close");
-            }
-        }
-        if (status != STATUS_OK) {
+        const char *begin = at;
+        if (words->n == MAX_WORDS) {
             words_free(words);
-            return status;
+            return error_set(err, STATUS_USAGE, NULL, "line", at - line, "more than %d words", MAX_WORDS);
+        }
+        words->word[words->n] = xmalloc(strlen(at) + 1);
+        if (!read_word(&at, words->word[words->n++])) {
+            words_free(words);
+            return error_set(err, STATUS_USAGE, NULL, "line", begin - line, "a quote opens and does not close");
         }
     }
 }
@@ -64,8 +60,15 @@ void words_free(struct words *words)
     words->n = 0;
 }
 
-enum status words_number(const char *word, const char *what, int64_t low, int64_t high, int64_t *number,
-                         struct error *err)
+enum status words_refuse(const struct words *words, uint32_t i, struct error *err)
+{
+    const struct repl_command *command = words->command;
+    return error_set(err, STATUS_USAGE, NULL, command->name, ERROR_NO_OFFSET, "\"%.40s\", expected: %s %s",
+                     words->word[i], command->name, command->args);
+}
+
+enum status word_number(const char *word, const char *what, int64_t low, int64_t high, int64_t *number,
+                        struct error *err)
 {
     char *end;
     errno = 0;
@@ -78,7 +81,7 @@ enum status words_number(const char *word, const char *what, int64_t low, int64_
     return STATUS_OK;
 }
 
-enum status words_side(struct repl *repl, const char *word, struct repl_side **side, struct error *err)
+enum status word_side(struct repl *repl, const char *word, struct repl_side **side, struct error *err)
 {
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         if (strcmp(source_name(repl->sides[i].source), word) == 0) {
@@ -91,7 +94,7 @@ enum status words_side(struct repl *repl, const char *word, struct repl_side **s
         strcat(strcat(here, i > 0 ? ", " : ""), source_name(repl->sides[i].source));
     }
     return error_set(err, STATUS_USAGE, NULL, "from", ERROR_NO_OFFSET, "\"%s\", expected one of: %s", word,
-                     here[0] != '\0' ? here : "nothing, for there is no run");
+                     here[0] != '\0' ? here : "none, as there is no run");
 }
 
 /* The layer that ran last; before anything ran, layer 0. */
@@ -105,7 +108,7 @@ static int32_t current_layer(const struct repl *repl)
     return steps[last].layer == LAYER_NONE ? 0 : steps[last].layer;
 }
 
-enum status words_step(struct repl *repl, const char *word, uint32_t *step, bool *layer_given, struct error *err)
+enum status word_step(struct repl *repl, const char *word, uint32_t *step, bool *layer_given, struct error *err)
 {
     char name[64];
     size_t length = strcspn(word, "@");
@@ -126,17 +129,14 @@ enum status words_step(struct repl *repl, const char *word, uint32_t *step, bool
                          at + 1, name);
     }
     if (at != NULL) {
-        enum status status = words_number(at + 1, "layer", 0, (int64_t)repl->plan->n_layers - 1, &layer, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(word_number(at + 1, "layer", 0, (int64_t)repl->plan->n_layers - 1, &layer, err));
     } else if (stage_in_layer(stage)) {
         layer = current_layer(repl);
     }
     int32_t found = plan_find(repl->plan, (int32_t)layer, stage);
     if (found < 0) {
         return error_set(err, STATUS_USAGE, NULL, "stage", ERROR_NO_OFFSET,
-                         "\"%s\", which no step of this model makes (info plan lists those that are)", name);
+                         "\"%s\", which no step of this model makes (info plan lists the stages)", name);
     }
     *step = (uint32_t)found;
     if (layer_given != NULL) {
@@ -145,18 +145,18 @@ enum status words_step(struct repl *repl, const char *word, uint32_t *step, bool
     return STATUS_OK;
 }
 
-enum status words_place(struct repl *repl, const char *word, uint32_t *step, struct error *err)
+enum status word_place(struct repl *repl, const char *word, uint32_t *step, struct error *err)
 {
-    char turned[96];
+    char stage_at_layer[96];
     size_t digits = strspn(word, "0123456789");
     if (digits == 0 || word[digits] != '.') {
-        return words_step(repl, word, step, NULL, err);
+        return word_step(repl, word, step, NULL, err);
     }
-    if (strlen(word) >= sizeof(turned)) {
+    if (strlen(word) >= sizeof(stage_at_layer)) {
         return error_set(err, STATUS_USAGE, NULL, "place", ERROR_NO_OFFSET, "\"%.40s…\", expected LAYER.STAGE", word);
     }
-    strcpy(turned, word + digits + 1);
-    strcat(turned, "@");
-    strncat(turned, word, digits);
-    return words_step(repl, turned, step, NULL, err);
+    strcpy(stage_at_layer, word + digits + 1);
+    strcat(stage_at_layer, "@");
+    strncat(stage_at_layer, word, digits);
+    return word_step(repl, stage_at_layer, step, NULL, err);
 }

@@ -1,69 +1,30 @@
-/* Where the run came through: every batch with what the audit said of it, and the way back to any point. Rows that were
- * recorded are written back to the backends, so that nothing runs again; what runs from there on is bit for bit what
- * ran before. */
-#include <math.h>
+/* Goes back to any point that the run passed. Recorded rows are written back to the backends, so nothing is recomputed,
+ * and what runs from there on is the same bit for bit as before. */
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/debugger/repl.h"
+#include "workbench/debugger/judge.h"
+#include "workbench/debugger/run.h"
 
 void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows)
 {
     repl->batches = xrealloc(repl->batches, (repl->n_batches + 1) * sizeof(*repl->batches));
-    struct repl_judged *judged = xcalloc((uint64_t)REPL_MAX_SIDES * repl->plan->n_steps, sizeof(*judged));
+    struct repl_judgement *judged = xcalloc((uint64_t)REPL_MAX_SIDES * repl->plan->n_steps, sizeof(*judged));
     repl->batches[repl->n_batches++] = (struct repl_batch){first, n_rows, judged};
     repl->first = first;
     repl->n_rows = n_rows;
     repl->next = 0;
 }
 
-void repl_forget_batches(struct repl *repl, uint32_t n_kept)
+void repl_drop_batches(struct repl *repl, uint32_t n_kept)
 {
     while (repl->n_batches > n_kept) {
-        free(repl->batches[--repl->n_batches].judged);
+        free(repl->batches[--repl->n_batches].judgements);
     }
 }
 
-struct repl_judged *repl_judged_of(const struct repl *repl, uint32_t batch, uint32_t side, uint32_t step)
-{
-    ASSERT(batch < repl->n_batches);
-    return &repl->batches[batch].judged[(uint64_t)side * repl->plan->n_steps + step];
-}
-
-void repl_fold(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step)
-{
-    const struct repl_judged *judged = repl_judged_of(repl, batch, side, step);
-    struct repl_seen *seen = &repl->sides[side].seen[step];
-    seen->latest = judged->finding;
-    if (seen->worst.state == FINDING_MISSING || !(seen->latest.max_ratio <= seen->worst.max_ratio)) {
-        seen->worst = seen->latest;
-    }
-    seen->latest_relative = NAN;
-    if (judged->comparable) {
-        seen->latest_relative = judged->difference == 0 ? 0 : sqrt(judged->difference / judged->size);
-        seen->difference += judged->difference;
-        seen->size += judged->size;
-    }
-}
-
-/* The summaries anew, of what is left. */
-void repl_fold_all(struct repl *repl)
-{
-    for (uint32_t i = 0; i < repl->n_sides; i++) {
-        for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
-            repl->sides[i].seen[s] = (struct repl_seen){
-                .latest = {.state = FINDING_MISSING}, .worst = {.state = FINDING_MISSING}, .latest_relative = NAN};
-            for (uint32_t b = 0; b < repl->n_batches; b++) {
-                if (b + 1 < repl->n_batches || s < repl->next) {
-                    repl_fold(repl, b, i, s);
-                }
-            }
-        }
-    }
-}
-
-/* A trace forgets the rows from a position on, and of the current batch those of steps that are yet to run. */
-static void forget_rows(const struct repl *repl, const struct repl_side *side)
+/* Drops a side's rows after the position, and those of the current batch's steps that are yet to run. */
+static void drop_rows(const struct repl *repl, const struct repl_side *side)
 {
     uint32_t end = repl->first + repl->n_rows;
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
@@ -77,13 +38,13 @@ static void forget_rows(const struct repl *repl, const struct repl_side *side)
     side->trace->n_positions = end;
 }
 
-static void forget_introduced(struct repl *repl)
+static void drop_introduced(struct repl *repl)
 {
     uint32_t n = 0;
-    bool done = repl->next == repl->plan->n_steps; /* then what was chosen after it stays */
+    bool done = repl->next == repl->plan->n_steps; /* then an error of the choice at its end stays */
     for (uint32_t i = 0; i < repl->n_introduced; i++) {
         const struct repl_introduced *introduced = &repl->introduced[i];
-        uint32_t last = repl->n_batches - 1; /* wraps where nothing is left: then none is kept */
+        uint32_t last = repl->n_batches - 1; /* not used if there is no batch */
         if (repl->n_batches > 0 &&
             (introduced->batch < last || (introduced->batch == last && (introduced->step < repl->next || done)))) {
             repl->introduced[n++] = *introduced;
@@ -92,18 +53,18 @@ static void forget_introduced(struct repl *repl)
     repl->n_introduced = n;
 }
 
-/* What lies after the position is forgotten; tokens that were chosen after it, too. */
-static void forget_future(struct repl *repl)
+/* Drops everything after the position, including the tokens that were chosen after it. */
+static void drop_future(struct repl *repl)
 {
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         if (repl->sides[i].backend != NULL) {
-            repl_forget_choices(repl, &repl->sides[i]);
-            forget_rows(repl, &repl->sides[i]);
+            repl_drop_choices(repl, &repl->sides[i]);
+            drop_rows(repl, &repl->sides[i]);
         }
     }
-    forget_introduced(repl);
-    repl_fold_all(repl);
-    bool chosen = repl->n_prompt > 0; /* no golden says the tokens */
+    drop_introduced(repl);
+    repl_summarize(repl);
+    bool chosen = repl->n_prompt > 0; /* the tokens are not a golden's */
     uint32_t end = repl->first + repl->n_rows;
     bool done = repl->n_batches > 0 && repl->next == repl->plan->n_steps;
     if (chosen && repl->n_known > repl->n_prompt) {
@@ -113,6 +74,7 @@ static void forget_future(struct repl *repl)
     }
 }
 
+/* A side's rows of a step from position `first` on, or NULL if they are not recorded. */
 static const float *recorded_rows(const struct repl *repl, const struct repl_side *side, uint32_t step, uint32_t first)
 {
     const struct step *at = &repl->plan->steps[step];
@@ -128,8 +90,8 @@ static void mark_inputs(const struct step *step, uint8_t *live)
     }
 }
 
-/* Which steps' rows are still read after step `next`: by a later step of the batch, or, as keys and values, by later
- * positions; or to compute one of those again that was not recorded. */
+/* Marks the steps whose rows are still read once the steps before `next` ran: by a later step of the batch; as keys and
+ * values, by later positions; or to recompute one of these that was not recorded. The caller frees the marks. */
 static uint8_t *live_steps(const struct repl *repl, const struct repl_side *side, uint32_t first, uint32_t next)
 {
     const struct plan *plan = repl->plan;
@@ -137,7 +99,7 @@ static uint8_t *live_steps(const struct repl *repl, const struct repl_side *side
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         const struct step *step = &plan->steps[s];
         for (uint32_t i = 0; i < OP_MAX_INPUTS; i++) {
-            bool cached = step->op == OP_attention && i > 0;
+            bool cached = step->op == OP_attention && i > 0; /* keys and values */
             if (step->input[i] >= 0 && (s >= next || cached)) {
                 live[step->input[i]] = 1;
             }
@@ -170,13 +132,13 @@ enum status repl_restore(const struct repl *repl, const struct repl_side *side, 
     return status;
 }
 
-/* Ctrl-C on the way: all sides are again where they were. */
+/* After Ctrl-C: brings all sides to the current position again. */
 static void undo(struct repl *repl)
 {
     struct error unused;
     stop_clear();
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (repl_runs(&repl->sides[i]) && repl_replay(repl, &repl->sides[i], &unused) == STATUS_DEVICE) {
+        if (repl_side_runs(&repl->sides[i]) && repl_replay(repl, &repl->sides[i], &unused) == STATUS_DEVICE) {
             (void)repl_side_failed(repl, &repl->sides[i], STATUS_DEVICE, &unused);
         }
     }
@@ -188,7 +150,7 @@ enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struc
     ASSERT(batch < repl->n_batches && next <= repl->plan->n_steps);
     ASSERT(batch + 1 < repl->n_batches || next <= repl->next);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        enum status status = repl_runs(&repl->sides[i])
+        enum status status = repl_side_runs(&repl->sides[i])
                                  ? repl_restore(repl, &repl->sides[i], &repl->batches[batch], next, err)
                                  : STATUS_OK;
         if (status == STATUS_INTERRUPTED) {
@@ -198,20 +160,20 @@ enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struc
             return repl_side_failed(repl, &repl->sides[i], status, err);
         }
     }
-    repl_forget_batches(repl, batch + 1);
+    repl_drop_batches(repl, batch + 1);
     repl->first = repl->batches[batch].first;
     repl->n_rows = repl->batches[batch].n_rows;
     repl->next = next;
-    forget_future(repl);
+    drop_future(repl);
     return STATUS_OK;
 }
 
 void repl_go_to_start(struct repl *repl)
 {
-    repl_forget_batches(repl, 0);
+    repl_drop_batches(repl, 0);
     repl->first = repl->n_rows = 0;
     repl->next = repl->plan->n_steps;
-    forget_future(repl);
+    drop_future(repl);
 }
 
 enum status repl_replay(struct repl *repl, struct repl_side *side, struct error *err)

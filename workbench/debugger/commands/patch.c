@@ -1,9 +1,11 @@
-/* patch, unpatch: a stage of the leader is replaced each time it ran, by another source's rows or by a multiple. */
+/* patch, unpatch: replace the rows of a leader's stage each time it runs, by another source's rows or by a multiple. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
+#include "workbench/debugger/run.h"
 
 bool repl_is_patched(const struct repl *repl, uint32_t step)
 {
@@ -22,7 +24,8 @@ static const struct trace *patch_trace(struct repl *repl, const struct repl_patc
     return patch->kind == PATCH_FILE ? patch->file : side != NULL ? side->trace : NULL;
 }
 
-/* The reference's rows of the batch that runs are there, though not yet marked as recorded. */
+/* The row that a patch puts in place at a position, or NULL. A running side has computed its rows of the current batch,
+ * though they are not yet marked as recorded. */
 static const float *patch_row(struct repl *repl, const struct repl_patch *patch, uint32_t position)
 {
     const struct step *step = &repl->plan->steps[patch->step];
@@ -52,7 +55,7 @@ enum status repl_apply_patches(struct repl *repl, uint32_t step, float *rows, st
             if (from == NULL) {
                 char label[64];
                 return error_set(err, STATUS_BAD_INPUT, NULL, step_label(&repl->plan->steps[step], label),
-                                 ERROR_NO_OFFSET, "the patch has no row of position %u, expected one (or unpatch)",
+                                 ERROR_NO_OFFSET, "the patch has no row for position %u, expected one (or unpatch)",
                                  repl->first + r);
             }
             memcpy(row, from, width * sizeof(*row));
@@ -71,15 +74,16 @@ static void drop_patch(struct repl *repl, uint32_t i)
     repl->n_patches--;
 }
 
-void repl_forget_patches(struct repl *repl)
+void repl_drop_patches(struct repl *repl)
 {
     while (repl->n_patches > 0) {
         drop_patch(repl, repl->n_patches - 1);
     }
 }
 
-/* A file whose tokens are the run's, as far as it goes, and that holds the stage. */
-static enum status read_file(const struct repl *repl, const char *path, struct repl_patch *patch, struct error *err)
+/* Reads a file, whose tokens must be the run's as far as both go. */
+static enum status read_patch_file(const struct repl *repl, const char *path, struct repl_patch *patch,
+                                   struct error *err)
 {
     struct trace *trace = xcalloc(1, sizeof(*trace));
     enum status status = trace_read(trace, path, err);
@@ -108,13 +112,13 @@ static enum status parse_source(struct repl *repl, const char *word, struct repl
 {
     bool is_side = strcmp(word, "reference") == 0 || strcmp(word, "golden") == 0 || strcmp(word, "engine") == 0;
     if (!is_side) {
-        return read_file(repl, word, patch, err);
+        return read_patch_file(repl, word, patch, err);
     }
     struct repl_side *side;
-    enum status status = words_side(repl, word, &side, err);
+    enum status status = word_side(repl, word, &side, err);
     if (status == STATUS_OK && side == repl_leader(repl)) {
         status = error_set(err, STATUS_USAGE, NULL, "patch", ERROR_NO_OFFSET,
-                           "the %s is what is patched, expected another source", word);
+                           "the %s is the side that is patched, expected another source", word);
     }
     if (status == STATUS_OK) {
         patch->kind = PATCH_SIDE;
@@ -123,64 +127,62 @@ static enum status parse_source(struct repl *repl, const char *word, struct repl
     return status;
 }
 
+/* Reads what comes after STAGE@LAYER: from SOURCE, or scale X. */
+static enum status parse_replacement(struct repl *repl, const char *how, const char *what, struct repl_patch *patch,
+                                     struct error *err)
+{
+    if (strcmp(how, "from") == 0) {
+        return parse_source(repl, what, patch, err);
+    }
+    if (strcmp(how, "scale") != 0) {
+        return error_set(err, STATUS_USAGE, NULL, "patch", ERROR_NO_OFFSET,
+                         "\"%s\", expected from reference|golden|FILE, or scale X", how);
+    }
+    char *end;
+    patch->kind = PATCH_SCALE;
+    patch->scale = strtod(what, &end);
+    return end != what && *end == '\0'
+               ? STATUS_OK
+               : error_set(err, STATUS_USAGE, NULL, "scale", ERROR_NO_OFFSET, "\"%s\", expected a number", what);
+}
+
 static enum status parse_patch(struct repl *repl, const struct words *words, struct repl_patch *patch,
                                struct error *err)
 {
-    enum status status = words_step(repl, words->word[0], &patch->step, NULL, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    const char *how = words->word[1], *what = words->word[2];
-    if (strcmp(how, "from") == 0) {
-        status = parse_source(repl, what, patch, err);
-    } else if (strcmp(how, "scale") == 0) {
-        char *end;
-        patch->kind = PATCH_SCALE;
-        patch->scale = strtod(what, &end);
-        if (end == what || *end != '\0') {
-            status = error_set(err, STATUS_USAGE, NULL, "scale", ERROR_NO_OFFSET, "\"%s\", expected a number", what);
-        }
-    } else {
-        status = error_set(err, STATUS_USAGE, NULL, "patch", ERROR_NO_OFFSET,
-                           "\"%s\", expected from reference|golden|FILE, or scale X", how);
-    }
-    char label[64];
+    TRY(word_step(repl, words->word[0], &patch->step, NULL, err));
+    TRY(parse_replacement(repl, words->word[1], words->word[2], patch, err));
     const struct step *step = &repl->plan->steps[patch->step];
-    if (status == STATUS_OK && patch->kind != PATCH_SCALE && trace_find_step(patch_trace(repl, patch), step) == NULL) {
-        status = error_set(err, STATUS_BAD_INPUT, NULL, step_label(step, label), ERROR_NO_OFFSET,
-                           "is not in %s, expected a source that holds the stage", what);
+    if (patch->kind == PATCH_SCALE || trace_find_step(patch_trace(repl, patch), step) != NULL) {
+        return STATUS_OK;
     }
-    if (status != STATUS_OK && patch->file != NULL) {
+    if (patch->file != NULL) {
         trace_free(patch->file);
         free(patch->file);
     }
-    return status;
+    char label[64];
+    return error_set(err, STATUS_BAD_INPUT, NULL, step_label(step, label), ERROR_NO_OFFSET,
+                     "is not in %s, expected a source that holds the stage", words->word[2]);
 }
 
-/* A stage that ran in this batch runs again when the position goes on: with the patch, or without it. */
-static enum status before_step(struct repl *repl, uint32_t step, struct error *err)
+/* Goes back to before a step that already ran in this batch, so that it runs again with the changed patches. */
+static enum status go_before(struct repl *repl, uint32_t step, struct error *err)
 {
     if (repl->n_batches == 0 || repl->next <= step) {
         return STATUS_OK;
     }
-    enum status status = repl_go_back(repl, repl->n_batches - 1, step, err);
-    if (status == STATUS_OK) {
-        char label[64];
-        printf("back to before %s, which had run\n", step_label(&repl->plan->steps[step], label));
-    }
-    return status;
+    TRY(repl_go_back(repl, repl->n_batches - 1, step, err));
+    char label[64];
+    printf("back to before %s, which had run\n", step_label(&repl->plan->steps[step], label));
+    return STATUS_OK;
 }
 
-enum status repl_patch_command(struct repl *repl, const struct words *words, struct error *err)
+enum status do_patch(struct repl *repl, const struct words *words, struct error *err)
 {
     if (repl->n_sides == 0) {
-        return error_set(err, STATUS_USAGE, NULL, "patch", ERROR_NO_OFFSET, "no run to patch, expected restart before");
+        return error_set(err, STATUS_USAGE, NULL, "patch", ERROR_NO_OFFSET, "no run to patch, expected restart first");
     }
     struct repl_patch patch = {0};
-    enum status status = parse_patch(repl, words, &patch, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(parse_patch(repl, words, &patch, err));
     for (uint32_t i = repl->n_patches; i-- > 0;) {
         if (repl->patches[i].step == patch.step) {
             drop_patch(repl, i);
@@ -188,24 +190,18 @@ enum status repl_patch_command(struct repl *repl, const struct words *words, str
     }
     repl->patches = xrealloc(repl->patches, (repl->n_patches + 1) * sizeof(*repl->patches));
     repl->patches[repl->n_patches++] = patch;
-    status = repl_choose_reads(repl, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(repl_update_capture(repl, err));
     char label[64];
     printf("%s of the %s is patched, each time it runs, until unpatch\n",
            step_label(&repl->plan->steps[patch.step], label), source_name(repl_leader(repl)->source));
-    return before_step(repl, patch.step, err);
+    return go_before(repl, patch.step, err);
 }
 
-enum status repl_unpatch(struct repl *repl, const struct words *words, struct error *err)
+enum status do_unpatch(struct repl *repl, const struct words *words, struct error *err)
 {
     uint32_t step, first = repl->plan->n_steps, n = repl->n_patches;
     if (words->n == 1) {
-        enum status status = words_step(repl, words->word[0], &step, NULL, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(word_step(repl, words->word[0], &step, NULL, err));
     }
     for (uint32_t i = repl->n_patches; i-- > 0;) {
         if (words->n == 0 || repl->patches[i].step == step) {
@@ -214,8 +210,8 @@ enum status repl_unpatch(struct repl *repl, const struct words *words, struct er
         }
     }
     if (n == repl->n_patches) {
-        return error_set(err, STATUS_USAGE, NULL, "unpatch", ERROR_NO_OFFSET, "nothing there is patched");
+        return error_set(err, STATUS_USAGE, NULL, "unpatch", ERROR_NO_OFFSET, "nothing is patched there");
     }
-    printf("%u taken away\n", n - repl->n_patches);
-    return before_step(repl, first, err);
+    printf("%u removed\n", n - repl->n_patches);
+    return go_before(repl, first, err);
 }

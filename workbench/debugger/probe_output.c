@@ -1,12 +1,12 @@
-/* The lines of probes and traces for the prompt's current batch. */
-#include "workbench/debugger/repl.h"
+/* Hands the current batch's rows to the probes. */
+#include "workbench/debugger/judge.h"
 #include "workbench/probes/probe_lines.h"
 
-/* The batch's rows of a stage of a side, or NULL where one is not recorded. */
-static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t layer, enum stage at)
+/* A side's rows of a stage over the current batch; NULL if one of them is not recorded. */
+static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t layer, enum stage name)
 {
     const struct trace *trace = repl->sides[side].trace;
-    const struct trace_stage *stage = trace_find(trace, layer, at);
+    const struct trace_stage *stage = trace_find(trace, layer, name);
     bool there = stage != NULL && repl->first + repl->n_rows <= trace->n_positions;
     for (uint32_t p = repl->first; there && p < repl->first + repl->n_rows; p++) {
         there = trace_row(stage, p) != NULL;
@@ -14,7 +14,7 @@ static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t l
     return there ? trace_row(stage, repl->first) : NULL;
 }
 
-void repl_probe_lines(const struct repl *repl, uint32_t s)
+void repl_print_probes(const struct repl *repl, uint32_t s)
 {
     const struct step *step = &repl->plan->steps[s];
     struct probe_rows rows = {.plan = repl->plan, .step = s, .first = repl->first, .n_rows = repl->n_rows};

@@ -1,25 +1,26 @@
-/* probe, probes, trace, log: what is printed while stages are computed. */
+/* probe, probes, trace, log: what is printed while stages run. */
 #include <stdio.h>
 #include <string.h>
 
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
 #include "workbench/probes/probe_config.h"
 
-/* The rest of the line is one word, for JSON is full of quotes and blanks: add JSON, or load FILE. */
-enum status repl_probe(struct repl *repl, const struct words *words, struct error *err)
+/* add JSON, or load FILE. The rest of the line is one word, as JSON holds quotes and blanks. */
+enum status do_probe(struct repl *repl, const struct words *words, struct error *err)
 {
     const char *text = words->word[0];
     size_t length = strcspn(text, " \t");
     const char *rest = text + length + strspn(text + length, " \t");
     bool add = length == 3 && strncmp(text, "add", 3) == 0, load = length == 4 && strncmp(text, "load", 4) == 0;
     if ((!add && !load) || *rest == '\0') {
-        return error_set(err, STATUS_USAGE, NULL, "probe", ERROR_NO_OFFSET, "\"%.40s\", expected add JSON or load FILE",
-                         text);
+        return words_refuse(words, 0, err);
     }
     struct probe_config_text json = {.json = rest, .name = "probe", .only_probes = true};
     enum status status = add ? probe_config_read(repl->config, &json, repl->plan, err)
                              : probe_config_read_file(repl->config, rest, true, repl->plan, err);
-    return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+    TRY(status);
+    return repl_update_capture(repl, err);
 }
 
 static void print_list(const char *name, const int32_t *list, uint32_t n)
@@ -31,7 +32,7 @@ static void print_list(const char *name, const int32_t *list, uint32_t n)
     printf("%s", n == 0 ? " all" : "");
 }
 
-enum status repl_probes(struct repl *repl, const struct words *words, struct error *err)
+enum status do_probes(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)words;
     (void)err;
@@ -51,17 +52,14 @@ enum status repl_probes(struct repl *repl, const struct words *words, struct err
     return STATUS_OK;
 }
 
-/* "attn ffn", "all -buffers", "attn,kv", "none": the whole list anew. */
-enum status repl_trace(struct repl *repl, const struct words *words, struct error *err)
+/* Replaces the list of categories: "attn ffn", "all -buffers", "attn,kv", "none". */
+enum status do_trace(struct repl *repl, const struct words *words, struct error *err)
 {
-    struct probe_config changed = *repl->config; /* only what is not owned is changed */
+    struct probe_config changed = *repl->config; /* shares what it owns, which stays unchanged */
     memset(changed.categories, 0, sizeof(changed.categories));
     for (uint32_t i = 0; i < words->n; i++) {
         for (char *at = strtok(words->word[i], ","); at != NULL; at = strtok(NULL, ",")) {
-            enum status status = probe_config_set_category(&changed, at, err);
-            if (status != STATUS_OK) {
-                return status;
-            }
+            TRY(probe_config_set_category(&changed, at, err));
         }
     }
     changed.trace_enabled = false;
@@ -72,7 +70,7 @@ enum status repl_trace(struct repl *repl, const struct words *words, struct erro
     return STATUS_OK;
 }
 
-enum status repl_log(struct repl *repl, const struct words *words, struct error *err)
+enum status do_log(struct repl *repl, const struct words *words, struct error *err)
 {
     return probe_config_set_level(repl->config, words->word[0], err);
 }

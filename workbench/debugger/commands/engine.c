@@ -1,11 +1,14 @@
-/* fault, reload, set, show: the engine as it is, exchanged under a run. Another engine is opened beside the old one,
- * what was recorded is written into it, and only then it takes the old one's place: whatever fails changes nothing. */
+/* fault, reload, set, show: settings, some of which exchange the engine during a run. A new engine is opened beside the
+ * old one and brought to its position; only then does it take the old one's place. So a failure changes nothing. */
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
 
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
+#include "workbench/debugger/print_steps.h"
+#include "workbench/debugger/run.h"
 #include "workbench/probes/probe_config.h"
 
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
@@ -35,8 +38,8 @@ static enum status need_engine(const struct repl *repl, const char *what, struct
                            "this session has no engine, expected lockstep debug without --on reference");
 }
 
-/* Opens an engine by these settings and brings it to the position. A lost engine missed what ran since: then the
- * position goes back to what it saw last. */
+/* Opens an engine with these settings, brings it to the position, and replaces the old one. If the old engine was lost,
+ * the position goes back to where it ran last. */
 static enum status exchange(struct repl *repl, const struct repl_settings *settings, struct error *err)
 {
     struct session_options options = {
@@ -52,8 +55,8 @@ static enum status exchange(struct repl *repl, const struct repl_settings *setti
     if (status != STATUS_OK) {
         return status;
     }
-    if (repl->reads != NULL) {
-        status = engine_capture(&engine.backend, repl->reads, err);
+    if (repl->captured != NULL) {
+        status = engine_capture(&engine.backend, repl->captured, err);
     }
     struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
     if (status == STATUS_OK && side != NULL && side->lost) {
@@ -75,7 +78,7 @@ static enum status exchange(struct repl *repl, const struct repl_settings *setti
     return STATUS_OK;
 }
 
-/* Where a fault stands in the list, by its whole text; n_faults: not there. */
+/* The index of a fault by its whole text (NAME@LAYER); n_faults: not planted. */
 static uint32_t find_fault(const struct repl_settings *settings, const char *text)
 {
     uint32_t i = 0;
@@ -85,7 +88,7 @@ static uint32_t find_fault(const struct repl_settings *settings, const char *tex
     return i;
 }
 
-/* The only fault with this name, wherever it was planted. */
+/* The index of the only planted fault with this name, whatever its layer. */
 static enum status find_named(const struct repl_settings *settings, const char *name, uint32_t *at, struct error *err)
 {
     size_t length = strlen(name);
@@ -107,13 +110,12 @@ static enum status find_named(const struct repl_settings *settings, const char *
                      name, n_found > 0 ? "planted more than once" : "not planted", planted[0] ? planted : "none");
 }
 
-enum status repl_fault(struct repl *repl, const struct words *words, struct error *err)
+enum status do_fault(struct repl *repl, const struct words *words, struct error *err)
 {
     const char *text = words->word[1];
     bool on = strcmp(words->word[0], "on") == 0;
     if (!on && strcmp(words->word[0], "off") != 0) {
-        return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "\"%s\", expected on or off",
-                         words->word[0]);
+        return words_refuse(words, 0, err);
     }
     struct fault_request request;
     enum status status = fault_parse(&request, text, err);
@@ -153,15 +155,15 @@ enum status repl_fault(struct repl *repl, const struct words *words, struct erro
     return STATUS_OK;
 }
 
-/* Where the GLSL is: as set, or the project's own folder. */
+/* The folder with the GLSL: as set, or the project's own. */
 static const char *shader_folder(const struct repl *repl)
 {
     return repl->settings.shaders != NULL ? repl->settings.shaders : LOCKSTEP_SOURCE_DIR "/shaders";
 }
 
-/* The last step, run or continue, once more, from where it began; where that is not what led here (something went back,
- * or was interrupted) the stage that ran last. */
-static enum status run_step_again(struct repl *repl, struct error *err)
+/* Repeats the last command that ran steps, from where it began. If the position is no longer at its end (the run went
+ * back, or was interrupted), repeats only the stage that ran last. */
+static enum status repeat_last_run(struct repl *repl, struct error *err)
 {
     if (repl->last_run != NULL && repl->last_to == repl_point(repl) && repl->last_from < repl->last_to) {
         char *line = repl->last_run;
@@ -169,7 +171,7 @@ static enum status run_step_again(struct repl *repl, struct error *err)
         enum status status = repl_go_to_point(repl, repl->last_from, err);
         if (status == STATUS_OK) {
             printf("again: %s\n", line);
-            status = repl_line(repl, line, err);
+            status = repl_run_line(repl, line, err);
         }
         free(line);
         return status;
@@ -177,19 +179,18 @@ static enum status run_step_again(struct repl *repl, struct error *err)
     uint32_t step = repl->next - 1;
     enum status status = repl_go_back(repl, repl->n_batches - 1, step, err);
     if (status == STATUS_OK) {
-        status = repl_advance(repl, step + 1, err);
+        status = repl_run_steps(repl, step + 1, err);
     }
     if (status == STATUS_OK) {
-        show_steps(repl, step, step + 1, true);
+        print_steps(repl, step, step + 1, true);
     }
     return status;
 }
 
-enum status repl_reload(struct repl *repl, const struct words *words, struct error *err)
+enum status do_reload(struct repl *repl, const struct words *words, struct error *err)
 {
     if (strcmp(words->word[0], "shaders") != 0) {
-        return error_set(err, STATUS_USAGE, NULL, "reload", ERROR_NO_OFFSET, "\"%s\", expected shaders",
-                         words->word[0]);
+        return words_refuse(words, 0, err);
     }
     enum status status = need_engine(repl, "reload", err);
     struct repl_settings changed = repl->settings;
@@ -202,7 +203,7 @@ enum status repl_reload(struct repl *repl, const struct words *words, struct err
     free(repl->settings.shaders);
     repl->settings = changed;
     printf("shaders compiled from %s\n", repl->settings.shaders);
-    return repl->n_batches > 0 && repl->next > 0 ? run_step_again(repl, err) : STATUS_OK;
+    return repl->n_batches > 0 && repl->next > 0 ? repeat_last_run(repl, err) : STATUS_OK;
 }
 
 static enum status set_device(struct repl *repl, const char *value, struct error *err)
@@ -233,51 +234,49 @@ static enum status set_shaders(struct repl *repl, const char *value, struct erro
 static enum status set_decode(struct repl *repl, const char *value, struct error *err)
 {
     int64_t n;
-    enum status status = words_number(value, "decode", 0, 1000000, &n, err);
-    repl->settings.decode = status == STATUS_OK ? (uint32_t)n : repl->settings.decode;
-    return status;
+    TRY(word_number(value, "decode", 0, 1000000, &n, err));
+    repl->settings.decode = (uint32_t)n;
+    return STATUS_OK;
 }
 
 static enum status set_width(struct repl *repl, const char *value, struct error *err)
 {
     int64_t n;
-    enum status status = words_number(value, "width", 0, 1000, &n, err);
-    repl->settings.width = status == STATUS_OK ? (uint32_t)n : repl->settings.width;
-    return status;
+    TRY(word_number(value, "width", 0, 1000, &n, err));
+    repl->settings.width = (uint32_t)n;
+    return STATUS_OK;
 }
 
-/* The checkpoint layers; a configuration as a whole. What is looked at then is chosen anew. */
 static enum status set_layers(struct repl *repl, const char *value, struct error *err)
 {
-    enum status status = probe_config_set_layers(repl->config, value, repl->plan, err);
-    return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+    TRY(probe_config_set_layers(repl->config, value, repl->plan, err));
+    return repl_update_capture(repl, err);
 }
 
 static enum status set_preset(struct repl *repl, const char *value, struct error *err)
 {
-    enum status status = probe_config_read_preset(repl->config, value, repl->plan, err);
-    return status == STATUS_OK ? repl_choose_reads(repl, err) : status;
+    TRY(probe_config_read_preset(repl->config, value, repl->plan, err));
+    return repl_update_capture(repl, err);
 }
 
-/* One row a setting that set changes. */
+/* One row a setting. */
 static const struct {
     const char *name;
     enum status (*set)(struct repl *repl, const char *value, struct error *err);
 } settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode},
                 {"width", set_width},   {"layers", set_layers},   {"preset", set_preset}};
 
-enum status repl_set(struct repl *repl, const struct words *words, struct error *err)
+enum status do_set(struct repl *repl, const struct words *words, struct error *err)
 {
     for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
         if (strcmp(settings[i].name, words->word[0]) == 0) {
             return settings[i].set(repl, words->word[1], err);
         }
     }
-    return error_set(err, STATUS_USAGE, NULL, "set", ERROR_NO_OFFSET,
-                     "\"%s\", expected device, shaders, decode, width, layers or preset", words->word[0]);
+    return words_refuse(words, 0, err);
 }
 
-enum status repl_show_settings(struct repl *repl, const struct words *words, struct error *err)
+enum status do_show(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)words;
     (void)err;
@@ -285,12 +284,12 @@ enum status repl_show_settings(struct repl *repl, const struct words *words, str
     if (repl->session->on[SOURCE_ENGINE]) {
         printf("  device   %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
     } else {
-        printf("  device   none, the reference alone\n");
+        printf("  device   none, only the reference runs\n");
     }
     printf("  shaders  %s%s\n", shader_folder(repl), s->shaders == NULL ? " (built in until reload shaders)" : "");
-    printf("  decode   %u tokens after a prompt, if -n does not say\n", s->decode);
+    printf("  decode   %u tokens after a prompt, unless -n says otherwise\n", s->decode);
     if (s->width == 0) {
-        printf("  width    that of the terminal\n");
+        printf("  width    the terminal's\n");
     } else {
         printf("  width    %u columns\n", s->width);
     }
@@ -298,7 +297,7 @@ enum status repl_show_settings(struct repl *repl, const struct words *words, str
     for (uint32_t i = 0; i < repl->config->n_layers; i++) {
         printf(" %d", repl->config->layers[i]);
     }
-    printf("%s\n", repl->config->n_layers == 0 ? " all are read back" : " alone are read back");
+    printf("%s\n", repl->config->n_layers == 0 ? " all are read back" : "; only these are read back");
     printf("  log      %s, trace %s, %u probes\n", log_level_name(repl->config->level),
            repl->config->trace_enabled ? "on" : "off", repl->config->n_probes);
     printf("  faults  ");

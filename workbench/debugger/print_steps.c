@@ -1,10 +1,12 @@
-/* The lines that stepping prints: one a stage, one a batch, one an introduced error. */
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/print_steps.h"
 
 #include <math.h>
 #include <stdio.h>
 
-const char *show_positions(const struct repl *repl, char text[64])
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/run.h"
+
+const char *positions_text(const struct repl *repl, char text[64])
 {
     const char *phase = repl->phase[repl->first] == PHASE_DECODE ? "decode" : "prefill";
     if (repl->n_rows == 1) {
@@ -15,14 +17,14 @@ const char *show_positions(const struct repl *repl, char text[64])
     return text;
 }
 
-static void show_heading(struct repl *repl, uint32_t step)
+static void print_heading(struct repl *repl, uint32_t step)
 {
     char positions[64];
     const struct step *at = &repl->plan->steps[step];
     if (at->layer == LAYER_NONE) {
-        printf("outside the layers, %s\n", show_positions(repl, positions));
+        printf("outside the layers, %s\n", positions_text(repl, positions));
     } else {
-        printf("layer %d, %s\n", at->layer, show_positions(repl, positions));
+        printf("layer %d, %s\n", at->layer, positions_text(repl, positions));
     }
     printf("  %-15s %11s %11s", "stage", "maxAbs", "rms");
     for (uint32_t i = 0; i < repl->n_sides; i++) {
@@ -38,7 +40,8 @@ static void show_heading(struct repl *repl, uint32_t step)
     printf("\n");
 }
 
-/* An audit ratio: over 1 is an introduced error; "-" was not recorded, "?" cannot be judged. */
+/* Prints an audit ratio (above 1: an introduced error), "-" for not recorded, "?" for cannot be judged, or "inherited"
+ * where no row could be judged. */
 static void print_ratio(const struct finding *finding)
 {
     if (finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
@@ -49,9 +52,9 @@ static void print_ratio(const struct finding *finding)
     }
 }
 
-static void show_step(struct repl *repl, uint32_t step)
+static void print_step(struct repl *repl, uint32_t step)
 {
-    const struct finding *leader = &repl_leader(repl)->seen[step].latest;
+    const struct finding *leader = &repl_leader(repl)->summaries[step].latest;
     if (leader->state == FINDING_MISSING) {
         printf("  %-15s %11s %11s", stage_name(repl->plan->steps[step].stage), "-", "-");
     } else {
@@ -61,11 +64,11 @@ static void show_step(struct repl *repl, uint32_t step)
         if (&repl->sides[i] == repl_leader(repl) && repl_is_patched(repl, step)) {
             printf(" %10s", "patched");
         } else {
-            print_ratio(&repl->sides[i].seen[step].latest);
+            print_ratio(&repl->sides[i].summaries[step].latest);
         }
     }
     for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
-        double relative = repl->sides[i].seen[step].latest_relative;
+        double relative = repl->sides[i].summaries[step].latest_relative;
         if (repl->sides[i].backend == NULL) {
             continue;
         }
@@ -77,7 +80,7 @@ static void show_step(struct repl *repl, uint32_t step)
     }
     const char *mark = "  <-- introduced by";
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (finding_failed(&repl->sides[i].seen[step].latest)) {
+        if (finding_failed(&repl->sides[i].summaries[step].latest)) {
             printf("%s %s", mark, source_name(repl->sides[i].source));
             mark = ",";
         }
@@ -85,17 +88,17 @@ static void show_step(struct repl *repl, uint32_t step)
     printf("\n");
 }
 
-void show_steps(struct repl *repl, uint32_t first, uint32_t last, bool heading)
+void print_steps(struct repl *repl, uint32_t first, uint32_t last, bool heading)
 {
     for (uint32_t s = first; s < last; s++) {
         if (s == first ? heading : repl->plan->steps[s].layer != repl->plan->steps[s - 1].layer) {
-            show_heading(repl, s);
+            print_heading(repl, s);
         }
-        show_step(repl, s);
+        print_step(repl, s);
     }
 }
 
-void show_introduced(const struct repl *repl, uint32_t first)
+void print_introduced(const struct repl *repl, uint32_t first)
 {
     for (uint32_t i = first; i < repl->n_introduced; i++) {
         const struct repl_introduced *introduced = &repl->introduced[i];
@@ -103,38 +106,38 @@ void show_introduced(const struct repl *repl, uint32_t first)
         char label[64];
         printf("  %s introduces an error at %s, token %u, dim %u: %.9g, expected %.9g, %.3g times its bound\n",
                source_name(repl->sides[introduced->side].source),
-               step_label(&repl->judged.steps[introduced->step], label), finding->position, finding->dim,
+               step_label(&repl->judged_plan.steps[introduced->step], label), finding->position, finding->dim,
                finding->actual, finding->expected, finding->ratio);
     }
 }
 
-/* The step of the batch where a side came closest to its bound, or furthest past it. */
+/* The step of the batch with a side's worst ratio. */
 static uint32_t worst_step(const struct repl *repl, const struct repl_side *side)
 {
     uint32_t worst = 0;
     for (uint32_t s = 1; s < repl->plan->n_steps; s++) {
-        if (side->seen[s].latest.max_ratio > side->seen[worst].latest.max_ratio) {
+        if (side->summaries[s].latest.max_ratio > side->summaries[worst].latest.max_ratio) {
             worst = s;
         }
     }
     return worst;
 }
 
-void show_batch(struct repl *repl)
+void print_batch(struct repl *repl)
 {
     char positions[64], label[64];
     uint32_t n = 0;
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
-        n += repl_reads(repl, s);
+        n += repl_is_captured(repl, s);
     }
-    printf("%s: %u stages, worst ratio", show_positions(repl, positions), n);
+    printf("%s: %u stages, worst ratio", positions_text(repl, positions), n);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         uint32_t worst = worst_step(repl, &repl->sides[i]);
-        if (repl->sides[i].seen[worst].latest.rows_judged == 0) {
-            continue; /* a golden of fewer tokens, a side that was lost */
+        if (repl->sides[i].summaries[worst].latest.rows_judged == 0) {
+            continue; /* a golden with fewer tokens, or a lost side */
         }
         printf("%s %s %.3g (%s)", i > 0 ? "," : "", source_name(repl->sides[i].source),
-               repl->sides[i].seen[worst].latest.max_ratio, step_label(&repl->plan->steps[worst], label));
+               repl->sides[i].summaries[worst].latest.max_ratio, step_label(&repl->plan->steps[worst], label));
     }
     uint32_t next = repl->first + repl->n_rows;
     if (next < repl->n_known) {
@@ -144,7 +147,7 @@ void show_batch(struct repl *repl)
     }
 }
 
-void show_quoted(const char *text, char *quoted, size_t size)
+void quote_text(const char *text, char *quoted, size_t size)
 {
     size_t n = 0;
     quoted[n++] = '"';

@@ -1,29 +1,30 @@
-/* diff and first: where the sides part, and who made the error. */
+/* diff, first: where the sides differ, and which side introduced the error. */
 #include <math.h>
 #include <stdio.h>
 
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
 
-/* The worst of a stage over the layers that ran. */
+/* A stage over the layers that ran, [side]: the worst ratio, and sums of squares as in repl_judgement. */
 struct stage_summary {
     uint32_t n_ran;
     double ratio[REPL_MAX_SIDES], difference[REPL_MAX_SIDES], size[REPL_MAX_SIDES];
-    int32_t layer[REPL_MAX_SIDES]; /* of the worst ratio */
+    int32_t layer[REPL_MAX_SIDES]; /* with the worst ratio */
     bool judged[REPL_MAX_SIDES];
 };
 
 static void summarize_step(const struct repl *repl, uint32_t step, struct stage_summary *summary)
 {
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        const struct repl_seen *seen = &repl->sides[i].seen[step];
-        summary->difference[i] += seen->difference;
-        summary->size[i] += seen->size;
-        if (seen->worst.state != FINDING_AUDITED || seen->worst.rows_judged == 0) {
+        const struct repl_summary *over_run = &repl->sides[i].summaries[step];
+        summary->difference[i] += over_run->difference;
+        summary->size[i] += over_run->size;
+        if (over_run->worst.state != FINDING_AUDITED || over_run->worst.rows_judged == 0) {
             continue;
         }
-        if (!summary->judged[i] || seen->worst.max_ratio > summary->ratio[i]) {
+        if (!summary->judged[i] || over_run->worst.max_ratio > summary->ratio[i]) {
             summary->judged[i] = true;
-            summary->ratio[i] = seen->worst.max_ratio;
+            summary->ratio[i] = over_run->worst.max_ratio;
             summary->layer[i] = repl->plan->steps[step].layer;
         }
     }
@@ -77,13 +78,13 @@ static void print_summary(const struct repl *repl, const char *name, const struc
 
 static bool ran(const struct repl *repl, uint32_t step)
 {
-    return repl->n_sides > 0 && repl->sides[0].seen[step].worst.state != FINDING_MISSING;
+    return repl->n_sides > 0 && repl->sides[0].summaries[step].worst.state != FINDING_MISSING;
 }
 
 /* Every stage that ran: its worst ratio over the layers. */
 static void diff_all(const struct repl *repl)
 {
-    printf("worst audit ratio @layer, and relative rms of the difference, over what ran so far\n");
+    printf("worst audit ratio @layer, and relative rms of the difference, over everything that ran so far\n");
     print_columns(repl, "stage");
     for (int stage = 0; stage < STAGE_COUNT; stage++) {
         struct stage_summary summary = {0};
@@ -109,7 +110,7 @@ static void diff_stage(const struct repl *repl, enum stage stage)
         if (repl->plan->steps[s].stage == stage && ran(repl, s)) {
             summarize_step(repl, s, &summary);
             for (uint32_t i = 0; i < repl->n_sides; i++) {
-                summary.layer[i] = LAYER_NONE; /* the line says it */
+                summary.layer[i] = LAYER_NONE; /* the line begins with it */
             }
             snprintf(name, sizeof(name), "%d", repl->plan->steps[s].layer);
             print_summary(repl, name, &summary);
@@ -117,7 +118,7 @@ static void diff_stage(const struct repl *repl, enum stage stage)
     }
 }
 
-/* The largest difference between two sides' rows of one position, or "-". */
+/* Prints the largest difference between two sides' rows of one position, or "-". */
 static void print_difference(const struct repl *repl, const struct repl_side *a, const struct repl_side *b,
                              uint32_t step, uint32_t position)
 {
@@ -145,7 +146,7 @@ static void print_difference(const struct repl *repl, const struct repl_side *a,
     printf(" %24s", cell);
 }
 
-/* One step: the largest difference between each two sides at each position, then what the audit says of each. */
+/* One step: the largest difference between each two sides at each position, then the audit of each side. */
 static void diff_step(const struct repl *repl, uint32_t step)
 {
     char label[64];
@@ -169,7 +170,7 @@ static void diff_step(const struct repl *repl, uint32_t step)
         printf("\n");
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        const struct finding *worst = &repl->sides[i].seen[step].worst;
+        const struct finding *worst = &repl->sides[i].summaries[step].worst;
         if (worst->state == FINDING_AUDITED && worst->rows_judged > 0) {
             printf("  %-9s token %u dim %u: %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g\n",
                    source_name(repl->sides[i].source), worst->position, worst->dim, worst->actual, worst->expected,
@@ -180,11 +181,11 @@ static void diff_step(const struct repl *repl, uint32_t step)
     }
 }
 
-enum status repl_diff(struct repl *repl, const struct words *words, struct error *err)
+enum status do_diff(struct repl *repl, const struct words *words, struct error *err)
 {
     if (repl->n_rows == 0) {
         return error_set(err, STATUS_USAGE, NULL, "diff", ERROR_NO_OFFSET,
-                         "nothing ran yet, expected step or continue");
+                         "nothing ran yet, expected step or continue first");
     }
     if (words->n == 0) {
         diff_all(repl);
@@ -192,28 +193,22 @@ enum status repl_diff(struct repl *repl, const struct words *words, struct error
     }
     uint32_t step;
     bool layer_given;
-    enum status status = words_step(repl, words->word[0], &step, &layer_given, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(word_step(repl, words->word[0], &step, &layer_given, err));
     if (!layer_given && repl->plan->steps[step].layer != LAYER_NONE) {
         diff_stage(repl, repl->plan->steps[step].stage);
         return STATUS_OK;
     }
-    status = repl_fetch(repl, step, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(repl_ensure_captured(repl, step, err));
     if (!ran(repl, step)) {
         char label[64];
         return error_set(err, STATUS_USAGE, NULL, step_label(&repl->plan->steps[step], label), ERROR_NO_OFFSET,
-                         "did not run yet, expected step or continue before");
+                         "did not run yet, expected step or continue first");
     }
     diff_step(repl, step);
     return STATUS_OK;
 }
 
-enum status repl_first(struct repl *repl, const struct words *words, struct error *err)
+enum status do_first(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)words;
     (void)err;
@@ -222,6 +217,6 @@ enum status repl_first(struct repl *repl, const struct words *words, struct erro
         return STATUS_OK;
     }
     printf("first introduced error: ");
-    show_diagnosis(repl, &repl->introduced[0]);
+    print_diagnosis(repl, &repl->introduced[0]);
     return STATUS_OK;
 }

@@ -1,29 +1,30 @@
-/* The token that each side chooses after a batch, judged like the stages of the plan: no backend runs that step, and
- * what is wrong with a choice (padding that is not left out) is in no stage before it. */
+/* Chooses each side's next token and judges the choice like a stage. No backend runs that step, and no stage before it
+ * shows a bug in it, such as padding that is not masked. */
 #include "model/stop.h"
-#include "workbench/debugger/repl.h"
+#include "workbench/debugger/judge.h"
 
-void repl_plan_samples(struct repl *repl)
+void repl_init_judged_plan(struct repl *repl)
 {
     const struct judged samples = {
         .samples = true, .n_positions = 1, .masked_id = session_masked_id(&repl->session->model.config)};
-    plan_copy_judged(&repl->judged, repl->plan, &samples);
-    ASSERT(repl->judged.steps[repl_sample_step(repl)].stage == STAGE_sample_token);
+    plan_copy_judged(&repl->judged_plan, repl->plan, &samples);
+    ASSERT(repl->judged_plan.steps[repl_sample_step(repl)].stage == STAGE_sample_token);
 }
 
 uint32_t repl_sample_step(const struct repl *repl)
 {
-    return repl->judged.n_steps - 1;
+    return repl->judged_plan.n_steps - 1;
 }
 
-/* Whether a token is chosen after the current batch: not within a prompt. */
-static bool chooses(const struct repl *repl)
+/* Whether a token is chosen at the end of the current batch: not within a prompt. */
+static bool ends_with_choice(const struct repl *repl)
 {
     uint32_t next = repl->first + repl->n_rows;
     return repl->next == repl->plan->n_steps && (next >= repl->n_known || repl->phase[next] == PHASE_DECODE);
 }
 
-/* What the side's logits make the likeliest; with TAMPER_PAD_CHOSEN padding may be. */
+/* Records the likeliest token by the side's logits. The engine may be told to choose masked padding
+ * (TAMPER_PAD_CHOSEN). */
 static void choose(const struct repl *repl, struct repl_side *side, uint32_t position)
 {
     const struct trace_stage *logits = trace_find(side->trace, LAYER_NONE, STAGE_logits_final);
@@ -36,7 +37,7 @@ static void choose(const struct repl *repl, struct repl_side *side, uint32_t pos
     trace_set_row(side->trace, trace_add(side->trace, LAYER_NONE, STAGE_sample_token, 1), position, &token);
 }
 
-/* The choice at one position, with those at others hidden. */
+/* Judges the choice at one position; choices at other positions are hidden from the audit. */
 static struct finding judge_choice(const struct repl *repl, const struct repl_side *side, uint32_t position)
 {
     struct trace_stage *stage = trace_find(side->trace, LAYER_NONE, STAGE_sample_token);
@@ -45,40 +46,41 @@ static struct finding judge_choice(const struct repl *repl, const struct repl_si
     }
     struct trace_stage whole;
     trace_hide_others(side->trace, stage, position, 1, &whole);
-    struct finding finding = audit_step(&repl->judged, repl_sample_step(repl), side->trace);
+    struct finding finding = audit_step(&repl->judged_plan, repl_sample_step(repl), side->trace);
     trace_show_all(stage, &whole);
     return finding;
 }
 
-void repl_judge_choice(struct repl *repl, uint32_t batch)
+void repl_judge_choices(struct repl *repl, uint32_t batch)
 {
     uint32_t position = repl->batches[batch].first + repl->batches[batch].n_rows - 1;
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         struct finding finding = judge_choice(repl, &repl->sides[i], position);
         if (finding_failed(&finding) && !stop_asked()) {
-            repl_add_finding(repl, batch, i, repl_sample_step(repl), &finding);
+            repl_add_introduced(repl, batch, i, repl_sample_step(repl), &finding);
         }
     }
 }
 
-void repl_choose(struct repl *repl)
+void repl_choose_tokens(struct repl *repl)
 {
-    if (!chooses(repl)) {
+    if (!ends_with_choice(repl)) {
         return;
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (repl_runs(&repl->sides[i])) {
+        if (repl_side_runs(&repl->sides[i])) {
             choose(repl, &repl->sides[i], repl->first + repl->n_rows - 1);
         }
     }
-    repl_judge_choice(repl, repl->n_batches - 1);
+    repl_judge_choices(repl, repl->n_batches - 1);
 }
 
-void repl_forget_choices(const struct repl *repl, const struct repl_side *side)
+void repl_drop_choices(const struct repl *repl, const struct repl_side *side)
 {
     struct trace_stage *stage = trace_find(side->trace, LAYER_NONE, STAGE_sample_token);
-    uint32_t end = repl->first + repl->n_rows, done = repl->next == repl->plan->n_steps;
-    for (uint32_t p = end > 0 && !done ? end - 1 : end; stage != NULL && p < side->trace->n_positions; p++) {
+    bool done = repl->next == repl->plan->n_steps; /* then the choice at the batch's last position stays */
+    uint32_t end = repl->first + repl->n_rows, first = end > 0 && !done ? end - 1 : end;
+    for (uint32_t p = first; stage != NULL && p < side->trace->n_positions; p++) {
         stage->n_recorded -= stage->recorded[p];
         stage->recorded[p] = 0;
     }

@@ -1,25 +1,28 @@
-/* audit, diagnose: every recorded row judged again, from its own inputs; and what explains the errors. */
+/* audit, diagnose: recompute recorded rows from their own inputs; explain the errors found. */
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
+#include "workbench/debugger/judge.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/diagnose/triage.h"
 
 #define MAX_DIAGNOSES 4
 
-/* Where not every op's stage is recorded, as in a golden that has only some: what the judgement passes over. */
+/* Prints which unrecorded steps a finding spans, for a trace that holds only some stages. */
 static void print_span(const struct repl *repl, const struct repl_side *side, uint32_t step,
                        const struct finding *finding)
 {
     struct span_path path;
     char text[1024];
-    if (!finding->span || step == repl_sample_step(repl)) { /* its probabilities are never recorded here */
+    /* The choice of a token always spans the probabilities, which the prompt never records. */
+    if (!finding->span || step == repl_sample_step(repl)) {
         return;
     }
-    span_path_find(&path, &repl->judged, step, side->trace);
-    printf("  %-9s %s\n", "", span_path_text(&path, &repl->judged, step, text, sizeof text));
+    span_path_find(&path, &repl->judged_plan, step, side->trace);
+    printf("  %-9s %s\n", "", span_path_text(&path, &repl->judged_plan, step, text, sizeof(text)));
     span_path_free(&path);
 }
 
@@ -44,7 +47,7 @@ static void print_finding(const struct repl *repl, const struct repl_side *side,
     print_span(repl, side, step, finding);
 }
 
-/* All stages: those that fail, and how many passed. */
+/* Audits all stages; prints those that fail, and counts. */
 static enum status audit_all(struct repl *repl, struct error *err)
 {
     for (uint32_t i = 0; i < repl->n_sides; i++) {
@@ -53,9 +56,7 @@ static enum status audit_all(struct repl *repl, struct error *err)
         for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
             struct finding finding = audit_step(repl->plan, s, side->trace);
             bool judged = finding.state == FINDING_AUDITED && finding.rows_judged > 0;
-            if (stop_asked()) {
-                return stop_check(err);
-            }
+            TRY(stop_check(err));
             n_failed += finding_failed(&finding);
             n_passed += judged && !finding_failed(&finding);
             n_other += !judged;
@@ -69,37 +70,33 @@ static enum status audit_all(struct repl *repl, struct error *err)
     return STATUS_OK;
 }
 
-enum status repl_audit(struct repl *repl, const struct words *words, struct error *err)
+enum status do_audit(struct repl *repl, const struct words *words, struct error *err)
 {
     if (repl->n_sides == 0 || repl->n_batches == 0) {
         return error_set(err, STATUS_USAGE, NULL, "audit", ERROR_NO_OFFSET,
-                         "nothing ran yet, expected step or continue");
+                         "nothing ran yet, expected step or continue first");
     }
     if (words->n == 0) {
         return audit_all(repl, err);
     }
     uint32_t step;
-    enum status status = words_step(repl, words->word[0], &step, NULL, err);
-    if (status == STATUS_OK) {
-        status = repl_fetch(repl, step, err);
-    }
-    for (uint32_t i = 0; status == STATUS_OK && i < repl->n_sides; i++) {
+    TRY(word_step(repl, words->word[0], &step, NULL, err));
+    TRY(repl_ensure_captured(repl, step, err));
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
         struct finding finding = audit_step(repl->plan, step, repl->sides[i].trace);
-        if (stop_asked()) {
-            return stop_check(err);
-        }
+        TRY(stop_check(err));
         print_finding(repl, &repl->sides[i], step, &finding);
     }
-    return status;
+    return STATUS_OK;
 }
 
-/* A fault that was planted under way explains the rows from there on, and not the earlier ones: then the batch alone is
- * diagnosed, with the stage's other rows hidden. */
+/* Diagnoses all rows of the step; or, if nothing explains them all, only those of the batch: a fault that was planted
+ * during the run explains no earlier rows. */
 static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *introduced, struct diagnosis *diagnoses)
 {
     const struct trace *trace = repl->sides[introduced->side].trace;
-    uint32_t n = diagnose_step(&repl->judged, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
-    const struct step *step = &repl->judged.steps[introduced->step];
+    uint32_t n = diagnose_step(&repl->judged_plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    const struct step *step = &repl->judged_plan.steps[introduced->step];
     struct trace_stage *stage = trace_find_step(trace, step);
     if (n > 0 || stage == NULL || introduced->batch >= repl->n_batches) {
         return n;
@@ -107,17 +104,17 @@ static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *
     const struct repl_batch *batch = &repl->batches[introduced->batch];
     struct trace_stage whole;
     trace_hide_others(trace, stage, batch->first, batch->n_rows, &whole);
-    n = diagnose_step(&repl->judged, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    n = diagnose_step(&repl->judged_plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
     trace_show_all(stage, &whole);
     return n;
 }
 
-/* The symptoms of the side in which an error was introduced, next to the golden as far as the run came. */
+/* Finds symptoms in the side that introduced an error, compared with the golden as far as the side ran. */
 static uint32_t triage(const struct repl *repl, const struct repl_introduced *introduced, struct diagnosis *found)
 {
     const struct repl_side *side = &repl->sides[introduced->side], *last = &repl->sides[repl->n_sides - 1];
-    bool beside = last->source == SOURCE_GOLDEN && last != side;
-    struct trace golden = *last->trace; /* the same rows, of as many positions */
+    bool has_golden = last->source == SOURCE_GOLDEN && last != side;
+    struct trace golden = *last->trace; /* shares the rows, but ends where the side's trace does */
     if (golden.n_positions > side->trace->n_positions) {
         golden.n_positions = side->trace->n_positions;
     }
@@ -126,7 +123,7 @@ static uint32_t triage(const struct repl *repl, const struct repl_introduced *in
     struct introduced first = {introduced->step, side->source, 0};
     const struct verdict verdict = {.n_introduced = 1, .introduced = &first};
     struct audit audit;
-    audit_measure(&audit, &repl->judged, traces, beside ? 2 : 1);
+    audit_measure(&audit, &repl->judged_plan, traces, has_golden ? 2 : 1);
     uint32_t n = triage_find(&audit, &verdict, traces, sources, found, TRIAGE_MOST);
     audit_free(&audit);
     return n;
@@ -140,13 +137,13 @@ static void print_diagnoses(const struct diagnosis *diagnoses, uint32_t n)
     }
 }
 
-void show_diagnosis(const struct repl *repl, const struct repl_introduced *introduced)
+void print_diagnosis(const struct repl *repl, const struct repl_introduced *introduced)
 {
     const struct repl_side *side = &repl->sides[introduced->side];
     const struct finding *finding = &introduced->finding;
     char label[64];
     printf("%s, %s, token %u, dim %u\n", source_name(side->source),
-           step_label(&repl->judged.steps[introduced->step], label), finding->position, finding->dim);
+           step_label(&repl->judged_plan.steps[introduced->step], label), finding->position, finding->dim);
     printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
            finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
     print_span(repl, side, introduced->step, finding);
@@ -160,13 +157,13 @@ void show_diagnosis(const struct repl *repl, const struct repl_introduced *intro
     if (n == 0) {
         printf("  no known bug explains it\n");
     }
-    if (introduced == repl->introduced) { /* symptoms are the first error's */
+    if (introduced == repl->introduced) { /* later errors may follow from the first, so would their symptoms */
         print_diagnoses(symptoms, triage(repl, introduced, symptoms));
     }
-    printf("  try next: %s\n", triage_next(&repl->judged, introduced->step, diagnoses, n));
+    printf("  try next: %s\n", triage_next(&repl->judged_plan, introduced->step, diagnoses, n));
 }
 
-/* Whether the same step of the same side was introduced by an earlier batch. */
+/* Whether an earlier batch introduced an error at the same step of the same side. */
 static bool shown_before(const struct repl *repl, uint32_t i)
 {
     for (uint32_t k = 0; k < i; k++) {
@@ -178,7 +175,7 @@ static bool shown_before(const struct repl *repl, uint32_t i)
     return false;
 }
 
-enum status repl_diagnose(struct repl *repl, const struct words *words, struct error *err)
+enum status do_diagnose(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)words;
     if (repl->n_introduced == 0) {
@@ -186,11 +183,9 @@ enum status repl_diagnose(struct repl *repl, const struct words *words, struct e
     }
     for (uint32_t i = 0; i < repl->n_introduced; i++) {
         if (!shown_before(repl, i)) {
-            show_diagnosis(repl, &repl->introduced[i]);
+            print_diagnosis(repl, &repl->introduced[i]);
         }
-        if (stop_asked()) {
-            return stop_check(err);
-        }
+        TRY(stop_check(err));
     }
     return STATUS_OK;
 }

@@ -1,9 +1,9 @@
-/* info and faults: what is loaded, and which bugs are known. */
+/* info, faults: describe what is loaded, and the known bugs. */
 #include <stdio.h>
 #include <string.h>
 
 #include "model/family.h"
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/command.h"
 
 static void info_model(const struct repl *repl)
 {
@@ -22,7 +22,7 @@ static void info_model(const struct repl *repl)
 static void info_device(const struct repl *repl)
 {
     if (!repl->session->on[SOURCE_ENGINE]) {
-        printf("no engine in this session, the reference runs on the CPU\n");
+        printf("no engine in this session; the reference runs on the CPU\n");
         return;
     }
     const struct device_info *device = engine_device(&repl->session->backend[SOURCE_ENGINE]);
@@ -30,7 +30,7 @@ static void info_device(const struct repl *repl)
            device->api, device->subgroup, (double)device->memory / (1 << 30));
 }
 
-/* The steps outside the layers and those of layer 0; the other layers have the same. */
+/* Prints the steps outside the layers and those of layer 0. Other layers have the same steps. */
 static void info_plan(const struct repl *repl)
 {
     printf("%u steps, %u layers\n  %-15s %-10s %9s\n", repl->plan->n_steps, repl->plan->n_layers, "stage", "op",
@@ -62,7 +62,7 @@ static void info_memory(const struct repl *repl)
     printf("  %-9s %10.3f MiB, mapped\n", "weights", (double)weights / (1 << 20));
 }
 
-enum status repl_info(struct repl *repl, const struct words *words, struct error *err)
+enum status do_info(struct repl *repl, const struct words *words, struct error *err)
 {
     const struct {
         const char *name;
@@ -71,25 +71,24 @@ enum status repl_info(struct repl *repl, const struct words *words, struct error
                   {"device", info_device},
                   {"plan", info_plan},
                   {"memory", info_memory},
-                  {"breakpoints", info_breakpoints}};
+                  {"breakpoints", print_breakpoints}};
     for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
         if (strcmp(topics[i].name, words->word[0]) == 0) {
             topics[i].show(repl);
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_USAGE, NULL, "info", ERROR_NO_OFFSET,
-                     "\"%s\", expected model, device, plan, memory or breakpoints", words->word[0]);
+    return words_refuse(words, 0, err);
 }
 
-enum status repl_faults(struct repl *repl, const struct words *words, struct error *err)
+enum status do_faults(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)repl;
     if (words->n == 1) {
         const struct fault *fault = fault_by_name(words->word[0]);
         if (fault == NULL) {
             return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET,
-                             "\"%s\" is unknown, expected one of those that faults lists", words->word[0]);
+                             "\"%s\" is unknown, expected a name that faults lists", words->word[0]);
         }
         printf("%s: %s\n  from %s\n", fault->name, fault->story, fault->postmortem);
         return STATUS_OK;

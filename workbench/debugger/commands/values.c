@@ -1,16 +1,17 @@
-/* print, stats, dump: what the sides recorded. */
+/* print, stats, dump: show or write what the sides recorded. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/model.h"
-#include "workbench/debugger/repl_show.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
 #include "workbench/trace/stage_list.h"
 
-#define DEFAULT_DIMS 8 /* values of a row that print shows if none are asked for */
+#define DEFAULT_DIMS 8 /* printed if no dims are given */
 
-/* What `print` is asked for. */
+/* The values that print shows. */
 struct selection {
     uint32_t step;
     uint32_t position;
@@ -26,7 +27,8 @@ static const float *side_row(const struct repl *repl, const struct repl_side *si
     return stage != NULL && position < side->trace->n_positions ? trace_row(stage, position) : NULL;
 }
 
-/* One past the last position at which a side that runs, the leader if none is named, has the stage; 0: none. */
+/* One past the last position at which a side recorded the step; 0: none. side: NULL or the golden stands for the
+ * leader. */
 static uint32_t positions_ran(struct repl *repl, const struct repl_side *side, uint32_t step)
 {
     if (repl->n_sides > 0 && (side == NULL || side->backend == NULL)) {
@@ -42,25 +44,23 @@ static uint32_t positions_ran(struct repl *repl, const struct repl_side *side, u
 static enum status not_run(const struct repl *repl, uint32_t step, struct error *err)
 {
     char label[64];
-    if (!repl_reads(repl, step)) {
+    if (!repl_is_captured(repl, step)) {
         return error_set(err, STATUS_USAGE, NULL, step_label(&repl->plan->steps[step], label), ERROR_NO_OFFSET,
-                         "is not read back, expected a checkpoint layer: set layers %d (or all) and run it again",
+                         "is not read back, expected a checkpoint layer: set layers %d (or all), then run again",
                          repl->plan->steps[step].layer);
     }
     return error_set(err, STATUS_USAGE, NULL, step_label(&repl->plan->steps[step], label), ERROR_NO_OFFSET,
-                     "did not run yet, expected step or continue before");
+                     "did not run yet, expected step or continue first");
 }
 
-/* "5", or "-1" for the last one that ran. */
+/* "5", or "-1" for the last position that ran. */
 static enum status select_position(const char *word, uint32_t n_ran, uint32_t n_positions, struct selection *selection,
                                    struct error *err)
 {
     int64_t position;
-    enum status status = words_number(word, "token", -(int64_t)n_ran, (int64_t)n_positions - 1, &position, err);
-    if (status == STATUS_OK) {
-        selection->position = (uint32_t)(position < 0 ? position + n_ran : position);
-    }
-    return status;
+    TRY(word_number(word, "token", -(int64_t)n_ran, (int64_t)n_positions - 1, &position, err));
+    selection->position = (uint32_t)(position < 0 ? position + n_ran : position);
+    return STATUS_OK;
 }
 
 /* "334", or "330:338" for 330 to 337. */
@@ -71,14 +71,14 @@ static enum status select_dims(char *word, uint32_t width, struct selection *sel
     if (colon != NULL) {
         *colon = '\0';
     }
-    enum status status = words_number(word, "dim", 0, (int64_t)width - 1, &first, err);
+    TRY(word_number(word, "dim", 0, (int64_t)width - 1, &first, err));
     last = first + 1;
-    if (status == STATUS_OK && colon != NULL) {
-        status = words_number(colon + 1, "dim", first + 1, width, &last, err);
+    if (colon != NULL) {
+        TRY(word_number(colon + 1, "dim", first + 1, width, &last, err));
     }
     selection->first_dim = (uint32_t)first;
     selection->last_dim = (uint32_t)last;
-    return status;
+    return STATUS_OK;
 }
 
 /* STAGE[@LAYER] [token] [dim|dim:dim] [from SIDE] */
@@ -86,50 +86,41 @@ static enum status select_values(struct repl *repl, const struct words *words, s
                                  struct error *err)
 {
     uint32_t n = words->n;
-    enum status status = words_step(repl, words->word[0], &selection->step, NULL, err);
-    selection->only = NULL;
-    if (status == STATUS_OK && n >= 3 && strcmp(words->word[n - 2], "from") == 0) {
-        status = words_side(repl, words->word[n - 1], &selection->only, err);
+    struct repl_side *only = NULL;
+    TRY(word_step(repl, words->word[0], &selection->step, NULL, err));
+    if (n >= 3 && strcmp(words->word[n - 2], "from") == 0) {
+        TRY(word_side(repl, words->word[n - 1], &only, err));
         n -= 2;
-    }
-    if (status != STATUS_OK) {
-        return status;
     }
     if (n > 3) {
         return error_set(err, STATUS_USAGE, NULL, "print", ERROR_NO_OFFSET,
-                         "\"%s\" is one word too many, expected: STAGE[@LAYER] [token] [dim|dim:dim] [from SIDE]",
-                         words->word[3]);
+                         "\"%s\" is one word too many, expected: print %s", words->word[3], words->command->args);
     }
-    status = selection->only == NULL || selection->only->source == SOURCE_ENGINE
-                 ? repl_fetch(repl, selection->step, err)
-                 : STATUS_OK;
-    if (status != STATUS_OK) {
-        return status;
+    if (only == NULL || only->source == SOURCE_ENGINE) {
+        TRY(repl_ensure_captured(repl, selection->step, err));
     }
-    bool whole = selection->only != NULL && selection->only->backend == NULL; /* the golden has positions to come */
-    uint32_t n_ran = positions_ran(repl, selection->only, selection->step);
-    uint32_t n_positions = whole ? selection->only->trace->n_positions : n_ran;
+    bool golden = only != NULL && only->backend == NULL; /* it also holds positions that are yet to run */
+    uint32_t n_ran = positions_ran(repl, only, selection->step);
+    uint32_t n_positions = golden ? only->trace->n_positions : n_ran;
     if (n_positions == 0) {
         return not_run(repl, selection->step, err);
     }
     n_ran = n_ran == 0 ? n_positions : n_ran;
     uint32_t width = repl->plan->steps[selection->step].width;
+    selection->only = only;
     selection->position = n_ran - 1;
     selection->first_dim = 0;
     selection->last_dim = width < DEFAULT_DIMS ? width : DEFAULT_DIMS;
     if (n > 1) {
-        status = select_position(words->word[1], n_ran, n_positions, selection, err);
+        TRY(select_position(words->word[1], n_ran, n_positions, selection, err));
     }
-    return status == STATUS_OK && n > 2 ? select_dims(words->word[2], width, selection, err) : status;
+    return n > 2 ? select_dims(words->word[2], width, selection, err) : STATUS_OK;
 }
 
-enum status repl_print(struct repl *repl, const struct words *words, struct error *err)
+enum status do_print(struct repl *repl, const struct words *words, struct error *err)
 {
     struct selection selection;
-    enum status status = select_values(repl, words, &selection, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(select_values(repl, words, &selection, err));
     char label[64];
     const struct step *step = &repl->plan->steps[selection.step];
     printf("%s, token %u, dims %u to %u of %u\n  %7s", step_label(step, label), selection.position, selection.first_dim,
@@ -159,12 +150,12 @@ enum status repl_print(struct repl *repl, const struct words *words, struct erro
 
 #define LARGEST_DIMS 10
 
-/* Of the finite values of all rows; what stats prints of a side. */
+/* What stats prints of a side. All but `nonfinite` are of the finite values of all rows. */
 struct stats {
     uint32_t n_rows, worst_position, worst_dim;
     uint64_t n, n_positive, nonfinite;
     double sum, squares, low, high, most;
-    float *largest; /* [width]: each dim's largest magnitude */
+    float *largest; /* [width] the largest magnitude of each dim */
 };
 
 static void add_value(struct stats *stats, double value, uint32_t position, uint32_t dim)
@@ -193,13 +184,13 @@ static void print_largest(float *largest, uint32_t width)
     for (uint32_t i = 0; i < LARGEST_DIMS && i < width; i++) {
         uint32_t dim = argmax(largest, width);
         printf("%s %u: %.5g", i > 0 ? "," : "", dim, (double)largest[dim]);
-        largest[dim] = -1; /* struck out */
+        largest[dim] = -1; /* not again */
     }
     printf("\n");
 }
 
-/* Statistics always span whole rows, bounded by their shape: the seeds' false alarms came from five values and from
- * padding (postmortems 2025-12-17 positive-bias-hidden-states, 2025-12-30 buffer-pool-trace-false-positives). */
+/* Statistics span whole rows and stop at their end: statistics of five values, or of buffer padding, raised false
+ * alarms (postmortems 2025-12-17 positive-bias-hidden-states, 2025-12-30 buffer-pool-trace-false-positives). */
 static void print_stats(const struct repl *repl, const struct repl_side *side, uint32_t step)
 {
     uint32_t width = repl->plan->steps[step].width;
@@ -226,16 +217,11 @@ static void print_stats(const struct repl *repl, const struct repl_side *side, u
     free(stats.largest);
 }
 
-enum status repl_stats(struct repl *repl, const struct words *words, struct error *err)
+enum status do_stats(struct repl *repl, const struct words *words, struct error *err)
 {
     uint32_t step;
-    enum status status = words_step(repl, words->word[0], &step, NULL, err);
-    if (status == STATUS_OK) {
-        status = repl_fetch(repl, step, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(word_step(repl, words->word[0], &step, NULL, err));
+    TRY(repl_ensure_captured(repl, step, err));
     if (positions_ran(repl, NULL, step) == 0) {
         return not_run(repl, step, err);
     }
@@ -247,27 +233,23 @@ enum status repl_stats(struct repl *repl, const struct words *words, struct erro
     return STATUS_OK;
 }
 
-/* A side's trace as a file should have it: recorded stages alone, those wanted; the rows stay the side's own. */
-static enum status write_part(struct repl *repl, const struct repl_side *side, const bool *wanted, const char *path,
-                              struct error *err)
+/* Writes the recorded stages of a side, all or those wanted. wanted: [STAGE_COUNT], or NULL. */
+static enum status write_stages(struct repl *repl, const struct repl_side *side, const bool *wanted, const char *path,
+                                struct error *err)
 {
-    struct trace part = *side->trace;
+    struct trace part = *side->trace; /* shares the rows */
     char producer[64];
     if (side->backend != NULL) {
         snprintf(producer, sizeof(producer), "lockstep %s", source_name(side->source));
         part.producer = producer;
-        enum status status = model_digests(&repl->session->model, part.weights_sha256, part.config_sha256, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(model_digests(&repl->session->model, part.weights_sha256, part.config_sha256, err));
     }
     part.stages = xcalloc((uint64_t)side->trace->n_stages + 1, sizeof(*part.stages));
     part.n_stages = 0;
     for (uint32_t i = 0; i < side->trace->n_stages; i++) {
         const struct trace_stage *stage = &side->trace->stages[i];
-        bool asked = wanted == NULL ? stage->stage != STAGE_sample_token || side->backend == NULL /* no op's */
-                                    : wanted[stage->stage];
-        if (stage->n_recorded > 0 && asked) {
+        bool own_choice = stage->stage == STAGE_sample_token && side->backend != NULL; /* no op computed it */
+        if (stage->n_recorded > 0 && (wanted == NULL ? !own_choice : wanted[stage->stage])) {
             part.stages[part.n_stages++] = *stage;
         }
     }
@@ -280,26 +262,25 @@ static enum status write_part(struct repl *repl, const struct repl_side *side, c
     return status;
 }
 
-enum status repl_dump(struct repl *repl, const struct words *words, struct error *err)
+enum status do_dump(struct repl *repl, const struct words *words, struct error *err)
 {
     uint32_t n = words->n;
     if (repl->n_rows == 0) {
         return error_set(err, STATUS_USAGE, NULL, "dump", ERROR_NO_OFFSET,
-                         "nothing ran yet, expected step or continue");
+                         "nothing ran yet, expected step or continue first");
     }
     struct repl_side *side = repl_leader(repl);
     bool stages[STAGE_COUNT];
-    enum status status = STATUS_OK;
     if (n >= 3 && strcmp(words->word[n - 2], "from") == 0) {
-        status = words_side(repl, words->word[n - 1], &side, err);
+        TRY(word_side(repl, words->word[n - 1], &side, err));
         n -= 2;
     }
-    if (status == STATUS_OK && n > 2) {
-        status = error_set(err, STATUS_USAGE, NULL, "dump", ERROR_NO_OFFSET,
-                           "\"%s\" is one word too many, expected: FILE.h5 [STAGES] [from SIDE]", words->word[2]);
+    if (n > 2) {
+        return error_set(err, STATUS_USAGE, NULL, "dump", ERROR_NO_OFFSET,
+                         "\"%s\" is one word too many, expected: dump %s", words->word[2], words->command->args);
     }
-    if (status == STATUS_OK && n == 2) {
-        status = stage_list_parse(words->word[1], stages, err);
+    if (n == 2) {
+        TRY(stage_list_parse(words->word[1], stages, err));
     }
-    return status == STATUS_OK ? write_part(repl, side, n == 2 ? stages : NULL, words->word[0], err) : status;
+    return write_stages(repl, side, n == 2 ? stages : NULL, words->word[0], err);
 }
