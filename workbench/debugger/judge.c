@@ -71,7 +71,7 @@ void repl_judge_step(struct repl *repl, uint32_t batch, uint32_t side_index, uin
     struct repl_judgement *judgement = repl_judgement_of(repl, batch, side_index, step);
     *judgement = (struct repl_judgement){.finding = audit_batch(repl, side, step)};
     if (side == repl_leader(repl) && repl_is_patched(repl, step)) {
-        /* These rows are the user's, not the op's: measured, but not judgement. */
+        /* These rows are the user's, not the op's: measured, but not judged. */
         judgement->finding = (struct finding){.state = FINDING_AUDITED,
                                               .rms = judgement->finding.rms,
                                               .max_abs = judgement->finding.max_abs,

@@ -1,5 +1,5 @@
-/* Kernels of `bench --kernels` as a GPU would run them, in small sizes: every builder's plan is right on the engine,
- * its copies give the same bits, and it can be timed; under the validation layers. */
+/* Kernels of bench --kernels in small sizes, with the programs that a GPU would run and under the validation layers:
+ * each is right, its copies give the same bits, and it can be timed. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include "engine/internal.h"
 #include "workbench/bench/kernel_build.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define Q8_0 (1u << DTYPE_Q8_0)
 
 static const struct kernel_model small = {
@@ -95,7 +95,7 @@ static void is_right_and_timed(struct kernel *kernel, struct backend *engine)
     assert_true(n >= 1 && n <= COUNT(programs) && programs[0].lanes > 0 && programs[0].groups > 0);
 }
 
-/* The twin: what the engine was given is not what the reference is told. */
+/* The twin: the reference is told another input than the engine had. */
 static void is_found_wrong(struct kernel *kernel, struct backend *engine)
 {
     double ratio;
@@ -114,18 +114,18 @@ static void is_found_wrong(struct kernel *kernel, struct backend *engine)
     assert_true(same);
 }
 
-/* Each case for one row and for five, on one engine. */
+/* Runs each case for one row and for five, on one engine. */
 static void every_kernel(void **state)
 {
     (void)state;
     struct backend engine = {0};
     struct error err;
-    struct kernel *kernels[2 * COUNT(rows)]; /* the engine has one's plan until it has the next one's */
+    struct kernel *kernels[2 * COUNT(rows)]; /* the engine uses a kernel's plan until it gets the next one's */
     unsigned n = 0;
     for (unsigned i = 0; i < COUNT(rows); i++) {
         for (unsigned many = 0; many < 2; many++, n++) {
             kernels[n] = xmalloc(sizeof(struct kernel));
-            /* Attentions that do not follow from one another would meet in the memory where their parts lie. */
+            /* Copies of an attention that do not wait for each other would share the memory for its partial results. */
             uint64_t cold_bytes = strstr(rows[i].name, "attention") ? 0 : 7000;
             kernel_open(kernels[n], &rows[i], rows[i].formats ? DTYPE_Q8_0 : DTYPE_F32, many ? 5 : 1, cold_bytes);
             struct engine_options options = {.max_positions = kernels[n]->n_positions, .validation = true};
@@ -155,7 +155,7 @@ static void other_weights_of_a_copy_are_found(void **state)
     double ratio;
     bool same;
     kernel_open(kernel, &rows[0], DTYPE_Q8_0, 1, 22000);
-    assert_int_equal(kernel->n_copies, 4); /* of 96 x 2 x 34 bytes, and 96 x 4 that it makes */
+    assert_int_equal(kernel->n_copies, 4); /* 96 x 2 x 34 bytes of weights and 96 x 4 of output each */
     struct step *last = &kernel->plan.steps[kernel->first + 3 * kernel->stride];
     struct tensor other = *last->weight[0];
     uint8_t *bytes = xmalloc(other.n_bytes);

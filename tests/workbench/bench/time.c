@@ -1,4 +1,4 @@
-/* What `bench` makes of its numbers: medians, and logits that cannot be right. */
+/* How bench reads its numbers: medians, and logits that cannot be right. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,8 +7,8 @@
 
 #include <cmocka.h>
 
-#include "workbench/bench/timing.h"
 #include "workbench/bench/model_bench.h"
+#include "workbench/bench/timing.h"
 
 static void medians(void **state)
 {

@@ -1,4 +1,4 @@
-/* The prompt, as a person uses it: on a pseudo-terminal, from a script, from a pipe. */
+/* The prompt as a person uses it: on a pseudo-terminal, by a script, through a pipe. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +39,7 @@ static void tab_completes(void **state)
     terminal_expect(&terminal, "layer 1, positions 0-9 (prefill)");
     terminal_expect(&terminal, "layer_out");
     terminal_expect(&terminal, "dbg> ");
-    /* Nothing follows a stage, for @LAYER may. */
+    /* No blank is added after a stage, as @LAYER may follow. */
     terminal_type(&terminal, "print ffn_d\t@0 3 0:2 from ref\t\n");
     terminal_expect(&terminal, "print ffn_down@0 3 0:2 from reference");
     terminal_expect(&terminal, "layer 0 ffn_down, token 3, dims 0 to 1 of 72");
@@ -47,7 +47,7 @@ static void tab_completes(void **state)
     terminal_type(&terminal, "faults qk-n\t\n");
     terminal_expect(&terminal, "qk-norm-no-offset: ");
     terminal_expect(&terminal, "dbg> ");
-    /* After on and off the names of faults, elsewhere on and off. */
+    /* After on and off, the names of faults are offered. */
     terminal_type(&terminal, "fault on qk-n\t\n");
     terminal_expect(&terminal, "fault on qk-norm-no-offset");
     terminal_expect(&terminal, "this session has no engine");
@@ -61,7 +61,7 @@ static void tab_completes(void **state)
     terminal_type(&terminal, "info mo\t\n");
     terminal_expect(&terminal, "hidden 72");
     terminal_expect(&terminal, "dbg> ");
-    /* What completes to nothing stays as it was typed, and is refused. */
+    /* A word that nothing completes stays as it was typed, and is refused. */
     terminal_type(&terminal, "print zz\t\n");
     terminal_expect(&terminal, "lockstep: stage: \"zz\"");
     terminal_expect(&terminal, "dbg> ");
@@ -81,7 +81,7 @@ static void history_outlives_the_program(void **state)
     terminal_type(&terminal, "where\n");
     terminal_expect(&terminal, "before position 0 of 16");
     terminal_expect(&terminal, "dbg> ");
-    terminal_type(&terminal, "\x10\x10\n"); /* Ctrl-P, twice: the last but one */
+    terminal_type(&terminal, "\x10\x10\n"); /* Ctrl-P twice: the last line but one */
     terminal_expect(&terminal, "stats embed");
     terminal_expect(&terminal, "did not run yet");
     terminal_expect(&terminal, "dbg> ");
@@ -114,7 +114,7 @@ static void control_c_drops_the_line(void **state)
     assert_int_equal(terminal_end(&terminal), 0);
 }
 
-/* Each line is wrong, and says so in one line; after each the session is as it was. */
+/* Each of these lines fails with one line and leaves the session as it was. */
 static const struct {
     const char *line, *message;
 } wrong_lines[] = {
@@ -240,7 +240,7 @@ static void wrong_input_is_one_line(void **state)
     outcome_free(&outcome);
 }
 
-/* A line of a megabyte, and a script that runs itself: refused, and the session goes on. */
+/* A line of a megabyte and a script that runs itself are refused; the session goes on. */
 static void huge_and_endless_input(void **state)
 {
     (void)state;
@@ -286,7 +286,7 @@ static void script_stops_at_the_first_failure(void **state)
     outcome_free(&outcome);
 }
 
-static void scripts_run_scripts_but_not_for_ever(void **state)
+static void nested_scripts_have_a_limit(void **state)
 {
     (void)state;
     char path[512], script[600];
@@ -299,7 +299,7 @@ static void scripts_run_scripts_but_not_for_ever(void **state)
     outcome_free(&outcome);
 }
 
-/* Stepping in any pieces leads to the same position, and every stage is judged on the way. */
+/* Steps of any size add up to the expected positions. */
 static void steps_add_up(void **state)
 {
     (void)state;
@@ -331,7 +331,7 @@ static void steps_add_up(void **state)
     outcome_free(&outcome);
 }
 
-/* What the prompt dumps is what `trace` records of the same tokens; another token is another trace. */
+/* dump writes what `trace` records of the same tokens. The twin: another token gives another trace. */
 static void dump_is_the_trace(void **state)
 {
     (void)state;
@@ -358,7 +358,7 @@ static void dump_is_the_trace(void **state)
     }
 }
 
-/* Part of a dump: the stages asked for, and the rows that ran. */
+/* dump writes only the stages asked for, and only the rows that ran. */
 static void dump_takes_a_part(void **state)
 {
     (void)state;
@@ -378,7 +378,7 @@ static void dump_takes_a_part(void **state)
     outcome_free(&outcome);
 }
 
-/* Greedy decoding from the reference: what `run` chooses. */
+/* The prompt decodes the same tokens as `run`. */
 static void decodes_as_run_does(void **state)
 {
     (void)state;
@@ -393,7 +393,7 @@ static void decodes_as_run_does(void **state)
     outcome_free(&outcome);
     run_script(&outcome, "restart --ids 3,17,99 -n 4\nstep token 4\nwhere\n");
     assert_int_equal(outcome.status, 0);
-    for (char *c = outcome.out; *c != '\0'; c++) { /* the current position stands in brackets */
+    for (char *c = outcome.out; *c != '\0'; c++) { /* drops the brackets around the current position */
         if (*c == '[' || *c == ']') {
             memmove(c, c + 1, strlen(c));
         }
@@ -402,7 +402,7 @@ static void decodes_as_run_does(void **state)
     outcome_free(&outcome);
 }
 
-/* A bug planted in the engine: marked where it is introduced, and named; without it nothing is marked. */
+/* A bug planted in the engine is marked where it is introduced, and named. The twin: without it nothing is marked. */
 static void first_names_the_bug(void **state)
 {
     (void)state;
@@ -436,7 +436,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_input_is_one_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(huge_and_endless_input, set_up, tear_down),
         cmocka_unit_test_setup_teardown(script_stops_at_the_first_failure, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(scripts_run_scripts_but_not_for_ever, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nested_scripts_have_a_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_add_up, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dump_is_the_trace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dump_takes_a_part, set_up, tear_down),

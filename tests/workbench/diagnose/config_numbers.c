@@ -51,10 +51,10 @@ static const struct {
 static void write_model(const char *model, const char *key, const char *json)
 {
     char path[512], name[64], target[512];
-    snprintf(path, sizeof path, LOCKSTEP_SOURCE_DIR "/golden/%s/config.json", model);
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s/config.json", model);
     json_t *config = json_load_file(path, 0, NULL), *at = config;
     assert_non_null(config);
-    snprintf(name, sizeof name, "%s", key);
+    snprintf(name, sizeof(name), "%s", key);
     char *last = name;
     for (char *dot; (dot = strchr(last, '.')); last = dot + 1) {
         *dot = '\0';
@@ -64,7 +64,7 @@ static void write_model(const char *model, const char *key, const char *json)
     assert_int_equal(json_object_set_new(at, last, json_loads(json, JSON_DECODE_ANY, NULL)), 0);
     assert_int_equal(json_dump_file(config, scratch_path(path, folder, "config.json"), 0), 0);
     json_decref(config);
-    snprintf(target, sizeof target, LOCKSTEP_SOURCE_DIR "/golden/%s/model.safetensors", model);
+    snprintf(target, sizeof(target), LOCKSTEP_SOURCE_DIR "/golden/%s/model.safetensors", model);
     (void)unlink(scratch_path(path, folder, "model.safetensors"));
     assert_int_equal(symlink(target, path), 0);
 }
@@ -72,12 +72,12 @@ static void write_model(const char *model, const char *key, const char *json)
 static void wrong_numbers_are_named(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof numbers / sizeof *numbers; i++) {
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(numbers[0]); i++) {
         struct outcome outcome;
         char golden[128];
         print_message("%s: %s %s\n", numbers[i].model, numbers[i].key, numbers[i].wrong);
         write_model(numbers[i].model, numbers[i].key, numbers[i].wrong);
-        snprintf(golden, sizeof golden, "golden/%s.h5", numbers[i].model);
+        snprintf(golden, sizeof(golden), "golden/%s.h5", numbers[i].model);
         RUN(&outcome, 1, "audit", folder, golden, "--json", "-");
         json_t *report = parse_report(&outcome);
         const json_t *first = json_object_get(report, "first_divergence"), *layer = json_object_get(first, "layer");
