@@ -23,6 +23,8 @@ COMMAND(break, .args = "LAYER.STAGE [if nan|maxabs>X|ratio>X] | diverge", .min =
         .help = "Stop each time LAYER.STAGE ran and the condition holds; or after any step that introduces an error")
 COMMAND(delete, .args = "N", .min = 1, .max = 1, .help = "Delete breakpoint N")
 COMMAND(where, .help = "Show the position: the tokens, and the stage that runs next")
+COMMAND(list, .args = "[N]", .max = 1,
+        .help = "List the N steps around the position (10): what ran, what runs next, each step's op, width and inputs")
 COMMAND(restart, .args = "[--prompt TEXT | --ids 1,2,3] [-n N]", .max = 4, .completion = "--prompt --ids -n",
         .example = "restart --prompt \"The color of the sky is\" -n 8",
         .help = "Start again at position 0, with the same tokens, or with a new prompt and N decoded tokens")

@@ -171,6 +171,7 @@ static const struct {
     {"break 3.ffn_down if maxabs>", "expected nan, maxabs>X or ratio>X"},
     {"break 3.ffn_down if weather>3", "expected nan, maxabs>X or ratio>X"},
     {"break diverge now", "\"now\", expected: break LAYER.STAGE"},
+    {"list 0", "\"0\", expected a number from 1 to 118"},
     {"delete 7", "7 is no breakpoint"},
     {"patch ffn_down@3", "too few arguments, expected: patch"},
     {"patch ffn_down@3 from /nonexistent.h5", "/nonexistent.h5"},
@@ -331,6 +332,31 @@ static void steps_add_up(void **state)
     outcome_free(&outcome);
 }
 
+/* Before, within and after a batch: the step that runs next, those around it, and their inputs. */
+static void list_shows_the_steps_around(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    run_script(&outcome, "list 2\nstep op 19\nlist 4\ncontinue\nlist 1\nhelp list\n");
+    assert_int_equal(outcome.status, 0);
+    static const char *const lines[] = {
+        "dbg> list 2\n  next embed ",
+        "\n       layer 0 attn_norm        rms_norm            72  from embed\n",
+        "dbg> list 4\n  ran  layer 0 ffn_down ",
+        "\n  ran  layer 0 post_ffn_norm ",
+        "\n  next layer 0 layer_out        add                 72  from attn_resid, post_ffn_norm\n",
+        "\n       layer 1 attn_norm        rms_norm            72  from layer_out@0\n",
+        "dbg> list 1\n  ran  logits_final ",
+        "list [N]\n    List the N steps around the position",
+    };
+    const char *at = outcome.out;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        expect_text(at, lines[i]);
+        at = strstr(at, lines[i]);
+    }
+    outcome_free(&outcome);
+}
+
 /* dump writes what `trace` records of the same tokens. The twin: another token gives another trace. */
 static void dump_is_the_trace(void **state)
 {
@@ -438,6 +464,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(script_stops_at_the_first_failure, set_up, tear_down),
         cmocka_unit_test_setup_teardown(nested_scripts_have_a_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_add_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(list_shows_the_steps_around, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dump_is_the_trace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dump_takes_a_part, set_up, tear_down),
         cmocka_unit_test_setup_teardown(decodes_as_run_does, set_up, tear_down),
