@@ -52,7 +52,7 @@ enum status repl_begin_batch(struct repl *repl, struct error *err)
     }
     if (repl_is_over(repl)) {
         return error_set(err, STATUS_USAGE, NULL, "position", ERROR_NO_OFFSET,
-                         "the run is over, all %u positions ran; restart begins again", repl->n_known);
+                         "the run is over, all %u positions ran; restart runs them again", repl->n_known);
     }
     if (!repl_side_runs(repl_leader(repl))) {
         return error_set(err, STATUS_DEVICE, NULL, "position", ERROR_NO_OFFSET, "no side can run, expected set device");
