@@ -1,4 +1,4 @@
-/* Random weights in every format, and random rows. */
+/* xorshift64*, and weights made from it. */
 #include "workbench/bench/kernel_random.h"
 
 #include <string.h>
@@ -6,7 +6,6 @@
 #include "model/tensor.h"
 #include "shaders/params.h"
 
-/* xorshift64*: the same numbers everywhere. */
 uint64_t random_bits(uint64_t *seed)
 {
     *seed ^= *seed >> 12;
@@ -20,7 +19,8 @@ float random_unit(uint64_t *seed)
     return (float)(int64_t)(random_bits(seed) >> 40) / 8388608.0f - 1.0f;
 }
 
-/* Bits that stay random and bits that are set, of 8 bytes of floats: magnitudes from 2^-7 to 2^-3, as weights have. */
+/* Masks for 8 bytes of floats: bits that stay random, and bits that are set. Magnitudes are from 2^-7 to 2^-3, like
+ * those of weights. */
 static const struct {
     uint64_t keep, set;
 } floats[] = {
@@ -49,7 +49,7 @@ static void set_scales(const struct dtype_info *info, uint8_t *block)
     }
 }
 
-void random_weights(uint64_t *seed, uint32_t dtype, uint8_t *bytes, uint64_t n_bytes)
+void random_weight_bytes(uint64_t *seed, uint32_t dtype, uint8_t *bytes, uint64_t n_bytes)
 {
     const struct dtype_info *info = dtype_info(dtype);
     bool is_float = info->scale == SCALE_NONE;
@@ -58,6 +58,7 @@ void random_weights(uint64_t *seed, uint32_t dtype, uint8_t *bytes, uint64_t n_b
         word = is_float ? (word & floats[dtype].keep) | floats[dtype].set : word;
         memcpy(bytes + at, &word, rest < 8 ? rest : 8);
     }
-    for (uint64_t at = 0; !is_float && at < n_bytes; at += info->block_bytes)
+    for (uint64_t at = 0; !is_float && at < n_bytes; at += info->block_bytes) {
         set_scales(info, bytes + at);
+    }
 }

@@ -1,4 +1,4 @@
-/* What `bench --kernels` measures: the kernels that models run, at their sizes. */
+/* What bench --kernels measures: the kernels of real models, at the models' sizes. */
 #include "workbench/bench/kernel_build.h"
 
 #define BIT(dtype) (1u << DTYPE_##dtype)

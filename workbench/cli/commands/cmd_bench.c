@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/bench/bench.h"
-#include "workbench/bench/bench_kernels.h"
+#include "workbench/bench/kernel_bench.h"
+#include "workbench/bench/model_bench.h"
 #include "workbench/cli/command.h"
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/trace/json_file.h"
@@ -13,12 +13,12 @@
 #define DEFAULT_DECODED 16
 
 /* Reads the options. */
-static enum status parse(const struct arguments *arguments, struct bench *bench, bool *captured, struct error *err)
+static enum status parse(const struct arguments *arguments, struct model_bench *bench, bool *captured, struct error *err)
 {
     const char *capture = arguments->capture != NULL ? arguments->capture : "all";
     *captured = strcmp(capture, "all") == 0;
-    bench->compares = strcmp(capture, "both") == 0;
-    if (!*captured && !bench->compares && strcmp(capture, "off") != 0) {
+    bench->compares_capture = strcmp(capture, "both") == 0;
+    if (!*captured && !bench->compares_capture && strcmp(capture, "off") != 0) {
         return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "\"%s\", expected off, all or both",
                          capture);
     }
@@ -28,7 +28,7 @@ static enum status parse(const struct arguments *arguments, struct bench *bench,
         return error_set(err, STATUS_USAGE, NULL, "-p", ERROR_NO_OFFSET, "0, expected at least one token");
     }
     TRY(parse_on_one(arguments->on, &bench->source, err));
-    if (bench->compares && bench->source != SOURCE_ENGINE) {
+    if (bench->compares_capture && bench->source != SOURCE_ENGINE) {
         return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "both, expected the engine to run");
     }
     return STATUS_OK;
@@ -55,7 +55,7 @@ static enum status check_use(const struct arguments *arguments, struct error *er
 
 static enum status measure_kernels(const struct arguments *arguments, struct error *err)
 {
-    const struct bench_kernels_options options = {
+    const struct kernel_bench_options options = {
         .words = arguments->n_positional > 0 ? arguments->positional[0] : NULL,
         .faults = arguments->faults.text,
         .n_faults = arguments->faults.n,
@@ -63,15 +63,15 @@ static enum status measure_kernels(const struct arguments *arguments, struct err
         .json = arguments->json,
         .verbose = arguments->verbose,
     };
-    return bench_kernels(&options, err);
+    return kernel_bench_run(&options, err);
 }
 
 /* Opens a session with room for what is measured and for what is audited. */
-static enum status open_session(const struct arguments *arguments, struct bench *bench, bool captured,
+static enum status open_session(const struct arguments *arguments, struct model_bench *bench, bool captured,
                                 struct error *err)
 {
-    uint32_t prefilled = bench->n_prompt > BENCH_AUDITED_PREFILL ? bench->n_prompt : BENCH_AUDITED_PREFILL;
-    uint32_t decoded = bench->n_decoded > BENCH_AUDITED_DECODE ? bench->n_decoded : BENCH_AUDITED_DECODE;
+    uint32_t prefilled = bench->n_prompt > MODEL_BENCH_AUDITED_PREFILL ? bench->n_prompt : MODEL_BENCH_AUDITED_PREFILL;
+    uint32_t decoded = bench->n_decoded > MODEL_BENCH_AUDITED_DECODE ? bench->n_decoded : MODEL_BENCH_AUDITED_DECODE;
     struct session_options options = {
         .engine = bench->source == SOURCE_ENGINE,
         .reference = bench->source == SOURCE_REFERENCE,
@@ -84,28 +84,31 @@ static enum status open_session(const struct arguments *arguments, struct bench 
     return session_open(&bench->session, arguments->positional[0], &options, err);
 }
 
-static enum status measure(const struct arguments *arguments, struct bench *bench, bool captured, struct error *err)
+static enum status measure(const struct arguments *arguments, struct model_bench *bench, bool captured, struct error *err)
 {
-    TRY(bench_measure(bench, captured, arguments->ops, err));
+    TRY(model_bench_measure(bench, captured, arguments->ops, err));
     if (!captured) {
-        TRY(bench_measure_fed_back(bench, err));
+        TRY(model_bench_measure_on_device(bench, err));
     }
-    if (bench->compares) {
-        TRY(bench_capture(&bench->session.backend[SOURCE_ENGINE], bench->tokens + bench->n_prompt, bench->n_prompt,
-                          bench->n_decoded, &bench->compared, err));
+    if (bench->compares_capture) {
+        const struct decode_run run = {.engine = &bench->session.backend[SOURCE_ENGINE],
+                                       .tokens = bench->tokens + bench->n_prompt,
+                                       .first = bench->n_prompt,
+                                       .n = bench->n_decoded};
+        TRY(capture_cost_measure(&run, &bench->capture_cost, err));
     }
-    const char *capture = captured ? "all" : bench->compares ? "both" : "off";
+    const char *capture = captured ? "all" : bench->compares_capture ? "both" : "off";
     if (arguments->json == NULL || strcmp(arguments->json, "-") != 0) {
-        bench_print(bench, capture);
+        model_bench_print(bench, capture);
     }
     return arguments->json == NULL
                ? STATUS_OK
-               : json_write_file(bench_json(bench, arguments->positional[0], capture), arguments->json, err);
+               : json_write_file(model_bench_json(bench, arguments->positional[0], capture), arguments->json, err);
 }
 
 enum status command_bench(const struct arguments *arguments, struct error *err)
 {
-    struct bench bench = {0};
+    struct model_bench bench = {0};
     bool captured;
     TRY(check_use(arguments, err));
     if (arguments->kernels) {
@@ -116,7 +119,7 @@ enum status command_bench(const struct arguments *arguments, struct error *err)
     uint32_t n_positions = bench.n_prompt + bench.n_decoded;
     bench.tokens = xmalloc(n_positions * sizeof(*bench.tokens));
     for (uint32_t i = 0; i < n_positions; i++) {
-        bench.tokens[i] = bench_token(&bench, i);
+        bench.tokens[i] = model_bench_token(&bench, i);
     }
     enum status status = measure(arguments, &bench, captured, err);
     free(bench.tokens);

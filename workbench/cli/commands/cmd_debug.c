@@ -4,8 +4,9 @@
 #include <unistd.h>
 
 #include "workbench/cli/commands/option_values.h"
+#include "workbench/debugger/capture.h"
 #include "workbench/debugger/repl.h"
-#include "workbench/probes/probe_config.h"
+#include "workbench/probes/probe_lines.h"
 #include "workbench/python/prompt_tokens.h"
 
 #define MIN_POSITIONS 1024 /* of the KV cache: `restart` must have room for longer prompts */
@@ -64,16 +65,16 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
 {
     repl_settings_free(&repl->settings);
     repl_settings_init(&repl->settings, arguments->device, arguments->faults.text, arguments->faults.n);
-    TRY(debug_config_options(repl->config, arguments->preset, arguments->config, repl->plan, err));
+    TRY(probe_config_read_options(repl->config, arguments->preset, arguments->config, repl->plan, err));
     if (repl->config->given) {
         bool on = repl->session->on[SOURCE_ENGINE];
-        debug_lines_config(repl->config, repl->plan,
-                           on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
+        probe_lines_print_config(repl->config, repl->plan,
+                                 on ? engine_device(&repl->session->backend[SOURCE_ENGINE])->name : "reference");
     }
-    TRY(repl_choose_reads(repl, err));
+    TRY(repl_update_capture(repl, err));
     TRY(set_tokens(arguments, repl, err));
     if (arguments->script != NULL) {
-        return repl_script(repl, arguments->script, err);
+        return repl_run_script(repl, arguments->script, err);
     }
     if (isatty(STDIN_FILENO)) {
         printf("lockstep: %s; help lists the commands\n", repl->session->model.path);

@@ -4,7 +4,7 @@
 #include <string.h>
 
 #include "workbench/cli/commands/option_values.h"
-#include "workbench/probes/probe_config.h"
+#include "workbench/probes/probe_lines.h"
 #include "workbench/python/python.h"
 
 #define DEFAULT_TOKENS 24
@@ -80,7 +80,7 @@ static void each_token(void *context, int32_t id)
 /* Prints the lines that the debug configuration asks for, after each batch: probes see what the shipped kernels made.
  */
 struct watch {
-    struct debug_config config;
+    struct probe_config config;
     const struct plan *plan;
     float *rows;      /* of the widest stage */
     float *before[2]; /* layer_out of the previous layer, and of the one before that */
@@ -91,7 +91,7 @@ static const float *earlier(const struct watch *watch, struct backend *backend, 
 {
     struct error unused;
     int32_t s = layer >= 0 ? plan_find(watch->plan, layer, STAGE_layer_out) : -1;
-    bool there = s >= 0 && debug_config_wants(&watch->config, watch->plan, (uint32_t)s);
+    bool there = s >= 0 && probe_config_needs(&watch->config, watch->plan, (uint32_t)s);
     return there && backend->ops->read(backend, (uint32_t)s, rows, &unused) == STATUS_OK ? rows : NULL;
 }
 
@@ -101,16 +101,16 @@ static enum status watch_batch(void *context, struct backend *backend, const str
     enum status status = STATUS_OK;
     for (uint32_t s = 0; status == STATUS_OK && s < watch->plan->n_steps; s++) {
         const struct step *step = &watch->plan->steps[s];
-        struct debug_rows rows = {.plan = watch->plan,
+        struct probe_rows rows = {.plan = watch->plan,
                                   .step = s,
                                   .first = batch->first_position,
                                   .n_rows = batch->n_rows,
                                   .n_sides = 1,
                                   .names = {backend->name},
                                   .rows = {watch->rows},
-                                  .odd = watch->config.odd};
-        if (!debug_config_wants(&watch->config, watch->plan, s)) {
-            debug_anomaly_inherit(&rows);
+                                  .anomalous = watch->config.anomalous};
+        if (!probe_config_needs(&watch->config, watch->plan, s)) {
+            anomaly_inherit(&rows);
             continue;
         }
         for (int32_t i = 0; i < 2 && step->stage == STAGE_layer_out; i++) {
@@ -118,7 +118,7 @@ static enum status watch_batch(void *context, struct backend *backend, const str
         }
         status = backend->ops->read(backend, s, watch->rows, err);
         if (status == STATUS_OK) {
-            debug_lines_print(&watch->config, &rows);
+            probe_lines_print(&watch->config, &rows);
         }
     }
     return status;
@@ -130,11 +130,11 @@ static enum status capture_wanted(const struct watch *watch, struct backend *eng
     uint32_t n_steps = watch->plan->n_steps, n = 0;
     bool *steps = xcalloc(n_steps, sizeof(*steps));
     for (uint32_t s = 0; s < n_steps; s++) {
-        steps[s] = s + 1 == n_steps || debug_config_wants(&watch->config, watch->plan, s);
+        steps[s] = s + 1 == n_steps || probe_config_needs(&watch->config, watch->plan, s);
         n += steps[s];
     }
     enum status status = engine_capture(engine, steps, err);
-    if (status == STATUS_OK && watch->config.trace && watch->config.categories[TRACE_buffers]) {
+    if (status == STATUS_OK && watch->config.trace_enabled && watch->config.categories[TRACE_buffers]) {
         struct engine_costs costs;
         engine_costs(engine, &costs);
         printf("TRACE:buffers stages=%u of=%u readback_bytes_per_token=%llu\n", n, n_steps,
@@ -149,8 +149,9 @@ static enum status watch_begin(const struct arguments *arguments, struct session
 {
     uint32_t widest = 0;
     *watch = (struct watch){.plan = &session->plan};
-    debug_config_init(&watch->config);
-    enum status status = debug_config_options(&watch->config, arguments->preset, arguments->config, watch->plan, err);
+    probe_config_init(&watch->config);
+    enum status status =
+        probe_config_read_options(&watch->config, arguments->preset, arguments->config, watch->plan, err);
     if (status != STATUS_OK || !watch->config.given) {
         return status;
     }
@@ -161,11 +162,11 @@ static enum status watch_begin(const struct arguments *arguments, struct session
     watch->rows = xmalloc(n_bytes);
     watch->before[0] = xmalloc(n_bytes);
     watch->before[1] = xmalloc(n_bytes);
-    watch->config.odd = xcalloc(watch->plan->n_steps, 1);
+    watch->config.anomalous = xcalloc(watch->plan->n_steps, 1);
     session->watch = watch_batch;
     session->watch_context = watch;
-    debug_lines_config(&watch->config, watch->plan,
-                       source == SOURCE_ENGINE ? engine_device(&session->backend[source])->name : "reference");
+    probe_lines_print_config(&watch->config, watch->plan,
+                             source == SOURCE_ENGINE ? engine_device(&session->backend[source])->name : "reference");
     return source == SOURCE_ENGINE ? capture_wanted(watch, &session->backend[source], err) : STATUS_OK;
 }
 
@@ -210,7 +211,7 @@ static void watch_free(struct watch *watch)
     free(watch->rows);
     free(watch->before[0]);
     free(watch->before[1]);
-    debug_config_free(&watch->config);
+    probe_config_free(&watch->config);
 }
 
 enum status command_run(const struct arguments *arguments, struct error *err)
