@@ -8,8 +8,9 @@
 void expect_opens(struct model *model, const char *path, const char *what)
 {
     struct error err = {0};
-    if (model_open(model, path, &err) == STATUS_OK)
+    if (model_open(model, path, &err) == STATUS_OK) {
         return;
+    }
     fprintf(stderr, "%s: was refused: %s\n", what, err.text);
     ASSERT(!"the model opens");
 }
@@ -53,8 +54,9 @@ bool expect_no_crash(const char *path)
 bool has_note(const struct model *model, const char *text)
 {
     for (uint32_t i = 0; i < model->n_notes; i++) {
-        if (strstr(model->notes[i], text))
+        if (strstr(model->notes[i], text)) {
             return true;
+        }
     }
     return false;
 }

@@ -129,8 +129,9 @@ void folder_doc_deep_llama(struct folder_doc *doc, unsigned n_layers)
     start(doc, llama_config);
     snprintf(said, sizeof(said), "\"num_hidden_layers\": %u,", n_layers);
     text_replace(doc->config, sizeof(doc->config), "\"num_hidden_layers\": 2,", said);
-    for (unsigned layer = 0; layer < n_layers; layer++)
+    for (unsigned layer = 0; layer < n_layers; layer++) {
         add_layer(doc, layer, norms, none);
+    }
     folder_doc_add(doc, "model.norm.weight", "F32", "[32]", 32);
 }
 
@@ -140,8 +141,9 @@ void folder_doc_gemma3(struct folder_doc *doc)
                                         "post_feedforward_layernorm", NULL};
     static const char *const head_norms[] = {"self_attn.q_norm", "self_attn.k_norm", NULL};
     start(doc, gemma3_config);
-    for (unsigned layer = 0; layer < 3; layer++)
+    for (unsigned layer = 0; layer < 3; layer++) {
         add_layer(doc, layer, norms, head_norms);
+    }
     folder_doc_add(doc, "model.norm.weight", "F32", "[32]", 32);
 }
 

@@ -99,13 +99,8 @@ enum status python_start(struct error *err)
         return STATUS_OK;
     }
     char root[PATH_MAX], executable[PATH_MAX + 32];
-    enum status status = find_environment(root, executable, err);
-    if (status == STATUS_OK) {
-        status = initialize(executable, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(find_environment(root, executable, err));
+    TRY(initialize(executable, err));
     started = true;
     return add_modules(root) ? STATUS_OK : python_failed("Python", err);
 }
@@ -227,10 +222,8 @@ static void flush_streams(void)
 
 enum status python_exec(const char *code, struct error *err)
 {
-    enum status status = python_start(err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(python_start(err));
+    enum status status = STATUS_OK;
     fflush(stdout);
     PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
     struct python_interrupt interrupt;

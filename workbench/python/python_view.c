@@ -81,15 +81,12 @@ enum status python_set_run(const struct model *model, const int32_t *tokens, uin
 {
     struct error unused;
     err = err != NULL ? err : &unused;
-    enum status status = python_start(err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(python_start(err));
     PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
     PyObject *list = python_ids(tokens, n_tokens), *dict = list != NULL ? model_dict(model) : NULL;
     bool ok = dict != NULL && PyDict_SetItemString(namespace, "tokens", list) == 0 &&
               PyDict_SetItemString(namespace, "model", dict) == 0;
-    status = ok ? STATUS_OK : python_failed("py", err);
+    enum status status = ok ? STATUS_OK : python_failed("py", err);
     Py_XDECREF(dict);
     Py_XDECREF(list);
     return status;

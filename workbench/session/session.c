@@ -15,15 +15,9 @@ static enum status plant_faults(struct plan *plan, const struct session_options 
 {
     for (uint32_t i = 0; i < options->n_faults; i++) {
         struct fault_request request;
-        enum status status = fault_parse(&request, options->faults[i], err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(fault_parse(&request, options->faults[i], err));
         int32_t step;
-        status = fault_plant(&request, plan, &step, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(fault_plant(&request, plan, &step, err));
         *pad = *pad || request.fault->edit == EDIT_PAD_BUFFERS;
     }
     return STATUS_OK;
@@ -121,18 +115,11 @@ static enum status open_backends(struct session *session, const struct session_o
                          "given without the engine, expected it to run: the reference decodes as it reads");
     }
     if (options->engine) {
-        enum status status = open_engine(&session->engine_plan, options, &session->backend[SOURCE_ENGINE], err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(open_engine(&session->engine_plan, options, &session->backend[SOURCE_ENGINE], err));
         session->on[SOURCE_ENGINE] = true;
     }
     if (options->reference) {
-        enum status status =
-            reference_open(&session->backend[SOURCE_REFERENCE], &session->plan, options->max_positions, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(reference_open(&session->backend[SOURCE_REFERENCE], &session->plan, options->max_positions, err));
         session->on[SOURCE_REFERENCE] = true;
     }
     return STATUS_OK;
@@ -144,11 +131,8 @@ enum status session_open(struct session *session, const char *model_path, const 
     memset(session, 0, sizeof(*session));
     session->weights = options->weights;
     progress_note("loading", model_path);
-    enum status status = model_open(&session->model, model_path, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = plan_build(&session->plan, &session->model, err);
+    TRY(model_open(&session->model, model_path, err));
+    enum status status = plan_build(&session->plan, &session->model, err);
     if (status != STATUS_OK) {
         model_close(&session->model);
         return status;

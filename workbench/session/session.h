@@ -6,10 +6,10 @@
 #include "engine/engine.h"
 #include "model/model.h"
 #include "workbench/audit/audit.h"
+#include "workbench/audit/verdict.h"
 #include "workbench/fault/fault.h"
 #include "workbench/trace/sample.h"
 #include "workbench/trace/trace.h"
-#include "workbench/audit/verdict.h"
 
 struct session {
     struct model model;

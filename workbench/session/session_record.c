@@ -30,11 +30,7 @@ static enum status record_batch(struct backend *backend, const struct batch *bat
             ASSERT(float_type("float16", &stage->arith.u_storage, &stage->arith.eta));
         }
         /* A batch's rows are consecutive positions, and so are the trace's: read in place. */
-        enum status status =
-            backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err));
         for (uint32_t row = 0; row < batch->n_rows; row++) {
             uint32_t position = batch->first_position + row;
             stage->n_recorded += stage->recorded[position] == 0;
@@ -113,11 +109,13 @@ static enum status record_samples(struct samples *samples, struct backend *backe
 static const int32_t *row_tokens(const struct plan *plan, const int32_t *tokens, const uint8_t *phase, uint32_t first,
                                  uint32_t n_positions)
 {
-    if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE)
+    if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE) {
         return tokens + first;
+    }
     uint32_t start = first;
-    while (start > 0 && phase[start - 1] == PHASE_DECODE)
+    while (start > 0 && phase[start - 1] == PHASE_DECODE) {
         start--;
+    }
     bool overwritten = (first - start) % 4 < 2 && first + 2 < n_positions;
     return tokens + first + (overwritten ? 2 : 0);
 }

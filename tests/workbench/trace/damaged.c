@@ -45,7 +45,7 @@ static void test_truncated(void **state)
     char path[512], cut[512];
     healthy_trace_write(scratch_path(path, folder, "whole.h5"));
     static char bytes[65536];
-    size_t size = scratch_read(path, bytes, sizeof bytes);
+    size_t size = scratch_read(path, bytes, sizeof(bytes));
     assert_true(size > 1000);
     scratch_path(cut, folder, "cut.h5");
     for (size_t length = 0; length < size; length += length < 200 || length + 200 > size ? 7 : 97) {
@@ -62,7 +62,7 @@ static void test_changed_bytes(void **state)
     uint32_t seed = 3, n_refused = 0;
     healthy_trace_write(scratch_path(path, folder, "whole.h5"));
     static uint8_t bytes[65536];
-    size_t size = scratch_read(path, bytes, sizeof bytes);
+    size_t size = scratch_read(path, bytes, sizeof(bytes));
     scratch_path(path, folder, "changed.h5");
     for (unsigned i = 0; i < 300; i++) {
         struct trace trace;
@@ -74,8 +74,9 @@ static void test_changed_bytes(void **state)
         bytes[at] = before;
         enum status status = trace_read(&trace, path, &err);
         assert_true(status == STATUS_OK || status == STATUS_BAD_INPUT);
-        if (status)
+        if (status != STATUS_OK) {
             assert_true(err.text[0] && !strchr(err.text, '\n'));
+        }
         n_refused += status != STATUS_OK;
         trace_free(&trace);
     }
@@ -104,7 +105,7 @@ static void test_float_types(void **state)
         H5Fclose(file);
         assert_int_equal(trace_read(&trace, path, NULL), STATUS_OK);
         const struct trace_stage *stage = trace_find(&trace, 1, STAGE_k_proj);
-        assert_memory_equal(stage->rows, values, sizeof values);
+        assert_memory_equal(stage->rows, values, sizeof(values));
         assert_true(stage->arith.u_storage == (i == 0 ? ldexp(1, -11) : ldexp(1, -24)));
         trace_free(&trace);
     }

@@ -42,8 +42,9 @@ static void add_dataset(hid_t file, const char *name, hid_t type, int n_dims, hs
 
 static void set_integer(hid_t object, const char *name, int value)
 {
-    if (H5Aexists(object, name) > 0)
+    if (H5Aexists(object, name) > 0) {
         H5Adelete(object, name);
+    }
     hid_t space = H5Screate(H5S_SCALAR);
     hid_t attribute = H5Acreate2(object, name, H5T_STD_I32LE, space, H5P_DEFAULT, H5P_DEFAULT);
     assert_true(H5Awrite(attribute, H5T_NATIVE_INT, &value) >= 0);
@@ -53,8 +54,9 @@ static void set_integer(hid_t object, const char *name, int value)
 
 static void set_text(hid_t object, const char *name, const char *value)
 {
-    if (H5Aexists(object, name) > 0)
+    if (H5Aexists(object, name) > 0) {
         H5Adelete(object, name);
+    }
     hid_t space = H5Screate(H5S_SCALAR), type = H5Tcopy(H5T_C_S1);
     H5Tset_size(type, strlen(value) + 1);
     hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
@@ -137,7 +139,7 @@ static void spoil_sum_of_stage(hid_t file)
 static void spoil_long_text(hid_t file)
 {
     char text[400];
-    memset(text, 'x', sizeof text);
+    memset(text, 'x', sizeof(text));
     text[399] = '\0';
     set_text(file, "producer", text);
 }
@@ -393,7 +395,7 @@ static void test_spoiled_files(void **state)
     (void)state;
     char path[512];
     healthy_trace_write(scratch_path(path, folder, "healthy.h5"));
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct trace trace;
         struct error err = {0};
         healthy_trace_write(scratch_path(path, folder, "spoiled.h5"));
