@@ -58,34 +58,32 @@ json_t *json_layer(int32_t layer)
 static enum status write_stream(const json_t *document, size_t flags, FILE *out, const char *path, struct error *err)
 {
     errno = 0;
-    if (json_dumpf(document, out, flags) == 0 && fputc('\n', out) != EOF && fflush(out) == 0) {
+    if (json_dumpf(document, out, flags) == 0 && fputc('\n', out) != EOF && fflush(out) == 0)
         return STATUS_OK;
-    }
     return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
 }
 
-/* Writes into a pipe or a device (/dev/stderr), which cannot be replaced. */
+/* A pipe or a device (/dev/stderr) cannot be replaced; it is written to. */
 static enum status write_special(const json_t *document, size_t flags, const char *path, struct error *err)
 {
     FILE *out = fopen(path, "w");
-    if (out == NULL) {
+    if (!out)
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be written: %s", strerror(errno));
-    }
     enum status status = write_stream(document, flags, out, path, err);
-    if (fclose(out) != 0 && status == STATUS_OK) {
+    if (fclose(out) != 0 && !status)
         status = error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno));
-    }
     return status;
 }
 
 static enum status write_replacing(const json_t *document, size_t flags, const char *path, struct error *err)
 {
     struct replacement replacement;
-    TRY(replacement_begin(&replacement, path, err));
-    if (json_dumpfd(document, replacement.fd, flags) == 0 && write(replacement.fd, "\n", 1) == 1) {
+    enum status status = replacement_begin(&replacement, path, err);
+    if (status)
+        return status;
+    if (json_dumpfd(document, replacement.fd, flags) == 0 && write(replacement.fd, "\n", 1) == 1)
         return replacement_commit(&replacement, err);
-    }
-    enum status status =
+    status =
         error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
     replacement_abort(&replacement);
     return status;
@@ -95,14 +93,13 @@ static enum status write_document(json_t *document, size_t flags, const char *pa
 {
     struct stat info;
     enum status status;
-    ASSERT(document != NULL);
-    if (strcmp(path, "-") == 0) {
+    ASSERT(document);
+    if (strcmp(path, "-") == 0)
         status = write_stream(document, flags, stdout, "standard output", err);
-    } else if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
+    else if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
         status = write_special(document, flags, path, err);
-    } else {
+    else
         status = write_replacing(document, flags, path, err);
-    }
     json_decref(document);
     return status;
 }
