@@ -116,8 +116,8 @@ static enum status check_quality(struct bench *bench, bool captured, struct erro
         phase[i] = i < n_prefill ? PHASE_PREFILL : PHASE_DECODE;
     }
     struct trace trace;
-    enum status status =
-        session_record(&bench->session, bench->source, n, tokens, phase, NULL, &trace, NULL, NULL, err);
+    const struct record_options options = {.n_positions = n, .tokens = tokens, .phase = phase};
+    enum status status = session_record(&bench->session, bench->source, &options, &trace, err);
     free(tokens);
     free(phase);
     if (status != STATUS_OK) {

@@ -57,8 +57,14 @@ static enum status record_side(struct session *session, struct comparison *compa
         return STATUS_OK;
     strcpy(what, source_name(source));
     strcat(what, ": position");
-    enum status status = session_record(session, source, golden->n_positions, golden->tokens, golden->phase, NULL,
-                                        &trace, progress_show, what, err);
+    const struct record_options options = {
+        .n_positions = golden->n_positions,
+        .tokens = golden->tokens,
+        .phase = golden->phase,
+        .progress = progress_show,
+        .progress_context = what,
+    };
+    enum status status = session_record(session, source, &options, &trace, err);
     if (status)
         return status;
     comparison_add(comparison, source, &trace);

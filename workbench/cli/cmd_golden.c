@@ -20,9 +20,15 @@ static enum status record(const struct arguments *arguments, const struct model 
     struct trace trace;
     if (status == STATUS_OK) {
         progress_note("transformers runs", model->path);
-        status =
-            python_golden(model, ids, n_ids, n, decode_ids, arguments->dtype != NULL ? arguments->dtype : "float32",
-                          arguments->attn_probs, &trace, err);
+        const struct golden_options options = {
+            .ids = ids,
+            .n_ids = n_ids,
+            .n_decode = n,
+            .decode_ids = decode_ids,
+            .dtype = arguments->dtype,
+            .attn_probs = arguments->attn_probs,
+        };
+        status = python_golden(model, &options, &trace, err);
     }
     progress_wipe();
     free(decode_ids);

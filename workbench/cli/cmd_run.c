@@ -3,8 +3,8 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/cli/options.h"
+#include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
 
 #define DEFAULT_TOKENS 24
@@ -180,7 +180,9 @@ static enum status generate(struct session *session, enum source source, const i
                               .err = err};
     printer.ids = xcalloc((uint64_t)n + 1, sizeof(*printer.ids));
     uint32_t n_out = 0;
-    enum status status = session_generate(session, source, ids, n_ids, n, out, &n_out, each_token, &printer, err);
+    const struct generate_options options = {
+        .prompt = ids, .n_prompt = n_ids, .n = n, .each = each_token, .context = &printer};
+    enum status status = session_generate(session, source, &options, out, &n_out, err);
     if (status == STATUS_OK) {
         print_text(&printer, true);
         status = printer.status;

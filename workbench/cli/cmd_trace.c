@@ -36,8 +36,8 @@ static enum status choose_tokens(struct session *session, enum source source, co
         return check_ids(&session->model, request->decode_ids, n_decode, err);
     }
     uint32_t n_chosen = 0;
-    enum status status = session_generate(session, source, run->tokens, n_prompt, n_decode, run->tokens + n_prompt,
-                                          &n_chosen, NULL, NULL, err);
+    const struct generate_options options = {.prompt = run->tokens, .n_prompt = n_prompt, .n = n_decode};
+    enum status status = session_generate(session, source, &options, run->tokens + n_prompt, &n_chosen, err);
     run->n = n_prompt + n_chosen; /* fewer where the text ends */
     return status;
 }
@@ -67,8 +67,15 @@ static enum status record(const struct arguments *arguments, struct session *ses
     struct trace trace;
     enum status status = choose_tokens(session, source, request, &run, err);
     if (status == STATUS_OK) {
-        status = session_record(session, source, run.n, run.tokens, run.phase, stages, &trace, progress_show,
-                                (void *)(uintptr_t) "trace: position", err);
+        const struct record_options options = {
+            .n_positions = run.n,
+            .tokens = run.tokens,
+            .phase = run.phase,
+            .stages = stages,
+            .progress = progress_show,
+            .progress_context = (void *)(uintptr_t) "trace: position",
+        };
+        status = session_record(session, source, &options, &trace, err);
     }
     if (status == STATUS_OK) {
         status = write_trace(arguments, session, source, &trace, err);

@@ -1,4 +1,4 @@
-/* A session: opening it, and its engines. What it records: session_record.c; what it generates: session_generate.c. */
+/* Opens a session and its engines. session_record.c records, session_generate.c generates. */
 #include "workbench/session/session_internal.h"
 
 #include <stdlib.h>
@@ -10,7 +10,7 @@
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
 
-/* Plants the faults in a plan of the engine. *pad: one of them asks for padded buffers. */
+/* Plants the faults in a plan of the engine. Sets *pad if one of them needs padded buffers. */
 static enum status plant_faults(struct plan *plan, const struct session_options *options, bool *pad, struct error *err)
 {
     for (uint32_t i = 0; i < options->n_faults; i++) {
@@ -23,25 +23,18 @@ static enum status plant_faults(struct plan *plan, const struct session_options 
     return STATUS_OK;
 }
 
-/* Opens the engine on a copy of the right plan, with the faults planted in it; or has one that is open run it. */
+/* Plants the faults in `plan`, a copy of the right one, and opens an engine on it. A *backend that is open already is
+ * given the plan instead. */
 static enum status open_engine(struct plan *plan, const struct session_options *options, struct backend *backend,
                                struct error *err)
 {
     bool pad = false;
     uint32_t weights;
-    enum status status = plant_faults(plan, options, &pad, err);
-    if (status == STATUS_OK) {
-        status = parse_weights(options->weights, &weights, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(plant_faults(plan, options, &pad, err));
+    TRY(parse_weights(options->weights, &weights, err));
     if (weights != DTYPE_COUNT) {
         plan_decode_weights(plan, weights);
-        status = stop_check(err);
-    }
-    if (status != STATUS_OK) {
-        return status;
+        TRY(stop_check(err));
     }
     struct engine_options engine = {.device = options->device,
                                     .max_positions = options->max_positions,
@@ -58,7 +51,7 @@ enum status session_take_engine(struct session *session, struct session *from, c
     ASSERT(from->on[SOURCE_ENGINE] && (session == from || !session->on[SOURCE_ENGINE]));
     from->on[SOURCE_ENGINE] = false;
     from->backend[SOURCE_ENGINE] = (struct backend){0};
-    struct plan old = session->engine_plan; /* the engine may still run it */
+    struct plan old = session->engine_plan; /* the engine runs it until open_engine gives it the new plan */
     plan_copy(&session->engine_plan, &session->plan);
     enum status status = open_engine(&session->engine_plan, options, &engine, err);
     if (status != STATUS_OK && engine.ops != NULL) {

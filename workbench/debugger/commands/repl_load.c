@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/session/progress.h"
-#include "workbench/python/python.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/python/python.h"
+#include "workbench/session/progress.h"
 
 /* Whether the golden is of the run's tokens, as far as both go. */
 static bool same_tokens(const struct repl *repl, const struct trace *golden)
@@ -81,8 +81,14 @@ static enum status load_hf(struct repl *repl, const char *folder, const char *dt
     }
     progress_note("transformers runs", folder);
     repl->python_used = true;
-    status = python_golden(&model, repl->tokens, n_prompt, repl->n_known - n_prompt, repl->tokens + n_prompt, dtype,
-                           false, golden, err);
+    const struct golden_options options = {
+        .ids = repl->tokens,
+        .n_ids = n_prompt,
+        .n_decode = repl->n_known - n_prompt,
+        .decode_ids = repl->tokens + n_prompt,
+        .dtype = dtype,
+    };
+    status = python_golden(&model, &options, golden, err);
     progress_wipe();
     if (status == STATUS_OK) {
         status = trace_check_plan(golden, repl->plan, err);
