@@ -95,7 +95,7 @@ static void add_data(struct gguf_doc *doc, uint32_t type, uint64_t n_bytes, uint
         }
         return;
     }
-    for (uint64_t i = 0; i < n_bytes; i++) { /* high bits clear where a scale's exponent may stand */
+    for (uint64_t i = 0; i < n_bytes; i++) { /* clear the high bits, which may be a scale's exponent */
         uint8_t byte = (uint8_t)(scratch_random(&seed) * 127 + 128) & 0x1f;
         buffer_add(&doc->data, &byte, 1);
     }

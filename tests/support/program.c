@@ -54,8 +54,8 @@ double now(void)
     return (double)time.tv_sec + 1e-9 * (double)time.tv_nsec;
 }
 
-/* Runs it to its end; with after >= 0, until SIGINT after so many seconds. Returns the seconds from there to its end.
- */
+/* Runs a program to its end. after >= 0: sends SIGINT after so many seconds. Returns the seconds from then (or from the
+ * start) to the end. */
 static double run(struct outcome *outcome, const char *program, const char *input, double after,
                   const char *const arguments[])
 {
@@ -128,7 +128,7 @@ void expect_one_line(const char *err, const char *text)
 
 void terminal_start(struct terminal *terminal, const char *program, const char *state, const char *const arguments[])
 {
-    /* Wide, so that no line is folded; dumb, so that no escape sequence stands between two letters. */
+    /* A wide terminal folds no line; a dumb one gets no escape sequences between two letters. */
     struct winsize size = {.ws_row = 50, .ws_col = 400};
     *terminal = (struct terminal){0};
     terminal->child = forkpty(&terminal->master, NULL, NULL, &size);
@@ -146,7 +146,7 @@ void terminal_type(struct terminal *terminal, const char *keys)
     ASSERT(write(terminal->master, keys, strlen(keys)) == (ssize_t)strlen(keys));
 }
 
-/* Takes what the program showed; waits for it at most so long. false: it has ended. */
+/* Takes new output, and waits for it at most so long. Returns false if the program has ended. */
 static bool take_output(struct terminal *terminal, int milliseconds)
 {
     struct pollfd poll_master = {terminal->master, POLLIN, 0};

@@ -1,4 +1,4 @@
-/* The small models under golden/ with their goldens, and runs of them that need no device. */
+/* The small models in golden/ with their goldens, and runs of them that need no device. */
 #ifndef LOCKSTEP_TESTS_SUPPORT_RECORDING_H
 #define LOCKSTEP_TESTS_SUPPORT_RECORDING_H
 
@@ -11,12 +11,13 @@ struct small_model {
     struct trace golden;
 };
 
-/* name: "tiny-llama", "tiny-gemma3". folder: where the model lies; NULL: golden/. The golden is always golden/'s. */
+/* Opens a model ("tiny-llama", "tiny-gemma3"), its plan and its golden. folder: the model's; NULL: golden/. The golden
+ * is always read from golden/. */
 void small_open(struct small_model *small, const char *name, const char *folder);
 void small_close(struct small_model *small);
 
-/* The reference runs a plan, which may carry faults, on the tokens of a golden, and every stage is recorded: a faulty
- * engine without a device. */
+/* Has the reference run a plan on a golden's tokens and records every stage. The plan may carry faults: that is a
+ * faulty engine without a device. */
 void record_run(struct trace *trace, const struct plan *plan, const struct trace *golden);
 
 /* A deep copy. */
@@ -25,8 +26,8 @@ void trace_copy(struct trace *copy, const struct trace *trace);
 /* Copies a small model into folder/name with one bit of one F32 weight flipped. */
 void small_copy_flipped(const char *name, const char *folder, const char *tensor, uint64_t element, unsigned bit);
 
-/* A small healthy trace file: 4 positions, 2 layers; layer 1 q_proj of width 3, and embed of width 2 at positions 0
- * and 2. */
+/* Writes a small valid trace file: 4 positions, 2 layers; layer 1 q_proj of width 3 at every position, and embed of
+ * width 2 at positions 0 and 2. */
 void healthy_trace_write(const char *path);
 
 /* The stage, which must be there. */

@@ -1,17 +1,17 @@
-/* A folder for a test's files, and bytes to put into them. */
+/* A temporary folder for a test's files, and bytes to put into them. */
 #ifndef LOCKSTEP_TESTS_SUPPORT_SCRATCH_H
 #define LOCKSTEP_TESTS_SUPPORT_SCRATCH_H
 
 #include <stddef.h>
 #include <stdint.h>
 
-/* Makes a new folder under $TMPDIR or /tmp; path receives its name. */
+/* Makes a new folder in $TMPDIR or /tmp; path receives its path. */
 void scratch_make(char path[256]);
 
-/* Removes the folder and the files and folders in it. */
+/* Removes the folder and everything in it. */
 void scratch_remove(const char *path);
 
-/* For a test file: `folder`, and tear_down, which removes it. The file's own set_up makes it. */
+/* Defines `folder` and tear_down, which removes it. The test file's own set_up makes it. */
 #define SCRATCH_FOLDER                 \
     static char folder[256];           \
     static int tear_down(void **state) \
@@ -31,7 +31,7 @@ void scratch_remove(const char *path);
         return 0;                   \
     }
 
-/* And `path`, of a file of that name in the folder, which is not there yet. */
+/* The same and `path`, of a file of that name in the folder, which does not exist yet. */
 #define SCRATCH_FILE_FIXTURE(name)        \
     SCRATCH_FOLDER                        \
     static char path[512];                \
@@ -43,13 +43,13 @@ void scratch_remove(const char *path);
         return 0;                         \
     }
 
-/* "folder/name"; returns path. */
+/* Writes "folder/name" to path; returns path. */
 const char *scratch_path(char path[512], const char *folder, const char *name);
 
 /* Writes a whole file, replacing an earlier one. */
 void scratch_write(const char *path, const void *bytes, size_t size);
 
-/* Reads a whole file, which must be shorter than capacity, and puts a zero behind it. Returns its size. */
+/* Reads a whole file, which must be shorter than capacity bytes, and ends it with a zero byte. Returns its size. */
 size_t scratch_read(const char *path, void *bytes, size_t capacity);
 
 /* Copies a file's bytes, replacing an earlier one. */
@@ -58,7 +58,7 @@ void scratch_copy(const char *from, const char *to);
 /* Changes one byte of a file in place. */
 void scratch_patch(const char *path, size_t offset, uint8_t byte);
 
-/* Bytes that grow. A zeroed buffer is an empty one. */
+/* Bytes that grow. A zeroed buffer is empty; buffer_free releases it. */
 struct buffer {
     uint8_t *bytes;
     size_t size, capacity;
@@ -70,7 +70,7 @@ void buffer_u64(struct buffer *buffer, uint64_t value);
 void buffer_zeros(struct buffer *buffer, size_t size);
 void buffer_free(struct buffer *buffer);
 
-/* The next number of a fixed sequence, in [-1, 1). */
+/* The next number of a fixed pseudo-random sequence, in [-1, 1). *state: the seed, stepped on. */
 float scratch_random(uint32_t *state);
 
 #endif

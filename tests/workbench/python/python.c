@@ -1,5 +1,4 @@
-/* Python inside the program: packages, numpy views of stages, tokenizers, and everything that must not end the program.
- */
+/* Python inside the program: packages, numpy views of stages, and mistakes that must not end the program. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -22,15 +21,15 @@
 
 SCRATCH_FIXTURE
 
-/* Gives the prompt these lines, on the reference. */
+/* Runs these lines at the prompt, on the reference. */
 static void run_lines(struct outcome *outcome, const char *program, const char *lines)
 {
     const char *const arguments[] = {"debug", MODEL, "--golden", GOLDEN, "--on", "reference", NULL};
     program_run(outcome, program, lines, arguments);
 }
 
-/* HDF5 is linked statically and hidden, so that h5py's own lives in the same process: with a shared libhdf5 this import
- * fails ("Not a datatype"). The program's has been used before, for the golden. */
+/* The program's HDF5 is linked statically and hidden, so that h5py's own works in the same process. With a shared
+ * libhdf5 this import fails ("Not a datatype"). The program has used its own before, to read the golden. */
 static void h5py_lives_beside_our_hdf5(void **state)
 {
     (void)state;
@@ -93,8 +92,8 @@ static void stages_are_views(void **state)
     outcome_free(&outcome);
 }
 
-/* Arrays are the run's own memory: what runs later shows in those taken earlier, and they outlive a restart, another
- * golden and another engine. */
+/* Arrays share the run's memory: later steps show in arrays taken earlier. Arrays outlive a restart, another golden and
+ * another engine. */
 static void views_follow_the_run(void **state)
 {
     (void)state;
@@ -127,7 +126,7 @@ static void views_follow_the_run(void **state)
     outcome_free(&outcome);
 }
 
-/* Live transformers, in each dtype, which the golden declares; it is judged as declared. */
+/* transformers records goldens at the prompt; a bfloat16 one declares its dtype and passes by it. */
 static void transformers_runs_inside(void **state)
 {
     (void)state;
@@ -152,7 +151,7 @@ static void transformers_runs_inside(void **state)
     expect_text(outcome.out, "no step introduced an error so far");
     expect_text(outcome.out, "golden    118 stages pass, 0 fail");
     outcome_free(&outcome);
-    /* The twin: the same values, with nothing declared. */
+    /* The twin: the same values without the declaration fail. */
     snprintf(lines, sizeof(lines),
              "py import h5py; f = h5py.File('%s', 'r+'); [f.attrs.pop(a) for a in list(f.attrs) if 'dtype' in a]; "
              "f.close()\nload golden %s\nstep layer 1\nfirst\n",
@@ -163,7 +162,7 @@ static void transformers_runs_inside(void **state)
     assert_int_equal(unsetenv("ASAN_OPTIONS"), 0);
 }
 
-/* Whatever user code does, the command ends and the session goes on. */
+/* A mistake in user code ends the command; the session goes on. */
 static void mistakes_end_the_command(void **state)
 {
     (void)state;
@@ -216,7 +215,8 @@ static void copy_program(const char *to)
     assert_int_equal(chmod(to, 0700), 0);
 }
 
-/* A project folder elsewhere: its .venv is not there, then has no packages. Without Python the rest works. */
+/* A project folder elsewhere: first it has no .venv, then one without packages. The error says so, and everything that
+ * needs no Python works. */
 static void a_missing_environment_is_named(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* A GGUF's tokenizer of type "llama", which is SentencePiece's BPE: Llama's way, with a space before a text, and
- * Gemma's, without. tests/check_sentencepiece.py compares with the library itself, where it is installed. */
+/* A GGUF file's tokenizer of type "llama" (SentencePiece's BPE): Llama's way, with a space before a text, and Gemma's
+ * way, without. If SentencePiece is installed, tests/check_sentencepiece.py compares with the library itself. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -80,7 +80,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Each file has a name of its own, for a tokenizer is kept by its file's. */
+/* Writes the document to a new name each time, because tokenizers are cached by file name. */
 static void write_doc(void)
 {
     char name[32];
@@ -137,7 +137,7 @@ static void llamas_way(void **state)
     model_close(&model);
 }
 
-/* The same words by other scores. */
+/* The same words with other scores give other tokens. */
 static void scores_decide(void **state)
 {
     (void)state;

@@ -1,5 +1,4 @@
-/* Files that are no traces, that are cut short, or that have one byte changed; and every float type that a dump may
- * use. */
+/* Files that are not traces, are cut short or have one byte changed; and every float type that a dump may use. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -54,7 +53,8 @@ static void test_truncated(void **state)
     }
 }
 
-/* One byte changed: read or refused, in one line. HDF5 itself crashes on some of these, which must not reach us. */
+/* A file with one byte changed is read, or refused in one line. HDF5 itself crashes on some of them; the program must
+ * not. */
 static void test_changed_bytes(void **state)
 {
     (void)state;
@@ -83,7 +83,7 @@ static void test_changed_bytes(void **state)
     assert_true(n_refused > 20);
 }
 
-/* Every float type that a dump may use, and what a 16-bit one says of its storage. */
+/* Every float type that a dump may use is read; a 16-bit one declares its storage. */
 static void test_float_types(void **state)
 {
     (void)state;

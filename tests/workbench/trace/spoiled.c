@@ -1,4 +1,4 @@
-/* Trace files that are wrong in one way each: refused in one line that names the file and what is wrong in it. */
+/* Trace files that are wrong in one way each are refused in one line, which names the file and what is wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>

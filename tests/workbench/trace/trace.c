@@ -1,5 +1,5 @@
-/* Traces in memory and in files: what is written is what is read, byte for byte the same each time, whole or not at
- * all. */
+/* Traces in memory and in files: a file is read as it was written, is the same bytes each time, and is written
+ * completely or not at all. */
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -38,7 +38,7 @@ static uint32_t files_in_folder(void)
     return n;
 }
 
-/* A trace with all that a file can hold: missing rows, several arithmetics, digests, nonfinite values. */
+/* Makes a trace with everything that a file can hold: missing rows, several arithmetics, digests, nonfinite values. */
 static void make_trace(struct trace *trace)
 {
     static const int32_t tokens[] = {5, 0, 262143, 7};
@@ -123,7 +123,7 @@ static void test_plan_order_and_lookup(void **state)
     trace_free(&trace);
 }
 
-/* Written twice: the same bytes. Read and written again: the same bytes still, and the same values. */
+/* A trace written twice gives the same bytes; read and written again, the same bytes and values. */
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -163,7 +163,7 @@ static void test_goldens_round_trip(void **state)
     }
 }
 
-/* A failure leaves the earlier file as it was, and nothing beside it. */
+/* A failed write leaves the earlier file as it was, and no other file. */
 static void test_failed_write_leaves_the_old_file(void **state)
 {
     (void)state;
@@ -206,7 +206,7 @@ static void test_where_nothing_can_be_written(void **state)
     trace_free(&trace);
 }
 
-/* A link stays a link: what it points to is replaced. */
+/* A symbolic link stays one, and the file that it points to is replaced. */
 static void test_link_is_followed(void **state)
 {
     (void)state;
@@ -224,7 +224,7 @@ static void test_link_is_followed(void **state)
     trace_free(&trace);
 }
 
-/* A trace that is not of this plan, or not of the golden's tokens: what and where. */
+/* A trace of another plan or of other tokens than the golden's is refused; the error says what differs and where. */
 static void test_checks(void **state)
 {
     (void)state;
