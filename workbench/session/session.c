@@ -183,7 +183,7 @@ enum status session_check_positions(const struct backend *backend, uint32_t n_po
         return STATUS_OK;
     }
     return error_set(err, STATUS_BAD_INPUT, backend->name, "positions", ERROR_NO_OFFSET,
-                     "%u of them, expected at most %u", n_positions, backend->max_positions);
+                     "found %u, expected at most %u", n_positions, backend->max_positions);
 }
 
 enum status session_check_interrupt(const struct batch *batch, struct error *err)

@@ -42,7 +42,7 @@ static enum status open_child(struct trace_reader *reader, hid_t group, const ch
         return STATUS_OK;
     }
     H5Oclose(*child);
-    return trace_bad(reader, field, "is no %s", type == H5I_GROUP ? "group" : "dataset");
+    return trace_bad(reader, field, "is not a %s", type == H5I_GROUP ? "group" : "dataset");
 }
 
 /* Reads one stage of a layer's group, or of /stages. */
@@ -58,10 +58,10 @@ static enum status read_stage(struct trace_reader *reader, hid_t group, const ch
     }
     enum stage stage = stage_by_name(name);
     if (stage == STAGE_COUNT) {
-        return trace_bad(reader, field, "is no known stage");
+        return trace_bad(reader, field, "is not a known stage");
     }
     if (stage_in_layer(stage) != (layer != LAYER_NONE)) {
-        return trace_bad(reader, field, "stands in the wrong group, expected %s",
+        return trace_bad(reader, field, "is in the wrong group, expected %s",
                          stage_in_layer(stage) ? "/layers/<i>" : "/stages");
     }
     TRY(check_link(reader, link, field));
@@ -97,7 +97,7 @@ static enum status read_layer(struct trace_reader *reader, hid_t group, const ch
     unsigned long layer = strtoul(name, NULL, 10);
     snprintf(canonical, sizeof(canonical), "%lu", layer);
     if (strcmp(name, canonical) != 0 || layer >= reader->trace->n_layers) {
-        return trace_bad(reader, field, "is no layer, expected 0 to %u", reader->trace->n_layers - 1);
+        return trace_bad(reader, field, "is not a layer, expected 0 to %u", reader->trace->n_layers - 1);
     }
     TRY(check_link(reader, link, field));
     TRY(open_child(reader, group, name, field, H5I_GROUP, &layer_group));
@@ -173,8 +173,11 @@ static enum status read_required_integer(struct trace_reader *reader, hid_t file
     if (*value >= low && *value <= high) {
         return STATUS_OK;
     }
-    return trace_bad(reader, name, "is %lld, expected %lld%s", (long long)*value, (long long)low,
-                     low == high ? "" : " or more, and no absurd number");
+    if (low == high) {
+        return trace_bad(reader, name, "is %lld, expected %lld", (long long)*value, (long long)low);
+    }
+    return trace_bad(reader, name, "is %lld, expected %lld to %lld", (long long)*value, (long long)low,
+                     (long long)high);
 }
 
 static enum status read_root_attributes(struct trace_reader *reader, hid_t file)
@@ -253,7 +256,7 @@ static enum status open_file(struct trace_reader *reader, hid_t *file)
         return trace_bad(reader, NULL, "cannot be opened: %s", strerror(errno));
     }
     if (!S_ISREG(info.st_mode)) {
-        return trace_bad(reader, NULL, "is no regular file, expected a trace (HDF5)");
+        return trace_bad(reader, NULL, "is not a regular file, expected a trace (HDF5)");
     }
     reader->file_size = (uint64_t)info.st_size;
     hid_t access = H5Pcreate(H5P_FILE_ACCESS);

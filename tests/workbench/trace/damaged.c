@@ -29,12 +29,12 @@ static void test_what_is_no_trace(void **state)
     (void)state;
     char path[512];
     expect_refused(scratch_path(path, folder, "missing.h5"), "No such file");
-    expect_refused(folder, "no regular file");
+    expect_refused(folder, "not a regular file");
     scratch_write(scratch_path(path, folder, "text.h5"), "The color of the sky is blue.\n", 30);
     expect_refused(path, "HDF5");
     scratch_write(scratch_path(path, folder, "empty.h5"), "", 0);
     expect_refused(path, "HDF5");
-    expect_refused("/dev/null", "no regular file");
+    expect_refused("/dev/null", "not a regular file");
 }
 
 /* Cut short anywhere: refused, never a crash. (Only the very end may be missing unnoticed, where nothing is stored.) */
