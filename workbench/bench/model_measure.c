@@ -126,7 +126,8 @@ static enum status record(struct model_bench *bench, uint32_t n_prefill, uint32_
         tokens[i] = model_bench_token(bench, i);
         phase[i] = i < n_prefill ? PHASE_PREFILL : PHASE_DECODE;
     }
-    enum status status = session_record(&bench->session, bench->source, n, tokens, phase, NULL, trace, NULL, NULL, err);
+    const struct record_options options = {.n_positions = n, .tokens = tokens, .phase = phase};
+    enum status status = session_record(&bench->session, bench->source, &options, trace, err);
     free(tokens);
     free(phase);
     return status;

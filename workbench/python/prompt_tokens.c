@@ -5,7 +5,7 @@
 
 #include "workbench/python/python.h"
 
-/* Whoever asked for the ids may free them after an error as well. */
+/* Sets *ids to NULL, so that a caller may free it after an error too. */
 static void free_ids(int32_t **ids)
 {
     free(*ids);
@@ -47,11 +47,8 @@ enum status prompt_tokens(const struct prompt *prompt, const struct model *model
         return error_set(err, STATUS_USAGE, NULL, "--prompt, --ids", ERROR_NO_OFFSET,
                          "%s given, expected exactly one of them", prompt->text != NULL ? "both" : "neither");
     }
-    enum status status = prompt->ids != NULL ? token_ids_parse(prompt->ids, ids, n_ids, err)
-                                             : python_tokenize(model, prompt->text, ids, n_ids, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(prompt->ids != NULL ? token_ids_parse(prompt->ids, ids, n_ids, err)
+                            : python_tokenize(model, prompt->text, ids, n_ids, err));
     if (*n_ids == 0) {
         free_ids(ids);
         return error_set(err, STATUS_USAGE, NULL, "--prompt", ERROR_NO_OFFSET, "no token in it, expected at least one");

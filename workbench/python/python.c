@@ -1,4 +1,5 @@
-/* The embedded interpreter: starting it on the project's virtual environment, user code, and errors. */
+/* The embedded interpreter: starts it in the project's virtual environment, runs user code, turns exceptions into
+ * errors. */
 #include "workbench/python/python_internal.h"
 
 #include <limits.h>
@@ -7,7 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
-/* The interpreter is the process's: there can be but one. */
+/* A process has one interpreter. */
 static bool started;
 
 /* The project's folder: where the program was built from, or the parent of its build folder if it was moved. */
@@ -33,7 +34,8 @@ static bool project_root(char root[PATH_MAX])
     return false;
 }
 
-/* Fails with one line where .venv is absent, or made by a Python other than the one that is linked. */
+/* Finds the project's folder and .venv's interpreter. STATUS_ABSENT: there is no .venv, or one of another Python
+ * version than the one that is linked. */
 static enum status find_environment(char root[PATH_MAX], char executable[PATH_MAX + 32], struct error *err)
 {
     if (!project_root(root)) {
@@ -66,7 +68,7 @@ static enum status initialize(const char *executable, struct error *err)
     PyConfig_InitIsolatedConfig(&config);
     config.install_signal_handlers = 0;
     if (!PyStatus_Exception(status)) {
-        /* getpath looks for pyvenv.cfg beside the folder of the executable. */
+        /* Python finds pyvenv.cfg, and by it .venv's packages, from the executable's path. */
         status = PyConfig_SetBytesString(&config, &config.executable, executable);
     }
     if (!PyStatus_Exception(status)) {
@@ -99,13 +101,8 @@ enum status python_start(struct error *err)
         return STATUS_OK;
     }
     char root[PATH_MAX], executable[PATH_MAX + 32];
-    enum status status = find_environment(root, executable, err);
-    if (status == STATUS_OK) {
-        status = initialize(executable, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(find_environment(root, executable, err));
+    TRY(initialize(executable, err));
     started = true;
     return add_modules(root) ? STATUS_OK : python_failed("Python", err);
 }
@@ -121,7 +118,7 @@ static void first_line(PyObject *object, char *text, size_t size)
     PyErr_Clear();
 }
 
-/* The exception that is set, cleared; a new reference, or NULL. */
+/* Clears the exception that is set and returns it: a new reference, or NULL. */
 static PyObject *take_exception(void)
 {
 #if PY_VERSION_HEX >= 0x030c0000
@@ -197,7 +194,7 @@ PyObject *python_ids(const int32_t *ids, uint32_t n_ids)
 
 void python_interrupt_begin(struct python_interrupt *interrupt)
 {
-    /* Python's own handler, which is not installed otherwise: signal.signal() works in an embedded interpreter too. */
+    /* initialize() installs no handlers, so Python's own is installed here, by signal.signal(). */
     sigaction(SIGINT, NULL, &interrupt->before);
     PyObject *module = PyImport_ImportModule("signal");
     PyObject *handler = module != NULL ? PyObject_GetAttrString(module, "default_int_handler") : NULL;
@@ -213,7 +210,7 @@ void python_interrupt_end(const struct python_interrupt *interrupt)
     sigaction(SIGINT, &interrupt->before, NULL);
 }
 
-/* Python's standard output has a buffer of its own. */
+/* Flushes the buffers of Python's own standard streams. */
 static void flush_streams(void)
 {
     const char *const names[] = {"stdout", "stderr"};
@@ -227,15 +224,13 @@ static void flush_streams(void)
 
 enum status python_exec(const char *code, struct error *err)
 {
-    enum status status = python_start(err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(python_start(err));
+    enum status status = STATUS_OK;
     fflush(stdout);
     PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
     struct python_interrupt interrupt;
     python_interrupt_begin(&interrupt);
-    /* As at Python's own prompt: an expression's value is printed, and a line ends with its newline. */
+    /* As at Python's own prompt, an expression's value is printed; for that the line must end with a newline. */
     char *line = xmalloc(strlen(code) + 2);
     strcat(strcpy(line, code), "\n");
     PyObject *compiled = Py_CompileString(line, "<py>", Py_single_input);

@@ -29,8 +29,9 @@ static enum status judge_engine(struct fault_check *check, struct comparison *co
     struct trace trace;
     *comparison = (struct comparison){.plan = &check->session->plan};
     check->session->samples = true;
-    TRY(session_record(check->session, SOURCE_ENGINE, check->tokens.n_positions, check->tokens.tokens,
-                       check->tokens.phase, NULL, &trace, NULL, NULL, err));
+    const struct record_options options = {
+        .n_positions = check->tokens.n_positions, .tokens = check->tokens.tokens, .phase = check->tokens.phase};
+    TRY(session_record(check->session, SOURCE_ENGINE, &options, &trace, err));
     comparison_add(comparison, SOURCE_ENGINE, &trace);
     comparison_judge(comparison, true, NULL);
     enum status status = stop_check(err);

@@ -12,22 +12,27 @@
 
 json_t *json_number_or_text(double value)
 {
-    if (isnan(value))
+    if (isnan(value)) {
         return json_string("NaN");
-    if (isinf(value))
+    }
+    if (isinf(value)) {
         return json_string(value > 0 ? "Infinity" : "-Infinity");
+    }
     return json_real(value);
 }
 
 json_t *json_text(const char *text)
 {
     json_t *whole = json_string(text);
-    if (whole)
+    if (whole != NULL) {
         return whole;
+    }
     char *plain = xstrdup(text);
-    for (char *at = plain; *at; at++)
-        if ((unsigned char)*at >= 0x80)
+    for (char *at = plain; *at != '\0'; at++) {
+        if ((unsigned char)*at >= 0x80) {
             *at = '?';
+        }
+    }
     whole = json_string(plain);
     free(plain);
     return whole;

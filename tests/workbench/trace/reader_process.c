@@ -32,8 +32,9 @@ static pid_t start_reading(const int output[2])
         close(output[1]);
         for (;;) {
             struct trace trace;
-            if (trace_read(&trace, LARGE, NULL) != STATUS_OK)
+            if (trace_read(&trace, LARGE, NULL) != STATUS_OK) {
                 _exit(1);
+            }
             trace_free(&trace);
         }
     }
@@ -48,8 +49,9 @@ static pid_t child_of(pid_t parent)
     snprintf(path, sizeof(path), "/proc/%d/task/%d/children", (int)parent, (int)parent);
     FILE *file = fopen(path, "r");
     assert_non_null(file);
-    if (fscanf(file, "%d", &child) != 1)
+    if (fscanf(file, "%d", &child) != 1) {
         child = 0;
+    }
     fclose(file);
     return child;
 }
@@ -60,8 +62,9 @@ static char state_of(pid_t process)
     char path[64], text[256] = "";
     snprintf(path, sizeof(path), "/proc/%d/stat", (int)process);
     FILE *file = fopen(path, "r");
-    if (!file)
+    if (!file) {
         return 'Z';
+    }
     size_t n = fread(text, 1, sizeof(text) - 1, file);
     fclose(file);
     text[n] = '\0';
@@ -73,8 +76,9 @@ static char state_of(pid_t process)
 static char wait_while(pid_t process, char state, bool is)
 {
     char found;
-    for (double end = now() + PATIENCE; ((found = state_of(process)) == state) == is && now() < end;)
+    for (double end = now() + PATIENCE; ((found = state_of(process)) == state) == is && now() < end;) {
         usleep(1000);
+    }
     return found;
 }
 
@@ -83,16 +87,18 @@ static pid_t stop_while_read(pid_t asking)
 {
     for (double end = now() + PATIENCE; now() < end;) {
         pid_t reader = child_of(asking);
-        if (reader == 0)
+        if (reader == 0) {
             continue;
+        }
         usleep(20000); /* into the middle of what it sends, where the machine is not busy: else once more */
         kill(asking, SIGSTOP);
         assert_int_equal(wait_while(asking, 'T', false), 'T');
         if (child_of(asking) == reader) {
             (void)wait_while(reader, 'R', true);
             usleep(20000);
-            if (state_of(reader) == 'S')
+            if (state_of(reader) == 'S') {
                 return reader;
+            }
         }
         kill(asking, SIGCONT);
     }
@@ -137,8 +143,9 @@ static void the_reader_ends_with_its_parent(void **state)
     struct pollfd poll_output = {output[0], POLLIN, 0};
     bool closed = poll(&poll_output, 1, (int)(1000 * PATIENCE)) == 1 && read(output[0], &byte, 1) == 0;
     bool ended = wait_while(reader, 'Z', false) == 'Z';
-    if (!ended)
+    if (!ended) {
         kill(reader, SIGKILL);
+    }
     close(output[0]);
     assert_false(held);
     assert_true(closed);

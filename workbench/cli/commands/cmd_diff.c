@@ -56,8 +56,14 @@ static enum status record_side(struct session *session, struct comparison *compa
     }
     strcpy(what, source_name(source));
     strcat(what, ": position");
-    TRY(session_record(session, source, golden->n_positions, golden->tokens, golden->phase, NULL, &trace, progress_show,
-                       what, err));
+    const struct record_options options = {
+        .n_positions = golden->n_positions,
+        .tokens = golden->tokens,
+        .phase = golden->phase,
+        .progress = progress_show,
+        .progress_context = what,
+    };
+    TRY(session_record(session, source, &options, &trace, err));
     comparison_add(comparison, source, &trace);
     return check_complete(&comparison->traces[comparison->n_traces - 1], comparison->plan, err);
 }

@@ -16,10 +16,16 @@ static enum status record(const struct arguments *arguments, const struct model 
     TRY(parse_decoded(arguments, &decoded, err));
     enum status status = decoded.ids != NULL ? check_ids(model, &decoded, err) : STATUS_OK;
     if (status == STATUS_OK) {
-        const char *dtype = arguments->dtype != NULL ? arguments->dtype : "float32";
         progress_note("transformers runs", model->path);
-        status = python_golden(model, prompt->ids, prompt->n, decoded.n, decoded.ids, dtype, arguments->attn_probs,
-                               &trace, err);
+        const struct golden_options options = {
+            .ids = prompt->ids,
+            .n_ids = prompt->n,
+            .n_decode = decoded.n,
+            .decode_ids = decoded.ids,
+            .dtype = arguments->dtype,
+            .attn_probs = arguments->attn_probs,
+        };
+        status = python_golden(model, &options, &trace, err);
     }
     progress_wipe();
     free(decoded.ids);

@@ -188,8 +188,12 @@ static enum status generate(struct session *session, enum source source, const s
                               .err = err};
     printer.ids = xcalloc((uint64_t)generation->n + 1, sizeof(*printer.ids));
     uint32_t n_out = 0;
-    enum status status = session_generate(session, source, generation->prompt.ids, generation->prompt.n, generation->n,
-                                          out, &n_out, each_token, &printer, err);
+    const struct generate_options options = {.prompt = generation->prompt.ids,
+                                             .n_prompt = generation->prompt.n,
+                                             .n = generation->n,
+                                             .each = each_token,
+                                             .context = &printer};
+    enum status status = session_generate(session, source, &options, out, &n_out, err);
     if (status == STATUS_OK) {
         print_text(&printer, true);
         status = printer.status;

@@ -38,8 +38,9 @@ static enum status choose_tokens(const struct recording *recording, struct posit
         return check_ids(&recording->session->model, &recording->decoded, err);
     }
     uint32_t n_chosen = 0;
-    enum status status = session_generate(recording->session, recording->source, positions->tokens, n_prompt, n_decoded,
-                                          chosen, &n_chosen, NULL, NULL, err);
+    const struct generate_options options = {.prompt = positions->tokens, .n_prompt = n_prompt, .n = n_decoded};
+    enum status status =
+        session_generate(recording->session, recording->source, &options, chosen, &n_chosen, err);
     positions->n = n_prompt + n_chosen; /* fewer where the text ends */
     return status;
 }
@@ -63,8 +64,15 @@ static enum status record(const struct recording *recording, struct error *err)
     struct trace trace;
     enum status status = choose_tokens(recording, &positions, err);
     if (status == STATUS_OK) {
-        status = session_record(recording->session, recording->source, positions.n, positions.tokens, positions.phase,
-                                recording->stages, &trace, progress_show, (void *)(uintptr_t) "trace: position", err);
+        const struct record_options options = {
+            .n_positions = positions.n,
+            .tokens = positions.tokens,
+            .phase = positions.phase,
+            .stages = recording->stages,
+            .progress = progress_show,
+            .progress_context = (void *)(uintptr_t) "trace: position",
+        };
+        status = session_record(recording->session, recording->source, &options, &trace, err);
     }
     if (status == STATUS_OK) {
         status = write_trace(recording, &trace, err);

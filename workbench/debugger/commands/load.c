@@ -75,8 +75,14 @@ static enum status load_hf(struct repl *repl, const char *folder, const char *dt
     TRY(model_open(&model, folder, err));
     progress_note("transformers runs", folder);
     repl->python_used = true;
-    enum status status = python_golden(&model, repl->tokens, n_prompt, repl->n_known - n_prompt,
-                                       repl->tokens + n_prompt, dtype, false, golden, err);
+    const struct golden_options options = {
+        .ids = repl->tokens,
+        .n_ids = n_prompt,
+        .n_decode = repl->n_known - n_prompt,
+        .decode_ids = repl->tokens + n_prompt,
+        .dtype = dtype,
+    };
+    enum status status = python_golden(&model, &options, golden, err);
     progress_wipe();
     if (status == STATUS_OK) {
         status = trace_check_plan(golden, repl->plan, err);

@@ -148,8 +148,15 @@ enum status do_plot(struct repl *repl, const struct words *words, struct error *
         draw(repl, &grid);
     } else {
         repl->python_used = true;
-        status = python_plot(words->word[1], grid.values, grid.n_rows, grid.n_columns, grid.title, grid.row_name,
-                             grid.column_name, err);
+        const struct plot plot = {
+            .values = grid.values,
+            .n_rows = grid.n_rows,
+            .n_columns = grid.n_columns,
+            .title = grid.title,
+            .row_name = grid.row_name,
+            .column_name = grid.column_name,
+        };
+        status = python_plot(words->word[1], &plot, err);
         if (status == STATUS_OK) {
             printf("%s: %s\n", words->word[1], grid.title);
         }
