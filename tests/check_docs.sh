@@ -1,12 +1,29 @@
 #!/usr/bin/env bash
-# check_docs.sh PROGRAM [--twin|TREE]: the documents say what is there. README.md has at most 150 lines of at most 100 columns;
-# links and paths of *.md exist; commands, options, prompt commands and faults in docs/ are those of the program, all of
-# them. Prints every line that breaks this; fails if there is one. The twin plants each such mistake in a copy of the tree.
+# check_docs.sh PROGRAM [--twin | TREE WORDS]: the documents say what is there. README.md has at most 150 lines of at most
+# 100 columns; links and paths of *.md exist; commands, options, prompt commands and faults in docs/ are those of the
+# program, all of them. Prints every line that breaks this; fails if there is one. The twin plants each such mistake in a
+# copy of the tree: TREE is the copy, WORDS a folder with what the program said.
 set -euo pipefail
 program=$(realpath "$1")
 check=$(realpath "$0")
 cd "$(dirname "$0")/.."
 export LC_ALL=C.UTF-8
+
+# The words that the program has, in files of $words: commands, options.COMMAND, prompt, faults.
+ask_program()
+{
+    local word
+    "$program" --help | sed -nE 's/^  (lockstep )?([a-z]+) .*/\2/p' | sort -u | while read -r word; do
+        if "$program" "$word" --help >"$words/help" 2>/dev/null; then
+            echo "$word"
+            sed -nE 's/^ +(--?[a-z][a-z-]*).*/\1/p' "$words/help" >"$words/options.$word"
+        fi
+    done >"$words/commands"
+    echo help >"$words/script"
+    "$program" debug golden/tiny-llama --ids 1 --on reference -x "$words/script" |
+        sed -nE 's/^  ([a-z]+)( .*)?$/\1/p' >"$words/prompt"
+    "$program" faults --json - | sed -nE 's/.*"fault": "([^"]+)".*/\1/p' >"$words/faults"
+}
 
 # must_complain TEXT FILE SED: the check says TEXT once SED changed FILE of the copy.
 must_complain()
@@ -14,16 +31,18 @@ must_complain()
     local said
     cp "$copy/$2" "$copy/saved"
     sed -i "$3" "$copy/$2"
-    said=$("$check" "$program" "$copy") && { echo "$2 changed by $3: not found"; exit 1; }
+    said=$("$check" "$program" "$copy" "$words") && { echo "$2 changed by $3: not found"; exit 1; }
     grep -qF "$1" <<<"$said" || { echo "$2 changed by $3: expected $1 in: $said"; exit 1; }
     mv "$copy/saved" "$copy/$2"
 }
 
 if [ "${2:-}" = --twin ]; then
     copy=$(mktemp -d)
-    trap 'rm -rf "$copy"' EXIT
+    words=$(mktemp -d)
+    trap 'rm -rf "$copy" "$words"' EXIT
+    ask_program
     find . -mindepth 1 -maxdepth 1 -not -name '.*' -not -name 'build*' -exec cp -r {} "$copy" \;
-    "$check" "$program" "$copy" >/dev/null || { echo "the tree itself does not pass check_docs.sh"; exit 1; }
+    "$check" "$program" "$copy" "$words" >/dev/null || { echo "the tree itself does not pass check_docs.sh"; exit 1; }
     must_complain "columns, expected" README.md "1s/\$/$(printf '%0101d' 0)/"
     must_complain "lines, expected" README.md "1s/\$/$(printf '\\n%.0s' {1..150})/"
     must_complain "no such file" README.md '$s/$/ [x](docs\/nothing.md)/'
@@ -37,9 +56,12 @@ if [ "${2:-}" = --twin ]; then
     exit 0
 fi
 cd "${2:-.}"
-
-words=$(mktemp)
-trap 'rm -f "$words"' EXIT
+words=${3:-}
+if [ -z "$words" ]; then
+    words=$(mktemp -d)
+    trap 'rm -rf "$words"' EXIT
+    ask_program
+fi
 wrong=0
 complain()
 {
@@ -47,25 +69,26 @@ complain()
     wrong=1
 }
 
-# same_words WHAT FILE: standard input has words that FILE lists ("doc WORD") and that the program has ("program WORD").
+# same_words WHAT FILE WORDS: FILE lists the words of standard input, and the program has those of the file WORDS.
 same_words()
 {
-    local lines word side
-    lines=$(sort -u)
-    [ -n "$lines" ] || return 0
-    while read -r side word; do
-        if [ "$side" = doc ]; then
-            grep -qxF "program $word" <<<"$lines" || complain "$2: $1 $word: the program has none"
-        else
-            grep -qxF "doc $word" <<<"$lines" || complain "$2: $1 $word is missing"
-        fi
-    done <<<"$lines"
+    local listed word
+    listed=$(sort -u)
+    while read -r word; do
+        complain "$2: $1 $word: the program has none"
+    done < <(comm -23 <(sort -u <<<"$listed") <(sort -u "$3") | grep . || true)
+    while read -r word; do
+        complain "$2: $1 $word is missing"
+    done < <(comm -13 <(sort -u <<<"$listed") <(sort -u "$3"))
 }
 
-# In the form of GitHub: lower case, no punctuation, hyphens for spaces.
-anchors_of()
+# Fills anchors[FILE] with FILE's headings as GitHub links to them: lower case, no punctuation, hyphens for spaces.
+declare -A anchors=()
+find_anchors()
 {
-    sed -nE 's/^#+ +//p' "$1" | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g'
+    if [ -z "${anchors[$1]:-}" ]; then
+        anchors[$1]=" $(sed -nE 's/^#+ +//p' "$1" | tr '[:upper:]' '[:lower:]' | sed -E 's/[^a-z0-9 _-]//g; s/ /-/g' | tr '\n' ' ') "
+    fi
 }
 
 # Table rows that begin with `WORD: those words. FILE, or standard input.
@@ -86,11 +109,12 @@ lines=$(wc -l <README.md) columns=$(wc -L <README.md)
 for document in "${documents[@]}"; do
     while read -r link; do
         file=${link%%#*} target=$document
-        [ -z "$file" ] || target=$(dirname "$document")/$file
+        [ -z "$file" ] || target=${document%/*}/$file
         if [ ! -e "$target" ]; then
             complain "$document: link to $link: no such file"
-        elif [[ $link = *#* ]] && ! anchors_of "$target" | grep -qxF -- "${link#*#}"; then
-            complain "$document: link to $link: no such heading"
+        elif [[ $link = *#* ]]; then
+            find_anchors "$target"
+            [[ ${anchors[$target]} = *" ${link#*#} "* ]] || complain "$document: link to $link: no such heading"
         fi
     done < <(grep -oE '\]\([^)[:space:]]+\)' "$document" | sed -E 's/^\]\(//; s/\)$//' | grep -vE '^[a-z]+:' || true)
 done
@@ -104,9 +128,7 @@ for document in "${documents[@]}"; do
 done
 
 # Commands that are named exist: "lockstep COMMAND" in `code` or at the beginning of a line of a code block.
-mapfile -t commands < <("$program" --help | sed -nE 's/^  (lockstep )?([a-z]+) .*/\2/p' | sort -u | while read -r word; do
-    "$program" "$word" --help >/dev/null 2>&1 && echo "$word"
-done)
+mapfile -t commands <"$words/commands"
 [ "${#commands[@]}" -ge 5 ] || complain "lockstep --help: only ${#commands[@]} commands"
 for document in "${documents[@]}"; do
     while read -r command; do
@@ -120,25 +142,11 @@ done
 # docs/commands.md has a section of each command, and its table all options.
 for command in "${commands[@]}"; do
     grep -qx "## $command" docs/commands.md || complain "docs/commands.md: no section $command"
-    {
-        awk -v command="$command" '/^## / { inside = $2 == command } inside' docs/commands.md | first_cells | sed 's/^/doc /'
-        "$program" "$command" --help | sed -nE 's/^ +(--?[a-z][a-z-]*).*/program \1/p'
-    } >"$words"
-    same_words "$command" docs/commands.md <"$words"
+    same_words "$command" docs/commands.md "$words/options.$command" \
+        < <(awk -v command="$command" '/^## / { inside = $2 == command } inside' docs/commands.md | first_cells)
 done
 
-# docs/prompt.md has every command of the prompt.
-{
-    first_cells docs/prompt.md | sed 's/^/doc /'
-    "$program" debug golden/tiny-llama --ids 1 --on reference -x <(echo help) | sed -nE 's/^  ([a-z]+)( .*)?$/program \1/p'
-} >"$words"
-same_words "prompt command" docs/prompt.md <"$words"
-
-# docs/faults.md has every fault.
-{
-    first_cells docs/faults.md | sed 's/^/doc /'
-    "$program" faults --json - | sed -nE 's/.*"fault": "([^"]+)".*/program \1/p'
-} >"$words"
-same_words fault docs/faults.md <"$words"
+same_words "prompt command" docs/prompt.md "$words/prompt" < <(first_cells docs/prompt.md)
+same_words fault docs/faults.md "$words/faults" < <(first_cells docs/faults.md)
 
 exit "$wrong"
