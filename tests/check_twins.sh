@@ -1,12 +1,13 @@
 #!/usr/bin/env bash
 # check_twins.sh layers|format|graph: the check must fail on a copy of the tree with one fault planted, and pass without it.
+# check_twins.sh layers|format: runs a check on a copy of the tree. It must pass there, and fail once a mistake is planted.
 set -euo pipefail
 tests=$(cd "$(dirname "$0")" && pwd)
 copy=$(mktemp -d)
 trap 'rm -rf "$copy"' EXIT
 cp -r "$tests/../"{model,reference,engine,workbench,shaders,tests,.clang-format} "$copy"
 
-# must_fail TEXT FILE: with this line at FILE's end
+# must_fail TEXT FILE: the check fails with TEXT as the last line of FILE.
 must_fail()
 {
     local status=0
