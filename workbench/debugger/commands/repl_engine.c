@@ -5,8 +5,9 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "workbench/probes/probe_config.h"
 #include "workbench/debugger/repl_show.h"
+#include "workbench/probes/probe_config.h"
+#include "workbench/trace/install_paths.h"
 
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
                         uint32_t n_faults)
@@ -153,10 +154,16 @@ enum status repl_fault(struct repl *repl, const struct words *words, struct erro
     return STATUS_OK;
 }
 
-/* Where the GLSL is: as set, or the project's own folder. */
-static const char *shader_folder(const struct repl *repl)
+/* Where the GLSL is: as set, or the program's own folder. Malloc'ed. */
+static enum status shader_folder(const struct repl *repl, char **folder, struct error *err)
 {
-    return repl->settings.shaders != NULL ? repl->settings.shaders : LOCKSTEP_SOURCE_DIR "/shaders";
+    char path[PATH_MAX];
+    const char *set = repl->settings.shaders;
+    if (set == NULL) {
+        TRY(install_path("shaders", path, err));
+    }
+    *folder = xstrdup(set != NULL ? set : path);
+    return STATUS_OK;
 }
 
 /* The last step, run or continue, once more, from where it began; where that is not what led here (something went back,
@@ -191,10 +198,10 @@ enum status repl_reload(struct repl *repl, const struct words *words, struct err
         return error_set(err, STATUS_USAGE, NULL, "reload", ERROR_NO_OFFSET, "\"%s\", expected shaders",
                          words->word[0]);
     }
-    enum status status = need_engine(repl, "reload", err);
+    TRY(need_engine(repl, "reload", err));
     struct repl_settings changed = repl->settings;
-    changed.shaders = xstrdup(shader_folder(repl));
-    status = status == STATUS_OK ? exchange(repl, &changed, err) : status;
+    TRY(shader_folder(repl, &changed.shaders, err));
+    enum status status = exchange(repl, &changed, err);
     if (status != STATUS_OK) {
         free(changed.shaders);
         return status;
@@ -280,14 +287,16 @@ enum status repl_set(struct repl *repl, const struct words *words, struct error 
 enum status repl_show_settings(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)words;
-    (void)err;
     const struct repl_settings *s = &repl->settings;
+    char *shaders;
+    TRY(shader_folder(repl, &shaders, err));
     if (repl->session->on[SOURCE_ENGINE]) {
         printf("  device   %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
     } else {
         printf("  device   none, the reference alone\n");
     }
-    printf("  shaders  %s%s\n", shader_folder(repl), s->shaders == NULL ? " (built in until reload shaders)" : "");
+    printf("  shaders  %s%s\n", shaders, s->shaders == NULL ? " (built in until reload shaders)" : "");
+    free(shaders);
     printf("  decode   %u tokens after a prompt, if -n does not say\n", s->decode);
     if (s->width == 0) {
         printf("  width    that of the terminal\n");
