@@ -38,7 +38,7 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
     k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
     int32_t attention =
         fixture_stage(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
-                      (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}});
+                      (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7, false}});
     f->plan.steps[attention].input[2] = v;
     int32_t o = add_matmul(f, STAGE_o_proj, layer, DTYPE_F16, attention, HIDDEN);
     int32_t middle =
