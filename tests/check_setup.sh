@@ -28,7 +28,7 @@ checkout()
 # in_checkout NAME COMMANDS: with the tools sourced. Output goes to NAME/output.
 in_checkout()
 {
-    (cd "$1" && bash -euo pipefail -c "source tools/setup.sh; source tools/smollm2.sh; $2" check_setup >output 2>&1)
+    (cd "$1" && env --default-signal=INT bash -euo pipefail -c "source tools/setup.sh; source tools/smollm2.sh; $2" check_setup >output 2>&1)
 }
 
 python_environment()
@@ -107,7 +107,7 @@ interrupt()
 {
     checkout stopped
     local script="phase Waiting bash -c 'echo \$\$ >first; sleep 60 & echo \$! >second; wait'" status=0
-    set -m # else the shell started here would ignore SIGINT
+    set -m # a process group of its own
     in_checkout stopped "$script" &
     local child=$!
     set +m

@@ -21,8 +21,8 @@ left_behind()
 stop_when()
 {
     local status=0 child
-    set -m # a process group of its own, as at a terminal
-    ./demo >stopped.txt 2>&1 </dev/null &
+    set -m # a process group of its own, as at a terminal; nohup ignores INT, and so would its children
+    env --default-signal=INT ./demo >stopped.txt 2>&1 </dev/null &
     child=$!
     set +m
     until eval "$1"; do

@@ -7,6 +7,7 @@
 #include <string.h>
 
 #include "workbench/python/python.h"
+#include "workbench/trace/version.h"
 
 typedef enum status command_function(const struct arguments *arguments, struct error *err);
 
@@ -266,6 +267,9 @@ enum status command_line_run(int argc, char **argv, struct error *err)
     if (strcmp(argv[1], "--help") == 0 || strcmp(argv[1], "-h") == 0 || strcmp(argv[1], "help") == 0) {
         print_usage(stdout);
         return STATUS_OK;
+    }
+    if (strcmp(argv[1], "--version") == 0) {
+        return version_print(NULL, err);
     }
     for (size_t i = 0; i < N_COMMANDS; i++) {
         const struct command *command = &commands[i];
