@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
 # check_setup.sh [TREE [CASE…]]: what tools/setup*.sh do with what was stopped halfway, copied or moved, off line, beside another apt and
 # on Ctrl-C; in a scratch folder, with nothing installed. Prints what is wrong; fails if something is.
-# shellcheck disable=SC2015,SC2016 # `a && b || complain` is meant so; variables in quotes are the scratch checkout's
+# shellcheck disable=SC2015,SC2016,SC2317 # `a && b || complain` is meant so; quoted variables are the scratch checkout's
 set -euo pipefail
 tree=$(cd "${1:-$(dirname "$0")/..}" && pwd)
 scratch=$(readlink -f "$(mktemp -d)")
@@ -102,11 +102,11 @@ apt_lock()
     [ ! -s apt/output ] || complain "a free lock is told about"
 }
 
-# The children of a phase end with it, those too that they started.
+# The children of a phase end with it, and those that they started, in a session of their own too.
 interrupt()
 {
     checkout stopped
-    local script="phase Waiting bash -c 'echo \$\$ >first; sleep 60 & echo \$! >second; wait'" status=0
+    local script="phase Waiting bash -c 'echo \$\$ >first; setsid sleep 60 & echo \$! >second; wait'" status=0
     set -m # a process group of its own
     in_checkout stopped "$script" &
     local child=$!
@@ -116,7 +116,7 @@ interrupt()
     wait "$child" || status=$?
     [ "$status" -eq 130 ] || complain "Ctrl-C ends with $status, not with 130"
     for process in first second; do
-        if kill -0 "$(cat "stopped/$process")" 2>/dev/null; then
+        if grep -q '^State:.*[^Z] (' "/proc/$(cat "stopped/$process")/status" 2>/dev/null; then # Z: it has ended
             complain "after Ctrl-C the $process process goes on"
             kill "$(cat "stopped/$process")"
         fi

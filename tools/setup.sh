@@ -14,16 +14,41 @@ fail()
 NO_NETWORK="Temporary failure resolving|Temporary failure in name resolution|Could not resolve|Name or service not known"
 NO_NETWORK+="|Network is unreachable|No route to host|Failed to establish a new connection|Could not connect to"
 
-# stop_phase GROUP: after Ctrl-C. Ends every process that the phase started, and waits for them: a second run must not meet
-# them. Those under sudo do not heed us; a second run waits for apt-get's lock.
+# A process and all that descend from it. A process group would not do: apt-get gives dpkg a session of its own.
+process_tree()
+{
+    local child
+    for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+        process_tree "$child"
+    done
+    echo "$1"
+}
+
+# Whether one of these processes runs; one that has ended and that nobody waits for does not.
+any_runs()
+{
+    local process
+    for process in "$@"; do
+        if grep -q '^State:.*[^Z] (' "/proc/$process/status" 2>/dev/null; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# stop_phase PROCESS: after Ctrl-C. Ends all that the phase started, and waits for it: a second run must not meet it. What sudo
+# runs does not heed us; a second run waits for its lock.
 stop_phase()
 {
-    local group=$1 signal tries
+    local signal process tries processes=()
     echo
     for signal in INT TERM KILL; do
-        kill "-$signal" -- "-$group" 2>/dev/null || break
+        for process in "$1" "${processes[@]}"; do
+            mapfile -t -O ${#processes[@]} processes < <(process_tree "$process")
+        done
+        kill "-$signal" "${processes[@]}" 2>/dev/null || true
         for ((tries = 0; tries < 50; tries++)); do
-            kill -0 -- "-$group" 2>/dev/null || break 2
+            any_runs "${processes[@]}" || break 2
             sleep 0.1
         done
     done
