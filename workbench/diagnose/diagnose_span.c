@@ -130,9 +130,10 @@ static void take(const struct riddle *riddle, const struct fault *fault, const u
     struct diagnosis *diagnosis = &found->list[at];
     *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = fault->postmortem, .step = first};
     snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", fault->name);
-    snprintf(diagnosis->text, sizeof diagnosis->text,
-             "%.300s; in %s, which is not recorded: computed so, what is recorded after it follows (worst ratio %.3f)",
-             fault->story, where, worst);
+    snprintf(
+        diagnosis->text, sizeof diagnosis->text,
+        "%.300s; in %.110s, which is not recorded: computed so, what is recorded after it follows (worst ratio %.3f)",
+        fault->story, where, worst);
 }
 
 /* A fault in all steps of the span that it can strike, and in each of them alone. */
