@@ -1,6 +1,7 @@
 /* The embedded interpreter: starting it on the project's virtual environment, user code, and errors. */
 #include "workbench/python/python_internal.h"
 
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -166,12 +167,19 @@ enum status python_failed(const char *what, struct error *err)
     return status;
 }
 
+/* The program prints and reads numbers with a decimal point, whatever locale Python code chose. */
+static void keep_decimal_point(void)
+{
+    setlocale(LC_NUMERIC, "C");
+}
+
 PyObject *python_function(const char *module, const char *function, struct error *err)
 {
     if (python_start(err) != STATUS_OK) {
         return NULL;
     }
     PyObject *imported = PyImport_ImportModule(module);
+    keep_decimal_point();
     PyObject *found = imported != NULL ? PyObject_GetAttrString(imported, function) : NULL;
     Py_XDECREF(imported);
     if (found == NULL) {
@@ -210,6 +218,7 @@ void python_interrupt_begin(struct python_interrupt *interrupt)
 void python_interrupt_end(const struct python_interrupt *interrupt)
 {
     sigaction(SIGINT, &interrupt->before, NULL);
+    keep_decimal_point();
 }
 
 /* Python's standard output has a buffer of its own. */

@@ -23,7 +23,8 @@ PyObject *python_function(const char *module, const char *function, struct error
 /* A list of ints. NULL with an exception set if it fails. */
 PyObject *python_ids(const int32_t *ids, uint32_t n_ids);
 
-/* While Python code runs, Ctrl-C raises KeyboardInterrupt in it; afterwards the program's own handling is back. */
+/* While Python code runs, Ctrl-C raises KeyboardInterrupt in it; afterwards the program's own handling is back, and the
+ * locale's decimal point is. */
 struct python_interrupt {
     struct sigaction before;
 };
