@@ -1,6 +1,7 @@
 #!/usr/bin/env bash
-# check_tidy.sh BUILD [FILE…]: clang-tidy 14 finds nothing in the C files that BUILD compiles, or in these. Several run side by side. Exit
-# 77, which ctest shows as skipped, where that version is not installed (./check installs it).
+# check_tidy.sh BUILD [FILE…|--twin]: clang-tidy 14 finds nothing in the C files that BUILD compiles, or in these. Several run side by
+# side. The twin's file has a branch without braces, which must be found. Exit 77, which ctest shows as skipped, where that version
+# is not installed (./check installs it).
 set -euo pipefail
 build=$(cd "$1" && pwd)
 shift
@@ -16,12 +17,25 @@ for tidy in "$PWD/.venv/bin/clang-tidy" clang-tidy-14 clang-tidy ""; do
     fi
 done
 
-if [ $# -eq 0 ]; then
-    mapfile -t files < <(sed -n 's/^ *"file": "\(.*\.c\)",*$/\1/p' "$build/compile_commands.json" | grep -v '/generated/' | sort -u)
-else
+scratch=$(mktemp -d)
+trap 'rm -rf "$scratch"' EXIT
+if [ "${1:-}" = --twin ]; then
+    printf '%s\n' 'int sign(int x);' 'int sign(int x)' '{' '    if (x < 0)' '        return -1;' '    return 1;' '}' >"$scratch/twin.c"
+    cp .clang-tidy "$scratch"
+    files=("$scratch/twin.c")
+elif [ $# -gt 0 ]; then
     files=("$@")
+else
+    mapfile -t files < <(sed -n 's/^ *"file": "\(.*\.c\)",*$/\1/p' "$build/compile_commands.json" | grep -v /generated/ | sort -u)
 fi
-# The wheel has no headers of a compiler's own (stddef.h); gcc's do.
+
+# The wheel has no headers of a compiler's own (stddef.h); gcc's do, but for an attribute in omp.h that clang 14 does not know.
+status=0
 printf '%s\0' "${files[@]}" | xargs -0 -n 4 -P "$(nproc)" "$tidy" -p "$build" --quiet \
-    "--extra-arg=-isystem$(gcc -print-file-name=include)" 2>&1 | grep -v -e '^[0-9]* warnings\? generated' -e '^$' && exit 1
-exit "${PIPESTATUS[1]}"
+    "--extra-arg=-isystem$(gcc -print-file-name=include)" "--extra-arg=-D__malloc__(...)=__malloc__" >"$scratch/output" 2>&1 || status=$?
+if [ "${1:-}" = --twin ]; then
+    grep -q 'twin.c:4.*readability-braces-around-statements' "$scratch/output" && [ "$status" -ne 0 ]
+    exit
+fi
+grep -v -e '^[0-9]* warnings\? generated' -e '^$' "$scratch/output" || true
+exit "$status"
