@@ -21,8 +21,9 @@ build_all()
 }
 
 for compiler in gcc-12 gcc-13 gcc-14 clang-14 clang-19; do
-    cxx=${compiler/gcc/g++}
-    cxx=${cxx/clang/clang++}
+    # C++ is there only to link glslang, which the system's own g++ compiled: an older one may lack what that needs.
+    cxx=c++
+    [[ $compiler == gcc* ]] || cxx=${compiler/clang/clang++}
     if ! command -v "$compiler" >/dev/null || ! command -v "$cxx" >/dev/null; then
         echo "$compiler: not here"
         continue

@@ -37,7 +37,8 @@ struct terminal {
     size_t n, looked; /* bytes of it; those that an expectation has used up */
 };
 
-/* state: a folder for the history, as XDG_STATE_HOME. */
+/* state: a folder for the history, as XDG_STATE_HOME. Where there is no pseudo-terminal the test that calls it is
+ * skipped. */
 void terminal_start(struct terminal *terminal, const char *program, const char *state, const char *const arguments[]);
 
 /* Types. */
