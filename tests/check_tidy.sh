@@ -1,5 +1,5 @@
 #!/usr/bin/env bash
-# check_tidy.sh BUILD [FILE…|--twin]: clang-tidy 14 finds nothing in the C files that BUILD compiles, or in these. Several run side by
+# check_tidy.sh BUILD [FILE…|--twin]: clang-tidy 14 finds nothing in the C files of the program, as BUILD compiles them, or in these. Several run side by
 # side. The twin's file has a branch without braces, which must be found. Exit 77, which ctest shows as skipped, where that version
 # is not installed (./check installs it).
 set -euo pipefail
@@ -26,7 +26,8 @@ if [ "${1:-}" = --twin ]; then
 elif [ $# -gt 0 ]; then
     files=("$@")
 else
-    mapfile -t files < <(sed -n 's/^ *"file": "\(.*\.c\)",*$/\1/p' "$build/compile_commands.json" | grep -v /generated/ | sort -u)
+    mapfile -t files < <(sed -n 's/^ *"file": "\(.*\.c\)",*$/\1/p' "$build/compile_commands.json" |
+        grep -E "^$PWD/(model|reference|engine|workbench)/" | sort -u)
 fi
 
 # The wheel has no headers of a compiler's own (stddef.h); gcc's do, but for an attribute in omp.h that clang 14 does not know.
