@@ -3,6 +3,7 @@
 file(GLOB SHADER_FILES CONFIGURE_DEPENDS shaders/*.comp)
 file(GLOB SHADER_INCLUDES CONFIGURE_DEPENDS shaders/*.glsl shaders/*.h)
 set(SHADER_SPIRV)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/generated) # Ninja makes folders of outputs, make does not
 foreach(shader ${SHADER_FILES})
   get_filename_component(name ${shader} NAME_WE)
   set(spirv ${CMAKE_BINARY_DIR}/generated/${name}.spv)

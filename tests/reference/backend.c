@@ -76,7 +76,7 @@ static int setup(void **state)
                            .stage = STAGE_attn_out,
                            .width = 2 * DIM,
                            .input = {Q_ROPE, K_ROPE, V},
-                           .params.attention = {2, 1, DIM, 0.4f, 0, 9}},
+                           .params.attention = {2, 1, DIM, 0.4f, 0, 9, false}},
              0, 0);
     add_matmul(f, O, STAGE_o_proj, ATTN, 2 * DIM, HIDDEN);
     add_step(

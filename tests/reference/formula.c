@@ -208,7 +208,7 @@ static void attention_by_hand(void **state)
 {
     (void)state;
     const float q[] = {1}, v[] = {8, 16}, near[] = {0, logf(3)}, far[] = {1000, 1000};
-    struct step step = {.op = OP_attention, .width = 1, .params.attention = {1, 1, 1, 1, 0, 0}};
+    struct step step = {.op = OP_attention, .width = 1, .params.attention = {1, 1, 1, 1, 0, 0, false}};
     struct op_row row = {.arith = &arith_float32, .in = {q, near, v}, .position = 1};
     struct result result = run_rows(&step, &row, 1, DTYPE_F32);
     assert_true(fabs(result.y[0] - 14) < 1e-6);

@@ -36,7 +36,7 @@ struct terminal {
     size_t n, looked; /* bytes of text; bytes that earlier expectations used up */
 };
 
-/* state: folder for the history (XDG_STATE_HOME). */
+/* state: folder for the history (XDG_STATE_HOME). Where there is no pseudo-terminal the calling test is skipped. */
 void terminal_start(struct terminal *terminal, const char *program, const char *state, const char *const arguments[]);
 
 /* Types keys. */

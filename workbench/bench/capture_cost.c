@@ -66,8 +66,7 @@ static enum status time_streamed(const struct decoder *decoder, double *ms, stru
     struct arrivals arrivals = {decoder, xcalloc(run->n, sizeof(*arrivals.ms)), now_ms()};
     struct engine_decoding decoding = {
         .first_position = run->first, .token = run->tokens[0], .masked = -1, .n = run->n, .ids = ids};
-    enum status status =
-        engine_stream(run->engine, &decoding, note_arrival, &arrivals, err);
+    enum status status = engine_stream(run->engine, &decoding, note_arrival, &arrivals, err);
     *ms = median(arrivals.ms, run->n, NULL);
     free(arrivals.ms);
     free(ids);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "workbench/cli/usage.h"
+#include "workbench/trace/version.h"
 
 /* `lockstep help` and `lockstep help COMMAND`. */
 static enum status show_help(const char *name, struct error *err)
@@ -37,6 +38,7 @@ static enum status show_completion(const char *value, struct error *err)
 
 static const struct program_option program_options[] = {
     {"--help", "[COMMAND]", "Describe the program, or a command and its options.", show_help},
+    {"--version", NULL, "Print the version and the commit.", version_print},
     {"--man", NULL, "Print the man page, in roff.", show_manual},
     {"--completion", "bash|zsh", "Print a completion script for this shell.", show_completion},
 };

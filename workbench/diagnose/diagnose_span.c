@@ -155,10 +155,11 @@ static void add_found(const struct plan *plan, const struct fault *fault, const 
     }
     *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = fault->postmortem, .step = first};
     snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", fault->name);
-    snprintf(diagnosis->text, sizeof(diagnosis->text),
-             "%.240s Here in %s, which is not recorded: computed with this bug, the rows recorded after it come out as "
-             "recorded (worst ratio %.3f).",
-             fault->story, where, worst);
+    snprintf(
+        diagnosis->text, sizeof(diagnosis->text),
+        "%.240s Here in %.110s, which is not recorded: computed with this bug, the rows recorded after it come out as "
+        "recorded (worst ratio %.3f).",
+        fault->story, where, worst);
 }
 
 /* A fault in all steps of the span that it can strike; if that fails, in each of them alone. */

@@ -25,7 +25,8 @@ PyObject *python_function(const char *module, const char *function, struct error
 /* A new list of ints; NULL with an exception set on failure. */
 PyObject *python_ids(const int32_t *ids, uint32_t n_ids);
 
-/* Between begin and end, Ctrl-C raises KeyboardInterrupt in Python code. End restores the program's own handler. */
+/* Between begin and end, Ctrl-C raises KeyboardInterrupt in Python code. End restores the program's own handler, and
+ * the decimal point of numbers. */
 struct python_interrupt {
     struct sigaction before;
 };

@@ -209,6 +209,35 @@ static void control_c_ends_python_code(void **state)
     assert_int_equal(terminal_end(&terminal), 0);
 }
 
+/* A locale with a decimal comma that Python code chooses changes no number that lockstep prints or reads. */
+static void numbers_keep_their_point(void **state)
+{
+    (void)state;
+    char command[1024];
+    snprintf(command, sizeof(command), "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1", folder);
+    if (system(command) > 1 << 8) { /* 1: warnings */
+        print_message("localedef cannot make a German locale: not shown\n");
+        skip();
+    }
+    assert_int_equal(setenv("LOCPATH", folder, 1), 0);
+    struct outcome outcome;
+    run_lines(
+        &outcome, LOCKSTEP_PROGRAM,
+        "step 2\nprint attn_norm@0 0 0 from reference\npy import locale\n"
+        "py locale.setlocale(locale.LC_ALL, 'de_DE.UTF-8'); print('while', locale.localeconv()['decimal_point'])\n"
+        "py print('after', locale.localeconv()['decimal_point'])\n"
+        "print attn_norm@0 0 0 from reference\nbreak ffn_down@1 if maxabs>1.5\ninfo breakpoints\n");
+    unsetenv("LOCPATH");
+    expect_text(outcome.out, "while ,\n"); /* the twin: it would be another number */
+    expect_text(outcome.out, "after .\n");
+    expect_text(outcome.out, "maxabs>1.5");
+    const char *before = strstr(outcome.out, "\n        0 "),
+               *after = before ? strstr(before + 1, "\n        0 ") : NULL;
+    assert_non_null(after);
+    assert_int_equal(strncmp(before, after, strcspn(before + 1, "\n")), 0);
+    outcome_free(&outcome);
+}
+
 static void copy_program(const char *to)
 {
     scratch_copy(LOCKSTEP_PROGRAM, to);
@@ -268,6 +297,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(transformers_runs_inside, set_up, tear_down),
         cmocka_unit_test_setup_teardown(mistakes_end_the_command, set_up, tear_down),
         cmocka_unit_test_setup_teardown(control_c_ends_python_code, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(numbers_keep_their_point, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_missing_environment_is_named, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

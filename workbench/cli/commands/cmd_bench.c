@@ -13,7 +13,8 @@
 #define DEFAULT_DECODED 16
 
 /* Reads the options. */
-static enum status parse(const struct arguments *arguments, struct model_bench *bench, bool *captured, struct error *err)
+static enum status parse(const struct arguments *arguments, struct model_bench *bench, bool *captured,
+                         struct error *err)
 {
     const char *capture = arguments->capture != NULL ? arguments->capture : "all";
     *captured = strcmp(capture, "all") == 0;
@@ -84,7 +85,8 @@ static enum status open_session(const struct arguments *arguments, struct model_
     return session_open(&bench->session, arguments->positional[0], &options, err);
 }
 
-static enum status measure(const struct arguments *arguments, struct model_bench *bench, bool captured, struct error *err)
+static enum status measure(const struct arguments *arguments, struct model_bench *bench, bool captured,
+                           struct error *err)
 {
     TRY(model_bench_measure(bench, captured, arguments->ops, err));
     if (!captured) {

@@ -1,7 +1,6 @@
 /* lockstep faults: lists the known bugs. With --check it plants each in the engine, on every small model under golden/
  * that it applies to. Each must be found where it was planted and named; healthy runs must raise no alarm. */
 #include <glob.h>
-#include <libgen.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -10,6 +9,7 @@
 
 #include "workbench/cli/command.h"
 #include "workbench/session/fault_check.h"
+#include "workbench/trace/install_paths.h"
 #include "workbench/trace/json_file.h"
 
 static void list_faults(void)
@@ -41,21 +41,6 @@ static enum status list_as_json(const char *path, struct error *err)
     json_put(object, "version", json_integer(1));
     json_put(object, "faults", array);
     return json_write_file(object, path, err);
-}
-
-/* golden/ beside the folder of the program (build/lockstep), else where the sources were built. */
-static void golden_folder(char folder[PATH_MAX])
-{
-    char program[PATH_MAX];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
-    if (length > 0) {
-        program[length] = '\0';
-        snprintf(folder, PATH_MAX, "%.*s/../golden", PATH_MAX - 16, dirname(program));
-        if (access(folder, R_OK | X_OK) == 0) {
-            return;
-        }
-    }
-    snprintf(folder, PATH_MAX, "%s/golden", LOCKSTEP_SOURCE_DIR);
 }
 
 /* A check under way. */
@@ -176,7 +161,7 @@ static enum status check_all(struct check *check, struct error *err)
         fault_check_close(&check->faults);
         return status;
     }
-    golden_folder(folder);
+    TRY(install_path("golden", folder, err));
     for (size_t i = 0; i < sizeof(patterns) / sizeof(*patterns); i++) {
         snprintf(pattern, sizeof(pattern), "%s%s", folder, patterns[i]);
         (void)glob(pattern, i > 0 ? GLOB_APPEND : 0, NULL, &found); /* a pattern without a match is no error */

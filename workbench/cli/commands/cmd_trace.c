@@ -39,8 +39,7 @@ static enum status choose_tokens(const struct recording *recording, struct posit
     }
     uint32_t n_chosen = 0;
     const struct generate_options options = {.prompt = positions->tokens, .n_prompt = n_prompt, .n = n_decoded};
-    enum status status =
-        session_generate(recording->session, recording->source, &options, chosen, &n_chosen, err);
+    enum status status = session_generate(recording->session, recording->source, &options, chosen, &n_chosen, err);
     positions->n = n_prompt + n_chosen; /* fewer where the text ends */
     return status;
 }

@@ -10,6 +10,7 @@
 #include "workbench/debugger/print_steps.h"
 #include "workbench/debugger/run.h"
 #include "workbench/probes/probe_config.h"
+#include "workbench/trace/install_paths.h"
 
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
                         uint32_t n_faults)
@@ -155,10 +156,16 @@ enum status do_fault(struct repl *repl, const struct words *words, struct error 
     return STATUS_OK;
 }
 
-/* The folder with the GLSL: as set, or the project's own. */
-static const char *shader_folder(const struct repl *repl)
+/* The folder with the GLSL: as set, or the program's own. *folder is malloc'ed. */
+static enum status shader_folder(const struct repl *repl, char **folder, struct error *err)
 {
-    return repl->settings.shaders != NULL ? repl->settings.shaders : LOCKSTEP_SOURCE_DIR "/shaders";
+    char path[PATH_MAX];
+    const char *set = repl->settings.shaders;
+    if (set == NULL) {
+        TRY(install_path("shaders", path, err));
+    }
+    *folder = xstrdup(set != NULL ? set : path);
+    return STATUS_OK;
 }
 
 /* Repeats the last command that ran steps, from where it began. If the position is no longer at its end (the run went
@@ -192,10 +199,10 @@ enum status do_reload(struct repl *repl, const struct words *words, struct error
     if (strcmp(words->word[0], "shaders") != 0) {
         return words_refuse(words, 0, err);
     }
-    enum status status = need_engine(repl, "reload", err);
+    TRY(need_engine(repl, "reload", err));
     struct repl_settings changed = repl->settings;
-    changed.shaders = xstrdup(shader_folder(repl));
-    status = status == STATUS_OK ? exchange(repl, &changed, err) : status;
+    TRY(shader_folder(repl, &changed.shaders, err));
+    enum status status = exchange(repl, &changed, err);
     if (status != STATUS_OK) {
         free(changed.shaders);
         return status;
@@ -279,14 +286,16 @@ enum status do_set(struct repl *repl, const struct words *words, struct error *e
 enum status do_show(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)words;
-    (void)err;
     const struct repl_settings *s = &repl->settings;
+    char *shaders;
+    TRY(shader_folder(repl, &shaders, err));
     if (repl->session->on[SOURCE_ENGINE]) {
         printf("  device   %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
     } else {
         printf("  device   none, only the reference runs\n");
     }
-    printf("  shaders  %s%s\n", shader_folder(repl), s->shaders == NULL ? " (built in until reload shaders)" : "");
+    printf("  shaders  %s%s\n", shaders, s->shaders == NULL ? " (built in until reload shaders)" : "");
+    free(shaders);
     printf("  decode   %u tokens after a prompt, unless -n says otherwise\n", s->decode);
     if (s->width == 0) {
         printf("  width    the terminal's\n");
