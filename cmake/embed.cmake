@@ -1,5 +1,5 @@
 # Writes OUTPUT: the words of each SPIR-V file, and the text of each shader source, as C arrays.
-set(code "/* Generated from shaders/. */\n#include \"engine/program.h\"\n\n")
+set(code "/* Generated from shaders/. */\n#include \"engine/program/embedded_shaders.h\"\n\n")
 set(table "")
 foreach(file ${SPIRV})
   get_filename_component(name ${file} NAME_WE)

@@ -1,8 +1,9 @@
 # Every shaders/*.comp becomes SPIR-V at build time, and both the SPIR-V and the GLSL (for run-time compilation)
-# are embedded. The result is SHADER_SOURCES: one C file that defines engine/program.h's table.
+# are embedded. The result is SHADER_SOURCES: one C file that defines the tables of engine/program/embedded_shaders.h.
 file(GLOB SHADER_FILES CONFIGURE_DEPENDS shaders/*.comp)
 file(GLOB SHADER_INCLUDES CONFIGURE_DEPENDS shaders/*.glsl shaders/*.h)
 set(SHADER_SPIRV)
+file(MAKE_DIRECTORY ${CMAKE_BINARY_DIR}/generated) # Ninja makes folders of outputs, make does not
 foreach(shader ${SHADER_FILES})
   get_filename_component(name ${shader} NAME_WE)
   set(spirv ${CMAKE_BINARY_DIR}/generated/${name}.spv)

@@ -1,17 +1,19 @@
-/* What the engine's own tests reach into; nobody else includes it. */
+/* What the engine's own tests reach into. Nobody else includes it. */
 #ifndef LOCKSTEP_ENGINE_INTERNAL_H
 #define LOCKSTEP_ENGINE_INTERNAL_H
 
 #include "engine/engine.h"
-#include "engine/record.h"
-
-/* engine_open with limits tighter than the device's own, to reach row slices, folded dispatches and the other matmul.
- */
-enum status engine_open_limited(struct backend *backend, const struct plan *plan, const struct engine_options *options,
-                                const struct engine_limits *limits, struct error *err);
+#include "engine/run/backend.h"
 
 /* The shape of the batch that was begun last. */
-const struct shape *engine_shape(const struct backend *backend);
-struct device *engine_vulkan(const struct backend *backend);
+static inline const struct shape *engine_shape(const struct backend *backend)
+{
+    return engine_of(backend)->shape;
+}
+
+static inline struct device *engine_vulkan(const struct backend *backend)
+{
+    return &engine_of(backend)->device;
+}
 
 #endif

@@ -1,10 +1,10 @@
 """Makes every committed golden anew with transformers and compares: check_goldens.py PROGRAM [--twin]
 
-A golden agrees if the new one is bit-identical; on another processor torch may round sums otherwise, and then both must
-pass the audit against the same model, which holds every op of each to its own bound. There is no tolerance here.
-Stages that the committed one was recorded without (attention's probabilities, what was sampled) are audited in the new one.
---twin spoils one value of a copy of one golden, which must then be found; exit 0 if it is. Goldens of two models in 16 bits
-are made as well, and audited as what they declare.
+A golden agrees if the new one is bit-identical. On another processor torch may round sums differently: then both must pass
+the audit against the same model, each op within its own bound. There is no tolerance here.
+Stages that the committed golden does not hold (attention probabilities, samples) are audited in the new one.
+Goldens of two models in 16-bit types are made too, and audited with the types that they declare.
+--twin changes one value in a copy of one golden. It must be found; then the exit status is 0.
 """
 
 import json
@@ -20,17 +20,17 @@ from lockstep_files import read_safetensors, write_safetensors
 
 ROOT = pathlib.Path(__file__).resolve().parent
 SMOLLM2 = ROOT.parent / ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
-MODELS = {"smollm2-color-of-the-sky": SMOLLM2, "tiny-llama-q4_1": ROOT / "tiny-llama-q4_1.gguf"}  # the others lie beside their goldens
+MODELS = {"smollm2-color-of-the-sky": SMOLLM2, "tiny-llama-q4_1": ROOT / "tiny-llama-q4_1.gguf"}  # the other models lie beside their goldens
 
 
 def run(*arguments):
-    """Exit status and all that was printed."""
+    """Returns the exit status and all output."""
     done = subprocess.run([str(a) for a in arguments], capture_output=True, text=True, check=False)
     return done.returncode, (done.stdout + done.stderr).strip()
 
 
 def make(program, model, golden, path):
-    """Records the same tokens again: the decoded ones are forced, so that the two can be compared row by row."""
+    """Records the same tokens again. Decoded tokens are forced, so that both goldens can be compared row by row."""
     with h5py.File(golden) as file:
         tokens, phase = file["tokens"][:], file["phase"][:]
     prompt = ",".join(str(t) for t in tokens[phase == 0])
@@ -49,7 +49,7 @@ def attributes_differ(golden, path):
 
 
 def strip(golden, path):
-    """Takes the optional stages out that the committed golden does not hold."""
+    """Removes the optional stages that the committed golden does not hold."""
     with h5py.File(golden) as committed, h5py.File(path, "r+") as made:
         for group in ["stages"] + [f"layers/{i}" for i in made["layers"]]:
             for stage in ("attn_probs", "sample_probs", "sample_token"):
@@ -58,7 +58,7 @@ def strip(golden, path):
 
 
 def disagreement(program, model, golden, path):
-    """Why the committed golden and the new one do not agree, or None, and how they do."""
+    """Returns (reason, how): why the two goldens disagree, or None; and how they agree."""
     differing = attributes_differ(golden, path)
     if differing is not None:
         return differing, None
@@ -76,7 +76,7 @@ def disagreement(program, model, golden, path):
 
 
 def spoil(golden, path):
-    """A copy with one value of one stage changed by a thousandth of the largest."""
+    """Writes a copy with one value of one stage changed by a thousandth of the largest value."""
     shutil.copy(golden, path)
     with h5py.File(path, "r+") as file:
         rows = file["layers/1/o_proj"]
@@ -97,7 +97,7 @@ def check(program, model, golden, twin):
 
 
 def check_dtype(program, name, dtype, twin):
-    """A golden in 16 bits passes its audit as what it declares; the twin declares float32, which must fail."""
+    """A golden in a 16-bit type passes its audit with that type. The twin declares float32, and must fail."""
     with tempfile.TemporaryDirectory() as folder:
         made = pathlib.Path(folder) / "made.h5"
         status, text = run(program, "golden", ROOT / name, "--ids", "1,5,9,3,20,7", "-n", "2", "--dtype", dtype, "-o", made)
@@ -114,7 +114,8 @@ def check_dtype(program, name, dtype, twin):
 
 
 def check_wrapped(program, twin):
-    """A model with a vision tower names its text model's parts otherwise; the golden is the text model's. The twin doubles a weight."""
+    """A model with a vision tower has other names for its text model's parts. The golden is of the text model. The twin doubles a
+    weight."""
     golden, name = ROOT / "tiny-gemma3-odd.h5", "tiny-gemma3-odd as a part of gemma3"
     with tempfile.TemporaryDirectory() as folder:
         config, tensors = read_safetensors(ROOT / golden.stem)
@@ -131,7 +132,7 @@ def check_wrapped(program, twin):
 
 
 def check_unread(program):
-    """What transformers would not read as it is meant is refused by name: llama3's table of frequencies, Gemma's query scale,
+    """GGUF contents that transformers would misread are refused by name: the frequency table of llama3 rope, Gemma's query scale,
     GPT-OSS's experts."""
     refused = True
     for name, why in (("llama3-rope-bf16.gguf", "rope_freqs.weight: transformers does not read it"),
@@ -144,7 +145,7 @@ def check_unread(program):
 
 
 def check_probs(program, name, twin):
-    """A golden with attention's probabilities and samples passes; the twin has two keys' probabilities exchanged, or another id."""
+    """A golden with attention probabilities and samples passes. The twin swaps the probabilities of two keys, or changes an id."""
     passed = []
     for stage in ("layers/1/attn_probs", "stages/sample_token"):
         with tempfile.TemporaryDirectory() as folder:

@@ -1,9 +1,9 @@
 #!/usr/bin/env python3
 """Writes a safetensors model as GGUF or RDRR: python3 golden/convert.py FOLDER OUTPUT [--q4_k row|col|packed|mixed] [--shard-size N]
 
-OUTPUT that ends in .gguf is a GGUF by llama.cpp's conventions; any other is a folder in DOPPLER's RDRR format. Every family that
-lockstep knows. The weights' bits stay as they are, but for --q4_k, which quantises the layers' matrices of an RDRR. Memory: that of
-one tensor.
+If OUTPUT ends in .gguf, it becomes a GGUF by llama.cpp's conventions; otherwise a folder in DOPPLER's RDRR format. All families
+that lockstep knows are supported. The weights keep their bits, unless --q4_k quantises the layers' matrices of an RDRR. One
+tensor at a time is in memory.
 """
 import argparse
 

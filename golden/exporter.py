@@ -1,7 +1,7 @@
 """Records a golden: runs HuggingFace transformers on a model and keeps every stage of every position.
 
-`lockstep golden` calls record() inside the program. Stages are taken by hooks on transformers' own modules, so what is
-recorded is what transformers computed; no formula is repeated here. The stage names are the file format's.
+`lockstep golden` calls record() inside the program. Hooks on transformers' own modules take the stages, so that the golden holds
+what transformers computed: no formula is repeated here. docs/traces.md lists the stages.
 """
 
 import contextlib
@@ -9,7 +9,7 @@ import importlib
 import itertools
 import os
 
-os.environ.setdefault("HF_HUB_OFFLINE", "1")  # a golden is made from the files at hand, never from a download
+os.environ.setdefault("HF_HUB_OFFLINE", "1")  # never download anything
 os.environ.setdefault("TQDM_DISABLE", "1")  # progress bars would fill a log
 
 import gguf
@@ -20,7 +20,7 @@ from transformers.integrations import moe
 
 import packed_experts
 
-# (stage, module inside the layer, which side of it or which of its outputs, whether transformers has [heads, positions, dim] there)
+# (stage, module inside the layer, "input", "output" or the number of an output, whether the value is [heads, positions, dim])
 COMMON = [
     ("attn_norm", "input_layernorm", "output", False),
     ("q_proj", "self_attn.q_proj", "output", False),
@@ -36,7 +36,7 @@ DENSE_FFN = [
     ("ffn_act", "mlp.down_proj", "input", False),
     ("ffn_down", "mlp.down_proj", "output", False),
 ]
-# post_attention_layernorm precedes the FFN in llama, and follows attention in gemma.
+# post_attention_layernorm is the norm before the FFN in Llama, and the norm after attention in Gemma.
 NORM_BEFORE_FFN = [
     ("attn_resid", "post_attention_layernorm", "input", False),
     ("ffn_norm", "post_attention_layernorm", "output", False),
@@ -52,7 +52,7 @@ HEAD_NORMS = [
     ("k_norm", "self_attn.k_norm", "output", True),
 ]
 
-# The router's three outputs, and the experts' sum; the experts' inner stages are taken by _experts_recorded.
+# The router's three outputs, and the sum of the experts. _experts_recorded takes the stages inside the experts.
 EXPERTS = [
     ("router_logits", "mlp.router", 0, False),
     ("router_weights", "mlp.router", 1, False),
@@ -74,21 +74,21 @@ class Recorder:
 
     def __init__(self):
         self.rows = {}
-        self.n_positions = 0  # of the whole run: a row of attn_probs has so many values a head
-        self.end = 0  # one past the last position of the batch that runs now
-        self.layer = None  # whose attention runs now: apply_rotary_pos_emb is a function and does not know
+        self.n_positions = 0  # positions of the whole run: values a head of a row of attn_probs
+        self.end = 0  # one past the last position of the running batch
+        self.layer = None  # layer whose attention is running; apply_rotary_pos_emb does not know it
 
     def keep(self, stage, layer, value, heads_first=False):
         value = value[0] if isinstance(value, tuple) else value
         value = value.detach()
-        value = value[0] if value.dim() > 2 else value  # the batch of one; a router has none
+        value = value[0] if value.dim() > 2 else value  # drop the batch dimension; a router's output has none
         if heads_first:  # [heads, positions, dim]
             value = value.transpose(0, 1)
         rows = value.reshape(value.shape[0], -1).to(torch.float32).numpy().copy()
         self.rows.setdefault((stage, layer), []).append(rows)
 
     def keep_probs(self, layer, value):
-        """[1, heads, positions, keys], the last key being the last position's; a sliding cache holds no earlier ones."""
+        """[1, heads, positions, keys], the last key is that of the last position. A sliding cache holds only the latest keys."""
         heads, rows, keys = value.shape[1:]
         first = self.end - keys
         padded = torch.zeros(heads, rows, self.n_positions, dtype=torch.float32)
@@ -127,8 +127,8 @@ def _rope_recorded(recorder, module):
 
 @contextlib.contextmanager
 def _experts_recorded(recorder, model):
-    """The inner stages of batched_mm experts, whose rows stand in the router's order: _batched_linear makes gate and up,
-    then down, and each module's _apply_gate what is between."""
+    """Records the stages inside batched_mm experts, whose rows are in the router's order. _batched_linear computes first gate and
+    up, then down; _apply_gate of each module computes the activation between."""
     experts = [m for m in model.modules() if hasattr(m, "_apply_gate")]
     if not experts:
         yield
@@ -151,7 +151,7 @@ def _experts_recorded(recorder, model):
     finally:
         moe._batched_linear = plain
         for module in experts:
-            del module._apply_gate  # the class's own shows again
+            del module._apply_gate  # back to the method of the class
 
 
 @contextlib.contextmanager
@@ -167,7 +167,7 @@ def _hooked(recorder, model, attn_probs):
 
     for i, layer in enumerate(model.model.layers):
         hooks.append(layer.self_attn.register_forward_pre_hook(attention_begins))
-        if attn_probs:  # what eager attention returns beside its output
+        if attn_probs:  # eager attention returns the probabilities as its second output
             hooks.append(
                 layer.self_attn.register_forward_hook(lambda m, _, output: recorder.keep_probs(m.layer_idx, output[1]))
             )
@@ -187,19 +187,19 @@ def _hooked(recorder, model, attn_probs):
             hook.remove()
 
 
-# A model with a vision tower holds its text model under these names, and its config under text_config.
+# Prefixes of the text model's tensors in a model with a vision tower; its config is text_config.
 TEXT_MODEL = {r"^model\.language_model\.": "model.", r"^language_model\.": ""}
 
 
 def _whole(load, *args, **options):
-    """A model whose weights all come from the file: transformers draws missing ones at random, and only warns."""
+    """Loads a model, and fails if a tensor is missing: transformers would fill it with random numbers and only warn."""
     model, info = load(*args, output_loading_info=True, **options)
     if info["missing_keys"]:
         raise ValueError(f"{sorted(info['missing_keys'])[0]}: no such tensor, expected one of transformers' names")
     return model
 
 
-# What transformers reads of a GGUF; it knows gpt-oss by name, but not its experts'.
+# GGUF architectures that transformers reads completely. It knows gpt-oss, but not the names of its experts.
 GGUF_ARCHITECTURES = ("llama", "gemma2", "gemma3")
 
 
@@ -212,19 +212,19 @@ def _gguf_architecture(reader):
 
 
 def _all_read(reader, arch, model):
-    """transformers passes over what it does not know of a GGUF: a table of rope's frequencies, Llama's biases."""
+    """Refuses GGUF contents that transformers would ignore: a table of rope frequencies, biases of Llama."""
     names = gguf.get_tensor_name_map(arch, model.config.num_hidden_layers)
     read = {names.get_name(key, try_suffixes=(".weight", ".bias")) for key in model.state_dict()}
     for tensor in reader.tensors:
         if tensor.name not in read:
             raise ValueError(f"{tensor.name}: transformers does not read it; expected the model's safetensors")
     scalar, dim = getattr(model.config, "query_pre_attn_scalar", None), model.config.head_dim
-    if scalar not in (None, dim):  # a GGUF does not say it; llama.cpp takes the head's dim, transformers 256
+    if scalar not in (None, dim):  # not in a GGUF: llama.cpp assumes the head dim, transformers 256
         raise ValueError(f"query_pre_attn_scalar: transformers takes {scalar} for {dim}; expected the model's safetensors")
 
 
 def load(path, dtype):
-    """The model in a dtype with eager attention. dtype is given while loading: model.to() would also round rope's
+    """Loads the model in a dtype with eager attention. dtype is given to the loader: model.to() would also round rope's
     inv_freq, and a GGUF model refuses it."""
     transformers.logging.set_verbosity_error()
     transformers.utils.logging.disable_progress_bar()
@@ -239,7 +239,7 @@ def load(path, dtype):
             raise ValueError(f"config.json: model_type: found {model_type!r}, expected one of {', '.join(FAMILIES)}")
         if hasattr(config, "num_local_experts"):
             options["experts_implementation"] = "batched_mm"
-        if getattr(config, "quantization_config", None):  # the CPU has no kernel for it
+        if getattr(config, "quantization_config", None):  # there is no kernel for it on the CPU
             model = packed_experts.load(transformers.AutoModelForCausalLM, path, config, **options)
         else:
             model = _whole(transformers.AutoModelForCausalLM.from_pretrained, path, config=config, **options)
@@ -253,7 +253,7 @@ def load(path, dtype):
 
 
 def _choose(recorder, scores, masked):
-    """The greedy choice after the last position, by transformers' own mask, and what it was chosen from."""
+    """The greedy choice after the last position, with transformers' own masked ids, and the probabilities that it was made from."""
     scores = scores.to(torch.float32)
     if masked >= 0:
         scores = transformers.SuppressTokensLogitsProcessor([masked])(None, scores)
@@ -264,12 +264,12 @@ def _choose(recorder, scores, masked):
 
 
 def record(path, ids, n, decode_ids=None, dtype="float32", masked=-1, attn_probs=False):
-    """Runs ids as prefill, then n tokens one at a time through the KV cache: decode_ids, or greedily chosen ones.
-    dtype: what weights and values are rounded to; float32, float16 or bfloat16. masked: an id that is never chosen.
-    attn_probs: attention's probabilities are recorded too.
+    """Runs ids as prefill, then n tokens one at a time through the KV cache: decode_ids, or greedily chosen tokens.
+    dtype: type of weights and values: float32, float16 or bfloat16. masked: an id that is never chosen. attn_probs: also
+    record the attention probabilities.
 
-    Returns a dict: producer, model_type, n_layers, tokens and phase as arrays, and stages, which maps (stage, layer or
-    None) to float32 [positions, width]; sample_probs and sample_token have the last 1 + n positions alone."""
+    Returns a dict: producer, model_type, n_layers; tokens and phase as arrays; stages, which maps (stage, layer or None) to
+    float32 [positions, width]. sample_probs and sample_token have only the last 1 + n positions."""
     model = load(path, dtype)
     vocab = model.config.vocab_size
     for i, token in enumerate([*ids, *(decode_ids or [])]):

@@ -1,8 +1,8 @@
-"""Reading safetensors, and writing a model as safetensors and as RDRR, with numpy alone. bf16 tensors are uint16 arrays: their
-bytes are moved, never rounded.
+"""Reads safetensors, and writes a model as safetensors and as RDRR. Needs only numpy. bf16 tensors are uint16 arrays: their bytes
+are copied, never rounded.
 
-Tensors are {name: (dtype, array)}, dtype "F32", "F16", "BF16" or "U8", names and shapes those of transformers. What is read is
-mapped, not loaded: a model of many gigabytes passes through tensor by tensor.
+Tensors are {name: (dtype, array)}, with dtype "F32", "F16", "BF16" or "U8", and with the names and shapes of transformers.
+Files are mapped, not loaded, so that a model of many gigabytes fits: one tensor at a time is in memory.
 """
 import hashlib
 import json
@@ -16,7 +16,7 @@ NUMPY = {"F32": np.float32, "F16": np.float16, "BF16": np.uint16, "U8": np.uint8
 
 
 def text_config(config):
-    """A text model's config, out of the one of a model with a vision tower."""
+    """The config of the text model, if config is that of a model with a vision tower; else config."""
     inner = config.get("text_config")
     return config | inner | {"model_type": inner["model_type"]} if inner else config
 
@@ -33,14 +33,14 @@ def mapped_tensors(path):
 
 
 def read_safetensors(folder):
-    """config.json and all tensors of a folder, in the text model's names."""
+    """Returns config.json and all tensors of a folder, with the names of the text model."""
     tensors = {}
     for path in sorted(Path(folder).glob("*.safetensors")):
         tensors.update(mapped_tensors(path))
     for prefix, becomes in ("model.language_model.", "model."), ("language_model.", ""):
         tensors = {becomes + n.removeprefix(prefix) if n.startswith(prefix) else n: t for n, t in tensors.items()}
     config = json.loads((Path(folder) / "config.json").read_text())
-    if "text_config" in config:  # the tower is left behind
+    if "text_config" in config:  # leave the vision tower out
         text = ("model.layers.", "model.embed_tokens.", "model.norm.", "lm_head.")
         tensors = {n: t for n, t in tensors.items() if n.startswith(text)}
     return config, tensors
@@ -57,7 +57,7 @@ def write_safetensors(path, tensors):
 
 
 def to_bf16(values):
-    """float32 to bf16, nearest even, as uint16."""
+    """Rounds float32 to bf16, to nearest even, as uint16."""
     bits = np.ascontiguousarray(values, np.float32).view(np.uint32)
     return ((bits + 0x7fff + (bits >> 16 & 1)) >> 16).astype(np.uint16)
 
@@ -66,10 +66,10 @@ def to_float32(dtype, data):
     return (data.astype(np.uint32) << 16).view(np.float32) if dtype == "BF16" else data.astype(np.float32)
 
 
-# RDRR, as clocksmith/doppler's docs/FORMATS.md describes it and its converter writes it.
+# RDRR, as docs/FORMATS.md of clocksmith/doppler describes it and its converter writes it.
 
 def quantize_q4_k(rows):
-    """[n, 256] to [n, 144]: plain rounding to each run's range, which is what DOPPLER's quantizer.js does."""
+    """[n, 256] to [n, 144]: rounds each run of 32 to its own range, as DOPPLER's quantizer.js does."""
     runs = rows.reshape(-1, 8, 32).astype(np.float32)
     low = np.minimum(runs.min(-1), 0)
     scale, minimum = (runs.max(-1) - low) / 15, -low
@@ -96,7 +96,7 @@ def quantize_q4_k(rows):
 
 
 def q4_k_bytes(matrix, layout):
-    """The blocks of a matrix [out, in]: "row" pads each row to whole blocks, "col" transposes first, "packed" is one stream."""
+    """The blocks of a matrix [out, in]. "row" pads each row to whole blocks, "col" transposes first, "packed" makes one stream."""
     if layout == "col":
         matrix = matrix.T
     rows = matrix.reshape(1, -1) if layout == "packed" else matrix
@@ -106,7 +106,7 @@ def q4_k_bytes(matrix, layout):
 
 
 def q4_k_values(payload, shape, layout):
-    """What gguf's dequantiser makes of q4_k_bytes."""
+    """The values of q4_k_bytes, by gguf's dequantiser."""
     from gguf import GGMLQuantizationType, quants
 
     rows = shape if layout == "row" else shape[::-1] if layout == "col" else (1, shape[0] * shape[1])
@@ -116,13 +116,13 @@ def q4_k_values(payload, shape, layout):
 
 
 def q4_k_layouts(tensors, q4_k):
-    """{name: layout} of the matrices that are quantised."""
+    """Returns {name: layout} of the matrices to quantise."""
     names = [name for name in tensors if role(name) == "matmul"] if q4_k else []
     return {name: LAYOUTS[i % 3] if q4_k == "mixed" else q4_k for i, name in enumerate(names)}
 
 
 def q4_k_read_back(tensors, q4_k):
-    """The model that write_rdrr writes with q4_k, as gguf's dequantiser reads it."""
+    """The tensors that write_rdrr writes with q4_k, dequantised by gguf."""
     read = dict(tensors)
     for name, layout in q4_k_layouts(tensors, q4_k).items():
         data = to_float32(*tensors[name])
@@ -131,7 +131,7 @@ def q4_k_read_back(tensors, q4_k):
 
 
 def rdrr_manifest(config, tensors):
-    """The sections that do not depend on how the weights are stored."""
+    """The sections of the manifest that do not depend on how weights are stored."""
     ropes = config["rope_parameters"]
     for what, found in {"rope_type llama3": ropes.get("rope_type") == "llama3", "mlp_bias": config.get("mlp_bias")}.items():
         if found:
@@ -178,13 +178,13 @@ def rdrr_manifest(config, tensors):
 
 
 class Shards:
-    """Bytes in files of a size, each with its hash."""
+    """Splits bytes into files of at most a size, each with its hash."""
 
     def __init__(self, folder, size):
         self.folder, self.size, self.at, self.entries, self.file = folder, size, 0, [], None
 
     def add(self, payload):
-        """The pieces of shards that a payload came to lie in."""
+        """The pieces of shards that hold a payload."""
         spans, payload = [], memoryview(payload).cast("B")
         while payload:
             if self.at % self.size == 0:
@@ -210,7 +210,7 @@ class Shards:
 
 
 def write_rdrr(folder, config, tensors, q4_k=None, shard_size=64 << 20):
-    """q4_k: None, or the layout in which the layers' matrices are quantised; "mixed": each in another one."""
+    """q4_k: None, or the layout of the layers' matrices, which are then quantised; "mixed": a different one each."""
     folder, manifest = Path(folder), rdrr_manifest(text_config(config), tensors)
     folder.mkdir(parents=True, exist_ok=True)
     shards, entries, layouts = Shards(folder, shard_size), {}, q4_k_layouts(tensors, q4_k)
@@ -230,7 +230,7 @@ def write_rdrr(folder, config, tensors, q4_k=None, shard_size=64 << 20):
 
 
 def role(name):
-    """What a tensor is, in RDRR's words."""
+    """The role of a tensor, as RDRR calls it."""
     parts = {"embed_tokens": "embedding", "lm_head": "lm_head", "norm": "norm", ".router.": "router", ".experts.": "expert",
              "_proj.weight": "matmul"}
     return next((role for part, role in parts.items() if part in name), "other")

@@ -1,7 +1,7 @@
-"""Writing a model as GGUF, by the conventions of llama.cpp's convert_hf_to_gguf.py: vectors in F32, Gemma's norms with the +1 in
-them, q's and k's rows of Llama in the order of adjacent pairs, GPT-OSS's experts as gate and up in blocks of GGUF's own order.
+"""Writes a model as GGUF, by the conventions of llama.cpp's convert_hf_to_gguf.py: vectors in F32; Gemma's norms with the +1 added;
+Llama's rows of q and k in the order of adjacent pairs; GPT-OSS's experts with gate and up apart, in GGUF's block order.
 
-A tensor is made when its turn to be written has come, so that no more than one is in memory.
+Each tensor is made just before it is written, so that one at a time is in memory.
 """
 import math
 
@@ -17,20 +17,21 @@ KIND = gguf.GGMLQuantizationType
 
 
 def permute(data, heads):
-    """Rows (head, half, i) to (head, i, half)."""
+    """Reorders rows from (head, half, i) to (head, i, half)."""
     rows = data.shape[0] // heads
     return data.reshape(heads, 2, rows // 2, *data.shape[1:]).swapaxes(1, 2).reshape(data.shape)
 
 
 def mxfp4(blocks, scales):
-    """transformers' blocks, whose byte i holds elements 2i and 2i + 1, to a scale and bytes of elements i and i + 16."""
+    """Converts transformers' blocks, whose byte i holds elements 2i and 2i + 1, to GGUF's: a scale, then bytes with elements i and
+    i + 16."""
     elements = np.stack([blocks & 15, blocks >> 4], -1).reshape(*blocks.shape[:-1], 32)
     packed = elements[..., :16] | elements[..., 16:] << 4
     return np.concatenate([scales[..., None], packed], -1).reshape(*blocks.shape[:2], -1)
 
 
 def llama3_factors(rope, dim):
-    """What each frequency is divided by: LlamaModel.generate_extra_tensors, in float32 as there."""
+    """The divisor of each frequency. Source: LlamaModel.generate_extra_tensors; computed in float32, as there."""
     base, f32 = np.float32(rope["rope_theta"]), np.float32
     original, low, high = (rope[k] for k in ("original_max_position_embeddings", "low_freq_factor", "high_freq_factor"))
     factors = []
@@ -42,12 +43,12 @@ def llama3_factors(rope, dim):
     return np.array(factors, np.float32)
 
 
-# What a GGUF of a family does not say: the number of layers that make up its pattern, and values that its readers assume.
+# What a GGUF does not hold: the length of the pattern of local and global layers, and values that readers assume.
 PATTERNS = {"gemma2": 2, "gemma3_text": 6, "gpt_oss": 2}
 
 
 def check_sayable(config):
-    """A GGUF must not hold less than the config."""
+    """Fails if a GGUF could not hold all that the config says."""
     rope, gpt_oss = ropes_of(config), config["model_type"] == "gpt_oss"
     assumed = {
         "query_pre_attn_scalar": (config.get("query_pre_attn_scalar", config["head_dim"]), config["head_dim"]),
@@ -60,7 +61,7 @@ def check_sayable(config):
 
 
 def ropes_of(config):
-    """The rope of global layers."""
+    """The rope parameters of global layers."""
     ropes = config["rope_parameters"]
     return ropes.get("full_attention", ropes)
 
@@ -111,7 +112,7 @@ def add_metadata(writer, config):
 
 
 def expert_parts(tensors):
-    """(name, kind, shape, function that makes the array) of the experts, which GGUF holds as gate, up and down, [experts, out, in]."""
+    """Yields (name, kind, shape, function that makes the array) of the experts: gate, up and down, each [experts, out, in]."""
     for name, (dtype, data) in tensors.items():
         if ".mlp.experts." not in name or name.endswith("_scales"):
             continue
@@ -132,7 +133,7 @@ def expert_parts(tensors):
 
 
 def dense_parts(config, tensors, quantise):
-    """The same of all other tensors. quantise: the kind of a matrix by its name, or None, as it is."""
+    """Yields the same of all other tensors. quantise: maps a matrix's name to its kind; None: unchanged."""
     gemma, llama = config["model_type"].startswith("gemma"), config["model_type"] == "llama"
     heads = {".q_proj.": config["num_attention_heads"], ".k_proj.": config["num_key_value_heads"]} if llama else {}
 
@@ -151,7 +152,7 @@ def dense_parts(config, tensors, quantise):
 
 
 def all_parts(config, tensors, quantise):
-    """With the names that GGUF has for them."""
+    """Yields tensors with their names in GGUF."""
     names = gguf.get_tensor_name_map(ARCHITECTURES[config["model_type"]], config["num_hidden_layers"])
     for name, *part in [*dense_parts(config, tensors, quantise), *expert_parts(tensors)]:
         stored = names.get_name(name, try_suffixes=(".weight", ".bias"))
@@ -164,7 +165,7 @@ def all_parts(config, tensors, quantise):
 
 
 def write_gguf(path, config, tensors, quantise=None):
-    """quantise: a function from a matrix's name to the kind that it is brought to; None: all stay what they are."""
+    """quantise: maps a matrix's name to the kind to quantise it to; None: all stay unchanged."""
     config = text_config(config)
     check_sayable(config)
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config["model_type"]]])

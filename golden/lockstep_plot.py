@@ -1,4 +1,4 @@
-"""Pictures of stages, for the prompt's plot: a line where there is one row, else a heat map."""
+"""Pictures of stages, for `plot` at the prompt: a line for one row, a heat map for several."""
 
 import os
 
@@ -26,7 +26,7 @@ def save(path, values, rows, columns, title, row_name, column_name):
             axes.set_ylabel(row_name)
         axes.set_xlabel(column_name)
         axes.set_title(title)
-        # Beside the target and renamed: an earlier picture stays whole if this one cannot be written.
+        # Write beside the target, then rename: if writing fails, an earlier picture is not lost.
         temporary = f"{path}.{os.getpid()}.tmp"
         try:
             figure.savefig(temporary, format="png")

@@ -1,6 +1,6 @@
-"""Random numbers that are the same bits on every machine and with every numpy: integers of a hash, and of floating point only
-what IEEE 754 rounds in one way (conversion, sum, product). numpy's own generators draw normal numbers through libm, and may
-change from version to version.
+"""Random numbers with the same bits on every machine and with every numpy. They are made of integer hashes and of those
+floating-point operations that IEEE 754 rounds in one way only: conversion, sum, product. numpy's own generators use libm for
+normal numbers, and may change between versions.
 
 Value i of a stream is SplitMix64's (Steele, Lea, Flood 2014): mix(key + i * 0x9E3779B97F4A7C15).
 """
@@ -10,11 +10,11 @@ import numpy as np
 
 GOLDEN = 0x9E3779B97F4A7C15
 WORD = (1 << 64) - 1
-AT_ONCE = 1 << 15  # what fits a core's cache
+AT_ONCE = 1 << 15  # values that fit a core's cache
 
 
 def mix(z):
-    """In place, of an array of uint64."""
+    """Mixes an array of uint64 in place."""
     z ^= z >> np.uint64(30)
     z *= np.uint64(0xBF58476D1CE4E5B9)
     z ^= z >> np.uint64(27)
@@ -24,20 +24,20 @@ def mix(z):
 
 
 class Stream:
-    """Of numpy's Generator what the makers of models call."""
+    """Has the methods of numpy's Generator that the makers of models call."""
 
     def __init__(self, seed, name):
         self.key = int(mix(np.array([seed << 32 | zlib.crc32(name.encode())], np.uint64))[0])
         self.at = 0
 
     def words(self, n):
-        """The next n values of 64 bits."""
+        """The next n 64-bit values."""
         first = np.uint64((self.key + self.at * GOLDEN) & WORD)
         self.at += n
         return mix(np.arange(1, n + 1, dtype=np.uint64) * np.uint64(GOLDEN) + first)
 
     def standard_normal(self, shape, dtype=np.float64):
-        """The sum of four uniform numbers of 16 bits: normal but for its tails, which end at 3.46 deviations."""
+        """The sum of four uniform 16-bit numbers: normal, except that its tails end at 3.46 standard deviations."""
         values = np.empty(int(np.prod(shape)), dtype)
         deviation = dtype((4 * (2**32 - 1) / 12) ** 0.5)
         for i in range(0, values.size, AT_ONCE):
@@ -54,7 +54,7 @@ class Stream:
         return low + (high - low) * unit.reshape(shape)
 
     def integers(self, low, high, shape, dtype, endpoint=False):
-        """Of at most 256 values."""
+        """At most 256 values."""
         span = high - low + endpoint
         n = int(np.prod(shape))
         drawn = self.words((n + 3) // 4).view(np.uint16)[:n].astype(np.uint32) * np.uint32(span) >> np.uint32(16)

@@ -1,7 +1,7 @@
 """Text to token ids and back, with HuggingFace tokenizers.
 
-A folder's tokenizer.json is read as it is. A GGUF holds a vocabulary and, for a byte-level BPE ("gpt2"), merges and the name
-of its pre-tokenizer; a name that is not in the table is refused, for a guess would give other tokens without a word. For
+A folder has a tokenizer.json, which is read unchanged. A GGUF holds a vocabulary. For byte-level BPE ("gpt2") it also holds
+merges and the name of its pre-tokenizer. An unknown name is refused: a guess could give wrong tokens in silence. For
 SentencePiece ("llama") it holds scores, from which merges are derived.
 """
 
@@ -10,12 +10,12 @@ import re
 
 from tokenizers import AddedToken, Regex, Tokenizer, decoders, models, normalizers, pre_tokenizers, processors
 
-# llama.cpp: llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_LLAMA3; it is the pattern of Llama 3's tokenizer.json.
+# Source: llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_PRE_TYPE_LLAMA3. The same as in Llama 3's tokenizer.json.
 LLAMA3_SPLIT = (
     r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+"
 )
 
-# llama.cpp: LLAMA_VOCAB_PRE_TYPE_GPT4O; it is the pattern of GPT-OSS's tokenizer.json (o200k).
+# Source: llama.cpp, LLAMA_VOCAB_PRE_TYPE_GPT4O. The same as in GPT-OSS's tokenizer.json (o200k).
 _UPPER, _LOWER = r"[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]", r"[\p{Ll}\p{Lm}\p{Lo}\p{M}]"
 _SUFFIX = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)?"
 O200K_SPLIT = (
@@ -30,7 +30,7 @@ def _byte_level(use_regex):
     return pre_tokenizers.ByteLevel(add_prefix_space=False, use_regex=use_regex)
 
 
-# tokenizer.ggml.pre: (how a text is split before BPE, whether a word that is in the vocabulary is taken whole)
+# tokenizer.ggml.pre: (how a text is split before BPE, whether a word of the vocabulary is taken whole)
 PRE_TOKENIZERS = {
     "smollm": (lambda: pre_tokenizers.Sequence([pre_tokenizers.Digits(individual_digits=True), _byte_level(True)]), False),
     "gpt-2": (lambda: _byte_level(True), False),
@@ -55,12 +55,12 @@ def _identity(path):
 
 
 def cached(path):
-    """The tokenizer made earlier for this file, or None."""
+    """The cached tokenizer of this file, or None."""
     return _cache.get(_identity(path))
 
 
 def from_json(path):
-    """The tokenizer of a tokenizer.json. A length that the file cuts or fills texts to was its trainer's, and is not kept."""
+    """The tokenizer of a tokenizer.json. Truncation and padding, which the file may set for training, are turned off."""
     tokenizer = Tokenizer.from_file(path)
     tokenizer.no_truncation()
     tokenizer.no_padding()
@@ -69,8 +69,8 @@ def from_json(path):
 
 
 def from_gguf(path, model, pre, tokens, merges, types, bos_id, scores, space_prefix):
-    """The tokenizer of a GGUF. tokens and merges are lists of bytes, types a list of ints and scores of floats, or None each,
-    bos_id < 0 for none; space_prefix: a text begins with a space of its own."""
+    """The tokenizer of a GGUF. tokens, merges: lists of bytes. types: list of ints. scores: list of floats. Each may be None.
+    bos_id: below 0 for none. space_prefix: a space is put in front of a text."""
     if model not in ("gpt2", "llama"):
         known = "byte-level BPE ('gpt2') and SentencePiece's BPE ('llama')"
         raise ValueError(f"tokenizer.ggml.model: found {model!r}, only {known} can be rebuilt; use --ids")
@@ -82,7 +82,7 @@ def from_gguf(path, model, pre, tokens, merges, types, bos_id, scores, space_pre
         tokenizer = _sentencepiece(texts, scores, types, space_prefix)
     for kind, special in ((UNKNOWN, True), (CONTROL, True), (USER_DEFINED, False)):
         added = [texts[i] for i, t in enumerate(types) if t == kind]
-        # A user's word of SentencePiece can have spaces, which are looked for where they are \u2581 already.
+        # A user-defined word of SentencePiece can contain spaces; in the normalised text they are \u2581.
         normalized = model == "llama" and not special and not space_prefix
         tokenizer.add_tokens([AddedToken(text, special=special, normalized=normalized) for text in added])
     if bos_id >= 0:
@@ -107,8 +107,8 @@ def _byte_level_bpe(pre, texts, merges):
 
 
 def _sentencepiece(texts, scores, types, space_prefix):
-    """SentencePiece's BPE joins the pair of neighbours whose word has the highest score; a character that is no word becomes
-    its bytes. Source: llama.cpp, llama-vocab.cpp, llm_tokenizer_spm; transformers, generate_merges."""
+    """SentencePiece's BPE: joins the neighbours whose word has the highest score. A character that is not in the vocabulary
+    becomes its bytes. Source: llama.cpp, llama-vocab.cpp, llm_tokenizer_spm; transformers, generate_merges."""
     if scores is None:
         raise ValueError("tokenizer.ggml.scores: missing, expected a score for each of tokenizer.ggml.tokens; use --ids")
     if not all(score == score for score in scores):
@@ -122,13 +122,13 @@ def _sentencepiece(texts, scores, types, space_prefix):
     )
     prefix = [normalizers.Prepend("\u2581")] if space_prefix else []
     tokenizer.normalizer = normalizers.Sequence([*prefix, normalizers.Replace(" ", "\u2581")])
-    # The first word keeps its space: what is decoded here is the end of a text more often than its beginning.
+    # The first word keeps its space, because most decoded ids continue a text.
     tokenizer.decoder = decoders.Sequence([decoders.Replace("\u2581", " "), decoders.ByteFallback(), decoders.Fuse()])
     return tokenizer
 
 
 def _merges_of_scores(texts, scores, types):
-    """Every way to make a word of two words, by falling score."""
+    """All pairs of words that make a word, by falling score."""
     words = {text for text, kind in zip(texts, types) if kind not in (UNKNOWN, CONTROL, BYTE)}
     merges = [
         (-score, text[:i], text[i:])
@@ -159,22 +159,22 @@ def _pairs(merges, vocabulary):
 
 
 def encode(tokenizer, text, special):
-    """Ids of a text; special: with the tokens that the tokenizer adds by itself, such as bos."""
+    """The ids of a text. special: with the tokens that the tokenizer adds, such as bos."""
     return tokenizer.encode(text, add_special_tokens=special).ids
 
 
 def decode(tokenizer, ids):
-    """The text of ids, special tokens too. A NUL would end the text in C: it is shown as its symbol.
+    """The text of ids, with special tokens. A NUL would end the text in C, so it is shown as its symbol.
 
-    Where a word can be a single byte (byte fallback), the decoder gives up a whole run of bytes for one that is not whole:
-    the first bytes of a character at the end are kept out of it, and are U+FFFD as elsewhere."""
+    With byte fallback, one incomplete character would make the decoder drop a whole run of bytes. So an incomplete character at
+    the end is decoded apart, and becomes U+FFFD."""
     whole = len(ids) - _broken_tail(tokenizer, ids)
     text = tokenizer.decode(ids[:whole], skip_special_tokens=False) + "\ufffd" * (whole < len(ids))
     return text.replace("\0", "\u2400")
 
 
 def _broken_tail(tokenizer, ids):
-    """How many ids at the end are the first bytes of a character that is not complete."""
+    """The number of ids at the end that are bytes of an incomplete character."""
     if not getattr(tokenizer.model, "byte_fallback", False):
         return 0
     tail = []
@@ -183,7 +183,7 @@ def _broken_tail(tokenizer, ids):
         if not match:
             return 0
         tail.append(int(match[1], 16))
-        if tail[-1] >= 0xC0:  # a first byte; its upper ones say how many there are
+        if tail[-1] >= 0xC0:  # a first byte; the number of its leading ones is the length of the character
             length = 2 + (tail[-1] >= 0xE0) + (tail[-1] >= 0xF0)
             return len(tail) if len(tail) < length else 0
         if tail[-1] < 0x80:

@@ -1,10 +1,10 @@
-"""What user code at the prompt sees: the stages of a trace as numpy arrays that share the program's memory."""
+"""The stages of a trace as numpy arrays that share the program's memory, for `py` at the prompt."""
 
 import numpy
 
 
 class Trace:
-    """engine["layer_out", 17] is [positions, width]; rows that did not run yet are NaN. Outside the layers: engine["logits"]."""
+    """engine["layer_out", 17] is [positions, width]. Rows that have not run are NaN. Outside the layers: engine["logits"]."""
 
     def __init__(self, name, tokens, phase, stages):
         self.name = name
@@ -25,7 +25,7 @@ class Trace:
         return (key if isinstance(key, tuple) else (key, None)) in self._stages
 
     def keys(self):
-        """(stage, layer) of everything recorded, in plan order; layer is None outside the layers."""
+        """(stage, layer) of all recorded stages, in plan order. layer is None outside the layers."""
         return list(self._stages)
 
     def __repr__(self):

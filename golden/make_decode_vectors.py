@@ -1,22 +1,35 @@
 #!/usr/bin/env python3
-"""Writes golden/decode_vectors.bin: rows of random blocks of every weight format, and what gguf's own dequantiser makes of them.
+"""Writes golden/decode_vectors.bin: rows of random blocks of every weight format, and their values by gguf's dequantiser.
 
-One record a format: its GGUF type number, elements (both u32), bytes (u32), the blocks, the values (f32). A record's elements are
-rows of 1152 and 288 where the block divides them, else of 1280 and 256. Scales are ordinary ones, small (subnormal in f16) and
-zero. tests/reference/formats.c reads it.
+One record a format: GGUF type number, number of elements, number of bytes (u32 each), the blocks, the values (f32). The elements
+are rows of 1152 and 288 if the block size divides these, else of 1280 and 256. Scales are ordinary, small (subnormal in f16)
+and zero. tests/reference/formats.c reads the file.
 """
+import re
 import struct
 from pathlib import Path
 
 import numpy as np
 from gguf import GGML_QUANT_SIZES, GGMLQuantizationType as T, quants
 
-SCALES = {T.Q4_0: [0], T.Q4_1: [0, 2], T.Q5_0: [0], T.Q5_1: [0, 2], T.Q8_0: [0], T.Q4_K: [0, 2], T.Q5_K: [0, 2], T.Q6_K: [208],
-          T.MXFP4: []}
+TABLE = Path(__file__).resolve().parents[1] / "shaders/dtypes.h"
+
+
+def formats():
+    """{format: bytes of a block where an f16 begins} of the rows of shaders/dtypes.h whose elements are no floats."""
+    found = {}
+    for row in re.findall(r"^ +X\((.*)\)", TABLE.read_text(), re.MULTILINE):
+        name, _, _, _, _, _, scale, d_at, _, m_times, *_ = [cell.strip() for cell in row.split(",")]
+        if scale != "SCALE_NONE":
+            found[T[name]] = ([int(d_at)] if scale == "SCALE_HALF" else []) + ([int(d_at) + 2] if m_times != "0" else [])
+    return dict(sorted(found.items()))
+
+
+SCALES = formats()
 
 
 def blocks(dtype, n, rng):
-    """[n, bytes]: random bytes, with halves that are finite where the format has a half."""
+    """[n, bytes]: random bytes, except that f16 values in the format are finite."""
     size = GGML_QUANT_SIZES[dtype][1]
     data = rng.integers(0, 256, (n, size), dtype=np.uint8)
     for at in SCALES[dtype]:

@@ -1,17 +1,16 @@
 """Writes a random model of a real model's full shape:
 python3 golden/make_full.py NAME FOLDER [--gguf FILE] [--rdrr FOLDER] [--set KEY=VALUE]... [--seed N]
 
-The small models of golden/ never overflow f16, never fill a large vocabulary and never need a second buffer. These do, and their
-weights have the statistics of real ones: some dims of the residual are outliers, the norms behind attention and FFN weigh them by
-up to 55.8 (before Gemma's +1), so that hidden states grow: in Gemma 3 1B from 400 after the first layer to 15,000 after the last
-(18,600 at most), in Gemma 2 2B to 23,000, in a pair of GPT-OSS's layers to 15,000, measured over 8 positions.
+The small models of golden/ never overflow f16, never have a large vocabulary and never need a second buffer. These do, and their
+weights have the statistics of real ones. Some dims of the residual are outliers; the norms after attention and FFN multiply them by
+up to 55.8 (before Gemma's +1). So hidden states grow, measured over 8 positions: in Gemma 3 1B from 400 after the first layer to
+15,000 after the last (18,600 at most), in Gemma 2 2B to 23,000, in two layers of GPT-OSS to 15,000.
 
-FOLDER is safetensors in bf16; --gguf and --rdrr write the same weights in these files too, as convert.py does.
---set changes a value of config.json before the tensors are made: num_hidden_layers=2, vocab_size=4096. Numpy alone is needed, but
+FOLDER gets safetensors in bf16. --gguf and --rdrr also write the same weights in these formats, as convert.py does.
+--set changes a value of config.json before the tensors are made: num_hidden_layers=2, vocab_size=4096. Only numpy is needed, and
 gguf for a GGUF.
-Each tensor has a stream of random numbers of its own, seeded by its name: the same bits on every machine, and whatever else is
-in the model.
-A tensor is drawn and written in pieces of PIECE values, so memory stays small.
+Each tensor has its own stream of random numbers, seeded by its name: its bits are the same on every machine, whatever else is in
+the model. A tensor is drawn and written in pieces of PIECE values, so that memory stays small.
 """
 import argparse
 import json
@@ -27,7 +26,7 @@ from lockstep_random import Stream
 PIECE = 1 << 22
 OUTLIERS = 6  # dims of the residual
 PEAK = 55.8  # the largest norm weight
-OUTLIER_ROWS = {"gemma3_text": 160, "gemma2": 40}  # by what o's and down's rows of the first outlier are larger
+OUTLIER_ROWS = {"gemma3_text": 160, "gemma2": 40}  # factor of the first outlier's rows in o_proj and down_proj
 
 GEMMA = {"hidden_activation": "gelu_pytorch_tanh", "rms_norm_eps": 1e-6, "head_dim": 256, "query_pre_attn_scalar": 256,
          "tie_word_embeddings": True, "attention_bias": False, "torch_dtype": "bfloat16", "num_hidden_layers": 26,
@@ -55,11 +54,11 @@ MODELS = {
         "quantization_config": {"quant_method": "mxfp4", "modules_to_not_convert": [
             "model.layers.*.self_attn", "model.layers.*.mlp.router", "model.embed_tokens", "lm_head"]}},
 }
-PATTERN = {"gemma3_text": 6, "gemma2": 2, "gpt_oss": 2}  # every so many layers a global one
+PATTERN = {"gemma3_text": 6, "gemma2": 2, "gpt_oss": 2}  # every Nth layer is global
 
 
 def shapes(config):
-    """(name, dtype, shape) of every tensor, in the file's order."""
+    """Yields (name, dtype, shape) of every tensor, in the order of the file."""
     h, f, d = config["hidden_size"], config["intermediate_size"], config["head_dim"]
     q, kv = config["num_attention_heads"] * d, config["num_key_value_heads"] * d
     family, experts = config["model_type"], config.get("num_local_experts")
@@ -100,17 +99,17 @@ class Maker:
         self.outliers = Stream(seed, "outliers").choice(config["hidden_size"], OUTLIERS, replace=False)
         self.gemma = config["model_type"] != "gpt_oss"
         self.first_rows = OUTLIER_ROWS.get(config["model_type"])
-        # Which nibble of e2m1 a random byte means: normally distributed, with a deviation of 2.
+        # Nibble of e2m1 for each random byte: normally distributed, with a standard deviation of 2.
         codes = np.array([0, 0.5, 1, 1.5, 2, 3, 4, 6])
         normal = np.sort(2 * Stream(seed, "nibbles").standard_normal(256))
         self.nibbles = np.abs(np.abs(normal)[:, None] - codes).argmin(1).astype(np.uint8) | (8 * (normal < 0)).astype(np.uint8)
 
     def peak(self, name):
-        """The largest weight of a norm behind attention or FFN: a tenth in the first layer, all of it after a quarter of them."""
+        """The largest weight of a norm after attention or FFN: a tenth of PEAK in the first layer, PEAK after a quarter of the layers."""
         return PEAK * min(1, 0.1 + 4 * int(name.split(".")[2]) / self.config["num_hidden_layers"])
 
     def norm(self, name, rng, n):
-        """Norms before a matmul weigh outliers down, as trained ones do; those behind it, in Gemma, weigh them up."""
+        """Norms before a matmul make outliers smaller, as trained ones do. Gemma's norms after a matmul make them larger."""
         if n != self.config["hidden_size"]:  # q_norm, k_norm
             return 0.3 * rng.standard_normal(n)
         if self.gemma and ("post_attention" in name or "post_feedforward" in name):
@@ -127,13 +126,13 @@ class Maker:
         if "norm" in name:
             return self.norm(name, rng, shape[0])
         values = 0.3 * rng.standard_normal(shape)
-        if name.endswith("down_proj_bias"):  # what makes GPT-OSS's residual grow: no norm stands behind its experts
+        if name.endswith("down_proj_bias"):  # makes GPT-OSS's residual grow: it has no norm after its experts
             values[:, self.outliers] = 15000 / self.config["num_hidden_layers"] * rng.uniform(0.3, 1, OUTLIERS)
             values[:, self.outliers[0]] = 15000 / self.config["num_hidden_layers"]
         return values
 
     def matrix(self, name, rng, shape):
-        """Rows of about unit gain; in Gemma o's and down's rows of the outlier dims are large, of the first one most."""
+        """Rows of about unit gain. In Gemma, rows of o_proj and down_proj for outlier dims are larger, most of all for the first."""
         rows, columns = shape
         scale = np.float32(0.03 if "embed_tokens" in name else columns ** -0.5)
         step = max(1, PIECE // columns)
@@ -145,7 +144,7 @@ class Maker:
             yield values
 
     def pieces(self, name, dtype, shape):
-        """The tensor's bytes as arrays."""
+        """Yields the tensor's bytes as arrays."""
         rng = Stream(self.seed, name)
         if name.endswith("_scales"):
             yield rng.integers(127 - 8, 127 - 6, shape, np.uint8, endpoint=True)

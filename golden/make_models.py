@@ -1,14 +1,18 @@
 """Writes the small random models with odd shapes that golden/ holds: python3 golden/make_models.py FOLDER
 
-tiny-llama, tiny-gemma2, tiny-gemma3 and tiny-gpt-oss have the shapes that real models have, only smaller. Here is what
-those never show, and what some known bugs need to show: a head dim that is no power of two, widths that are no multiple of 4,
-biases, an LM head of its own, one kv head for all, rope with linear scaling and with yarn's range truncated, experts that are not quantised, several
-shards, weights in bf16 and f16, a query scale that is not the head dim's. Each family has a model whose hidden states are 105
-wide, with 331 words, one kv head, a window shorter than the prompt and three shards, and models in both of the 16-bit types;
-tiny-llama-105 has llama3's rope scaling. tiny-llama-long: more than 256 positions. tiny-gemma3-loud: hidden states beyond f16's
-largest number, and scores beyond what exp takes; and padding is the likeliest token. tiny-gpt-oss-wide: a hidden size that blocks of 256 divide.
+tiny-llama, tiny-gemma2, tiny-gemma3 and tiny-gpt-oss have the shapes of real models, only smaller. The models made here have what
+those lack, and what some known bugs need in order to show:
 
-The weights are large enough that every op counts: norms spread around 1, and outputs have about the size of inputs.
+- head dims that are no power of two, widths that are no multiple of 4, biases, an LM head of its own, a single kv head;
+- rope with linear scaling, and with yarn's range truncated; a query scale other than that of the head dim;
+- experts that are not quantised, several shards, weights in bf16 and f16.
+
+-105 (one a family): hidden size 105, 331 words, one kv head, a window shorter than the prompt, three shards; models in both 16-bit
+types; tiny-llama-105 has llama3's rope scaling. tiny-llama-long: more than 256 positions. tiny-gemma3-loud: hidden states above
+f16's largest number, scores too large for exp, padding as the likeliest token. tiny-gpt-oss-wide: a hidden size that is a multiple
+of 256.
+
+The weights are large enough that every op matters: norms spread around 1, and outputs are about as large as inputs.
 """
 
 import os
@@ -215,10 +219,10 @@ MODELS = {
     ),
 }
 
-# The largest shard's size, where a model is to have three.
+# Largest size of a shard, in models with three shards.
 SHARDED = {"tiny-gpt-oss-odd": "80KB", "tiny-llama-105": "130KB", "tiny-gemma2-105": "100KB", "tiny-gemma3-105": "100KB",
            "tiny-gpt-oss-105": "180KB"}
-# What norms have on top of their random weights, by model and a part of their name.
+# Added to the random weights of norms, by model and a part of the norm's name.
 LOUD = {"tiny-gemma3-loud": {"q_norm": 9.0, "k_norm": 9.0, "post_feedforward": 60000.0}}
 
 

@@ -1,7 +1,10 @@
 #!/usr/bin/env python3
-"""Writes golden/tiny-llama-q4_1.gguf, tiny-llama with its matrices in Q4_1 and the embedding in Q8_0; golden/llama-formats.gguf, where
-each matrix is in a format of its own; and golden/llama-q4_k-packed, an RDRR as DOPPLER's first converters wrote it: each matrix in Q4_K as one stream of blocks of 256, which rows of 264 and 280 do not
-begin with (postmortem 2025-12-18 gemma3-q4k-garbage-output).
+"""Writes three quantised models into golden/:
+
+tiny-llama-q4_1.gguf   tiny-llama with matrices in Q4_1 and the embedding in Q8_0
+llama-formats.gguf     each matrix in a different format
+llama-q4_k-packed      an RDRR as DOPPLER's first converters wrote it: each matrix is one stream of Q4_K blocks of 256. Rows of 264
+                       and 280 values start inside a block (postmortem 2025-12-18 gemma3-q4k-garbage-output).
 """
 from pathlib import Path
 
@@ -21,7 +24,7 @@ FORMATS = MODELS["llama"] | {"num_hidden_layers": 1, "hidden_size": 256, "interm
                              "num_attention_heads": 4, "num_key_value_heads": 1, "attention_bias": False}
 KINDS = {"q_proj": KIND.Q4_0, "k_proj": KIND.Q5_0, "v_proj": KIND.Q5_1, "o_proj": KIND.Q8_0, "gate_proj": KIND.Q4_K,
          "up_proj": KIND.Q5_K, "down_proj": KIND.Q6_K, "embed_tokens": KIND.Q4_1, "lm_head": KIND.F16}
-# Of a block that gguf cannot make from values: bytes, where its f16 are, and what they are so that weights spread by some 1/16.
+# Formats that gguf cannot quantise to: bytes a block, where its f16 values are, and values that spread weights by about 1/16.
 RANDOM_BLOCKS = {KIND.Q4_K: (144, {0: 3e-4, 2: 2.2e-3}), KIND.Q5_K: (176, {0: 1.5e-4, 2: 2.3e-3}), KIND.Q6_K: (210, {208: 6.2e-5})}
 
 

@@ -1,8 +1,9 @@
 #!/usr/bin/env python3
-"""Writes golden/same/: small random models, Gemma 3, Gemma 2, Llama, Llama with llama3's rope and GPT-OSS, each as safetensors in bf16, as
-GGUF and as RDRR with the same weights, bit for bit; and Llama in Q4_K, as an RDRR in all its layouts and as float32 of gguf's
-dequantiser. tests/reference/same.c runs them. The shapes are odd ones, and Gemma's seventh layer makes the pattern of local and
-global layers that a GGUF does not say show.
+"""Writes golden/same/: small random models of Gemma 3, Gemma 2, Llama, Llama with llama3's rope, and GPT-OSS. Each is written as
+safetensors in bf16, as GGUF and as RDRR, with the same weights bit for bit. Llama is also written in Q4_K, as an RDRR in all
+layouts, and as the float32 values that gguf dequantises it to. tests/reference/same.c runs them.
+
+Shapes are odd. Gemma 3 has seven layers, so that the pattern of local and global layers, which a GGUF does not hold, matters.
 """
 import json
 from pathlib import Path
@@ -31,7 +32,7 @@ MODELS = {
     "llama": COMMON | {
         "model_type": "llama", "num_hidden_layers": 2, "hidden_act": "silu", "tie_word_embeddings": False,
         "attention_bias": True, "mlp_bias": False, "rope_parameters": {"rope_type": "default", "rope_theta": 10000.0}},
-    "llama3-rope": COMMON | {  # frequencies below, above and between the two borders
+    "llama3-rope": COMMON | {  # frequencies below, between and above the two limits
         "model_type": "llama", "num_hidden_layers": 2, "hidden_act": "silu", "tie_word_embeddings": True,
         "attention_bias": False, "mlp_bias": False, "rope_parameters": {
             "rope_type": "llama3", "rope_theta": 10000.0, "factor": 8.0, "low_freq_factor": 1.0, "high_freq_factor": 4.0,
@@ -47,7 +48,7 @@ MODELS = {
 
 
 def random_tensors(config):
-    """In bf16; norms spread around 1, matrices of about unit gain."""
+    """Random bf16 weights: norms spread around 1, matrices with about unit gain."""
     rng = np.random.default_rng(3)
     center = 0 if config["model_type"].startswith("gemma") else 1
     tensors = {}
@@ -74,7 +75,7 @@ def main():
         tensors = random_tensors(config)
         write_folder(folder / f"{name}-bf16", config, tensors)
         write_gguf(folder / f"{name}-bf16.gguf", config, tensors)
-        if config["rope_parameters"].get("rope_type") != "llama3":  # RDRR has no word for it
+        if config["rope_parameters"].get("rope_type") != "llama3":  # RDRR cannot say it
             write_rdrr(folder / f"{name}-rdrr", config, tensors, shard_size=40000)
     config = MODELS["llama"]
     tensors = random_tensors(config)

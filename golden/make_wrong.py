@@ -1,7 +1,7 @@
-"""Runs of transformers in which one module is a wrong one: traces of a stranger's engine, whose bug is known.
+"""Records transformers with one module replaced by a wrong one: traces of an engine whose bug is known.
 
-make_wrong.py [FOLDER]: writes FOLDER/NAME.h5 (golden/wrong/), small ones: a few positions, and the layers around the bug. tests/workbench/diagnose/wrong.c says
-where each must be found and what it must be called.
+make_wrong.py [FOLDER]: writes FOLDER/NAME.h5 (default golden/wrong/). They are small: a few positions, and the layers around the
+bug. tests/workbench/diagnose/wrong.c says where each bug must be found and what it must be called.
 """
 
 import copy
@@ -19,7 +19,7 @@ IDS, DECODED = [3, 17, 101, 44, 250, 9, 31, 77], [5]
 
 
 class MeanSubtracted(torch.nn.Module):
-    """LayerNorm where RMSNorm is meant."""
+    """LayerNorm in place of RMSNorm."""
 
     def __init__(self, norm):
         super().__init__()
@@ -30,7 +30,7 @@ class MeanSubtracted(torch.nn.Module):
 
 
 class NoOffset(torch.nn.Module):
-    """Gemma's norm without the 1 that is added to its weight."""
+    """Gemma's norm without the 1 added to its weight."""
 
     def __init__(self, norm):
         super().__init__()
@@ -89,11 +89,11 @@ def bias_dropped(model):
 
 
 def values_of_the_layer_before(model):
-    model.model.layers[3].self_attn.v_proj = copy.deepcopy(model.model.layers[2].self_attn.v_proj)  # its hooks are its own
+    model.model.layers[3].self_attn.v_proj = copy.deepcopy(model.model.layers[2].self_attn.v_proj)  # a copy, so that it has its own hooks
 
 
 def window_ignored(model):
-    """The first layer takes itself for one that sees everything: in its mask and in its KV cache."""
+    """The first layer acts as a global one, in its mask and in its KV cache."""
     attention = model.model.layers[0].self_attn
     model.config.layer_types[0] = "full_attention"
     attention.sliding_window = None
@@ -125,7 +125,7 @@ def head_rows_shifted(model):
     model.lm_head = head
 
 
-# (what is wrong, model, the layers that are kept, whether what follows the layers is)
+# (what is wrong, model, layers to keep, whether to keep the stages after the layers)
 WRONG = [
     (norm_subtracts_mean, "tiny-llama", (1, 2), False),
     (gelu_for_silu, "tiny-llama", (0, 1), False),
@@ -145,7 +145,7 @@ WRONG = [
 
 
 def record(spoil, model_name):
-    """What exporter.record gives, with the model spoiled once it is loaded."""
+    """exporter.record with a model that is changed after loading."""
     plain, names = exporter.load, {}
 
     def load(path, dtype):
@@ -174,7 +174,7 @@ def write(path, run, layers, tail):
         for (stage, layer), rows in run["stages"].items():
             if layer in layers:
                 file[f"layers/{layer}/{stage}"] = rows.astype("int32") if stage == "router_indices" else rows
-            elif layer is None and (stage == "embed" or (tail and not stage.startswith("sample_"))):  # nobody samples here
+            elif layer is None and (stage == "embed" or (tail and not stage.startswith("sample_"))):  # samples are of no interest
                 file[f"stages/{stage}"] = rows
 
 

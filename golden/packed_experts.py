@@ -1,5 +1,5 @@
-"""MXFP4 experts that stay packed in their file: each is dequantised by transformers' own function when a token chooses it, and
-dropped again. All of them as float32 take 16 times their file: 3.2 GB a layer of GPT-OSS 20B, and a copy for each choice besides.
+"""MXFP4 experts that stay packed in their file. An expert is dequantised by transformers' own function when a token chooses it,
+and then dropped. All experts as float32 would need 3.2 GB a layer of GPT-OSS 20B, plus a copy for each chosen expert.
 """
 
 import contextlib
@@ -15,9 +15,9 @@ PROJECTIONS = ("gate_up_proj", "down_proj")
 
 
 class Packed:
-    """Stands where a module has its experts' matrices: indexed by experts' numbers it says which were chosen."""
+    """Takes the place of a module's expert matrices. Indexing it with expert numbers returns which experts were chosen."""
 
-    _is_hf_initialized = True  # transformers must not fill it with random numbers
+    _is_hf_initialized = True  # keep transformers from filling it with random numbers
 
     def __init__(self, blocks=None, scales=None, dtype=None):
         self.blocks, self.scales, self.dtype = blocks, scales, dtype  # slices of a file
@@ -31,14 +31,14 @@ class Packed:
 
 
 class Chosen:
-    """One expert's matrix a row: what torch would have gathered into one tensor."""
+    """One matrix a row, of the expert chosen there; torch would have gathered them into one tensor."""
 
     def __init__(self, packed, ids):
         self.packed, self.ids = packed, ids
 
 
 def _linear(plain):
-    """_batched_linear of a Chosen: row by row, with transformers' own; each expert is dequantised once."""
+    """_batched_linear for a Chosen: row by row, with transformers' own function. Each expert is dequantised once."""
 
     def linear(input, weight, bias=None, is_transposed=False):
         if not isinstance(weight, Chosen):
@@ -58,7 +58,7 @@ moe._batched_linear = _linear(moe._batched_linear)
 
 
 class _Files:
-    """The tensors of a folder of safetensors, as slices that are read when they are indexed."""
+    """The tensors of a folder of safetensors, as slices that are read when indexed."""
 
     def __init__(self, folder):
         index = os.path.join(folder, "model.safetensors.index.json")
@@ -76,7 +76,7 @@ class _Files:
 
 @contextlib.contextmanager
 def _without_matrices():
-    """While a model is made, its experts get no matrices."""
+    """Creates a model whose experts have no matrices."""
     plain = modeling_gpt_oss.GptOssExperts.__init__
 
     def light(self, config, *args, **kwargs):
@@ -96,7 +96,7 @@ def _without_matrices():
 
 
 def load(auto_model, path, config, dtype, **options):
-    """A GPT-OSS model whose experts are packed. config loses its quantization: nothing else in the model has one."""
+    """A GPT-OSS model with packed experts. Removes the quantization from config: nothing else in the model is quantised."""
     del config.quantization_config
     with _without_matrices():
         model = auto_model.from_pretrained(path, config=config, dtype=dtype, **options)

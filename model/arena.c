@@ -36,8 +36,9 @@ void *arena_alloc(struct arena *arena, size_t size)
 char *arena_strndup(struct arena *arena, const char *text, size_t length)
 {
     char *copy = arena_alloc(arena, length + 1);
-    if (length)
+    if (length) {
         memcpy(copy, text, length);
+    }
     return copy;
 }
 

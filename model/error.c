@@ -10,8 +10,9 @@ static void append(struct error *err, size_t *length, const char *format, va_lis
 {
     size_t room = sizeof(err->text) - *length;
     int n = vsnprintf(err->text + *length, room, format, args);
-    if (n > 0)
+    if (n > 0) {
         *length = (size_t)n < room ? *length + (size_t)n : sizeof(err->text) - 1;
+    }
 }
 
 __attribute__((format(printf, 3, 4))) static void appendf(struct error *err, size_t *length, const char *format, ...)
@@ -25,27 +26,33 @@ __attribute__((format(printf, 3, 4))) static void appendf(struct error *err, siz
 enum status error_set(struct error *err, enum status status, const char *file, const char *field, int64_t offset,
                       const char *format, ...)
 {
-    if (!err)
+    if (!err) {
         return status;
+    }
     size_t length = 0;
     err->status = status;
     err->text[0] = '\0';
-    if (file)
+    if (file) {
         appendf(err, &length, "%s: ", file);
-    if (field)
+    }
+    if (field) {
         appendf(err, &length, "%s", field);
-    if (offset != ERROR_NO_OFFSET)
+    }
+    if (offset != ERROR_NO_OFFSET) {
         appendf(err, &length, "%s@%lld", field ? " " : "", (long long)offset);
-    if (field || offset != ERROR_NO_OFFSET)
+    }
+    if (field || offset != ERROR_NO_OFFSET) {
         appendf(err, &length, ": ");
+    }
     va_list args;
     va_start(args, format);
     append(err, &length, format, args);
     va_end(args);
-    /* One line, whatever a hostile file put into its names. */
+    /* A hostile file may put control characters into its names; the text stays one line. */
     for (char *c = err->text; *c; c++) {
-        if ((unsigned char)*c < 0x20 || *c == 0x7f)
+        if ((unsigned char)*c < 0x20 || *c == 0x7f) {
             *c = '?';
+        }
     }
     return status;
 }
@@ -65,24 +72,27 @@ static _Noreturn void out_of_memory(uint64_t size)
 void *xmalloc(uint64_t size)
 {
     void *memory = malloc(size ? size : 1);
-    if (!memory)
+    if (!memory) {
         out_of_memory(size);
+    }
     return memory;
 }
 
 void *xcalloc(uint64_t count, uint64_t size)
 {
     void *memory = calloc(count ? count : 1, size ? size : 1);
-    if (!memory)
+    if (!memory) {
         out_of_memory(count * size);
+    }
     return memory;
 }
 
 void *xrealloc(void *old, uint64_t size)
 {
     void *memory = realloc(old, size ? size : 1);
-    if (!memory)
+    if (!memory) {
         out_of_memory(size);
+    }
     return memory;
 }
 

@@ -1,5 +1,5 @@
-/* A model family is a table: the steps of a layer in order, each with its op, its stage, where its input
- * comes from and which weights it reads. A new family is one file under model/families/ and one row in FAMILIES. */
+/* A model family is a table: the steps of a layer in order, each with its op, its stage, its inputs and the names of
+ * its weights. A new family is one file in model/families/ and one row in FAMILIES. */
 #ifndef LOCKSTEP_MODEL_FAMILY_H
 #define LOCKSTEP_MODEL_FAMILY_H
 
@@ -10,49 +10,53 @@
 #include "model/ops.h"
 #include "model/stages.h"
 
-/* What a row names as an input besides an earlier stage of the same layer. */
+/* Inputs of a row other than an earlier stage of the same layer. */
 #define FROM_TOKENS (-1)   /* the token ids */
-#define FROM_RESIDUAL (-2) /* what enters the layer: embed, or the layer_out before it */
+#define FROM_RESIDUAL (-2) /* the layer's input: embed, or layer_out of the layer before */
 #define FROM_NOTHING (-3)
 
 struct step_row {
     enum op op;
     enum stage stage;
-    int input[OP_MAX_INPUTS];           /* a stage of this layer (enum stage), or FROM_… */
-    const char *weight[OP_MAX_WEIGHTS]; /* tensor name inside the layer; a bias is read if the config says so */
+    int input[OP_MAX_INPUTS]; /* a stage of this layer (enum stage), or FROM_ code */
+    const char
+        *weight[OP_MAX_WEIGHTS]; /* name of the tensor inside the layer; a bias is read only if the config has it */
 };
 
-/* A GGUF's name of a tensor inside a layer ("attn_q.weight" for "blk.0.attn_q.weight") and transformers' name of it.
- * Lists of them end with {NULL, NULL}. */
+/* A tensor's name inside a layer in a GGUF ("attn_q.weight" for "blk.0.attn_q.weight") and in transformers. Lists end
+ * with {NULL, NULL}. */
 struct tensor_alias {
     const char *gguf, *name;
 };
 
 struct family {
     const char *name;               /* "gemma3" */
-    const char *const *model_types; /* config.json's model_type values that it covers, NULL-terminated */
-    const char *gguf_architecture;  /* general.architecture in a GGUF */
-    float norm_offset;              /* of the safetensors' RMSNorm weights */
-    bool scales_embedding;          /* by sqrt(hidden) */
-    bool gguf_permutes_qk;          /* GGUF holds q and k rows for adjacent-pair rope */
-    bool gguf_folds_norm_offset;    /* GGUF holds 1 + weight */
+    const char *const *model_types; /* values of config.json's model_type, NULL-terminated */
+    const char *gguf_architecture;  /* value of general.architecture in a GGUF */
+    float norm_offset;              /* added to RMSNorm weights of safetensors */
+    bool scales_embedding;          /* embeddings are multiplied by sqrt(hidden) */
+    bool gguf_permutes_qk;          /* a GGUF holds the rows of q and k in the order of adjacent-pair rope */
+    bool gguf_folds_norm_offset;    /* a GGUF holds 1 + weight */
     const struct step_row *layer;   /* [n_layer] */
     uint32_t n_layer;
-    const struct tensor_alias *gguf_names; /* of a layer's tensors, besides those of all families (gguf_load.c) */
-    bool has_local_layers;                 /* sliding windows; else every layer sees all */
-    uint32_t global_every;    /* where the file does not say which layers are local: the last of each so many is not */
-    bool ropes_by_layer_type; /* local layers have a rope of their own; else all share one */
-    bool has_softcaps;        /* of scores and logits: mandatory in the config, null for none */
-    bool has_experts;         /* a mixture of experts, with biases, that MXFP4 may pack */
-    float swiglu_limit, swiglu_alpha; /* of the experts' activation, which a GGUF does not say */
-    bool gguf_rope_factors;           /* a GGUF may hold a table of what rope's frequencies are divided by */
-    bool gguf_yarn_untruncated;       /* YaRN's range is not widened to whole dims, which a GGUF does not say */
-    uint32_t gguf_odd_layers; /* a GGUF with so many layers has query_pre_attn_scalar = hidden / heads, not head_dim */
-    bool reads_query_scalar;  /* query_pre_attn_scalar is mandatory; else scores are scaled by head_dim^-1/2 */
-    bool ties_by_default;     /* tie_word_embeddings where config.json does not say */
-    const char *activation;   /* what a GGUF of this architecture means, for it does not say */
-    const char *activation_key;         /* config.json's name of the field */
-    float rope_theta, rope_theta_local; /* where config.json does not say */
+    const struct tensor_alias
+        *gguf_names;          /* names of a layer's tensors, besides those that all families share (gguf_load.c) */
+    bool has_local_layers;    /* some layers have a sliding window; otherwise every layer sees all positions */
+    uint32_t global_every;    /* where the file lists no local layers: every global_every-th layer is global */
+    bool ropes_by_layer_type; /* local layers have their own rope; otherwise all layers share one */
+    bool has_softcaps;        /* the config must give softcaps of scores and logits; null means none */
+    bool has_experts;         /* mixture of experts with biases; weights may be packed as MXFP4 */
+    float swiglu_limit, swiglu_alpha; /* parameters of the experts' activation, which a GGUF does not hold */
+    bool gguf_rope_factors;           /* a GGUF may hold a table of divisors of rope's frequencies */
+    bool gguf_yarn_untruncated;       /* YaRN's range is not widened to whole dims; a GGUF does not say so */
+    uint32_t gguf_odd_layers; /* in a GGUF with this many layers query_pre_attn_scalar is hidden / heads instead of
+                                 head_dim */
+    bool reads_query_scalar; /* the config must give query_pre_attn_scalar; otherwise scores are scaled by head_dim^-1/2
+                              */
+    bool ties_by_default;    /* value of tie_word_embeddings if config.json does not have it */
+    const char *activation;  /* activation, by transformers' name; a GGUF does not hold it */
+    const char *activation_key;         /* key of the activation in config.json */
+    float rope_theta, rope_theta_local; /* values if config.json does not have them */
 };
 
 #define FAMILIES(X) \
@@ -65,10 +69,10 @@ struct family {
 const struct family *family_by_model_type(const char *model_type);
 const struct family *family_by_gguf(const char *architecture);
 
-/* "llama, gemma3_text, gemma3": what model_type may be, for messages. */
+/* Lists the accepted values of model_type for messages: "llama, gemma3_text, gemma3". Writes at most size bytes. */
 void family_list_types(char *text, size_t size);
 
-/* "llama, gemma3": what a GGUF's architecture may be. */
+/* Lists the accepted GGUF architectures likewise. */
 void family_list_architectures(char *text, size_t size);
 
 #endif

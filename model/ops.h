@@ -1,8 +1,8 @@
-/* The ops: every kind of step that a plan can hold. A new op is one row here; from it come the step's
- * parameter struct, the reference function's prototype and the shader's name, and what is missing fails the link.
+/* The ops: every kind of step that a plan can hold. A new op is one row here. Its parameter struct, the prototype of
+ * its reference function and its shader's name follow from the row; what is missing fails the build.
  *
- * JUDGED_OPS are the reference's alone: no backend runs them. Their stages are recorded in a file, or made on the host
- * beside a run, and judged from the other stages (plan_copy_judged adds the steps). */
+ * Only the reference runs JUDGED_OPS; no backend does. Their stages are recorded in a file or made on the host beside a
+ * run, and they are judged from the other stages (plan_copy_judged adds the steps). */
 #ifndef LOCKSTEP_MODEL_OPS_H
 #define LOCKSTEP_MODEL_OPS_H
 
@@ -53,13 +53,13 @@ struct op_info {
 
 const struct op_info *op_info(enum op op);
 
-/* Whether an op reads an input of all visible positions, not of its own alone: attention's keys and values. */
+/* Whether an op reads all visible positions of an input, not only its own: keys and values of an attention. */
 bool op_reads_earlier(enum op op, unsigned input);
 
-/* Of the judged ops. How a token was sampled is the trace's, not the plan's. */
+/* Parameters of the judged ops. How a token was sampled is declared by the trace, not by the plan. */
 struct attention_probs_params {
     struct attention_params attention;
-    uint32_t n_positions; /* a head's row has one value for each position of the trace */
+    uint32_t n_positions; /* values in a head's row: one for each position of the trace */
 };
 struct sample_probs_params {
     uint32_t n;
@@ -70,7 +70,7 @@ struct sample_token_params {
     int32_t masked_id;
 };
 
-/* The parameters of a step: the member that its op names. */
+/* The parameters of a step, in the member named after its op. */
 union step_params {
 #define X(name, inputs, weights, what) struct name##_params name;
     OPS(X)

@@ -9,8 +9,8 @@ struct builder {
     struct plan *plan;
     const struct model *model;
     struct error *err;
-    int32_t made[STAGE_COUNT]; /* index of the step that made each stage of this layer, -1 */
-    int32_t residual;          /* index of the step that made what enters this layer */
+    int32_t made[STAGE_COUNT]; /* step that made each stage of this layer; -1: not made yet */
+    int32_t residual;          /* step whose output enters this layer */
 };
 
 static struct extent stage_extent(const struct config *config, enum stage stage)
@@ -49,7 +49,7 @@ static struct extent stage_extent(const struct config *config, enum stage stage)
     }
 }
 
-/* The stage's heads: q's and k's norm and rope go head by head. */
+/* Heads of a q or k stage, whose norm and rope go head by head. */
 static uint32_t stage_heads(const struct config *config, enum stage stage)
 {
     bool is_key = stage == STAGE_k_norm || stage == STAGE_k_rope;
@@ -64,10 +64,12 @@ static enum status matmul_weights(const struct builder *b, struct step *step, co
     struct extent out = stage_extent(config, step->stage), in = stage_extent(config, input->stage);
     bool wants_bias = row->weight[1] && weights_has_bias(config, row->weight[1]);
     step->params.matmul = (struct matmul_params){in.size, out.size, wants_bias};
-    enum status status = weights_matrix(b->model, prefix, row->weight[0], out, in, &step->weight[0], b->err);
-    if (status == STATUS_OK && wants_bias)
-        status = weights_vector(b->model, prefix, row->weight[1], out, &step->weight[1], b->err);
-    return status;
+    TRY(weights_matrix(b->model, &(struct weight_request){prefix, row->weight[0], out, in}, &step->weight[0], b->err));
+    if (wants_bias) {
+        TRY(weights_vector(b->model, &(struct weight_request){prefix, row->weight[1], .rows = out}, &step->weight[1],
+                           b->err));
+    }
+    return STATUS_OK;
 }
 
 static enum status norm_weights(const struct builder *b, struct step *step, const char *prefix,
@@ -79,7 +81,8 @@ static enum status norm_weights(const struct builder *b, struct step *step, cons
         by_head ? (struct extent){config->head_dim, "head_dim"} : (struct extent){config->hidden, "hidden_size"};
     step->params.rms_norm = (struct rms_norm_params){by_head ? stage_heads(config, step->stage) : 1, dim.size,
                                                      config->norm_eps, config->norm_offset};
-    return weights_vector(b->model, prefix, row->weight[0], dim, &step->weight[0], b->err);
+    return weights_vector(b->model, &(struct weight_request){prefix, row->weight[0], .rows = dim}, &step->weight[0],
+                          b->err);
 }
 
 static void rope_step(const struct config *config, struct step *step)
@@ -98,7 +101,7 @@ static void rope_step(const struct config *config, struct step *step)
                                              rope->scale};
 }
 
-/* One expert's matrices: [2 ffn, hidden] and [hidden, ffn]; its biases: a row of [experts, out]. */
+/* An expert's matrices are [2 ffn, hidden] and [hidden, ffn]; its bias is one row of [experts, out]. */
 static enum status expert_weights(const struct builder *b, struct step *step, const char *prefix,
                                   const struct step_row *row)
 {
@@ -110,12 +113,10 @@ static enum status expert_weights(const struct builder *b, struct step *step, co
     struct extent out = first ? both : hidden, in = first ? hidden : ffn;
     step->params.expert_matmul =
         (struct expert_matmul_params){config->n_experts, config->top_k, in.size, out.size, first, true};
-    enum status status = weights_experts(b->model, prefix, row->weight[0], out, in, &step->weight[0], b->err);
-    if (status == STATUS_OK)
-        status = weights_matrix(b->model, prefix, row->weight[1], experts, out, &step->weight[1], b->err);
-    if (status == STATUS_OK)
-        status = weights_plain(step->weight[1], b->err);
-    return status;
+    TRY(weights_experts(b->model, &(struct weight_request){prefix, row->weight[0], out, in}, &step->weight[0], b->err));
+    TRY(weights_matrix(b->model, &(struct weight_request){prefix, row->weight[1], experts, out}, &step->weight[1],
+                       b->err));
+    return weights_plain(step->weight[1], b->err);
 }
 
 static enum status attention_step(const struct builder *b, struct step *step, const char *prefix,
@@ -126,21 +127,25 @@ static enum status attention_step(const struct builder *b, struct step *step, co
         config->n_heads,       config->n_kv_heads,   config->head_dim,
         config->query_scale,   config->attn_softcap, config->layer_is_local[step->layer] ? config->sliding_window : 0,
         row->weight[0] != NULL};
-    if (!row->weight[0])
+    if (!row->weight[0]) {
         return STATUS_OK;
-    return weights_vector(b->model, prefix, row->weight[0], (struct extent){config->n_heads, "num_attention_heads"},
-                          &step->weight[0], b->err);
+    }
+    return weights_vector(
+        b->model, &(struct weight_request){prefix, row->weight[0], .rows = {config->n_heads, "num_attention_heads"}},
+        &step->weight[0], b->err);
 }
 
-/* Parameters and weights of a step whose op, stage, layer and inputs are set. */
+/* Fills parameters and weights of a step whose op, stage, layer and inputs are set. */
 static enum status fill_step(const struct builder *b, struct step *step, const char *prefix, const struct step_row *row)
 {
     const struct config *config = &b->model->config;
     switch (step->op) {
     case OP_embed:
         step->params.embed = (struct embed_params){config->hidden, config->vocab, config->embed_scale};
-        return weights_matrix(b->model, prefix, row->weight[0], stage_extent(config, STAGE_logits),
-                              stage_extent(config, STAGE_embed), &step->weight[0], b->err);
+        return weights_matrix(b->model,
+                              &(struct weight_request){prefix, row->weight[0], stage_extent(config, STAGE_logits),
+                                                       stage_extent(config, STAGE_embed)},
+                              &step->weight[0], b->err);
     case OP_rms_norm:
         return norm_weights(b, step, prefix, row);
     case OP_matmul:
@@ -175,7 +180,7 @@ static enum status fill_step(const struct builder *b, struct step *step, const c
         step->params.expert_sum = (struct expert_sum_params){config->top_k, step->width};
         return STATUS_OK;
 #define X(name, inputs, weights, what) case OP_##name:
-        JUDGED_OPS(X) /* which nobody runs */
+        JUDGED_OPS(X) /* which no backend runs */
 #undef X
     case OP_COUNT:
     case OP_END:
@@ -211,9 +216,7 @@ static enum status add_layer(struct builder *b, uint32_t layer)
     snprintf(prefix, sizeof(prefix), "model.layers.%u.", layer);
     b->residual = (int32_t)b->plan->n_steps - 1;
     for (uint32_t i = 0; i < family->n_layer; i++) {
-        enum status status = add_step(b, (int32_t)layer, prefix, &family->layer[i]);
-        if (status != STATUS_OK)
-            return status;
+        TRY(add_step(b, (int32_t)layer, prefix, &family->layer[i]));
     }
     return STATUS_OK;
 }
@@ -227,13 +230,15 @@ static enum status add_steps(struct builder *b)
         {OP_matmul, STAGE_logits, {STAGE_final_norm}, {config->tied_embeddings ? embed.weight[0] : "lm_head.weight"}},
         {OP_softcap, STAGE_logits_final, {STAGE_logits}, {NULL}},
     };
-    enum status status = add_step(b, LAYER_NONE, "", &embed);
-    for (uint32_t layer = 0; status == STATUS_OK && layer < config->n_layers; layer++)
-        status = add_layer(b, layer);
+    TRY(add_step(b, LAYER_NONE, "", &embed));
+    for (uint32_t layer = 0; layer < config->n_layers; layer++) {
+        TRY(add_layer(b, layer));
+    }
     b->residual = (int32_t)b->plan->n_steps - 1;
-    for (unsigned i = 0; status == STATUS_OK && i < sizeof(tail) / sizeof(tail[0]); i++)
-        status = add_step(b, LAYER_NONE, "", &tail[i]);
-    return status;
+    for (unsigned i = 0; i < sizeof(tail) / sizeof(tail[0]); i++) {
+        TRY(add_step(b, LAYER_NONE, "", &tail[i]));
+    }
+    return STATUS_OK;
 }
 
 enum status plan_build(struct plan *plan, const struct model *model, struct error *err)
@@ -244,11 +249,13 @@ enum status plan_build(struct plan *plan, const struct model *model, struct erro
     plan->steps =
         arena_alloc(&plan->arena, ((size_t)plan->n_layers * model->config.family->n_layer + 4) * sizeof(*plan->steps));
     struct builder b = {.plan = plan, .model = model, .err = err};
-    for (int i = 0; i < STAGE_COUNT; i++)
+    for (int i = 0; i < STAGE_COUNT; i++) {
         b.made[i] = -1;
+    }
     enum status status = add_steps(&b);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         plan_free(plan);
+    }
     return status;
 }
 
@@ -269,8 +276,9 @@ void plan_free(struct plan *plan)
 int32_t plan_find(const struct plan *plan, int32_t layer, enum stage stage)
 {
     for (uint32_t i = 0; i < plan->n_steps; i++) {
-        if (plan->steps[i].layer == layer && plan->steps[i].stage == stage)
+        if (plan->steps[i].layer == layer && plan->steps[i].stage == stage) {
             return (int32_t)i;
+        }
     }
     return -1;
 }
@@ -279,24 +287,27 @@ uint32_t plan_layer_begin(const struct plan *plan, uint32_t layer)
 {
     ASSERT(layer < plan->n_layers);
     uint32_t i = 0;
-    while (plan->steps[i].layer != (int32_t)layer)
+    while (plan->steps[i].layer != (int32_t)layer) {
         i++;
+    }
     return i;
 }
 
 uint32_t plan_layer_end(const struct plan *plan, uint32_t layer)
 {
     uint32_t i = plan_layer_begin(plan, layer);
-    while (i < plan->n_steps && plan->steps[i].layer == (int32_t)layer)
+    while (i < plan->n_steps && plan->steps[i].layer == (int32_t)layer) {
         i++;
+    }
     return i;
 }
 
 const char *step_label(const struct step *step, char text[64])
 {
-    if (step->layer == LAYER_NONE)
+    if (step->layer == LAYER_NONE) {
         snprintf(text, 64, "%s", stage_name(step->stage));
-    else
+    } else {
         snprintf(text, 64, "layer %d %s", step->layer, stage_name(step->stage));
+    }
     return text;
 }

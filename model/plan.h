@@ -1,5 +1,5 @@
-/* The plan: the ordered steps of a forward pass. It says what is computed, never how; the reference walks it
- * step by step, the engine turns it into a schedule, and the audit judges each step by itself. */
+/* The plan: the ordered steps of a forward pass. It says what is computed, never how. The reference runs it step by
+ * step, the engine turns it into a schedule, and the audit judges each step alone. */
 #ifndef LOCKSTEP_MODEL_PLAN_H
 #define LOCKSTEP_MODEL_PLAN_H
 
@@ -9,33 +9,35 @@
 #include "model/ops.h"
 #include "model/stages.h"
 #include "model/tensor.h"
+#include "model/variants.h"
 
 struct model;
 
 #define LAYER_NONE (-1)
 
-/* What a fault does to the engine's handling of a step, where no formula is wrong: a slot, a dispatch, a copy. Data
- * that the engine (TAMPER_LATER_TOKENS, TAMPER_PAD_CHOSEN: the session) follows; the reference knows nothing of it. */
+/* A fault in the engine's handling of a step, where no formula is wrong: in a slot, a dispatch or a copy. The engine
+ * follows it; the session follows TAMPER_LATER_TOKENS and TAMPER_PAD_CHOSEN. The reference ignores it. */
 enum tamper {
     TAMPER_NONE,
-    TAMPER_SHARED_SLOT,  /* its slot in the arena is that of step `with`, which comes later and overwrites it */
-    TAMPER_HEADS_FIRST,  /* its rows come to the host as [heads, rows, dim]; `with` is the number of heads */
-    TAMPER_READ_EARLY,   /* of the first step: slots are copied to the host before anything has run */
-    TAMPER_PAD_CHOSEN,   /* of the last step: whoever samples from it does not leave out padding */
-    TAMPER_LATER_TOKENS, /* of the first step: decoding, the first 2 of every 4 tokens are the 2 that follow */
+    TAMPER_SHARED_SLOT,  /* its slot in the arena is that of step `with`, a later step, which overwrites it */
+    TAMPER_HEADS_FIRST,  /* its rows are copied to the host as [heads, rows, dim]; `with` is the number of heads */
+    TAMPER_READ_EARLY,   /* on the first step: slots are copied to the host before anything has run */
+    TAMPER_PAD_CHOSEN,   /* on the last step: sampling does not leave out the padding token */
+    TAMPER_LATER_TOKENS, /* on the first step: of every 4 decoded tokens, the first 2 are replaced by the 2 after them
+                          */
 };
 
-/* A step's output has one row a position, `width` floats each. */
+/* A step. Its output has one row of `width` floats for each position. */
 struct step {
     enum op op;
-    int32_t layer; /* LAYER_NONE outside the layers */
+    int32_t layer; /* LAYER_NONE: outside the layers */
     enum stage stage;
     uint32_t width;
-    int32_t input[OP_MAX_INPUTS]; /* index of the step whose rows it reads; -1: none (embed reads the tokens).
-                                     attention reads q of its own position, k and v of every visible one */
-    const struct tensor *weight[OP_MAX_WEIGHTS]; /* matmul: matrix, bias or NULL; borrowed from the model */
+    int32_t input[OP_MAX_INPUTS]; /* steps whose rows it reads; -1: none (embed reads the tokens). An attention reads q
+                                     of its own position, and k and v of every visible position */
+    const struct tensor *weight[OP_MAX_WEIGHTS]; /* matmul: matrix, then bias or NULL; borrowed from the model */
     union step_params params;
-    bool optional;    /* a file may lack it: stage_is_optional */
+    bool optional;    /* a file may lack its stage (stage_is_optional) */
     uint32_t variant; /* VARIANT_NONE, unless a fault was planted in this step */
     struct {
         enum tamper how; /* TAMPER_NONE, unless a fault was planted */
@@ -51,23 +53,23 @@ struct plan {
     struct arena arena;
 };
 
-/* Builds the plan of a model from its family's table. Fails (STATUS_BAD_INPUT) where a tensor is missing or
- * its shape contradicts the config, naming both. */
+/* Builds the plan of a model from its family's table. STATUS_BAD_INPUT: a tensor is missing or its shape contradicts
+ * the config; the error names both. The model must outlive the plan. */
 enum status plan_build(struct plan *plan, const struct model *model, struct error *err);
 
-/* A copy whose steps can be edited, to plant faults in. Shares the model. */
+/* Copies a plan, so that faults can be planted in the copy's steps. Both share the model. */
 void plan_copy(struct plan *copy, const struct plan *plan);
 void plan_free(struct plan *plan);
 
-/* The steps that no backend runs, where a trace may hold their stages: attention_probs ahead of each attention,
- * sample_probs and sample_token at the end. */
+/* Which steps of the audit to add, where a trace may hold their stages: attention_probs ahead of each attention,
+ * sample_probs and sample_token at the end. No backend runs them. */
 struct judged {
     bool attn_probs, samples;
-    uint32_t n_positions; /* of the traces */
+    uint32_t n_positions; /* positions that the traces have */
     int32_t masked_id;    /* never sampled; -1: none */
 };
 
-/* A copy with them, for the audit. Shares the model. */
+/* Copies a plan and adds those steps. Both share the model. */
 void plan_copy_judged(struct plan *copy, const struct plan *plan, const struct judged *judged);
 
 /* Index of the step that makes (layer, stage), or -1. */
@@ -77,7 +79,7 @@ int32_t plan_find(const struct plan *plan, int32_t layer, enum stage stage);
 uint32_t plan_layer_begin(const struct plan *plan, uint32_t layer);
 uint32_t plan_layer_end(const struct plan *plan, uint32_t layer);
 
-/* "layer 17 ffn_down", or "logits": for people. Returns text. */
+/* Names a step for people: "layer 17 ffn_down", or "logits". Returns text. */
 const char *step_label(const struct step *step, char text[64]);
 
 #endif

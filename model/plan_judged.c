@@ -1,9 +1,9 @@
-/* Adds the steps that are judged and never run to a copy of a plan. */
+/* Copies a plan and adds the steps that are judged but never run. */
 #include "model/plan.h"
 
 struct copier {
     struct plan *copy;
-    int32_t *place; /* [plan steps] where each went */
+    int32_t *place; /* [steps of the plan] the step's index in the copy */
 };
 
 static int32_t add(struct copier *c, const struct step *step)
@@ -12,7 +12,7 @@ static int32_t add(struct copier *c, const struct step *step)
     return (int32_t)c->copy->n_steps++;
 }
 
-/* The probabilities of the attention that comes next, from the same queries and keys. */
+/* Adds the probabilities of the next attention, from the same queries and keys. */
 static void add_attention_probs(struct copier *c, const struct step *attention, uint32_t n_positions)
 {
     struct step step = {.op = OP_attention_probs,
@@ -26,7 +26,7 @@ static void add_attention_probs(struct copier *c, const struct step *attention, 
     add(c, &step);
 }
 
-/* What is drawn from, and what was: of the logits that the plan's last step makes. */
+/* Adds the probabilities that a token is drawn from, and the token, from the logits of the plan's last step. */
 static void add_samples(struct copier *c, int32_t logits, int32_t masked_id)
 {
     uint32_t vocab = c->copy->steps[logits].width;
@@ -56,12 +56,15 @@ void plan_copy_judged(struct plan *copy, const struct plan *plan, const struct j
     struct copier c = {copy, arena_alloc(&copy->arena, plan->n_steps * sizeof(int32_t))};
     for (uint32_t i = 0; i < plan->n_steps; i++) {
         struct step step = plan->steps[i];
-        if (judged->attn_probs && step.op == OP_attention)
+        if (judged->attn_probs && step.op == OP_attention) {
             add_attention_probs(&c, &step, judged->n_positions);
-        for (unsigned k = 0; k < OP_MAX_INPUTS; k++)
+        }
+        for (unsigned k = 0; k < OP_MAX_INPUTS; k++) {
             step.input[k] = step.input[k] < 0 ? -1 : c.place[step.input[k]];
+        }
         c.place[i] = add(&c, &step);
     }
-    if (judged->samples)
+    if (judged->samples) {
         add_samples(&c, (int32_t)copy->n_steps - 1, judged->masked_id);
+    }
 }

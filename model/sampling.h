@@ -4,11 +4,11 @@
 
 #include <stdint.h>
 
-/* What a user asks for, and a trace declares. All zero: greedy. */
+/* As a user asks for it, or a trace declares it. {0}: greedy. */
 struct sampling {
-    float temperature; /* 0: greedy, and nothing else counts */
-    uint32_t top_k;    /* 0: all */
-    float top_p;       /* (0, 1]; 0: all */
+    float temperature; /* 0: greedy; the other fields are ignored */
+    uint32_t top_k;    /* number of tokens; 0: all */
+    float top_p;       /* sum of probabilities, in (0, 1]; 0: all */
     uint64_t seed;
 };
 

@@ -27,8 +27,9 @@ const char *stage_what(enum stage stage)
 enum stage stage_by_name(const char *name)
 {
     unsigned stage = 0;
-    while (stage < STAGE_COUNT && strcmp(stages[stage].name, name) != 0)
+    while (stage < STAGE_COUNT && strcmp(stages[stage].name, name) != 0) {
         stage++;
+    }
     return (enum stage)stage;
 }
 

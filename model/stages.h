@@ -1,11 +1,11 @@
-/* The stages: the named outputs of a forward pass, in plan order. A stage's row is [heads * dim] or [width].
- * These names are the file format's and the prompt's; CONTRACT: they never change. */
+/* The stages: the named outputs of a forward pass, in plan order. A stage's row is [heads * dim] or [width]. Files and
+ * the prompt use these names, so they never change. */
 #ifndef LOCKSTEP_MODEL_STAGES_H
 #define LOCKSTEP_MODEL_STAGES_H
 
 #include <stdbool.h>
 
-/* name, what it is. */
+/* name, what it is */
 #define STAGES(X)                                                           \
     X(embed, "input of layer 0, scaled where the family scales")            \
     X(attn_norm, "normalised input of attention")                           \
@@ -51,16 +51,17 @@ enum stage {
 const char *stage_name(enum stage stage);
 const char *stage_what(enum stage stage);
 
-/* The stage of a name, or STAGE_COUNT. */
+/* Finds a stage by name. STAGE_COUNT: there is none. */
 enum stage stage_by_name(const char *name);
 
-/* Whether the stage belongs to a layer (embed, final_norm and what follows it do not). */
+/* Whether the stage belongs to a layer; embed, final_norm and the stages after it do not. */
 bool stage_in_layer(enum stage stage);
 
-/* Whether a file may lack the stage without being incomplete; what follows is then audited as a span of several ops. */
+/* Whether a file may lack the stage and still be complete. The steps around it are then audited as a span of several
+ * ops. */
 bool stage_is_optional(enum stage stage);
 
-/* Whether its values are integers: places of experts, ids of tokens. */
+/* Whether its values are integers: indices of experts, ids of tokens. */
 bool stage_is_integer(enum stage stage);
 
 #endif

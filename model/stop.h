@@ -1,6 +1,6 @@
-/* Whether the work that goes on is still wanted. Ctrl-C says no (workbench/session/interrupt.h), and loops that may take
- * seconds look here between two rows: an op of the reference over all rows of a vocabulary, a submit that is waited
- * for. What they leave is incomplete; whoever started them looks here too and uses none of it. */
+/* A flag that asks running work to stop. Ctrl-C sets it (workbench/session/interrupt.h). Loops that may take seconds
+ * check it: an op of the reference over all rows of a vocabulary, a wait for a submit. They leave incomplete results;
+ * their callers check the flag too and use none of them. */
 #ifndef LOCKSTEP_MODEL_STOP_H
 #define LOCKSTEP_MODEL_STOP_H
 
@@ -8,11 +8,11 @@
 
 #include "model/error.h"
 
-void stop_ask(void);   /* may be called from a signal's handler */
-void stop_clear(void); /* before the next piece of work */
-bool stop_asked(void); /* stays true until stop_clear */
+void stop_ask(void);   /* may be called from a signal handler */
+void stop_clear(void); /* before the next work begins */
+bool stop_asked(void); /* true until stop_clear */
 
-/* STATUS_INTERRUPTED, with a filled error, if it was asked for. */
+/* STATUS_INTERRUPTED with a filled error if the flag is set, else STATUS_OK. */
 enum status stop_check(struct error *err);
 
 #endif

@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""execute.py [--program P] [NOTEBOOK…]: runs the notebooks (all of this folder) and stores their outputs in them, which is
-how the committed ones came about. tests/check_notebooks.py runs them through execute() and stores nothing."""
+"""execute.py [--program P] [NOTEBOOK…]: runs notebooks (default: all of this folder) and stores their outputs in
+them. tests/check_notebooks.py runs them through execute() and stores nothing."""
 
 import argparse
 import base64
@@ -18,8 +18,8 @@ def notebooks():
 
 
 def execute(notebook, program=None, timeout=300):
-    """Runs a notebook in this folder, in place, with the program of its parameters cell replaced. An exception of a cell
-    comes out as nbclient's CellExecutionError."""
+    """Runs a notebook in this folder, with another program than its parameters cell has. An exception in a cell is raised as
+    nbclient's CellExecutionError."""
     cells = notebook.cells
     at = [i for i, cell in enumerate(cells) if "parameters" in cell.metadata.get("tags", [])]
     if len(at) != 1:
@@ -34,13 +34,13 @@ def execute(notebook, program=None, timeout=300):
 
 
 def pictures(notebook):
-    """The PNG bytes of every output that has them."""
+    """The PNG bytes of all outputs that are pictures."""
     outputs = [output for cell in notebook.cells if cell.cell_type == "code" for output in cell.outputs]
     return [base64.b64decode(output.data["image/png"]) for output in outputs if "image/png" in output.get("data", {})]
 
 
 def tidy(notebook):
-    """Takes out what differs between two runs or machines and is nobody's result, and makes pictures small."""
+    """Removes what differs between runs and machines but is no result, and makes pictures small."""
     notebook.metadata = {"kernelspec": {"display_name": "Python 3", "language": "python", "name": "python3"}}
     count = 0
     for cell in notebook.cells:

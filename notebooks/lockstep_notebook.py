@@ -1,7 +1,7 @@
-"""What the notebooks share: running lockstep, reading its reports and traces, and the two plots that all of them draw.
+"""What the notebooks share: running lockstep, reading reports and traces, and two plots.
 
-Nothing here computes a verdict: that is the program's. A stage is addressed as (layer, stage), the layer None outside
-the layers, as in the report.
+The program computes the verdict, not the notebooks. A stage is (layer, stage); layer is None outside the layers, as in the
+report.
 """
 
 import io
@@ -18,12 +18,12 @@ from matplotlib.colors import Normalize, TwoSlopeNorm
 from matplotlib.patches import Rectangle
 from PIL import Image
 
-# Okabe and Ito's colours, which stay apart for colour-blind eyes; every line also differs by its marker.
+# Okabe and Ito's colours, which colour-blind people can tell apart. Lines also differ by their markers.
 ENGINE, REFERENCE, GOLDEN, FAULTY = "#0072B2", "#009E73", "#E69F00", "#D55E00"
 COLOURS = {"engine": ENGINE, "reference": REFERENCE, "golden": GOLDEN}
 MARKERS = {"engine": "o", "reference": "s", "golden": "^"}
 
-# Ratios span from rounding that can't be seen to errors of a million bounds: what lies outside is drawn as the end.
+# Ranges of the colour scales. Values outside are drawn with the colour of the nearest end.
 RATIO_RANGE = (1e-3, 1e7)
 DRIFT_RANGE = (1e-8, 1.0)
 
@@ -41,7 +41,7 @@ matplotlib.rcParams.update(
 
 
 def small_png(data):
-    """A picture's bytes with 256 colours, half the size, and without the version of matplotlib."""
+    """The picture with 256 colours, at half the size, and without the version of matplotlib in it."""
     out = io.BytesIO()
     picture = Image.open(io.BytesIO(data)).convert("RGB")
     picture.quantize(256, method=Image.Quantize.MAXCOVERAGE, dither=Image.Dither.NONE).save(out, "PNG", optimize=True)
@@ -49,7 +49,7 @@ def small_png(data):
 
 
 def run(program, *arguments):
-    """lockstep's standard output. Parity (0) and divergence (1) are results, every other exit status an error."""
+    """Returns lockstep's standard output. Exit status 0 (parity) and 1 (divergence) are results; any other is an error."""
     command = [str(program), *map(str, arguments)]
     done = subprocess.run(command, capture_output=True, text=True, stdin=subprocess.DEVNULL)
     if done.returncode not in (0, 1):
@@ -63,7 +63,7 @@ def diff(program, model, golden, *arguments):
 
 
 def record(program, model, golden, out, *arguments):
-    """Records a run over the golden's own tokens (decoded ones as decode) with `lockstep trace`; the file's path."""
+    """Records a run on the golden's own tokens with `lockstep trace`, decoded tokens as decode. Returns the file's path."""
     tokens, phase = read_tokens(golden)
     lists = [",".join(map(str, tokens[phase == value])) for value in (0, 1)]
     decode = ["--decode-ids", lists[1]] if lists[1] else []
@@ -84,7 +84,7 @@ def read_stage(path, stage, layer=None):
 
 
 def read_weight(model, name):
-    """A float32 tensor of MODEL/model.safetensors: a header's length, the header in JSON, the bytes."""
+    """Reads a float32 tensor of MODEL/model.safetensors. The file is the header's length, the header as JSON, the bytes."""
     data = (Path(model) / "model.safetensors").read_bytes()
     (length,) = struct.unpack_from("<Q", data)
     entry = json.loads(data[8 : 8 + length])[name]
@@ -95,12 +95,12 @@ def read_weight(model, name):
 
 
 def relative_rms(actual, expected, axis=None):
-    """How far actual is from expected, as a share of expected's size."""
+    """The rms of actual - expected, divided by the rms of expected."""
     return np.sqrt(np.sum((actual - expected) ** 2, axis=axis) / np.sum(expected**2, axis=axis))
 
 
 def number(value):
-    """A number of the report: nonfinite ones are the strings NaN, Infinity and -Infinity; null is unknown."""
+    """A number of the report. Nonfinite numbers are strings (NaN, Infinity, -Infinity); null is unknown, here NaN."""
     return math.nan if value is None else float(value)
 
 
@@ -114,8 +114,8 @@ def step_name(step):
 
 
 def table(report, source, key):
-    """One value of every step as (row names, column names, values): a row a stage in plan order, a column a layer, with
-    the embedding's before them and the head's after them. A masked cell is a stage that the layer does not have."""
+    """One value of every step, as (row names, column names, values). Rows are stages in plan order. Columns are layers, with one for
+    the embedding in front and one for the head at the end. A cell is masked where the layer lacks the stage."""
     entries = steps(report, source)
     rows = list(dict.fromkeys(entry["stage"] for entry in entries))
     layers = sorted({entry["layer"] for entry in entries if entry["layer"] is not None})
@@ -128,7 +128,7 @@ def table(report, source, key):
     return rows, columns, values
 
 
-# How colours are given out: both in logarithms; a ratio is white at the bound, blue below it and red above.
+# Colour scales, both logarithmic. A ratio is white at the bound, blue below it, red above it.
 SCALES = {
     "max_ratio": (RATIO_RANGE, TwoSlopeNorm(0, *np.log10(RATIO_RANGE)), "RdBu_r", "error as a ratio to its bound"),
     "relative_rms": (DRIFT_RANGE, Normalize(*np.log10(DRIFT_RANGE)), "cividis", "relative rms against the golden"),
@@ -145,8 +145,8 @@ def cell_text(value):
 
 
 def heat_map(axes, report, source, key, title):
-    """Draws one value ("max_ratio" or "relative_rms") of every step of a source, stage by layer, with its numbers. Steps
-    whose error the source introduces, by the report, get a frame."""
+    """Draws one value ("max_ratio" or "relative_rms") of every step of a source, stage by layer, with numbers. Steps that introduce
+    an error, by the report, get a frame."""
     (low, high), norm, colours, _ = SCALES[key]
     rows, columns, values = table(report, source, key)
     shown = np.ma.array(np.log10(np.clip(np.nan_to_num(values.data, nan=high, posinf=high), low, high)), mask=values.mask)
@@ -170,7 +170,7 @@ def heat_map(axes, report, source, key, title):
 
 
 def colour_bar(figure, image, axes, key):
-    """The scale of heat_map's colours, labelled with powers of ten."""
+    """Draws the colour scale of heat_map, labelled with powers of ten."""
     bar = figure.colorbar(image, ax=axes, orientation="horizontal", shrink=0.8, aspect=40, pad=0.02, label=SCALES[key][3])
     low, high = np.log10(SCALES[key][0])
     ticks = [-3, 0, 3, 6] if key == "max_ratio" else np.arange(low, high + 1, 2)
@@ -179,8 +179,8 @@ def colour_bar(figure, image, axes, key):
 
 
 def who_did_it(figure, report, source):
-    """Two heat maps of one run, side by side: how far it is from the golden, which everything after a fault is, and the
-    audit's ratio, which only the fault itself exceeds. Returns the two axes."""
+    """Draws two heat maps of one run, side by side. Left: the distance from the golden, large for everything after a fault. Right: the
+    audit's ratio, above 1 only for the fault itself. Returns the two axes."""
     left, right = figure.subplots(1, 2, sharey=True)
     drift = heat_map(left, report, source, "relative_rms", "Compared with the golden: what is different")
     ratio = heat_map(right, report, source, "max_ratio", "Audited from its own inputs: what is wrong")
@@ -188,7 +188,7 @@ def who_did_it(figure, report, source):
     colour_bar(figure, ratio, right, "max_ratio")
     introduced = [step for step in report["introduced"] if step["source"] == source]
     if introduced:
-        # The words stand where no layer has a stage; the arrow runs along the cell's edge and covers no number.
+        # Put the words where no layer has a stage, and the arrow along the cell's edge, so that no number is covered.
         first = introduced[0]
         rows, columns, _ = table(report, source, "max_ratio")
         edge = columns.index(first["layer"] if first["layer"] is not None else "out") + 0.5

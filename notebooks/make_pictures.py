@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_pictures.py [PROGRAM]: the pictures of README.md, made anew."""
+"""make_pictures.py [PROGRAM]: makes the pictures of README.md."""
 
 import argparse
 import io

@@ -1,4 +1,4 @@
-/* The reference as a backend: walks the plan step by step. Its stages are f32, rounded from the ops' f64. */
+/* The reference as a backend: runs the plan step by step. Stages are f32, rounded from the ops' f64. */
 #include <stdlib.h>
 #include <string.h>
 
@@ -7,22 +7,22 @@
 
 #define MAX_ROWS 32
 
-/* A step's output rows. Those that attention reads as keys or values are the KV cache: a row a position, kept from
- * batch to batch. All others have a row for each row of the current batch. */
+/* Output rows of a step. Steps that an attention reads as keys or values form the KV cache: one row for each position,
+ * kept from batch to batch. Other steps have one row for each row of the current batch. */
 struct slot {
     float *rows; /* [max_positions, width] if cached, else [MAX_ROWS, width] */
     bool cached;
     bool captured;   /* run or written in the current batch */
-    uint32_t filled; /* cached: positions [0, filled) are there */
+    uint32_t filled; /* cached: number of positions filled, from 0 on */
 };
 
 struct reference {
-    struct batch batch; /* n_rows 0: none begun */
+    struct batch batch; /* n_rows 0: no batch has begun */
     struct slot *slots; /* [n_steps] */
     double *y;          /* [MAX_ROWS, widest step] */
 };
 
-/* The rows of the current batch. */
+/* Returns the step's rows of the current batch. */
 static float *slot_rows(const struct backend *backend, uint32_t step)
 {
     const struct reference *reference = backend->state;
@@ -36,8 +36,9 @@ static void slot_capture(const struct backend *backend, uint32_t step)
     const struct reference *reference = backend->state;
     struct slot *slot = &reference->slots[step];
     slot->captured = true;
-    if (slot->cached)
+    if (slot->cached) {
         slot->filled = reference->batch.first_position + reference->batch.n_rows;
+    }
 }
 
 static enum status step_error(const struct backend *backend, uint32_t step, struct error *err, const char *what)
@@ -59,32 +60,36 @@ static enum status reference_begin(struct backend *backend, const struct batch *
     }
     for (uint32_t s = 0; s < backend->plan->n_steps; s++) {
         struct slot *slot = &reference->slots[s];
-        if (slot->cached && slot->filled < batch->first_position)
+        if (slot->cached && slot->filled < batch->first_position) {
             return step_error(backend, s, err, "earlier positions were never run, their keys and values are missing");
+        }
     }
     for (uint32_t s = 0; s < backend->plan->n_steps; s++) {
         reference->slots[s].captured = false;
-        if (reference->slots[s].cached)
+        if (reference->slots[s].cached) {
             reference->slots[s].filled = batch->first_position;
+        }
     }
     reference->batch = *batch;
     return STATUS_OK;
 }
 
-/* Inputs must be of this batch: run, or written. */
+/* Checks that the inputs were run or written in this batch. */
 static enum status step_check(const struct backend *backend, uint32_t s, struct error *err)
 {
     const struct reference *reference = backend->state;
     const struct step *step = &backend->plan->steps[s];
     for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
-        if (step->input[i] >= 0 && !reference->slots[step->input[i]].captured)
+        if (step->input[i] >= 0 && !reference->slots[step->input[i]].captured) {
             return step_error(backend, (uint32_t)step->input[i], err, "not captured, but a later step was to be run");
+        }
     }
     for (uint32_t r = 0; step->op == OP_embed && r < reference->batch.n_rows; r++) {
         int32_t token = reference->batch.tokens[r];
-        if (token < 0 || (uint32_t)token >= step->params.embed.vocab)
+        if (token < 0 || (uint32_t)token >= step->params.embed.vocab) {
             return error_set(err, STATUS_BAD_INPUT, backend->name, "tokens", ERROR_NO_OFFSET,
                              "token %d, expected 0 to %u", token, step->params.embed.vocab - 1);
+        }
     }
     return STATUS_OK;
 }
@@ -102,21 +107,24 @@ static void step_run(const struct backend *backend, uint32_t s)
                                   .decode = batch->decode,
                                   .has_next = !batch->decode && r + 1 < batch->n_rows};
         for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
-            if (step->input[i] < 0)
+            if (step->input[i] < 0) {
                 continue;
+            }
             uint32_t input = (uint32_t)step->input[i], width = backend->plan->steps[input].width;
-            bool from_start = step->op == OP_attention && i > 0; /* keys and values: from position 0 on */
+            bool from_start = step->op == OP_attention && i > 0; /* keys and values start at position 0 */
             rows[r].in[i] = from_start ? reference->slots[input].rows : slot_rows(backend, input) + (uint64_t)r * width;
         }
     }
     op_run(&(struct op_batch){
         .step = step, .weights_dtype = DTYPE_F32, .n_rows = batch->n_rows, .rows = rows, .y = reference->y});
-    if (stop_asked())
-        return; /* y may be incomplete */
+    if (stop_asked()) {
+        return; /* interrupted: y may be incomplete */
+    }
 
     float *values = slot_rows(backend, s);
-    for (uint64_t i = 0; i < (uint64_t)batch->n_rows * step->width; i++)
+    for (uint64_t i = 0; i < (uint64_t)batch->n_rows * step->width; i++) {
         values[i] = (float)reference->y[i];
+    }
     slot_capture(backend, s);
 }
 
@@ -125,12 +133,11 @@ static enum status reference_run(struct backend *backend, uint32_t first, uint32
     const struct reference *reference = backend->state;
     ASSERT(first <= last && last <= backend->plan->n_steps && reference->batch.n_rows > 0);
     for (uint32_t s = first; s < last; s++) {
-        enum status status = step_check(backend, s, err);
-        if (status != STATUS_OK)
-            return status;
+        TRY(step_check(backend, s, err));
         step_run(backend, s);
-        if (stop_asked())
+        if (stop_asked()) {
             return stop_check(err);
+        }
     }
     return STATUS_OK;
 }
@@ -145,8 +152,9 @@ static enum status reference_read(struct backend *backend, uint32_t step, float 
 {
     const struct reference *reference = backend->state;
     ASSERT(step < backend->plan->n_steps);
-    if (!reference->slots[step].captured)
+    if (!reference->slots[step].captured) {
         return step_error(backend, step, err, "not captured");
+    }
     memcpy(rows, slot_rows(backend, step), batch_bytes(backend, step));
     return STATUS_OK;
 }
@@ -164,8 +172,9 @@ static enum status reference_write(struct backend *backend, uint32_t step, const
 static void reference_close(struct backend *backend)
 {
     struct reference *reference = backend->state;
-    for (uint32_t s = 0; s < backend->plan->n_steps; s++)
+    for (uint32_t s = 0; s < backend->plan->n_steps; s++) {
         free(reference->slots[s].rows);
+    }
     free(reference->slots);
     free(reference->y);
     free(reference);
@@ -182,21 +191,24 @@ static const struct backend_ops reference_ops = {
 
 enum status reference_open(struct backend *backend, const struct plan *plan, uint32_t max_positions, struct error *err)
 {
-    if (max_positions == 0)
+    if (max_positions == 0) {
         return error_set(err, STATUS_USAGE, "reference", "max_positions", ERROR_NO_OFFSET, "0, expected at least 1");
+    }
     struct reference *reference = xcalloc(1, sizeof(*reference));
     reference->slots = xcalloc(plan->n_steps, sizeof(*reference->slots));
     uint32_t widest = 0;
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         const struct step *step = &plan->steps[s];
         widest = step->width > widest ? step->width : widest;
-        for (unsigned i = 1; step->op == OP_attention && i < OP_MAX_INPUTS; i++)
+        for (unsigned i = 1; step->op == OP_attention && i < OP_MAX_INPUTS; i++) {
             reference->slots[step->input[i]].cached = true;
+        }
     }
-    /* xcalloc, so that pages that no run touches cost nothing */
-    for (uint32_t s = 0; s < plan->n_steps; s++)
+    /* xcalloc: pages that no run touches cost nothing */
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
         reference->slots[s].rows = xcalloc(
             (uint64_t)(reference->slots[s].cached ? max_positions : MAX_ROWS) * plan->steps[s].width, sizeof(float));
+    }
     reference->y = xcalloc((uint64_t)MAX_ROWS * widest, sizeof(double));
     *backend = (struct backend){.ops = &reference_ops,
                                 .name = "reference",

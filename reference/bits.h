@@ -1,4 +1,4 @@
-/* Floats and halves by their bits. */
+/* Conversions between floats, halves and their bits. */
 #ifndef LOCKSTEP_REFERENCE_BITS_H
 #define LOCKSTEP_REFERENCE_BITS_H
 
@@ -19,8 +19,8 @@ static inline uint32_t bits_of_float(float value)
     return bits;
 }
 
-/* The value of an f16: exponent bias 15 to 127; subnormals come out right as well. Infinity and NaN by their bits,
- * without a branch, so that rows of halves are decoded by vectors. */
+/* Value of an f16. The exponent's bias changes from 15 to 127, which is right for subnormals too. Infinity and NaN are
+ * made from bits without a branch, so that compilers vectorise loops over rows of halves. */
 static inline float float_from_half(uint16_t half)
 {
     uint32_t magnitude = (half & 0x7fffu) << 13, sign = (half & 0x8000u) << 16;

@@ -1,13 +1,13 @@
-/* What the bounds have in common. Each op's own bound stands in its file, beside the formula.
+/* Shared by the bounds. Each op's bound is in the op's file, beside the formula.
  *
- * A bound says how far rounding, in the arithmetic that a trace declares, can move one output from the exact result
- * of the same inputs. Nothing in it is tuned: rounding errors are taken as independent, each uniform within
- * +-u of its value (variance u^2/3), summed over the steps that any reasonable kernel takes, and the standard deviation
- * of sums is multiplied by LAMBDA. Single roundings (stores, a product, a function) count at their full u.
+ * A bound says how far rounding, in the arithmetic that a trace declares, can move one output from the exact result of
+ * the same inputs. No number in it is tuned. Rounding errors are independent, each uniform within +-u of its value
+ * (variance u^2/3), and are summed over the steps that any reasonable kernel takes. The standard deviation of a sum is
+ * multiplied by LAMBDA. Single roundings (stores, a product, a function) count with their full u.
  *
- * u_sum: of the sums. u_storage: of values stored on the way, the output included. u_operand: of operands rounded on
- * the way into a product. eta: smallest normal of the stored type; below it a kernel may round to a subnormal, or
- * flush. */
+ * u_sum: unit roundoff of sums. u_storage: of values stored on the way, including the output. u_operand: of operands
+ * rounded before a product. eta: smallest normal number of the stored type; below it a kernel may round to a subnormal
+ * number or flush to 0. */
 #ifndef LOCKSTEP_REFERENCE_BOUNDS_H
 #define LOCKSTEP_REFERENCE_BOUNDS_H
 
@@ -16,20 +16,21 @@
 
 #include "reference/reference.h"
 
-/* Standard deviations that a sum may be off. A Gaussian tail of 12 sigma never happens (1e-33); what it has to cover is
- * that rounding errors are not quite independent. Tried with 10 to 12 on transformers' float32, bf16 and f16 runs of
- * all families: no false alarm, and one weight row changed by a factor 1.0001 is found. */
+/* Number of standard deviations by which a sum may be off. A Gaussian tail of 12 sigma never happens (1e-33); the
+ * margin covers that rounding errors are not quite independent. Values from 10 to 12 were tried on transformers'
+ * float32, bf16 and f16 runs of all families: no false alarm, and a weight row changed by a factor of 1.0001 is found.
+ */
 #define BOUND_LAMBDA 12.0
 
-/* A sum of n products a_i b_i, kept with unit roundoff u_sum, in any order.
+/* Bound of a sum of n products a_i b_i, kept with unit roundoff u_sum, in any order.
  *
- * squares is Q = sum of (a_i b_i)^2. Each addition rounds the partial sum S_j that it makes: variance S_j^2 u^2 / 3.
- * In random order S_j is the share j/n of the sum, plus a bridge of variance Q (j/n)(1 - j/n); summed over j:
- * n (mean_square + Q/6), with mean_square = sum^2/3. Each product rounds once: Q u^2 / 3. Rounded operands: two a
- * product, 2 Q u_operand^2 / 3.
+ * squares is Q = sum of (a_i b_i)^2. Each addition rounds the partial sum S_j that it makes: variance S_j^2 u^2 / 3. In
+ * random order S_j is the share j/n of the sum plus a bridge of variance Q (j/n)(1 - j/n). Summed over j this is n
+ * (mean_square + Q/6), with mean_square = sum^2/3. Each product rounds once: Q u^2 / 3. Two rounded operands for each
+ * product add 2 Q u_operand^2 / 3.
  *
- * A bias b may be added last, or be what the sum starts with: then its partial sums run from b to y = sum + b,
- * and mean_square is (b^2 + b y + y^2) / 3. The larger of the two holds; without a bias they are the same. */
+ * A bias b may be added last, or the sum may start with it; then its partial sums run from b to y = sum + b, and
+ * mean_square is (b^2 + b y + y^2) / 3. The larger of the two is taken; without a bias they are equal. */
 static inline double bound_sum(const struct arith *arith, uint64_t n, double squares, double sum, double bias)
 {
     double y = sum + bias;
@@ -38,40 +39,43 @@ static inline double bound_sum(const struct arith *arith, uint64_t n, double squ
     return BOUND_LAMBDA * (arith->u_sum * sqrt(variance) + arith->u_operand * sqrt(2 * squares / 3));
 }
 
-/* A dot product with its store, and with the store before the bias is added, if there is one. */
+/* Bound of a stored dot product. If there is a bias, the product may be stored before the bias is added. */
 static inline double bound_dot(const struct arith *arith, uint64_t n, double squares, double sum, double bias)
 {
     double stores = fabs(sum + bias) + (bias != 0 ? fabs(sum) : 0);
     return bound_sum(arith, n, squares, sum, bias) + arith->u_storage * stores + arith->eta;
 }
 
-/* y = cap tanh(x / cap), t = tanh(x / cap). x / cap, the tanh and the product are stored; of the first, 1 - t^2 reaches
- * t. And f32 tanh errs absolutely by some u however small t is (GLSL's does). */
+/* Bound of y = cap tanh(x / cap), t = tanh(x / cap). x / cap, the tanh and the product are stored; an error of the
+ * first reaches t multiplied by 1 - t^2. An f32 tanh may also be off by some u absolutely, however small t is (GLSL's
+ * is). */
 static inline double bound_softcap(const struct arith *arith, double cap, double x, double t)
 {
     double relative = 3 * fabs(t) + (1 - t * t) * fabs(x / cap);
     return cap * (arith->u_storage * relative + 4 * arith->u_sum);
 }
 
-/* How far an x that is off by `error` moves cap tanh(x / cap), t = tanh(x / cap): by the slope, and by half the largest
- * curvature, max |tanh''| = 4 sqrt(3) / 9. */
+/* How far an error of x moves cap tanh(x / cap), t = tanh(x / cap): by the slope, and by half of the largest curvature,
+ * max |tanh''| = 4 sqrt(3) / 9. */
 static inline double softcap_error(double cap, double t, double error)
 {
     return (1 - t * t) * error + 0.385 * error * error / fabs(cap);
 }
 
-/* How far a library's sigmoid can be off absolutely, in units of u_sum, however small it is: written as 1/2 + r (a
- * ratio of two polynomials, each within 3 u of its value, and a division: 7 u of r, |r| <= 1/2, and the sum's u/2), or
- * as (1 + tanh(z/2)) / 2, which is less. ONNX Runtime's was measured at 2.6. Below z = -3 no relative bound holds. */
+/* How far a library's sigmoid can be off absolutely, in units of u_sum, however small it is. A library may write it as
+ * 1/2 + r, |r| <= 1/2, where r is a ratio of two polynomials. Each is within 3 u of its value; with the division this
+ * is 7 u of r, and the sum adds u/2. (1 + tanh(z/2)) / 2 is off by less. ONNX Runtime's sigmoid was measured at 2.6. No
+ * relative bound holds below z = -3. */
 #define BOUND_SIGMOID 4.0
 
-/* A copy. Of a value that the stored type holds it is exact: the bound is 0 (and an error of 0 passes); any other is
- * rounded once, by half the distance of the type's values there. */
+/* Bound of a copy. If the stored type holds the value, the copy is exact and the bound is 0 (an error of 0 passes).
+ * Otherwise it rounds once, by half the distance of the type's neighbouring values. */
 static inline double bound_copy(const struct arith *arith, double y)
 {
     double magnitude = fmax(fabs(y), arith->eta);
-    if (!isfinite(magnitude))
+    if (!isfinite(magnitude)) {
         return 0;
+    }
     int exponent;
     (void)frexp(magnitude, &exponent); /* 2^(exponent - 1) <= magnitude < 2^exponent */
     double spacing = ldexp(arith->u_storage, exponent);

@@ -1,5 +1,5 @@
-/* Loops that time goes into, compiled for several vector widths; the one that the machine has is chosen when the
- * program starts. Same operations in the same order (-ffp-contract=off): same bits. */
+/* Marks hot loops, which are compiled for several vector widths; the machine's is chosen when the program starts.
+ * Operations and their order are the same (-ffp-contract=off), so the bits are too. */
 #ifndef LOCKSTEP_REFERENCE_CLONED_H
 #define LOCKSTEP_REFERENCE_CLONED_H
 

@@ -1,4 +1,5 @@
-/* Rows of weights to f32, in every layout, and the rounding to what a trace declares. The formats: decode_blocks.c. */
+/* Decodes rows of weights to f32 in every layout, and rounds them to a trace's declared dtype. The formats are in
+ * decode_blocks.c. */
 #include <math.h>
 #include <string.h>
 
@@ -7,12 +8,16 @@
 #include "reference/decode.h"
 #include "reference/op.h"
 
-/* Elements [first, first + count) of a run of blocks: whole blocks at once, the ends through a block of their own. */
+#define X(name, code, ggml, files, elems, ...) _Static_assert((elems) <= DECODE_MAX_BLOCK, #name ": a larger block");
+DTYPES(X)
+#undef X
+
+/* Decodes elements [first, first + count) of a run of blocks: whole blocks directly, partial ones at the ends through a
+ * copy. */
 static void decode_span(uint32_t dtype, const uint8_t *blocks, uint64_t first, uint64_t count, float *values)
 {
     const struct dtype_info *info = dtype_info(dtype);
     float block[DECODE_MAX_BLOCK];
-    ASSERT(info->block_elems <= DECODE_MAX_BLOCK);
     while (count > 0) {
         uint64_t skip = first % info->block_elems, n = info->block_elems - skip;
         const uint8_t *bytes = blocks + first / info->block_elems * info->block_bytes;
@@ -30,7 +35,7 @@ static void decode_span(uint32_t dtype, const uint8_t *blocks, uint64_t first, u
     }
 }
 
-/* A row of blocks whose scales stand apart, a few joined at a time. */
+/* Decodes a row of blocks whose scales are apart. A few blocks are joined at a time. */
 static void decode_split(const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count, float *values)
 {
     const struct dtype_info *info = dtype_info(tensor->dtype);
@@ -54,18 +59,20 @@ void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, u
     ASSERT(row < n_rows && first <= row_elems && count <= row_elems - first);
     switch (tensor->layout) {
     case LAYOUT_ROWS:
-        if (tensor->scales)
+        if (tensor->scales) {
             decode_split(tensor, row, first, count, values);
-        else
+        } else {
             decode_span(tensor->dtype, tensor->bytes + row * tensor_row_bytes(tensor), first, count, values);
+        }
         break;
     case LAYOUT_PACKED:
         decode_span(tensor->dtype, tensor->bytes, row * row_elems + first, count, values);
         break;
     case LAYOUT_COLUMNS:
-        for (uint64_t i = 0; i < count; i++)
+        for (uint64_t i = 0; i < count; i++) {
             decode_span(tensor->dtype, tensor->bytes + (first + i) * dtype_bytes(tensor->dtype, n_rows), row, 1,
                         values + i);
+        }
         break;
     default:
         ASSERT(!"a layout without a reader");
@@ -75,17 +82,19 @@ void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, u
 static float round_to_bf16(float x)
 {
     uint32_t bits = bits_of_float(x);
-    if ((bits & 0x7fffffffu) > 0x7f800000u) /* a NaN stays one */
+    if ((bits & 0x7fffffffu) > 0x7f800000u) { /* keeps NaN */
         return float_from_bits((bits | 0x400000u) & 0xffff0000u);
+    }
     return float_from_bits((bits + 0x7fffu + (bits >> 16 & 1)) & 0xffff0000u);
 }
 
 static float round_to_f16(float x)
 {
     uint32_t sign = bits_of_float(x) & 0x80000000u, bits = bits_of_float(x) & 0x7fffffffu;
-    if (bits > 0x7f800000u)
+    if (bits > 0x7f800000u) {
         return x;
-    if (bits < 0x38800000u) { /* below 2^-14 f16 has a step of 2^-24, and so has f32 from 0.5 on */
+    }
+    if (bits < 0x38800000u) { /* below 2^-14 f16 has a step of 2^-24, as f32 has from 0.5 on */
         float rounded = (float_from_bits(bits) + 0.5f) - 0.5f;
         return float_from_bits(sign | bits_of_float(rounded));
     }
@@ -110,12 +119,15 @@ uint16_t half_of(float value)
 {
     float rounded = round_to_dtype(value, DTYPE_F16), magnitude = fabsf(rounded);
     uint16_t sign = signbit(rounded) ? 0x8000 : 0;
-    if (isnan(rounded))
+    if (isnan(rounded)) {
         return sign | 0x7e00;
-    if (isinf(rounded))
+    }
+    if (isinf(rounded)) {
         return sign | 0x7c00;
-    if (magnitude < 0x1p-14f)
+    }
+    if (magnitude < 0x1p-14f) {
         return (uint16_t)(sign | (uint32_t)(magnitude * 0x1p24f));
+    }
     return (uint16_t)(sign | (bits_of_float(magnitude) - 0x38000000u) >> 13);
 }
 
@@ -123,8 +135,10 @@ void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint6
                 float *values)
 {
     weights_decode(tensor, row, first, count, values);
-    if (batch->weights_dtype == DTYPE_F32)
+    if (batch->weights_dtype == DTYPE_F32) {
         return;
-    for (uint64_t i = 0; i < count; i++)
+    }
+    for (uint64_t i = 0; i < count; i++) {
         values[i] = round_to_dtype(values[i], batch->weights_dtype);
+    }
 }

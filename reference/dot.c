@@ -8,19 +8,21 @@
 static double lanes_fold(double lanes[DOT_LANES])
 {
     for (unsigned half = DOT_LANES / 2; half > 0; half /= 2) {
-        for (unsigned l = 0; l < half; l++)
+        for (unsigned l = 0; l < half; l++) {
             lanes[l] += lanes[l + half];
+        }
     }
     return lanes[0];
 }
 
 void dot_widen(const float *values, uint64_t n, double *b)
 {
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
         b[i] = values[i];
+    }
 }
 
-/* Inlined into both, where `squared` is a constant. */
+/* Inlined into both functions with `squared` constant. */
 static inline __attribute__((always_inline)) struct dot sum_products(const float *a, const double *b, uint64_t n,
                                                                      bool squared)
 {
@@ -30,15 +32,17 @@ static inline __attribute__((always_inline)) struct dot sum_products(const float
         for (unsigned l = 0; l < DOT_LANES; l++) {
             double product = a[i + l] * b[i + l];
             sums[l] += product;
-            if (squared)
+            if (squared) {
                 squares[l] += product * product;
+            }
         }
     }
     for (unsigned l = 0; i + l < n; l++) {
         double product = a[i + l] * b[i + l];
         sums[l] += product;
-        if (squared)
+        if (squared) {
             squares[l] += product * product;
+        }
     }
     return (struct dot){lanes_fold(sums), squared ? lanes_fold(squares) : 0};
 }

@@ -67,6 +67,16 @@ static void decode_q8_0(const uint8_t *block, struct integer_weights *w)
     memcpy(w->q, block + 2, INTEGER_BLOCK);
 }
 
+/* Nibbles are indices into a table (reference/decode_blocks.c). */
+static void decode_iq4_nl(const uint8_t *block, struct integer_weights *w)
+{
+    static const int8_t table[16] = {-127, -104, -83, -65, -49, -35, -22, -10, 1, 13, 25, 38, 53, 69, 89, 113};
+    set_scale(w, half_at(block), 0);
+    for (unsigned i = 0; i < INTEGER_BLOCK; i++) {
+        w->q[i] = table[nibble(block + 2, i)];
+    }
+}
+
 /* e2m1's values, doubled so that they are whole numbers; the exponent is one less. */
 static void decode_mxfp4(const uint8_t *block, struct integer_weights *w)
 {
@@ -127,7 +137,7 @@ static const struct integer_format {
     [DTYPE_Q5_0] = {ROUNDING_Q8_0, decode_q5_0}, [DTYPE_Q5_1] = {ROUNDING_Q8_1, decode_q5_1},
     [DTYPE_Q8_0] = {ROUNDING_Q8_0, decode_q8_0}, [DTYPE_MXFP4] = {ROUNDING_Q8_0, decode_mxfp4},
     [DTYPE_Q4_K] = {ROUNDING_Q8_K, decode_q4_k}, [DTYPE_Q5_K] = {ROUNDING_Q8_K, decode_q5_k},
-    [DTYPE_Q6_K] = {ROUNDING_Q8_K, decode_q6_k},
+    [DTYPE_Q6_K] = {ROUNDING_Q8_K, decode_q6_k}, [DTYPE_IQ4_NL] = {ROUNDING_Q8_0, decode_iq4_nl},
 };
 
 enum rounding_type integer_operand_of(uint32_t dtype)

@@ -4,14 +4,14 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* One rounding of the sum; and a fused kernel adds the branch before it was rounded to what the trace holds. Sums of
- * floats never round below the smallest normal: no eta. */
+/* The sum rounds once, and a fused kernel adds the branch before it is rounded to what the trace holds. Sums of floats
+ * never round below the smallest normal number: no eta. */
 static double add_bound(const struct arith *arith, double branch, double y)
 {
     return arith->u_storage * (fabs(y) + fabs(branch));
 }
 
-/* What inputs that were computed, not recorded, can be off. */
+/* Errors of computed inputs (row->error) in y. */
 static double passed_on(const struct op_row *row, bool dropped, uint32_t i)
 {
     double residual = row->error[0] && !dropped ? row->error[0][i] : 0, branch = row->error[1] ? row->error[1][i] : 0;
@@ -29,9 +29,10 @@ void reference_add(const struct op_batch *batch)
         double *y = batch->y + (uint64_t)r * width;
         for (uint32_t i = 0; i < width; i++) {
             y[i] = (dropped ? 0 : (double)residual[i]) + branch[i];
-            if (batch->bound)
+            if (batch->bound) {
                 batch->bound[(uint64_t)r * width + i] =
                     add_bound(row->arith, branch[i], y[i]) + passed_on(row, dropped, i);
+            }
         }
     }
 }

@@ -1,6 +1,6 @@
-/* attention: y = softmax(cap(scale q k)) v over the visible keys, head by head; grouped queries share a key head. The
- * softmax: op_attention_probs.c. Vaswani et al. 2017; Ainslie et al. 2023 (groups); softcap and window: Gemma 2 report,
- * 2024. */
+/* attention: y = softmax(cap(scale q k)) v over the visible keys, head by head; grouped queries share a key head.
+ * op_attention_probs.c has the softmax. Vaswani et al. 2017; Ainslie et al. 2023 (groups); softcap and window: Gemma 2
+ * report, 2024. */
 #include <math.h>
 #include <stdlib.h>
 
@@ -10,8 +10,8 @@
 #include "reference/attention_rounded.h"
 #include "reference/bounds.h"
 
-/* Of inputs that are off by more than rounding: probabilities that all move the sum they are divided by, which the
- * first order leaves out (a factor of at most 1 + the largest error); and the values themselves, sum of p error. */
+/* Adds errors of inputs that are off by more than rounding. All probabilities move the sum that they are divided by,
+ * which the first order leaves out (a factor of at most 1 + the largest error). The values add the sum of p error. */
 static void add_passed_on(const struct attention *a, uint32_t head, const double *probability, const double *error,
                           double *bound)
 {
@@ -27,9 +27,9 @@ static void add_passed_on(const struct attention *a, uint32_t head, const double
     }
 }
 
-/* y = sum of p v. Errors e of the probabilities, normalised, move it by sum p e (v - y): what all have in common
- * cancels; the sink's value is 0. Then the dot product of p and v; the store of p; the normalising sum (all positive:
- * lambda u sqrt(n) / 3), its division, and the stores. */
+/* y = sum of p v. Errors e of the normalised probabilities move it by sum p e (v - y): a common error cancels; a sink's
+ * value is 0. Further: the dot product of p and v; the store of p; the normalising sum (all positive: lambda u sqrt(n)
+ * / 3), its division, and the stores. */
 static void attention_values(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound)
 {
     const struct arith *arith = a->row->arith;
@@ -63,8 +63,8 @@ static void attention_values(const struct attention *a, uint32_t head, double si
         bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * relative;
 }
 
-/* Recorded probabilities in the place of those of q and k, from position 0 on. A file's may have been computed beside
- * the run, and be another rounding of what was used: `times` the bound of either. */
+/* Uses recorded probabilities, from position 0 on, in place of those of q and k. A file's may have been computed beside
+ * the run and rounded differently from the used ones: `times` the bound of either. */
 static void take_recorded(struct attention *a, const double *bounds, double times)
 {
     uint32_t n = a->row->position + 1, heads = a->p->heads;
@@ -90,8 +90,8 @@ static void take_recorded(struct attention *a, const double *bounds, double time
                             .sinks = NULL};
 }
 
-/* Whether the recorded probabilities are off by more than rounding: then the output is judged by them, and the error is
- * told of where it was introduced. Those that are not off change nothing. */
+/* Whether the recorded probabilities are off by more than rounding. If so, the output is judged by them, so that the
+ * error is reported at the probabilities. If not, they change nothing. */
 static bool probabilities_stray(const struct attention *a, const double *bounds)
 {
     for (uint64_t i = 0; i < (uint64_t)a->p->heads * a->row->n_positions; i++) {
@@ -104,7 +104,7 @@ static bool probabilities_stray(const struct attention *a, const double *bounds)
     return false;
 }
 
-/* The recorded probabilities, where they count: for the right op. */
+/* Considers recorded probabilities: only for the right op. */
 static void consider_recorded(struct attention *a, struct head_error *errors)
 {
     if (!a->row->probs || a->variant != VARIANT_NONE)
@@ -144,7 +144,7 @@ static void attention_row(struct attention *a, double *y, double *bound)
     free(errors);
 }
 
-/* Whether what was recorded of a row is something else than y. */
+/* Whether a row's recorded values differ from y by more than the bound. */
 static bool strays(const struct op_row *row, uint64_t width, const double *y, const double *bound)
 {
     for (uint64_t i = 0; row->recorded && i < width; i++)
@@ -163,7 +163,7 @@ static void run_row(const struct op_batch *batch, const struct op_row *row, cons
     if (a.variant != VARIANT_NEXT_KEY || !row->has_next || !bound ||
         !strays(row, (uint64_t)p->heads * p->dim, y, bound))
         return;
-    struct op_row last = *row; /* of its batch */
+    struct op_row last = *row; /* as the last row of its batch */
     last.has_next = false;
     run_row(batch, &last, sinks, y, bound);
 }

@@ -32,7 +32,8 @@ struct attention attention_open(const struct op_batch *batch, const struct atten
     return (struct attention){.p = p,
                               .row = row,
                               .variant = variant,
-                              .bounded = batch->bound != NULL || row->probs, /* to see whether those stray */
+                              .bounded = batch->bound != NULL ||
+                                         row->probs, /* needed to see whether the recorded ones stray */
                               .spans = row->error[0] || row->error[1] || row->error[2],
                               .first = first,
                               .n = n,
@@ -60,7 +61,7 @@ float *attention_sinks(const struct op_batch *batch, const struct attention_para
     return sinks;
 }
 
-/* Where the key or value that a head of q reads at a position begins in its input. */
+/* Index in the input of the key or value that a head of q reads at a position. */
 static uint64_t kv_head_at(const struct attention *a, uint32_t position, uint32_t head)
 {
     uint32_t kv_heads = a->p->kv_heads;
@@ -79,7 +80,7 @@ const double *attention_head_error(const struct attention *a, unsigned input, ui
     return error ? error + kv_head_at(a, position, head) : NULL;
 }
 
-/* What errors of q and k add to their dot product. */
+/* Errors of q and k in their dot product. */
 static double score_passed_on(const struct attention *a, uint32_t head, uint32_t position, const float *q,
                               const float *k)
 {
@@ -92,8 +93,8 @@ static double score_passed_on(const struct attention *a, uint32_t head, uint32_t
     return fabs(a->p->scale) * (passed + sqrt(both));
 }
 
-/* The score of one key: the dot product, scaled; q or k may have been scaled and stored before, the scaled score
- * and the masked one are stored: 3 u_storage. Then the softcap. */
+/* Score of one key: the scaled dot product, then the softcap. q or k may have been scaled and stored before; the scaled
+ * score and the masked score are stored: 3 u_storage. */
 static double attention_score(const struct attention *a, uint32_t head, uint32_t position, double *error)
 {
     const struct attention_params *p = a->p;
@@ -120,17 +121,17 @@ static double attention_score(const struct attention *a, uint32_t head, uint32_t
     return p->softcap != 0 ? p->softcap * t : score;
 }
 
-/* How far a probability can be off, relatively, before normalising: a score off by `error` is a factor exp(error); exp
- * in f32 errs by (2 + |x|) u or so and x = score - max is rounded, stored too where less than f32 is. The clamp keeps
- * infinity out of 0 * infinity; at that size nothing is bounded any more. */
+/* Relative error of a probability before normalising. A score off by `error` is a factor of exp(error). exp in f32 is
+ * off by about (2 + |x|) u, and x = score - max is rounded (and stored, where less than f32 is). The clamp avoids 0 *
+ * infinity; at that size nothing is bounded any more. */
 static double probability_error(const struct arith *arith, double error, double below_max)
 {
     double stored = arith->u_storage > arith->u_sum ? 2 * arith->u_storage * below_max : 0;
     return expm1(fmin(error, 500)) + arith->u_sum * (6 + 4 * below_max) + stored;
 }
 
-/* Softmax over one run of scores, in place. A sink (-INFINITY: none) is one more score, which takes its share and has
- * no value. Returns how far the sink's share can be off: share times its relative error. */
+/* Softmax over one run of scores, in place. A sink is one more score (-INFINITY: none), which has a share and no value.
+ * Returns how far the sink's share can be off: the share times its relative error. */
 static double softmax(const struct attention *a, uint64_t start, uint32_t length, double sink)
 {
     double *p = a->probability + start, max = fmax(p[0], sink), sum = 0;
@@ -149,8 +150,8 @@ static double softmax(const struct attention *a, uint64_t start, uint32_t length
     return a->bounded && share > 0 ? share / sum * probability_error(a->row->arith, 0, max - sink) : 0;
 }
 
-/* VARIANT_NO_MAXIMUM: what f32 makes of exp(s) where no maximum was subtracted. Returns how far products that are
- * flushed can move an output whose v are about 1. */
+/* VARIANT_NO_MAXIMUM: exp(s) in f32 with no maximum subtracted. Returns how far flushed products can move an output
+ * whose v are about 1. */
 static double softmax_without_maximum(const struct attention *a, uint64_t start, uint32_t length)
 {
     double *p = a->probability + start;
@@ -167,9 +168,8 @@ static double softmax_without_maximum(const struct attention *a, uint64_t start,
     return sum > 0 ? (double)length * FLT_MIN / sum : 0;
 }
 
-/* VARIANT_SOFTMAX_SIZES_SWAPPED: n runs of `heads` scores in the place of `heads` runs of n (params.h has the exact
- * words, for the engine's shader does the same). A run's sum now couples other values than those that y sums up, so its
- * mean error does not cancel: it is added to each member's. */
+/* VARIANT_SOFTMAX_SIZES_SWAPPED: n runs of `heads` scores instead of `heads` runs of n. A run's sum then couples other
+ * values than those that y sums up, so its mean error does not cancel: it is added to the error of each member. */
 static void softmax_sizes_swapped(const struct attention *a)
 {
     uint32_t heads = a->p->heads;
@@ -204,10 +204,9 @@ void attention_probabilities(const struct attention *a, struct head_error *error
     }
 }
 
-/* Relatively: j's own error, and what the normalising sum has:
- * the mean of all errors, the sink's included; its rounding (n positive terms: lambda u sqrt(n) / 3), the division, the
- * stores of the exponential and of p. Errors of inputs that were computed are large enough for their product to count.
- */
+/* Relative errors: j's own; the mean of all errors, the sink's included, through the normalising sum; its rounding (n
+ * positive terms: lambda u sqrt(n) / 3); the division; the stores of the exponential and of p. Errors of computed
+ * inputs are large enough that their product counts. */
 void attention_probability_bounds(const struct attention *a, uint32_t head, double sink_error, double *bounds)
 {
     const struct arith *arith = a->row->arith;
@@ -219,7 +218,7 @@ void attention_probability_bounds(const struct attention *a, uint32_t head, doub
         bounds[j] = p[j] * (error[j] + common + (a->spans ? error[j] * common : 0)) + arith->eta;
 }
 
-/* Masked keys, and positions that are not there yet, have exactly 0. */
+/* Probabilities of masked keys and of later positions are exactly 0. */
 void reference_attention_probs(const struct op_batch *batch)
 {
     const struct attention_params *p = &batch->step->params.attention_probs.attention;

@@ -6,7 +6,7 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* The product rounds, and its store. */
+/* The product and its store round. */
 static double embed_bound(const struct arith *arith, double y)
 {
     return 2 * arith->u_storage * fabs(y) + arith->eta;
@@ -24,12 +24,14 @@ void reference_embed(const struct op_batch *batch)
         float *weights = xmalloc(p->width * sizeof(float));
         op_weights(batch, step->weight[0], (uint64_t)row->token, 0, p->width, weights);
         double *y = batch->y + (uint64_t)r * p->width;
-        for (uint32_t i = 0; i < p->width; i++)
+        for (uint32_t i = 0; i < p->width; i++) {
             y[i] = scale * weights[i];
+        }
         if (batch->bound) {
             double *bound = batch->bound + (uint64_t)r * p->width;
-            for (uint32_t i = 0; i < p->width; i++)
+            for (uint32_t i = 0; i < p->width; i++) {
                 bound[i] = embed_bound(row->arith, y[i]);
+            }
         }
         free(weights);
     }

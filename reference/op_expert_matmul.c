@@ -6,14 +6,14 @@
 #include "model/stop.h"
 #include "reference/product.h"
 
-/* The expert in slot j of a row, or n_experts where the row names none (a damaged trace). */
+/* Expert in slot j of a row; n_experts if the row names none (a damaged trace). */
 static uint32_t expert_of(const struct expert_matmul_params *p, const struct op_row *row, uint32_t j)
 {
     float place = row->in[1][j];
     return place >= 0 && place < p->n_experts && place == floorf(place) ? (uint32_t)place : p->n_experts;
 }
 
-/* Output o of slot j of row r. */
+/* Computes output o of a slot: slot j of row r is number r k + j. */
 static void slot_output(const struct product *product, const struct product_weights *weights, uint32_t slot, uint32_t o,
                         double bias)
 {
@@ -23,7 +23,7 @@ static void slot_output(const struct product *product, const struct product_weig
     batch->y[at] = product_dot(product, weights, input, bias, batch->bound ? &batch->bound[at] : NULL);
 }
 
-/* One expert, for every row and slot that chose it: its rows are decoded once. */
+/* Runs one expert for every row and slot that chose it, so that its rows are decoded once. */
 static void run_expert(const struct product *product, uint32_t expert, const float *bias)
 {
     const struct op_batch *batch = product->batch;
@@ -56,7 +56,7 @@ void reference_expert_matmul(const struct op_batch *batch)
     for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++)
         chosen[expert_of(p, &batch->rows[slot / p->k], slot % p->k)] = true;
     for (uint64_t i = 0; i < batch->n_rows * width && chosen[p->n_experts]; i++) {
-        batch->y[i] = NAN; /* of no expert nothing follows */
+        batch->y[i] = NAN; /* no expert: no result */
         if (batch->bound)
             batch->bound[i] = 0;
     }

@@ -5,8 +5,8 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* A sum of k products. Where less than f32 is stored, transformers stores each product and, adding expert by expert,
- * each partial sum; of those nothing is known but that none exceeds the sum of magnitudes. */
+/* Bound of a sum of k products. Where less than f32 is stored, transformers stores each product and each partial sum,
+ * adding expert by expert; no partial sum exceeds the sum of magnitudes. */
 static double expert_sum_bound(const struct arith *arith, uint32_t k, double squares, double magnitudes, double y)
 {
     double stored = arith->u_storage > arith->u_sum ? arith->u_storage * k * magnitudes : 0;
@@ -33,9 +33,10 @@ void reference_expert_sum(const struct op_batch *batch)
                 passed += error * error + share * share;
             }
             batch->y[(uint64_t)r * p->width + i] = sum;
-            if (batch->bound)
+            if (batch->bound) {
                 batch->bound[(uint64_t)r * p->width + i] =
                     expert_sum_bound(row->arith, p->k, squares, magnitudes, sum) + sqrt(passed);
+            }
         }
     }
 }

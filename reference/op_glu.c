@@ -6,10 +6,9 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* silu(g) = g s, s = 1 / (1 + exp(-g)). exp errs by (2 + |g|) u or so, of which 1 - s reaches s; the sum, the division,
- * two products and the store. s itself may be off
- * absolutely (BOUND_SIGMOID). Where exp(-g) overflows in f32 or s is flushed, s is 0 instead of something below
- * FLT_MIN. */
+/* silu(g) = g s, s = 1 / (1 + exp(-g)). exp is off by about (2 + |g|) u, which reaches s multiplied by 1 - s; further
+ * the sum, the division, two products and the store. Where exp(-g) overflows in f32, or s is flushed, s is 0 instead of
+ * a number below FLT_MIN. s itself may be off absolutely (BOUND_SIGMOID). */
 static double silu(const struct arith *arith, double g, double up, double *bound)
 {
     double s = 1 / (1 + exp(-g)), y = g * s * up;
@@ -20,9 +19,9 @@ static double silu(const struct arith *arith, double g, double up, double *bound
     return y;
 }
 
-/* gelu(g) = g/2 (1 + t), t = tanh(z), z = sqrt(2/pi) (g + 0.044715 g^3). z errs by 5 u |z|, of which 1 - t^2 reaches
- * t; tanh itself by 2 u |t|; 1 + t rounds. For negative g the 1 + t cancels and the absolute errors stay: no relative
- * bound holds. Then the products, and the stores of gelu(g) and of y. */
+/* gelu(g) = g/2 (1 + t), t = tanh(z), z = sqrt(2/pi) (g + 0.044715 g^3). z is off by 5 u |z|, which reaches t
+ * multiplied by 1 - t^2; tanh itself is off by 2 u |t|; 1 + t rounds. For negative g the 1 + t cancels and absolute
+ * errors stay: no relative bound holds. Further the products, and the stores of gelu(g) and y. */
 static double gelu_tanh(const struct arith *arith, double g, double up, double *bound)
 {
     double z = sqrt(2 / M_PI) * (g + 0.044715 * g * g * g), t = tanh(z);
@@ -36,9 +35,9 @@ static double gelu_tanh(const struct arith *arith, double g, double up, double *
     return y;
 }
 
-/* gelu(g) = g/2 (1 + e), e = erf(z), z = g / sqrt(2): no family's; the fault gelu-erf's. z rounds twice, which
- * 2/sqrt(pi) exp(-z^2) of it reaches e; erf itself: a rounding for each of its steps, and z^2 of the exponential's
- * argument. */
+/* gelu(g) = g/2 (1 + e), e = erf(z), z = g / sqrt(2). No family uses it; the fault gelu-erf does. z rounds twice, which
+ * reaches e multiplied by 2/sqrt(pi) exp(-z^2). erf itself: one rounding for each of its steps, and z^2 of the
+ * exponential's argument. */
 static double gelu_erf(const struct arith *arith, double g, double up, double *bound)
 {
     double z = g / sqrt(2), e = erf(z), gelu = g / 2 * (1 + e), y = gelu * up;
@@ -51,7 +50,7 @@ static double gelu_erf(const struct arith *arith, double g, double up, double *b
     return y;
 }
 
-/* The slopes of act, for errors of the gate. */
+/* Slopes of the activations, for errors of the gate. */
 static double silu_slope(double g)
 {
     double s = 1 / (1 + exp(-g));
@@ -80,8 +79,8 @@ static const struct activation {
     [ACTIVATION_GELU_ERF] = {gelu_erf, gelu_erf_slope},
 };
 
-/* What errors of gate and up add to y = act(gate) up. The slope at the gate, and half of the largest curvature of any
- * activation here (0.8, GELU's at 0), for where the slope is 0. */
+/* Errors of gate and up in y = act(gate) up: the slope at the gate, and, where the slope is 0, half of the largest
+ * curvature of any activation here (0.8, GELU's at 0). */
 static double passed_on(const struct activation *activation, const struct op_row *row, uint32_t i)
 {
     double g = row->in[0][i], up = fabs(row->in[1][i]);

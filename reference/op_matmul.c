@@ -6,7 +6,7 @@
 #include "model/stop.h"
 #include "reference/product.h"
 
-/* VARIANT_TRANSPOSE_B: W's columns in the place of its rows. */
+/* VARIANT_TRANSPOSE_B: W's columns in place of its rows. */
 static float *matmul_transposed(const struct op_batch *batch)
 {
     const struct matmul_params *p = &batch->step->params.matmul;
@@ -37,7 +37,7 @@ void reference_matmul(const struct op_batch *batch)
     {
         struct product_weights weights;
         product_weights_open(&product, &weights);
-#pragma omp for schedule(dynamic, 64) /* a thread that has to wait holds up 64 rows, not half of them */
+#pragma omp for schedule(dynamic, 64) /* a thread that is preempted delays 64 rows, not half of them */
         for (uint32_t o = 0; o < p->n_out; o++) {
             if (stop_asked()) {
                 continue;

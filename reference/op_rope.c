@@ -1,23 +1,21 @@
-/* rope: pairs (a, b) = (x[i], x[i + dim/2]) of each head, turned by the angle position * theta^(-2i/dim), where the
- * frequency may be scaled for a longer context.
- * Su et al. 2021, in transformers' order (rotate halves). */
+/* rope: pairs (a, b) = (x[i], x[i + dim/2]) of each head are rotated by the angle position * theta^(-2i/dim); the
+ * frequency may be scaled for a longer context. Su et al. 2021, in transformers' order (rotate halves). */
 #include <math.h>
 
 #include "model/error.h"
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* The angle of pair i, the sine and cosine that go with it, and how far rounding moves the angle. */
+/* Angle of pair i, its sine and cosine, and how far rounding moves the angle. */
 struct turn {
-    double cosine, sine; /* times scale */
-    double scale;        /* m */
+    double cosine, sine; /* both multiplied by m */
+    double scale;        /* m: factor of cos and sin */
     double angle_error;  /* for u_sum = 1 */
 };
 
-/* y = m (a cos - b sin) (its partner is m (b cos + a sin), so it takes (b, -a)); cosine and sine hold the m. The
- * angle's error turns into |a sin| + |b cos|; cos and sin themselves, the products and the sum, in f32: 2 m u (|a| +
- * |b|); where less is stored, cos or sin and the product are rounded to it: 2 u_storage (|a cos| + |b sin|); the store.
- */
+/* y = m (a cos - b sin); its partner m (b cos + a sin) is called with (b, -a). cosine and sine include m. Errors: the
+ * angle's becomes |a sin| + |b cos|; cos and sin themselves, the products and the sum, in f32: 2 m u (|a| + |b|); where
+ * less is stored, cos or sin and the product are rounded to it: 2 u_storage (|a cos| + |b sin|); the store. */
 static double rope_bound(const struct arith *arith, const struct turn *turn, double a, double b, double y)
 {
     a = fabs(a), b = fabs(b);
@@ -26,26 +24,28 @@ static double rope_bound(const struct arith *arith, const struct turn *turn, dou
            2 * arith->u_storage * (a * cosine + b * sine) + arith->u_storage * fabs(y) + arith->eta;
 }
 
-/* llama3: long waves are slowed down by the factor, short ones stay, those between are blended. Source: Llama 3.1's
+/* llama3: low frequencies are divided by the factor, high ones stay, those between are blended. Source: Llama 3.1's
  * apply_scaling; transformers, modeling_rope_utils.py, _compute_llama3_parameters. */
 static double llama3_frequency(const struct rope_params *p, double frequency)
 {
-    double waves = p->original * frequency / (2 * M_PI); /* that fit into the original context */
-    if (waves > p->high)
+    double waves = p->original * frequency / (2 * M_PI); /* waves in the original context */
+    if (waves > p->high) {
         return frequency;
-    if (waves < p->low)
+    }
+    if (waves < p->low) {
         return frequency / p->factor;
+    }
     double smooth = (waves - p->low) / ((double)p->high - p->low);
     return (1 - smooth) * frequency / p->factor + smooth * frequency;
 }
 
-/* The dim (pair number) whose wave turns `rotations` times over the original context. */
+/* Dim (pair number) that turns `rotations` times over the original context. */
 static double yarn_dim(const struct rope_params *p, double rotations)
 {
     return p->dim * log(p->original / (rotations * 2 * M_PI)) / (2 * log(p->theta));
 }
 
-/* yarn: between two dims the frequency goes over from the plain one to the interpolated one. Peng et al. 2023;
+/* yarn: between two dims the frequency changes from the plain one to the interpolated one. Source: Peng et al. 2023;
  * transformers, modeling_rope_utils.py, _compute_yarn_parameters. */
 static double yarn_frequency(const struct rope_params *p, double frequency, uint32_t i)
 {
@@ -56,26 +56,28 @@ static double yarn_frequency(const struct rope_params *p, double frequency, uint
     }
     low = fmax(low, 0);
     high = fmin(high, p->dim - 1.0);
-    if (low == high)
+    if (low == high) {
         high += 0.001;
+    }
     double ramp = fmin(fmax((i - low) / (high - low), 0), 1);
     return frequency / p->factor * ramp + frequency * (1 - ramp);
 }
 
-/* The frequency is theta^-(2i/dim): its exponent, rounded, is off by u, which the power turns into ln(theta) 2i/dim u;
- * the power, its inverse and the product with the position round: 3 u. Scaling adds its own: linear one division;
- * llama3 and yarn a blend of two frequencies, whose weights (differences, a quotient) round too. */
+/* Errors of the frequency theta^-(2i/dim): its exponent rounds by u, which the power turns into ln(theta) 2i/dim u; the
+ * power, its inverse and the product with the position round: 3 u. Scaling adds: linear one division; llama3 and yarn a
+ * blend of two frequencies, whose weights (differences, a quotient) round too. */
 static struct turn rope_turn(const struct rope_params *p, uint32_t position, uint32_t i)
 {
     static const double roundings[] = {
         [ROPE_TYPE_DEFAULT] = 0, [ROPE_TYPE_LINEAR] = 1, [ROPE_TYPE_LLAMA3] = 6, [ROPE_TYPE_YARN] = 8};
     double exponent = 2.0 * i / p->dim, frequency = pow(p->theta, -exponent);
-    if (p->type == ROPE_TYPE_LINEAR)
+    if (p->type == ROPE_TYPE_LINEAR) {
         frequency /= p->factor;
-    else if (p->type == ROPE_TYPE_LLAMA3)
+    } else if (p->type == ROPE_TYPE_LLAMA3) {
         frequency = llama3_frequency(p, frequency);
-    else if (p->type == ROPE_TYPE_YARN)
+    } else if (p->type == ROPE_TYPE_YARN) {
         frequency = yarn_frequency(p, frequency, i);
+    }
     double angle = position * frequency;
     return (struct turn){p->scale * cos(angle), p->scale * sin(angle), p->scale,
                          angle * (3 + log(p->theta) * exponent + roundings[p->type])};
@@ -95,7 +97,7 @@ static void rope_row(const struct rope_params *p, bool neighbours, const struct 
                 bound[first] = rope_bound(row->arith, &turn, a, b, y[first]);
                 bound[second] = rope_bound(row->arith, &turn, b, -a, y[second]);
             }
-            if (bound && row->error[0]) { /* turned like the values, at their worst signs */
+            if (bound && row->error[0]) { /* rotated like the values, with the worst signs */
                 double cosine = fabs(turn.cosine), sine = fabs(turn.sine);
                 bound[first] += cosine * row->error[0][first] + sine * row->error[0][second];
                 bound[second] += cosine * row->error[0][second] + sine * row->error[0][first];
@@ -110,7 +112,8 @@ void reference_rope(const struct op_batch *batch)
     ASSERT(p->dim % 2 == 0 && p->type <= ROPE_TYPE_YARN);
     uint64_t width = (uint64_t)p->heads * p->dim;
 #pragma omp parallel for schedule(static)
-    for (uint32_t r = 0; r < batch->n_rows; r++)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
         rope_row(p, batch->step->variant == VARIANT_ROPE_NEIGHBOURS, &batch->rows[r], batch->y + r * width,
                  batch->bound ? batch->bound + r * width : NULL);
+    }
 }

@@ -16,11 +16,13 @@ void reference_softcap(const struct op_batch *batch)
         for (uint32_t i = 0; i < width; i++) {
             double x = row->in[0][i], t = cap != 0 ? tanh(x / cap) : 0;
             y[i] = cap != 0 ? cap * t : x;
-            if (!bound)
+            if (!bound) {
                 continue;
+            }
             bound[i] = cap != 0 ? bound_softcap(row->arith, cap, x, t) : bound_copy(row->arith, x);
-            if (row->error[0])
+            if (row->error[0]) {
                 bound[i] += cap != 0 ? softcap_error(cap, t, row->error[0][i]) : row->error[0][i];
+            }
         }
     }
 }

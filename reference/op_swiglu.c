@@ -1,4 +1,4 @@
-/* swiglu: y = (up + 1) gate sigmoid(alpha gate), gate <= limit, |up| <= limit; gate and up stand in turn.
+/* swiglu: y = (up + 1) gate sigmoid(alpha gate), gate <= limit, |up| <= limit; inputs alternate between gate and up.
  * Source: GPT-OSS; transformers, GptOssExperts._apply_gate. */
 #include <float.h>
 #include <math.h>
@@ -7,10 +7,9 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* s = sigmoid(z), z = alpha g. z is rounded and stored, and exp errs by (2 + |z|) u, of which 1 - s reaches s; the sum,
- * the division and three products; the stores of s, of g s, of up + 1 and of y. s itself may be off
- * absolutely (BOUND_SIGMOID). Where exp(-z) overflows in f32 or s is
- * flushed, s is 0 instead of something below FLT_MIN. */
+/* s = sigmoid(z), z = alpha g. z is rounded and stored; exp is off by (2 + |z|) u, which reaches s multiplied by 1 - s;
+ * the sum, the division and three products; the stores of s, of g s, of up + 1 and of y. Where exp(-z) overflows in
+ * f32, or s is flushed, s is 0 instead of a number below FLT_MIN. s itself may be off absolutely (BOUND_SIGMOID). */
 static double swiglu_bound(const struct arith *arith, double g, double z, double s, double up, double y)
 {
     double reaching = fabs(z) * (1 - s);
@@ -18,7 +17,7 @@ static double swiglu_bound(const struct arith *arith, double g, double z, double
     return fabs(y) * relative + (BOUND_SIGMOID * arith->u_sum + FLT_MIN) * fabs(g * (up + 1)) + arith->eta;
 }
 
-/* What errors of gate and up add: |f'| times each. Past its limit by more than its error, an input has no say. */
+/* Errors of gate and up: |f'| times each. An input that is past its limit by more than its error has no effect. */
 static double propagated(const struct swiglu_params *p, double gate, double up, double gate_error, double up_error)
 {
     double g = fmin(gate, p->limit), u = fmin(fmax(up, -p->limit), p->limit);
@@ -36,7 +35,7 @@ void reference_swiglu(const struct op_batch *batch)
          halves = batch->step->variant == VARIANT_GATE_UP_HALVES;
     if (is_plain)
         p = &plain;
-    double one = is_plain ? 0 : 1; /* is added to up */
+    double one = is_plain ? 0 : 1; /* added to up */
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];

@@ -1,5 +1,6 @@
-/* topk: the places of the k largest x, in descending order; topk_softmax: their softmax, in the same order. The router
- * of a mixture of experts that chooses first and normalises then (GPT-OSS; Shazeer et al. 2017 the other way round). */
+/* topk: indices of the k largest x, in descending order. topk_softmax: their softmax, in the same order. This is the
+ * router of a mixture of experts that chooses first and normalises then (GPT-OSS; Shazeer et al. 2017 normalise first).
+ */
 #include <math.h>
 #include <stdlib.h>
 
@@ -7,7 +8,7 @@
 #include "reference/bounds.h"
 #include "reference/op.h"
 
-/* places[k]; among equals the lower place first. A NaN is never larger. */
+/* Fills places[k]. Among equals the lower index comes first. A NaN is never larger. */
 static void choose(const float *x, uint32_t n, uint32_t k, uint32_t *places)
 {
     ASSERT(k <= n);
@@ -23,8 +24,8 @@ static void choose(const float *x, uint32_t n, uint32_t k, uint32_t *places)
     }
 }
 
-/* Whether what was recorded at j is as good a choice as ours: it stands for an equal x (or for one that may be equal,
- * where x is not exact), and was not chosen before. */
+/* Whether the recorded choice j is as good as ours: its x is equal (or may be equal, where x is not exact), and it was
+ * not chosen before. */
 static bool ties(const float *x, const double *error, uint32_t n, const float *recorded, uint32_t j, uint32_t ours)
 {
     if (!(recorded[j] >= 0 && recorded[j] < n) || recorded[j] != floorf(recorded[j]))
@@ -37,8 +38,8 @@ static bool ties(const float *x, const double *error, uint32_t n, const float *r
     return error ? apart <= error[(uint32_t)recorded[j]] + error[ours] : apart == 0;
 }
 
-/* Whether recorded places are the k largest as a set, in any order: engines may leave them unsorted. Equal x are as
- * good as one another. */
+/* Whether recorded places are the k largest as a set, in any order. Engines may leave them unsorted. Among equal x any
+ * is right. */
 static bool is_choice(const float *x, uint32_t n, const float *recorded, const uint32_t *places, uint32_t k)
 {
     bool same = true;
@@ -60,7 +61,7 @@ static bool is_choice(const float *x, uint32_t n, const float *recorded, const u
     return same;
 }
 
-/* A choice from inexact x that nobody recorded: certain (0) only if no other place may have taken slot j. */
+/* How far a choice from inexact x can be off when none was recorded: 0 only if no other index can take slot j. */
 static double doubt(const struct op_row *row, uint32_t n, const uint32_t *places, uint32_t j)
 {
     const float *x = row->in[0];
@@ -72,7 +73,7 @@ static double doubt(const struct op_row *row, uint32_t n, const uint32_t *places
     return 0;
 }
 
-/* Exact: the bound is 0. In bf16 some 6% of rows tie, and any order among equals is right. */
+/* Indices are exact: the bound is 0. In bf16 about 6% of rows have ties, and any order among equals is right. */
 void reference_topk(const struct op_batch *batch)
 {
     const struct topk_params *p = &batch->step->params.topk;
@@ -93,7 +94,7 @@ void reference_topk(const struct op_batch *batch)
     free(places);
 }
 
-/* The sum of exp(x - max): of the k chosen, or of all. */
+/* Sum of exp(x - max) over the k chosen, or over all. */
 static double softmax_sum(const float *x, double max, const uint32_t *places, uint32_t n)
 {
     double sum = 0;
@@ -102,7 +103,8 @@ static double softmax_sum(const float *x, double max, const uint32_t *places, ui
     return sum;
 }
 
-/* Sorted values move by at most the largest error of x, and so do their differences by twice that: a factor of p. */
+/* Sorted values move by at most the largest error of x, and their differences by at most twice that, which is a factor
+ * of p. */
 static double passed_on(const double *error, uint32_t n)
 {
     double most = 0;
@@ -111,13 +113,13 @@ static double passed_on(const double *error, uint32_t n)
     return expm1(2 * fmin(most, 250));
 }
 
-/* p = exp(x - max) / sum: exp errs by (2 + d) u, d = max - x, which is rounded and stored before it; the sum of k
- * positive ones, the division; the stores of the exponential, the sum and p. */
+/* p = exp(x - max) / sum. exp is off by (2 + d) u, d = max - x, which is rounded and stored before; the sum of k
+ * positive terms; the division; the stores of the exponential, the sum and p. */
 void reference_topk_softmax(const struct op_batch *batch)
 {
     const struct topk_softmax_params *p = &batch->step->params.topk_softmax;
     bool all = batch->step->variant == VARIANT_SOFTMAX_FIRST;
-    uint32_t further = all ? p->n - p->k : 0; /* additions in the sum, each rounds */
+    uint32_t further = all ? p->n - p->k : 0; /* further additions in the sum, each of which rounds */
     uint32_t *places = xcalloc(p->k, sizeof(*places));
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         const struct op_row *row = &batch->rows[r];

@@ -1,4 +1,4 @@
-/* Dispatch by table, and the arithmetic that traces declare. */
+/* Dispatch of ops by their table, and the arithmetic that traces declare. */
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-/* The activations, for the op's own shader and the fused one. */
+/* The activations. The shader of the op and the fused ones share them. */
 
 /* Source: torch, gelu(approximate="tanh"). */
 float gelu_tanh(float g)
@@ -8,8 +8,8 @@ float gelu_tanh(float g)
     return y;
 }
 
-/* The exact form, of the fault gelu-erf. erf z = 2/sqrt(pi) e^-z^2 (z + 2 z^3/3 + 4 z^5/15 + …): every term positive, so
- * that nothing cancels. */
+/* The exact form of gelu; only the fault gelu-erf asks for it. It uses the series
+ * erf z = 2/sqrt(pi) e^-z^2 (z + 2 z^3/3 + 4 z^5/15 + …), whose terms are all positive, so that nothing cancels. */
 float gelu_erf(float g)
 {
     float z = min(abs(g) * 0.70710678118, 4.5), term = z, sum = z; /* erf 4.5 is 1 in f32 */

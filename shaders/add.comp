@@ -1,4 +1,4 @@
-/* y = residual + branch. A lane an element. */
+/* y = residual + branch. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -21,5 +21,9 @@ void main()
 {
     uint at = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
     if (at < dispatch.n_rows * op.width)
-        store(at, op.width, VARIANT == VARIANT_DROP_RESIDUAL ? branch[at] : residual[at] + branch[at]);
+#ifdef VARIANT_DROP_RESIDUAL
+        store(at, op.width, branch[at]);
+#else
+        store(at, op.width, residual[at] + branch[at]);
+#endif
 }

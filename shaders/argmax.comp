@@ -1,6 +1,6 @@
-/* The index of the largest of n values, the lowest among equals; NaN never wins, nor does op.masked. First every workgroup
- * of a chunk, then (LAST) one of all chunks, which makes it the next token: written where the next pass reads its
- * batch, and into the list of those chosen. */
+/* The index of the largest of n values; among equals the lowest index. NaN and op.masked never win. In the first pass each
+ * workgroup finds the best value of its chunk. In the last pass (LAST = 1) one workgroup finds the best of all chunks. That
+ * is the next token: it is written to the batch of the next pass, and to the list of chosen tokens. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "params.h"
@@ -25,11 +25,11 @@ layout(set = 0, binding = 1) readonly buffer Input
 };
 layout(set = 0, binding = 2) buffer Best
 {
-    uvec2 best[]; /* of each chunk: bits of the value, index */
+    uvec2 best[]; /* [n_chunks] bits of the value, and its index */
 };
 layout(set = 0, binding = 3) writeonly buffer Chosen
 {
-    int chosen[]; /* [position]: the token chosen behind it */
+    int chosen[]; /* [position] the token that follows it */
 };
 
 const uint LANES = gl_WorkGroupSize.x;
@@ -44,7 +44,7 @@ bool is_better(float value, uint index, float than, uint than_index)
     return than_index == NOTHING || value > than || (value == than && index < than_index);
 }
 
-/* The best of all lanes; every lane gets it. */
+/* Finds the best of all lanes' values. Every lane gets it. */
 void best_of_all(inout float value, inout uint index)
 {
     uint lane = gl_LocalInvocationID.x;

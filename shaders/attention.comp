@@ -1,6 +1,6 @@
-/* y = softmax(cap(scale * q k)) v over the visible keys. A workgroup a row and head; the keys go by in chunks of CHUNK, with
- * a running maximum, so that there is no number of keys at which anything is cut off (fix "attention decode array":
- * keys past 256 ignored). */
+/* y = softmax(cap(scale * q k)) v over the visible keys. One workgroup per row and head. It takes the keys in chunks of CHUNK
+ * with a running maximum, so that any number of keys works (an engine that kept scores in a fixed array ignored the keys
+ * past 256: fix "attention decode array"). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -22,7 +22,7 @@ layout(set = 0, binding = 3) readonly buffer Queries
 };
 layout(set = 0, binding = 3) readonly buffer WideQueries
 {
-    vec4 q4[]; /* the same: llvmpipe loads 16 bytes in the time of 4 */
+    vec4 q4[]; /* the same; llvmpipe loads 16 bytes in the time of 4 */
 };
 layout(set = 0, binding = 4) readonly buffer Keys
 {
@@ -49,18 +49,22 @@ layout(set = 0, binding = 6) readonly buffer Sinks
 #include "bias.glsl"
 
 /* Heads of whole quads are read as such; and where lanes are few, one has four elements of the values' sum. */
-const bool BY_QUADS = HEAD_DIM % 4 == 0 && VARIANT != VARIANT_QUERY_AS_F32;
+#ifdef VARIANT_QUERY_AS_F32
+const bool BY_QUADS = false;
+#else
+const bool BY_QUADS = HEAD_DIM % 4 == 0;
+#endif
 const bool SUM_BY_QUADS = HEAD_DIM % 4 == 0 && gl_WorkGroupSize.x * 4 <= HEAD_DIM;
 
-shared float p[CHUNK];      /* of the chunk: scores, then probabilities not yet divided by their sum */
-shared float sum[HEAD_DIM]; /* of p v so far */
+shared float p[CHUNK];      /* of the chunk: scores, then probabilities that are not yet divided by their sum */
+shared float sum[HEAD_DIM]; /* the sum of p v so far */
 
-uint row, position, first_key, n_keys; /* keys first_key … position are visible */
+uint row, position, first_key, n_keys; /* n_keys keys from first_key on are visible */
 
-/* Element i of the row's query of head h. */
+/* Element i of the query of head h. */
 float query(uint h, uint i)
 {
-#if VARIANT == VARIANT_QUERY_AS_F32
+#ifdef VARIANT_QUERY_AS_F32
     uint width = op.heads * HEAD_DIM, first = row * width, word = h * HEAD_DIM + i;
     return word >= width / 2
                ? 0.0
@@ -73,7 +77,7 @@ float query(uint h, uint i)
 /* The head of keys and values that a query head reads. */
 uint kv_head_of(uint h)
 {
-#if VARIANT == VARIANT_KV_HEADS_IN_TURN
+#ifdef VARIANT_KV_HEADS_IN_TURN
     return h % op.kv_heads;
 #else
     return h / (op.heads / op.kv_heads);
@@ -84,7 +88,7 @@ uint kv_head_of(uint h)
 float score(uint h, uint j)
 {
     uint key = first_key + j;
-#if VARIANT == VARIANT_KV_STALE
+#ifdef VARIANT_KV_STALE
     if (batch.decode != 0 && key == position && position >= 1)
         key--;
 #endif
@@ -102,8 +106,8 @@ float score(uint h, uint j)
     return op.softcap == 0.0 ? s : op.softcap * tanh_exact(divide(s, op.softcap));
 }
 
-#if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
-/* The probability of key j within its run of `heads` scores; params.h says what the bug does. */
+#ifdef VARIANT_SOFTMAX_SIZES_SWAPPED
+/* The probability of key j within its run of `heads` scores; model/variants.h says what the bug does. */
 float swapped_probability(uint h, uint j)
 {
     uint f = h * n_keys + j, first = f / op.heads * op.heads;
@@ -116,7 +120,7 @@ float swapped_probability(uint h, uint j)
 }
 #endif
 
-/* What add_values does, to elements i … i + 3; the value's element i of the first key is at `at`. */
+/* Does what add_values does, for elements i … i + 3. at: index of element i of the first key's value. */
 void add_value_quads(uint i, uint at, uint n, uint stride, float scale)
 {
     vec4 a = vec4(sum[i], sum[i + 1], sum[i + 2], sum[i + 3]) * scale;
@@ -133,7 +137,7 @@ void add_value_quads(uint i, uint at, uint n, uint stride, float scale)
         sum[i + k] = a[k];
 }
 
-/* Adds p v of the chunk that starts at visible key `from` to sum, after scaling what is there. */
+/* Multiplies `sum` by `scale` and adds p v of the n keys of the chunk that starts at visible key `from`. */
 void add_values(uint from, uint n, uint kv_head, float scale)
 {
     uint stride = op.kv_heads * HEAD_DIM;
@@ -163,24 +167,24 @@ void main()
     uint head = group % op.heads, kv_head = kv_head_of(head);
     position = batch.first_position + row;
     first_key = op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
-#if VARIANT == VARIANT_OWN_KEY_ONLY
+#ifdef VARIANT_OWN_KEY_ONLY
     first_key = batch.decode != 0 ? position : first_key;
 #endif
     n_keys = position + 1 - first_key;
-#if VARIANT == VARIANT_KEYS_256
+#ifdef VARIANT_KEYS_256
     n_keys = min(n_keys, 256);
 #endif
-#if VARIANT == VARIANT_NEXT_KEY
+#ifdef VARIANT_NEXT_KEY
     n_keys += batch.decode == 0 && row + 1 < dispatch.n_rows ? 1 : 0;
 #endif
 
     for (uint i = lane; i < HEAD_DIM; i += gl_WorkGroupSize.x)
         sum[i] = 0.0;
-    /* A sink is a score without a value: what the sums start with. */
+    /* A sink is a score without a value; the sums start with it. */
     float maximum = op.has_sinks != 0 ? bias(head) : 0.0, total = op.has_sinks != 0 ? 1.0 : 0.0;
     for (uint from = 0; from < n_keys; from += CHUNK) {
         uint n = min(CHUNK, n_keys - from);
-#if VARIANT == VARIANT_SOFTMAX_SIZES_SWAPPED
+#ifdef VARIANT_SOFTMAX_SIZES_SWAPPED
         float scale = 1.0;
         for (uint j = lane; j < n; j += gl_WorkGroupSize.x)
             p[j] = swapped_probability(head, from + j);
@@ -195,14 +199,14 @@ void main()
         chunk_max = reduce_max(chunk_max);
         bool first = from == 0 && op.has_sinks == 0;
         float next = first ? chunk_max : max(maximum, chunk_max);
-#if VARIANT == VARIANT_NO_MAXIMUM
+#ifdef VARIANT_NO_MAXIMUM
         maximum = next = 0.0;
 #endif
         float scale = first ? 0.0 : exp_exact(maximum - next);
         float chunk_total = 0.0;
         for (uint j = lane; j < n; j += gl_WorkGroupSize.x) {
             p[j] = exp_exact(p[j] - next);
-#if VARIANT == VARIANT_NO_MAXIMUM
+#ifdef VARIANT_NO_MAXIMUM
             p[j] = p[j] < uintBitsToFloat(0x00800000) ? 0.0 : p[j];
 #endif
             chunk_total += p[j];

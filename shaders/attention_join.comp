@@ -1,4 +1,4 @@
-/* The parts of one row's attention put together, where the matrix product that reads it does not do that itself. A lane
+/* Joins the parts of one row's attention, where the matrix product that reads the result does not do so itself. One lane per
  * four elements. */
 #version 450
 #extension GL_GOOGLE_include_directive : require

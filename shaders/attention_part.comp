@@ -1,6 +1,6 @@
-/* Part of one row's attention: a workgroup has a head and some of its visible keys, a tile at a time with a running
- * maximum; join.glsl says what it leaves. Where the plan has them, the norms over q's and k's heads and the rope are
- * done here as well: every workgroup makes its own q, and whoever has the own key makes that one. */
+/* One part of one row's attention. A workgroup takes one head and some of its visible keys, a tile at a time with a running
+ * maximum. join.glsl describes what it stores. PROLOGUE adds the rope of q and k, and their norms. Every workgroup then
+ * computes its own q; the workgroup of the last part also computes the key of this position (the own key). */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -10,9 +10,9 @@
 #include "rows.glsl"
 
 layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
-layout(constant_id = 11) const uint PROLOGUE = PROLOGUE_NONE; 
+layout(constant_id = 11) const uint PROLOGUE = PROLOGUE_NONE;
 layout(constant_id = 13) const uint CAPTURE = 1;
-layout(constant_id = 15) const uint TEAM = 32; /* lanes a key */
+layout(constant_id = 15) const uint TEAM = 32; /* lanes that share a key */
 
 layout(push_constant) uniform Push
 {
@@ -72,12 +72,12 @@ layout(set = 0, binding = 14) writeonly buffer Parts
 
 const uint TILE = 32; /* keys */
 const uint TEAMS = gl_WorkGroupSize.x / TEAM;
-const uint KEYS = TILE / TEAMS;                        /* of a tile that a team has */
-const uint OWN = (HEAD_DIM / 4 + TEAM - 1) / TEAM;     /* vec4s of a head that a lane has */
+const uint KEYS = TILE / TEAMS;                    /* keys of a tile that a team takes */
+const uint OWN = (HEAD_DIM / 4 + TEAM - 1) / TEAM; /* vec4s of a head that a lane takes */
 const uint PAIRS = HEAD_DIM / 2;
 #define NONE uintBitsToFloat(0xff800000) /* -infinity */
 
-shared vec2 normed[HEAD_DIM]; /* q's, k's */
+shared vec2 normed[HEAD_DIM]; /* normalised q and k */
 shared vec4 query[HEAD_DIM / 4], own_key[HEAD_DIM / 4];
 shared float score[TILE];
 shared float team_partial[gl_WorkGroupSize.x];
@@ -98,7 +98,7 @@ float team_sum(float value)
 
 shared vec2 head_sum[gl_WorkGroupSize.x / 4];
 
-/* The scales of the norms of q's head and of k's. Sums go as in reduce.glsl. */
+/* The scales of the norms of q's head and of k's head. They are summed in the order of reduce.glsl. */
 vec2 head_scales(vec2 x)
 {
     vec2 sum = subgroupAdd(x * x);
@@ -114,13 +114,13 @@ vec2 head_scales(vec2 x)
                 inverse_sqrt(divide(sum.y, float(HEAD_DIM)) + op.k_eps));
 }
 
-/* Fills query and own_key, which is of use to the workgroup that has the own key among its own. A lane has an element of
- * each: HEAD_DIM is no more than there are lanes. */
+/* Fills query and own_key. Only the workgroup of the last part uses own_key. A lane computes an element of each; HEAD_DIM is
+ * at most the number of lanes. */
 void make_heads(uint head, uint kv_head, bool stores_q, bool stores_k)
 {
     uint i = gl_LocalInvocationID.x, q_at = head * HEAD_DIM + i, k_at = kv_head * HEAD_DIM + i;
     bool inside = i < HEAD_DIM;
-    vec2 x = vec2(0.0); /* of q, of k */
+    vec2 x = vec2(0.0); /* an element of q, and of k */
     if (inside)
         x = vec2(q_in[q_at], PROLOGUE == PROLOGUE_NONE ? 0.0 : k_in[k_at]);
     if (PROLOGUE == PROLOGUE_NONE) {
@@ -164,13 +164,14 @@ void make_heads(uint head, uint kv_head, bool stores_q, bool stores_k)
     cache[in_cache + PAIRS] = k.y;
 }
 
-/* Vec4 v of a lane, of HEAD_DIM / 4 that its team has. */
+/* Whether vec4 number v of a lane exists: a team shares HEAD_DIM / 4 of them. */
 bool has_vec4(uint lane, uint v)
 {
     return (v + 1) * TEAM <= HEAD_DIM / 4 || lane + v * TEAM < HEAD_DIM / 4;
 }
 
-/* A team's keys and values of the tile of n keys that starts at key `first`: all in flight before any is used. */
+/* Loads the team's keys and values of the tile of n keys that starts at key `first`. All loads are issued before any value is
+ * used. */
 void fetch_tile(uint first, uint n, uint kv_head, out vec4 k[KEYS][OWN], out vec4 v[KEYS][OWN])
 {
     uint lane = gl_LocalInvocationID.x % TEAM, team = gl_LocalInvocationID.x / TEAM;
@@ -184,7 +185,7 @@ void fetch_tile(uint first, uint n, uint kv_head, out vec4 k[KEYS][OWN], out vec
     }
 }
 
-/* The scores of a tile; own: its key that is own_key, or TILE. */
+/* Computes the scores of a tile. own: the tile's key that is own_key; TILE: none is. */
 void make_scores(vec4 k[KEYS][OWN], uint own)
 {
     uint lane = gl_LocalInvocationID.x % TEAM, team = gl_LocalInvocationID.x / TEAM;
@@ -203,7 +204,7 @@ void make_scores(vec4 k[KEYS][OWN], uint own)
     }
 }
 
-/* Adds the teams' sums up, an element a lane. */
+/* The sum over all teams. Each lane gets one element. */
 float all_teams(vec4 sum[OWN])
 {
     uint lane = gl_LocalInvocationID.x % TEAM, team = gl_LocalInvocationID.x / TEAM, i = gl_LocalInvocationID.x;
@@ -240,7 +241,7 @@ void main()
         fetch_tile(first + from, n, kv_head, k, v);
         if (from == first_tile)
             make_heads(head, kv_head, part == 0, has_key && head % heads_a_key == 0);
-        barrier(); /* query and own_key are there, and earlier scores have been read */
+        barrier(); /* query and own_key are ready, and the scores of the tile before have been read */
         make_scores(k, own);
         barrier();
         float highest = NONE, added = 0.0;

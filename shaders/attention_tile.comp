@@ -1,12 +1,13 @@
-/* y = softmax(cap(scale * q k)) v for many rows at once (prefill), for a GPU: a workgroup of 256 lanes makes ROWS rows of one
- * head, and each key and value that it loads serves them all. The keys go by in tiles of KEYS, with a running maximum. What
- * is loaded next is under way, in registers, while a lane multiplies what it has. The decoding kernel, and its faults:
- * attention.comp.
+/* y = softmax(cap(scale * q k)) v for many rows at once (prefill), on a GPU. A workgroup of 256 lanes computes ROWS rows of
+ * one head, and uses each key and value that it loads for all of them. It takes the keys in tiles of KEYS, with a running
+ * maximum. The next loads are in flight, in registers, while a lane multiplies what it has. attention.comp is the kernel for
+ * few rows; it also has the faults.
  *
- * Scores: a part of 32 lanes takes its share of the dims, of which it alone has the keys in shared memory, so that it waits
- * for no other part; a lane makes 4 rows times 4 keys of them, and the parts' sums are put together at the end of a tile.
- * Values: a lane takes two dims of 8 rows, over its group's share of the keys; the groups are put together at the very end.
- */
+ * Scores: the lanes form parts of 32. A part takes some of the dims and keeps the keys' values of these dims in shared memory
+ * for itself, so that it waits for no other part. A lane sums 4 rows x 4 keys. The sums of all parts are added at the end of a
+ * tile.
+ * Values: the lanes also form groups that share the keys of a tile. A lane sums two dims of 8 rows over its group's keys. The
+ * sums of all groups are added at the very end. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -15,23 +16,24 @@
 
 layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
 layout(constant_id = 5) const uint HEAD_DIM = 64; /* 32, 64, 128 or 256 */
-layout(constant_id = 6) const uint ROWS = 8;      /* or 16; as prefill.c has it */
-layout(constant_id = 23) const uint PIECE = 1;    /* vec4s of a key that a part has in shared memory at a time */
+layout(constant_id = 6) const uint ROWS = 8;      /* or 16; engine/lowering/prefill.c chooses */
+layout(constant_id = 23) const uint PIECE = 1;    /* vec4s of a key that a part keeps in shared memory at a time */
 const uint LANES = 256, PARTS = 8, PART_LANES = 32;
 const uint KEYS = 512 / ROWS;
-const uint KEY_LANES = KEYS / 4, ROW_LANES = ROWS / 4; /* of a part: 4 keys and 4 rows of each lane, so far apart */
+/* Lanes of a part along the keys and along the rows. A lane's 4 keys and its 4 rows are as far apart. */
+const uint KEY_LANES = KEYS / 4, ROW_LANES = ROWS / 4;
 const uint PIECES = HEAD_DIM / (4 * PARTS * PIECE);
-const uint LOADS = KEYS * PIECE / PART_LANES;        /* of a lane, for a piece */
-const uint QUERY_STRIDE = HEAD_DIM / 4 + 1;          /* in vec4s; strides keep rows and keys out of each other's banks */
-const uint KEY_STRIDE = KEYS + 8 / PIECE;            /* from a vec4 of all keys to the next */
-const uint SUMS = ROWS * KEYS / 4;                   /* vec4s of scores of a part, where its keys were */
+const uint LOADS = KEYS * PIECE / PART_LANES;        /* vec4s that a lane loads for a piece */
+const uint QUERY_STRIDE = HEAD_DIM / 4 + 1;          /* vec4s of a row; these strides avoid bank conflicts */
+const uint KEY_STRIDE = KEYS + 8 / PIECE;            /* vec4s from one vec4 of all keys to the next */
+const uint SUMS = ROWS * KEYS / 4;                   /* vec4s of a part's sums, which replace its keys in shared memory */
 const uint PART_SIZE = PIECE * KEY_STRIDE > SUMS ? PIECE * KEY_STRIDE : SUMS;
-const uint SCORE_ROWS = ROWS / PARTS, SCORE_KEYS = KEYS / PART_LANES; /* of a lane, once the parts are put together */
+const uint SCORE_ROWS = ROWS / PARTS, SCORE_KEYS = KEYS / PART_LANES; /* scores of a lane, once the parts' sums are added */
 const uint OWN = 8;                                  /* rows of a lane, for the values */
-const uint PAIRS = HEAD_DIM / 2;                     /* of dims, a lane each */
-const uint GROUPS = LANES / PAIRS / (ROWS / OWN);    /* that share the keys of a tile out */
+const uint PAIRS = HEAD_DIM / 2;                     /* pairs of dims; a lane takes one */
+const uint GROUPS = LANES / PAIRS / (ROWS / OWN);    /* groups of lanes that share the keys of a tile */
 const uint OWN_KEYS = KEYS / GROUPS;
-const uint BATCH = OWN_KEYS < 8 ? OWN_KEYS : 8;      /* values that a lane loads at once */
+const uint BATCH = OWN_KEYS < 8 ? OWN_KEYS : 8;      /* values that a lane loads at a time */
 
 layout(push_constant) uniform Push
 {
@@ -72,13 +74,13 @@ uint first_visible(uint position)
     return op.window != 0 && position >= op.window ? position + 1 - op.window : 0;
 }
 
-/* Whether a part's lanes are a subgroup, eight whole ones in all: main numbers the lanes so. */
+/* Whether each part is one full subgroup. main then numbers the lanes accordingly. */
 bool part_is_subgroup()
 {
     return gl_SubgroupSize == PART_LANES && gl_NumSubgroups == PARTS;
 }
 
-/* Waits for the lanes of a part: they are a subgroup, or wait for all. */
+/* Waits for the lanes of the own part; for all lanes, if a part is not a subgroup. */
 void part_barrier()
 {
     if (part_is_subgroup())
@@ -87,7 +89,7 @@ void part_barrier()
         barrier();
 }
 
-/* The largest value, or the sum, of a part's lanes, for each of them. All lanes come here; p4 may be lost. */
+/* The largest value, and the sum, over the lanes of a part. Each lane gets it. All lanes must call these; p4 is overwritten. */
 float part_max(float value)
 {
     if (part_is_subgroup())
@@ -116,22 +118,22 @@ float part_sum(float value)
     return sum;
 }
 
-/* Where a part's dims of a piece start, in vec4s. */
+/* The first dim of a piece of this part, in vec4s. */
 uint piece_start(uint piece)
 {
     return (piece * PARTS + part) * PIECE;
 }
 
-/* Where the head's keys or values of a position start, in units of which a head has `width`. */
+/* Where the head's key or value of a position starts. width: of a head, in the units of the result. */
 uint start_of(uint position, uint width)
 {
     return (position * op.kv_heads + kv_head) * width;
 }
 
-/* Beyond the last key comes the last one again: nobody sees it there. */
+/* Loads this lane's share of a piece. Past the last key it loads the last one again; those scores are masked. */
 void load_keys(uint first, uint piece, out vec4 keys[LOADS])
 {
-    const uint width = HEAD_DIM / 4, each = PART_LANES / PIECE; /* so many keys at a time */
+    const uint width = HEAD_DIM / 4, each = PART_LANES / PIECE; /* keys that a part loads at a time */
     uint i = piece_start(piece) + part_lane % PIECE, last = start_of(last_position, width) + i;
     uint at = start_of(first + part_lane / PIECE, width) + i, step = op.kv_heads * width * each;
     for (uint n = 0; n < LOADS; n++)
@@ -151,8 +153,8 @@ float add_dot(vec4 a, vec4 b, float sum)
     return fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
 }
 
-/* A lane's first row and key. Of neighbours, lanes 2 n and 2 n + 1 have one row, lanes n and n ^ 2 one key: where lanes that
- * near read the same 16 bytes, NVIDIA's GPUs read for half a subgroup at once, and else for a quarter. */
+/* The lane's first row and first key. Lanes 2 n and 2 n + 1 share a row; lanes n and n ^ 2 share a key. Where lanes so close
+ * together read the same 16 bytes, NVIDIA's GPUs serve half a subgroup at a time, otherwise a quarter. */
 uint row_lane()
 {
     return part_lane / 2 % 2 + part_lane / (2 * KEY_LANES) * 2;
@@ -178,7 +180,7 @@ void add_piece(uint piece, inout vec4 sum[4])
     }
 }
 
-/* The part's sums over its dims, in parts4. `keys`: the tile's first piece, then the next tile's. */
+/* Computes the part's sums over its dims, and stores them in parts4. keys: in: the tile's first piece; out: the next tile's. */
 void make_sums(uint first, inout vec4 keys[LOADS])
 {
     vec4 sum[4];
@@ -190,13 +192,13 @@ void make_sums(uint first, inout vec4 keys[LOADS])
         part_barrier();
         load_keys(last ? first + KEYS : first, last ? 0 : piece + 1, keys);
         add_piece(piece, sum);
-        part_barrier(); /* all has been read */
+        part_barrier(); /* the piece has been read */
     }
     for (uint i = 0; i < 4; i++)
         parts4[part * PART_SIZE + i * PART_LANES + row_lane() * KEY_LANES + key_lane()] = sum[i];
 }
 
-/* The keys of a tile whose scores a lane has, and its rows: such that it reads the sums, as they lie, without conflicts. */
+/* The keys and rows whose scores a lane computes. They are chosen so that it reads the sums without bank conflicts. */
 uint score_key(uint k)
 {
     return part_lane / 8 * KEY_LANES + k * 8 + part_lane % 8;
@@ -220,7 +222,7 @@ float make_score(uint first, uint r, uint k)
     return key > position || key < first_visible(position) ? NONE : score;
 }
 
-/* Makes p4 of the sums, and moves the maximum, and the lane's share of the total, on. */
+/* Computes p4 from the sums, and updates the maximum and the lane's share of the total. */
 void make_probabilities(uint first, inout float maximum[SCORE_ROWS], inout float total[SCORE_ROWS])
 {
     float score[SCORE_ROWS][SCORE_KEYS], most[SCORE_ROWS];
@@ -232,7 +234,7 @@ void make_probabilities(uint first, inout float maximum[SCORE_ROWS], inout float
         }
     }
     for (uint r = 0; r < SCORE_ROWS; r++)
-        most[r] = max(maximum[r], part_max(most[r])); /* before p4 is written */
+        most[r] = max(maximum[r], part_max(most[r])); /* part_max overwrites p4 */
     for (uint r = 0; r < SCORE_ROWS; r++) {
         uint row = score_row(r);
         float next = most[r];
@@ -257,13 +259,13 @@ void load_values(uint first, uint j, out vec2 v[BATCH])
         v[k] = values2[min(at + k * op.kv_heads * PAIRS, last)];
 }
 
-/* Where p4 has the lane's first row, and of it the first key of its group. */
+/* Index in p4 of the lane's first row and its group's first key. */
 uint own_start()
 {
     return (lane / PAIRS % (ROWS / OWN) * OWN * KEYS + lane / PAIRS / (ROWS / OWN) * OWN_KEYS) / 4;
 }
 
-/* Values j … j + BATCH - 1 of the lane's. */
+/* Adds p v of keys j … j + BATCH - 1 of the group. */
 void add_batch(uint j, vec2 v[BATCH], inout vec2 y[OWN])
 {
     for (uint k = 0; k < BATCH; k += 4) {
@@ -277,8 +279,8 @@ void add_batch(uint j, vec2 v[BATCH], inout vec2 y[OWN])
     }
 }
 
-/* A value that a row does not see must not reach it, be it NaN: its p is 0. So may be that of a value which it sees: an
- * infinite one is lost here then, and makes NaN in add_batch. */
+/* Skips values whose p is 0, because a row must not take up a NaN from a key that it does not see. p can also be 0 for a
+ * visible key: an infinite value is then ignored here, while add_batch yields NaN. */
 vec2 add_seen(float p, vec2 v, vec2 y)
 {
     return p == 0.0 ? y : fma(vec2(p), v, y);
@@ -297,7 +299,7 @@ void add_seen_batch(uint j, vec2 v[BATCH], inout vec2 y[OWN])
     }
 }
 
-/* next: the first batch. */
+/* Adds p v of a whole tile. all_see: every row sees every key. next: the group's first values, already loaded. */
 void add_values(uint first, bool all_see, vec2 next[BATCH], inout vec2 y[OWN])
 {
     uint row = lane / PAIRS % (ROWS / OWN) * OWN;
@@ -316,7 +318,7 @@ void add_values(uint first, bool all_see, vec2 next[BATCH], inout vec2 y[OWN])
     }
 }
 
-/* Puts the groups together, in parts4: [group, row, dim]. */
+/* Adds the groups' sums through parts4 [group, row, dim], divides them by the totals, and stores the rows. */
 void store_rows(vec2 y[OWN], float total[SCORE_ROWS])
 {
     barrier(); /* p4 has been read */
@@ -358,7 +360,7 @@ void main()
     head = group % op.heads;
     if (group >= n_blocks * op.heads)
         return;
-    first_row = (n_blocks - 1 - group / op.heads) * ROWS; /* the longest first */
+    first_row = (n_blocks - 1 - group / op.heads) * ROWS; /* workgroups with the most keys start first */
     kv_head = head / (op.heads / op.kv_heads);
     last_position = position_of(ROWS - 1);
     vec4 keys[LOADS];
@@ -369,7 +371,7 @@ void main()
     load_queries();
     for (uint r = 0; r < OWN; r++)
         y[r] = vec2(0.0);
-    for (uint r = 0; r < SCORE_ROWS; r++) { /* a sink is a score without a value: what the sums start with */
+    for (uint r = 0; r < SCORE_ROWS; r++) { /* a sink is a score without a value; the sums start with it */
         maximum[r] = op.has_sinks != 0 ? bias(head) : NONE;
         total[r] = op.has_sinks != 0 && part_lane == 0 ? 1.0 : 0.0;
     }
@@ -377,7 +379,7 @@ void main()
     for (; first <= last_position; first += KEYS) {
         make_sums(first, keys);
         load_values(first, 0, v);
-        barrier(); /* which also says that p4 of the tile before has been read */
+        barrier(); /* also makes sure that p4 of the tile before has been read */
         make_probabilities(first, maximum, total);
         barrier();
         bool all_see = first + KEYS - 1 <= position_of(0) && first >= first_visible(last_position);

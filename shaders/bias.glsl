@@ -1,4 +1,4 @@
-/* One value a row, F32, F16 or BF16, from `uint bias_words[]` by BIAS_DTYPE: biases, and the sinks of attention. */
+/* Reads a bias, or the sink of an attention head, from `uint bias_words[]` of BIAS_DTYPE: F32, F16 or BF16. */
 #include "half.glsl"
 float bias(uint o)
 {

@@ -1,12 +1,13 @@
-/* Matrices of 16 x 16 that a subgroup holds together, in the words of two extensions: halves on the left (A) and on the
- * right (B) of a product, and sums of f32. A place in shared memory is an array, an index, and how many of the array's
- * elements, whatever they are, lie between rows (or columns). */
+/* Matrices of 16 x 16 that the lanes of a subgroup hold together, in the terms of two extensions: halves on the left side (A)
+ * and on the right side (B) of a product, and sums in f32. A matrix in shared memory is given as an array, an index, and a
+ * stride: elements of the array from one row (or column) to the next. */
 #ifdef COOPERATIVE_KHR
 
-/* glslang 12 does not know the extension, so its SPIR-V is spelled out. Nor does it know a type as the operand of a type:
- * where the component's type belongs stands its width in bits, and engine/matrix_types.c puts the type there. */
+/* glslang 12 does not know this extension, so the SPIR-V instructions are spelled out. It also cannot write a type as the
+ * operand of another type. So the width in bits stands where the component's type belongs, and
+ * engine/program/matrix_types.c puts the type there. */
 const uint BY_SUBGROUP = 3, BY_WORKGROUP = 2; /* Scope */
-const uint SIXTEEN = 16; /* named, for an operand that is an id: a bare number would be a literal */
+const uint SIXTEEN = 16; /* this operand must be an id, and a bare number would become a literal */
 const uint USE_A = 0, USE_B = 1, USE_SUMS = 2;
 const uint ROW_MAJOR = 0, COLUMN_MAJOR = 1;
 #define MATRIX(width, use)                                                                                \
@@ -16,8 +17,8 @@ const uint ROW_MAJOR = 0, COLUMN_MAJOR = 1;
 #define HALVES_B MATRIX(16, USE_B)
 #define SUMS MATRIX(32, USE_SUMS)
 
-/* Memory operands, as ordinary loads and stores have here: NonPrivatePointer with MakePointerVisible or Available, and
- * for whom. */
+/* Memory operands as ordinary loads and stores have them: NonPrivatePointer with MakePointerVisible or MakePointerAvailable,
+ * and the scope. */
 #define VISIBLE 0x30
 #define AVAILABLE 0x28
 #define MEMORY uint how_it_lies, uint stride, spirv_literal uint how, uint whom

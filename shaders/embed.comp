@@ -1,4 +1,4 @@
-/* y = scale * W[token]. A lane an element. */
+/* y = scale * W[token]. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -20,10 +20,13 @@ void main()
     uint row = at / op.width;
     if (row >= dispatch.n_rows)
         return;
-    /* A slice holds some of the table's rows; the other tokens are another dispatch's. */
+    /* A slice holds some of the table's rows. Another dispatch computes the other tokens. */
     uint token = uint(batch.tokens[row]) - dispatch.first;
     if (token >= dispatch.count)
         return;
-    float scale = VARIANT == VARIANT_SCALE_UNSYNCED && at % op.width >= op.width / 2 ? 1.0 : op.scale;
+    float scale = op.scale;
+#ifdef VARIANT_SCALE_UNSYNCED
+    scale = at % op.width >= op.width / 2 ? 1.0 : scale;
+#endif
     store(at, op.width, scale * decode_at(token, at % op.width, dispatch.count, op.width));
 }

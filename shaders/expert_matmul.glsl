@@ -1,4 +1,5 @@
-/* What the shaders of the experts' products share: the bindings, the dot product of a row, and where its result goes. */
+/* What the shaders of experts' products share: the bindings, the dot product of a row, and the store of its result. A slot is
+ * an index into [n_rows, k]: a row and one of its experts. */
 layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
 
 layout(push_constant) uniform Push
@@ -25,7 +26,7 @@ layout(set = 0, binding = 6) readonly buffer Bias
 #include "weights.glsl"
 #include "bias.glsl"
 
-/* What units first_unit, first_unit + step, … of row o of the slice give, and the elements that units leave. */
+/* The sum over units first_unit, first_unit + step, … of row o of the slice, and over the elements behind the last unit. */
 float dot_row(uint o, uint first_x, uint first_unit, uint step)
 {
     float sum = 0.0;
@@ -41,12 +42,12 @@ float dot_row(uint o, uint first_x, uint first_unit, uint step)
     return sum;
 }
 
-/* The slice's row of output o of a slot, through the expert that it chose. false: another slice holds it. */
+/* The slice's row for output o of a slot's expert. false: another slice holds it. */
 bool slice_row(uint slot, uint o, out uint row)
 {
     uint e = min(uint(expert[slot]), op.n_experts - 1);
     row = e * op.n_out + o - dispatch.first;
-    return row < dispatch.count; /* unsigned: before the slice is past it, too */
+    return row < dispatch.count; /* unsigned, so a row before the slice also fails */
 }
 
 uint input_start(uint slot)

@@ -1,4 +1,4 @@
-/* y = sum over the k chosen experts of w_j x_j, x [k, width]. A lane an element. */
+/* y = sum over the k chosen experts of w_j x_j, x [k, width]. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -24,7 +24,11 @@ void main()
         return;
     uint row = at / op.width, i = at % op.width;
     float sum = 0.0;
-    for (uint j = VARIANT == VARIANT_LAST_EXPERT ? op.k - 1 : 0; j < op.k; j++)
+    uint first = 0;
+#ifdef VARIANT_LAST_EXPERT
+    first = op.k - 1;
+#endif
+    for (uint j = first; j < op.k; j++)
         sum += share[row * op.k + j] * x[(row * op.k + j) * op.width + i];
     store(at, op.width, sum);
 }

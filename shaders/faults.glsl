@@ -1,6 +1,6 @@
-/* What the wrong variants of several shaders share; params.h says what each of them does. */
+/* What the faulty variants of several shaders share. model/variants.h describes each variant. */
 
-/* The bits of x as f16, rounded to nearest even: packHalf2x16 may round either way. */
+/* x as f16, rounded to nearest even. packHalf2x16 may round either way. */
 uint half_bits(float x)
 {
     uint bits = floatBitsToUint(x), sign = (bits >> 16) & 0x8000u;
@@ -9,7 +9,7 @@ uint half_bits(float x)
         return sign | 0x7e00u;
     if (bits >= 0x477ff000u) /* 65,520 */
         return sign | 0x7c00u;
-    if (bits < 0x38800000u) /* 2^-14: below it f16 counts in 2^-24 */
+    if (bits < 0x38800000u) /* below 2^-14, f16 counts in steps of 2^-24 */
         return sign | uint(roundEven(uintBitsToFloat(bits) * 16777216.0));
     bits += 0xfffu + ((bits >> 13) & 1u);
     return sign | ((bits - 0x38000000u) >> 13);

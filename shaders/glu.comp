@@ -1,4 +1,4 @@
-/* y = act(gate) * up. A lane an element. */
+/* y = act(gate) * up. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"

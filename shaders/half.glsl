@@ -1,7 +1,7 @@
 #ifndef HALF_GLSL
 #define HALF_GLSL
-/* Half to float by its bits: unpackHalf2x16 may flush subnormals, and small scales are subnormal. NATIVE_HALF: this
- * device says that it keeps them. */
+/* Converts a half to a float from its bits. unpackHalf2x16 may flush subnormal halves, and small scales are subnormal.
+ * NATIVE_HALF 1: this device's unpackHalf2x16 keeps them. */
 layout(constant_id = 8) const uint NATIVE_HALF = 0;
 float half_value(uint h)
 {

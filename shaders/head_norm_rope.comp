@@ -1,4 +1,4 @@
-/* The norm over each head, then rope, in one dispatch. A workgroup a head of a row. */
+/* The norm over each head, then rope, in one dispatch. One workgroup per row and head. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require

@@ -1,6 +1,6 @@
-/* Putting the parts of an attention together. Part p of head h covers visible keys p * keys_a_part and on, and left in
- * `parts[]` its maximum, the sum of its exponentials, and, behind all of those, the sum of p v not divided by it. The
- * shader binds `parts` as vec4 x4[]. */
+/* Joins the parts of an attention. Part p of head h covers the visible keys from p * keys_a_part on. `parts[]` holds, for each
+ * part, the maximum of its scores and the sum of its exponentials; behind all of these, for each part, the sum of p v, which is
+ * not yet divided. The including shader binds `parts` as vec4 x4[]. */
 layout(constant_id = 5) const uint HEAD_DIM = 64;
 
 uint part_index(uint head, uint part, uint n_parts)
@@ -8,14 +8,14 @@ uint part_index(uint head, uint part, uint n_parts)
     return head * n_parts + part;
 }
 
-/* Word of `parts` where the sums of a part begin. */
+/* Index in `parts` of a part's sums. */
 uint part_sums(uint head, uint part, uint heads, uint n_parts)
 {
     uint pairs = (heads * n_parts * 2 + 3) & ~3;
     return pairs + part_index(head, part, n_parts) * HEAD_DIM;
 }
 
-/* First visible key of a position, and how many there are up to its own. */
+/* The first key that a position sees. */
 uint first_visible(uint position, uint window)
 {
     return window != 0 && position >= window ? position + 1 - window : 0;
@@ -26,8 +26,8 @@ float part_value(uint word)
     return x4[word >> 2][word & 3];
 }
 
-/* x of head h at its elements 4i … 4i + 3. Parts go by in fours whose loads are all in flight; the first four are loaded
- * before anybody knows how many there are. */
+/* Elements 4i … 4i + 3 of a head's attention. Four parts are taken at a time, and all their loads are issued at once. The first
+ * four are loaded before the number of parts is known. */
 vec4 joined_parts(uint head, uint i)
 {
     float maximum = uintBitsToFloat(0xff800000); /* -infinity */

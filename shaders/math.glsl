@@ -1,7 +1,7 @@
-/* exp, tanh, division and 1/sqrt to about one rounding. GLSL's own are too weak for the bounds: exp errs by (2 + |x|)u,
- * tanh by 2u absolute, division and inversesqrt by 2.5 and 2 ulp (BOUNDS.md; Vulkan, "Precision of operations").
- * `precise` keeps the compiler from rearranging the compensated steps; a sum of a product is fma, so that an op's own shader
- * and the fused ones, compiled apart, have the same bits. */
+/* exp, tanh, division and 1/sqrt, exact to about one rounding. GLSL's own functions are too inaccurate for the bounds: Vulkan
+ * allows exp an error of (2 + |x|)u, tanh 2u absolute, division 2.5 ulp and inversesqrt 2 ulp ("Precision of operations").
+ * `precise` keeps the compiler from rearranging the compensated steps. Products are added with fma, so that an op's own shader
+ * and the fused ones, which are compiled separately, give the same bits. */
 
 /* 2^n for -126 <= n <= 127, exactly. */
 float power_of_two(int n)
@@ -9,7 +9,7 @@ float power_of_two(int n)
     return uintBitsToFloat(uint(n + 127) << 23);
 }
 
-/* e^r = 1 + r + r^2 q(r) for |r| <= ln(2)/2; the series to r^7, whose first term left out is under 2^-28. */
+/* q(r) of e^r = 1 + r + r^2 q(r) for |r| <= ln(2)/2: the series up to r^7. The first omitted term is below 2^-28. */
 float exp_tail(float r)
 {
     precise float q = 1.0 / 5040.0;
@@ -21,7 +21,7 @@ float exp_tail(float r)
     return q;
 }
 
-/* e^x: x = n ln 2 + r, with ln 2 in two parts whose first has 9 bits, so that n times it is exact. */
+/* e^x with x = n ln 2 + r. ln 2 is split in two numbers; the first one has 9 bits, so that n times it is exact. */
 float exp_exact(float x)
 {
     if (x > 88.75)
@@ -31,17 +31,17 @@ float exp_exact(float x)
     precise float n = floor(fma(x, 1.44269504, 0.5));
     precise float r = (x - n * 0.693359375) + n * 2.12194440e-4;
     precise float value = 1.0 + (r + r * r * exp_tail(r));
-    int half_n = int(n) / 2; /* in two factors: 2^n itself may not be a normal number */
+    int half_n = int(n) / 2; /* two factors, because 2^n itself may not be a normal number */
     return value * power_of_two(half_n) * power_of_two(int(n) - half_n);
 }
 
-/* a / b, with one step that takes the division's own error out again. */
+/* a / b, with one step that corrects the error of the division. */
 float divide(float a, float b)
 {
     float quotient = a / b;
     precise float rest = fma(-quotient, b, a);
     precise float corrected = quotient + rest / b;
-    /* Where the rest is no number (an infinity among the operands) the plain quotient is right. */
+    /* With an infinite operand the rest is NaN, and the plain quotient is right. */
     return abs(rest) <= abs(a) ? corrected : quotient;
 }
 
@@ -54,7 +54,7 @@ float inverse_sqrt(float a)
     return abs(rest) < 0.5 ? corrected : s;
 }
 
-/* tanh: an odd polynomial where 1 - 2/(e^2x + 1) would cancel. Source of the coefficients: Cephes, tanhf.c. */
+/* tanh: an odd polynomial for small x, where 1 - 2/(e^2x + 1) would cancel. Source of the coefficients: Cephes, tanhf.c. */
 float tanh_exact(float x)
 {
     float a = abs(x);

@@ -1,5 +1,6 @@
-/* What the matmul shaders share: the bindings, what becomes of a result, and the dot products of ROWS rows of W with TILE rows of x, so that each
- * weight is decoded once for TILE products and each x loaded once for ROWS. A sum's order depends on neither. */
+/* What the matmul shaders share: the bindings, the dot products of ROWS rows of W with TILE rows of x, and the store of the
+ * results. Each weight is decoded once for TILE products, and each x is loaded once for ROWS products. The order of a sum
+ * depends on neither. */
 #define EPILOGUE_NONE 0
 #define EPILOGUE_GLU 1
 #define EPILOGUE_SOFTCAP 2
@@ -9,7 +10,7 @@
 
 layout(constant_id = 4) const uint TILE = 1;
 layout(constant_id = 6) const uint ROWS = 1;
-layout(constant_id = 9) const uint BY_BLOCK = 0; /* 1: a lane takes whole blocks of 32, where the dtype has such */
+layout(constant_id = 9) const uint BY_BLOCK = 0; /* 1: a lane takes whole blocks of 32, if the dtype has them */
 
 layout(push_constant) uniform Push
 {
@@ -33,7 +34,7 @@ float x_at(uint i)
     return x4[i >> 2][i & 3];
 }
 
-/* Adds what the blocks of 32 first_block, first_block + step, … give. The block's scale is decoded once. */
+/* Adds the products of blocks first_block, first_block + step, … of 32 weights. A block's scale is decoded once. */
 void add_blocks(uint row[ROWS], uint x_row[TILE], uint first_block, uint step, inout float sum[ROWS][TILE])
 {
     for (uint block = first_block; block < op.n_in / 32; block += step) {
@@ -50,10 +51,10 @@ void add_blocks(uint row[ROWS], uint x_row[TILE], uint first_block, uint step, i
     }
 }
 
-/* The words of a unit of 16 bytes, in one load. */
+/* Whether a unit is 16 bytes that one load can read. */
 const bool HAS_WIDE_UNITS = WIDE != 0 && (DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16);
 
-/* Units that a lane has in flight: their loads are issued before the first is used. */
+/* Units that a lane loads before it uses the first of them. */
 const uint AHEAD = 4;
 
 void add_unit(vec4 a, vec4 b, uint x_row[TILE], uint unit, uint r, inout float sum[ROWS][TILE])
@@ -64,7 +65,7 @@ void add_unit(vec4 a, vec4 b, uint x_row[TILE], uint unit, uint r, inout float s
     }
 }
 
-/* The units of a row of halves. Returns the first unit that is left. */
+/* Adds the products of 16-bit units, `step` apart. Returns the first unit that is left. */
 uint add_wide_units(uint row[ROWS], uint x_row[TILE], uint unit, uint step, uint n_units, inout float sum[ROWS][TILE])
 {
     for (; unit + (AHEAD - 1) * step < n_units; unit += AHEAD * step) {
@@ -76,7 +77,7 @@ uint add_wide_units(uint row[ROWS], uint x_row[TILE], uint unit, uint step, uint
         for (uint k = 0; k < AHEAD; k++) {
             for (uint r = 0; r < ROWS; r++) {
                 vec4 a, b;
-                decode_halves(w[k][r], a, b);
+                decode_loaded(w[k][r], 0, a, b);
                 add_unit(a, b, x_row, unit + k * step, r, sum);
             }
         }
@@ -84,14 +85,14 @@ uint add_wide_units(uint row[ROWS], uint x_row[TILE], uint unit, uint step, uint
     for (; unit < n_units; unit += step) {
         for (uint r = 0; r < ROWS; r++) {
             vec4 a, b;
-            decode_halves(wide_words[(row[r] >> 4) + unit], a, b);
+            decode_loaded(wide_words[(row[r] >> 4) + unit], 0, a, b);
             add_unit(a, b, x_row, unit, r, sum);
         }
     }
     return unit;
 }
 
-/* Byte from the matrix that row r of a lane or group lies in to the one that is bound. */
+/* Bytes from the bound matrix to the matrix that row r belongs to: gate comes first, then up. */
 uint base(uint r)
 {
 #if EPILOGUE == EPILOGUE_GLU
@@ -101,12 +102,12 @@ uint base(uint r)
 #endif
 }
 
-/* Element by element, as a fault reads weights and x (params.h); the right way else. o: row of the slice. */
+/* A weight as a fault reads it (model/variants.h), or the right one. o: row of the slice. */
 float weight_at(uint o, uint i)
 {
-#if VARIANT == VARIANT_TRANSPOSE_B
+#ifdef VARIANT_TRANSPOSE_B
     return decode_at(i, o, op.n_in, op.n_in);
-#elif VARIANT == VARIANT_COLUMNS_MIXED
+#elif defined(VARIANT_COLUMNS_MIXED)
     float other = (o ^ 1) < dispatch.count ? decode_at(o ^ 1, i, dispatch.count, op.n_in) : 0.0;
     return decode_at(o, i, dispatch.count, op.n_in) + other;
 #else
@@ -116,17 +117,21 @@ float weight_at(uint o, uint i)
 
 float input_at(uint first, uint i)
 {
-#if VARIANT == VARIANT_READ_AS_F16
+#ifdef VARIANT_READ_AS_F16
     return half_float((floatBitsToUint(x_at(first + i / 2)) >> (i % 2 * 16)) & 0xffff);
 #else
     return x_at(first + i);
 #endif
 }
 
-const bool BY_ELEMENT = VARIANT == VARIANT_TRANSPOSE_B || VARIANT == VARIANT_COLUMNS_MIXED || VARIANT == VARIANT_READ_AS_F16;
+#if defined(VARIANT_TRANSPOSE_B) || defined(VARIANT_COLUMNS_MIXED) || defined(VARIANT_READ_AS_F16)
+const bool BY_ELEMENT = true;
+#else
+const bool BY_ELEMENT = false;
+#endif
 
-/* sum[r][t] = what the units first_unit, first_unit + step, … of row o[r] of the slice add to W[o[r]] x[first_row + t].
- * Rows past the batch's last repeat it; their sums are not stored. */
+/* sum[r][t] = the part of W[o[r]] x[first_row + t] that units first_unit, first_unit + step, … contribute. o: rows of the slice.
+ * Rows of x past the last one repeat it; their sums are not stored. */
 void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out float sum[ROWS][TILE])
 {
     uint row[ROWS], unit0[ROWS], x_row[TILE];
@@ -142,7 +147,7 @@ void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out floa
         add_blocks(row, x_row, first_unit, step, sum);
         return;
     }
-    /* Units want rows of x that start at a multiple of 4; and the matrix as it lies. */
+    /* Units need rows of x that start at a multiple of 4 values, and weights that no fault changes. */
     uint n_units = BY_ELEMENT || op.n_in % 4 != 0 ? 0 : row_units(op.n_in);
     uint unit = first_unit;
     if (HAS_WIDE_UNITS)
@@ -158,7 +163,7 @@ void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out floa
                 sum[r][t] += dot(a[r], xa) + dot(b[r], xb);
         }
     }
-    /* Element by element what the units left. */
+    /* The elements behind the last unit, one by one. */
     for (uint i = n_units * 8 + first_unit; i < op.n_in; i += step) {
         for (uint r = 0; r < ROWS; r++) {
             float w = weight_at(o[r], i);
@@ -170,7 +175,6 @@ void dot_rows(uint o[ROWS], uint first_row, uint first_unit, uint step, out floa
 
 #include "bias.glsl"
 
-/* What becomes of the sums of one output: o, row of the slice, of x's row. */
 #if EPILOGUE == EPILOGUE_GLU
 layout(set = 0, binding = 6) writeonly buffer GateOutput
 {
@@ -180,7 +184,7 @@ layout(set = 0, binding = 7) writeonly buffer UpOutput
 {
     float up_y[];
 };
-const uint OUTPUTS = ROWS / 2; /* of a lane or group: it has the rows of gate, then those of up */
+const uint OUTPUTS = ROWS / 2; /* of a lane or workgroup: its first rows are gate's, the others are up's */
 #else
 const uint OUTPUTS = ROWS;
 #endif
@@ -191,13 +195,14 @@ layout(set = 0, binding = 6) writeonly buffer CappedOutput
 };
 #endif
 
-/* The matrix row of each sum, of outputs o[] of the slice. */
+/* The matrix rows of outputs o[] of the slice. */
 void find_rows(uint o[OUTPUTS], out uint row[ROWS])
 {
     for (uint r = 0; r < ROWS; r++)
         row[r] = o[r % OUTPUTS];
 }
 
+/* Stores output o of the slice for a row of x. second: the product with up. */
 void store_output(uint row, uint o, float sum, float second)
 {
     o += dispatch.first;

@@ -1,29 +1,29 @@
-/* y = W x + bias for many rows of x on cooperative matrices: products of halves, summed in f32. A value of x is two halves,
- * x = (high + low) / scale with some 22 bits between them, and so is a weight that is not a half already: what is left out
- * is less than what f32 sums round away, so this is declared as f32 and judged as such. `scale` brings the largest
- * value of a chunk of x to the top of what a half can be; op.scale does the same for the matrix.
+/* y = W x + bias for many rows of x, with cooperative matrices: products of halves, summed in f32. Each value of x is split into
+ * two halves, x = (high + low) / scale, which hold about 22 bits together. A weight that is not a half is split as well. The
+ * error of the split is smaller than the rounding of f32 sums, so the result is declared and judged as f32. `scale` brings the
+ * largest value of a chunk of x to the top of a half's range; op.scale does so for the matrix.
  *
- * These units add with truncation, not rounding. So a sum runs in them over one chunk only, and the chunks are added in f32
- * proper. 256 lanes in eight subgroups of 32: two deep, four across the block. cooperative.glsl says what a matrix is. */
+ * The hardware truncates when it adds; it does not round. So it sums only one chunk, and the chunks are added in ordinary f32.
+ * The 256 lanes form eight subgroups of 32: two along the rows, four across the block. cooperative.glsl explains the matrices. */
 #include "matmul_tile.glsl"
 #include "cooperative.glsl"
 
 const uint CHUNK = 64;
-const uint STRIDE = CHUNK / 4 + 2; /* uvec2s of a row of a tile: 16 bytes more than it needs, against bank conflicts */
-const uint LANES = 256, SUBGROUPS = LANES / 32; /* of 32 lanes, whole ones: engine/cooperative.c asks for them */
-const uint ACROSS = BLOCK / 16;  /* subgroups side by side */
-const uint TALL = ROWS / 2 / 16; /* matrices of a subgroup, one below the other */
-const bool SPLIT = DTYPE != DTYPE_F16;      /* weights take two halves */
-const uint X_OWN = ROWS * CHUNK / 4 / LANES;  /* quads that a lane loads */
-const uint PARTS = CHUNK / 4 / QUADS;       /* of a row of weights */
+const uint STRIDE = CHUNK / 4 + 2; /* uvec2s of a row of a tile, with 16 spare bytes that avoid bank conflicts */
+const uint LANES = 256, SUBGROUPS = LANES / 32; /* full ones of 32 lanes, as engine/device/cooperative.c requires */
+const uint ACROSS = BLOCK / 16;  /* subgroups across the block */
+const uint TALL = ROWS / 2 / 16; /* matrices of a subgroup, one below the other; each has 16 rows */
+const bool SPLIT = DTYPE != DTYPE_F16;      /* a weight is split into two halves */
+const uint X_OWN = ROWS * CHUNK / 4 / LANES;  /* vec4s of x that a lane loads */
+const uint PARTS = CHUNK / 4 / QUADS;       /* of a row of weights; a lane loads W_OWN parts */
 const uint W_OWN = BLOCK * PARTS / LANES;
 
 shared uvec2 x_high[ROWS * STRIDE], x_low[ROWS * STRIDE], w_high[BLOCK * STRIDE], w_low[BLOCK * STRIDE];
-shared uvec4 largest[SUBGROUPS / 4]; /* bits of the largest of a chunk, by subgroup */
+shared uvec4 largest[SUBGROUPS / 4]; /* [subgroup] bits of the largest magnitude in the chunk */
 shared float staged[SUBGROUPS * 256];
 
-/* v rounded to what a half holds, by its bits: what unpackHalf2x16(packHalf2x16(v)) leaves over came out wrong on an H200. To
- * nearest, so that the product of two rests, which is left out, is 2^-22 of the whole at most. */
+/* v rounded to the precision of a half, by its bits: on an H200, v - unpackHalf2x16(packHalf2x16(v)) came out wrong. It is
+ * rounded to nearest, so that the product of two low halves, which is left out, is at most 2^-22 of the whole. */
 vec4 high_part(vec4 v)
 {
     return uintBitsToFloat((floatBitsToUint(v) + 0x1000u) & 0xffffe000u);
@@ -34,7 +34,7 @@ uvec2 pack4(vec4 v)
     return uvec2(packHalf2x16(v.xy), packHalf2x16(v.zw));
 }
 
-/* The bits of the largest magnitude that is finite: magnitudes are ordered as their bits are. */
+/* The bits of the largest finite magnitude. Magnitudes are ordered as their bits are. */
 uint largest_finite(vec4 v)
 {
     uvec4 a = floatBitsToUint(v) & 0x7fffffffu;
@@ -42,20 +42,20 @@ uint largest_finite(vec4 v)
     return max(max(a.x, a.y), max(a.z, a.w));
 }
 
-/* The power of two that brings the value with these bits between 2^13 and 2^14. */
+/* The power of two that brings the value with these bits into [2^13, 2^14). */
 float scale_for(uint most)
 {
     int exponent = int(most >> 23) - 127;
     return most == 0 ? 1.0 : uintBitsToFloat(uint(clamp(13 - exponent, -120, 120) + 127) << 23);
 }
 
-/* 1 / scale, exactly: division may err. */
+/* 1 / scale for a power of two. It is exact; a division need not be. */
 float inverse_power(float scale)
 {
     return uintBitsToFloat((254u << 23) - floatBitsToUint(scale));
 }
 
-/* For chunk_scale, behind the next barrier. */
+/* Stores the subgroup's largest magnitude. chunk_scale reads it behind the next barrier. */
 void share_largest(vec4 x[X_OWN])
 {
     uint most = 0;
@@ -72,8 +72,8 @@ float chunk_scale()
     return scale_for(max(max(most.x, most.y), max(most.z, most.w)));
 }
 
-/* What is loaded for the next chunk is not looked at before this one is multiplied, or each load would be waited for: past
- * the end of a row stands what lies at its start, until clear_inputs and share_weights put zeros there. */
+/* Prefetch the next chunk; don't touch it until this one is multiplied, because that would wait for the loads. Past a row's end
+ * we load k = 0; clear_inputs and share_weights zero it. */
 void load_inputs(uint row, uint k, out vec4 x[X_OWN])
 {
     k += gl_LocalInvocationID.x % (CHUNK / 4) * 4;
@@ -102,7 +102,7 @@ void share_inputs(vec4 x[X_OWN], float scale)
     }
 }
 
-/* What a lane fetches of a chunk of weights, ahead of its use: as it lies, or decoded where that cannot wait. */
+/* A lane's prefetched weights: raw words, or decoded values for formats that cannot be decoded later. */
 struct fetched {
     uvec4 raw[W_OWN];
     vec4 a[W_OWN], b[W_OWN];
@@ -150,9 +150,9 @@ void share_weights(uint k, fetched w)
     }
 }
 
-SUMS chunk[TALL]; /* not a parameter: an array of KHR's matrices came back as it went in, on an H200 (driver 580) */
+SUMS chunk[TALL]; /* global: as an inout parameter, an array of KHR matrices came back unchanged on an H200 (driver 580) */
 
-/* chunk[] += the part of the block that this subgroup has. */
+/* chunk[] += the products of this subgroup's part of the block. */
 void multiply(uint x_first, uint w_first)
 {
     for (uint k = 0; k < CHUNK / 4; k += 4) {
@@ -191,7 +191,7 @@ void main()
     for (uint k = 0; k < op.n_in; k += CHUNK) {
         clear_inputs(k, x);
         share_largest(x);
-        barrier(); /* the tiles of the chunk before have been read */
+        barrier(); /* the tiles of the previous chunk have been read */
         float scale = chunk_scale();
         share_inputs(x, scale);
         share_weights(k, w);
@@ -207,7 +207,7 @@ void main()
             sum[r] = ADD(sum[r], TIMES(chunk[r], inverse_power(scale)));
     }
     for (uint r = 0; r < TALL; r++) {
-        barrier(); /* what was staged before has been stored */
+        barrier(); /* `staged` has been read */
         STORE_ROWS(sum[r], staged, gl_SubgroupID * 256, 16);
         barrier();
         for (uint i = gl_SubgroupInvocationID; i < 256; i += gl_SubgroupSize)

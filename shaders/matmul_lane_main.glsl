@@ -1,4 +1,4 @@
-/* A lane OUTPUTS outputs; see matmul.comp. */
+/* The main function of matmul.comp and its fused kin: a lane computes OUTPUTS outputs. */
 #include "common.glsl"
 #include "matmul.glsl"
 
@@ -11,7 +11,7 @@ void main()
     uint first_o = group % n_tiles * outputs_a_group + gl_LocalInvocationID.x;
     if (first_row >= dispatch.n_rows || first_o >= dispatch.count)
         return;
-    uint o[OUTPUTS], row[ROWS]; /* outputs past the slice's last repeat it, and are not stored */
+    uint o[OUTPUTS], row[ROWS]; /* outputs past the slice's last one repeat it and are not stored */
     for (uint r = 0; r < OUTPUTS; r++)
         o[r] = min(first_o + r * gl_WorkGroupSize.x, dispatch.count - 1);
     find_rows(o, row);

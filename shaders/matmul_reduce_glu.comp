@@ -1,4 +1,4 @@
-/* y = act(gate x) * (up x), a workgroup a row. */
+/* y = act(gate x) * (up x). One workgroup per row of the matrices. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require

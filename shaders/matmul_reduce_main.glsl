@@ -1,4 +1,4 @@
-/* A workgroup OUTPUTS outputs; see matmul_reduce.comp. */
+/* The main function of matmul_reduce.comp and its fused kin: a workgroup computes OUTPUTS outputs. */
 #include "common.glsl"
 #include "matmul.glsl"
 #include "reduce.glsl"
@@ -11,7 +11,7 @@ void main()
     uint first_o = group % n_tiles * OUTPUTS;
     if (first_row >= dispatch.n_rows)
         return;
-    uint o[OUTPUTS], row[ROWS]; /* outputs past the slice's last repeat it, and are not stored */
+    uint o[OUTPUTS], row[ROWS]; /* outputs past the slice's last one repeat it and are not stored */
     for (uint r = 0; r < OUTPUTS; r++)
         o[r] = min(first_o + r, dispatch.count - 1);
     find_rows(o, row);

@@ -1,4 +1,4 @@
-/* y = cap * tanh((W x + bias) / cap), and what goes into it, a row a lane. */
+/* y = cap * tanh((W x + bias) / cap); also stores W x + bias. One lane per row of the matrix. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require

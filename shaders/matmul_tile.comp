@@ -1,16 +1,16 @@
-/* y = W x + bias for many rows of x, in f32: a workgroup of 256 lanes, each 4 rows times 4 outputs. */
+/* y = W x + bias for many rows of x, in f32. A workgroup has 256 lanes; each computes 4 rows x 4 outputs. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "matmul_tile.glsl"
 
 const uint CHUNK = 32;
-const uint STRIDE = CHUNK / 4 + 1; /* vec4s of a row of a tile; odd, so that rows lie in different banks */
+const uint STRIDE = CHUNK / 4 + 1; /* vec4s of a row of a tile; odd, so that rows start in different banks */
 const uint SIDE = 16;              /* lanes along each side of the block */
-const uint OWN = BLOCK / SIDE; /* outputs, and as many rows */
+const uint OWN = BLOCK / SIDE;     /* outputs of a lane, and as many rows */
 
 shared vec4 x_tile[ROWS * STRIDE], w_tile[BLOCK * STRIDE];
 
-/* Elements k … k + 3 of a row of x; rows past the batch's last repeat it, elements past the end are 0. */
+/* Elements k … k + 3 of a row of x. Rows past the last one repeat it; elements past the end are 0. */
 vec4 input_quad(uint row, uint k)
 {
     return k < op.n_in ? x4[(min(row, dispatch.n_rows - 1) * op.n_in + k) / 4] : vec4(0.0);

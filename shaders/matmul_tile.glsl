@@ -1,6 +1,6 @@
-/* What the tiled matrix products share: many rows of x at once (prefill), for a GPU. A workgroup makes ROWS rows of x times
- * BLOCK outputs; both operands go through shared memory, CHUNK of a row's elements at a time, so that each weight is decoded
- * once for ROWS rows of x and each x loaded once for BLOCK outputs. The matrix lies by rows. */
+/* What the tiled matrix products share. They are for many rows of x at once (prefill) on a GPU. A workgroup computes a tile of
+ * ROWS rows of x times BLOCK outputs. Both operands go through shared memory, CHUNK elements of each row at a time, so that each
+ * weight is decoded once for ROWS rows of x and each x is loaded once for BLOCK outputs. The matrix has LAYOUT_ROWS. */
 #include "common.glsl"
 
 const uint ROWS = 64, BLOCK = 64;
@@ -13,7 +13,7 @@ layout(push_constant) uniform Push
 #include "matrix.glsl"
 #include "bias.glsl"
 
-/* The first row of x and the first output, of the slice, that the workgroup makes. */
+/* The first row of x, and the first output of the slice, of this workgroup's tile. */
 uint first_row()
 {
     return group_index() / ((dispatch.count + BLOCK - 1) / BLOCK) * ROWS;
@@ -24,23 +24,23 @@ uint first_output()
     return group_index() % ((dispatch.count + BLOCK - 1) / BLOCK) * BLOCK;
 }
 
-/* How many quads of weights one call of weight_quads finds: the units of most formats lie in one chunk; the two halves of
- * a K-quant's lie further apart, so that one of them is dropped. */
+/* vec4s of weights that one call of weight_quads returns. A unit of most formats lies within one chunk. The two halves of a
+ * K-quant's unit lie further apart, so one of them is dropped. */
 const uint QUADS = UNIT_STEP <= 16 ? 2 : 1;
 
-/* Where in its chunk part n of a row begins: its first quad; a second one lies UNIT_STEP further on. */
+/* First element of part n of a row, within its chunk. The second vec4 of a part starts UNIT_STEP elements later. */
 uint first_of_part(uint n)
 {
     return QUADS == 2 ? unit_first(n) : n * 4;
 }
 
-/* The first byte of the row of output o, or of the last one where there is none such. */
+/* The first byte of the matrix row of output o, or of the last row if there is no such output. */
 uint weight_row(uint o)
 {
     return min(o, dispatch.count - 1) * row_bytes(op.n_in);
 }
 
-/* The quads of part n of the chunk that starts at element k. */
+/* The weights of part n of the chunk that starts at element k. */
 void weight_quads(uint o, uint k, uint n, out vec4 a, out vec4 b)
 {
     uint first = k + first_of_part(n);

@@ -1,9 +1,11 @@
-/* y = W x for one row of x, where that is all there is to do: decoding on a GPU. What makes x (norms, the residual's add, the
- * parts of an attention) is small enough that every workgroup makes it anew, which saves a level of the chain that a token
- * is; and what becomes of y is done here as well. A row is shared by SPLIT teams of lanes, a team in each of as many runs of
- * RUN lanes, so that the lanes of a run want few different pieces of x at once. They take ROWS rows at once, LOOPS times;
- * their loads are issued before x is waited for, and those of the next loop while this one's are used up. A stage that nobody
- * else reads is stored where it is captured. */
+/* y = W x for a single row of x: decoding on a GPU. The prologue computes x (norms, the residual's add, the join of attention
+ * parts). That is so little work that every workgroup does it anew, which saves a level in the chain of dependent dispatches.
+ * The epilogue applies what follows y.
+ *
+ * SPLIT teams of lanes share a matrix row. Lanes are numbered in runs of RUN; the teams of a row lie in different runs, so that
+ * the lanes of a run need few different pieces of x at a time. Lanes take ROWS rows at a time, LOOPS times. Their first loads
+ * are issued before x is ready, and the loads of the next loop while the current one is computed. CAPTURE 1: also store the
+ * stages that no other dispatch reads. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -14,16 +16,16 @@
 
 layout(constant_id = 3) const uint BIAS_DTYPE = DTYPE_F32;
 layout(constant_id = 6) const uint ROWS = 1;
-layout(constant_id = 10) const uint WIDE = 0; /* 1: rows start at multiples of 16 bytes */
+layout(constant_id = 10) const uint WIDE = 0; /* 1: every matrix row starts at a multiple of 16 bytes */
 layout(constant_id = 11) const uint PROLOGUE = PROLOGUE_NONE;
 layout(constant_id = 12) const uint EPILOGUE = EPILOGUE_NONE;
 layout(constant_id = 13) const uint CAPTURE = 1;
 layout(constant_id = 14) const uint N_IN = 8;
-layout(constant_id = 15) const uint TEAM = 4;   /* lanes */
+layout(constant_id = 15) const uint TEAM = 4;   /* lanes of a team */
 layout(constant_id = 16) const uint LOOPS = 1;
-layout(constant_id = 18) const uint CHUNKS = 1; /* of so many loops, whose sums are put together at once */
+layout(constant_id = 18) const uint CHUNKS = 1; /* times LOOPS loops; the sums of a chunk are combined at a time */
 layout(constant_id = 20) const uint SPLIT = 1;
-layout(constant_id = 21) const uint X_SHARED = 0; /* 1: x lies in shared memory, as it must where it is made here */
+layout(constant_id = 21) const uint X_SHARED = 0; /* 1: x is in shared memory; always with a prologue */
 layout(constant_id = 22) const uint ACTIVATION = ACTIVATION_SILU;
 
 layout(push_constant) uniform Push
@@ -33,7 +35,7 @@ layout(push_constant) uniform Push
 };
 layout(set = 0, binding = 3) readonly buffer Input
 {
-    vec4 x4[]; /* a stage, the branch, or the parts of an attention */
+    vec4 x4[]; /* x, or what the prologue reads: a stage, the branch, or the parts of an attention */
 };
 layout(set = 0, binding = 4) readonly buffer Weights
 {
@@ -69,7 +71,7 @@ layout(set = 0, binding = 10) writeonly buffer Sum
 };
 layout(set = 0, binding = 11) writeonly buffer Last
 {
-    vec4 last_y4[]; /* x as a stage: what the last norm made, or the attention */
+    vec4 last_y4[]; /* x as a stage: the last norm, or the attention */
 };
 layout(set = 0, binding = 12) writeonly buffer GateOrCapped
 {
@@ -83,21 +85,22 @@ layout(set = 0, binding = 13) writeonly buffer Up
 #include "bias.glsl"
 #include "join.glsl"
 
-shared vec4 shared_x[X_SHARED != 0 ? N_IN / 4 : 1]; /* vec4 j of piece p at j * N_PIECES + p: lanes read side by side */
+/* vec4 j of piece p is at j * N_PIECES + p, so that neighbouring lanes read neighbouring vec4s. */
+shared vec4 shared_x[X_SHARED != 0 ? N_IN / 4 : 1];
 vec4 piece_x(uint piece, uint j);
 const uint OWN = (N_IN / 4 + gl_WorkGroupSize.x - 1) / gl_WorkGroupSize.x;
 #define ROW_SUM
 #include "rows.glsl"
 #include "pieces.glsl"
 
-const uint RUN = 32; /* lanes; SPLIT runs share their rows */
+const uint RUN = 32; /* lanes of a run; SPLIT runs share their rows */
 const uint N_PIECES = N_IN / PIECE;
-const uint SLOTS = TEAM * SPLIT;                      /* lanes a row */
-const uint PIECES = (N_PIECES + SLOTS - 1) / SLOTS;   /* of a row that a lane has */
-const uint PASS = gl_WorkGroupSize.x / SLOTS;         /* times as many rows as a lane has at once are done in a loop */
+const uint SLOTS = TEAM * SPLIT;                      /* lanes that share a row */
+const uint PIECES = (N_PIECES + SLOTS - 1) / SLOTS;   /* pieces of a row that a lane takes */
+const uint PASS = gl_WorkGroupSize.x / SLOTS;         /* a loop computes PASS times the rows of a lane */
 const uint OUTPUTS = EPILOGUE == EPILOGUE_GLU ? ROWS / 2 : ROWS;
 
-shared vec4 lane_sum[LOOPS * ROWS * gl_WorkGroupSize.x / 4]; /* [loop, row of a lane, pass, slot] */
+shared vec4 lane_sum[LOOPS * ROWS * gl_WorkGroupSize.x / 4]; /* [loop, row of a lane, pass, lane of a row] */
 
 vec4 piece_x(uint piece, uint j)
 {
@@ -174,14 +177,14 @@ void copy_x()
         share(i, x4[i]);
 }
 
-/* Byte where row r of a lane's lies in the matrix that is bound. */
+/* Byte at which row r of a lane starts in the bound matrix. */
 uint row_byte(uint first_o, uint r)
 {
     uint o = min(first_o + r % OUTPUTS, dispatch.count - 1);
     return o * row_bytes(N_IN) + (EPILOGUE == EPILOGUE_GLU && r >= OUTPUTS ? op.second : 0);
 }
 
-/* Piece k of a lane; past the last one of the row: none. */
+/* Whether piece k of a lane exists. */
 bool has_piece(uint slot, uint k)
 {
     return (k + 1) * SLOTS <= N_PIECES || slot + k * SLOTS < N_PIECES;
@@ -204,7 +207,8 @@ void store_output(uint o, float sum, float second)
         gate_y[o] = op.cap == 0.0 ? sum : op.cap * tanh_exact(divide(sum, op.cap));
 }
 
-/* A lane's sums of its rows from first_o on; raw: their pieces, and then, if there are any, those from next_o on. */
+/* Computes the lane's sums for its rows from output first_o on. raw: in: their pieces; out, if `more`: those of the rows from
+ * next_o on. */
 void add_rows(uint slot, uint first_o, uint next_o, bool more, inout raw_piece raw[ROWS][PIECES], out float sum[ROWS])
 {
     [[unroll]] for (uint r = 0; r < ROWS; r++)
@@ -227,7 +231,7 @@ void add_rows(uint slot, uint first_o, uint next_o, bool more, inout raw_piece r
     }
 }
 
-/* Each output of a chunk by a lane of its own: what is left to do is a long chain. */
+/* Finishes the outputs of a chunk. Each has a lane of its own, because what is left to do is a long chain. */
 void finish_chunk(uint first_o)
 {
     for (uint i = gl_LocalInvocationID.x; i < LOOPS * PASS * OUTPUTS; i += gl_WorkGroupSize.x) {

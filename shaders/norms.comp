@@ -1,6 +1,6 @@
-/* A norm, the residual's add, and the norm that follows it, in one dispatch: all three want whole rows. A workgroup a row;
- * every lane keeps to its own elements. What it will need is loaded before the first sum is waited for, as far as OWN
- * elements reach; further ones are loaded again. */
+/* A norm, the residual's add, and the norm behind it, in one dispatch. One workgroup per row; each lane keeps its own elements.
+ * A lane loads its first OWN elements of everything before it waits for the first sum. It loads further elements again when
+ * they are needed. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -26,7 +26,7 @@ layout(set = 0, binding = 4) readonly buffer Residual
 };
 layout(set = 0, binding = 5) readonly buffer FirstWeights
 {
-    uint first_words[]; /* F32: the schedule fuses no others */
+    uint first_words[]; /* F32; norms of other dtypes are not fused */
 };
 layout(set = 0, binding = 6) readonly buffer LastWeights
 {
@@ -46,7 +46,7 @@ float row_scale(float sum, float eps)
     return inverse_sqrt(divide(sum, float(op.width)) + eps);
 }
 
-/* What enters the residual of element i of the row; stores what there is to store. */
+/* Adds the branch, normalised first if there is such a norm, to the residual. Stores both stages. Returns the sum. */
 float add_branch(uint at, float branch, float other, uint weight, float scale)
 {
     if (op.has_first != 0) {

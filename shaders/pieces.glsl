@@ -1,14 +1,13 @@
-/* A piece of a row, for a lane: 16 bytes of it in one load, with what else its block has, or a unit of 8 weights where a
- * row is not made of such. First its words as they lie, which nothing waits for, so that the loads of many pieces can be
- * in flight ahead of the barriers of what makes x; then what they mean. After weights.glsl; the shader also binds the
- * matrix as `uvec4 wide_words[]`, and says what x is: vec4 piece_x(uint piece, uint j). Products are fma, so that one kernel's
- * sum has the bits of another's. */
+/* A piece of a matrix row: 16 bytes that a lane loads at a time, with their scale. Where a row has no such pieces, a piece is a
+ * unit of 8 weights. Loading and decoding are separate, so that many loads can be in flight before x is ready. Products are
+ * added with fma, so that all kernels give the same bits. Include this after weights.glsl. The including shader also binds the
+ * matrix as `uvec4 wide_words[]`, and defines vec4 piece_x(uint piece, uint j), which returns x. */
 const bool IS_HALF = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
 const bool HAS_RAW = IS_HALF || GROUPED != 0;
-const uint PIECE = GROUPED == 0 ? 8 : DTYPE == DTYPE_Q8_0 ? 16 : 32; /* weights */
-const uint PIECE_VECS = PIECE / 4;                                   /* vec4s of x */
+const uint PIECE = GROUPED == 0 ? 8 : QUANT_BYTES == 32 ? 16 : 32; /* weights */
+const uint PIECE_VECS = PIECE / 4;                                 /* vec4s of x */
 
-/* Where vec4 i of x belongs: piece, and which of its vec4s. */
+/* The piece that vec4 i of x belongs to, and which of the piece's vec4s it is. */
 uvec2 piece_of(uint i)
 {
     if (HAS_RAW)
@@ -17,7 +16,7 @@ uvec2 piece_of(uint i)
     return uvec2(e / UNIT_SPAN * (UNIT_SPAN / 8) + e % UNIT_STEP / 4, e % UNIT_SPAN / UNIT_STEP);
 }
 
-/* The other way round. */
+/* The inverse of piece_of. */
 uint piece_vec(uint piece, uint j)
 {
     return HAS_RAW ? piece * PIECE_VECS + j : (unit_first(piece) + j * UNIT_STEP) / 4;
@@ -31,17 +30,17 @@ struct raw_piece {
 /* Block of a piece. */
 uint block_of(uint piece)
 {
-    return DTYPE == DTYPE_Q8_0 ? piece >> 1 : piece;
+    return QUANT_BYTES == 32 ? piece >> 1 : piece;
 }
 
-/* Where the parts of a piece lie in a row. Powers of two divide one another, so what these say of pieces slot and k * SLOTS
- * adds up to what they say of slot + k * SLOTS: the second part is a constant. */
+/* Byte of a piece's quants in a row, behind the head of its group. Numbers of blocks, lanes and pieces are powers of two, so the
+ * bytes of pieces slot and k * SLOTS add up to those of piece slot + k * SLOTS. The second summand is a constant. */
 uint quants_at(uint piece)
 {
-    return quants_byte(0, block_of(piece)) - GROUP_HEAD + (DTYPE == DTYPE_Q8_0 ? (piece & 1) * 16 : 0);
+    return quants_byte(0, block_of(piece)) - GROUP_HEAD + (QUANT_BYTES == 32 ? (piece & 1) * 16 : 0);
 }
 
-/* Piece `slot` + `ahead` of the row that starts at byte `row`; ahead: a constant multiple of SLOTS, which is more than slot. */
+/* Loads piece slot + ahead of the row that starts at byte `row`. ahead: a constant multiple of SLOTS; slot < SLOTS. */
 raw_piece fetch_piece(uint row, uint slot, uint ahead)
 {
     raw_piece raw;
@@ -61,22 +60,23 @@ raw_piece fetch_piece(uint row, uint slot, uint ahead)
     return raw;
 }
 
-/* The four bytes of a word less `zero`, exactly. As the low bits of a half that is 1024, a byte needs no conversion of an
- * integer, of which a GPU does few at a time. */
+/* The four bytes of a word minus `zero`, exactly. The bytes become the low bits of the half 1024, which avoids the conversion of
+ * integers; a GPU can do few of those at a time. */
 vec4 bytes_less(uint word, float zero)
 {
     vec2 even = unpackHalf2x16(word & 0x00ff00ff | 0x64006400), odd = unpackHalf2x16(word >> 8 & 0x00ff00ff | 0x64006400);
     return vec4(even.x, odd.x, even.y, odd.y) - (1024.0 + zero);
 }
 
-/* 16 times the high nibbles of a word's bytes less 8, exactly. */
+/* 16 * (nibble - 8) for the high nibble of each byte, exactly. */
 vec4 high_nibbles_less_8(uint word)
 {
     vec2 even = unpackHalf2x16(word & 0x00f000f0 | 0x64006400), odd = unpackHalf2x16(word >> 8 & 0x00f000f0 | 0x64006400);
     return vec4(even.x, odd.x, even.y, odd.y) - (1024.0 + 128.0);
 }
 
-/* A sum and what 32 quants of 4 or 5 bits add. Quants are scaled together where their values are exact without. */
+/* Adds the products of 32 quants of 4 or 5 bits to a sum. Without a minimum, the unscaled quants are exact, so their sum is
+ * scaled only once. */
 float add_nibbles(raw_piece raw, float d, uint piece, float sum)
 {
     precise float low = HAS_MINIMUM ? sum : 0.0, high = 0.0;
@@ -101,17 +101,38 @@ float add_nibbles(raw_piece raw, float d, uint piece, float sum)
     return HAS_MINIMUM ? low : fma(d, DTYPE == DTYPE_Q4_0 ? fma(high, 0.0625, low) : low, sum);
 }
 
+/* A sum and what a piece adds, unit by unit: any format. d: its block's scale, with the minimum. */
+float add_units(raw_piece raw, uint d, uint piece, float sum)
+{
+    for (uint k = 0; k < PIECE / 8; k++) {
+        vec4 a, b;
+        if (QUANT_BYTES == 32)
+            decode_loaded(uvec4(d, raw.quants[2 * k], raw.quants[2 * k + 1], 0), k, a, b);
+        else
+            decode_loaded(uvec4(d, raw.quants[k], raw.fifth, 0), k, a, b);
+        vec4 xa = piece_x(piece, QUANT_BYTES == 32 ? 2 * k : k), xb = piece_x(piece, QUANT_BYTES == 32 ? 2 * k + 1 : k + 4);
+        sum = fma4(b, xb, fma4(a, xa, sum));
+    }
+    return sum;
+}
+
+/* Formats whose pieces are multiplied faster than unit by unit. */
+const bool HAS_NIBBLES = DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1;
+
 /* A sum and what a piece adds to it of the product with x. slot: of its lane; the same half of a word has the scale of all its pieces. */
 float add_piece(raw_piece raw, uint slot, uint piece, float sum)
 {
     if (IS_HALF) {
         vec4 a, b;
-        decode_halves(raw.quants, a, b);
+        decode_loaded(raw.quants, 0, a, b);
         return fma4(b, piece_x(piece, 1), fma4(a, piece_x(piece, 0), sum));
     }
-    float d = half_value(raw.scale >> (SCALE_BYTES == 2 ? (block_of(slot) & 1) * 16 : 0) & 0xffff);
-    if (DTYPE != DTYPE_Q8_0)
+    uint scale = SCALE_BYTES == 2 ? raw.scale >> (block_of(slot) & 1) * 16 & 0xffff : raw.scale;
+    float d = half_value(scale & 0xffff);
+    if (HAS_NIBBLES)
         return add_nibbles(raw, d, piece, sum);
+    if (DTYPE != DTYPE_Q8_0)
+        return add_units(raw, scale, piece, sum);
     precise float part = 0.0;
     [[unroll]] for (uint k = 0; k < 4; k++)
         part = fma4(bytes_less(raw.quants[k] ^ 0x80808080, 128.0), piece_x(piece, k), part);

@@ -1,6 +1,6 @@
-/* Sum and maximum over a workgroup: within subgroups by their own operations, across them through shared memory, whatever
- * their size (4 to 128 lanes are known). One partial a subgroup, and room for as many as there are lanes (fix "wg_sums
- * overflow": an array of fewer partials than the workgroup needs). Every lane must call them, and gets the result. */
+/* Sum and maximum over a workgroup: within subgroups by subgroup operations, across them through shared memory. Any subgroup
+ * size works (4 to 128 lanes exist). The array has room for one partial result a lane, which is enough for any number of
+ * subgroups (fix "wg_sums overflow": an array with too few elements). Every lane must call them, and gets the result. */
 shared float partial[gl_WorkGroupSize.x];
 
 float reduce_sum(float value)

@@ -1,4 +1,4 @@
-/* y = x / sqrt(mean(x^2) + eps) * (offset + w), over each of `groups` runs of `dim` values. A workgroup a run. */
+/* y = x / sqrt(mean(x^2) + eps) * (offset + w), over each of `groups` runs of `dim` values. One workgroup per run. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #extension GL_KHR_shader_subgroup_arithmetic : require
@@ -6,11 +6,11 @@
 #include "common.glsl"
 #include "math.glsl"
 #include "reduce.glsl"
-const uint OWN = 4; /* vec4s that a lane has, BY_FOUR */
+const uint OWN = 4; /* vec4s of a lane, if BY_FOUR */
 #define ROW_SUM
 #include "rows.glsl"
 
-layout(constant_id = 17) const uint BY_FOUR = 0; /* 1: in the order of matvec.comp */
+layout(constant_id = 17) const uint BY_FOUR = 0; /* 1: sum in the order of matvec.comp */
 
 layout(push_constant) uniform Push
 {
@@ -33,18 +33,18 @@ void main()
     if (group >= dispatch.n_rows * op.groups)
         return;
     uint lane = gl_LocalInvocationID.x, first = group * op.dim, width = op.groups * op.dim;
-#if VARIANT == VARIANT_COPY
+#ifdef VARIANT_COPY
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
         store(first + i, width, x[first + i]);
 #else
     float sum = 0.0;
     float mean = 0.0;
-#if VARIANT == VARIANT_MEAN_SUBTRACTED
+#ifdef VARIANT_MEAN_SUBTRACTED
     for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
         mean += x[first + i];
     mean = divide(reduce_sum(mean), float(op.dim));
 #endif
-    if (BY_FOUR != 0 && VARIANT == VARIANT_NONE) {
+    if (BY_FOUR != 0 && !HAS_VARIANT) {
         vec4 own[OWN];
         for (uint k = 0; k < OWN; k++) {
             uint i = first + min((lane + k * gl_WorkGroupSize.x) * 4, op.dim - 4);
@@ -53,7 +53,9 @@ void main()
         sum = row_sum(own, op.dim / 4);
     } else {
         for (uint i = lane; i < op.dim; i += gl_WorkGroupSize.x)
-            if (VARIANT != VARIANT_HALF_SUM || i % 32 < 16)
+#ifdef VARIANT_HALF_SUM
+            if (i % 32 < 16)
+#endif
                 sum = fma(x[first + i] - mean, x[first + i] - mean, sum);
         sum = reduce_sum(sum);
     }

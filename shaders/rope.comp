@@ -1,5 +1,5 @@
-/* Pairs (i, i + dim/2) of each head turned by position * frequency. The table holds cos and sin as computed on the host
- * in double precision (Vulkan lets sin and cos err by 2^-11). A lane a pair. */
+/* Rotates the pairs (i, i + dim/2) of each head by position * frequency. The table holds cos and sin, computed on the host in
+ * double precision, because Vulkan allows a device's own an error of 2^-11. One lane per pair. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -28,7 +28,7 @@ void main()
         return;
     uint pair = at % half_dim;
     uint first = at / half_dim * op.dim + pair, second = first + half_dim;
-#if VARIANT == VARIANT_ROPE_NEIGHBOURS
+#ifdef VARIANT_ROPE_NEIGHBOURS
     first += pair;
     second = first + 1;
 #endif

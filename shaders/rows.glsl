@@ -1,5 +1,5 @@
-/* The arithmetic that an op's own shader and the fused ones share, so that a run step by step gives the bits of a fused one.
- * `precise`: nothing is contracted with what follows, which differs between the two. */
+/* The arithmetic that an op's own shader and the fused ones share, so that single steps give the same bits as fused ones.
+ * `precise` keeps the compiler from contracting an operation with the code behind it, which differs between the shaders. */
 
 float normalised(float x, float scale, float factor)
 {
@@ -13,7 +13,7 @@ vec2 rotated(float first, float second, vec2 cos_sin)
     return y;
 }
 
-/* sum + a · b, in one order and with one rounding a product. */
+/* sum + a · b, always in the same order, with one rounding per product. */
 float fma4(vec4 a, vec4 b, float sum)
 {
     precise float y = fma(a.w, b.w, fma(a.z, b.z, fma(a.y, b.y, fma(a.x, b.x, sum))));
@@ -26,9 +26,8 @@ vec4 normalised4(vec4 x, float scale, vec4 factor)
     return y;
 }
 
-/* Sum of squares of a row of 4 n values, of which lane i has vec4s i, i + lanes, …: x[OWN]. Each run of a subgroup's
- * lanes is summed by itself, then the runs in their order, so that the bits do not depend on how many lanes there are.
- * For shaders that include reduce.glsl and say ROW_SUM. */
+/* Sum of squares of a row of 4 n values. Lane i holds vec4s i, i + lanes, … in x[OWN]. Each subgroup sums its vec4s, then the
+ * partial sums are added in order, so that the bits do not depend on the number of lanes. For shaders that define ROW_SUM. */
 #ifdef ROW_SUM
 const uint MOST_RUNS = 256;
 shared float run_sum[MOST_RUNS];

@@ -1,4 +1,4 @@
-/* y = cap * tanh(x / cap); a cap of 0 is none, and x is copied. A lane an element. */
+/* y = cap * tanh(x / cap). A cap of 0 means none: x is copied. One lane per element. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"

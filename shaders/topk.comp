@@ -1,4 +1,4 @@
-/* y = places of the k largest x, in descending order; among equals the lower place first. A lane a row. */
+/* y = indices of the k largest x, in descending order of x; among equals the lower index first. One lane per row. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -23,7 +23,7 @@ void main()
     uint place = 0;
     for (uint j = 0; j < op.k; j++) {
         place = next_place(row, op.n, j > 0, value, place);
-        place = min(place, op.n - 1); /* of a row of NaN some place is as good as any */
+        place = min(place, op.n - 1); /* in a row of NaN, any index will do */
         value = x[row * op.n + place];
         store(row * op.k + j, op.k, float(place));
     }

@@ -1,5 +1,5 @@
-/* The k largest of the n values of a row, one after the other: after (value, place) comes the largest value that is
- * smaller, or equal at a later place. Where nothing is (NaN), place n. */
+/* Finds the k largest of the n values of a row, one after another. Behind (value, place) comes the largest value that is smaller,
+ * or equal at a later place. Returns its place; n if there is none (NaN). */
 uint next_place(uint row, uint n, bool started, float value, uint place)
 {
     uint best = n;

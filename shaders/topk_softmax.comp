@@ -1,4 +1,4 @@
-/* y = softmax of the k largest x, in descending order. A lane a row. */
+/* y = softmax of the k largest x, in descending order. One lane per row. */
 #version 450
 #extension GL_GOOGLE_include_directive : require
 #include "common.glsl"
@@ -20,7 +20,7 @@ void main()
     uint row = group_index() * gl_WorkGroupSize.x + gl_LocalInvocationID.x;
     if (row >= dispatch.n_rows)
         return;
-    /* Twice through the same values: the sum first, then the shares. */
+    /* Two passes over the same values: first the sum, then the shares. */
     float maximum = 0.0, total = 0.0;
     for (uint pass = 0; pass < 2; pass++) {
         float value = 0.0;
@@ -33,7 +33,7 @@ void main()
             float e = exp_exact(value - maximum);
             if (pass == 0)
                 total += e;
-#if VARIANT == VARIANT_SOFTMAX_FIRST
+#ifdef VARIANT_SOFTMAX_FIRST
             else if (j == 0) {
                 total = 0.0;
                 for (uint i = 0; i < op.n; i++)

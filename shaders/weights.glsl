@@ -1,31 +1,40 @@
 /* Weight tensors as their files store them, read from a buffer of words and decoded here. Every value is exact, or
  * rounded once (by the addition of a minimum). Source of the block formats: ggml-common.h, ggml-quants.c. The including
- * shader binds the matrix as `uint words[]`. A block starts at a multiple of 2 bytes; of MXFP4, anywhere. */
+ * shader binds the matrix as `uint words[]`. Blocks start at multiples of 2 bytes; those of MXFP4 start anywhere. */
 #include "half.glsl"
 layout(constant_id = 2) const uint DTYPE = DTYPE_F32;
 layout(constant_id = 7) const uint LAYOUT = LAYOUT_ROWS;
-layout(constant_id = 19) const uint GROUPED = 0; /* 1: as engine/groups.c arranges the blocks of a row */
+layout(constant_id = 19) const uint GROUPED = 0; /* 1: blocks of a row lie in groups, as the engine arranges them */
 
-const bool IS_SUPER = DTYPE == DTYPE_Q4_K || DTYPE == DTYPE_Q5_K || DTYPE == DTYPE_Q6_K;
-const bool IS_FLOAT = DTYPE == DTYPE_F32 || DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
-const uint BLOCK_ELEMS = IS_FLOAT ? 1 : IS_SUPER ? 256 : 32;
-const uint BLOCK_BYTES = DTYPE == DTYPE_F32     ? 4
-                         : IS_FLOAT             ? 2
-                         : DTYPE == DTYPE_Q4_0  ? 18
-                         : DTYPE == DTYPE_Q4_1  ? 20
-                         : DTYPE == DTYPE_Q5_0  ? 22
-                         : DTYPE == DTYPE_Q5_1  ? 24
-                         : DTYPE == DTYPE_Q8_0  ? 34
-                         : DTYPE == DTYPE_MXFP4 ? 17
-                         : DTYPE == DTYPE_Q4_K  ? 144
-                         : DTYPE == DTYPE_Q5_K  ? 176
-                                                : 210; /* Q6_K */
+/* Columns of dtypes.h, as specialisation constants. */
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    DTYPE == code ? elems :
+const uint BLOCK_ELEMS = DTYPES(X) 1;
+#undef X
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    DTYPE == code ? bytes :
+const uint BLOCK_BYTES = DTYPES(X) 1;
+#undef X
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    DTYPE == code ? quants :
+const uint QUANT_BYTES = DTYPES(X) 0;
+#undef X
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    DTYPE == code ? step :
+const uint UNIT_STEP = DTYPES(X) 4;
+#undef X
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    DTYPE == code ? m_times :
+const uint MINIMUM_TIMES = DTYPES(X) 0;
+#undef X
 
-/* Blocks of 32 as they lie in a row: their scales (with minimums), their fifth bits, their quants. Grouped, those of
- * GROUP blocks follow one another, so that quants begin at multiples of 16 bytes; a group takes what its blocks do. */
-const bool HAS_MINIMUM = DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q5_1, HAS_FIFTH = DTYPE == DTYPE_Q5_0 || DTYPE == DTYPE_Q5_1;
-const uint GROUP = HAS_MINIMUM ? 4 : 8, SCALE_BYTES = HAS_MINIMUM ? 4 : 2, QUANT_BYTES = DTYPE == DTYPE_Q8_0 ? 32 : 16;
-const uint GROUP_HEAD = GROUP * (SCALE_BYTES + (HAS_FIFTH ? 4 : 0));
+/* Blocks with parts lie in a row as in the file: scale (with minimum), fifth bits, quants. Or grouped: the parts of GROUP
+ * blocks follow one another, so that quants begin at multiples of 16 bytes; a group takes what its blocks do. */
+const bool HAS_PARTS = QUANT_BYTES != 0, HAS_MINIMUM = HAS_PARTS && MINIMUM_TIMES != 0;
+const uint SCALE_BYTES = HAS_MINIMUM ? 4 : 2, GROUP = 16 / SCALE_BYTES;
+const uint FIFTH_BYTES = HAS_PARTS ? BLOCK_BYTES - SCALE_BYTES - QUANT_BYTES : 0; /* 4 or none */
+const bool HAS_FIFTH = FIFTH_BYTES != 0;
+const uint GROUP_HEAD = GROUP * (SCALE_BYTES + FIFTH_BYTES);
 
 uint scale_byte(uint row, uint block)
 {
@@ -45,9 +54,8 @@ uint quants_byte(uint row, uint block)
                         : row + (block + 1) * BLOCK_BYTES - QUANT_BYTES;
 }
 
-/* A unit is 8 elements, two runs of 4: first at unit_first(unit), second UNIT_STEP further on, so that the low and the
- * high nibbles of one word make a unit. Units tile a row in spans. */
-const uint UNIT_STEP = IS_FLOAT || DTYPE == DTYPE_Q8_0 ? 4 : DTYPE == DTYPE_Q6_K ? 64 : IS_SUPER ? 32 : 16;
+/* A unit is 8 elements, two runs of 4: the first at unit_first(unit), the second UNIT_STEP further on, so that the low and
+ * the high nibbles of one word make a unit. Units tile a row in spans. */
 const uint UNIT_SPAN = 2 * UNIT_STEP;
 uint unit_first(uint unit)
 {
@@ -65,14 +73,14 @@ uint load16(uint at)
     return (words[at >> 2] >> ((at & 2) * 8)) & 0xffff;
 }
 
-/* Four bytes from an address that is a multiple of 2: blocks of 18 and 34 bytes are no better aligned. */
+/* Four bytes from an address that is a multiple of 2, as in blocks of 18 and 34 bytes. */
 uint load32(uint at)
 {
     uint word = words[at >> 2];
     return (at & 2) == 0 ? word : (word >> 16) | (words[(at >> 2) + 1] << 16);
 }
 
-/* Four bytes from anywhere; the two shifts are one by 32 where the address is a multiple of 4. */
+/* Four bytes from any address. A shift by 32 is undefined, so it is done in two steps. */
 uint load32_unaligned(uint at)
 {
     uint shift = (at & 3) * 8;
@@ -90,7 +98,7 @@ vec4 low_nibbles(uint word)
     return vec4(word & 15, (word >> 8) & 15, (word >> 16) & 15, (word >> 24) & 15);
 }
 
-/* Bit 4 of each byte: the four lowest bits of `bits`, for what Q5_0 and Q5_1 keep apart from the nibbles. */
+/* Moves the four lowest bits of `bits` to bit 4 of each byte: the fifth bits of Q5_0 and Q5_1. */
 uint fifth_bits(uint bits)
 {
     return (bits & 1) << 4 | (bits & 2) << 11 | (bits & 4) << 18 | (bits & 8) << 25;
@@ -113,9 +121,9 @@ vec4 e2m1_doubled4(uint word)
     return vec4(e2m1_doubled(word), e2m1_doubled(word >> 8), e2m1_doubled(word >> 16), e2m1_doubled(word >> 24));
 }
 
-/* Scales (x, y) and minimums (z, w) of runs 2c and 2c + 1 of a block of Q4_K or Q5_K, whose 12 bytes of 6-bit numbers
- * are these words: runs 0 to 3 in the low six bits of s and m; of the others the low nibbles in rest, the top bits
- * above those. */
+/* Scales (x, y) and minimums (z, w) of runs 2c and 2c + 1 of a block of Q4_K or Q5_K. s, m and rest are the 12 bytes of its
+ * 6-bit numbers. Runs 0 to 3 are the low six bits of the bytes of s and m. Of the other runs, the low four bits are in rest,
+ * the top two bits are the top two bits of s and m. */
 vec4 k_scales(uint s, uint m, uint rest, uint c)
 {
     uint shift = (c & 1) * 16;
@@ -136,17 +144,18 @@ uint row_bytes(uint n)
     return blocks * BLOCK_BYTES;
 }
 
-/* Formats whose units can be loaded now and decoded later: a load that nothing waits for yet. */
+/* Formats whose units can be loaded first and decoded later. */
 const bool IS_16_BITS = DTYPE == DTYPE_F16 || DTYPE == DTYPE_BF16;
-const bool IS_LATE = IS_16_BITS || DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || HAS_FIFTH || DTYPE == DTYPE_Q8_0;
+const bool IS_LATE = IS_16_BITS || HAS_PARTS;
 
-/* Four bytes of a unit: blocks with a minimum, of 20 or 24 bytes, are aligned to 4. */
+/* Four bytes of a unit. Blocks with a minimum have 20 or 24 bytes and are aligned to 4. */
 uint load_part(uint at)
 {
     return HAS_MINIMUM ? words[at >> 2] : load32(at);
 }
 
-/* A unit as it lies: 8 elements of 16 bits; or the block's scale (with its minimum), quants, more of them or fifth bits. */
+/* Loads a unit without decoding it: 8 elements of 16 bits; or the block's scale (with its minimum), quants, and more quants or
+ * fifth bits. */
 uvec4 load_unit(uint row, uint unit)
 {
     uint block = unit >> 2, quarter = unit & 3;
@@ -156,31 +165,85 @@ uvec4 load_unit(uint row, uint unit)
     }
     uint at = scale_byte(row, block), quants = quants_byte(row, block);
     uint scale = HAS_MINIMUM ? words[at >> 2] : load16(at);
-    if (DTYPE == DTYPE_Q8_0)
+    if (QUANT_BYTES == 32)
         return uvec4(scale, load32(quants + quarter * 8), load32(quants + quarter * 8 + 4), 0);
     return uvec4(scale, load_part(quants + quarter * 4), HAS_FIFTH ? load_part(fifth_byte(row, block)) : 0, 0);
 }
 
-void decode_q5(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
+/* decode_NAME: the 8 elements of a unit. loaded: what load_unit makes of it, where the format IS_LATE; the others read the row
+ * that starts at byte `row` themselves. */
+void decode_F32(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
 {
-    uint bits = loaded.z >> ((unit & 3) * 4), nibbles = loaded.y;
-    float d = half_value(loaded.x & 0xffff);
-    a = bytes_of(nibbles & 0x0f0f0f0f | fifth_bits(bits));
-    b = bytes_of(nibbles >> 4 & 0x0f0f0f0f | fifth_bits(bits >> 16));
-    if (DTYPE == DTYPE_Q5_1) {
-        float m = half_value(loaded.x >> 16);
-        a = d * a + m;
-        b = d * b + m;
+    uint at = (row >> 2) + unit * 8;
+    a = uintBitsToFloat(uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]));
+    b = uintBitsToFloat(uvec4(words[at + 4], words[at + 5], words[at + 6], words[at + 7]));
+}
+
+void decode_F16(uint row, uint unit, uvec4 w, out vec4 a, out vec4 b)
+{
+    if (NATIVE_HALF != 0) {
+        a = vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
+        b = vec4(unpackHalf2x16(w.z), unpackHalf2x16(w.w));
     } else {
-        a = d * (a - 16.0);
-        b = d * (b - 16.0);
+        a = vec4(half_value(w.x & 0xffff), half_value(w.x >> 16), half_value(w.y & 0xffff), half_value(w.y >> 16));
+        b = vec4(half_value(w.z & 0xffff), half_value(w.z >> 16), half_value(w.w & 0xffff), half_value(w.w >> 16));
     }
 }
 
-void decode_q4_or_q5_k(uint row, uint unit, out vec4 a, out vec4 b)
+void decode_BF16(uint row, uint unit, uvec4 w, out vec4 a, out vec4 b)
+{
+    a = uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000, w.y << 16, w.y & 0xffff0000));
+    b = uintBitsToFloat(uvec4(w.z << 16, w.z & 0xffff0000, w.w << 16, w.w & 0xffff0000));
+}
+
+void decode_Q4_0(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    float d = half_value(loaded.x & 0xffff);
+    a = d * (low_nibbles(loaded.y) - 8.0);
+    b = d * (low_nibbles(loaded.y >> 4) - 8.0);
+}
+
+void decode_Q4_1(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    float d = half_value(loaded.x & 0xffff), m = half_value(loaded.x >> 16);
+    a = d * low_nibbles(loaded.y) + m;
+    b = d * low_nibbles(loaded.y >> 4) + m;
+}
+
+void decode_Q8_0(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    float d = half_value(loaded.x & 0xffff);
+    a = d * signed_bytes(loaded.y);
+    b = d * signed_bytes(loaded.z);
+}
+
+/* Quants of 5 bits of a unit: nibbles with their fifth bits. */
+void quants_of_5_bits(uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    uint bits = loaded.z >> ((unit & 3) * 4), nibbles = loaded.y;
+    a = bytes_of(nibbles & 0x0f0f0f0f | fifth_bits(bits));
+    b = bytes_of(nibbles >> 4 & 0x0f0f0f0f | fifth_bits(bits >> 16));
+}
+
+void decode_Q5_0(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    float d = half_value(loaded.x & 0xffff);
+    quants_of_5_bits(unit, loaded, a, b);
+    a = d * (a - 16.0);
+    b = d * (b - 16.0);
+}
+
+void decode_Q5_1(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    float d = half_value(loaded.x & 0xffff), m = half_value(loaded.x >> 16);
+    quants_of_5_bits(unit, loaded, a, b);
+    a = d * a + m;
+    b = d * b + m;
+}
+
+void decode_q4_or_q5_k(uint row, uint unit, bool fifth, out vec4 a, out vec4 b)
 {
     uint at = (row + (unit >> 5) * BLOCK_BYTES) >> 2, c = unit >> 3 & 3, word = unit & 7;
-    bool fifth = DTYPE == DTYPE_Q5_K;
     vec4 scales = k_scales(words[at + 1], words[at + 2], words[at + 3], c);
     scales *= vec4(half_value(words[at] & 0xffff), half_value(words[at] & 0xffff), half_value(words[at] >> 16),
                    half_value(words[at] >> 16));
@@ -195,7 +258,17 @@ void decode_q4_or_q5_k(uint row, uint unit, out vec4 a, out vec4 b)
     b = scales.y * bytes_of(high) - scales.w;
 }
 
-void decode_q6_k(uint row, uint unit, out vec4 a, out vec4 b)
+void decode_Q4_K(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    decode_q4_or_q5_k(row, unit, false, a, b);
+}
+
+void decode_Q5_K(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+    decode_q4_or_q5_k(row, unit, true, a, b);
+}
+
+void decode_Q6_K(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
 {
     uint at = row + (unit >> 5) * 210, h = unit >> 4 & 1, word = unit & 15;
     uint nibbles = load32(at + h * 64 + word * 4);
@@ -208,7 +281,7 @@ void decode_q6_k(uint row, uint unit, out vec4 a, out vec4 b)
     b = d * float(bitfieldExtract(other, 0, 8)) * (bytes_of(nibbles >> 4 & 0x0f0f0f0f | bits & 0x30303030) - 32.0);
 }
 
-void decode_mxfp4(uint row, uint unit, out vec4 a, out vec4 b)
+void decode_MXFP4(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
 {
     uint at = row + (unit >> 2) * 17;
     uint e = load32_unaligned(at) & 255, nibbles = load32_unaligned(at + 1 + (unit & 3) * 4);
@@ -217,103 +290,79 @@ void decode_mxfp4(uint row, uint unit, out vec4 a, out vec4 b)
     b = d * e2m1_doubled4(nibbles >> 4);
 }
 
-/* 8 elements of 16 bits. */
-void decode_halves(uvec4 w, out vec4 a, out vec4 b)
+/* Four signed bytes of a table of 16 whose words are these, by the low nibbles of a word's bytes. */
+vec4 table_values(uvec4 table, uint nibbles)
 {
-    if (DTYPE == DTYPE_BF16) {
-        a = uintBitsToFloat(uvec4(w.x << 16, w.x & 0xffff0000, w.y << 16, w.y & 0xffff0000));
-        b = uintBitsToFloat(uvec4(w.z << 16, w.z & 0xffff0000, w.w << 16, w.w & 0xffff0000));
-    } else if (NATIVE_HALF != 0) {
-        a = vec4(unpackHalf2x16(w.x), unpackHalf2x16(w.y));
-        b = vec4(unpackHalf2x16(w.z), unpackHalf2x16(w.w));
-    } else {
-        a = vec4(half_value(w.x & 0xffff), half_value(w.x >> 16), half_value(w.y & 0xffff), half_value(w.y >> 16));
-        b = vec4(half_value(w.z & 0xffff), half_value(w.z >> 16), half_value(w.w & 0xffff), half_value(w.w >> 16));
-    }
+    uvec4 q = uvec4(nibbles, nibbles >> 8, nibbles >> 16, nibbles >> 24) & 15;
+    uvec4 word = uvec4(table[q.x >> 2], table[q.y >> 2], table[q.z >> 2], table[q.w >> 2]);
+    return vec4(ivec4(word << (24 - (q & 3) * 8)) >> 24);
 }
 
-void decode_f32(uint row, uint unit, out vec4 a, out vec4 b)
-{
-    uint at = (row >> 2) + unit * 8;
-    a = uintBitsToFloat(uvec4(words[at], words[at + 1], words[at + 2], words[at + 3]));
-    b = uintBitsToFloat(uvec4(words[at + 4], words[at + 5], words[at + 6], words[at + 7]));
-}
+/* -127 -104 -83 -65, -49 -35 -22 -10, 1 13 25 38, 53 69 89 113 */
+const uvec4 IQ4_NL_TABLE = uvec4(0xbfad9881u, 0xf6eaddcfu, 0x26190d01u, 0x71594535u);
 
-/* The 8 elements of a unit that load_unit loaded. */
-void decode_loaded(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
+void decode_IQ4_NL(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
 {
     float d = half_value(loaded.x & 0xffff);
-    if (IS_16_BITS) {
-        decode_halves(loaded, a, b);
-    } else if (DTYPE == DTYPE_Q4_0) {
-        a = d * (low_nibbles(loaded.y) - 8.0);
-        b = d * (low_nibbles(loaded.y >> 4) - 8.0);
-    } else if (DTYPE == DTYPE_Q4_1) {
-        float m = half_value(loaded.x >> 16);
-        a = d * low_nibbles(loaded.y) + m;
-        b = d * low_nibbles(loaded.y >> 4) + m;
-    } else if (DTYPE == DTYPE_Q8_0) {
-        a = d * signed_bytes(loaded.y);
-        b = d * signed_bytes(loaded.z);
-    } else {
-        decode_q5(loaded, unit, a, b);
-    }
+    a = d * table_values(IQ4_NL_TABLE, loaded.y);
+    b = d * table_values(IQ4_NL_TABLE, loaded.y >> 4);
 }
 
-/* The 8 elements of a unit of the row that starts at byte `row`. */
+void decode_either(uint row, uint unit, uvec4 loaded, out vec4 a, out vec4 b)
+{
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    if (DTYPE == code)                                                                                         \
+        decode_##name(row, unit, loaded, a, b);                                                                \
+    else
+    DTYPES(X)
+        a = b = vec4(0.0);
+#undef X
+}
+
+/* Decodes the 8 elements of a unit that load_unit loaded. */
+void decode_loaded(uvec4 loaded, uint unit, out vec4 a, out vec4 b)
+{
+    decode_either(0, unit, loaded, a, b);
+}
+
+/* Loads and decodes the 8 elements of a unit of the row that starts at byte `row`. */
 void decode_unit(uint row, uint unit, out vec4 a, out vec4 b)
 {
-    if (IS_LATE) {
-        decode_loaded(load_unit(row, unit), unit, a, b);
-    } else if (DTYPE == DTYPE_F32) {
-        decode_f32(row, unit, a, b);
-    } else if (DTYPE == DTYPE_Q6_K) {
-        decode_q6_k(row, unit, a, b);
-    } else if (DTYPE == DTYPE_MXFP4) {
-        decode_mxfp4(row, unit, a, b);
-    } else {
-        decode_q4_or_q5_k(row, unit, a, b);
+    decode_either(row, unit, IS_LATE ? load_unit(row, unit) : uvec4(0), a, b);
+}
+
+/* The scale (with its minimum) and the quants of a block that is not grouped. Blocks of 18 and 34 bytes start in the middle of
+ * every other word; those with a minimum, of 20 bytes, never. */
+void load_block(uint row, uint block, out uint scale, out uint quants[8])
+{
+    uint byte = row + block * BLOCK_BYTES;
+    uint at = byte >> 2, word = words[at];
+    bool odd = (byte & 2) != 0;
+    scale = HAS_MINIMUM ? word : odd ? word >> 16 : word & 0xffff;
+    for (uint k = 0; k < QUANT_BYTES / 4; k++) {
+        uint next = words[at + 1 + k];
+        quants[k] = HAS_MINIMUM || odd ? next : (word >> 16) | (next << 16);
+        word = next;
     }
 }
 
-/* The 32 elements of a block of the row that starts at byte `row`: for a lane that takes whole blocks. Blocks of 18 and 34
- * bytes start in the middle of every other word. */
-const bool HAS_BLOCKS = DTYPE == DTYPE_Q4_0 || DTYPE == DTYPE_Q4_1 || DTYPE == DTYPE_Q8_0;
+/* The 32 elements of a block of the row that starts at byte `row`: for a lane that takes whole blocks. */
+const bool HAS_BLOCKS = HAS_PARTS && !HAS_FIFTH;
 void decode_block(uint row, uint block, out vec4 w[8])
 {
-    if (GROUPED != 0) {
-        for (uint k = 0; k < 4; k++) {
-            if (DTYPE == DTYPE_Q8_0)
-                decode_unit(row, block * 4 + k, w[2 * k], w[2 * k + 1]);
-            else
-                decode_unit(row, block * 4 + k, w[k], w[k + 4]);
-        }
-        return;
-    }
-    if (DTYPE == DTYPE_Q4_1) {
-        uint at = (row >> 2) + block * 5;
-        float d = half_value(words[at] & 0xffff), m = half_value(words[at] >> 16);
-        for (uint k = 0; k < 4; k++) {
-            uint nibbles = words[at + 1 + k];
-            w[k] = d * low_nibbles(nibbles) + m;
-            w[k + 4] = d * low_nibbles(nibbles >> 4) + m;
-        }
-        return;
-    }
-    uint byte = row + block * (DTYPE == DTYPE_Q4_0 ? 18 : 34);
-    uint at = byte >> 2, word = words[at];
-    bool odd = (byte & 2) != 0;
-    float d = half_value(odd ? word >> 16 : word & 0xffff);
-    for (uint k = 0; k < (DTYPE == DTYPE_Q4_0 ? 4 : 8); k++) {
-        uint next = words[at + 1 + k];
-        uint quants = odd ? next : (word >> 16) | (next << 16);
-        word = next;
-        if (DTYPE == DTYPE_Q4_0) {
-            w[k] = d * (low_nibbles(quants) - 8.0);
-            w[k + 4] = d * (low_nibbles(quants >> 4) - 8.0);
-        } else {
-            w[k] = d * signed_bytes(quants);
-        }
+    uint scale, quants[8];
+    if (GROUPED == 0)
+        load_block(row, block, scale, quants);
+    for (uint k = 0; k < 4; k++) {
+        vec4 a, b;
+        if (GROUPED != 0)
+            decode_unit(row, block * 4 + k, a, b);
+        else if (QUANT_BYTES == 32)
+            decode_loaded(uvec4(scale, quants[2 * k], quants[2 * k + 1], 0), k, a, b);
+        else
+            decode_loaded(uvec4(scale, quants[k], 0, 0), k, a, b);
+        w[QUANT_BYTES == 32 ? 2 * k : k] = a;
+        w[QUANT_BYTES == 32 ? 2 * k + 1 : k + 4] = b;
     }
 }
 
@@ -339,15 +388,15 @@ float decode_at(uint o, uint i, uint n_out, uint n_in)
                                      : decode_element(i * row_bytes(n_out), o);
 }
 
-/* How many units a row of length n_in begins with; the elements from 8 times that on are read with decode_at: what is left
- * of a row, or all of one whose spans do not begin where it does. */
+/* Number of units that a row of n_in elements starts with. The elements behind them are read with decode_at: the rest of a row,
+ * or the whole row if it does not start at the start of a span. */
 uint row_units(uint n_in)
 {
     bool whole = LAYOUT == LAYOUT_ROWS || (LAYOUT == LAYOUT_PACKED && n_in % UNIT_SPAN == 0);
     return whole ? n_in / UNIT_SPAN * (UNIT_SPAN / 8) : 0;
 }
 
-/* The first of row o's units, counted from byte `row`. */
+/* Index of row o's first unit, counted from byte `row`. */
 uint first_row_unit(uint o, uint n_in, out uint row)
 {
     bool packed = LAYOUT == LAYOUT_PACKED;

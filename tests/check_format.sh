@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# check_format.sh [TREE]: every C file is as clang-format 14 would write it; another version formats otherwise. Exit 77, which
-# ctest shows as skipped, where that version is not installed (./check installs it).
+# check_format.sh [TREE]: every C file is formatted by clang-format 14. Other versions format differently. Exits with 77, which
+# ctest shows as skipped, if that version is not installed (./check installs it).
 set -euo pipefail
 top=$(cd "$(dirname "$0")/.." && pwd)
 cd "${1:-$top}"

@@ -1,8 +1,8 @@
-"""What golden/make_full.py writes, on shapes cut down by --set: check_full.py PROGRAM [--twin]
+"""Checks the models of golden/make_full.py, with shapes made small by --set: check_full.py PROGRAM [--twin]
 
-Each family opens without a note, runs on engine and reference with every op inside its bound, has the norms that it claims and
-is the same from one making to the next, and as GGUF and as RDRR. The twin changes one byte of a weight: then the two makings must differ, and the audit
-of a trace of the one under the other must diverge.
+Each family opens without a note, runs on engine and reference with every op within its bound, has the norms that it claims, is
+the same when it is made again, and the same as GGUF and as RDRR. The twin changes one byte of a weight: then the two models must
+differ, and the audit of a trace of one with the other must diverge.
 """
 import hashlib
 import shutil

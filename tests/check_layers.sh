@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
 # check_layers.sh [TREE]: #include goes one way, shaders/params.h <- model <- {reference, engine} <- workbench <- tests, and no
-# file includes a .c file. Inside workbench/ the folders are layers, too. Prints every line that breaks this; fails if there is one.
+# file includes a .c file. Prints every line that breaks this; fails if there is one.
 set -euo pipefail
 cd "${1:-$(dirname "$0")/..}"
 
@@ -11,6 +11,13 @@ declare -A MAY_INCLUDE=(
     [engine]="shaders|model|engine"
     [workbench]="shaders|model|reference|engine|workbench"
     [tests]="shaders|model|reference|engine|workbench|tests"
+)
+
+# Folders in layers, bottom to top: each includes only folders before it, and its own. Headers that lie in the folder itself
+# are above all layers.
+declare -A LAYERS=(
+    [workbench]="trace fault audit diagnose report session python bench probes debugger cli"
+    [engine]="device program placement schedule lowering recording run"
 )
 
 wrong=0
@@ -26,24 +33,26 @@ for folder in "${!MAY_INCLUDE[@]}"; do
         wrong=1
     fi
 done
-# Inside workbench/: a folder includes itself and the folders to its left.
-layers=(trace fault audit diagnose report session python bench probes debugger cli)
-allowed=
-for layer in "${layers[@]}"; do
-    [ -d "workbench/$layer" ] || { echo "no folder workbench/$layer"; exit 1; }
-    allowed+="${allowed:+|}$layer"
-    bad=$(grep -rnE --include='*.[ch]' '^[[:space:]]*#[[:space:]]*include[[:space:]]*"workbench/' "workbench/$layer" |
-        grep -vE "include[[:space:]]*\"workbench/($allowed)/" || true)
-    if [ -n "$bad" ]; then
-        echo "$bad"
+for folder in "${!LAYERS[@]}"; do
+    allowed=""
+    for layer in ${LAYERS[$folder]}; do
+        allowed+="${allowed:+|}$layer"
+        bad=$(grep -rnE --include='*.[ch]' "^[[:space:]]*#[[:space:]]*include[[:space:]]*\"$folder/" "$folder/$layer" |
+            grep -vE "include[[:space:]]*\"$folder/($allowed)/" || true)
+        if [ -n "$bad" ]; then
+            echo "$bad"
+            wrong=1
+        fi
+    done
+    for layer in "$folder"/*/; do
+        [[ " ${LAYERS[$folder]} " == *" $(basename "$layer") "* ]] || { echo "$layer is in no layer"; wrong=1; }
+    done
+done
+for folder in "${!LAYERS[@]}"; do
+    [ "$folder" = workbench ] || continue # engine/ itself holds its public header
+    if compgen -G "$folder/*.[ch]" >/dev/null; then
+        echo "$folder/ itself holds files: $(echo "$folder"/*.[ch])"
         wrong=1
     fi
 done
-for folder in workbench/*/; do
-    [[ " ${layers[*]} " == *" $(basename "$folder") "* ]] || { echo "$folder is no layer that check_layers.sh knows"; wrong=1; }
-done
-if compgen -G 'workbench/*.[ch]' >/dev/null; then
-    echo "workbench/ itself holds files: $(echo workbench/*.[ch])"
-    wrong=1
-fi
 exit "$wrong"

@@ -1,7 +1,6 @@
 #!/usr/bin/env python3
-"""check_notebooks.py PROGRAM [--twin]: executes every notebook without storing anything and holds it to what a reader expects: no
-cell fails, there are pictures with something on them, and what is committed is such a run and small. With --twin, notebooks that
-break each of these must be found."""
+"""check_notebooks.py PROGRAM [--twin]: executes every notebook and stores nothing. No cell may fail, there must be pictures that
+are not empty, and the committed outputs must be such a run, and small. --twin: notebooks that break each of these must be found."""
 
 import argparse
 import copy
@@ -24,7 +23,7 @@ EXPECTED = {"drift_by_layer", "from_symptom_to_name", "heat_map_of_a_faulty_run"
 
 
 def wrong_outputs(notebook):
-    """What a reader would miss in these outputs, a line each."""
+    """Lists what is wrong with these outputs, one line each."""
     cells = [cell for cell in notebook.cells if cell.cell_type == "code"]
     wrong = [f"cell {i}: {output.ename}" for i, cell in enumerate(cells) for output in cell.outputs if output.output_type == "error"]
     pictures = execute.pictures(notebook)
@@ -63,7 +62,7 @@ def spoiled(*sources):
 
 
 def check_twin(program):
-    """Each notebook here is wrong in one way; the last is right, so that the others fail for what they say."""
+    """Each notebook is wrong in one way. The last is right, so the others fail for the reason that they should."""
     plot = "import matplotlib.pyplot as plt\nplt.plot([1, 3, 2], label='a line')\nplt.legend()\nplt.show()"
     report = "import lockstep_notebook as ln\nln.diff(PROGRAM, '../golden/tiny-llama', '../golden/tiny-llama.h5')"
     cases = {

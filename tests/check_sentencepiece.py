@@ -1,7 +1,7 @@
-"""The tokenizer that is rebuilt from a GGUF's scores against SentencePiece itself: check_sentencepiece.py [--twin]
+"""Compares the tokenizer that is rebuilt from a GGUF's scores with SentencePiece itself: check_sentencepiece.py [--twin]
 
-Trains two small models on the README, with a space before a text and without, and compares thousands of texts. Exit 77, which
-ctest shows as skipped, where sentencepiece is not installed. The twin exchanges the scores of two words.
+Trains two small models on docs/, with and without a space in front of a text, and compares thousands of texts. Exits with 77,
+which ctest shows as skipped, if sentencepiece is not installed. The twin swaps the scores of two words.
 """
 import random
 import sys
@@ -20,12 +20,13 @@ except ModuleNotFoundError:
 import lockstep_tokenizer  # noqa: E402
 
 UNKNOWN, CONTROL, USER_DEFINED, BYTE = 2, 3, 4, 6
+DOCUMENTS = sorted((ROOT / "docs").glob("*.md"))
 
 
 def train(folder, prefix, user_defined):
-    """A processor, and what a GGUF would hold of it."""
+    """Returns a processor, and its words, types and scores as a GGUF holds them."""
     sentencepiece.SentencePieceTrainer.train(
-        input=str(ROOT / "README.md"), model_prefix=f"{folder}/m", vocab_size=1000, model_type="bpe", byte_fallback=True,
+        input=",".join(map(str, DOCUMENTS)), model_prefix=f"{folder}/m", vocab_size=1000, model_type="bpe", byte_fallback=True,
         normalization_rule_name="identity", remove_extra_whitespaces=False, add_dummy_prefix=prefix,
         user_defined_symbols=user_defined, split_digits=True, allow_whitespace_only_pieces=True, minloglevel=2)
     made = sentencepiece.SentencePieceProcessor(model_file=f"{folder}/m.model")
@@ -36,7 +37,7 @@ def train(folder, prefix, user_defined):
 
 
 def texts(count):
-    whole = (ROOT / "README.md").read_text()
+    whole = "".join(document.read_text() for document in DOCUMENTS)
     rng = random.Random(1)
     for i in range(count):
         begin = rng.randrange(len(whole) - 60)

@@ -1,7 +1,7 @@
 #!/usr/bin/env bash
-# check_wrong.sh PROGRAM [--twin]: golden/wrong/ is what make_wrong.py makes: bit for bit, or, where torch rounds sums
-# otherwise on another processor, with the same divergence. The twin's has one trace for another, and must be told. Exit
-# 77, which ctest shows as skipped, where torch is not installed.
+# check_wrong.sh PROGRAM [--twin]: make_wrong.py writes the traces of golden/wrong/: bit-identical, or with the same divergence
+# where torch rounds sums differently on another processor. The twin has one trace in place of another, which must be
+# found. Exits with 77, which ctest shows as skipped, if torch is not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 program=$1
@@ -9,7 +9,7 @@ program=$1
 folder=$(mktemp -d)
 trap 'rm -rf "$folder"' EXIT
 
-# What the audit says of a trace: never nothing.
+# Prints what the audit says of a trace; fails if it says nothing.
 said()
 {
     "$program" audit "golden/$1" "$2" 2>&1 | grep -E "^First|^  diagnosis|^Verdict" || { echo "no verdict on $2"; exit 1; }

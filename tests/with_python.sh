@@ -1,6 +1,6 @@
 #!/usr/bin/env bash
-# with_python.sh REQUIREMENTS MODULES SCRIPT [ARGUMENT…]: runs a script with the project's Python. Exit 77, which ctest shows as
-# skipped, where one of the modules is not installed.
+# with_python.sh REQUIREMENTS MODULES SCRIPT [ARGUMENT…]: runs a script with the project's Python. Exits with 77, which ctest
+# shows as skipped, if one of the modules is not installed.
 set -euo pipefail
 cd "$(dirname "$0")/.."
 requirements=$1 modules=$2

@@ -1,21 +1,58 @@
 # shellcheck shell=bash
-# Sourced by demo, check and .ci/run from the repository's root: what a fresh Debian 12 or Ubuntu 24.04 needs to build
-# and run lockstep. Every step looks first whether its work is done, so a second run takes seconds.
+# Sourced by demo, check and .ci/run from the repository's root: what a fresh Debian needs to build and run lockstep.
+# Every step looks first whether its work is done, so a second run takes seconds; one that was stopped halfway is done anew.
 
 LOG=.cache/setup.log
-SYSTEM_PYTHON=/usr/bin/python3 # the one that libpython belongs to; another python3 may come first on the PATH
-DEBIAN_PACKAGES=(
-    gcc g++ cmake ninja-build pkg-config
-    libvulkan-dev mesa-vulkan-drivers vulkan-validationlayers
-    glslang-dev glslang-tools libspirv-cross-c-shared-dev
-    libhdf5-dev hdf5-tools libjansson-dev libcmocka-dev libreadline-dev
-    libpython3-dev python3-venv ca-certificates
-)
 
 fail()
 {
     echo "$(basename "$0"): $*" >&2
     exit 1
+}
+
+# What apt-get, pip and git say without a network.
+NO_NETWORK="Temporary failure resolving|Temporary failure in name resolution|Could not resolve|Name or service not known"
+NO_NETWORK+="|Network is unreachable|No route to host|Failed to establish a new connection|Could not connect to"
+
+# A process and all that descend from it. A process group would not do: apt-get gives dpkg a session of its own.
+process_tree()
+{
+    local child
+    for child in $(cat /proc/"$1"/task/*/children 2>/dev/null); do
+        process_tree "$child"
+    done
+    echo "$1"
+}
+
+# Whether one of these processes runs; one that has ended and that nobody waits for does not.
+any_runs()
+{
+    local process
+    for process in "$@"; do
+        if grep -q '^State:.*[^Z] (' "/proc/$process/status" 2>/dev/null; then
+            return 0
+        fi
+    done
+    return 1
+}
+
+# stop_phase PROCESS: after Ctrl-C. Ends all that the phase started, and waits for it: a second run must not meet it. What sudo
+# runs does not heed us; a second run waits for its lock.
+stop_phase()
+{
+    local signal process tries processes=()
+    echo
+    for signal in INT TERM KILL; do
+        for process in "$1" "${processes[@]}"; do
+            mapfile -t -O ${#processes[@]} processes < <(process_tree "$process")
+        done
+        kill "-$signal" "${processes[@]}" 2>/dev/null || true
+        for ((tries = 0; tries < 50; tries++)); do
+            any_runs "${processes[@]}" || break 2
+            sleep 0.1
+        done
+    done
+    exit 130
 }
 
 # phase TEXT COMMAND…: one progress line for a command whose own output goes to the log; the log's end if it fails.
@@ -26,17 +63,24 @@ phase()
     log_start=$(wc -l <"$LOG")
     printf '\n== %s: %s\n' "$text" "$*" >>"$LOG"
     printf '%s … ' "$text"
+    set -m # a process group of its own, which Ctrl-C can end as a whole
     "$@" >>"$LOG" 2>&1 </dev/null &
     child=$!
-    trap 'kill "$child" 2>/dev/null; echo; exit 130' INT TERM
+    set +m
+    # shellcheck disable=SC2064 # as the number is now
+    trap "stop_phase $child" INT TERM HUP
     while [ -t 1 ] && kill -0 "$child" 2>/dev/null; do
         printf '\r%s … %d s ' "$text" $((SECONDS - start))
         sleep 0.5
     done
     wait "$child" || status=$?
-    trap - INT TERM
+    trap - INT TERM HUP
     if [ "$status" -ne 0 ]; then
-        printf 'failed\n\n'
+        printf 'failed\n'
+        if tail -n "+$((log_start + 2))" "$LOG" | grep -qE "$NO_NETWORK"; then
+            fail "no network, which \"$text\" needs; its output is in $LOG"
+        fi
+        echo
         tail -n "+$((log_start + 2))" "$LOG" | tail -n 40 >&2
         fail "$text failed with status $status; all of its output is in $LOG"
     fi
@@ -44,86 +88,8 @@ phase()
     printf 'done (%d s)\n' $((SECONDS - start))
 }
 
-# as_root COMMAND…: through sudo where the user is not root.
-as_root()
-{
-    if [ "$(id -u)" -eq 0 ]; then
-        "$@"
-    else
-        sudo "$@"
-    fi
-}
-
-install_packages()
-{
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 update
-    as_root env DEBIAN_FRONTEND=noninteractive apt-get -o DPkg::Lock::Timeout=300 install -y --no-install-recommends "$@"
-}
-
-# Installs those of the Debian packages that are not there.
-setup_packages()
-{
-    local missing=() package
-    if ! command -v dpkg-query >/dev/null; then
-        echo "This is no Debian or Ubuntu; these packages are taken as installed: ${DEBIAN_PACKAGES[*]}"
-        return
-    fi
-    for package in "${DEBIAN_PACKAGES[@]}"; do
-        case $(dpkg-query -W -f '${db:Status-Abbrev}' "$package" 2>/dev/null) in
-        ii*) ;;
-        *) missing+=("$package") ;;
-        esac
-    done
-    if [ ${#missing[@]} -eq 0 ]; then
-        return
-    fi
-    if [ "$(id -u)" -ne 0 ]; then
-        command -v sudo >/dev/null || fail "as root, run: apt-get install ${missing[*]}"
-        echo "To install with apt-get: ${missing[*]}"
-        sudo -v # asks for the password here, where it can be seen
-    fi
-    phase "Installing ${#missing[@]} Debian packages" install_packages "${missing[@]}"
-}
-
-# A new .venv, unless there is one made from the system's present Python.
-make_venv()
-{
-    local version
-    version=$(basename "$(readlink -f "$SYSTEM_PYTHON")")
-    if [ ! -d ".venv/lib/$version" ] || ! .venv/bin/python -c "import sys; sys.exit(sys.base_prefix != '/usr')"; then
-        rm -rf .venv
-        "$SYSTEM_PYTHON" -m venv .venv
-    fi
-}
-
-install_requirements()
-{
-    make_venv
-    .venv/bin/python -m pip install --disable-pip-version-check --quiet --requirement "$1"
-    { "$SYSTEM_PYTHON" --version && cat "$1"; } >".venv/installed-$1"
-}
-
-# setup_python FILE…: .venv with the packages of these requirements files. A copy of each in .venv says what is there.
-setup_python()
-{
-    local file
-    for file in "$@"; do
-        if ! { "$SYSTEM_PYTHON" --version && cat "$file"; } | cmp -s - ".venv/installed-$file"; then
-            phase "Python packages of $file into .venv" install_requirements "$file"
-        fi
-    done
-}
-
-# setup_build FOLDER TARGET CMAKE-ARGUMENT…
-setup_build()
-{
-    local folder=$1 target=$2
-    shift 2
-    if [ ! -f "$folder/build.ninja" ]; then
-        phase "Configuring $folder" cmake -B "$folder" -G Ninja "$@"
-    fi
-    phase "Building $target in $folder" ninja -C "$folder" "$target"
-}
-
 mkdir -p .cache
 : >"$LOG"
+source tools/setup_packages.sh
+source tools/setup_python.sh
+source tools/setup_build.sh

@@ -1,7 +1,7 @@
-/* Gemma 2: norms multiply by (1 + weight), a norm on both sides of attention and FFN, the embedding scaled by
- * sqrt(hidden), scores and logits through a softcap, even layers local.
- * Source: transformers, models/gemma2/modeling_gemma2.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
-#include "model/families.h"
+/* Gemma 2: norms multiply by (1 + weight), attention and FFN have a norm on both sides, embeddings are scaled by
+ * sqrt(hidden), scores and logits pass through a softcap, even layers are local. Sources: transformers,
+ * models/gemma2/modeling_gemma2.py; llama.cpp, convert_hf_to_gguf.py, for the GGUF's names. */
+#include "model/families/families.h"
 
 static const struct step_row layer[] = {
     {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},

@@ -1,7 +1,7 @@
-/* Gemma 3, the text model: norms multiply by (1 + weight), a norm on both sides of attention and FFN, q and k
- * normalised head by head, the embedding scaled by sqrt(hidden), most layers local with a rope base of their own.
- * Source: transformers, models/gemma3/modeling_gemma3.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
-#include "model/families.h"
+/* Gemma 3, the text model: norms multiply by (1 + weight), attention and FFN have a norm on both sides, q and k are
+ * normalised head by head, embeddings are scaled by sqrt(hidden), most layers are local and have their own rope base.
+ * Sources: transformers, models/gemma3/modeling_gemma3.py; llama.cpp, convert_hf_to_gguf.py, for the GGUF's names. */
+#include "model/families/families.h"
 
 static const struct step_row layer[] = {
     {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},
@@ -21,7 +21,7 @@ static const struct step_row layer[] = {
     {OP_matmul, STAGE_ffn_up, {STAGE_ffn_norm}, {"mlp.up_proj.weight"}},
     {OP_glu, STAGE_ffn_act, {STAGE_ffn_gate, STAGE_ffn_up}, {NULL}},
     {OP_matmul, STAGE_ffn_down, {STAGE_ffn_act}, {"mlp.down_proj.weight"}},
-    /* Postmortem 2026-01-19 gemma3-postfeedforwardnorm: a loader that left this norm out cost days. */
+    /* Postmortem 2026-01-19 gemma3-postfeedforwardnorm: a loader that left out this norm cost days. */
     {OP_rms_norm, STAGE_post_ffn_norm, {STAGE_ffn_down}, {"post_feedforward_layernorm.weight"}},
     {OP_add, STAGE_layer_out, {STAGE_attn_resid, STAGE_post_ffn_norm}, {NULL}},
 };
@@ -38,7 +38,7 @@ static const struct tensor_alias gguf_names[] = {
     {NULL, NULL},
 };
 
-/* "gemma3" is the model with a vision tower, whose text model's config is nested under text_config. */
+/* "gemma3" is the model with a vision tower; its text model's config is nested under text_config. */
 static const char *const model_types[] = {"gemma3_text", "gemma3", NULL};
 
 const struct family family_gemma3 = {

@@ -1,7 +1,7 @@
-/* GPT-OSS: a mixture of experts whose router chooses top_k of them and weighs them by a softmax over the chosen;
- * attention with a sink a head, biases everywhere, even layers local.
- * Source: transformers, models/gpt_oss/modeling_gpt_oss.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
-#include "model/families.h"
+/* GPT-OSS: a mixture of experts, whose router chooses top_k of them and weighs them by a softmax over the chosen;
+ * attention has a sink for each head; everything has biases; even layers are local. Sources: transformers,
+ * models/gpt_oss/modeling_gpt_oss.py; llama.cpp, convert_hf_to_gguf.py, for the GGUF's names. */
+#include "model/families/families.h"
 
 static const struct step_row layer[] = {
     {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},
@@ -13,7 +13,7 @@ static const struct step_row layer[] = {
     {OP_attention, STAGE_attn_out, {STAGE_q_rope, STAGE_k_rope, STAGE_v_proj}, {"self_attn.sinks"}},
     {OP_matmul, STAGE_o_proj, {STAGE_attn_out}, {"self_attn.o_proj.weight", "self_attn.o_proj.bias"}},
     {OP_add, STAGE_attn_resid, {FROM_RESIDUAL, STAGE_o_proj}, {NULL}},
-    /* Named post_attention_layernorm, it precedes the FFN here; in Gemma it follows attention. */
+    /* In spite of its name this norm precedes the FFN; in Gemma it follows attention. */
     {OP_rms_norm, STAGE_ffn_norm, {STAGE_attn_resid}, {"post_attention_layernorm.weight"}},
     {OP_matmul, STAGE_router_logits, {STAGE_ffn_norm}, {"mlp.router.weight", "mlp.router.bias"}},
     {OP_topk_softmax, STAGE_router_weights, {STAGE_router_logits}, {NULL}},
@@ -31,7 +31,7 @@ static const struct step_row layer[] = {
     {OP_add, STAGE_layer_out, {STAGE_attn_resid, STAGE_moe_out}, {NULL}},
 };
 
-/* gate and up are joined, and rows taken in turn, by gguf_experts.c. */
+/* gguf_experts.c joins gate and up, row by row in turn. */
 static const struct tensor_alias gguf_names[] = {
     {"attn_sinks.weight", "self_attn.sinks"},
     {"post_attention_norm.weight", "post_attention_layernorm.weight"},

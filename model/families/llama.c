@@ -1,6 +1,6 @@
-/* Llama 1 to 3 and everything that says model_type "llama" (SmolLM2, TinyLlama).
- * Source: transformers, models/llama/modeling_llama.py; llama.cpp, convert_hf_to_gguf.py for the GGUF's names. */
-#include "model/families.h"
+/* Llama 1 to 3 and every model with model_type "llama" (SmolLM2, TinyLlama). Sources: transformers,
+ * models/llama/modeling_llama.py; llama.cpp, convert_hf_to_gguf.py, for the GGUF's names. */
+#include "model/families/families.h"
 
 static const struct step_row layer[] = {
     {OP_rms_norm, STAGE_attn_norm, {FROM_RESIDUAL}, {"input_layernorm.weight"}},
@@ -12,7 +12,7 @@ static const struct step_row layer[] = {
     {OP_attention, STAGE_attn_out, {STAGE_q_rope, STAGE_k_rope, STAGE_v_proj}, {NULL}},
     {OP_matmul, STAGE_o_proj, {STAGE_attn_out}, {"self_attn.o_proj.weight", "self_attn.o_proj.bias"}},
     {OP_add, STAGE_attn_resid, {FROM_RESIDUAL, STAGE_o_proj}, {NULL}},
-    /* Named post_attention_layernorm, it precedes the FFN here; in Gemma it follows attention. */
+    /* In spite of its name this norm precedes the FFN; in Gemma it follows attention. */
     {OP_rms_norm, STAGE_ffn_norm, {STAGE_attn_resid}, {"post_attention_layernorm.weight"}},
     {OP_matmul, STAGE_ffn_gate, {STAGE_ffn_norm}, {"mlp.gate_proj.weight", "mlp.gate_proj.bias"}},
     {OP_matmul, STAGE_ffn_up, {STAGE_ffn_norm}, {"mlp.up_proj.weight", "mlp.up_proj.bias"}},

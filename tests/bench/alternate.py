@@ -1,5 +1,6 @@
-"""What the scripts beside it share: two sides measured in turn, in one run, so that what else the machine does reaches both;
-medians, and a ratio that must hold. A script that lacks something says so in one line and ends with 77."""
+"""What the scripts in this folder share. Two sides are measured by turns in one run, so that other work on the machine reaches
+both. Medians are compared, and their ratio must reach a bound. A script that lacks something says so in one line and ends
+with 77."""
 import json
 import os
 import pathlib
@@ -30,7 +31,7 @@ def smollm2():
 
 
 def python_with_llama():
-    """The interpreter of a virtual environment with llama.cpp in it, made when first asked for."""
+    """The Python of a virtual environment with llama.cpp in it. Makes the environment on first use."""
     given = os.environ.get("LLAMA_PYTHON")
     if given:
         return given
@@ -65,7 +66,7 @@ def llama(model, layers_on_gpu, n_decode, n_prompt, threads=2):
 
 
 def run_json(command, env=None):
-    """The last line of a command's output that is JSON, or all of it."""
+    """Parses the last line of a command's output that is JSON, or all of it."""
     output = subprocess.run([str(part) for part in command], env=env, check=True, stdout=subprocess.PIPE,
                             stderr=subprocess.DEVNULL, text=True).stdout
     try:
@@ -75,7 +76,7 @@ def run_json(command, env=None):
 
 
 def by_turns(sides, rounds):
-    """{name: what each of its calls gave, [rounds]}."""
+    """Returns {name: [result of each round]}."""
     taken = {name: [] for name in sides}
     for _ in range(rounds):
         for name, once in sides.items():
@@ -84,14 +85,14 @@ def by_turns(sides, rounds):
 
 
 def measure(sides, rounds=RUNS):
-    """sides: {name: function that measures once and returns {what: number}}. Runs each `rounds` times, by turns.
+    """sides: {name: function that measures once and returns {what: number}}. Runs them by turns, `rounds` times each.
     Returns {name: {what: median}}."""
     return {name: {what: statistics.median(one[what] for one in runs) for what in runs[0]}
             for name, runs in by_turns(sides, rounds).items()}
 
 
 def alternate(sides, runs=RUNS):
-    """sides: {name: function that gives milliseconds}. Runs them in turn, prints and gives the medians."""
+    """sides: {name: function that returns milliseconds}. Runs them by turns; prints and returns the medians."""
     times = by_turns(sides, runs)
     for name, values in times.items():
         listed = " ".join(f"{v:.4g}" for v in values)
@@ -100,7 +101,7 @@ def alternate(sides, runs=RUNS):
 
 
 def verdict(what, ratio, bound, at_least=True):
-    """Prints the ratio and ends the script: 0 where it holds, 1 where it does not."""
+    """Prints the ratio. Returns the exit status: 0 if it reaches the bound, else 1."""
     holds = ratio >= bound if at_least else ratio <= bound
     print(f"{what}: {ratio:.3g}, must be at {'least' if at_least else 'most'} {bound:g}: {'holds' if holds else 'DOES NOT HOLD'}")
     return 0 if holds else 1

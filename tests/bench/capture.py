@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""What bringing every stage to the host costs a decoded token. capture.py [MODEL [DEVICE [BOUND]]]; without, SmolLM2 on Mesa's
-CPU driver, whose bound is 1.10; on a GPU 1.25."""
+"""The cost of copying every stage of a decoded token to the host: capture.py [MODEL [DEVICE [BOUND]]]. Default: SmolLM2 on Mesa's
+CPU driver, at most 1.10 times the time without. On a GPU, give 1.25."""
 import sys
 
 from alternate import alternate, bench, smollm2, verdict

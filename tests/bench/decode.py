@@ -1,6 +1,6 @@
-"""Decoding on a GPU beside llama.cpp's Vulkan backend (the wheel cyllama-vulkan), by turns, medians of five runs:
-decode.py LOCKSTEP MODEL… [--rounds N]. Then what capture costs, alternating in one process. `shared/bench`-like models
-of random weights will do: speed does not depend on them."""
+"""Decoding on a GPU beside llama.cpp's Vulkan backend (the wheel cyllama-vulkan), by turns; medians of five runs:
+decode.py LOCKSTEP MODEL… [--rounds N]. Then the cost of capture, by turns in one process. Models of random weights will do:
+speed does not depend on the weights."""
 import argparse
 import os
 import sys

@@ -1,5 +1,5 @@
 """llama.cpp's speed on a GGUF, as one line of JSON: llama.py MODEL LAYERS_ON_GPU N_DECODE N_PROMPT [THREADS].
-The prompt is run several times, the last time is told; the tokens are those of `lockstep bench`."""
+The prompt is run several times, and the last run counts. The tokens are those of `lockstep bench`."""
 import json
 import statistics
 import sys

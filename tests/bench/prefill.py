@@ -1,6 +1,6 @@
 #!/usr/bin/env python3
-"""Prefill against llama.cpp's Vulkan backend. prefill.py [MODEL [TOKENS [DEVICE]]]; without, SmolLM2, 128 tokens, Mesa's CPU
-driver. Half of llama.cpp's speed is what a GPU must reach."""
+"""Prefill against llama.cpp's Vulkan backend: prefill.py [MODEL [TOKENS [DEVICE]]]. Default: SmolLM2, 128 tokens, Mesa's CPU
+driver. A GPU must reach half of llama.cpp's speed."""
 import sys
 
 from alternate import alternate, bench, llama, smollm2, verdict

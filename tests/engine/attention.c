@@ -1,5 +1,5 @@
-/* Attention of the engine against the reference: head shapes, windows, softcaps, more keys than a chunk, and its
- * faults. */
+/* The engine's attention against the reference: head shapes, windows, softcaps, more keys than a chunk, and the faults.
+ */
 #include "tests/engine/engine_fixture.h"
 
 static uint32_t add_attention(struct fixture *f, struct attention_params op, uint32_t variant)
@@ -9,7 +9,7 @@ static uint32_t add_attention(struct fixture *f, struct attention_params op, uin
     return step;
 }
 
-/* Few workgroups along an axis: the second axis has some that are one too many, and must not touch what others made. */
+/* A limit on workgroups along x folds them into y. The workgroups that are too many must not touch other results. */
 static void check_shapes(const struct engine_limits *limits)
 {
     struct fixture f;
@@ -29,7 +29,7 @@ static void check_shapes(const struct engine_limits *limits)
         fixture_check(&f, position, counts[i], counts[i] == 1);
         position += counts[i];
     }
-    /* Back to an earlier position: later keys are forgotten. */
+    /* Going back to an earlier position forgets later keys. */
     fixture_check(&f, 3, 1, true);
     fixture_check(&f, 4, 3, false);
     fixture_close(&f);
@@ -47,7 +47,8 @@ static void shapes_in_parts(void **state)
     check_shapes(&(struct engine_limits){.max_groups = 5, .matvec = true});
 }
 
-/* Fix "attention decode array": keys past 256 were ignored. Chunks are 256 keys: below, at and above their seams. */
+/* Fix "attention decode array": keys past 256 were ignored. A chunk has 256 keys; tried just below, at and above
+ * multiples. */
 static void more_keys_than_a_chunk(void **state)
 {
     (void)state;
@@ -56,10 +57,11 @@ static void more_keys_than_a_chunk(void **state)
     uint32_t plain = add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 0, 0}, VARIANT_NONE);
     add_attention(&f, (struct attention_params){2, 1, 16, 0.02f, 0, 300, 0}, VARIANT_NONE);
     fixture_open(&f, &(struct engine_limits){0}, false);
-    for (uint32_t position = 0; position < 544; position += 16)
+    for (uint32_t position = 0; position < 544; position += 16) {
         fixture_check(&f, position, 16, false);
+    }
     fixture_check(&f, 540, 1, true);
-    /* The twin: an attention that ends at 256 keys is not within the bound. */
+    /* The twin: an attention that stops at 256 keys is not within the bound. */
     fixture_begin(&f, 541, 1, true);
     float *rows = fixture_run(&f, plain, 1);
     struct step windowed = f.plan.steps[plain];
@@ -101,13 +103,14 @@ static void variants(void **state)
     check_variant(&f, stale, 6, 1, true, true);
     check_variant(&f, stale_local, 7, 1, true, true);
     check_variant(&f, swapped, 8, 1, true, true);
-    for (uint32_t position = 9; position < 300; position += 15)
+    for (uint32_t position = 9; position < 300; position += 15) {
         fixture_begin(&f, position, 15, false);
+    }
     check_variant(&f, swapped, 300, 1, true, true);
     check_variant(&f, stale, 301, 1, true, true);
     check_variant(&f, ahead, 302, 6, false, true);
     check_variant(&f, ahead_local, 302, 6, false, true);
-    check_variant(&f, ahead, 308, 1, false, false); /* nothing follows the last of a prefill, or a decoded token */
+    check_variant(&f, ahead, 308, 1, false, false); /* no position follows a prefill's last one, or a decoded token */
     check_variant(&f, ahead, 309, 1, true, false);
     fixture_close(&f);
 }

@@ -1,11 +1,12 @@
-/* Decoding as a GPU does it, forced on whatever device there is: matvec.comp, attention_part.comp and their fused
- * dispatches against the reference; with the bits of the steps run alone, with capture and without, waited for and
- * while the next token runs; and tokens chosen on the device. */
+/* Decoding with the kernels for GPUs, forced on any device: matvec.comp, attention_part.comp and their fused dispatches
+ * against the reference. Single steps, runs with and without capture, and tokens that overlap must all give the same
+ * bits. Also tokens that are chosen on the device. */
 #include "tests/engine/engine_fixture.h"
 
 enum { HIDDEN = 64, HEADS = 4, KV_HEADS = 2, DIM = 16, FFN = 736, VOCAB = 1330, LAYERS = 2, POSITIONS = 48 };
 
-/* Of the device's own cores a small matrix's rows are less than one loop's; of few they are several chunks. */
+/* With the device's own number of cores, a small matrix has less than one loop of rows a core; with one core, it has
+ * several chunks. */
 static const struct engine_limits as_gpu = {.matvec = true}, few_cores = {.matvec = true, .cores = 1};
 
 struct model_shape {
@@ -22,28 +23,44 @@ static const struct model_shape shapes[] = {
 static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t groups)
 {
     uint32_t width = f->plan.steps[in].width, dim = width / groups;
-    int32_t step = fixture_stage(f, OP_rms_norm, stage, layer, width, in, -1,
-                                 (union step_params){.rms_norm = {groups, dim, 1e-6f, 1}});
+    int32_t step = fixture_stage(f, (struct step){.op = OP_rms_norm,
+                                                  .stage = stage,
+                                                  .layer = layer,
+                                                  .width = width,
+                                                  .input = {in, -1},
+                                                  .params = {.rms_norm = {groups, dim, 1e-6f, 1}}});
     f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, dim);
     return step;
 }
 
 static int32_t add_sum(struct fixture *f, enum stage stage, int32_t layer, int32_t residual, int32_t branch)
 {
-    return fixture_stage(f, OP_add, stage, layer, HIDDEN, residual, branch, (union step_params){.add = {HIDDEN}});
+    return fixture_stage(f, (struct step){.op = OP_add,
+                                          .stage = stage,
+                                          .layer = layer,
+                                          .width = HIDDEN,
+                                          .input = {residual, branch},
+                                          .params = {.add = {HIDDEN}}});
 }
 
 static int32_t add_rope(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t heads)
 {
-    return fixture_stage(f, OP_rope, stage, layer, heads * DIM, in, -1,
-                         (union step_params){.rope = {heads, DIM, ROPE_TYPE_DEFAULT, 1e4f, 1, .scale = 1}});
+    return fixture_stage(f, (struct step){.op = OP_rope,
+                                          .stage = stage,
+                                          .layer = layer,
+                                          .width = heads * DIM,
+                                          .input = {in, -1},
+                                          .params = {.rope = {heads, DIM, ROPE_TYPE_DEFAULT, 1e4f, 1, .scale = 1}}});
 }
 
 static int32_t add_attention(struct fixture *f, const struct model_shape *shape, int32_t layer, int32_t norm)
 {
-    int32_t q = fixture_stage_matmul(f, STAGE_q_proj, layer, shape->dtype, norm, HEADS * DIM, layer == 0);
-    int32_t k = fixture_stage_matmul(f, STAGE_k_proj, layer, shape->dtype, norm, KV_HEADS * DIM, layer == 0);
-    int32_t v = fixture_stage_matmul(f, STAGE_v_proj, layer, shape->dtype, norm, KV_HEADS * DIM, layer == 0);
+    int32_t q = fixture_stage_matmul(
+        f, (struct stage_matmul){STAGE_q_proj, layer, shape->dtype, norm, HEADS * DIM, layer == 0});
+    int32_t k = fixture_stage_matmul(
+        f, (struct stage_matmul){STAGE_k_proj, layer, shape->dtype, norm, KV_HEADS * DIM, layer == 0});
+    int32_t v = fixture_stage_matmul(
+        f, (struct stage_matmul){STAGE_v_proj, layer, shape->dtype, norm, KV_HEADS * DIM, layer == 0});
     if (shape->head_norms) {
         q = add_norm(f, STAGE_q_norm, layer, q, HEADS);
         k = add_norm(f, STAGE_k_norm, layer, k, KV_HEADS);
@@ -51,48 +68,68 @@ static int32_t add_attention(struct fixture *f, const struct model_shape *shape,
     q = add_rope(f, STAGE_q_rope, layer, q, HEADS);
     k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
     struct attention_params params = {HEADS, KV_HEADS, DIM, 0.02f, shape->softcap ? 20 : 0, layer ? 0 : 40, layer};
-    int32_t attention = fixture_stage(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
-                                      (union step_params){.attention = params});
+    int32_t attention = fixture_stage(f, (struct step){.op = OP_attention,
+                                                       .stage = STAGE_attn_out,
+                                                       .layer = layer,
+                                                       .width = HEADS * DIM,
+                                                       .input = {q, k},
+                                                       .params = {.attention = params}});
     f->plan.steps[attention].input[2] = v;
     f->plan.steps[attention].weight[0] = layer ? fixture_tensor(f, DTYPE_BF16, 0, HEADS) : NULL;
-    return fixture_stage_matmul(f, STAGE_o_proj, layer, shape->dtype, attention, HIDDEN, layer == 0);
+    return fixture_stage_matmul(
+        f, (struct stage_matmul){STAGE_o_proj, layer, shape->dtype, attention, HIDDEN, layer == 0});
 }
 
 static int32_t add_layer(struct fixture *f, const struct model_shape *shape, int32_t layer, int32_t residual)
 {
     int32_t norm = add_norm(f, STAGE_attn_norm, layer, residual, 1);
     int32_t branch = add_attention(f, shape, layer, norm);
-    if (shape->post_norms)
+    if (shape->post_norms) {
         branch = add_norm(f, STAGE_post_attn_norm, layer, branch, 1);
+    }
     residual = add_sum(f, STAGE_attn_resid, layer, residual, branch);
     norm = add_norm(f, STAGE_ffn_norm, layer, residual, 1);
-    int32_t gate = fixture_stage_matmul(f, STAGE_ffn_gate, layer, shape->dtype, norm, FFN, false);
-    int32_t up = fixture_stage_matmul(f, STAGE_ffn_up, layer, shape->dtype, norm, FFN, false);
-    int32_t act = fixture_stage(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
-                                (union step_params){.glu = {FFN, layer ? ACTIVATION_SILU : ACTIVATION_GELU_TANH}});
-    branch = fixture_stage_matmul(f, STAGE_ffn_down, layer, shape->dtype, act, HIDDEN, false);
-    if (shape->post_norms)
+    int32_t gate =
+        fixture_stage_matmul(f, (struct stage_matmul){STAGE_ffn_gate, layer, shape->dtype, norm, FFN, false});
+    int32_t up = fixture_stage_matmul(f, (struct stage_matmul){STAGE_ffn_up, layer, shape->dtype, norm, FFN, false});
+    int32_t act =
+        fixture_stage(f, (struct step){.op = OP_glu,
+                                       .stage = STAGE_ffn_act,
+                                       .layer = layer,
+                                       .width = FFN,
+                                       .input = {gate, up},
+                                       .params = {.glu = {FFN, layer ? ACTIVATION_SILU : ACTIVATION_GELU_TANH}}});
+    branch = fixture_stage_matmul(f, (struct stage_matmul){STAGE_ffn_down, layer, shape->dtype, act, HIDDEN, false});
+    if (shape->post_norms) {
         branch = add_norm(f, STAGE_post_ffn_norm, layer, branch, 1);
+    }
     return add_sum(f, STAGE_layer_out, layer, residual, branch);
 }
 
 static void plan_by_hand(struct fixture *f, const struct model_shape *shape)
 {
     fixture_init(f, POSITIONS);
-    for (int i = 0; i < 64; i++)
+    for (int i = 0; i < 64; i++) {
         f->tokens[i] = (i * 37 + 5) % VOCAB;
+    }
     int32_t residual = (int32_t)fixture_step(f, OP_embed, HIDDEN, (union step_params){.embed = {HIDDEN, VOCAB, 2}});
     f->plan.steps[residual].weight[0] = fixture_tensor(f, shape->head_dtype, VOCAB, HIDDEN);
-    for (int32_t layer = 0; layer < LAYERS; layer++)
+    for (int32_t layer = 0; layer < LAYERS; layer++) {
         residual = add_layer(f, shape, layer, residual);
+    }
     int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual, 1);
-    int32_t logits = fixture_stage_matmul(f, STAGE_logits, LAYER_NONE, shape->head_dtype, norm, VOCAB, false);
-    fixture_stage(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, logits, -1,
-                  (union step_params){.softcap = {VOCAB, 30}});
+    int32_t logits =
+        fixture_stage_matmul(f, (struct stage_matmul){STAGE_logits, LAYER_NONE, shape->head_dtype, norm, VOCAB, false});
+    fixture_stage(f, (struct step){.op = OP_softcap,
+                                   .stage = STAGE_logits_final,
+                                   .layer = LAYER_NONE,
+                                   .width = VOCAB,
+                                   .input = {logits, -1},
+                                   .params = {.softcap = {VOCAB, 30}}});
 }
 
-/* The fixture that was opened last on each set of limits. Its engine goes to the next one, which runs its own plan on
- * it: the shaders that it compiled stay, and compiling is what takes long here. */
+/* The fixture that was opened last with each set of limits. The next fixture takes over its engine and runs its own
+ * plan on it, so that compiled shaders are reused: compiling takes most of the time here. */
 static struct fixture *last_opened[2];
 
 static struct fixture *take_engine(const struct model_shape *shape, const struct engine_limits *limits,
@@ -111,7 +148,7 @@ static struct fixture *take_engine(const struct model_shape *shape, const struct
         fixture_close(*before);
         free(*before);
     } else {
-        must(engine_open_limited(&f->engine, &f->plan, &options, limits, &err), &err);
+        must(backend_open(&f->engine, &f->plan, &options, limits, &err), &err);
     }
     *before = f;
     return f;
@@ -121,8 +158,9 @@ static int close_engines(void **state)
 {
     (void)state;
     for (int i = 0; i < 2; i++) {
-        if (last_opened[i])
+        if (last_opened[i]) {
             fixture_close(last_opened[i]);
+        }
         free(last_opened[i]);
     }
     return 0;
@@ -138,8 +176,9 @@ static void run_whole(struct fixture *f, uint32_t position, int32_t token)
 static float *row_of(struct fixture *f, uint32_t step, uint32_t position)
 {
     uint32_t width = f->plan.steps[step].width;
-    if (!f->rows[step])
+    if (!f->rows[step]) {
         f->rows[step] = xcalloc((uint64_t)f->max_positions * width, sizeof(float));
+    }
     return f->rows[step] + (uint64_t)position * width;
 }
 
@@ -153,11 +192,12 @@ static void decode(struct fixture *f, uint32_t position, uint32_t stride)
         uint32_t last = first + stride < f->plan.n_steps ? first + stride : f->plan.n_steps;
         must(f->engine.ops->run(&f->engine, first, last, &err), &err);
     }
-    for (uint32_t i = 0; i < f->plan.n_steps; i++)
+    for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         must(f->engine.ops->read(&f->engine, i, row_of(f, i, position), &err), &err);
+    }
 }
 
-/* Each step of positions around the ends of parts and windows, from its own recorded inputs. */
+/* Judges each step from its own recorded inputs, at positions around the ends of parts and windows. */
 static void every_step_follows_from_its_inputs(void **state)
 {
     (void)state;
@@ -171,8 +211,9 @@ static void every_step_follows_from_its_inputs(void **state)
                 const struct step *step = &f->plan.steps[i];
                 double ratio = fixture_ratio(f, step, row_of(f, i, position), position, 1, true);
                 char label[64];
-                if (!(ratio <= 1))
+                if (!(ratio <= 1)) {
                     fail_msg("shape %u, %s, position %u: ratio %g", k, step_label(step, label), position, ratio);
+                }
                 worst = ratio > worst && step->op == OP_matmul ? ratio : worst;
             }
         }
@@ -180,7 +221,7 @@ static void every_step_follows_from_its_inputs(void **state)
     }
 }
 
-/* The twin: a row of weights that is off by a thousandth is seen. */
+/* The twin: a row of weights that is off by a thousandth is found. */
 static void a_wrong_weight_is_seen(void **state)
 {
     (void)state;
@@ -188,20 +229,23 @@ static void a_wrong_weight_is_seen(void **state)
     decode(f, 0, 1000);
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         const struct step *step = &f->plan.steps[i];
-        if (step->op != OP_matmul)
+        if (step->op != OP_matmul) {
             continue;
+        }
         float *row = f->rows[i];
         row[step->width / 2] *= 1.001f;
         assert_true(fixture_ratio(f, step, row, 0, 1, true) > 1);
     }
 }
 
-/* The first step whose rows are not the same bits in two records of n_positions; n_steps: none. */
+/* The first step whose rows differ in a bit between two records of n_positions; n_steps: none. */
 static uint32_t first_difference(const struct fixture *f, float *const *a, float *const *b, uint32_t n_positions)
 {
     uint32_t i = 0;
-    while (i < f->plan.n_steps && memcmp(a[i], b[i], (size_t)n_positions * f->plan.steps[i].width * sizeof(float)) == 0)
+    while (i < f->plan.n_steps &&
+           memcmp(a[i], b[i], (size_t)n_positions * f->plan.steps[i].width * sizeof(float)) == 0) {
         i++;
+    }
     return i;
 }
 
@@ -213,11 +257,12 @@ static void take_rows(struct fixture *f, float **rows)
 
 static void free_rows(float **rows)
 {
-    for (uint32_t i = 0; i < FIXTURE_MAX_STEPS; i++)
+    for (uint32_t i = 0; i < FIXTURE_MAX_STEPS; i++) {
         free(rows[i]);
+    }
 }
 
-/* Whole, step by step, and in ranges that cut the fused groups: the same bits in every stage. */
+/* Runs of the whole plan, of single steps, and of ranges that cut fused groups give the same bits in every stage. */
 static void alone_or_fused_the_bits_are_the_same(void **state)
 {
     (void)state;
@@ -226,15 +271,18 @@ static void alone_or_fused_the_bits_are_the_same(void **state)
     for (unsigned k = 0; k < sizeof(shapes) / sizeof(shapes[0]); k += 2) {
         float *whole[FIXTURE_MAX_STEPS];
         struct fixture *f = take_engine(&shapes[k], &as_gpu, (struct engine_options){0});
-        for (uint32_t position = 0; position < N; position++)
+        for (uint32_t position = 0; position < N; position++) {
             decode(f, position, 1000);
+        }
         take_rows(f, whole);
         f = take_engine(&shapes[k], &as_gpu, (struct engine_options){.pad_buffers = k == 2});
-        for (uint32_t position = 0; position < N; position++)
+        for (uint32_t position = 0; position < N; position++) {
             decode(f, position, position < N - 4 ? 1000 : strides[position % 3]);
+        }
         uint32_t step = first_difference(f, whole, f->rows, N);
-        if (step < f->plan.n_steps)
+        if (step < f->plan.n_steps) {
             fail_msg("shape %u, step %u", k, step);
+        }
         free_rows(whole);
     }
 }
@@ -243,18 +291,20 @@ static uint32_t largest(const float *values, uint32_t n, uint32_t masked)
 {
     uint32_t best = UINT32_MAX;
     for (uint32_t i = 0; i < n; i++) {
-        if (i != masked && (best == UINT32_MAX || values[i] > values[best]))
+        if (i != masked && (best == UINT32_MAX || values[i] > values[best])) {
             best = i;
+        }
     }
     return best;
 }
 
-/* TOKENS positions decoded one by one, every stage read before the next one starts: what all other ways are held to. */
+/* TOKENS positions decoded one by one; every stage is read before the next one starts. All other ways are compared with
+ * this one. */
 enum { TOKENS = 18, FIRST_TOKEN = 7 };
 struct plainly {
     struct fixture *f;
     float *rows[FIXTURE_MAX_STEPS];
-    int32_t ids[TOKENS]; /* that follow the positions */
+    int32_t ids[TOKENS]; /* ids[i] follows position i */
     int32_t masked;
 };
 
@@ -280,9 +330,10 @@ static void expect_same_rows(const struct plainly *plain, const char *way)
     struct fixture *f = plain->f;
     uint32_t step = first_difference(f, plain->rows, f->rows, TOKENS);
     char label[64];
-    if (step < f->plan.n_steps)
+    if (step < f->plan.n_steps) {
         fail_msg("%s: %s", way, step_label(&f->plan.steps[step], label));
-    /* The twin: rows of a token that another one's have overwritten are seen, wherever the two are not the same. */
+    }
+    /* The twin: rows that another token's have overwritten are found, where the two differ. */
     uint32_t seen = 0;
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         size_t bytes = f->plan.steps[i].width * sizeof(float);
@@ -293,18 +344,19 @@ static void expect_same_rows(const struct plainly *plain, const char *way)
     assert_true(seen > f->plan.n_steps / 2);
 }
 
-/* Reads the captured stages of a token that was decoded a while ago, [0, first) excepted. */
+/* Reads the captured stages of an earlier token, from step `first` on. */
 static void read_kept(struct fixture *f, uint32_t position, uint32_t first)
 {
     struct error err;
-    for (uint32_t i = first; i < f->plan.n_steps; i++)
+    for (uint32_t i = first; i < f->plan.n_steps; i++) {
         must(engine_read_at(&f->engine, position, i, row_of(f, i, position), &err), &err);
+    }
 }
 
 struct reader {
     struct fixture *f;
     uint32_t first; /* step to read from */
-    uint32_t n;     /* calls until it has enough */
+    uint32_t n;     /* calls until it interrupts */
 };
 
 static enum status read_token(void *context, const struct backend *backend, uint32_t position, int32_t id,
@@ -313,8 +365,9 @@ static enum status read_token(void *context, const struct backend *backend, uint
     struct reader *reader = context;
     (void)id;
     assert_ptr_equal(backend, &reader->f->engine);
-    if (reader->n-- == 0)
+    if (reader->n-- == 0) {
         return error_set(err, STATUS_INTERRUPTED, NULL, NULL, ERROR_NO_OFFSET, "enough");
+    }
     read_kept(reader->f, position, reader->first);
     return STATUS_OK;
 }
@@ -324,7 +377,9 @@ static void expect_stream(const struct plainly *plain, uint32_t first_step)
     struct error err;
     int32_t ids[TOKENS];
     struct reader reader = {plain->f, first_step, TOKENS};
-    must(engine_stream(&plain->f->engine, 0, FIRST_TOKEN, plain->masked, TOKENS, ids, read_token, &reader, &err), &err);
+    must(engine_stream(&plain->f->engine, &(struct engine_decoding){0, FIRST_TOKEN, plain->masked, TOKENS, ids},
+                       read_token, &reader, &err),
+         &err);
     assert_memory_equal(ids, plain->ids, sizeof(ids));
 }
 
@@ -332,19 +387,21 @@ static void expect_chain(const struct plainly *plain)
 {
     struct error err;
     int32_t ids[TOKENS];
-    must(engine_decode(&plain->f->engine, 0, FIRST_TOKEN, plain->masked, TOKENS, ids, &err), &err);
+    must(engine_decode(&plain->f->engine, &(struct engine_decoding){0, FIRST_TOKEN, plain->masked, TOKENS, ids}, &err),
+         &err);
     assert_memory_equal(ids, plain->ids, sizeof(ids));
 }
 
-/* Every stage of a token comes to the host while the next one is computed, with the bits that it has without that: the
- * tokens forced, and chosen on the device. */
+/* Stages that are copied to the host while the next token is computed have the same bits as without overlap. The tokens
+ * are forced, or chosen on the device. */
 static void overlapped_or_not_the_bits_are_the_same(const struct plainly *plain)
 {
     struct fixture *f = plain->f;
     for (uint32_t i = 0; i < TOKENS; i++) {
         run_whole(f, i, token_of(plain, i));
-        if (i > 0)
+        if (i > 0) {
             read_kept(f, i - 1, 0);
+        }
     }
     read_kept(f, TOKENS - 1, 0);
     expect_same_rows(plain, "forced");
@@ -354,7 +411,7 @@ static void overlapped_or_not_the_bits_are_the_same(const struct plainly *plain)
     expect_same_rows(plain, "chosen on the device");
 }
 
-/* Those that a stream read. */
+/* The stages that a stream read. */
 static void expect_same_logits(const struct plainly *plain)
 {
     uint32_t last = plain->f->plan.n_steps - 1;
@@ -374,7 +431,7 @@ static void expect_logits(const struct plainly *plain)
     }
 }
 
-/* Captured or not, every logit has the same bits; and so has a chain of tokens chosen on the device the same tokens. */
+/* With and without capture, all logits have the same bits, and a chain of tokens chosen on the device is the same. */
 static void capture_changes_nothing(void **state)
 {
     (void)state;
@@ -406,8 +463,8 @@ static void expect_not_kept(const struct fixture *f, uint32_t position)
     assert_non_null(strstr(err.text, "are not kept"));
 }
 
-/* What is on its way when something else begins neither disturbs that nor is disturbed: a batch of many rows, parts of
- * a batch, rows written, a stream that ends early. What was overwritten is refused. */
+/* Copies that still run when something else begins: a batch of many rows, parts of a batch, written rows, a stream that
+ * ends early. Neither disturbs the other. Reads of overwritten stages are refused. */
 static void what_is_on_its_way_disturbs_nothing(void **state)
 {
     (void)state;
@@ -418,16 +475,17 @@ static void what_is_on_its_way_disturbs_nothing(void **state)
     struct fixture *f = plain.f;
     for (uint32_t round = 0; round < 3; round++) {
         struct reader reader = {f, 0, 2 + round};
-        assert_int_equal(engine_stream(&f->engine, 0, FIRST_TOKEN, -1, TOKENS, ids, read_token, &reader, &err),
+        assert_int_equal(engine_stream(&f->engine, &(struct engine_decoding){0, FIRST_TOKEN, -1, TOKENS, ids},
+                                       read_token, &reader, &err),
                          STATUS_INTERRUPTED);
-        if (round == 0) { /* many rows lie where the tokens lay */
+        if (round == 0) { /* a batch of several rows overwrites the tokens */
             must(f->engine.ops->begin(&f->engine, &(struct batch){0, 5, f->tokens, false}, &err), &err);
             must(f->engine.ops->run(&f->engine, 0, f->plan.n_steps, &err), &err);
             expect_not_kept(f, 0);
         }
         for (uint32_t i = 0; i < 6; i++) {
             run_whole(f, i, token_of(&plain, i));
-            if (i == 4 && round == 1) { /* the place of position 3 is left as it is */
+            if (i == 4 && round == 1) { /* position 3 keeps its place */
                 float *rows = plain.rows[1] + 4ull * HIDDEN;
                 must(f->engine.ops->write(&f->engine, 1, rows, &err), &err);
                 must(f->engine.ops->run(&f->engine, 2, 9, &err), &err);
@@ -448,7 +506,7 @@ static void what_is_on_its_way_disturbs_nothing(void **state)
     free_rows(plain.rows);
 }
 
-/* A chain that does not fit is refused, and one that fits to the last position is not. */
+/* A chain that does not fit into the KV cache is refused. One that fills it is not. */
 static void a_chain_ends_with_the_cache(void **state)
 {
     (void)state;
@@ -456,16 +514,20 @@ static void a_chain_ends_with_the_cache(void **state)
     int32_t ids[POSITIONS + 1];
     struct fixture *f = take_engine(&shapes[0], &as_gpu, (struct engine_options){0});
     struct reader reader = {f, 0, POSITIONS + 1};
-    assert_int_equal(engine_decode(&f->engine, 1, 3, -1, 1, ids, &err), STATUS_BAD_INPUT); /* position 0 has no keys */
-    must(engine_decode(&f->engine, 0, 3, -1, POSITIONS, ids, &err), &err);
-    assert_int_equal(engine_decode(&f->engine, POSITIONS - 1, 3, -1, 2, ids, &err), STATUS_BAD_INPUT);
-    assert_int_equal(engine_stream(&f->engine, POSITIONS - 1, 3, -1, 2, ids, read_token, &reader, &err),
+    assert_int_equal(engine_decode(&f->engine, &(struct engine_decoding){1, 3, -1, 1, ids}, &err),
+                     STATUS_BAD_INPUT); /* position 0 has no keys */
+    must(engine_decode(&f->engine, &(struct engine_decoding){0, 3, -1, POSITIONS, ids}, &err), &err);
+    assert_int_equal(engine_decode(&f->engine, &(struct engine_decoding){POSITIONS - 1, 3, -1, 2, ids}, &err),
                      STATUS_BAD_INPUT);
-    must(engine_stream(&f->engine, POSITIONS - 2, 3, -1, 2, ids, read_token, &reader, &err), &err);
+    assert_int_equal(
+        engine_stream(&f->engine, &(struct engine_decoding){POSITIONS - 1, 3, -1, 2, ids}, read_token, &reader, &err),
+        STATUS_BAD_INPUT);
+    must(engine_stream(&f->engine, &(struct engine_decoding){POSITIONS - 2, 3, -1, 2, ids}, read_token, &reader, &err),
+         &err);
 }
 
-/* Five levels a layer: norms and q, k, v; parts of the attention; o; norms, gate, up and activation; down. Then embed,
- * and norms and head. */
+/* A layer has five levels: norms with q, k and v; parts of the attention; o; norms with gate, up and activation; down.
+ * Two more are embed, and the last norms with the head. */
 static void five_levels_a_layer(void **state)
 {
     (void)state;

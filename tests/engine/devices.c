@@ -1,6 +1,7 @@
 /* The list of devices, the choice among them, and a machine without any. */
 #include <unistd.h>
 
+#include "engine/device/device_list.h"
 #include "tests/engine/engine_fixture.h"
 
 static struct device_info device(const char *name, bool usable, bool chosen)
@@ -17,20 +18,20 @@ static void choice(void **state)
     uint32_t chosen = 99;
     struct device_info infos[] = {device("llvmpipe (LLVM 15)", true, false), device("NVIDIA H200", true, true),
                                   device("Old GPU", false, false)};
-    assert_int_equal(device_choose(infos, 3, NULL, &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, NULL, &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 1);
-    assert_int_equal(device_choose(infos, 3, "0", &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, "0", &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 0);
-    assert_int_equal(device_choose(infos, 3, "LLVMpipe", &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, "LLVMpipe", &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 0);
-    assert_int_equal(device_choose(infos, 3, "h200", &chosen, &err), STATUS_OK);
+    assert_int_equal(device_list_choose(infos, 3, "h200", &chosen, &err), STATUS_OK);
     assert_int_equal(chosen, 1);
-    /* What is not there, or cannot do it, is never replaced by something else. */
-    assert_int_equal(device_choose(infos, 3, "3", &chosen, &err), STATUS_ABSENT);
-    assert_int_equal(device_choose(infos, 3, "radeon", &chosen, &err), STATUS_ABSENT);
-    assert_int_equal(device_choose(infos, 3, "old", &chosen, &err), STATUS_ABSENT);
+    /* A device that is absent or unusable is never replaced by another one. */
+    assert_int_equal(device_list_choose(infos, 3, "3", &chosen, &err), STATUS_ABSENT);
+    assert_int_equal(device_list_choose(infos, 3, "radeon", &chosen, &err), STATUS_ABSENT);
+    assert_int_equal(device_list_choose(infos, 3, "old", &chosen, &err), STATUS_ABSENT);
     assert_non_null(strstr(err.text, "Old GPU"));
-    assert_int_equal(device_choose(infos + 2, 1, NULL, &chosen, &err), STATUS_ABSENT);
+    assert_int_equal(device_list_choose(infos + 2, 1, NULL, &chosen, &err), STATUS_ABSENT);
 }
 
 static void the_machines_own_devices(void **state)
@@ -58,7 +59,8 @@ static void no_driver_is_absent(void **state)
     struct fixture f;
     fixture_init(&f, 4);
     fixture_input(&f, 3);
-    static const char *const names[] = {"VK_ICD_FILENAMES", "VK_DRIVER_FILES"}; /* the loader's old name, and its new */
+    static const char *const names[] = {"VK_ICD_FILENAMES",
+                                        "VK_DRIVER_FILES"}; /* the loader's old variable and its new one */
     char *before[2];
     for (int i = 0; i < 2; i++) {
         before[i] = getenv(names[i]) ? strdup(getenv(names[i])) : NULL;
@@ -69,10 +71,11 @@ static void no_driver_is_absent(void **state)
     assert_int_equal(engine_open(&f.engine, &f.plan, &(struct engine_options){0}, &err), STATUS_ABSENT);
     assert_null(f.engine.ops);
     for (int i = 0; i < 2; i++) {
-        if (before[i])
+        if (before[i]) {
             setenv(names[i], before[i], 1);
-        else
+        } else {
             unsetenv(names[i]);
+        }
         free(before[i]);
     }
     fixture_close(&f);
@@ -90,7 +93,7 @@ static void a_device_that_is_not_there_is_absent(void **state)
     fixture_close(&f);
 }
 
-/* The validation layers' word is a failure: a twin for every test that runs under them. */
+/* A message of the validation layers is a failure. This is the twin of every test that runs with them. */
 static void a_validation_message_fails_the_call(void **state)
 {
     (void)state;
@@ -111,7 +114,7 @@ static void a_validation_message_fails_the_call(void **state)
     fixture_close(&f);
 }
 
-/* However often an engine is opened. */
+/* An engine can be opened any number of times. */
 static void the_driver_stays_loaded(void **state)
 {
     (void)state;
@@ -126,7 +129,7 @@ static void the_driver_stays_loaded(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(no_driver_is_absent), /* first: a driver, once it was found, stays */
+        cmocka_unit_test(no_driver_is_absent), /* runs first, because a driver stays loaded once it was found */
         cmocka_unit_test(choice),
         cmocka_unit_test(the_machines_own_devices),
         cmocka_unit_test(a_device_that_is_not_there_is_absent),

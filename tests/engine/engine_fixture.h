@@ -1,5 +1,5 @@
-/* A plan made by hand, for tests of the engine: any op at any size, its inputs written through the backend, its output
- * compared with the reference's within the bound. */
+/* A plan built by hand, for tests of the engine: any op at any size. Its inputs are written through the backend, and
+ * its output is compared with the reference's within the bound. */
 #ifndef LOCKSTEP_TESTS_ENGINE_ENGINE_FIXTURE_H
 #define LOCKSTEP_TESTS_ENGINE_ENGINE_FIXTURE_H
 
@@ -26,18 +26,19 @@ struct fixture {
     float *rows[FIXTURE_MAX_STEPS]; /* [max_positions, width] what was written to each input step */
     uint32_t max_positions;
     uint32_t max_rows;   /* of a batch; 0: 16 */
-    int32_t tokens[128]; /* of positions; 0 where a test has no need of them */
+    int32_t tokens[128]; /* [position]; 0 where a test does not need them */
     uint64_t seed;
-    bool no_validation; /* the layer does not know what is tested */
+    bool no_validation; /* the validation layer does not know the extension under test */
 };
 
 static inline void must(enum status status, const struct error *err)
 {
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         fail_msg("status %d: %s", (int)status, err->text);
+    }
 }
 
-/* xorshift64*: the same numbers everywhere. */
+/* xorshift64*: the same numbers on every machine. */
 static inline uint64_t random_bits(struct fixture *f)
 {
     f->seed ^= f->seed >> 12;
@@ -65,7 +66,7 @@ static inline void fixture_init(struct fixture *f, uint32_t max_positions)
     f->plan.steps = arena_alloc(&f->plan.arena, FIXTURE_MAX_STEPS * sizeof(struct step));
 }
 
-/* A half of moderate size; now and then a subnormal one. */
+/* A half of moderate size; sometimes a subnormal one. */
 static inline uint16_t random_half(struct fixture *f)
 {
     uint64_t bits = random_bits(f) >> 20;
@@ -80,18 +81,20 @@ static inline void random_block(struct fixture *f, uint32_t dtype, uint8_t *byte
     uint32_t word;
     memcpy(&word, &value, 4);
     uint16_t bf16 = (uint16_t)(word >> 16);
-    for (uint32_t i = 0; i < n_bytes; i++)
+    for (uint32_t i = 0; i < n_bytes; i++) {
         bytes[i] = (uint8_t)(random_bits(f) >> 32);
-    if (dtype == DTYPE_F32)
+    }
+    const struct dtype_info *info = dtype_info(dtype);
+    if (dtype == DTYPE_F32) {
         memcpy(bytes, &value, 4);
-    else if (dtype == DTYPE_MXFP4)
-        bytes[0] = (uint8_t)(110 + half % 20);
-    else if (dtype == DTYPE_Q6_K)
-        memcpy(bytes + 208, &half, 2);
-    else
-        memcpy(bytes, dtype == DTYPE_BF16 ? &bf16 : &half, 2);
-    if (dtype == DTYPE_Q4_1 || dtype == DTYPE_Q5_1 || dtype == DTYPE_Q4_K || dtype == DTYPE_Q5_K)
-        memcpy(bytes + 2, &other, 2);
+    } else if (info->scale == SCALE_E8M0) {
+        bytes[info->d_at] = (uint8_t)(110 + half % 20);
+    } else {
+        memcpy(bytes + info->d_at, dtype == DTYPE_BF16 ? &bf16 : &half, 2);
+    }
+    if (info->m_times > 0) {
+        memcpy(bytes + info->m_at, &other, 2);
+    }
 }
 
 /* A random tensor [rows, columns], or [columns] if rows is 0, in any layout. */
@@ -100,15 +103,18 @@ static inline const struct tensor *fixture_tensor_in(struct fixture *f, uint32_t
 {
     const struct dtype_info *info = dtype_info(dtype);
     uint64_t n_rows = rows ? rows : 1, n = info->block_elems, n_blocks = n_rows * ((columns + n - 1) / n);
-    if (layout == LAYOUT_PACKED)
+    if (layout == LAYOUT_PACKED) {
         n_blocks = (n_rows * columns + n - 1) / n;
-    else if (layout == LAYOUT_COLUMNS)
+    } else if (layout == LAYOUT_COLUMNS) {
         n_blocks = columns * ((n_rows + n - 1) / n);
+    }
     uint8_t *bytes = arena_alloc(&f->plan.arena, n_blocks * info->block_bytes);
-    for (uint64_t i = 0; i < n_blocks; i++)
+    for (uint64_t i = 0; i < n_blocks; i++) {
         random_block(f, dtype, bytes + i * info->block_bytes, info->block_bytes);
-    for (uint64_t i = 0; i < n_blocks && dtype == DTYPE_MXFP4; i++)
+    }
+    for (uint64_t i = 0; i < n_blocks && info->scale == SCALE_E8M0; i++) {
         bytes[i * info->block_bytes] = (uint8_t)(120 + bytes[i * info->block_bytes] % 9); /* the exponent */
+    }
     struct tensor *tensor = arena_alloc(&f->plan.arena, sizeof(*tensor));
     *tensor = (struct tensor){
         .name = "test.weight",
@@ -137,7 +143,7 @@ static inline uint32_t fixture_step(struct fixture *f, enum op op, uint32_t widt
     return f->plan.n_steps++;
 }
 
-/* A step whose rows the test writes; its op (an embedding of one token) is never run. */
+/* A step whose rows the test writes. Its op (an embedding of one token) never runs. */
 static inline uint32_t fixture_input(struct fixture *f, uint32_t width)
 {
     uint32_t step = fixture_step(f, OP_embed, width, (union step_params){.embed = {width, 1, 1}});
@@ -146,7 +152,7 @@ static inline uint32_t fixture_input(struct fixture *f, uint32_t width)
     return step;
 }
 
-/* An attention of inputs that the test writes; sinks, if it has them, in F32. */
+/* An attention whose inputs the test writes; its sinks, if it has them, are F32. */
 static inline uint32_t fixture_attention(struct fixture *f, struct attention_params op)
 {
     uint32_t width = op.heads * op.dim, kv_width = op.kv_heads * op.dim;
@@ -155,31 +161,44 @@ static inline uint32_t fixture_attention(struct fixture *f, struct attention_par
     f->plan.steps[step].input[0] = (int32_t)q;
     f->plan.steps[step].input[1] = (int32_t)k;
     f->plan.steps[step].input[2] = (int32_t)v;
-    if (op.has_sinks)
+    if (op.has_sinks) {
         f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, op.heads);
+    }
     return step;
 }
 
-/* A step of a whole plan, which reads what steps a and b make (-1: none). */
-static inline int32_t fixture_stage(struct fixture *f, enum op op, enum stage stage, int32_t layer, uint32_t width,
-                                    int32_t a, int32_t b, union step_params params)
+/* Adds a step of a whole plan: its op, stage, layer, width and parameters, and its first two inputs (-1: none). */
+static inline int32_t fixture_stage(struct fixture *f, struct step wanted)
 {
-    uint32_t step = fixture_step(f, op, width, params);
-    f->plan.steps[step].stage = stage;
-    f->plan.steps[step].layer = layer;
-    f->plan.steps[step].input[0] = a;
-    f->plan.steps[step].input[1] = b;
+    uint32_t step = fixture_step(f, wanted.op, wanted.width, wanted.params);
+    f->plan.steps[step].stage = wanted.stage;
+    f->plan.steps[step].layer = wanted.layer;
+    f->plan.steps[step].input[0] = wanted.input[0];
+    f->plan.steps[step].input[1] = wanted.input[1];
     return (int32_t)step;
 }
 
-static inline int32_t fixture_stage_matmul(struct fixture *f, enum stage stage, int32_t layer, uint32_t dtype,
-                                           int32_t in, uint32_t n_out, bool bias)
+/* A matmul of a whole plan, with random weights. */
+struct stage_matmul {
+    enum stage stage;
+    int32_t layer;
+    uint32_t dtype;
+    int32_t in; /* step */
+    uint32_t n_out;
+    bool bias;
+};
+
+static inline int32_t fixture_stage_matmul(struct fixture *f, struct stage_matmul matmul)
 {
-    uint32_t n_in = f->plan.steps[in].width;
-    int32_t step =
-        fixture_stage(f, OP_matmul, stage, layer, n_out, in, -1, (union step_params){.matmul = {n_in, n_out, bias}});
-    f->plan.steps[step].weight[0] = fixture_tensor(f, dtype, n_out, n_in);
-    f->plan.steps[step].weight[1] = bias ? fixture_tensor(f, DTYPE_F32, 0, n_out) : NULL;
+    uint32_t n_in = f->plan.steps[matmul.in].width;
+    int32_t step = fixture_stage(f, (struct step){.op = OP_matmul,
+                                                  .stage = matmul.stage,
+                                                  .layer = matmul.layer,
+                                                  .width = matmul.n_out,
+                                                  .input = {matmul.in, -1},
+                                                  .params = {.matmul = {n_in, matmul.n_out, matmul.bias}}});
+    f->plan.steps[step].weight[0] = fixture_tensor(f, matmul.dtype, matmul.n_out, n_in);
+    f->plan.steps[step].weight[1] = matmul.bias ? fixture_tensor(f, DTYPE_F32, 0, matmul.n_out) : NULL;
     return step;
 }
 
@@ -189,15 +208,17 @@ static inline void fixture_open(struct fixture *f, const struct engine_limits *l
     struct engine_options options = {
         .max_positions = f->max_positions, .validation = !f->no_validation, .pad_buffers = pad_buffers};
     options.max_rows = f->max_rows ? f->max_rows : 16;
-    must(engine_open_limited(&f->engine, &f->plan, &options, limits, &err), &err);
+    must(backend_open(&f->engine, &f->plan, &options, limits, &err), &err);
 }
 
 static inline void fixture_close(struct fixture *f)
 {
-    if (f->engine.ops)
+    if (f->engine.ops) {
         f->engine.ops->close(&f->engine);
-    for (uint32_t i = 0; i < f->plan.n_steps; i++)
+    }
+    for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         free(f->rows[i]);
+    }
     arena_free(&f->plan.arena);
 }
 
@@ -209,16 +230,18 @@ static inline void fixture_begin(struct fixture *f, uint32_t first_position, uin
     must(f->engine.ops->begin(&f->engine, &batch, &err), &err);
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         uint32_t width = f->plan.steps[i].width;
-        if (!f->rows[i])
+        if (!f->rows[i]) {
             continue;
+        }
         float *rows = f->rows[i] + (uint64_t)first_position * width;
-        for (uint64_t k = 0; k < (uint64_t)n_rows * width; k++)
+        for (uint64_t k = 0; k < (uint64_t)n_rows * width; k++) {
             rows[k] = random_value(f);
+        }
         must(f->engine.ops->write(&f->engine, i, rows, &err), &err);
     }
 }
 
-/* Runs one step alone and reads it; *rows is malloc'ed. */
+/* Runs one step by itself and reads its rows, which are malloc'ed. */
 static inline float *fixture_run(struct fixture *f, uint32_t step, uint32_t n_rows)
 {
     struct error err;
@@ -228,8 +251,8 @@ static inline float *fixture_run(struct fixture *f, uint32_t step, uint32_t n_ro
     return rows;
 }
 
-/* The worst error of rows in units of the bound, judged as `judge` (the step, or an edit of it) would have it. Infinity
- * where a finite value was due and none came. */
+/* The worst error of rows as a ratio to the bound. `judge`, the step or an edit of it, gives the expected values.
+ * Infinity if a value is not finite and should be. */
 static inline double fixture_ratio(struct fixture *f, const struct step *judge, const float *rows,
                                    uint32_t first_position, uint32_t n_rows, bool decode)
 {
@@ -260,21 +283,24 @@ static inline double fixture_ratio(struct fixture *f, const struct step *judge, 
     return worst;
 }
 
-/* Runs every step that is no input, over n_rows from a position, and holds it to its bound. Returns the worst ratio. */
+/* Runs every step that is not an input for n_rows from a position, and checks that it is within its bound. Returns the
+ * worst ratio. */
 static inline double fixture_check(struct fixture *f, uint32_t first_position, uint32_t n_rows, bool decode)
 {
     double worst = 0;
     fixture_begin(f, first_position, n_rows, decode);
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         const struct step *step = &f->plan.steps[i];
-        if (f->rows[i])
+        if (f->rows[i]) {
             continue;
+        }
         float *rows = fixture_run(f, i, n_rows);
         double ratio = fixture_ratio(f, step, rows, first_position, n_rows, decode);
         free(rows);
-        if (!(ratio <= 1))
+        if (!(ratio <= 1)) {
             fail_msg("step %u (%s, width %u), %u rows from %u: ratio %g", i, op_info(step->op)->name, step->width,
                      n_rows, first_position, ratio);
+        }
         worst = ratio > worst ? ratio : worst;
     }
     return worst;

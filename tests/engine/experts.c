@@ -1,5 +1,5 @@
-/* The ops of a mixture of experts on the engine against the reference: odd sizes, every kind of weight, and row slices
- * that end inside an expert. */
+/* The engine's ops of a mixture of experts against the reference: odd sizes, every kind of weight, and slices that end
+ * inside an expert. */
 #include "tests/engine/engine_fixture.h"
 
 enum { N_EXPERTS = 5, K = 3, ROWS = 13 };
@@ -23,15 +23,17 @@ static uint32_t add_experts(struct fixture *f, uint32_t indices, uint32_t dtype,
     return step;
 }
 
-/* Random rows everywhere, but experts in the rows of indices, and every third router row has ties. */
+/* Fills all rows with random values. Index rows get valid experts, and every third router row has ties. */
 static void begin(struct fixture *f, uint32_t n_rows, uint32_t indices, uint32_t logits)
 {
     struct error err;
     fixture_begin(f, 0, n_rows, false);
-    for (uint32_t i = 0; i < n_rows * K; i++)
+    for (uint32_t i = 0; i < n_rows * K; i++) {
         f->rows[indices][i] = (float)(random_bits(f) % N_EXPERTS);
-    for (uint32_t i = 0; i < n_rows * 33; i++)
+    }
+    for (uint32_t i = 0; i < n_rows * 33; i++) {
         f->rows[logits][i] = i / 33 % 3 == 0 ? rintf(f->rows[logits][i]) : f->rows[logits][i];
+    }
     must(f->engine.ops->write(&f->engine, indices, f->rows[indices], &err), &err);
     must(f->engine.ops->write(&f->engine, logits, f->rows[logits], &err), &err);
 }
@@ -49,42 +51,47 @@ static void check(const struct engine_limits *limits)
     add(&f, OP_swiglu, 64, (union step_params){.swiglu = {64, 0.5f, 1.702f, 32}}, fixture_input(&f, 128), -1);
     uint32_t shares = fixture_input(&f, K), parts = fixture_input(&f, K * 105);
     add(&f, OP_expert_sum, 105, (union step_params){.expert_sum = {K, 105}}, parts, (int32_t)shares);
-    for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++)
+    for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
         add_experts(&f, indices, dtype, 23, 37, dtype != DTYPE_F16);
+    }
     add_experts(&f, indices, DTYPE_MXFP4, 64, 70, true);
     add_experts(&f, indices, DTYPE_MXFP4, 96, 33, false);
     fixture_open(&f, limits, false);
     for (uint32_t n_rows = 1; n_rows <= ROWS && n_rows <= f.engine.max_rows; n_rows += 4) {
         begin(&f, n_rows, indices, logits);
         for (uint32_t i = 0; i < f.plan.n_steps; i++) {
-            if (f.rows[i])
+            if (f.rows[i]) {
                 continue;
+            }
             float *rows = fixture_run(&f, i, n_rows);
             double ratio = fixture_ratio(&f, &f.plan.steps[i], rows, 0, n_rows, false);
-            if (!(ratio <= 1))
+            if (!(ratio <= 1)) {
                 fail_msg("step %u (%s), %u rows: ratio %g", i, op_info(f.plan.steps[i].op)->name, n_rows, ratio);
+            }
             free(rows);
         }
     }
     fixture_close(&f);
 }
 
-/* A row of an expert a lane, as on a CPU, or a workgroup, as on a GPU. */
+/* A lane computes a row of an expert, as on a CPU driver, or a workgroup does, as on a GPU. */
 static void experts(void **state)
 {
     (void)state;
-    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++)
+    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++) {
         check(&(struct engine_limits){.matmul = kind});
+    }
 }
 
 static void experts_in_slices(void **state)
 {
     (void)state;
-    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++)
+    for (int kind = MATMUL_LANE; kind <= MATMUL_REDUCE; kind++) {
         check(&(struct engine_limits){.max_binding = 12288, .max_groups = 7, .matmul = kind});
+    }
 }
 
-/* The twin: another expert's output is not within the bound of the one that was chosen. */
+/* The twin: another expert's output is not within the bound of the chosen one's. */
 static void another_expert_is_found(void **state)
 {
     (void)state;

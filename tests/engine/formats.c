@@ -1,6 +1,6 @@
-/* Every weight format and layout on the engine against the reference: both matmuls and the embedding, at row lengths
- * that end inside a block, a span, a unit or a group of blocks, whole and in slices; and what a group is. */
-#include "engine/memory.h"
+/* Every weight format and layout, the engine against the reference: both matmuls and the embedding, whole and in
+ * slices, at row lengths that end inside a block, a span, a unit or a group of blocks. Also the layout of a group. */
+#include "engine/placement/groups.h"
 #include "tests/engine/engine_fixture.h"
 
 static const char *const layouts[] = {"rows", "packed", "columns"};
@@ -13,23 +13,25 @@ static void add_matmul(struct fixture *f, uint32_t dtype, uint32_t layout, uint3
     f->plan.steps[step].weight[0] = fixture_tensor_in(f, dtype, layout, n_out, n_in);
 }
 
-/* 1152 and 288 are no multiples of 256: only RDRR has such rows of Q4_K, padded, packed or transposed. */
+/* 1152 and 288 are not multiples of 256. Only RDRR has such rows of Q4_K: padded, packed or transposed. */
 static void add_lengths(struct fixture *f, uint32_t dtype)
 {
     static const uint32_t block32[] = {32, 96, 288, 1152}, block256[] = {256, 512, 1280};
     bool super = dtype_info(dtype)->block_elems == 256;
-    for (unsigned i = 0; i < (super ? 3 : 4); i++)
+    for (unsigned i = 0; i < (super ? 3 : 4); i++) {
         add_matmul(f, dtype, LAYOUT_ROWS, super ? block256[i] : block32[i], 35);
+    }
     for (uint32_t layout = LAYOUT_ROWS; layout <= LAYOUT_COLUMNS && dtype == DTYPE_Q4_K; layout++) {
         add_matmul(f, dtype, layout, 1152, 34);
         add_matmul(f, dtype, layout, 288, 33);
         add_matmul(f, dtype, layout, 105, 257);
     }
-    if (dtype <= DTYPE_BF16)
+    if (dtype <= DTYPE_BF16) {
         add_matmul(f, dtype, LAYOUT_COLUMNS, 105, 31);
+    }
 }
 
-/* grouped: as a GPU has the matrices, also where this device is none. */
+/* grouped: arrange the matrices as for a GPU, on any device. */
 static double check_all(uint32_t dtype, int kind, bool grouped)
 {
     struct fixture f;
@@ -48,22 +50,24 @@ static void each_format(void **state)
         double lane = check_all(dtype, MATMUL_LANE, false), reduce = check_all(dtype, MATMUL_REDUCE, false);
         print_message("%s: worst ratio %.3f, %.3f\n", dtype_info(dtype)->name, lane, reduce);
         struct tensor matrix = {.dtype = dtype, .layout = LAYOUT_ROWS, .n_dims = 2, .shape = {1, 32}};
-        if (!groups_fit(&matrix))
+        if (!groups_fit(&matrix)) {
             continue;
+        }
         double lane_grouped = check_all(dtype, MATMUL_LANE, true),
                reduce_grouped = check_all(dtype, MATMUL_REDUCE, true);
         print_message("%s, grouped: worst ratio %.3f, %.3f\n", dtype_info(dtype)->name, lane_grouped, reduce_grouped);
     }
 }
 
-/* 9 blocks of Q4_0 by hand: scales of eight, their quants, and the group of the ninth. The twin: every byte of the row
- * has a place of its own, so that another row is another group. */
+/* Nine blocks of Q4_0 against a group written by hand: the scales of eight blocks, their quants, and a second group for
+ * the ninth. The twin: changing any byte of the row changes the groups. */
 static void blocks_in_groups(void **state)
 {
     (void)state;
     uint8_t blocks[9 * 18], row[2 * 16 + 9 * 16], other[sizeof(row)];
-    for (size_t i = 0; i < sizeof(blocks); i++)
+    for (size_t i = 0; i < sizeof(blocks); i++) {
         blocks[i] = (uint8_t)(i + 1);
+    }
     struct tensor matrix = {
         .dtype = DTYPE_Q4_0, .n_dims = 2, .shape = {1, 288}, .bytes = blocks, .n_bytes = sizeof(blocks)};
     assert_true(groups_fit(&matrix));
@@ -82,7 +86,7 @@ static void blocks_in_groups(void **state)
     }
 }
 
-/* Slices of a packed matrix begin between blocks. */
+/* Slices of a packed matrix start between blocks. */
 static void in_slices(void **state)
 {
     (void)state;
@@ -113,10 +117,11 @@ static void check_embed(struct fixture *f, uint32_t step, const int32_t *tokens,
         struct op_row row = {.arith = &arith_float32, .position = r, .token = tokens[r]};
         op_run(&(struct op_batch){.step = &f->plan.steps[step], .n_rows = 1, .rows = &row, .y = y, .bound = bound});
         for (uint32_t k = 0; k < width; k++) {
-            if (!(fabs(rows[r * width + k] - y[k]) <= bound[k]))
+            if (!(fabs(rows[r * width + k] - y[k]) <= bound[k])) {
                 fail_msg("%s, %s: token %d, dim %u: %g, expected %g",
                          dtype_info(f->plan.steps[step].weight[0]->dtype)->name,
                          layouts[f->plan.steps[step].weight[0]->layout], tokens[r], k, rows[r * width + k], y[k]);
+            }
         }
     }
     free(rows);
@@ -140,8 +145,9 @@ static void check_embeddings(bool grouped)
     fixture_open(&f, &(struct engine_limits){.matvec = grouped}, false);
     must(f.engine.ops->begin(&f.engine, &(struct batch){0, 6, tokens, false}, &err), &err);
     must(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), &err);
-    for (uint32_t i = 0; i < f.plan.n_steps; i++)
+    for (uint32_t i = 0; i < f.plan.n_steps; i++) {
         check_embed(&f, i, tokens, 6);
+    }
     fixture_close(&f);
 }
 
@@ -152,7 +158,8 @@ static void embedding(void **state)
     check_embeddings(true);
 }
 
-/* The twin: the same bytes in another layout are another matrix (postmortem 2025-12-18 gemma3-q4k-garbage-output). */
+/* The twin: the same bytes read in another layout give another matrix (postmortem 2025-12-18
+ * gemma3-q4k-garbage-output). */
 static void another_layout_fails(void **state)
 {
     (void)state;

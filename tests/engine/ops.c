@@ -1,5 +1,5 @@
-/* Every op of the engine against the reference, at odd sizes, in the first dtypes (engine_formats.c has all), for one
- * row and for several, under the validation layers with synchronisation validation. */
+/* Every op, the engine against the reference, at odd sizes, for one row and for several, with synchronisation
+ * validation. Only the first dtypes are tried here; formats.c tries all. */
 #include "tests/engine/engine_fixture.h"
 
 static void check_rows(struct fixture *f, const char *what)
@@ -31,13 +31,15 @@ static void add_matmuls(struct fixture *f)
     static const uint32_t plain[][2] = {{1, 1}, {7, 3}, {24, 33}, {105, 17}, {64, 65}, {1152, 40}, {36, 130}};
     static const uint32_t blocks[][2] = {{32, 1}, {64, 33}, {96, 31}, {576, 70}, {1536, 5}};
     for (uint32_t dtype = DTYPE_F32; dtype <= DTYPE_BF16; dtype++) {
-        for (unsigned i = 0; i < 7; i++)
+        for (unsigned i = 0; i < 7; i++) {
             add_matmul(f, dtype, plain[i][0], plain[i][1], -1, VARIANT_NONE);
+        }
         add_matmul(f, DTYPE_F32, 24, 35, (int)dtype, VARIANT_NONE);
     }
     for (uint32_t dtype = DTYPE_Q4_0; dtype <= DTYPE_Q8_0; dtype++) {
-        for (unsigned i = 0; i < 5; i++)
+        for (unsigned i = 0; i < 5; i++) {
             add_matmul(f, dtype, blocks[i][0], blocks[i][1], -1, VARIANT_NONE);
+        }
         add_matmul(f, dtype, 64, 35, DTYPE_BF16, VARIANT_NONE);
     }
 }
@@ -55,7 +57,7 @@ static void matmul_of_each_kind(void **state)
     }
 }
 
-/* llvmpipe silently ends an invocation after 65,535 loop iterations: rows that would need more must be read in longer
+/* llvmpipe silently stops an invocation after 65,535 loop iterations. Rows that need more must be read in longer
  * strides, or refused. */
 static void matmul_with_long_rows(void **state)
 {
@@ -84,8 +86,8 @@ static void matmul_with_long_rows(void **state)
     fixture_close(&f);
 }
 
-/* A weight matrix longer than a binding is read in slices; more workgroups than an axis has are folded into two axes.
- */
+/* A weight matrix that is longer than a binding is read in slices. More workgroups than one axis can have are folded
+ * into two axes. */
 static void matmul_in_slices_and_folded(void **state)
 {
     (void)state;
@@ -131,8 +133,9 @@ static void embed_in_each_dtype(void **state)
         for (uint32_t r = 0; r < 6; r++) {
             struct op_row row = {.arith = &arith_float32, .position = r, .token = tokens[r]};
             op_run(&(struct op_batch){.step = &f.plan.steps[i], .n_rows = 1, .rows = &row, .y = y, .bound = bound});
-            for (uint32_t k = 0; k < width; k++)
+            for (uint32_t k = 0; k < width; k++) {
                 assert_true(fabs(rows[r * width + k] - y[k]) <= bound[k]);
+            }
         }
     }
     fixture_close(&f);
@@ -201,8 +204,9 @@ static void rope(void **state)
 static void add_elementwise(struct fixture *f, enum op op, uint32_t width, union step_params params)
 {
     int32_t inputs[OP_MAX_INPUTS];
-    for (unsigned i = 0; i < op_info(op)->n_inputs; i++)
+    for (unsigned i = 0; i < op_info(op)->n_inputs; i++) {
         inputs[i] = (int32_t)fixture_input(f, width);
+    }
     uint32_t step = fixture_step(f, op, width, params);
     memcpy(f->plan.steps[step].input, inputs, sizeof(inputs[0]) * op_info(op)->n_inputs);
 }
@@ -226,7 +230,7 @@ static void elementwise(void **state)
     fixture_close(&f);
 }
 
-/* The functions' own hard places: tiny, at the seams of tanh, large, and beyond exp's range. */
+/* Difficult arguments: tiny values, the switching points of tanh, large values, and values beyond the range of exp. */
 static void activations_at_hard_values(void **state)
 {
     (void)state;
@@ -241,25 +245,29 @@ static void activations_at_hard_values(void **state)
     for (int scale = -6; scale <= 2; scale++) {
         fixture_begin(&f, 0, 1, false);
         for (uint32_t i = 0; i < f.plan.n_steps; i++) {
-            for (uint32_t k = 0; f.rows[i] && k < width; k++)
+            for (uint32_t k = 0; f.rows[i] && k < width; k++) {
                 f.rows[i][k] = ((float)k - 2000) / 2000 * powf(10, (float)scale) * (scale == 0 ? 1.5f : 2);
-            if (f.rows[i])
+            }
+            if (f.rows[i]) {
                 must(f.engine.ops->write(&f.engine, i, f.rows[i], &err), &err);
+            }
         }
         for (uint32_t i = 0; i < f.plan.n_steps; i++) {
-            if (f.rows[i])
+            if (f.rows[i]) {
                 continue;
+            }
             float *rows = fixture_run(&f, i, 1);
             double ratio = fixture_ratio(&f, &f.plan.steps[i], rows, 0, 1, false);
             free(rows);
-            if (!(ratio <= 1))
+            if (!(ratio <= 1)) {
                 fail_msg("step %u at scale 1e%d: ratio %g", i, scale, ratio);
+            }
         }
     }
     fixture_close(&f);
 }
 
-/* A judge that cannot fail is none: one value moved just past its bound must show, and so must a NaN. */
+/* The check itself must be able to fail: it finds a value just past its bound, and a NaN. */
 static void a_value_past_its_bound_fails(void **state)
 {
     (void)state;
@@ -279,7 +287,7 @@ static void a_value_past_its_bound_fails(void **state)
     fixture_close(&f);
 }
 
-/* Each fault's shader does what the reference's mutant does, and not what the right op does. */
+/* Each faulty shader computes what the reference's mutant computes, and not what the right op computes. */
 static void check_variant(struct fixture *f, uint32_t step, uint32_t n_rows)
 {
     fixture_begin(f, 0, n_rows, false);
@@ -300,11 +308,12 @@ static void variants(void **state)
         add_norm(&f, DTYPE_F32, 1, 105, 1, VARIANT_COPY);
         add_matmul(&f, DTYPE_Q8_0, 96, 96, -1, VARIANT_TRANSPOSE_B);
         add_matmul(&f, DTYPE_BF16, 33, 33, DTYPE_F32, VARIANT_TRANSPOSE_B);
-        add_norm(&f, DTYPE_BF16, 1, 128, 1, VARIANT_MEAN_SUBTRACTED); /* a width that is read by four */
+        add_norm(&f, DTYPE_BF16, 1, 128, 1, VARIANT_MEAN_SUBTRACTED); /* a width that is read in vec4s */
         add_norm(&f, DTYPE_F32, 3, 37, 0, VARIANT_MEAN_SUBTRACTED);
         fixture_open(&f, &(struct engine_limits){.matmul = kind}, false);
-        for (uint32_t step = 1; step <= 9; step += 2)
+        for (uint32_t step = 1; step <= 9; step += 2) {
             check_variant(&f, step, step == 5 ? 1 : step == 3 ? 5 : 3);
+        }
         fixture_close(&f);
     }
 }

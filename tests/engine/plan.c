@@ -1,6 +1,6 @@
-/* A whole plan on the engine: run at once, step by step and in ranges; prefilled at once, in pieces and decoded; with
- * padded buffers and in slices. All of these must give the same bits. What was not run must never look like a result.
- */
+/* A whole plan on the engine: run at once, step by step and in ranges; prefilled at once, in pieces, and decoded; with
+ * padded buffers and in slices. All ways must give the same bits. A step that did not run must never look like a
+ * result. */
 #include "tests/engine/engine_fixture.h"
 
 enum { HIDDEN = 40, HEADS = 4, KV_HEADS = 2, DIM = 12, FFN = 96, VOCAB = 70, LAYERS = 2, POSITIONS = 24 };
@@ -9,14 +9,18 @@ static int32_t add_matmul(struct fixture *f, enum stage stage, int32_t layer, ui
                           uint32_t n_out)
 {
     bool bias = layer == 0 || (stage != STAGE_ffn_gate && stage != STAGE_ffn_up);
-    return fixture_stage_matmul(f, stage, layer, dtype, in, n_out, bias);
+    return fixture_stage_matmul(f, (struct stage_matmul){stage, layer, dtype, in, n_out, bias});
 }
 
 static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int32_t in)
 {
     uint32_t dim = f->plan.steps[in].width;
-    int32_t step =
-        fixture_stage(f, OP_rms_norm, stage, layer, dim, in, -1, (union step_params){.rms_norm = {1, dim, 1e-6f, 1}});
+    int32_t step = fixture_stage(f, (struct step){.op = OP_rms_norm,
+                                                  .stage = stage,
+                                                  .layer = layer,
+                                                  .width = dim,
+                                                  .input = {in, -1},
+                                                  .params = {.rms_norm = {1, dim, 1e-6f, 1}}});
     f->plan.steps[step].weight[0] = fixture_tensor(f, DTYPE_F32, 0, dim);
     return step;
 }
@@ -24,8 +28,12 @@ static int32_t add_norm(struct fixture *f, enum stage stage, int32_t layer, int3
 static int32_t add_rope(struct fixture *f, enum stage stage, int32_t layer, int32_t in, uint32_t heads)
 {
     return fixture_stage(
-        f, OP_rope, stage, layer, heads * DIM, in, -1,
-        (union step_params){.rope = {heads, DIM, ROPE_TYPE_DEFAULT, layer ? 1e4f : 1e6f, 1, .scale = 1}});
+        f, (struct step){.op = OP_rope,
+                         .stage = stage,
+                         .layer = layer,
+                         .width = heads * DIM,
+                         .input = {in, -1},
+                         .params = {.rope = {heads, DIM, ROPE_TYPE_DEFAULT, layer ? 1e4f : 1e6f, 1, .scale = 1}}});
 }
 
 static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
@@ -37,53 +45,81 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
     q = add_rope(f, STAGE_q_rope, layer, q, HEADS);
     k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
     int32_t attention =
-        fixture_stage(f, OP_attention, STAGE_attn_out, layer, HEADS * DIM, q, k,
-                      (union step_params){.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}});
+        fixture_stage(f, (struct step){.op = OP_attention,
+                                       .stage = STAGE_attn_out,
+                                       .layer = layer,
+                                       .width = HEADS * DIM,
+                                       .input = {q, k},
+                                       .params = {.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}}});
     f->plan.steps[attention].input[2] = v;
     int32_t o = add_matmul(f, STAGE_o_proj, layer, DTYPE_F16, attention, HIDDEN);
-    int32_t middle =
-        fixture_stage(f, OP_add, STAGE_attn_resid, layer, HIDDEN, residual, o, (union step_params){.add = {HIDDEN}});
+    int32_t middle = fixture_stage(f, (struct step){.op = OP_add,
+                                                    .stage = STAGE_attn_resid,
+                                                    .layer = layer,
+                                                    .width = HIDDEN,
+                                                    .input = {residual, o},
+                                                    .params = {.add = {HIDDEN}}});
     norm = add_norm(f, STAGE_ffn_norm, layer, middle);
     int32_t gate = add_matmul(f, STAGE_ffn_gate, layer, DTYPE_F32, norm, FFN);
     int32_t up = add_matmul(f, STAGE_ffn_up, layer, layer ? DTYPE_F32 : DTYPE_BF16, norm, FFN);
-    int32_t act = fixture_stage(f, OP_glu, STAGE_ffn_act, layer, FFN, gate, up,
-                                (union step_params){.glu = {FFN, ACTIVATION_SILU}});
+    int32_t act = fixture_stage(f, (struct step){.op = OP_glu,
+                                                 .stage = STAGE_ffn_act,
+                                                 .layer = layer,
+                                                 .width = FFN,
+                                                 .input = {gate, up},
+                                                 .params = {.glu = {FFN, ACTIVATION_SILU}}});
     int32_t down = add_matmul(f, STAGE_ffn_down, layer, DTYPE_Q4_1, act, HIDDEN);
-    return fixture_stage(f, OP_add, STAGE_layer_out, layer, HIDDEN, middle, down, (union step_params){.add = {HIDDEN}});
+    return fixture_stage(f, (struct step){.op = OP_add,
+                                          .stage = STAGE_layer_out,
+                                          .layer = layer,
+                                          .width = HIDDEN,
+                                          .input = {middle, down},
+                                          .params = {.add = {HIDDEN}}});
 }
 
 static void plan_by_hand(struct fixture *f)
 {
     fixture_init(f, POSITIONS);
-    for (int i = 0; i < POSITIONS; i++)
+    for (int i = 0; i < POSITIONS; i++) {
         f->tokens[i] = (i * 37 + 5) % VOCAB;
+    }
     uint32_t embed = fixture_step(f, OP_embed, HIDDEN, (union step_params){.embed = {HIDDEN, VOCAB, 6.25f}});
     const struct tensor *table = fixture_tensor(f, DTYPE_BF16, VOCAB, HIDDEN);
     f->plan.steps[embed].weight[0] = table;
     int32_t residual = (int32_t)embed;
-    for (int32_t layer = 0; layer < LAYERS; layer++)
+    for (int32_t layer = 0; layer < LAYERS; layer++) {
         residual = add_layer(f, layer, residual);
+    }
     int32_t norm = add_norm(f, STAGE_final_norm, LAYER_NONE, residual);
-    int32_t logits = fixture_stage(f, OP_matmul, STAGE_logits, LAYER_NONE, VOCAB, norm, -1,
-                                   (union step_params){.matmul = {HIDDEN, VOCAB, 0}});
-    f->plan.steps[logits].weight[0] = table; /* tied */
-    fixture_stage(f, OP_softcap, STAGE_logits_final, LAYER_NONE, VOCAB, logits, -1,
-                  (union step_params){.softcap = {VOCAB, 30}});
+    int32_t logits = fixture_stage(f, (struct step){.op = OP_matmul,
+                                                    .stage = STAGE_logits,
+                                                    .layer = LAYER_NONE,
+                                                    .width = VOCAB,
+                                                    .input = {norm, -1},
+                                                    .params = {.matmul = {HIDDEN, VOCAB, 0}}});
+    f->plan.steps[logits].weight[0] = table; /* a tied embedding */
+    fixture_stage(f, (struct step){.op = OP_softcap,
+                                   .stage = STAGE_logits_final,
+                                   .layer = LAYER_NONE,
+                                   .width = VOCAB,
+                                   .input = {logits, -1},
+                                   .params = {.softcap = {VOCAB, 30}}});
 }
 
-/* Reads every step of the current batch into f->rows at its positions. */
+/* Reads every step of the current batch into f->rows, at the batch's positions. */
 static void record(struct fixture *f, uint32_t first_position)
 {
     struct error err;
     for (uint32_t i = 0; i < f->plan.n_steps; i++) {
         uint32_t width = f->plan.steps[i].width;
-        if (!f->rows[i])
+        if (!f->rows[i]) {
             f->rows[i] = xcalloc((uint64_t)f->max_positions * width, sizeof(float));
+        }
         must(f->engine.ops->read(&f->engine, i, f->rows[i] + (uint64_t)first_position * width, &err), &err);
     }
 }
 
-/* Runs a batch in ranges of `stride` steps and records it. */
+/* Runs a batch in ranges of `stride` steps and reads every step. */
 static void run_batch(struct fixture *f, uint32_t first_position, uint32_t n_rows, uint32_t stride)
 {
     struct error err;
@@ -96,7 +132,7 @@ static void run_batch(struct fixture *f, uint32_t first_position, uint32_t n_row
     record(f, first_position);
 }
 
-/* What one way of running left, of `positions` positions. */
+/* The rows that one way of running gives for `positions` positions. */
 static float *snapshot(const struct fixture *f, uint32_t positions, uint64_t *count)
 {
     float *all = NULL;
@@ -112,8 +148,8 @@ static float *snapshot(const struct fixture *f, uint32_t positions, uint64_t *co
 
 struct way {
     const char *name;
-    uint32_t batches[16]; /* rows; ends with 0 */
-    uint32_t stride;      /* steps a range */
+    uint32_t batches[16]; /* rows of each batch; ends with 0 */
+    uint32_t stride;      /* steps of a range */
     bool pad_buffers;
     struct engine_limits limits;
 };
@@ -132,7 +168,7 @@ static const struct way ways[] = {
     {"folded dispatches", {14}, 1000, false, {.max_groups = 3}},
 };
 
-/* Sets whether the device is a CPU. */
+/* *is_cpu: whether the device is a CPU driver. */
 static float *run_way(const struct way *way, uint64_t *count, bool *is_cpu)
 {
     struct fixture f;
@@ -157,8 +193,8 @@ static uint32_t bits(float value)
     return word;
 }
 
-/* A GPU takes other kernels for one row than for many: there a way is held to the plainest one with the same batches.
- */
+/* A GPU runs other kernels for one row than for many. There, a way is compared with the plainest way with the same
+ * batches. */
 static void every_way_gives_the_same_bits(void **state)
 {
     (void)state;
@@ -169,23 +205,25 @@ static void every_way_gives_the_same_bits(void **state)
         bool is_cpu;
         float *all = run_way(&ways[i], &count, &is_cpu);
         bool others = !is_cpu && memcmp(plain.batches, ways[i].batches, sizeof(plain.batches)) != 0;
-        if (others)
+        if (others) {
             memcpy(plain.batches, ways[i].batches, sizeof(plain.batches));
+        }
         if (others || !expected) {
             free(expected);
             expected = run_way(&plain, &expected_count, &is_cpu);
         }
         assert_int_equal(count, expected_count);
         for (uint64_t k = 0; k < count; k++) {
-            if (bits(all[k]) != bits(expected[k]))
+            if (bits(all[k]) != bits(expected[k])) {
                 fail_msg("%s: value %llu is %g, not %g", ways[i].name, (unsigned long long)k, all[k], expected[k]);
+            }
         }
         free(all);
     }
     free(expected);
 }
 
-/* Each step from its own recorded inputs, as the audit judges it; prefill, then decode. */
+/* Judges each step from its own recorded inputs, as the audit does: prefill, then decode. */
 static void every_step_follows_from_its_inputs(void **state)
 {
     (void)state;
@@ -200,8 +238,9 @@ static void every_step_follows_from_its_inputs(void **state)
                 const float *rows = f.rows[i] + (uint64_t)position * f.plan.steps[i].width;
                 double ratio = fixture_ratio(&f, &f.plan.steps[i], rows, position, n_rows, n_rows == 1);
                 char label[64];
-                if (!(ratio <= 1))
+                if (!(ratio <= 1)) {
                     fail_msg("%s, position %u: ratio %g", step_label(&f.plan.steps[i], label), position, ratio);
+                }
             }
         }
         fixture_close(&f);
@@ -216,7 +255,7 @@ static void expect_not_captured(struct fixture *f, uint32_t step)
     assert_non_null(strstr(err.text, "not captured"));
 }
 
-/* Postmortem-like "batched readback shows zeros": a step that did not run is "not captured", in every batch anew. */
+/* Against "batched readback shows zeros": a step that did not run is "not captured", in every new batch. */
 static void what_did_not_run_is_not_captured(void **state)
 {
     (void)state;
@@ -229,7 +268,7 @@ static void what_did_not_run_is_not_captured(void **state)
         must(f.engine.ops->begin(&f.engine, &(struct batch){0, 3, f.tokens, false}, &err), &err);
         expect_not_captured(&f, 0);
         must(f.engine.ops->run(&f.engine, 0, 3, &err), &err);
-        must(f.engine.ops->read(&f.engine, 2, rows, &err), &err); /* the twin: what ran is there */
+        must(f.engine.ops->read(&f.engine, 2, rows, &err), &err); /* the twin: a step that ran can be read */
         expect_not_captured(&f, 3);
         must(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), &err);
         must(f.engine.ops->read(&f.engine, f.plan.n_steps - 1, rows, &err), &err);
@@ -237,7 +276,7 @@ static void what_did_not_run_is_not_captured(void **state)
     fixture_close(&f);
 }
 
-/* A written stage is what the next step reads, and what is read back; keys and values reach the cache. */
+/* A written stage is read by the next step and by the host. Written keys and values reach the cache. */
 static void written_rows_are_used(void **state)
 {
     (void)state;
@@ -248,8 +287,9 @@ static void written_rows_are_used(void **state)
     fixture_open(&f, &(struct engine_limits){0}, false);
     run_batch(&f, 0, 2, 1000);
     must(f.engine.ops->begin(&f.engine, &(struct batch){0, 2, f.tokens, false}, &err), &err);
-    for (int i = 0; i < 2 * HIDDEN; i++)
+    for (int i = 0; i < 2 * HIDDEN; i++) {
         rows[i] = (float)i / 7;
+    }
     must(f.engine.ops->write(&f.engine, 0, rows, &err), &err);
     must(f.engine.ops->read(&f.engine, 0, back, &err), &err);
     assert_memory_equal(rows, back, sizeof(rows));
@@ -282,7 +322,8 @@ static void without_capture_the_last_stage_is_there(void **state)
     fixture_close(&f);
 }
 
-/* Behind the last layer a batch then has its last row alone, with the bits that it has among the others. */
+/* Without capture, steps behind the last layer compute only a batch's last row. It has the same bits as with all rows.
+ */
 static void without_capture_the_last_row_is_there(void **state)
 {
     (void)state;
@@ -299,14 +340,14 @@ static void without_capture_the_last_row_is_there(void **state)
     must(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), &err);
     must(f.engine.ops->read(&f.engine, f.plan.n_steps - 1, last, &err), &err);
     const float *rows = f.rows[f.plan.n_steps - 1];
-    if (f.engine.last_row_alone) { /* where the last row begins at a multiple of what the device binds */
+    if (f.engine.last_row_alone) { /* where the last row's offset can be bound */
         assert_memory_equal(last, rows + 4 * VOCAB, VOCAB * sizeof(float));
-        assert_memory_not_equal(last, rows, VOCAB * sizeof(float)); /* the twin: another row has others */
+        assert_memory_not_equal(last, rows, VOCAB * sizeof(float)); /* the twin: another row has other bits */
     }
     fixture_close(&f);
 }
 
-/* What decoding a token behind position 4 costs. */
+/* The costs of decoding a token behind position 4. */
 static void decode_costs(struct fixture *f, struct engine_costs *costs)
 {
     struct error err;
@@ -315,8 +356,8 @@ static void decode_costs(struct fixture *f, struct engine_costs *costs)
     assert_true(costs->dispatches > 0);
 }
 
-/* Stages chosen one by one: their rows are those of a run that brings all of them, in whole batches and in parts; fewer
- * bytes come, no dispatch and no barrier; the others are refused. Then all of them again. */
+/* Captures some steps: their rows are the same as with all steps captured, in whole batches and in parts. Fewer bytes
+ * are copied, dispatches and barriers stay the same, and other steps are refused. Then all steps are captured again. */
 static void chosen_stages_alone_are_captured(void **state)
 {
     (void)state;
@@ -383,14 +424,14 @@ static void a_wrong_batch_is_refused_and_nothing_lost(void **state)
     expect_refused(&f, 5, 2, unknown);
     expect_refused(&f, 5, 1, negative);
     run_batch(&f, 5, 1, 1000);
-    /* A batch whose keys were never run cannot be followed. */
+    /* No batch can follow one whose keys were not computed. */
     must(f.engine.ops->begin(&f.engine, &(struct batch){6, 2, f.tokens, false}, &err), &err);
     must(f.engine.ops->run(&f.engine, 0, 2, &err), &err);
     expect_refused(&f, 8, 1, f.tokens);
     fixture_close(&f);
 }
 
-/* More batch sizes than shapes are kept: those made again do what they did before. */
+/* More batch sizes than the engine keeps shapes for. A shape that is built again gives the same result. */
 static void shapes_come_and_go(void **state)
 {
     (void)state;
@@ -401,8 +442,9 @@ static void shapes_come_and_go(void **state)
     run_batch(&f, 0, 3, 1000);
     uint32_t last = f.plan.n_steps - 1;
     memcpy(first, f.rows[last], sizeof(first));
-    for (uint32_t n_rows = 1; n_rows <= 7; n_rows++)
+    for (uint32_t n_rows = 1; n_rows <= 7; n_rows++) {
         run_batch(&f, 0, n_rows, 1000);
+    }
     run_batch(&f, 0, 3, 1000);
     assert_memory_equal(first, f.rows[last], sizeof(first));
     fixture_close(&f);
@@ -418,19 +460,20 @@ static void a_submit_that_takes_too_long_is_a_lost_device(void **state)
     run_batch(&f, 0, 16, 1000);
     engine_vulkan(&f.engine)->timeout_ns = 1;
     enum status status = STATUS_OK;
-    for (int i = 0; i < 100 && status == STATUS_OK; i++) { /* on a busy machine it may be done before anybody waits */
+    for (int i = 0; i < 100 && status == STATUS_OK;
+         i++) { /* on a busy machine the work may be done before the wait starts */
         must(f.engine.ops->begin(&f.engine, &(struct batch){0, 16, f.tokens, false}, &err), &err);
         status = f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err);
     }
     assert_int_equal(status, STATUS_DEVICE);
     engine_vulkan(&f.engine)->timeout_ns = UINT64_MAX;
     assert_int_equal(f.engine.ops->run(&f.engine, 0, f.plan.n_steps, &err), STATUS_DEVICE);
-    fixture_close(&f); /* waits for what still runs, then frees */
+    fixture_close(&f); /* waits for the work that still runs */
 }
 
-/* A layer has 15 steps in 11 levels: q, k and v, the two ropes, and gate and up need none between them. Fused, the
- * residual's adds go with the norm behind them, and in layer 1, where gate and up have one dtype, they go with the
- * activation. */
+/* A layer has 15 steps in 11 levels: q, k and v need no barrier between them, nor do the two ropes, nor gate and up.
+ * Fused, an add shares a dispatch with the norm behind it. In layer 1, where gate and up have the same dtype, they
+ * share one with the activation. */
 static void few_barriers_and_few_dispatches(void **state)
 {
     (void)state;
@@ -438,7 +481,8 @@ static void few_barriers_and_few_dispatches(void **state)
         struct fixture f;
         plan_by_hand(&f);
         fixture_open(&f, &(struct engine_limits){.no_fusing = !fused}, false);
-        run_batch(&f, 0, 2, 1000); /* one row may be decoded by other kernels, which engine_decode counts */
+        run_batch(&f, 0, 2,
+                  1000); /* two rows: one row may run the decoding kernels, which tests/engine/decode.c counts */
         const struct shape *shape = engine_shape(&f.engine);
         assert_int_equal(shape->n_dispatches, f.plan.n_steps - (fused ? 2 * LAYERS + 2 + 1 : 0));
         assert_int_equal(shape->n_barriers, LAYERS * 11 + 3 - (fused ? 2 * LAYERS + 1 + 1 : 0));
@@ -459,7 +503,8 @@ int main(void)
         cmocka_unit_test(a_wrong_batch_is_refused_and_nothing_lost),
         cmocka_unit_test(shapes_come_and_go),
         cmocka_unit_test(few_barriers_and_few_dispatches),
-        cmocka_unit_test(a_submit_that_takes_too_long_is_a_lost_device), /* last: some drivers do not open again */
+        cmocka_unit_test(
+            a_submit_that_takes_too_long_is_a_lost_device), /* runs last: some drivers cannot be opened again */
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

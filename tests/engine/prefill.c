@@ -1,12 +1,14 @@
-/* Many rows at once, by tiles: matrix products in every format, with and without matrices of halves (where the device
- * has them), and attention; at counts of rows, inputs and outputs that leave the last tile empty, full or in part. */
+/* Many rows at once, by the tiled kernels: matrix products in every format, with and without cooperative matrices
+ * (where the device has them), and attention. Numbers of rows, inputs and outputs leave the last tile empty, full or
+ * partly filled. */
+#include "engine/device/cooperative.h"
 #include "tests/engine/engine_fixture.h"
 
-enum { MANY = 70 }; /* more than a block of 64 rows */
+enum { MANY = 70 }; /* rows; more than a tile of 64 */
 
 static const char *const kinds[] = {"chosen", "never", "f32", "NV's matrices of halves", "KHR's", "always"};
 
-/* COOPERATIVE_ bits of the device; with validation those alone that the layer knows too. Asked for once each. */
+/* COOPERATIVE_ bits of the device. With validation: only those that the layer knows as well. Both are cached. */
 static unsigned cooperative(bool validation)
 {
     static unsigned bits[2] = {~0u, ~0u};
@@ -28,7 +30,7 @@ static unsigned needed(int kind)
     return kind == TILES_KHR ? COOPERATIVE_KHR : kind == TILES_NV ? COOPERATIVE_NV : 0;
 }
 
-/* The kinds whose kernel the device has: matrices of halves only where there are such. */
+/* Whether the device can run this kind. Some kinds need cooperative matrices. */
 static bool has_kind(int kind)
 {
     return (cooperative(false) & needed(kind)) == needed(kind);
@@ -36,9 +38,9 @@ static bool has_kind(int kind)
 
 static int next_kind(int kind)
 {
-    do
+    do {
         kind++;
-    while (kind < TILES_ALWAYS && !has_kind(kind));
+    } while (kind < TILES_ALWAYS && !has_kind(kind));
     return kind;
 }
 
@@ -65,7 +67,7 @@ static void add_sizes(struct fixture *f, uint32_t dtype)
     }
     if (block == 1) {
         add_matmul(f, dtype, 40, 67, false);
-        add_matmul(f, dtype, 72, 67, true); /* 16-byte rows of f32, not of halves */
+        add_matmul(f, dtype, 72, 67, true); /* a row of f32 is a multiple of 16 bytes, a row of halves is not */
     }
 }
 
@@ -76,26 +78,27 @@ static void open_tiles(struct fixture *f, int kind, struct engine_limits limits)
     f->no_validation = (cooperative(true) & needed(kind)) != needed(kind);
     fixture_open(f, &limits, false);
     assert_int_equal(engine_vulkan(&f->engine)->cooperative & needed(kind),
-                     needed(kind)); /* nothing stands in for it */
+                     needed(kind)); /* no other kernel stands in for it */
 }
 
-/* All formats in one plan: opening an engine takes longer than any of them. */
+/* All formats in one plan, because opening an engine takes longer than testing a format. */
 static void each_format(void **state)
 {
     (void)state;
     for (int kind = TILES_F32; kind < TILES_ALWAYS; kind = next_kind(kind)) {
         struct fixture f;
         fixture_init(&f, 2 * MANY);
-        for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++)
+        for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
             add_sizes(&f, dtype);
-        open_tiles(&f, kind, (struct engine_limits){.matvec = true}); /* quants in groups, as GPUs have them */
+        }
+        open_tiles(&f, kind, (struct engine_limits){.matvec = true}); /* quantised weights in groups, as on a GPU */
         double most = fixture_check(&f, 0, MANY, false), few = fixture_check(&f, MANY, 3, false);
         print_message("%s: worst ratio %.3f, %.3f\n", kinds[kind], most, few);
         fixture_close(&f);
     }
 }
 
-/* Long sums, large and small values in one batch, rows of zeros: what halves are most easily wrong about. */
+/* Long sums, large and small values in one batch, rows of zeros: where halves most easily go wrong. */
 static void awkward_values(void **state)
 {
     (void)state;
@@ -110,13 +113,15 @@ static void awkward_values(void **state)
         for (unsigned i = 0; i < 12; i++) {
             fixture_begin(&f, 0, MANY, false);
             uint32_t step = steps[i % 2], input = (uint32_t)f.plan.steps[step].input[0];
-            for (uint32_t k = 0; k < MANY * 6912; k++) /* all of a sign: sums that grow */
+            for (uint32_t k = 0; k < MANY * 6912; k++) { /* all positive, so that the sums grow */
                 f.rows[input][k] = fabsf(f.rows[input][k]) * sizes[i / 2] * (k / 6912 % 7 == 3 ? 1e-3f : 1);
+            }
             must(f.engine.ops->write(&f.engine, input, f.rows[input], &err), &err);
             float *rows = fixture_run(&f, step, MANY);
             double ratio = fixture_ratio(&f, &f.plan.steps[step], rows, 0, MANY, false);
-            if (!(ratio <= 1))
+            if (!(ratio <= 1)) {
                 fail_msg("%s, size %g: ratio %g", kinds[kind], sizes[i / 2], ratio);
+            }
             worst = ratio > worst ? ratio : worst;
             free(rows);
         }
@@ -142,7 +147,7 @@ static void in_slices(void **state)
     }
 }
 
-/* The twin: one weight row changed by a factor 1.001 is outside the bound. */
+/* The twin: a weight row that is multiplied by 1.001 is outside the bound. */
 static void a_changed_row_is_found(void **state)
 {
     (void)state;
@@ -154,15 +159,16 @@ static void a_changed_row_is_found(void **state)
         fixture_begin(&f, 0, MANY, false);
         float *rows = fixture_run(&f, step, MANY);
         assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, MANY, false) <= 1);
-        for (uint32_t r = 0; r < MANY; r++)
+        for (uint32_t r = 0; r < MANY; r++) {
             rows[r * 64 + 17] *= 1.001f;
+        }
         assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, MANY, false) > 1);
         free(rows);
         fixture_close(&f);
     }
 }
 
-/* How many attentions of the batch are made with so many rows a workgroup. */
+/* Number of attentions in the schedule whose workgroups compute this many rows. */
 static uint32_t count_tiles(const struct fixture *f, uint32_t rows)
 {
     const struct schedule *schedule = &engine_shape(&f->engine)->schedule;
@@ -174,7 +180,7 @@ static uint32_t count_tiles(const struct fixture *f, uint32_t rows)
     return n;
 }
 
-/* With few groups a core, of 8 rows, and with many, of 16. */
+/* Workgroups of 8 rows, with few workgroups per core, and of 16 rows, with many. */
 static void attention(void **state)
 {
     (void)state;
@@ -186,19 +192,21 @@ static void attention(void **state)
         fixture_attention(&f, (struct attention_params){2, 2, 128, 0.08f, 0, 40, 1});
         fixture_attention(&f, (struct attention_params){4, 2, 32, 0.17f, 2, 5, 0});
         fixture_attention(&f, (struct attention_params){1, 1, 32, 0.17f, 0, 1, 0});
-        fixture_attention(&f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* no tile has such heads */
+        fixture_attention(
+            &f, (struct attention_params){2, 1, 24, 0.17f, 0, 0, 0}); /* the tiled kernel does not take heads of 24 */
         open_tiles(&f, TILES_ALWAYS, (struct engine_limits){.max_groups = 7, .cores = cores});
         static const uint32_t counts[] = {33, 1, 16, 70, 5, 70, 70, 55};
-        for (uint32_t i = 0, position = 0; i < 8; position += counts[i++])
+        for (uint32_t i = 0, position = 0; i < 8; position += counts[i++]) {
             fixture_check(&f, position, counts[i], false);
+        }
         uint32_t few = count_tiles(&f, 8), many = count_tiles(&f, 16);
         assert_int_equal(few + many, 5);
-        assert_true(cores == 1 ? many >= 4 : many == 0); /* 16 rows of 256 may be more than shared memory holds */
+        assert_true(cores == 1 ? many >= 4 : many == 0); /* 16 rows of 256 values may not fit into shared memory */
         fixture_close(&f);
     }
 }
 
-/* A later position's NaN is nothing to an earlier one. And the twin: those that see it have it. */
+/* A NaN in a later position does not reach earlier ones. The twin: positions that see it are NaN. */
 static void what_is_not_seen_does_not_matter(void **state)
 {
     (void)state;
@@ -210,14 +218,16 @@ static void what_is_not_seen_does_not_matter(void **state)
     fixture_begin(&f, 0, 40, false);
     for (unsigned i = 1; i <= 2; i++) {
         uint32_t input = (uint32_t)f.plan.steps[step].input[i];
-        for (uint32_t k = 0; k < 32; k++)
+        for (uint32_t k = 0; k < 32; k++) {
             f.rows[input][20 * 32 + k] = NAN;
+        }
         must(f.engine.ops->write(&f.engine, input, f.rows[input], &err), &err);
     }
     float *rows = fixture_run(&f, step, 40);
     assert_true(fixture_ratio(&f, &f.plan.steps[step], rows, 0, 20, false) <= 1);
-    for (uint32_t k = 20 * 64; k < 40 * 64; k++)
+    for (uint32_t k = 20 * 64; k < 40 * 64; k++) {
         assert_true(isnan(rows[k]));
+    }
     free(rows);
     fixture_close(&f);
 }

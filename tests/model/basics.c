@@ -30,7 +30,7 @@ static void writes_one_line(void **state)
     error_set(&err, STATUS_USAGE, NULL, NULL, ERROR_NO_OFFSET, "no");
     assert_string_equal(err.text, "no");
     error_set(&err, STATUS_BAD_INPUT, "a\nb", "c\033[31m", ERROR_NO_OFFSET, "d\r\te\177 \xc3\xa9");
-    assert_string_equal(err.text, "a?b: c?[31m: d??e? \xc3\xa9"); /* UTF-8 stays */
+    assert_string_equal(err.text, "a?b: c?[31m: d??e? \xc3\xa9"); /* UTF-8 is kept */
     assert_int_equal(error_set(NULL, STATUS_ABSENT, "x", "y", 1, "z"), STATUS_ABSENT);
 }
 
@@ -54,8 +54,9 @@ static void arena_gives_zeroed_memory(void **state)
     for (size_t size = 1; size < 300000; size = size * 3 + 1) {
         unsigned char *bytes = arena_alloc(&arena, size);
         assert_int_equal((uintptr_t)bytes % 16, 0);
-        for (size_t i = 0; i < size; i++)
+        for (size_t i = 0; i < size; i++) {
             assert_int_equal(bytes[i], 0);
+        }
         memset(bytes, 0xff, size);
         assert_ptr_not_equal(bytes, last);
         last = bytes;
@@ -75,7 +76,8 @@ static void stages_keep_their_names_and_order(void **state)
                                         "ffn_gate",  "ffn_up",     "ffn_act",        "ffn_down",    "post_ffn_norm",
                                         "layer_out", "final_norm", "logits",         "logits_final"};
     enum stage last = STAGE_embed;
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) { /* of the file format; others may stand between */
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]);
+         i++) { /* stages of the file format; other stages may lie between them */
         enum stage stage = stage_by_name(names[i]);
         assert_int_not_equal(stage, STAGE_COUNT);
         assert_true(i == 0 || stage > last);
@@ -98,10 +100,11 @@ static void dtypes_are_ggmls(void **state)
         const char *name;
         uint32_t elems, bytes, gguf;
     } rows[] = {
-        {DTYPE_F32, "F32", 1, 4, 0},        {DTYPE_F16, "F16", 1, 2, 1},        {DTYPE_BF16, "BF16", 1, 2, 30},
-        {DTYPE_Q4_0, "Q4_0", 32, 18, 2},    {DTYPE_Q4_1, "Q4_1", 32, 20, 3},    {DTYPE_Q8_0, "Q8_0", 32, 34, 8},
-        {DTYPE_Q5_0, "Q5_0", 32, 22, 6},    {DTYPE_Q5_1, "Q5_1", 32, 24, 7},    {DTYPE_Q4_K, "Q4_K", 256, 144, 12},
-        {DTYPE_Q5_K, "Q5_K", 256, 176, 13}, {DTYPE_Q6_K, "Q6_K", 256, 210, 14}, {DTYPE_MXFP4, "MXFP4", 32, 17, 39}};
+        {DTYPE_F32, "F32", 1, 4, 0},         {DTYPE_F16, "F16", 1, 2, 1},        {DTYPE_BF16, "BF16", 1, 2, 30},
+        {DTYPE_Q4_0, "Q4_0", 32, 18, 2},     {DTYPE_Q4_1, "Q4_1", 32, 20, 3},    {DTYPE_Q8_0, "Q8_0", 32, 34, 8},
+        {DTYPE_Q5_0, "Q5_0", 32, 22, 6},     {DTYPE_Q5_1, "Q5_1", 32, 24, 7},    {DTYPE_Q4_K, "Q4_K", 256, 144, 12},
+        {DTYPE_Q5_K, "Q5_K", 256, 176, 13},  {DTYPE_Q6_K, "Q6_K", 256, 210, 14}, {DTYPE_MXFP4, "MXFP4", 32, 17, 39},
+        {DTYPE_IQ4_NL, "IQ4_NL", 32, 18, 20}};
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         const struct dtype_info *info = dtype_info(rows[i].dtype);
         assert_string_equal(info->name, rows[i].name);

@@ -1,5 +1,5 @@
-/* config.json: the words of transformers 5 and of those before it mean the same, and what cannot be computed is refused
- * by name. */
+/* config.json: keys of transformers 5 and of earlier versions mean the same, and what cannot be computed is refused by
+ * name. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -14,7 +14,7 @@
 
 SCRATCH_FIXTURE
 
-/* Edits of the healthy config: up to three lines of it replaced. */
+/* Edits of the healthy config: replaces up to three of its lines. */
 struct edit {
     const char *find, *replace;
 };
@@ -23,12 +23,14 @@ static void open_edited(struct model *model, void (*make)(struct folder_doc *), 
 {
     static struct folder_doc doc;
     make(&doc);
-    for (; edits->find; edits++)
+    for (; edits->find; edits++) {
         text_replace(doc.config, sizeof(doc.config), edits->find, edits->replace);
+    }
     folder_doc_write(&doc, folder);
     folder_doc_free(&doc);
-    if (model)
+    if (model) {
         expect_opens(model, folder, "edited config");
+    }
 }
 
 static void reads_llama(void **state)
@@ -117,20 +119,20 @@ static void reads_older_gemma3(void **state)
     assert_true(config->layer_is_local[0] && config->layer_is_local[1] && !config->layer_is_local[2]);
     assert_true(config->rope_global.theta == 2000000 && config->rope_global.factor == 8);
     assert_true(config->rope_local.theta == 20000 &&
-                config->rope_local.factor == 1); /* scaling is the global's alone */
+                config->rope_local.factor == 1); /* scaling applies to the global rope only */
     assert_int_equal(config->rope_local.type, ROPE_TYPE_DEFAULT);
     assert_true(config->attn_softcap == 50 && config->final_softcap == 30);
     model_close(&model);
     open_edited(&model, folder_doc_gemma3, (struct edit[]){{LAYER_TYPES, ""}, {GEMMA_ROPE, "\"x\": 0"}, {NULL, NULL}});
-    assert_true(model.config.layer_is_local[2]); /* every 6th is global: none of three */
+    assert_true(model.config.layer_is_local[2]); /* every 6th layer is global: none of three */
     assert_true(model.config.rope_global.theta == 1000000 && model.config.rope_local.theta == 10000);
     assert_true(has_note(&model, "every 6. layer"));
     assert_true(has_note(&model, "rope_local_base_freq is missing"));
     model_close(&model);
 }
 
-/* A model with a vision tower: the text model's config is nested, its tensors are prefixed, the tower's are not read.
- */
+/* A model with a vision tower: the text model's config is nested, its tensors have a prefix, and the tower's are not
+ * read. */
 static void reads_nested_gemma3(void **state)
 {
     (void)state;
@@ -142,8 +144,9 @@ static void reads_nested_gemma3(void **state)
              doc.config);
     text_replace(nested, sizeof(nested), "\"eos_token_id\": 1,\n", "");
     memcpy(doc.config, nested, sizeof(doc.config));
-    while (strstr(doc.header, "\"model."))
+    while (strstr(doc.header, "\"model.")) {
         text_replace(doc.header, sizeof(doc.header), "\"model.", "\"language_model.model.");
+    }
     folder_doc_add(&doc, "vision_tower.weight", "F32", "[4]", 4);
     folder_doc_write(&doc, folder);
     expect_opens(&model, folder, "nested");
@@ -155,8 +158,8 @@ static void reads_nested_gemma3(void **state)
     folder_doc_free(&doc);
 }
 
-/* The scale is sqrt(hidden) whatever dtype the file stores: how a run rounds it is its trace's to declare. 1152 and 640
- * are Gemma 3's own sizes. */
+/* The scale is sqrt(hidden) whatever dtype the file has; a run's trace declares how it is rounded. 1152 and 640 are
+ * Gemma 3's sizes. */
 static void keeps_the_embedding_scale(void **state)
 {
     (void)state;
@@ -344,7 +347,7 @@ static void refuses_what_tensors_contradict(void **state)
         folder_doc_free(&doc);
     }
     struct model model;
-    folder_doc_llama(&doc); /* harmless: rope's table that older files carry, a layer past the last, the tied head */
+    folder_doc_llama(&doc); /* harmless: rope's table of older files, a layer past the last, the tied head */
     folder_doc_add(&doc, "model.layers.0.self_attn.rotary_emb.inv_freq", "F32", "[8]", 8);
     folder_doc_add(&doc, "model.layers.2.self_attn.q_norm.weight", "F32", "[8]", 8);
     folder_doc_add(&doc, "lm_head.weight", "F32", "[40,32]", 1280);

@@ -1,5 +1,5 @@
-/* The GGUF reader: what a healthy file says, and no crash whatever becomes of its header (how each broken file is
- * refused: model_gguf_spoiled.c). */
+/* The GGUF reader: what a healthy file says, and that no header crashes it. gguf_spoiled.c tests how each broken file
+ * is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -46,7 +46,7 @@ static void opens_llama(void **state)
     gguf_doc_free(&doc);
 }
 
-/* transformers' row i of a head's first half is the file's row 2i, row i of the second half its row 2i + 1. */
+/* Row i of the first half of a head in transformers is row 2i in the file; row i of the second half is row 2i + 1. */
 static void restores_q_and_k_rows(void **state)
 {
     (void)state;
@@ -88,8 +88,9 @@ static void opens_gemma3(void **state)
     assert_true(config->rope_global.theta == 50000 && config->rope_local.theta == 10000);
     assert_int_equal(config->activation, ACTIVATION_GELU_TANH);
     assert_int_equal(config->sliding_window, 5);
-    for (uint32_t i = 0; i < 7; i++)
+    for (uint32_t i = 0; i < 7; i++) {
         assert_int_equal(config->layer_is_local[i], i != 5);
+    }
     /* Gemma's rows are not permuted. */
     const struct tensor *q = model_tensor(&model, "model.layers.0.self_attn.q_proj.weight");
     assert_memory_equal(q->bytes, doc.data.bytes + gguf_doc_tensor(&doc, "blk.0.attn_q.weight")->offset, q->n_bytes);
@@ -143,7 +144,7 @@ static void linear_rope(struct gguf_doc *doc)
 
 static void alignment_8(struct gguf_doc *doc)
 {
-    gguf_doc_u32(doc, "general.alignment", 8); /* 32 is a multiple of it */
+    gguf_doc_u32(doc, "general.alignment", 8); /* 32, the alignment in use, is a multiple of 8 */
 }
 
 static void odd_extras(struct gguf_doc *doc)
@@ -152,7 +153,7 @@ static void odd_extras(struct gguf_doc *doc)
     gguf_doc_add(doc, "extra.weight", 0, 3, 4);
 }
 
-/* Files that differ from the healthy one and are right all the same. */
+/* Files that differ from the healthy one and are valid. */
 static void opens_variations(void **state)
 {
     (void)state;
@@ -180,10 +181,11 @@ static void opens_variations(void **state)
         assert_int_equal(model.config.attention_bias, i == 1);
         assert_true(model.config.rope_global.factor == (i == 4 ? 4 : 1));
         assert_int_equal(model.config.vocab, 40);
-        if (variations[i].note)
+        if (variations[i].note) {
             assert_true(has_note(&model, variations[i].note));
-        else
+        } else {
             assert_int_equal(model.n_notes, 0);
+        }
         assert_true(i != 6 || has_note(&model, "llama.no_such_key"));
         model_close(&model);
         gguf_doc_free(&doc);
@@ -201,8 +203,8 @@ static void refuses_what_is_no_file(void **state)
     expect_refused("/dev/null", "device", "/dev/null", "not a regular file", NULL);
 }
 
-/* A file that is cut anywhere is refused. A filler value moves the cut to the end of a page, so that a read past the
- * cut would end the program. */
+/* A file cut at any byte is refused. A filler value moves the cut to the end of a page, so that reading past it would
+ * crash. */
 static void refuses_every_truncation(void **state)
 {
     (void)state;
@@ -230,7 +232,7 @@ static void refuses_every_truncation(void **state)
     gguf_doc_free(&doc);
 }
 
-/* Whatever a byte of the header becomes, the file opens or is refused in one line. */
+/* With any byte of the header changed, the file opens or is refused in one line. */
 static void survives_every_changed_byte(void **state)
 {
     (void)state;
@@ -250,7 +252,7 @@ static void survives_every_changed_byte(void **state)
         }
         scratch_patch(path, i, right);
     }
-    assert_in_range(n_opened, 1, 4 * n_header / 2); /* some bytes do not matter, most do */
+    assert_in_range(n_opened, 1, 4 * n_header / 2); /* most bytes matter, some do not */
     assert_true(expect_no_crash(path));
     buffer_free(&file);
     gguf_doc_free(&doc);

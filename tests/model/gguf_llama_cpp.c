@@ -1,5 +1,6 @@
-/* What llama.cpp's converter does to a model that is not plain: llama3's rope scaling as a table, GPT-OSS's experts as
- * gate and up. The files are golden/same's, of which reference_same.c says that they are the safetensors' models. */
+/* What llama.cpp's converter does to less simple models: llama3's rope scaling becomes a table, GPT-OSS's experts
+ * become gate and up. The files are those of golden/same; tests/reference/same.c shows that they are the same models as
+ * the safetensors. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -25,7 +26,7 @@ static void read_file(const char *name)
     n_file = scratch_read(name, file, sizeof(file));
 }
 
-/* Overwrites the only place where some bytes stand. */
+/* Overwrites the only occurrence of some bytes. */
 static void replace(const void *from, const void *to, size_t n)
 {
     uint8_t *at = memmem(file, n_file, from, n);
@@ -84,7 +85,7 @@ static void refuses_spoiled_gpt_oss(void **state)
     }
 }
 
-/* A router in Q8_0 runs, but is named. */
+/* A router in Q8_0 runs and is noted. */
 static void notes_a_quantised_router(void **state)
 {
     (void)state;
@@ -93,14 +94,14 @@ static void notes_a_quantised_router(void **state)
     read_file(GPT_OSS);
     uint8_t *at = memmem(file, n_file, name, strlen(name));
     assert_non_null(at);
-    at[strlen(name) + 4 + 2 * 8] = 8; /* behind the number of dims and the dims: the type */
+    at[strlen(name) + 4 + 2 * 8] = 8; /* the type, after the number of dims and the dims */
     scratch_write(path, file, n_file);
     expect_opens(&model, path, "router");
     assert_true(has_note(&model, "blk.1.ffn_gate_inp.weight is Q8_0: a quantised router"));
     model_close(&model);
 }
 
-/* Whatever a byte before the weights becomes, the file opens or is refused in one line. */
+/* With any byte before the weights changed, the file opens or is refused in one line. */
 static void survives_changed_bytes(void **state)
 {
     (void)state;
@@ -111,8 +112,9 @@ static void survives_changed_bytes(void **state)
         size_t n_opened = 0, n = 0;
         expect_opens(&model, names[k], "healthy");
         uint64_t end = UINT64_MAX;
-        for (uint32_t i = 0; i < model.n_tensors; i++)
+        for (uint32_t i = 0; i < model.n_tensors; i++) {
             end = model.tensors[i].offset < end ? model.tensors[i].offset : end;
+        }
         model_close(&model);
         read_file(names[k]);
         scratch_write(path, file, n_file);
@@ -125,10 +127,10 @@ static void survives_changed_bytes(void **state)
     }
 }
 
-/* The table as it stands in the file. */
+/* Returns the table in the file. */
 static float *table(void)
 {
-    static const float begin[] = {1, 1}; /* of the two highest frequencies */
+    static const float begin[] = {1, 1}; /* divisors of the two highest frequencies */
     read_file(LLAMA3);
     uint8_t *at = memmem(file, n_file, begin, sizeof(begin));
     assert_non_null(at);
@@ -147,7 +149,8 @@ static void opens_llama3(void **state)
     assert_null(model_tensor(&model, "rope_freqs.weight"));
     assert_int_equal(model.n_notes, 0);
     model_close(&model);
-    float *divisors = table(); /* another machine's pow: a unit in the last place, between the two borders */
+    float *divisors =
+        table(); /* as another machine's pow gives it: one unit in the last place, between the two borders */
     int between = 0;
     for (int i = 0; i < 7; i++) {
         if (divisors[i] != 1 && divisors[i] != 8) {
@@ -161,7 +164,7 @@ static void opens_llama3(void **state)
     model_close(&model);
 }
 
-/* Another table than llama3's: no frequency may be off by more than roundings. */
+/* A table other than llama3's: no frequency may be off by more than rounding. */
 static void refuses_other_tables(void **state)
 {
     (void)state;

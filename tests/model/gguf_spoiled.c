@@ -1,4 +1,4 @@
-/* The GGUF reader: dozens of ways to spoil a file, each refused in one line that names file, field and value. */
+/* The GGUF reader: dozens of ways to spoil a file. Each is refused in one line that names file, field and value. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -101,7 +101,7 @@ SPOIL(partial_rope, gguf_doc_u32(doc, "llama.rope.dimension_count", 8))
 SPOIL(value_length, gguf_doc_u32(doc, "llama.attention.value_length", 8))
 SPOIL(yarn, gguf_doc_string(doc, "llama.rope.scaling.type", "yarn"))
 SPOIL(longrope, gguf_doc_string(doc, "llama.rope.scaling.type", "longrope"))
-/* YaRN, whole but for what a test adds. */
+/* Complete YaRN keys, except what a test adds. */
 static void yarn(struct gguf_doc *doc, uint32_t original, const char *key, float value)
 {
     gguf_doc_string(doc, "llama.rope.scaling.type", "yarn");
@@ -171,8 +171,9 @@ static void spoil_token_types_short(struct gguf_doc *doc)
 static void spoil_too_many_tokens(struct gguf_doc *doc)
 {
     const char *text[41];
-    for (int i = 0; i < 41; i++)
+    for (int i = 0; i < 41; i++) {
         text[i] = "a";
+    }
     gguf_doc_strings(doc, "tokenizer.ggml.tokens", text, 41);
 }
 

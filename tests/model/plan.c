@@ -1,4 +1,4 @@
-/* The plan: the stages in order, who reads whose rows, and the parameters that differ from layer to layer. */
+/* The plan: stages in order, the inputs of each step, and parameters that differ between layers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -31,12 +31,12 @@ static void close_plan(struct model *model, struct plan *plan)
     model_close(model);
 }
 
-/* One row of the table that a layer must be: stage, op, width, and the stages that it reads. */
+/* One row of a layer's expected table: stage, op, width, and the stages that it reads. */
 struct expected {
     enum stage stage;
     enum op op;
     uint32_t width;
-    const char *inputs; /* "residual": what the layer starts from */
+    const char *inputs; /* "residual": the input of the layer */
 };
 
 static void check_layer(const struct plan *plan, uint32_t layer, const struct expected *rows, uint32_t n)
@@ -82,8 +82,9 @@ static void check_outside(const struct plan *plan)
     assert_int_equal(last->stage, STAGE_logits_final);
     assert_int_equal(last->op, OP_softcap);
     assert_int_equal(last->width, 40);
-    for (int i = -2; i <= 0; i++)
+    for (int i = -2; i <= 0; i++) {
         assert_int_equal(last[i].layer, LAYER_NONE);
+    }
     assert_int_equal(plan_find(plan, LAYER_NONE, STAGE_logits), plan->n_steps - 2);
 }
 
@@ -186,7 +187,7 @@ static void plans_gemma3(void **state)
     close_plan(&model, &plan);
 }
 
-/* llama with attention_bias: q, k, v and o have one, the FFN has none. */
+/* llama with attention_bias: q, k, v and o have biases, the FFN has none. */
 static void plans_biases_and_a_head(void **state)
 {
     (void)state;
@@ -221,7 +222,7 @@ static void plans_biases_and_a_head(void **state)
     folder_doc_free(&doc);
 }
 
-/* The GGUF of a family gives the same plan as its folder, but for what the file folds in. */
+/* A family's GGUF gives the same plan as its folder, except for what the file folds into weights. */
 static void plans_gguf_gemma3(void **state)
 {
     (void)state;
@@ -241,7 +242,7 @@ static void plans_gguf_gemma3(void **state)
     const struct step *norm = &plan.steps[plan_find(&plan, 5, STAGE_post_ffn_norm)];
     assert_string_equal(norm->weight[0]->stored_name, "blk.5.post_ffw_norm.weight");
     assert_true(norm->params.rms_norm.offset ==
-                0); /* the +1 is folded in; adding it again is the norm-double-offset bug */
+                0); /* the +1 is folded into the weights; adding it again is the bug norm-double-offset */
     assert_int_equal(plan.steps[plan_find(&plan, 5, STAGE_attn_out)].params.attention.window, 0);
     assert_int_equal(plan.steps[plan_find(&plan, 6, STAGE_attn_out)].params.attention.window, 5);
     close_plan(&model, &plan);
@@ -259,7 +260,7 @@ static void copies_and_finds(void **state)
     plan_copy(&copy, &plan);
     int32_t step = plan_find(&copy, 1, STAGE_attn_out);
     copy.steps[step].variant = VARIANT_KV_STALE;
-    assert_int_equal(plan.steps[step].variant, VARIANT_NONE); /* the copy's edit is the copy's alone */
+    assert_int_equal(plan.steps[step].variant, VARIANT_NONE); /* editing the copy leaves the plan as it is */
     assert_ptr_equal(copy.model, &model);
     assert_string_equal(step_label(&copy.steps[step], label), "layer 1 attn_out");
     assert_string_equal(step_label(&copy.steps[0], label), "embed");
@@ -273,7 +274,7 @@ static void copies_and_finds(void **state)
     close_plan(&model, &plan);
 }
 
-/* plan_build itself refuses what contradicts the config, whoever changed it. */
+/* plan_build itself refuses what contradicts the config. */
 static void refuses_contradictions(void **state)
 {
     (void)state;

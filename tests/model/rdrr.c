@@ -1,4 +1,4 @@
-/* RDRR: golden/same/gemma3-rdrr opened, and copies of it spoiled. */
+/* RDRR: opens golden/same/gemma3-rdrr and spoiled copies of it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -62,12 +62,12 @@ static void opens(void **state)
     assert_int_equal(model_digests(&model, weights, config, NULL), STATUS_OK);
     assert_int_equal(strlen(weights) + strlen(config), 128);
     model_close(&model);
-    scratch_write(scratch_path(path, folder, "config.json"), "not read", 8); /* the manifest comes first */
+    scratch_write(scratch_path(path, folder, "config.json"), "not read", 8); /* the manifest is found first */
     expect_opens(&model, folder, "beside a config.json");
     model_close(&model);
 }
 
-/* every_n and alternating say the same as a list of layers; the tensors may stand in a file of their own. */
+/* every_n and alternating mean the same as a list of layers; tensors may be in a file of their own. */
 static void opens_variations(void **state)
 {
     (void)state;
@@ -91,7 +91,7 @@ static void opens_variations(void **state)
     assert_false(model.config.layer_is_local[1]);
     model_close(&model);
     char *tensors = strstr(manifest, "\"tensors\": {") + 11;
-    size_t length = strlen(tensors) - 2; /* without the manifest's own brace */
+    size_t length = strlen(tensors) - 2; /* without the manifest's closing brace */
     scratch_write(scratch_path(path, folder, "tensors.json"), tensors, length);
     strcpy(tensors, "null, \"tensorsFile\": \"tensors.json\"}");
     write_manifest();
@@ -177,7 +177,7 @@ static void refuses_spoiled(void **state)
     }
 }
 
-/* One bit of a shard: the hash finds it. */
+/* A changed bit of a shard is found by its hash. */
 static void checks_hashes(void **state)
 {
     (void)state;
@@ -192,7 +192,7 @@ static void checks_hashes(void **state)
     expect_refused(folder, "no shard", "shard_00003.bin", "cannot be opened", NULL);
 }
 
-/* Whatever a byte of the manifest becomes, the folder opens or is refused in one line. */
+/* With any byte of the manifest changed, the folder opens or is refused in one line. */
 static void survives_changed_bytes(void **state)
 {
     (void)state;
@@ -204,7 +204,7 @@ static void survives_changed_bytes(void **state)
         n_opened += expect_no_crash(folder);
         manifest[i] = right;
     }
-    assert_in_range(n_opened, 1, n - 1); /* roles and spaces do not matter */
+    assert_in_range(n_opened, 1, n - 1); /* changed roles and spaces do not matter */
 }
 
 int main(void)

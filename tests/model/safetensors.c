@@ -1,4 +1,4 @@
-/* The safetensors reader and model folders: what a healthy folder says, and every way to break its files refused. */
+/* The safetensors reader and model folders: what a healthy folder says, and how each broken file is refused. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +39,7 @@ static void opens_llama(void **state)
     assert_string_not_equal(weights, config);
     model_close(&model);
 
-    doc.data.bytes[100] ^= 1; /* one bit of one weight shows in the digest of the weights alone */
+    doc.data.bytes[100] ^= 1; /* one changed bit of a weight changes only the digest of the weights */
     folder_doc_write(&doc, folder);
     expect_opens(&model, folder, "another weight");
     assert_int_equal(model_digests(&model, again, config, NULL), STATUS_OK);
@@ -48,7 +48,7 @@ static void opens_llama(void **state)
     folder_doc_free(&doc);
 }
 
-/* SHA-256 of files whose bytes are known: the digest is of the bytes in the file, one file after another. */
+/* SHA-256 of files with known bytes: the digest is of the files' bytes, one file after another. */
 static void digests_are_of_the_files(void **state)
 {
     (void)state;
@@ -59,12 +59,13 @@ static void digests_are_of_the_files(void **state)
     folder_doc_write(&doc, folder);
     expect_opens(&model, folder, "one file");
     assert_int_equal(model_digests(&model, one, config, NULL), STATUS_OK);
-    assert_string_equal(one, "5ad09af1427d1688381aac9ee181e9c874418a60872e04d1b94e5189b537ad18"); /* sha256sum's */
+    assert_string_equal(
+        one, "5ad09af1427d1688381aac9ee181e9c874418a60872e04d1b94e5189b537ad18"); /* as sha256sum prints it */
     assert_string_equal(config, "b7ef40d893340ca720bc37e33623a8c7f6fc7876c170d01a9307b69bdb4a550e");
     model_close(&model);
     scratch_path(path, folder, "model.safetensors");
     scratch_path(first, folder, "renamed.safetensors");
-    assert_int_equal(rename(path, first), 0); /* the name does not count */
+    assert_int_equal(rename(path, first), 0); /* the name does not matter */
     expect_opens(&model, folder, "renamed");
     assert_int_equal(model_digests(&model, two, config, NULL), STATUS_OK);
     assert_string_equal(one, two);
@@ -72,7 +73,7 @@ static void digests_are_of_the_files(void **state)
     folder_doc_free(&doc);
 }
 
-/* Half-width weights, a header that leaves the data unaligned, and a tokenizer. */
+/* 16-bit weights, a header that leaves the data unaligned, and a tokenizer. */
 static void opens_variations(void **state)
 {
     (void)state;
@@ -83,22 +84,24 @@ static void opens_variations(void **state)
     folder_doc_add(&doc, "lm_head.weight", "BF16", "[40,32]", 1280);
     text_replace(doc.config, sizeof(doc.config), "\"tie_word_embeddings\": true", "\"tie_word_embeddings\": false");
     size_t length = strlen(doc.header);
-    memset(doc.header + length, ' ', (size_t)(11 - length % 8)); /* spaces may follow; the data begins at 8n + 3 */
+    memset(doc.header + length, ' ',
+           (size_t)(11 - length % 8)); /* trailing spaces are allowed; the data begins at 8n + 3 */
     folder_doc_write(&doc, folder);
     scratch_write(scratch_path(path, folder, "tokenizer.json"), "{}", 2);
     expect_opens(&model, folder, "odd header length");
     const struct tensor *head = model_tensor(&model, "lm_head.weight");
     assert_int_equal(head->dtype, DTYPE_BF16);
     assert_int_equal(head->offset % 8, 3);
-    for (uint32_t i = 0; i < model.n_tensors; i++)
+    for (uint32_t i = 0; i < model.n_tensors; i++) {
         assert_int_equal((uintptr_t)model.tensors[i].bytes % 4, 0);
+    }
     assert_memory_equal(head->bytes, doc.data.bytes + doc.data.size - head->n_bytes, head->n_bytes);
     assert_non_null(strstr(model.tokenizer_json, "tokenizer.json"));
     model_close(&model);
     folder_doc_free(&doc);
 }
 
-/* Edits of the header's text: what is found is replaced, and the file must be refused. */
+/* Edits of the header's text that must be refused. */
 static void refuses_spoiled_headers(void **state)
 {
     (void)state;
@@ -180,7 +183,7 @@ static void refuses_spoiled_lengths(void **state)
     folder_doc_free(&doc);
 }
 
-/* Splits the healthy llama in two: the second file holds only the final norm. */
+/* Splits the healthy llama into two files; the second holds only the final norm. */
 static void write_shards(struct folder_doc *doc, const char *index)
 {
     static struct folder_doc second;
@@ -199,12 +202,13 @@ static void write_shards(struct folder_doc *doc, const char *index)
     folder_doc_write_weights(&second, scratch_path(path, folder, "b.safetensors"));
     scratch_path(path, folder, "model.safetensors.index.json");
     unlink(path);
-    if (index)
+    if (index) {
         scratch_write(path, index, strlen(index));
+    }
     folder_doc_free(&second);
 }
 
-/* An index of the two files; `norm` is the file that it names for the final norm. */
+/* Writes an index of the two files; `norm`: the file that it names for the final norm. */
 static void write_index(char text[8192], const struct folder_doc *doc, const char *norm, const char *extra)
 {
     int length = sprintf(text, "{\"metadata\":{},\"weight_map\":{%s\"model.norm.weight\":\"%s\"", extra, norm);
@@ -265,8 +269,8 @@ static void reads_shards(void **state)
     folder_doc_free(&doc);
 }
 
-/* Every cut is refused; spaces in the header move the cut to a page's end, so that a read past it would end the
- * program. */
+/* A file cut at any byte is refused. Spaces in the header move the cut to the end of a page, so that reading past it
+ * would crash. */
 static void refuses_every_truncation(void **state)
 {
     (void)state;
@@ -292,7 +296,7 @@ static void refuses_every_truncation(void **state)
     folder_doc_free(&doc);
 }
 
-/* Whatever one byte of the header becomes, the folder opens or is refused in one line. */
+/* With any byte of the header changed, the folder opens or is refused in one line. */
 static void survives_every_changed_byte(void **state)
 {
     (void)state;
@@ -311,7 +315,7 @@ static void survives_every_changed_byte(void **state)
         }
         scratch_patch(path, i, right);
     }
-    assert_in_range(n_opened, 1, 2 * strlen(doc.header)); /* some bytes do not matter, most do */
+    assert_in_range(n_opened, 1, 2 * strlen(doc.header)); /* most bytes matter, some do not */
     assert_true(expect_no_crash(folder));
     folder_doc_free(&doc);
 }

@@ -1,5 +1,5 @@
-/* The reference as a backend: batches, the KV cache, ranges of steps, reading and writing rows. On a plan of one small
- * layer, made by hand. */
+/* The reference as a backend, on a hand-made plan of one small layer: batches, the KV cache, ranges of steps, reading
+ * and writing rows. */
 #include "tests/reference/reference_case.h"
 
 enum { HIDDEN = 12, DIM = 6, VOCAB = 10, POSITIONS = 40 };
@@ -76,7 +76,7 @@ static int setup(void **state)
                            .stage = STAGE_attn_out,
                            .width = 2 * DIM,
                            .input = {Q_ROPE, K_ROPE, V},
-                           .params.attention = {2, 1, DIM, 0.4f, 0, 9}},
+                           .params.attention = {2, 1, DIM, 0.4f, 0, 9, false}},
              0, 0);
     add_matmul(f, O, STAGE_o_proj, ATTN, 2 * DIM, HIDDEN);
     add_step(
@@ -95,8 +95,9 @@ static int setup(void **state)
              0, 0);
     f->plan = (struct plan){.n_layers = 1, .n_steps = N_STEPS, .steps = f->steps};
     uint64_t seed = 77;
-    for (unsigned i = 0; i < POSITIONS; i++)
+    for (unsigned i = 0; i < POSITIONS; i++) {
         f->tokens[i] = (int32_t)(random_bits(&seed) % VOCAB);
+    }
     assert_int_equal(reference_open(&f->backend, &f->plan, POSITIONS, NULL), STATUS_OK);
     *state = f;
     return 0;
@@ -106,8 +107,9 @@ static int teardown(void **state)
 {
     struct fixture *f = *state;
     f->backend.ops->close(&f->backend);
-    for (unsigned i = 0; i < N_STEPS; i++)
+    for (unsigned i = 0; i < N_STEPS; i++) {
         free(f->weights[i]);
+    }
     free(f);
     return 0;
 }
@@ -117,16 +119,17 @@ static enum status begin(struct fixture *f, uint32_t first, uint32_t n, bool dec
     return f->backend.ops->begin(&f->backend, &(struct batch){first, n, f->tokens + first, decode}, err);
 }
 
-/* Runs positions [first, first + n) as one batch, `stride` steps a call. */
+/* Runs positions [first, first + n) as one batch, `stride` steps at a time. */
 static void run_batch(struct fixture *f, uint32_t first, uint32_t n, uint32_t stride)
 {
     assert_int_equal(begin(f, first, n, n == 1, NULL), STATUS_OK);
-    for (uint32_t s = 0; s < N_STEPS; s += stride)
+    for (uint32_t s = 0; s < N_STEPS; s += stride) {
         assert_int_equal(f->backend.ops->run(&f->backend, s, s + stride < N_STEPS ? s + stride : N_STEPS, NULL),
                          STATUS_OK);
+    }
 }
 
-/* The rows of a step of the current batch; the caller frees. */
+/* Reads the rows of a step of the current batch; the caller frees them. */
 static float *read_rows(struct fixture *f, uint32_t step, uint32_t n)
 {
     float *rows = xcalloc((uint64_t)n * f->steps[step].width, sizeof(float));
@@ -139,13 +142,14 @@ static void batches_of_any_size_agree(void **state)
     struct fixture *f = *state;
     run_batch(f, 0, 20, N_STEPS);
     float *whole[N_STEPS];
-    for (unsigned s = 0; s < N_STEPS; s++)
+    for (unsigned s = 0; s < N_STEPS; s++) {
         whole[s] = read_rows(f, s, 20);
+    }
     const uint32_t sizes[] = {1, 3, 7, 20};
     for (unsigned i = 0; i < COUNT(sizes); i++) {
         for (uint32_t first = 0; first < 20; first += sizes[i]) {
             uint32_t n = 20 - first < sizes[i] ? 20 - first : sizes[i];
-            run_batch(f, first, n, sizes[i]); /* ranges of other sizes, too */
+            run_batch(f, first, n, sizes[i]); /* in ranges of other sizes too */
             for (unsigned s = 0; s < N_STEPS; s++) {
                 float *part = read_rows(f, s, n);
                 uint64_t width = f->steps[s].width;
@@ -154,11 +158,12 @@ static void batches_of_any_size_agree(void **state)
             }
         }
     }
-    for (unsigned s = 0; s < N_STEPS; s++)
+    for (unsigned s = 0; s < N_STEPS; s++) {
         free(whole[s]);
+    }
 }
 
-/* Each step's rows are its op's result on the rows of its inputs, rounded to f32. */
+/* The rows of each step are its op's result on its inputs' rows, rounded to f32. */
 static void rows_are_the_rounded_results(void **state)
 {
     struct fixture *f = *state;
@@ -166,21 +171,25 @@ static void rows_are_the_rounded_results(void **state)
     for (unsigned s = 0; s < N_STEPS; s++) {
         float *inputs[OP_MAX_INPUTS] = {0}, *actual = read_rows(f, s, 8);
         struct op_row rows[8];
-        for (uint32_t r = 0; r < 8; r++)
+        for (uint32_t r = 0; r < 8; r++) {
             rows[r] = (struct op_row){.arith = &arith_float32, .position = r, .token = f->tokens[r]};
+        }
         for (unsigned i = 0; i < OP_MAX_INPUTS && f->steps[s].input[i] >= 0; i++) {
             uint32_t input = (uint32_t)f->steps[s].input[i];
             inputs[i] = read_rows(f, input, 8);
-            for (uint32_t r = 0; r < 8; r++)
+            for (uint32_t r = 0; r < 8; r++) {
                 rows[r].in[i] = inputs[i] + (s == ATTN && i > 0 ? 0 : r * f->steps[input].width);
+            }
         }
         struct result result = run_rows(&f->steps[s], rows, 8, DTYPE_F32);
-        for (uint64_t i = 0; i < result.n; i++)
+        for (uint64_t i = 0; i < result.n; i++) {
             assert_true(actual[i] == (float)result.y[i]);
+        }
         assert_true(worst_ratio(actual, &result) <= 1);
         result_free(&result);
-        for (unsigned i = 0; i < OP_MAX_INPUTS; i++)
+        for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
             free(inputs[i]);
+        }
         free(actual);
     }
 }
@@ -208,19 +217,20 @@ static void written_rows_are_used(void **state)
     run_batch(f, 0, 6, N_STEPS);
     float *before = read_rows(f, ATTN, 6);
     float *keys = read_rows(f, K_ROPE, 6), written[6 * DIM];
-    for (unsigned i = 0; i < 6 * DIM; i++)
+    for (unsigned i = 0; i < 6 * DIM; i++) {
         keys[i] *= -1;
+    }
 
-    /* in the batch */
+    /* Written rows are used in the batch. */
     assert_int_equal(f->backend.ops->write(&f->backend, K_ROPE, keys, NULL), STATUS_OK);
     assert_int_equal(f->backend.ops->read(&f->backend, K_ROPE, written, NULL), STATUS_OK);
     assert_memory_equal(written, keys, sizeof(written));
     assert_int_equal(f->backend.ops->run(&f->backend, ATTN, N_STEPS, NULL), STATUS_OK);
     float *after = read_rows(f, ATTN, 6);
-    assert_memory_equal(before, after, 2 * DIM * sizeof(float)); /* one key: its score does not matter */
+    assert_memory_equal(before, after, 2 * DIM * sizeof(float)); /* a single key's score does not matter */
     assert_memory_not_equal(before + 2 * DIM, after + 2 * DIM, 5 * 2 * DIM * sizeof(float));
 
-    /* in the KV cache: the next batch sees them */
+    /* They are written to the KV cache too: the next batch sees them. */
     run_batch(f, 6, 1, N_STEPS);
     float *next = read_rows(f, ATTN, 1);
     run_batch(f, 0, 6, N_STEPS);
@@ -231,7 +241,7 @@ static void written_rows_are_used(void **state)
     free(before), free(keys), free(after), free(next), free(right);
 }
 
-/* One op alone: its inputs written, nothing before it run. */
+/* Runs one op alone: its inputs are written, and nothing ran before it. */
 static void one_op_runs_on_written_inputs(void **state)
 {
     struct fixture *f = *state;
@@ -259,7 +269,7 @@ static void a_bad_begin_leaves_all_as_it_was(void **state)
     assert_non_null(strstr(err.text, "never run"));
     float *after = read_rows(f, FINAL, 5);
     assert_memory_equal(before, after, 5 * VOCAB * sizeof(float));
-    run_batch(f, 2, 1, N_STEPS); /* back to a position: those after it are forgotten */
+    run_batch(f, 2, 1, N_STEPS); /* going back to a position forgets those after it */
     assert_int_equal(begin(f, 4, 1, true, &err), STATUS_DEVICE);
     run_batch(f, 3, 1, N_STEPS);
 

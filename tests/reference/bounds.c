@@ -26,26 +26,30 @@ static const struct case_row cases[] = {
     {OP_topk, 16, 0, {.topk = {32, 4}}},
 };
 
-/* The case as a model of that dtype has it: inputs and weights are values of the type, and the trace declares it. */
+/* Rounds the case to a dtype, as a model of that dtype has it, and declares it in the trace. */
 static void store_case(struct op_case *c, uint32_t storage, const struct arith *arith)
 {
     for (unsigned w = 0; w < OP_MAX_WEIGHTS && c->step.weight[w]; w++) {
-        for (uint64_t i = 0; i < c->weight[w].n_bytes / sizeof(float); i++)
+        for (uint64_t i = 0; i < c->weight[w].n_bytes / sizeof(float); i++) {
             c->weights[w][i] = stored(c->weights[w][i], storage);
+        }
     }
     for (unsigned in = 0; in < OP_MAX_INPUTS && c->inputs[in]; in++) {
         uint64_t rows = c->n_rows, width = c->step.width;
-        if (c->input_width[in])
+        if (c->input_width[in]) {
             width = c->input_width[in];
+        }
         if (c->step.op == OP_attention && in > 0) {
             rows += c->rows[0].position;
             width = c->step.params.attention.kv_heads * c->step.params.attention.dim;
         }
-        for (uint64_t i = 0; i < rows * width; i++)
+        for (uint64_t i = 0; i < rows * width; i++) {
             c->inputs[in][i] = stored(c->inputs[in][i], storage);
+        }
     }
-    for (uint32_t r = 0; r < c->n_rows; r++)
+    for (uint32_t r = 0; r < c->n_rows; r++) {
         c->rows[r].arith = arith;
+    }
 }
 
 static double worst_of(uint32_t storage, const struct arith *arith, unsigned index)
@@ -77,7 +81,7 @@ static void check_honest(uint32_t storage, const char *type)
         print_message("%-9s %-10s worst ratio %.3f\n", type, op_info(c.step.op)->name, worst);
         case_free(&c);
         assert_true(worst <= 1);
-        /* The bound is not idle either: but for the copy and the choice, honest rounding reaches a hundredth of it. */
+        /* The bound is not loose either: except for copies and choices, honest rounding reaches a hundredth of it. */
         assert_true(worst > 0.01 || exact);
     }
 }
@@ -90,7 +94,7 @@ static void honest_kernels_stay_within(void **state)
     check_honest(DTYPE_F16, "float16");
 }
 
-/* The twins: what is wrong by a little leaves the bound, in float32. */
+/* The twins: small errors exceed the bound, in float32. */
 static double ratio_of_edit(unsigned index, void (*edit)(struct op_case *c))
 {
     struct op_case c;
@@ -108,17 +112,20 @@ static double ratio_of_edit(unsigned index, void (*edit)(struct op_case *c))
 static void scale_weight_row(struct op_case *c)
 {
     uint64_t cols = c->weight[0].shape[1];
-    for (uint64_t i = 0; i < cols; i++)
+    for (uint64_t i = 0; i < cols; i++) {
         c->weights[0][cols * (c->weight[0].shape[0] > 3 ? 3 : 0) + i] *= 1.0001f;
-    for (uint32_t r = 0; r < c->n_rows; r++)
+    }
+    for (uint32_t r = 0; r < c->n_rows; r++) {
         c->rows[r].token = 3;
+    }
 }
 
 static void scale_inputs(struct op_case *c)
 {
     for (unsigned in = 0; in < OP_MAX_INPUTS && c->inputs[in]; in++) {
-        for (uint32_t i = 0; i < c->step.width / 3; i++)
+        for (uint32_t i = 0; i < c->step.width / 3; i++) {
             c->inputs[in][i] *= 1.0001f;
+        }
     }
 }
 
@@ -144,8 +151,9 @@ static void one_ulp(struct op_case *c)
 
 static void embed_row(struct op_case *c)
 {
-    for (uint32_t i = 0; i < c->weight[0].shape[1] * c->weight[0].shape[0]; i++)
+    for (uint32_t i = 0; i < c->weight[0].shape[1] * c->weight[0].shape[0]; i++) {
         c->weights[0][i] *= 1.0001f;
+    }
 }
 
 static void small_errors_leave_it(void **state)
@@ -166,7 +174,7 @@ static void small_errors_leave_it(void **state)
     }
 }
 
-/* In bf16 a matmul whose output is zeroed must not pass: the textbook bound let it. */
+/* In bf16 a matmul whose output is zeroed must fail; the textbook bound let it pass. */
 static void zeroed_bf16_output_leaves_it(void **state)
 {
     (void)state;
@@ -176,14 +184,15 @@ static void zeroed_bf16_output_leaves_it(void **state)
     store_case(&c, DTYPE_BF16, &bf16);
     struct result result = case_run(&c);
     unsigned passed = 0;
-    for (uint64_t i = 0; i < result.n; i++)
+    for (uint64_t i = 0; i < result.n; i++) {
         passed += error_ratio(0, result.y[i], result.bound[i]) <= 1;
+    }
     assert_true(passed < result.n / 1000 + 1);
     result_free(&result);
     case_free(&c);
 }
 
-/* A copy of what the storage type holds is exact, any other value is rounded once. */
+/* A copy of a value that the storage type holds is exact; any other value rounds once. */
 static void copies_are_exact_where_they_can_be(void **state)
 {
     (void)state;
@@ -192,8 +201,9 @@ static void copies_are_exact_where_they_can_be(void **state)
     const double bounds[] = {0, 0, 0x1p-11, 0, 0, 0x1p-25, 0};
     struct step step = {.op = OP_softcap, .width = COUNT(x), .params.softcap = {COUNT(x), 0}};
     struct result result = run_rows(&step, &(struct op_row){.arith = &f16, .in = {x}}, 1, DTYPE_F32);
-    for (unsigned i = 0; i < COUNT(x); i++)
+    for (unsigned i = 0; i < COUNT(x); i++) {
         assert_true(result.bound[i] == bounds[i]);
+    }
     result_free(&result);
 }
 
@@ -207,13 +217,15 @@ static void rounded_operands_widen_the_bound(void **state)
     struct result exact = case_run(&c);
     store_case(&c, DTYPE_F16, &tensor_core); /* operands in f16, sums and stores in f32 */
     float *simulated = simulate(&c, DTYPE_F32);
-    for (uint32_t r = 0; r < c.n_rows; r++)
+    for (uint32_t r = 0; r < c.n_rows; r++) {
         c.rows[r].arith = &arith_float32;
-    assert_true(worst_ratio(simulated, &exact) > 1); /* undeclared */
+    }
+    assert_true(worst_ratio(simulated, &exact) > 1); /* not declared */
     case_free(&c);
     case_make(&c, 1, &cases[3]);
-    for (uint32_t r = 0; r < c.n_rows; r++)
+    for (uint32_t r = 0; r < c.n_rows; r++) {
         c.rows[r].arith = &tensor_core;
+    }
     struct result declared = case_run(&c);
     assert_true(worst_ratio(simulated, &declared) <= 1);
     result_free(&exact), result_free(&declared);

@@ -1,5 +1,4 @@
-/* Plain floats, parts of rows, and the rounding of weights to a declared dtype. The block formats: reference_formats.c.
- */
+/* Plain floats, parts of rows, and rounding of weights to a declared dtype. formats.c tests the block formats. */
 #include "tests/reference/reference_case.h"
 
 static struct tensor tensor_of_bytes(uint32_t dtype, uint64_t rows, uint64_t cols, const void *bytes)
@@ -13,7 +12,7 @@ static struct tensor tensor_of_bytes(uint32_t dtype, uint64_t rows, uint64_t col
                            .n_bytes = rows * cols / info->block_elems * info->block_bytes};
 }
 
-/* Index of the first value that has other bits than expected, or -1. */
+/* Index of the first value whose bits differ, or -1. */
 static int first_wrong(uint32_t dtype, const void *bytes, const uint32_t *bits, uint64_t count)
 {
     float values[64];
@@ -21,8 +20,9 @@ static int first_wrong(uint32_t dtype, const void *bytes, const uint32_t *bits, 
     struct tensor tensor = tensor_of_bytes(dtype, 1, count, bytes);
     weights_decode(&tensor, 0, 0, count, values);
     for (uint64_t i = 0; i < count; i++) {
-        if (memcmp(&values[i], &bits[i], 4) != 0)
+        if (memcmp(&values[i], &bits[i], 4) != 0) {
             return (int)i;
+        }
     }
     return -1;
 }
@@ -49,14 +49,15 @@ static void decodes_floats(void **state)
     assert_true(isnan(nan));
 }
 
-/* Any row, and any run of blocks within it. */
+/* Decodes any row, and any run of blocks in it. */
 static void decodes_parts_of_rows(void **state)
 {
     (void)state;
     uint8_t bytes[3 * 4 * 34]; /* 3 rows of 4 blocks */
     uint64_t seed = 1;
-    for (unsigned i = 0; i < sizeof(bytes); i++)
-        bytes[i] = (uint8_t)(random_bits(&seed) & 0x3f); /* no NaN scales */
+    for (unsigned i = 0; i < sizeof(bytes); i++) {
+        bytes[i] = (uint8_t)(random_bits(&seed) & 0x3f); /* keeps scales finite */
+    }
     struct tensor all = tensor_of_bytes(DTYPE_Q8_0, 1, 12 * 32, bytes),
                   rows = tensor_of_bytes(DTYPE_Q8_0, 3, 4 * 32, bytes);
     float expected[12 * 32], values[2 * 32];
@@ -66,7 +67,7 @@ static void decodes_parts_of_rows(void **state)
     assert_memory_not_equal(values, expected + 2 * 4 * 32, sizeof(values));
 }
 
-/* weights_dtype: to nearest, ties to even; seen through embed, whose scale is rounded as well. */
+/* Rounding to weights_dtype is to nearest, ties to even. It is tested through embed, whose scale is rounded too. */
 static double rounded(uint32_t dtype, float weight, float scale)
 {
     struct tensor tensor = tensor_of_floats(&weight, 1, 1);

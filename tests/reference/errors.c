@@ -1,6 +1,6 @@
-/* Inputs that are off: every op's bound grows by what they make of its output. Errors are drawn as the bounds take
- * them, independent, a twelfth of what they may be in standard deviation; the output stays within the bound that was
- * told of them, and leaves the one that was not. */
+/* Inputs with errors: every op's bound must grow by what the errors do to its output. The errors are drawn as the
+ * bounds assume: independent, with a standard deviation of a twelfth of their limit. The output stays within the bound
+ * that knows the errors, and exceeds the bound that does not. */
 #include "reference/bounds.h"
 #include "tests/reference/reference_case.h"
 
@@ -23,38 +23,42 @@ static const struct case_row cases[] = {
     {OP_expert_sum, 8, 0, {.expert_sum = {4, 512}}},
 };
 
-/* How many values input i has. */
+/* Number of values of input i. */
 static uint64_t input_size(const struct op_case *c, unsigned i)
 {
     const struct attention_params *p = &c->step.params.attention;
-    if (c->step.op == OP_attention && i > 0)
+    if (c->step.op == OP_attention && i > 0) {
         return (uint64_t)(c->rows[c->n_rows - 1].position + 1) * p->kv_heads * p->dim;
+    }
     return (uint64_t)c->n_rows * c->input_width[i];
 }
 
-/* Moves every input, and tells the rows how far it may be off. Choices of experts are not numbers. */
+/* Adds errors to every input and tells the rows their limits. Choices of experts are not numbers and stay. */
 static void move_inputs(struct op_case *c, double size, uint64_t seed, double *errors[OP_MAX_INPUTS])
 {
     for (unsigned i = 0; i < OP_MAX_INPUTS && c->inputs[i]; i++) {
-        if (c->step.op == OP_expert_matmul && i == 1)
+        if (c->step.op == OP_expert_matmul && i == 1) {
             continue;
+        }
         uint64_t n = input_size(c, i);
         errors[i] = xmalloc(n * sizeof *errors[i]);
         for (uint64_t k = 0; k < n; k++) {
             errors[i][k] = size * (0.1 + fabs(c->inputs[i][k]));
             c->inputs[i][k] += (float)(errors[i][k] / BOUND_LAMBDA * random_normal(&seed));
         }
-        for (uint32_t r = 0; r < c->n_rows; r++)
+        for (uint32_t r = 0; r < c->n_rows; r++) {
             c->rows[r].error[i] = errors[i] + (c->rows[r].in[i] - c->inputs[i]);
+        }
     }
 }
 
-/* Of the results of one case: the worst ratio of what the moved inputs give to the bounds around the right ones. */
+/* Worst ratio of the moved inputs' results to the bounds around the right ones. */
 static double moved_ratio(const struct result *right, const struct result *moved, const double *bound)
 {
     double worst = 0;
-    for (uint64_t i = 0; i < right->n; i++)
+    for (uint64_t i = 0; i < right->n; i++) {
         worst = fmax(worst, error_ratio(moved->y[i], right->y[i], bound[i]));
+    }
     return worst;
 }
 
@@ -62,7 +66,7 @@ static void test_errors_are_passed_on(void **state)
 {
     (void)state;
     static const double sizes[] = {1e-3, 1e-2};
-    for (unsigned index = 0; index < COUNT(cases); index++)
+    for (unsigned index = 0; index < COUNT(cases); index++) {
         for (size_t s = 0; s < COUNT(sizes); s++) {
             struct op_case c, other;
             double *errors[OP_MAX_INPUTS] = {NULL};
@@ -75,20 +79,23 @@ static void test_errors_are_passed_on(void **state)
             print_message("case %u, errors of %g: %.3f of the bound, %.3g of the one without them\n", index, sizes[s],
                           told, untold);
             assert_true(told <= 1);
-            assert_true(untold > 1); /* the twin: the same outputs, and nobody was told */
-            for (uint64_t i = 0; i < right.n; i++)
+            assert_true(untold > 1); /* the twin: the same outputs, judged without the errors */
+            for (uint64_t i = 0; i < right.n; i++) {
                 assert_true(moved.bound[i] > right.bound[i] * 0.5 && isfinite(moved.bound[i]));
-            for (unsigned i = 0; i < OP_MAX_INPUTS; i++)
+            }
+            for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
                 free(errors[i]);
+            }
             result_free(&right);
             result_free(&moved);
             case_free(&c);
             case_free(&other);
         }
+    }
 }
 
-/* A choice of experts from inexact scores: certain where they are far apart, unknown where they are not; and a recorded
- * choice is judged by what the scores may be. */
+/* A choice of experts from inexact scores is certain where the scores are far apart, unknown where they are not. A
+ * recorded choice is judged by what the scores may be. */
 static void test_choices(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* Every weight format bit for bit against gguf's own dequantiser, whose results golden/decode_vectors.bin holds
- * (written by golden/make_decode_vectors.py): rows of 1152 and 288, of 1280 and 256 in the formats whose blocks those
- * have. And the layouts that RDRR has and GGUF has not. */
+/* Compares every weight format, bit for bit, with gguf's own dequantiser. golden/decode_vectors.bin holds its results
+ * (written by golden/make_decode_vectors.py): rows of 1152 and 288 elements, or of 1280 and 256 for formats with blocks
+ * of 256. Also tests the layouts that only RDRR has. */
 #include <stdio.h>
 
 #include "tests/reference/reference_case.h"
@@ -14,20 +14,22 @@ struct record {
     uint32_t bits[MOST];
 };
 
-/* The next record; false at the end. */
+/* Reads the next record; false at the end. */
 static bool read_record(FILE *file, struct record *record)
 {
     uint32_t head[3];
-    if (fread(head, sizeof(head), 1, file) != 1)
+    if (fread(head, sizeof(head), 1, file) != 1) {
         return false;
+    }
     record->n = head[1];
     record->n_bytes = head[2];
     assert_true(record->n <= MOST && record->n_bytes <= sizeof(record->bytes));
     assert_int_equal(fread(record->bytes, record->n_bytes, 1, file), 1);
     assert_int_equal(fread(record->bits, record->n * sizeof(uint32_t), 1, file), 1);
     for (record->dtype = 0; record->dtype < DTYPE_COUNT; record->dtype++) {
-        if (dtype_info(record->dtype)->gguf_type == head[0])
+        if (dtype_info(record->dtype)->gguf_type == head[0]) {
             return true;
+        }
     }
     fail_msg("GGUF type %u is in no row of DTYPES", head[0]);
     return false;
@@ -46,15 +48,16 @@ static struct tensor tensor_of(uint32_t dtype, uint32_t layout, uint64_t rows, u
         .name = "test", .dtype = dtype, .layout = layout, .n_dims = 2, .shape = {rows, cols}, .bytes = bytes};
 }
 
-/* Index of the first value with other bits than the record's, or -1: the row decoded at once. */
+/* Decodes the record as one row. Returns the index of the first value whose bits differ, or -1. */
 static int first_wrong(const struct record *record)
 {
     float values[MOST];
     struct tensor tensor = tensor_of(record->dtype, LAYOUT_ROWS, 1, record->n, record->bytes);
     weights_decode(&tensor, 0, 0, record->n, values);
     for (uint32_t i = 0; i < record->n; i++) {
-        if (memcmp(&values[i], &record->bits[i], 4) != 0)
+        if (memcmp(&values[i], &record->bits[i], 4) != 0) {
             return (int)i;
+        }
     }
     return -1;
 }
@@ -66,15 +69,16 @@ static void decodes_as_gguf_does(void **state)
     unsigned n = 0;
     FILE *file = open_vectors();
     for (; read_record(file, &record); n++) {
-        if (first_wrong(&record) >= 0)
+        if (first_wrong(&record) >= 0) {
             fail_msg("%s: value %d differs", dtype_info(record.dtype)->name, first_wrong(&record));
+        }
         assert_int_equal(dtype_bytes(record.dtype, record.n), record.n_bytes);
     }
-    assert_int_equal(n, DTYPE_COUNT - 3); /* all but the plain floats */
+    assert_int_equal(n, DTYPE_COUNT - 3); /* every format except the plain floats */
     fclose(file);
 }
 
-/* The twin: any byte of the second block changed shows there, and nowhere before. */
+/* The twin: changing any byte of the second block changes its values, and none before it. */
 static void a_changed_byte_shows(void **state)
 {
     (void)state;
@@ -86,15 +90,16 @@ static void a_changed_byte_shows(void **state)
         for (uint32_t at = bytes; at < 2 * bytes; at++) {
             record.bytes[at] ^= 0xff;
             int wrong = first_wrong(&record);
-            if (wrong < elems || wrong >= 2 * elems)
+            if (wrong < elems || wrong >= 2 * elems) {
                 fail_msg("%s: byte %u changed, first wrong value %d", dtype_info(record.dtype)->name, at, wrong);
+            }
             record.bytes[at] ^= 0xff;
         }
     }
     fclose(file);
 }
 
-/* Parts of rows that begin and end anywhere, of 1152 and 288, and of lengths that no block divides. */
+/* Decodes parts of rows that begin and end anywhere, also of rows that no block divides. */
 static void decodes_any_part_in_any_layout(void **state)
 {
     (void)state;
@@ -111,8 +116,9 @@ static void decodes_any_part_in_any_layout(void **state)
         assert_memory_equal(part, &record.bits[2 * block + 1], (block - 6) * sizeof(float));
         struct tensor columns = tensor_of(record.dtype, LAYOUT_COLUMNS, block - 5, n_blocks, record.bytes);
         weights_decode(&columns, 4, 1, n_blocks - 1, part);
-        for (uint32_t i = 0; i + 1 < n_blocks; i++)
+        for (uint32_t i = 0; i + 1 < n_blocks; i++) {
             assert_memory_equal(&part[i], &record.bits[(i + 1) * block + 4], sizeof(float));
+        }
         assert_memory_not_equal(&part[1], &record.bits[4], sizeof(float));
     }
     fclose(file);
@@ -137,7 +143,7 @@ static void grains(void **state)
     assert_int_equal(bytes, tensor.n_bytes);
 }
 
-/* A record's blocks taken apart into nibbles and scales, as safetensors has them. */
+/* Splits a record's blocks into nibbles and scales, as in safetensors. */
 static void take_apart(const struct record *record, uint8_t *nibbles, uint8_t *scales)
 {
     for (uint32_t b = 0; b < record->n_bytes / 17; b++) {
@@ -151,8 +157,8 @@ static void take_apart(const struct record *record, uint8_t *nibbles, uint8_t *s
     }
 }
 
-/* Whether three equal rows in two tensors decode, from any element on, as the blocks do, and are the same blocks from
- * any byte on. */
+/* Whether three equal rows, held in two tensors, decode from any element on as the joined blocks do, and copy as the
+ * same blocks from any byte on. */
 static bool apart_is_joined(const struct record *record, const uint8_t *nibbles, const uint8_t *scales)
 {
     float values[MOST];
@@ -181,8 +187,9 @@ static void test_experts_in_two_tensors(void **state)
     FILE *file = open_vectors();
     uint32_t n_seen = 0;
     while (read_record(file, &record)) {
-        if (record.dtype != DTYPE_MXFP4)
+        if (record.dtype != DTYPE_MXFP4) {
             continue;
+        }
         uint32_t n = record.n_bytes / 17;
         uint8_t *nibbles = calloc(3 * n, 16), *scales = calloc(3, n);
         take_apart(&record, nibbles, scales);

@@ -1,4 +1,5 @@
-/* Each op against an independent naive computation in long double at odd sizes, and small cases done by hand. */
+/* Compares each op with an independent naive computation in long double at odd sizes, and with small cases done by
+ * hand. */
 #include "tests/reference/reference_case.h"
 
 static void embed_gathers_and_scales(void **state)
@@ -8,8 +9,9 @@ static void embed_gathers_and_scales(void **state)
     case_embed(&c, 1, 5, (struct embed_params){.width = 37, .vocab = 11, .scale = 6.0625f});
     struct result result = case_run(&c);
     for (uint32_t r = 0; r < c.n_rows; r++) {
-        for (uint32_t i = 0; i < 37; i++)
+        for (uint32_t i = 0; i < 37; i++) {
             assert_true(result.y[r * 37 + i] == 6.0625 * c.weights[0][c.rows[r].token * 37 + (int32_t)i]);
+        }
     }
     result_free(&result);
     case_free(&c);
@@ -25,15 +27,16 @@ static void rms_norm_is_its_formula(void **state)
     for (uint32_t at = 0; at < 4 * 3 * 13; at++) {
         const float *x = c.inputs[0] + at / 13 * 13;
         long double mean = 0;
-        for (uint32_t i = 0; i < 13; i++)
+        for (uint32_t i = 0; i < 13; i++) {
             mean += (long double)x[i] * x[i] / 13;
+        }
         float multiplier = 1.0f + c.weights[0][at % 13];
         assert_exact(result.y[at], x[at % 13] / sqrtl(mean + 0.01f) * multiplier, 0);
     }
     result_free(&result);
     case_free(&c);
 
-    /* by hand: the mean of (3, -4, 0, 5)^2 is 12.5; with eps 3.5 the root is 4 */
+    /* By hand: the mean of (3, -4, 0, 5)^2 is 12.5; with eps 3.5 the root is 4. */
     const float x[] = {3, -4, 0, 5}, w[] = {1, 0, 7, -3};
     struct tensor tensor = tensor_of_floats(w, 1, 4);
     struct step step = {.op = OP_rms_norm, .width = 4, .weight = {&tensor}, .params.rms_norm = {1, 4, 3.5f, 1}};
@@ -42,7 +45,7 @@ static void rms_norm_is_its_formula(void **state)
     result_free(&result);
 }
 
-/* 1 + w is a float32: what is too small to change it does not. */
+/* 1 + w is rounded to float32: a w that is too small does not change it. */
 static void rms_norm_rounds_the_offset_weight(void **state)
 {
     (void)state;
@@ -83,17 +86,19 @@ static void matmul_is_its_formula(void **state)
     }
 }
 
-/* The frequency of pair i, in the words of transformers' modeling_rope_utils.py. */
+/* The frequency of pair i, computed as in transformers' modeling_rope_utils.py. */
 static long double naive_frequency(const struct rope_params *p, uint32_t i)
 {
     long double plain = 1 / powl(p->theta, 2.0L * i / p->dim), two_pi = 8 * atanl(1), wavelength = two_pi / plain;
     long double low = 0, high = 0;
     switch (p->type) {
     case ROPE_TYPE_LLAMA3:
-        if (wavelength < p->original / p->high)
+        if (wavelength < p->original / p->high) {
             return plain;
-        if (wavelength > p->original / p->low)
+        }
+        if (wavelength > p->original / p->low) {
             return plain / p->factor;
+        }
         low = (p->original / wavelength - p->low) / (p->high - p->low);
         return (1 - low) * plain / p->factor + low * plain;
     case ROPE_TYPE_YARN:
@@ -135,21 +140,22 @@ static void rope_is_its_formula(void **state)
         case_free(&c);
     }
 
-    /* by hand: position 0 turns nothing; pair 0 of position 1 turns by one radian */
+    /* By hand: position 0 rotates nothing; at position 1 pair 0 rotates by one radian. */
     const float x[] = {1, 10, 0, 100};
     struct step step = {.op = OP_rope, .width = 4, .params.rope = {1, 4, ROPE_TYPE_DEFAULT, 100, 1, .scale = 1}};
     const struct op_row rows[] = {{.arith = &arith_float32, .in = {x}, .position = 0},
                                   {.arith = &arith_float32, .in = {x}, .position = 1}};
     struct result result = run_rows(&step, rows, 2, DTYPE_F32);
-    for (unsigned i = 0; i < 4; i++)
+    for (unsigned i = 0; i < 4; i++) {
         assert_true(result.y[i] == x[i]);
+    }
     assert_exact(result.y[4], 0.5403023058681398L, 1);
     assert_exact(result.y[6], 0.8414709848078965L, 1);
     assert_exact(result.y[5], 10 * cosl(0.1L) - 100 * sinl(0.1L), 100);
     result_free(&result);
 }
 
-/* Scores and sums of one head and one dim at a time, nothing shared. */
+/* Attention of one head and one dim at a time; nothing is shared. */
 static long double naive_attention(const struct op_case *c, uint32_t r, uint32_t h, uint32_t d)
 {
     struct attention_params p = c->step.params.attention;
@@ -157,17 +163,21 @@ static long double naive_attention(const struct op_case *c, uint32_t r, uint32_t
     long double scores[64], sum = 0, y = 0;
     for (uint32_t j = 0; j <= position; j++) {
         long double dot = 0;
-        for (uint32_t i = 0; i < p.dim; i++)
+        for (uint32_t i = 0; i < p.dim; i++) {
             dot += (long double)c->rows[r].in[0][h * p.dim + i] * c->inputs[1][j * width + kv * p.dim + i];
+        }
         scores[j] = p.scale * dot;
-        if (p.softcap != 0)
+        if (p.softcap != 0) {
             scores[j] = p.softcap * tanhl(scores[j] / p.softcap);
-        if (p.window != 0 && position - j >= p.window)
+        }
+        if (p.window != 0 && position - j >= p.window) {
             scores[j] = -INFINITY;
+        }
         sum += expl(scores[j]);
     }
-    for (uint32_t j = 0; j <= position; j++)
+    for (uint32_t j = 0; j <= position; j++) {
         y += expl(scores[j]) / sum * c->inputs[2][j * width + kv * p.dim + d];
+    }
     return y;
 }
 
@@ -198,7 +208,7 @@ static void attention_by_hand(void **state)
 {
     (void)state;
     const float q[] = {1}, v[] = {8, 16}, near[] = {0, logf(3)}, far[] = {1000, 1000};
-    struct step step = {.op = OP_attention, .width = 1, .params.attention = {1, 1, 1, 1, 0, 0}};
+    struct step step = {.op = OP_attention, .width = 1, .params.attention = {1, 1, 1, 1, 0, 0, false}};
     struct op_row row = {.arith = &arith_float32, .in = {q, near, v}, .position = 1};
     struct result result = run_rows(&step, &row, 1, DTYPE_F32);
     assert_true(fabs(result.y[0] - 14) < 1e-6);
@@ -227,7 +237,7 @@ static void glu_is_its_formula(void **state)
     }
 }
 
-/* Large gates saturate, they do not become NaN. */
+/* Large gates saturate and do not become NaN. */
 static void glu_saturates(void **state)
 {
     (void)state;
@@ -237,8 +247,9 @@ static void glu_saturates(void **state)
         struct result result =
             run_rows(&step, &(struct op_row){.arith = &arith_float32, .in = {gate, up}}, 1, DTYPE_F32);
         assert_true(result.y[0] == 0 && result.y[1] == 2000 && result.y[2] == 0);
-        for (unsigned i = 0; i < 3; i++)
+        for (unsigned i = 0; i < 3; i++) {
             assert_true(isfinite(result.bound[i]) && result.bound[i] > 0);
+        }
         result_free(&result);
     }
 }

@@ -1,5 +1,5 @@
-/* A result depends on its own row alone: not on the number of threads, not on what else is in the batch, not on the
- * vector width of the machine, not on whether a bound was asked for. Bit for bit. */
+/* A result depends on its own row alone, bit for bit: not on the number of threads, other rows of the batch, the
+ * machine's vector width, or whether a bound was asked for. */
 #include <omp.h>
 
 #include "reference/dot.h"
@@ -23,8 +23,9 @@ static const struct case_row cases[] = {
 static void assert_same(const struct result *a, const double *y, const double *bound, uint64_t from, uint64_t n)
 {
     assert_memory_equal(a->y + from, y, n * sizeof(double));
-    if (bound)
+    if (bound) {
         assert_memory_equal(a->bound + from, bound, n * sizeof(double));
+    }
 }
 
 static void threads_do_not_matter(void **state)
@@ -80,7 +81,7 @@ static void the_bound_does_not_matter(void **state)
     }
 }
 
-/* The twin: rows that do differ are told apart by these comparisons. */
+/* The twin: these comparisons do tell different rows apart. */
 static void other_rows_differ(void **state)
 {
     (void)state;
@@ -94,7 +95,7 @@ static void other_rows_differ(void **state)
     }
 }
 
-/* dot.h's promise, one addition at a time. volatile keeps the compiler from vectorising or contracting. */
+/* The sum that dot.h promises, one addition at a time. volatile prevents vectorising and contracting. */
 static double sum_in_lanes(const float *a, const float *b, uint64_t n, bool square)
 {
     volatile double lanes[DOT_LANES] = {0};
@@ -104,8 +105,9 @@ static double sum_in_lanes(const float *a, const float *b, uint64_t n, bool squa
         lanes[i % DOT_LANES] = lanes[i % DOT_LANES] + term;
     }
     for (unsigned half = DOT_LANES / 2; half > 0; half /= 2) {
-        for (unsigned l = 0; l < half; l++)
+        for (unsigned l = 0; l < half; l++) {
             lanes[l] = lanes[l] + lanes[l + half];
+        }
     }
     return lanes[0];
 }
@@ -123,7 +125,7 @@ static void dot_sums_in_the_order_it_says(void **state)
         assert_true(both.sum == sum.sum);
         assert_true(both.squares == sum_in_lanes(a, b, n, true));
     }
-    /* the twin: shifted by one, every element has another lane, and the sum other bits */
+    /* The twin: shifted by one, every element has another lane, and the sum has other bits. */
     double shifted = dot_sum_squares(a + 1, wide + 1, 999).squares;
     assert_true(shifted != sum_in_lanes(a, b, 1000, true) - (double)a[0] * b[0] * ((double)a[0] * b[0]));
     free(wide);

@@ -1,5 +1,5 @@
-/* What the reference's tests share: random numbers that are the same everywhere, tensors and batches made by hand, and
- * the ratio of an error to its bound. */
+/* Shared by the reference's tests: random numbers that are the same everywhere, hand-made tensors and batches, and the
+ * ratio of an error to its bound. */
 #ifndef LOCKSTEP_TESTS_REFERENCE_REFERENCE_CASE_H
 #define LOCKSTEP_TESTS_REFERENCE_REFERENCE_CASE_H
 
@@ -26,21 +26,23 @@ static inline uint64_t random_bits(uint64_t *state)
     return z ^ (z >> 31);
 }
 
-/* About normal: the sum of 12 uniform numbers. */
+/* Nearly normal: the sum of 12 uniform numbers. */
 static inline float random_normal(uint64_t *state)
 {
     double sum = -6;
-    for (int i = 0; i < 12; i++)
+    for (int i = 0; i < 12; i++) {
         sum += (double)(random_bits(state) >> 11) * 0x1p-53;
+    }
     return (float)sum;
 }
 
-/* n numbers of this size around an offset; the caller frees. */
+/* Returns n random numbers of a size around an offset; the caller frees them. */
 static inline float *random_floats(uint64_t *state, uint64_t n, float size, float offset)
 {
     float *values = xmalloc(n * sizeof(float));
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
         values[i] = offset + size * random_normal(state);
+    }
     return values;
 }
 
@@ -54,7 +56,7 @@ static inline struct tensor tensor_of_floats(const float *values, uint64_t rows,
                            .n_bytes = rows * cols * sizeof(float)};
 }
 
-/* A step with random weights and inputs: rows at consecutive positions, and what they point to. */
+/* A step with random weights and inputs, and its rows at consecutive positions. */
 #define CASE_MAX_ROWS 48
 struct op_case {
     struct step step;
@@ -68,18 +70,21 @@ struct op_case {
 
 static inline void case_free(struct op_case *c)
 {
-    for (unsigned i = 0; i < OP_MAX_WEIGHTS; i++)
+    for (unsigned i = 0; i < OP_MAX_WEIGHTS; i++) {
         free(c->weights[i]);
-    for (unsigned i = 0; i < OP_MAX_INPUTS; i++)
+    }
+    for (unsigned i = 0; i < OP_MAX_INPUTS; i++) {
         free(c->inputs[i]);
+    }
 }
 
 static inline void case_rows(struct op_case *c, uint32_t n_rows, uint32_t first_position)
 {
     assert_true(n_rows <= CASE_MAX_ROWS);
     c->n_rows = n_rows;
-    for (uint32_t r = 0; r < n_rows; r++)
+    for (uint32_t r = 0; r < n_rows; r++) {
         c->rows[r] = (struct op_row){.arith = &arith_float32, .position = first_position + r};
+    }
 }
 
 static inline void case_input(struct op_case *c, unsigned input, uint64_t *seed, uint32_t width, float size,
@@ -87,8 +92,9 @@ static inline void case_input(struct op_case *c, unsigned input, uint64_t *seed,
 {
     c->input_width[input] = width;
     c->inputs[input] = random_floats(seed, (uint64_t)c->n_rows * width, size, offset);
-    for (uint32_t r = 0; r < c->n_rows; r++)
+    for (uint32_t r = 0; r < c->n_rows; r++) {
         c->rows[r].in[input] = c->inputs[input] + (uint64_t)r * width;
+    }
 }
 
 static inline void case_weight(struct op_case *c, unsigned weight, uint64_t *seed, uint32_t rows, uint32_t cols,
@@ -104,8 +110,9 @@ static inline void case_embed(struct op_case *c, uint64_t seed, uint32_t n_rows,
     *c = (struct op_case){.step = {.op = OP_embed, .width = p.width, .params.embed = p}};
     case_rows(c, n_rows, 0);
     case_weight(c, 0, &seed, p.vocab, p.width, 0.1f);
-    for (uint32_t r = 0; r < n_rows; r++)
+    for (uint32_t r = 0; r < n_rows; r++) {
         c->rows[r].token = (int32_t)(random_bits(&seed) % p.vocab);
+    }
 }
 
 static inline void case_rms_norm(struct op_case *c, uint64_t seed, uint32_t n_rows, struct rms_norm_params p)
@@ -121,8 +128,9 @@ static inline void case_matmul(struct op_case *c, uint64_t seed, uint32_t n_rows
     *c = (struct op_case){.step = {.op = OP_matmul, .width = p.n_out, .params.matmul = p}};
     case_rows(c, n_rows, 0);
     case_weight(c, 0, &seed, p.n_out, p.n_in, 0.05f);
-    if (p.has_bias)
+    if (p.has_bias) {
         case_weight(c, 1, &seed, 1, p.n_out, 2);
+    }
     case_input(c, 0, &seed, p.n_in, 1, 0.1f);
 }
 
@@ -133,7 +141,7 @@ static inline void case_rope(struct op_case *c, uint64_t seed, uint32_t n_rows, 
     case_input(c, 0, &seed, c->step.width, 2, 0);
 }
 
-/* Queries at positions first, first + 1, …, keys and values of all positions from 0 on. */
+/* An attention: queries at positions first, first + 1, …, keys and values of all positions from 0 on. */
 static inline void case_attention(struct op_case *c, uint64_t seed, uint32_t n_rows, uint32_t first,
                                   struct attention_params p)
 {
@@ -142,8 +150,9 @@ static inline void case_attention(struct op_case *c, uint64_t seed, uint32_t n_r
     case_input(c, 0, &seed, c->step.width, 1.5f, 0.2f);
     for (unsigned i = 1; i < 3; i++) {
         c->inputs[i] = random_floats(&seed, (uint64_t)(first + n_rows) * p.kv_heads * p.dim, 1.5f, 0.2f);
-        for (uint32_t r = 0; r < n_rows; r++)
+        for (uint32_t r = 0; r < n_rows; r++) {
             c->rows[r].in[i] = c->inputs[i];
+        }
     }
 }
 
@@ -192,8 +201,9 @@ static inline void case_expert_matmul(struct op_case *c, uint64_t seed, uint32_t
     case_weight(c, 1, &seed, p.n_experts, p.n_out, 2);
     case_input(c, 0, &seed, p.shared_x ? p.n_in : p.k * p.n_in, 1, 0.1f);
     case_input(c, 1, &seed, p.k, 1, 0);
-    for (uint32_t i = 0; i < n_rows * p.k; i++)
+    for (uint32_t i = 0; i < n_rows * p.k; i++) {
         c->inputs[1][i] = (float)(random_bits(&seed) % p.n_experts);
+    }
 }
 
 static inline void case_swiglu(struct op_case *c, uint64_t seed, uint32_t n_rows, struct swiglu_params p)
@@ -211,7 +221,7 @@ static inline void case_expert_sum(struct op_case *c, uint64_t seed, uint32_t n_
     case_input(c, 1, &seed, p.k, 0.2f, 0.25f);
 }
 
-/* A case as a row of a test's table. first: position of row 0, for the ops that ask. */
+/* A case as a row of a test's table. first: position of row 0, for ops that use it. */
 struct case_row {
     enum op op;
     uint32_t n_rows, first;
@@ -249,7 +259,7 @@ static inline void case_make(struct op_case *c, uint64_t seed, const struct case
     }
 }
 
-/* The result of an op on some rows. */
+/* Result of an op on some rows. */
 struct result {
     uint64_t n; /* n_rows width */
     double *y, *bound;
@@ -281,7 +291,7 @@ static inline void result_free(struct result *result)
     free(result->bound);
 }
 
-/* An error over its bound; 0 of 0 is 0. */
+/* Error divided by its bound; 0 / 0 is 0. */
 static inline double error_ratio(double actual, double y, double bound)
 {
     double error = fabs(actual - y);
@@ -291,16 +301,18 @@ static inline double error_ratio(double actual, double y, double bound)
 static inline double worst_ratio(const float *actual, const struct result *result)
 {
     double worst = 0;
-    for (uint64_t i = 0; i < result->n; i++)
+    for (uint64_t i = 0; i < result->n; i++) {
         worst = fmax(worst, error_ratio(actual[i], result->y[i], result->bound[i]));
+    }
     return worst;
 }
 
-/* y is as good as exact: the naive sum in long double, to 1e-13 of its terms' size. */
+/* Asserts that y is as good as exact: equal to the naive sum in long double, to 1e-13 of the size of its terms. */
 static inline void assert_exact(double y, long double naive, long double size)
 {
-    if (fabsl(y - naive) > 1e-13L * (size + fabsl(naive)))
+    if (fabsl(y - naive) > 1e-13L * (size + fabsl(naive))) {
         fail_msg("%.17g, expected %.17Lg", y, naive);
+    }
 }
 
 #endif

@@ -1,5 +1,5 @@
-/* Every op as a plain kernel computes it: float32 arithmetic, sequential sums, and each intermediate value that
- * transformers stores rounded to the storage type. An honest kernel, written without a look at the bounds. */
+/* Every op as a plain, honest kernel computes it: float32 arithmetic, sequential sums, and each intermediate value that
+ * transformers stores rounded to the storage type. Written without regard to the bounds. */
 #ifndef LOCKSTEP_TESTS_REFERENCE_REFERENCE_SIMULATE_H
 #define LOCKSTEP_TESTS_REFERENCE_REFERENCE_SIMULATE_H
 
@@ -14,8 +14,9 @@ static inline float stored(float x, uint32_t storage)
 static inline float simulate_dot(const float *a, const float *b, uint32_t n)
 {
     float sum = 0;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         sum += a[i] * b[i];
+    }
     return sum;
 }
 
@@ -23,8 +24,9 @@ static inline void simulate_embed(const struct op_case *c, uint32_t r, uint32_t 
 {
     const struct embed_params *p = &c->step.params.embed;
     float scale = stored(p->scale, storage);
-    for (uint32_t i = 0; i < p->width; i++)
+    for (uint32_t i = 0; i < p->width; i++) {
         y[i] = stored(scale * c->weights[0][(uint32_t)c->rows[r].token * p->width + i], storage);
+    }
 }
 
 static inline void simulate_rms_norm(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
@@ -33,8 +35,9 @@ static inline void simulate_rms_norm(const struct op_case *c, uint32_t r, uint32
     for (uint32_t g = 0; g < p->groups; g++) {
         const float *x = c->rows[r].in[0] + g * p->dim;
         float inverse = 1 / sqrtf(simulate_dot(x, x, p->dim) / (float)p->dim + p->eps);
-        for (uint32_t i = 0; i < p->dim; i++)
+        for (uint32_t i = 0; i < p->dim; i++) {
             y[g * p->dim + i] = stored(stored(x[i] * inverse, storage) * (p->offset + c->weights[0][i]), storage);
+        }
     }
 }
 
@@ -43,8 +46,9 @@ static inline void simulate_matmul(const struct op_case *c, uint32_t r, uint32_t
     const struct matmul_params *p = &c->step.params.matmul;
     for (uint32_t o = 0; o < p->n_out; o++) {
         y[o] = stored(simulate_dot(c->weights[0] + (uint64_t)o * p->n_in, c->rows[r].in[0], p->n_in), storage);
-        if (p->has_bias)
+        if (p->has_bias) {
             y[o] = stored(y[o] + c->weights[1][o], storage);
+        }
     }
 }
 
@@ -64,10 +68,12 @@ static inline void simulate_rope(const struct op_case *c, uint32_t r, uint32_t s
     const struct rope_params *p = &c->step.params.rope;
     for (uint32_t i = 0; i < p->dim / 2; i++) {
         float frequency = 1 / powf(p->theta, 2 * (float)i / (float)p->dim);
-        if (p->type == ROPE_TYPE_LINEAR)
+        if (p->type == ROPE_TYPE_LINEAR) {
             frequency /= p->factor;
-        if (p->type == ROPE_TYPE_YARN)
+        }
+        if (p->type == ROPE_TYPE_YARN) {
             frequency = simulate_yarn(p, i);
+        }
         float angle = (float)c->rows[r].position * frequency;
         float cosine = stored(p->scale * cosf(angle), storage), sine = stored(p->scale * sinf(angle), storage);
         for (uint32_t first = i; first < p->heads * p->dim; first += p->dim) {
@@ -79,24 +85,33 @@ static inline void simulate_rope(const struct op_case *c, uint32_t r, uint32_t s
     }
 }
 
-/* Scores of one head, then their softmax. */
-static inline void simulate_probabilities(const struct op_case *c, uint32_t r, uint32_t h, uint32_t storage, float *p,
-                                          uint32_t first, uint32_t n)
+/* Positions [first, first + n). */
+struct visible_keys {
+    uint32_t first, n;
+};
+
+/* Scores of one head, then their softmax: p [n]. */
+static inline void simulate_probabilities(const struct op_case *c, uint32_t r, uint32_t h, uint32_t storage,
+                                          struct visible_keys keys, float *p)
 {
+    uint32_t first = keys.first, n = keys.n;
     const struct attention_params *a = &c->step.params.attention;
     uint32_t kv = h / (a->heads / a->kv_heads);
     float max = -INFINITY, sum = 0;
     for (uint32_t j = 0; j < n; j++) {
         const float *k = c->inputs[1] + ((first + j) * a->kv_heads + kv) * a->dim;
         p[j] = stored(stored(simulate_dot(c->rows[r].in[0] + h * a->dim, k, a->dim), storage) * a->scale, storage);
-        if (a->softcap != 0)
+        if (a->softcap != 0) {
             p[j] = stored(stored(tanhf(stored(p[j] / a->softcap, storage)), storage) * a->softcap, storage);
+        }
         max = fmaxf(max, p[j]);
     }
-    for (uint32_t j = 0; j < n; j++)
+    for (uint32_t j = 0; j < n; j++) {
         sum += p[j] = expf(p[j] - max);
-    for (uint32_t j = 0; j < n; j++)
+    }
+    for (uint32_t j = 0; j < n; j++) {
         p[j] = stored(p[j] / sum, storage);
+    }
 }
 
 static inline void simulate_attention(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
@@ -105,11 +120,12 @@ static inline void simulate_attention(const struct op_case *c, uint32_t r, uint3
     uint32_t end = c->rows[r].position + 1, n = a->window && a->window < end ? a->window : end;
     float *p = xmalloc(n * sizeof(float));
     for (uint32_t h = 0; h < a->heads; h++) {
-        simulate_probabilities(c, r, h, storage, p, end - n, n);
+        simulate_probabilities(c, r, h, storage, (struct visible_keys){end - n, n}, p);
         for (uint32_t i = 0; i < a->dim; i++) {
             float sum = 0;
-            for (uint32_t j = 0; j < n; j++)
+            for (uint32_t j = 0; j < n; j++) {
                 sum += p[j] * c->inputs[2][((end - n + j) * a->kv_heads + h / (a->heads / a->kv_heads)) * a->dim + i];
+            }
             y[h * a->dim + i] = stored(sum, storage);
         }
     }
@@ -128,8 +144,9 @@ static inline void simulate_glu(const struct op_case *c, uint32_t r, uint32_t st
 
 static inline void simulate_add(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
 {
-    for (uint32_t i = 0; i < c->step.width; i++)
+    for (uint32_t i = 0; i < c->step.width; i++) {
         y[i] = stored(c->rows[r].in[0][i] + c->rows[r].in[1][i], storage);
+    }
 }
 
 static inline void simulate_softcap(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
@@ -141,15 +158,17 @@ static inline void simulate_softcap(const struct op_case *c, uint32_t r, uint32_
     }
 }
 
-/* The place of the j-th largest of n; the first among equals. */
+/* Index of the j-th largest of n; the first among equals. */
 static inline uint32_t simulate_place(const float *x, uint32_t n, uint32_t j)
 {
     for (uint32_t i = 0; i < n; i++) {
         uint32_t before = 0;
-        for (uint32_t k = 0; k < n; k++)
+        for (uint32_t k = 0; k < n; k++) {
             before += x[k] > x[i] || (x[k] == x[i] && k < i);
-        if (before == j)
+        }
+        if (before == j) {
             return i;
+        }
     }
     return n;
 }
@@ -157,8 +176,9 @@ static inline uint32_t simulate_place(const float *x, uint32_t n, uint32_t j)
 static inline void simulate_topk(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
 {
     (void)storage;
-    for (uint32_t j = 0; j < c->step.width; j++)
+    for (uint32_t j = 0; j < c->step.width; j++) {
         y[j] = (float)simulate_place(c->rows[r].in[0], c->step.params.topk.n, j);
+    }
 }
 
 static inline void simulate_topk_softmax(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
@@ -166,10 +186,12 @@ static inline void simulate_topk_softmax(const struct op_case *c, uint32_t r, ui
     const float *x = c->rows[r].in[0];
     uint32_t n = c->step.params.topk_softmax.n, k = c->step.width;
     float max = x[simulate_place(x, n, 0)], sum = 0;
-    for (uint32_t j = 0; j < k; j++)
+    for (uint32_t j = 0; j < k; j++) {
         sum += y[j] = expf(x[simulate_place(x, n, j)] - max);
-    for (uint32_t j = 0; j < k; j++)
+    }
+    for (uint32_t j = 0; j < k; j++) {
         y[j] = stored(y[j] / sum, storage);
+    }
 }
 
 static inline void simulate_expert_matmul(const struct op_case *c, uint32_t r, uint32_t storage, float *y)
@@ -199,12 +221,13 @@ static inline void simulate_expert_sum(const struct op_case *c, uint32_t r, uint
     const struct expert_sum_params *p = &c->step.params.expert_sum;
     for (uint32_t i = 0; i < p->width; i++) {
         y[i] = 0;
-        for (uint32_t j = 0; j < p->k; j++)
+        for (uint32_t j = 0; j < p->k; j++) {
             y[i] = stored(y[i] + stored(c->rows[r].in[0][j * p->width + i] * c->rows[r].in[1][j], storage), storage);
+        }
     }
 }
 
-/* All rows of a case; the caller frees. A new op without its simulation does not compile. */
+/* Computes all rows of a case; the caller frees them. A new op without its simulation does not compile. */
 static inline float *simulate(const struct op_case *c, uint32_t storage)
 {
     static void (*const ops[OP_COUNT])(const struct op_case *, uint32_t, uint32_t, float *) = {
@@ -213,8 +236,9 @@ static inline float *simulate(const struct op_case *c, uint32_t storage)
 #undef X
     };
     float *y = xmalloc((uint64_t)c->n_rows * c->step.width * sizeof(float));
-    for (uint32_t r = 0; r < c->n_rows; r++)
+    for (uint32_t r = 0; r < c->n_rows; r++) {
         ops[c->step.op](c, r, storage, y + (uint64_t)r * c->step.width);
+    }
     return y;
 }
 

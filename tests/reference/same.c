@@ -1,7 +1,7 @@
-/* One model in several files is one model: every stage bit for bit, on the reference. golden/make_same.py wrote them:
- * bf16 as safetensors, GGUF (norms with Gemma's +1 in them, Llama's q and k permuted, a table in the place of llama3's
- * rope scaling, GPT-OSS's experts as gate and up in MXFP4 of another order) and RDRR (tensors across shards);
- * Q4_K as RDRR in each of its layouts, and as what gguf's dequantiser makes of it. */
+/* One model in several file formats is one model: every stage is equal, bit for bit, on the reference.
+ * golden/make_same.py wrote the files: bf16 as safetensors, as GGUF (norms that include Gemma's +1, permuted q and k of
+ * Llama, a table for llama3's rope scaling, GPT-OSS's experts as gate and up in MXFP4 of another order) and as RDRR
+ * (tensors across shards); Q4_K as RDRR in each layout, and as gguf's dequantiser makes it. */
 #include "model/model.h"
 #include "tests/reference/reference_case.h"
 #include "tests/support/expect.h"
@@ -14,7 +14,7 @@
 enum { N_PROMPT = 7, N_TOKENS = 9 };
 static const int32_t tokens[N_TOKENS] = {1, 5, 9, 33, 2, 7, 8, 3, 66};
 
-/* All stages of a model's run, one after another. */
+/* All stages of a run, one after another. */
 struct run {
     float *values;
     uint64_t n;
@@ -45,13 +45,15 @@ static struct run run_model(const char *path)
     assert_int_equal(plan_build(&plan, &model, &err), STATUS_OK);
     assert_int_equal(reference_open(&backend, &plan, N_TOKENS, &err), STATUS_OK);
     uint64_t width = 0;
-    for (uint32_t i = 0; i < plan.n_steps; i++)
+    for (uint32_t i = 0; i < plan.n_steps; i++) {
         width += plan.steps[i].width;
+    }
     run.n_steps = plan.n_steps;
     run.values = xcalloc(N_TOKENS * width, sizeof(float));
     run_batch(&backend, 0, N_PROMPT, run.values, &run.n);
-    for (uint32_t i = N_PROMPT; i < N_TOKENS; i++)
+    for (uint32_t i = N_PROMPT; i < N_TOKENS; i++) {
         run_batch(&backend, i, 1, run.values, &run.n);
+    }
     backend.ops->close(&backend);
     plan_free(&plan);
     model_close(&model);
@@ -64,9 +66,10 @@ static void assert_same(const char *a, const char *b)
     assert_int_equal(x.n_steps, y.n_steps);
     assert_int_equal(x.n, y.n);
     for (uint64_t i = 0; i < x.n; i++) {
-        if (memcmp(&x.values[i], &y.values[i], sizeof(float)) != 0)
+        if (memcmp(&x.values[i], &y.values[i], sizeof(float)) != 0) {
             fail_msg("%s and %s: value %llu is %g and %g", a, b, (unsigned long long)i, (double)x.values[i],
                      (double)y.values[i]);
+        }
     }
     free(x.values);
     free(y.values);
@@ -93,13 +96,14 @@ static void q4_k_in_every_layout(void **state)
     struct model model;
     uint32_t seen[3] = {0};
     expect_opens(&model, SAME "llama-q4_k-rdrr", "q4_k");
-    for (uint32_t i = 0; i < model.n_tensors; i++)
+    for (uint32_t i = 0; i < model.n_tensors; i++) {
         seen[model.tensors[i].layout] += model.tensors[i].dtype == DTYPE_Q4_K;
+    }
     assert_true(seen[LAYOUT_ROWS] && seen[LAYOUT_PACKED] && seen[LAYOUT_COLUMNS]);
     model_close(&model);
 }
 
-/* The twin: a copy of the GGUF with one bit of one weight changed. */
+/* The twin: a copy of the GGUF with one bit of a weight changed. */
 static void one_bit_shows(void **state)
 {
     (void)state;

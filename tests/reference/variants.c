@@ -1,12 +1,13 @@
-/* The mutants: each is the known bug that params.h describes, and far from the right output. */
+/* The mutants: each is the bug that model/variants.h describes, and far from the right output. */
 #include "tests/reference/reference_case.h"
 
-/* Worst error of `actual` in bounds of the right result. */
+/* Worst error of `actual`, in bounds of the right result. */
 static double distance(const struct result *right, const struct result *wrong)
 {
     double worst = 0;
-    for (uint64_t i = 0; i < right->n; i++)
+    for (uint64_t i = 0; i < right->n; i++) {
         worst = fmax(worst, error_ratio(wrong->y[i], right->y[i], right->bound[i]));
+    }
     return worst;
 }
 
@@ -24,8 +25,9 @@ static void copy_is_the_input(void **state)
     struct op_case c;
     case_rms_norm(&c, 1, 3, (struct rms_norm_params){2, 33, 1e-5f, 1});
     struct result right = case_run(&c), copy = run_variant(&c, VARIANT_COPY);
-    for (uint64_t i = 0; i < copy.n; i++)
+    for (uint64_t i = 0; i < copy.n; i++) {
         assert_true(copy.y[i] == c.inputs[0][i] && copy.bound[i] == 0);
+    }
     assert_true(distance(&right, &copy) > 1000);
     result_free(&right), result_free(&copy);
     case_free(&c);
@@ -41,15 +43,16 @@ static void transpose_b_reads_columns(void **state)
     assert_true(distance(&right, &wrong) > 1000);
     for (uint32_t at = 0; at < 3 * n; at++) {
         long double sum = c.weights[1][at % n];
-        for (uint32_t i = 0; i < n; i++)
+        for (uint32_t i = 0; i < n; i++) {
             sum += (long double)c.inputs[0][at / n * n + i] * c.weights[0][i * n + at % n];
+        }
         assert_exact(wrong.y[at], sum, 10);
     }
     result_free(&right), result_free(&wrong);
     case_free(&c);
 }
 
-/* One output, by params.h's words: flat scores, runs of `heads`. */
+/* One output as model/variants.h describes it: flat scores, runs of `heads`. */
 static long double swapped_attention(const struct op_case *c, uint32_t r, uint32_t h, uint32_t d)
 {
     struct attention_params p = c->step.params.attention;
@@ -58,16 +61,18 @@ static long double swapped_attention(const struct op_case *c, uint32_t r, uint32
     long double scores[256], y = 0;
     for (uint32_t f = 0; f < p.heads * n; f++) {
         long double dot = 0;
-        for (uint32_t i = 0; i < p.dim; i++)
+        for (uint32_t i = 0; i < p.dim; i++) {
             dot += (long double)c->rows[r].in[0][f / n * p.dim + i] *
                    c->inputs[1][(first + f % n) * width + f / n / group * p.dim + i];
+        }
         scores[f] = p.scale * dot;
     }
     for (uint32_t j = 0; j < n; j++) {
         uint32_t f = h * n + j, run = f / p.heads;
         long double sum = 0;
-        for (uint32_t i = run * p.heads; i < (run + 1) * p.heads; i++)
+        for (uint32_t i = run * p.heads; i < (run + 1) * p.heads; i++) {
             sum += expl(scores[i]);
+        }
         y += expl(scores[f]) / sum * c->inputs[2][(first + j) * width + h / group * p.dim + d];
     }
     return y;
@@ -87,9 +92,10 @@ static void softmax_sizes_swapped_takes_runs_of_heads(void **state)
             uint32_t i = at % c.step.width;
             assert_exact(wrong.y[at], swapped_attention(&c, at / c.step.width, i / p.dim, i % p.dim), 10);
         }
-        /* With as many keys as heads the sizes may be swapped. */
-        if (windows[w] == 0)
+        /* With as many keys as heads, swapping the sizes changes nothing. */
+        if (windows[w] == 0) {
             assert_memory_equal(right.y + 8 * c.step.width, wrong.y + 8 * c.step.width, c.step.width * sizeof(double));
+        }
         result_free(&right), result_free(&wrong);
         case_free(&c);
     }
@@ -102,16 +108,18 @@ static void kv_stale_takes_the_key_before(void **state)
     case_attention(&c, 4, 4, 0, (struct attention_params){.heads = 2, .kv_heads = 1, .dim = 24, .scale = 0.3f});
     uint64_t row_bytes = c.step.width * sizeof(double);
     struct result right = case_run(&c), prefill = run_variant(&c, VARIANT_KV_STALE);
-    assert_memory_equal(right.y, prefill.y, 4 * row_bytes); /* strikes in decode alone */
-    for (uint32_t r = 0; r < 4; r++)
+    assert_memory_equal(right.y, prefill.y, 4 * row_bytes); /* only decode rows are affected */
+    for (uint32_t r = 0; r < 4; r++) {
         c.rows[r].decode = true;
+    }
     struct result wrong = run_variant(&c, VARIANT_KV_STALE);
     assert_memory_equal(right.y, wrong.y, row_bytes); /* position 0 has no key before it */
-    for (uint32_t r = 1; r < 4; r++)
+    for (uint32_t r = 1; r < 4; r++) {
         assert_memory_not_equal(right.y + r * c.step.width, wrong.y + r * c.step.width, row_bytes);
+    }
     assert_true(distance(&right, &wrong) > 1000);
 
-    /* The same by hand, for the last row: its own key overwritten, its own value kept. */
+    /* The same by hand, for the last row: its key is overwritten, its value kept. */
     memcpy(c.inputs[1] + 3 * 24, c.inputs[1] + 2 * 24, 24 * sizeof(float));
     struct result edited = case_run(&c);
     assert_memory_equal(edited.y + 3 * c.step.width, wrong.y + 3 * c.step.width, row_bytes);
@@ -119,7 +127,7 @@ static void kv_stale_takes_the_key_before(void **state)
     case_free(&c);
 }
 
-/* The last row sees nothing more: no further one is of the same prefill. */
+/* The last row sees no further key: it is the last of its prefill. */
 static void next_key_is_seen(void **state)
 {
     (void)state;
@@ -129,9 +137,10 @@ static void next_key_is_seen(void **state)
         struct attention_params p = {.heads = 2, .kv_heads = 1, .dim = 24, .scale = 0.3f, .window = windows[w]};
         case_attention(&c, 6, 4, 0, p);
         struct result right = case_run(&c), last = run_variant(&c, VARIANT_NEXT_KEY);
-        assert_memory_equal(right.y, last.y, right.n * sizeof(double)); /* nobody has a next */
-        for (uint32_t r = 0; r < 3; r++)
+        assert_memory_equal(right.y, last.y, right.n * sizeof(double)); /* no row has a next one */
+        for (uint32_t r = 0; r < 3; r++) {
             c.rows[r].has_next = true;
+        }
         struct result wrong = run_variant(&c, VARIANT_NEXT_KEY);
         for (uint32_t at = 0; at < wrong.n; at++) {
             uint32_t r = at / c.step.width, end = r < 3 ? r + 2 : r + 1, h = at % c.step.width / 24;
@@ -139,8 +148,9 @@ static void next_key_is_seen(void **state)
             long double sum = 0, y = 0;
             for (uint32_t j = first; j < end; j++) {
                 long double dot = 0;
-                for (uint32_t i = 0; i < 24; i++)
+                for (uint32_t i = 0; i < 24; i++) {
                     dot += (long double)c.rows[r].in[0][h * 24 + i] * c.inputs[1][j * 24 + i];
+                }
                 sum += expl(p.scale * dot);
                 y += expl(p.scale * dot) * c.inputs[2][j * 24 + at % 24];
             }
@@ -152,9 +162,9 @@ static void next_key_is_seen(void **state)
     }
 }
 
-/* LayerNorm by hand, and in float32 in its two ways: the difference normalised, and x r - m r with the variance as
- * mean(x^2) - m^2. The bound holds for both, also of a row whose mean is much larger than what varies; and it tells a
- * mean that is off. */
+/* LayerNorm by hand, and in float32 in two ways: the normalised difference, and x r - m r with the variance as
+ * mean(x^2) - m^2. The bound holds for both, also where a row's mean is much larger than its deviations, and it detects
+ * a mean that is off. */
 static void mean_is_subtracted(void **state)
 {
     (void)state;
@@ -162,8 +172,9 @@ static void mean_is_subtracted(void **state)
     for (unsigned o = 0; o < COUNT(offsets); o++) {
         struct op_case c;
         case_rms_norm(&c, 7, 5, (struct rms_norm_params){2, 48, 1e-5f, 1});
-        for (uint32_t i = 0; i < 5 * c.step.width; i++)
+        for (uint32_t i = 0; i < 5 * c.step.width; i++) {
             c.inputs[0][i] += offsets[o];
+        }
         struct result right = case_run(&c), wrong = run_variant(&c, VARIANT_MEAN_SUBTRACTED);
         assert_true(distance(&right, &wrong) > 1000);
         float way[2][5 * 96], off[5 * 96];
@@ -171,10 +182,12 @@ static void mean_is_subtracted(void **state)
             const float *x = c.inputs[0] + g * 48;
             float sum = 0, squares = 0, centred = 0;
             long double mean = 0, variance = 0;
-            for (uint32_t i = 0; i < 48; i++)
+            for (uint32_t i = 0; i < 48; i++) {
                 sum += x[i], squares += x[i] * x[i], mean += x[i] / 48.0L;
-            for (uint32_t i = 0; i < 48; i++)
+            }
+            for (uint32_t i = 0; i < 48; i++) {
                 centred += (x[i] - sum / 48) * (x[i] - sum / 48), variance += (x[i] - mean) * (x[i] - mean) / 48;
+            }
             float m = sum / 48, r = 1 / sqrtf(centred / 48 + 1e-5f);
             float r2 = 1 / sqrtf(squares / 48 - m * m + 1e-5f);
             for (uint32_t i = 0; i < 48; i++) {
@@ -196,8 +209,8 @@ static void mean_is_subtracted(void **state)
     }
 }
 
-/* The swapped softmax has a bound of its own, that float32 stays within: the mutant must be recognised in a
- * recorded output. */
+/* The swapped softmax has its own bound, which float32 stays within: the mutant must be recognised in a recorded
+ * output. */
 static void swapped_bound_holds_in_float32(void **state)
 {
     (void)state;
@@ -208,22 +221,27 @@ static void swapped_bound_holds_in_float32(void **state)
     float p[9 * 7], y[9 * 64] = {0};
     for (uint32_t f = 0; f < heads * n; f++) {
         p[f] = 0;
-        for (uint32_t i = 0; i < dim; i++)
+        for (uint32_t i = 0; i < dim; i++) {
             p[f] += c.inputs[0][f / n * dim + i] * c.inputs[1][(f % n * heads + f / n) * dim + i];
+        }
         p[f] *= 0.125f;
     }
     for (uint32_t run = 0; run < n; run++) {
         float max = -INFINITY, sum = 0;
-        for (uint32_t i = run * heads; i < (run + 1) * heads; i++)
+        for (uint32_t i = run * heads; i < (run + 1) * heads; i++) {
             max = fmaxf(max, p[i]);
-        for (uint32_t i = run * heads; i < (run + 1) * heads; i++)
+        }
+        for (uint32_t i = run * heads; i < (run + 1) * heads; i++) {
             sum += p[i] = expf(p[i] - max);
-        for (uint32_t i = run * heads; i < (run + 1) * heads; i++)
+        }
+        for (uint32_t i = run * heads; i < (run + 1) * heads; i++) {
             p[i] /= sum;
+        }
     }
-    for (uint32_t at = 0; at < heads * n * dim; at++)
+    for (uint32_t at = 0; at < heads * n * dim; at++) {
         y[at / (n * dim) * dim + at % dim] +=
             p[at / dim] * c.inputs[2][(at / dim % n * heads + at / (n * dim)) * dim + at % dim];
+    }
     double worst = worst_ratio(y, &wrong);
     assert_true(worst > 0.001 && worst <= 1);
     y[17] *= 1.001f;

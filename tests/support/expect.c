@@ -8,8 +8,9 @@
 void expect_opens(struct model *model, const char *path, const char *what)
 {
     struct error err = {0};
-    if (model_open(model, path, &err) == STATUS_OK)
+    if (model_open(model, path, &err) == STATUS_OK) {
         return;
+    }
     fprintf(stderr, "%s: was refused: %s\n", what, err.text);
     ASSERT(!"the model opens");
 }
@@ -24,7 +25,7 @@ void expect_refused(const char *path, const char *what, const char *file, const 
         fprintf(stderr, "%s: status %d %s\n", what, status, err.text);
         ASSERT(!"the model is refused");
     }
-    ASSERT(!model.files && !model.tensors); /* left zeroed */
+    ASSERT(!model.files && !model.tensors); /* it must be zeroed */
     for (int i = 0; i < 3; i++) {
         if (parts[i] && !strstr(err.text, parts[i])) {
             fprintf(stderr, "%s: no \"%s\" in: %s\n", what, parts[i], err.text);
@@ -53,8 +54,9 @@ bool expect_no_crash(const char *path)
 bool has_note(const struct model *model, const char *text)
 {
     for (uint32_t i = 0; i < model->n_notes; i++) {
-        if (strstr(model->notes[i], text))
+        if (strstr(model->notes[i], text)) {
             return true;
+        }
     }
     return false;
 }

@@ -69,10 +69,10 @@ void folder_doc_add(struct folder_doc *doc, const char *name, const char *dtype,
         float value = strstr(name, "norm") ? 1 + scratch_random(&seed) / 2 : scratch_random(&seed) / 4;
         uint32_t bits;
         memcpy(&bits, &value, sizeof(bits));
-        bits >>= width == 2 ? 16 : 0; /* bf16; as f16 the number is another, but finite */
+        bits >>= width == 2 ? 16 : 0; /* right for bf16; as f16 it is another finite number */
         buffer_add(&doc->data, &bits, width);
     }
-    doc->header[length - 1] = '\0'; /* the closing brace */
+    doc->header[length - 1] = '\0'; /* removes the closing brace */
     length = strlen(doc->header);
     int added =
         snprintf(doc->header + length, sizeof(doc->header) - length,
@@ -129,8 +129,9 @@ void folder_doc_deep_llama(struct folder_doc *doc, unsigned n_layers)
     start(doc, llama_config);
     snprintf(said, sizeof(said), "\"num_hidden_layers\": %u,", n_layers);
     text_replace(doc->config, sizeof(doc->config), "\"num_hidden_layers\": 2,", said);
-    for (unsigned layer = 0; layer < n_layers; layer++)
+    for (unsigned layer = 0; layer < n_layers; layer++) {
         add_layer(doc, layer, norms, none);
+    }
     folder_doc_add(doc, "model.norm.weight", "F32", "[32]", 32);
 }
 
@@ -140,8 +141,9 @@ void folder_doc_gemma3(struct folder_doc *doc)
                                         "post_feedforward_layernorm", NULL};
     static const char *const head_norms[] = {"self_attn.q_norm", "self_attn.k_norm", NULL};
     start(doc, gemma3_config);
-    for (unsigned layer = 0; layer < 3; layer++)
+    for (unsigned layer = 0; layer < 3; layer++) {
         add_layer(doc, layer, norms, head_norms);
+    }
     folder_doc_add(doc, "model.norm.weight", "F32", "[32]", 32);
 }
 

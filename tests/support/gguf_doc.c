@@ -8,8 +8,9 @@
 struct gguf_doc_value *gguf_doc_value(struct gguf_doc *doc, const char *key)
 {
     for (uint32_t i = 0; i < doc->n_values; i++) {
-        if (strcmp(doc->values[i].key, key) == 0)
+        if (strcmp(doc->values[i].key, key) == 0) {
             return &doc->values[i];
+        }
     }
     ASSERT(doc->n_values < DOC_MAX);
     struct gguf_doc_value *value = &doc->values[doc->n_values++];
@@ -53,8 +54,9 @@ void gguf_doc_strings(struct gguf_doc *doc, const char *key, const char *const *
     struct buffer *bytes = &renew(doc, key, 9)->bytes;
     buffer_u32(bytes, 8);
     buffer_u64(bytes, n);
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
         add_string(bytes, values[i], strlen(values[i]));
+    }
 }
 
 void gguf_doc_remove(struct gguf_doc *doc, const char *key)
@@ -83,7 +85,7 @@ static uint64_t size_of(uint32_t type, uint64_t elems)
     }
 }
 
-/* Bytes that decode to finite numbers near 1 or below, in every type here. */
+/* Adds bytes that decode to finite numbers of about 1 or less, in every type used here. */
 static void add_data(struct gguf_doc *doc, uint32_t type, uint64_t n_bytes, uint32_t seed)
 {
     if (type == 0) {
@@ -93,7 +95,7 @@ static void add_data(struct gguf_doc *doc, uint32_t type, uint64_t n_bytes, uint
         }
         return;
     }
-    for (uint64_t i = 0; i < n_bytes; i++) { /* high bits clear where a scale's exponent may stand */
+    for (uint64_t i = 0; i < n_bytes; i++) { /* clears high bits, where a scale's exponent may be */
         uint8_t byte = (uint8_t)(scratch_random(&seed) * 127 + 128) & 0x1f;
         buffer_add(&doc->data, &byte, 1);
     }
@@ -120,8 +122,9 @@ struct gguf_doc_tensor *gguf_doc_add(struct gguf_doc *doc, const char *name, uin
 struct gguf_doc_tensor *gguf_doc_tensor(struct gguf_doc *doc, const char *name)
 {
     uint32_t i = 0;
-    while (i < doc->n_tensors && strcmp(doc->tensors[i].name, name) != 0)
+    while (i < doc->n_tensors && strcmp(doc->tensors[i].name, name) != 0) {
         i++;
+    }
     ASSERT(i < doc->n_tensors);
     return &doc->tensors[i];
 }
@@ -188,8 +191,9 @@ void gguf_doc_llama(struct gguf_doc *doc)
     static const char *const norms[] = {"attn_norm", "ffn_norm", NULL};
     start(doc, "llama", 2);
     gguf_doc_u32(doc, "llama.rope.dimension_count", 16);
-    for (uint32_t layer = 0; layer < 2; layer++)
+    for (uint32_t layer = 0; layer < 2; layer++) {
         add_layer(doc, layer, norms, 32);
+    }
     gguf_doc_add(doc, "output_norm.weight", 0, 0, 32);
 }
 
@@ -235,8 +239,9 @@ struct buffer gguf_doc_bytes(const struct gguf_doc *doc, size_t *n_header)
         const struct gguf_doc_tensor *tensor = &doc->tensors[i];
         add_string(&file, tensor->name, strlen(tensor->name));
         buffer_u32(&file, tensor->n_dims);
-        for (uint32_t d = 0; d < tensor->n_dims && d < 5; d++)
+        for (uint32_t d = 0; d < tensor->n_dims && d < 5; d++) {
             buffer_u64(&file, tensor->dims[d]);
+        }
         buffer_u32(&file, tensor->type);
         buffer_u64(&file, tensor->offset);
     }
@@ -256,7 +261,8 @@ void gguf_doc_write(const struct gguf_doc *doc, const char *path)
 
 void gguf_doc_free(struct gguf_doc *doc)
 {
-    for (uint32_t i = 0; i < doc->n_values; i++)
+    for (uint32_t i = 0; i < doc->n_values; i++) {
         buffer_free(&doc->values[i].bytes);
+    }
     buffer_free(&doc->data);
 }

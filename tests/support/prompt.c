@@ -28,9 +28,10 @@ void prompt_close(struct prompt *prompt)
 void prompt_type(struct prompt *prompt, const char *line)
 {
     struct error err = {STATUS_OK, ""};
-    enum status status = repl_line(&prompt->repl, line, &err);
-    if (status != STATUS_OK)
+    enum status status = repl_run_line(&prompt->repl, line, &err);
+    if (status != STATUS_OK) {
         fprintf(stderr, "%s: %s\n", line, err.text);
+    }
     ASSERT(status == STATUS_OK);
 }
 

@@ -1,4 +1,5 @@
-/* The prompt inside a test's own process, both sides on: lines are typed, and what they left can be looked into. */
+/* Runs the prompt inside a test's process, with engine and reference: lines are typed, and the state that they leave
+ * can be inspected. */
 #ifndef LOCKSTEP_TESTS_SUPPORT_PROMPT_H
 #define LOCKSTEP_TESTS_SUPPORT_PROMPT_H
 
@@ -9,18 +10,19 @@ struct prompt {
     struct repl repl;
 };
 
-/* The model must open. Where it does not, prints why, returns 1 and leaves nothing to close, as a set-up has it. */
+/* Opens a model. If that fails, prints why and returns 1 with nothing left to close, as cmocka's set-up functions do.
+ */
 int prompt_open(struct prompt *prompt, const char *model);
 void prompt_close(struct prompt *prompt);
 
-/* Types a line, which must do well. */
+/* Types a line, which must succeed. */
 void prompt_type(struct prompt *prompt, const char *line);
 
-/* All rows of all sides that run, which must all be recorded (but the chosen token's, which not every position has), to
- * compare with. *n: how many values; the caller frees them. */
+/* Returns all recorded rows of all sides that run, to compare with; all must be recorded except the chosen token's. *n:
+ * number of values. The caller frees them. */
 float *prompt_rows(const struct prompt *prompt, uint32_t *n);
 
-/* For a test file: set_up and tear_down, for each test; *state is the prompt on this model. */
+/* Defines set_up and tear_down for each test of a file; *state is a prompt on this model. */
 #define PROMPT_FIXTURE(model)                   \
     static struct prompt the_prompt;            \
     static int set_up(void **state)             \

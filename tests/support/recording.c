@@ -11,16 +11,19 @@ void small_open(struct small_model *small, const char *name, const char *folder)
 {
     char path[512];
     struct error err = {0};
-    snprintf(path, sizeof path, "%s/%s", folder ? folder : LOCKSTEP_SOURCE_DIR "/golden", name);
+    snprintf(path, sizeof(path), "%s/%s", folder ? folder : LOCKSTEP_SOURCE_DIR "/golden", name);
     enum status status = model_open(&small->model, path, &err);
-    if (!status)
+    if (status == STATUS_OK) {
         status = plan_build(&small->plan, &small->model, &err);
-    snprintf(path, sizeof path, LOCKSTEP_SOURCE_DIR "/golden/%s.h5", name);
-    if (!status)
+    }
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s.h5", name);
+    if (status == STATUS_OK) {
         status = trace_read(&small->golden, path, &err);
-    if (status)
+    }
+    if (status != STATUS_OK) {
         fprintf(stderr, "%s\n", err.text);
-    ASSERT(!status);
+    }
+    ASSERT(status == STATUS_OK);
 }
 
 void small_close(struct small_model *small)
@@ -35,11 +38,12 @@ static void record_batch(struct trace *trace, struct backend *backend, const str
     for (uint32_t s = 0; s < backend->plan->n_steps; s++) {
         const struct step *step = &backend->plan->steps[s];
         struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
-        float *rows = xcalloc((uint64_t)batch->n_rows * step->width, sizeof *rows);
+        float *rows = xcalloc((uint64_t)batch->n_rows * step->width, sizeof(*rows));
         enum status status = backend->ops->read(backend, s, rows, NULL);
-        ASSERT(!status);
-        for (uint32_t i = 0; i < batch->n_rows; i++)
+        ASSERT(status == STATUS_OK);
+        for (uint32_t i = 0; i < batch->n_rows; i++) {
             trace_set_row(trace, stage, batch->first_position + i, rows + (uint64_t)i * step->width);
+        }
         free(rows);
     }
 }
@@ -48,18 +52,19 @@ void record_run(struct trace *trace, const struct plan *plan, const struct trace
 {
     struct backend backend;
     enum status status = reference_open(&backend, plan, golden->n_positions, NULL);
-    ASSERT(!status);
+    ASSERT(status == STATUS_OK);
     trace_init(trace, "engine", "tiny", plan->n_layers, golden->n_positions, golden->tokens, golden->phase);
     uint32_t n_prompt = 0;
-    while (n_prompt < golden->n_positions && golden->phase[n_prompt] == PHASE_PREFILL)
+    while (n_prompt < golden->n_positions && golden->phase[n_prompt] == PHASE_PREFILL) {
         n_prompt++;
+    }
     ASSERT(n_prompt > 0 && n_prompt <= backend.max_rows);
     for (uint32_t first = 0; first < golden->n_positions;) {
         struct batch batch = {first, first == 0 ? n_prompt : 1, golden->tokens + first, first > 0};
         status = backend.ops->begin(&backend, &batch, NULL);
-        ASSERT(!status);
+        ASSERT(status == STATUS_OK);
         status = backend.ops->run(&backend, 0, plan->n_steps, NULL);
-        ASSERT(!status);
+        ASSERT(status == STATUS_OK);
         record_batch(trace, &backend, &batch);
         first += batch.n_rows;
     }
@@ -74,11 +79,12 @@ void small_copy_flipped(const char *name, const char *folder, const char *tensor
     int made = mkdir(to, 0777);
     ASSERT(!made);
     static const char *const files[] = {"config.json", "model.safetensors"};
-    for (int i = 0; i < 2; i++)
+    for (int i = 0; i < 2; i++) {
         scratch_copy(scratch_path(source, from, files[i]), scratch_path(path, to, files[i]));
+    }
     struct model model;
     enum status status = model_open(&model, to, NULL);
-    ASSERT(!status);
+    ASSERT(status == STATUS_OK);
     const struct tensor *tensor = model_tensor(&model, tensor_name);
     ASSERT(tensor && tensor->dtype == DTYPE_F32);
     uint64_t at = element * sizeof(float) + bit / 8;
@@ -104,12 +110,13 @@ void healthy_trace_write(const char *path)
     struct trace trace;
     trace_init(&trace, "made", "llama", 2, 4, tokens, phase);
     struct trace_stage *stage = trace_add(&trace, 1, STAGE_q_proj, 3);
-    for (uint32_t p = 0; p < 4; p++)
+    for (uint32_t p = 0; p < 4; p++) {
         trace_set_row(&trace, stage, p, row);
+    }
     stage = trace_add(&trace, LAYER_NONE, STAGE_embed, 2);
     trace_set_row(&trace, stage, 0, row);
     trace_set_row(&trace, stage, 2, row);
     enum status status = trace_write(&trace, path, NULL);
-    ASSERT(!status);
+    ASSERT(status == STATUS_OK);
     trace_free(&trace);
 }

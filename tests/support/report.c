@@ -9,8 +9,9 @@
 void run_expecting(struct outcome *outcome, const char *program, int status, const char *const words[])
 {
     program_run(outcome, program, "", words);
-    if (outcome->status != status)
+    if (outcome->status != status) {
         fprintf(stderr, "exit %d: %s%s\n", outcome->status, outcome->out, outcome->err);
+    }
     ASSERT(outcome->status == status);
 }
 
@@ -18,8 +19,9 @@ json_t *parse_report(const struct outcome *outcome)
 {
     json_error_t error;
     json_t *root = json_loads(outcome->out, 0, &error);
-    if (!root)
+    if (!root) {
         fprintf(stderr, "%s in: %s\n", error.text, outcome->out);
+    }
     ASSERT(root);
     return root;
 }

@@ -59,8 +59,9 @@ void scratch_copy(const char *from, const char *to)
     char piece[65536];
     FILE *in = fopen(from, "rb"), *out = fopen(to, "wb");
     ASSERT(in && out);
-    for (size_t n; (n = fread(piece, 1, sizeof(piece), in)) > 0;)
+    for (size_t n; (n = fread(piece, 1, sizeof(piece), in)) > 0;) {
         ASSERT(fwrite(piece, 1, n, out) == n);
+    }
     ASSERT(!ferror(in));
     ASSERT(fclose(in) == 0 && fclose(out) == 0);
 }
@@ -79,8 +80,9 @@ void buffer_add(struct buffer *buffer, const void *bytes, size_t size)
         buffer->capacity = 2 * (buffer->size + size);
         buffer->bytes = xrealloc(buffer->bytes, buffer->capacity);
     }
-    if (size)
+    if (size) {
         memcpy(buffer->bytes + buffer->size, bytes, size);
+    }
     buffer->size += size;
 }
 
@@ -97,8 +99,9 @@ void buffer_u64(struct buffer *buffer, uint64_t value)
 void buffer_zeros(struct buffer *buffer, size_t size)
 {
     static const uint8_t zeros[64];
-    for (; size > sizeof(zeros); size -= sizeof(zeros))
+    for (; size > sizeof(zeros); size -= sizeof(zeros)) {
         buffer_add(buffer, zeros, sizeof(zeros));
+    }
     buffer_add(buffer, zeros, size);
 }
 

@@ -11,7 +11,7 @@ void scratch_make(char path[256]);
 /* Removes the folder and the files and folders in it. */
 void scratch_remove(const char *path);
 
-/* For a test file: `folder`, and tear_down, which removes it. The file's own set_up makes it. */
+/* Defines `folder`, and tear_down, which removes it. The file's own set_up makes it. */
 #define SCRATCH_FOLDER                 \
     static char folder[256];           \
     static int tear_down(void **state) \
@@ -31,7 +31,7 @@ void scratch_remove(const char *path);
         return 0;                   \
     }
 
-/* And `path`, of a file of that name in the folder, which is not there yet. */
+/* Defines `path` as well, a file name in the folder; the file does not exist yet. */
 #define SCRATCH_FILE_FIXTURE(name)        \
     SCRATCH_FOLDER                        \
     static char path[512];                \
@@ -43,22 +43,22 @@ void scratch_remove(const char *path);
         return 0;                         \
     }
 
-/* "folder/name"; returns path. */
+/* Makes "folder/name". Returns path. */
 const char *scratch_path(char path[512], const char *folder, const char *name);
 
-/* Writes a whole file, replacing an earlier one. */
+/* Writes a file, replacing an earlier one. */
 void scratch_write(const char *path, const void *bytes, size_t size);
 
-/* Reads a whole file, which must be shorter than capacity, and puts a zero behind it. Returns its size. */
+/* Reads a file, which must be shorter than capacity, and appends a zero byte. Returns its size. */
 size_t scratch_read(const char *path, void *bytes, size_t capacity);
 
-/* Copies a file's bytes, replacing an earlier one. */
+/* Copies a file, replacing an earlier one. */
 void scratch_copy(const char *from, const char *to);
 
 /* Changes one byte of a file in place. */
 void scratch_patch(const char *path, size_t offset, uint8_t byte);
 
-/* Bytes that grow. A zeroed buffer is an empty one. */
+/* A growing array of bytes. {0} is empty. */
 struct buffer {
     uint8_t *bytes;
     size_t size, capacity;
@@ -70,7 +70,7 @@ void buffer_u64(struct buffer *buffer, uint64_t value);
 void buffer_zeros(struct buffer *buffer, size_t size);
 void buffer_free(struct buffer *buffer);
 
-/* The next number of a fixed sequence, in [-1, 1). */
+/* Returns the next number of a fixed sequence, in [-1, 1). */
 float scratch_random(uint32_t *state);
 
 #endif

@@ -150,8 +150,10 @@ static uint32_t list_hypotheses(const struct class_steps *class, const struct pl
             if (class->op == OP_attention_probs && (r.probs || r.accumulator)) {
                 continue;
             }
+            /* Engines with an accumulator in f16 (flash attention) never store probabilities, so both together are no
+             * engine's arithmetic. */
             if (r.probs && r.accumulator) {
-                continue; /* TODO */
+                continue;
             }
             list[n++] = r;
             if (r.probs) {

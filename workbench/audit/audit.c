@@ -5,15 +5,15 @@
 
 #include "model/stop.h"
 
-/* The rows of all traces that one call of the op can judge: those that round the weights to the same dtype. */
-struct crowd {
+/* Rows of all traces that share a weight dtype; one op call judges them. */
+struct judge_batch {
     uint32_t n;
     struct op_row *rows;
-    uint32_t *trace; /* [n] whose row it is */
+    uint32_t *trace; /* [n] the trace of each row */
 };
 
-/* Statistics of the recorded values, over whole rows bounded by their shape. Postmortems 2025-12-17
- * positive-bias-hidden-states (five values were read) and 2025-12-30 buffer-pool-trace-false-positives (padding was).
+/* Statistics of the recorded values, over whole rows and nothing beyond them. Postmortems: in 2025-12-17
+ * positive-bias-hidden-states only five values were read, in 2025-12-30 buffer-pool-trace-false-positives padding was.
  */
 static void measure(struct finding *finding, const struct trace_stage *stage, uint32_t n_positions)
 {
@@ -24,8 +24,9 @@ static void measure(struct finding *finding, const struct trace_stage *stage, ui
         for (uint32_t i = 0; row && i < stage->width; i++) {
             double value = row[i];
             finding->nonfinite += !isfinite(value);
-            if (!isfinite(value))
+            if (!isfinite(value)) {
                 continue;
+            }
             squares += value * value;
             finding->max_abs = fmax(finding->max_abs, fabs(value));
             n++;
@@ -34,7 +35,7 @@ static void measure(struct finding *finding, const struct trace_stage *stage, ui
     finding->rms = n ? sqrt(squares / (double)n) : NAN;
 }
 
-/* Takes one row's judgement into the finding. Rows come in order of position. */
+/* Judges one row, and adds the result to the finding. Rows come in order of position. */
 static void judge_row(struct finding *finding, uint32_t position, uint32_t width, const float *actual,
                       const double *expected, const double *bound)
 {
@@ -42,8 +43,9 @@ static void judge_row(struct finding *finding, uint32_t position, uint32_t width
     double worst_ratio = -1, max_error = 0;
     for (uint32_t i = 0; i < width; i++) {
         double ratio = judge(expected[i], actual[i], bound[i]);
-        if (isnan(ratio))
+        if (isnan(ratio)) {
             continue;
+        }
         n_judged++;
         double error = fabs(actual[i] - expected[i]);
         max_error = fmax(max_error, isnan(error) ? INFINITY : error);
@@ -66,8 +68,9 @@ static void judge_row(struct finding *finding, uint32_t position, uint32_t width
         finding->worst_dim = worst;
     }
     finding->max_abs_error = fmax(finding->max_abs_error, max_error);
-    if (!first && !first_failure && (finding->rows_failed > 0 || worst_ratio <= finding->ratio))
+    if (!first && !first_failure && (finding->rows_failed > 0 || worst_ratio <= finding->ratio)) {
         return;
+    }
     finding->position = position;
     finding->dim = worst;
     finding->expected = expected[worst];
@@ -77,7 +80,7 @@ static void judge_row(struct finding *finding, uint32_t position, uint32_t width
     finding->ratio = worst_ratio;
 }
 
-/* Whether a bound says so little of a row that zeros would pass: then a span has come too far to judge anything. */
+/* Whether the bounds are so wide that a row of zeros would pass. The span is then too long to judge the row. */
 static bool tells_nothing(const double *expected, const double *bound, uint32_t width)
 {
     double size = 0, doubt = 0;
@@ -88,21 +91,22 @@ static bool tells_nothing(const double *expected, const double *bound, uint32_t 
     return doubt >= size;
 }
 
-/* What separates a row from the golden's (NULL: it has none): the op's own share, and what came in. */
+/* Splits a row's difference from the golden's row: what the op adds, and what its inputs bring. golden NULL: no row. */
 static void add_to_ledger(struct finding *finding, uint32_t width, const float *actual, const double *expected,
                           const float *golden)
 {
     for (uint32_t i = 0; golden && i < width; i++) {
         double introduced = actual[i] - expected[i], inherited = expected[i] - golden[i];
-        if (!isfinite(introduced) || !isfinite(inherited))
+        if (!isfinite(introduced) || !isfinite(inherited)) {
             continue;
+        }
         finding->introduced_squares += introduced * introduced;
         finding->inherited_squares += inherited * inherited;
         finding->golden_squares += (double)golden[i] * golden[i];
     }
 }
 
-/* The row of the golden, by custom the last trace, at a position of another one; NULL: none. */
+/* The golden's row at a position of another trace; NULL: there is none. By custom the golden is the last trace. */
 static const float *golden_row(const struct step *step, const struct trace *const *traces, uint32_t n_traces,
                                uint32_t trace, uint32_t position)
 {
@@ -112,39 +116,41 @@ static const float *golden_row(const struct step *step, const struct trace *cons
     return other && stage ? trace_row(stage, position) : NULL;
 }
 
-/* One row of the crowd: judged, unless it is a span of which nothing is known. */
+/* Judges one row of the batch, unless its span is too long. */
 static void take_row(struct finding *finding, const struct op_row *row, uint32_t width, const float *actual,
                      const double *expected, const double *bound)
 {
     finding->span |= row_is_span(row);
-    if (row_is_span(row) && tells_nothing(expected, bound, width))
+    if (row_is_span(row) && tells_nothing(expected, bound, width)) {
         finding->rows_unaudited++;
-    else
+    } else {
         judge_row(finding, row->position, width, actual, expected, bound);
+    }
 }
 
-/* Computes the rows in pieces that fit the memory, and judges each. */
-static void judge_crowd(const struct step *step, uint32_t weights_dtype, const struct crowd *crowd,
-                        const struct trace *const *traces, uint32_t n_traces, struct finding *findings)
+/* Computes the rows of a batch in pieces that fit the memory, and judges each row. */
+static void judge_rows(const struct step *step, uint32_t weights_dtype, const struct judge_batch *batch,
+                       const struct trace *const *traces, uint32_t n_traces, struct finding *findings)
 {
-    uint32_t at_once = rows_at_once(crowd->n, step->width);
-    double *expected = xmalloc((uint64_t)at_once * step->width * sizeof *expected);
-    double *bound = xmalloc((uint64_t)at_once * step->width * sizeof *bound);
-    for (uint32_t first = 0; first < crowd->n; first += at_once) {
-        uint32_t n = crowd->n - first < at_once ? crowd->n - first : at_once;
-        struct op_batch batch = {.step = step,
+    uint32_t at_once = rows_at_once(batch->n, step->width);
+    double *expected = xmalloc((uint64_t)at_once * step->width * sizeof(*expected));
+    double *bound = xmalloc((uint64_t)at_once * step->width * sizeof(*bound));
+    for (uint32_t first = 0; first < batch->n; first += at_once) {
+        uint32_t n = batch->n - first < at_once ? batch->n - first : at_once;
+        struct op_batch piece = {.step = step,
                                  .weights_dtype = weights_dtype,
                                  .n_rows = n,
-                                 .rows = crowd->rows + first,
+                                 .rows = batch->rows + first,
                                  .y = expected,
                                  .bound = bound};
-        op_run(&batch);
-        if (stop_asked())
-            break; /* the caller looks, too */
+        op_run(&piece);
+        if (stop_asked()) {
+            break; /* the caller asks, too */
+        }
         for (uint32_t i = 0; i < n; i++) {
-            uint32_t trace = crowd->trace[first + i], position = crowd->rows[first + i].position;
+            uint32_t trace = batch->trace[first + i], position = batch->rows[first + i].position;
             const float *actual = trace_row(trace_find_step(traces[trace], step), position);
-            take_row(&findings[trace], &crowd->rows[first + i], step->width, actual,
+            take_row(&findings[trace], &batch->rows[first + i], step->width, actual,
                      expected + (uint64_t)i * step->width, bound + (uint64_t)i * step->width);
             add_to_ledger(&findings[trace], step->width, actual, expected + (uint64_t)i * step->width,
                           golden_row(step, traces, n_traces, trace, position));
@@ -154,60 +160,65 @@ static void judge_crowd(const struct step *step, uint32_t weights_dtype, const s
     free(bound);
 }
 
-static void crowd_add(struct crowd *crowd, const struct rows *rows, uint32_t trace)
+static void batch_add(struct judge_batch *batch, const struct rows *rows, uint32_t trace)
 {
-    if (rows->n == 0)
+    if (rows->n == 0) {
         return;
-    crowd->rows = xrealloc(crowd->rows, (crowd->n + rows->n) * sizeof *crowd->rows);
-    crowd->trace = xrealloc(crowd->trace, (crowd->n + rows->n) * sizeof *crowd->trace);
+    }
+    batch->rows = xrealloc(batch->rows, (batch->n + rows->n) * sizeof(*batch->rows));
+    batch->trace = xrealloc(batch->trace, (batch->n + rows->n) * sizeof(*batch->trace));
     for (uint32_t i = 0; i < rows->n; i++) {
-        crowd->rows[crowd->n] = rows->rows[i];
-        crowd->trace[crowd->n++] = trace;
+        batch->rows[batch->n] = rows->rows[i];
+        batch->trace[batch->n++] = trace;
     }
 }
 
-/* One step of all traces: findings[n_traces]. spans[n_traces]: what was computed of each trace. */
+/* Audits one step of all traces. findings[n_traces]; spans[n_traces]: the inputs that were computed for each trace. */
 static void audit_one(const struct plan *plan, uint32_t step_index, const struct trace *const *traces,
                       uint32_t n_traces, struct spans *spans, struct finding *findings)
 {
     const struct step *step = &plan->steps[step_index];
-    struct crowd crowds[DTYPE_COUNT] = {0};
-    struct rows *gathered = xcalloc(n_traces, sizeof *gathered); /* crowds borrow what they point to */
+    struct judge_batch batches[DTYPE_COUNT] = {0};
+    struct rows *gathered = xcalloc(n_traces, sizeof(*gathered)); /* the batches point into them */
     for (uint32_t t = 0; t < n_traces; t++) {
         const struct trace_stage *stage = trace_find_step(traces[t], step);
         struct finding *finding = &findings[t];
         *finding = (struct finding){.state = FINDING_MISSING};
-        if (!stage || stage->n_recorded == 0)
+        if (!stage || stage->n_recorded == 0) {
             continue;
+        }
         struct rows *rows = &gathered[t];
         measure(finding, stage, traces[t]->n_positions);
         rows_gather(rows, plan, step_index, traces[t], &spans[t]);
         finding->rows_inherited = rows->n_inherited;
         finding->rows_unaudited = rows->n_unaudited;
         finding->state = rows->n + rows->n_inherited > 0 ? FINDING_AUDITED : FINDING_UNAUDITED;
-        crowd_add(&crowds[stage->weights_dtype], rows, t);
+        batch_add(&batches[stage->weights_dtype], rows, t);
     }
     for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
-        if (crowds[dtype].n > 0)
-            judge_crowd(step, dtype, &crowds[dtype], traces, n_traces, findings);
-        free(crowds[dtype].rows);
-        free(crowds[dtype].trace);
+        if (batches[dtype].n > 0) {
+            judge_rows(step, dtype, &batches[dtype], traces, n_traces, findings);
+        }
+        free(batches[dtype].rows);
+        free(batches[dtype].trace);
     }
     for (uint32_t t = 0; t < n_traces; t++) {
         struct finding *finding = &findings[t];
-        if (finding->state == FINDING_AUDITED && finding->rows_judged + finding->rows_inherited == 0)
+        if (finding->state == FINDING_AUDITED && finding->rows_judged + finding->rows_inherited == 0) {
             finding->state = FINDING_UNAUDITED;
+        }
         rows_free(&gathered[t]);
     }
     free(gathered);
 }
 
-/* rms of the difference from the golden's rows over rms of the golden's, over the positions that both hold. */
+/* The rms of the difference from the golden / the rms of the golden, over the positions that both hold. */
 static double relative_rms(const struct step *step, const struct trace *trace, const struct trace *golden)
 {
     const struct trace_stage *a = trace_find_step(trace, step), *b = trace_find_step(golden, step);
-    if (!a || !b || trace->n_positions != golden->n_positions)
+    if (!a || !b || trace->n_positions != golden->n_positions) {
         return NAN;
+    }
     double difference = 0, size = 0;
     bool common = false;
     for (uint32_t p = 0; p < trace->n_positions; p++) {
@@ -226,23 +237,28 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
 {
     ASSERT(n_traces > 0);
     *audit = (struct audit){.plan = plan, .n_traces = n_traces};
-    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->findings);
-    audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->relative_rms);
-    struct spans *spans = xcalloc(n_traces, sizeof *spans);
-    for (uint32_t t = 0; t < n_traces; t++)
+    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->findings));
+    audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->relative_rms));
+    struct spans *spans = xcalloc(n_traces, sizeof(*spans));
+    for (uint32_t t = 0; t < n_traces; t++) {
         spans_open(&spans[t], plan, traces[t]);
+    }
     for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
         audit_one(plan, s, traces, n_traces, spans, &audit->findings[(uint64_t)s * n_traces]);
-        for (uint32_t t = 0; t < n_traces; t++)
+        for (uint32_t t = 0; t < n_traces; t++) {
             spans_forget(&spans[t], s + 1);
-        for (uint32_t t = 0; t < n_traces; t++)
+        }
+        for (uint32_t t = 0; t < n_traces; t++) {
             audit->relative_rms[(uint64_t)s * n_traces + t] =
                 relative_rms(&plan->steps[s], traces[t], traces[n_traces - 1]);
-        if (progress)
+        }
+        if (progress) {
             progress(context, s + 1, plan->n_steps);
+        }
     }
-    for (uint32_t t = 0; t < n_traces; t++)
+    for (uint32_t t = 0; t < n_traces; t++) {
         spans_close(&spans[t]);
+    }
     free(spans);
 }
 
@@ -262,17 +278,19 @@ void audit_again(struct audit *audit, const struct trace *const *traces, uint32_
 void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces)
 {
     *audit = (struct audit){.plan = plan, .n_traces = n_traces};
-    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof *audit->findings);
-    for (uint32_t s = 0; s < plan->n_steps; s++)
+    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->findings));
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
         for (uint32_t t = 0; t < n_traces; t++) {
             const struct trace_stage *stage = trace_find_step(traces[t], &plan->steps[s]);
             struct finding *finding = &audit->findings[(uint64_t)s * n_traces + t];
             *finding = (struct finding){.state = FINDING_MISSING};
-            if (!stage || stage->n_recorded == 0)
+            if (!stage || stage->n_recorded == 0) {
                 continue;
+            }
             finding->state = FINDING_UNAUDITED;
             measure(finding, stage, traces[t]->n_positions);
         }
+    }
 }
 
 struct finding audit_step(const struct plan *plan, uint32_t step, const struct trace *trace)

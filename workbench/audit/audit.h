@@ -1,11 +1,11 @@
-/* The audit: does each op follow from its own inputs?
+/* The audit: does each op's output follow from its own inputs?
  *
- * For each step of the plan, compute the op in double precision from the trace's own recorded inputs, and compare with
- * the trace's own recorded output. An op that only inherits an error passes; the op that introduces it fails. An error
- * is reported as a ratio to the bound that rounding alone can reach; over 1 is a divergence.
+ * Each step of the plan is computed in double precision from the inputs that the trace recorded, and compared with the
+ * output that the trace recorded. An op that only inherits an error passes; the op that introduces it fails.
+ * ratio = error / the most that rounding can cause; above 1 is a divergence.
  *
- * Where a trace lacks an op's input, that is computed from what it holds, with how far it can be off, and the audit is
- * one of all ops on the way (workbench/audit/span.h). */
+ * Where a trace lacks an op's input, the input is computed from stages that the trace holds, with a bound on its error.
+ * The audit then judges all ops on the way at once (workbench/audit/span.h). */
 #ifndef LOCKSTEP_WORKBENCH_AUDIT_AUDIT_H
 #define LOCKSTEP_WORKBENCH_AUDIT_AUDIT_H
 
@@ -13,29 +13,31 @@
 #include "workbench/trace/trace.h"
 
 enum finding_state {
-    FINDING_AUDITED,   /* rows were judged, and the numbers below hold */
+    FINDING_AUDITED,   /* rows were judged; the numbers of the finding are valid */
     FINDING_MISSING,   /* the trace does not hold this stage */
-    FINDING_UNAUDITED, /* it holds the stage, but not an input that judging needs */
+    FINDING_UNAUDITED, /* the trace holds the stage, but not every input that is needed to judge it */
 };
 
 /* What the audit says of one step of one trace. */
 struct finding {
     enum finding_state state;
-    uint32_t rows_judged, rows_inherited; /* inherited: a nonfinite input, not judged */
-    uint32_t rows_unaudited; /* recorded, but an input is not, or is known so little that zeros would pass */
-    bool span;               /* judged over ops whose stages the trace lacks: span_path_find tells which */
-    uint32_t rows_failed;    /* positions with a ratio over 1 */
-    double max_ratio;        /* over all rows judged; infinity where a finite result was due and none came */
+    uint32_t rows_judged;
+    uint32_t rows_inherited; /* not judged: an input is not finite */
+    uint32_t rows_unaudited; /* not judged: an input is not there, or its bound is so wide that zeros would pass */
+    bool span;               /* judged over ops whose stages the trace lacks; span_path_find lists them */
+    uint32_t rows_failed;    /* positions with a ratio above 1 */
+    double max_ratio;        /* over all judged rows; infinity where only one of expected and actual is finite */
     double max_abs_error;
-    /* The place to look at: the lowest failing position and, there, the dim of the worst ratio. If nothing fails: the
-     * worst ratio of all. */
+    /* The value to look at: at the lowest failing position, the dim with the worst ratio. If nothing fails, the worst
+     * ratio of all. */
     uint32_t position, dim;
     double expected, actual, bound, abs_error, ratio;
     uint32_t worst_position, worst_dim; /* where max_ratio is */
-    /* For the gain ledger, over rows that the last trace holds too: of recorded minus expected, of expected minus the
-     * last trace's, of the last trace's. */
-    double introduced_squares, inherited_squares, golden_squares;
-    /* Of the recorded values, over whole rows. */
+    /* For the gain ledger: sums of squares over the rows that the last trace holds, too. */
+    double introduced_squares; /* of recorded - expected */
+    double inherited_squares;  /* of expected - last trace */
+    double golden_squares;     /* of the last trace */
+    /* Of all recorded values. */
     double rms, max_abs;
     uint64_t nonfinite;
 };
@@ -44,30 +46,30 @@ struct audit {
     const struct plan *plan;
     uint32_t n_traces;
     struct finding *findings; /* [n_steps, n_traces] */
-    double *relative_rms;     /* [n_steps, n_traces]: rms of (trace - last trace) / rms of the last trace; NaN if not
-                                 comparable */
+    double *relative_rms;     /* [n_steps, n_traces] rms of (trace - last trace) / rms of the last trace; NaN: no common
+                                 row */
 };
 
-/* Tells how far long work is; may be NULL. */
+/* Is called now and then during long work; may be NULL. */
 typedef void progress_function(void *context, uint32_t done, uint32_t total);
 
-/* Audits traces of one plan together, each weight decoded once for all. By custom the golden is the last one. If
- * stop_asked() (model/stop.h) meanwhile, the findings say nothing: the caller looks. */
+/* Audits traces of one plan together; each weight is decoded once for all. By custom the golden is the last trace. If
+ * the user interrupts (stop_asked() in model/stop.h), the findings are not valid; the caller asks. */
 void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
                progress_function *progress, void *context);
 
 /* Audits one step of the traces again, after the arithmetic of one of them was inferred. */
 void audit_again(struct audit *audit, const struct trace *const *traces, uint32_t step);
 
-/* Judges nothing: of each finding only rms, max_abs, nonfinite, and whether the stage is missing. Freed likewise. */
+/* Judges nothing. Fills only rms, max_abs, nonfinite and the state of each finding; the audit is freed as any other. */
 void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces);
 
-/* Audits one step of one trace (the prompt's `audit STAGE@LAYER`); likewise. */
+/* Audits one step of one trace: the prompt's `audit STAGE@LAYER`. */
 struct finding audit_step(const struct plan *plan, uint32_t step, const struct trace *trace);
 
-/* How a recorded value stands to the expected one: |actual - expected| / bound. 0 where they are equal; infinity where
- * they differ and the bound is 0, or where one of them is finite and the other not. NaN: not judged, for neither is
- * finite (a weight that is not). Nothing compares NaN as equal. */
+/* The ratio of one value: |actual - expected| / bound. 0 if they are equal. Infinity if they differ and the bound is 0,
+ * or if only one of them is finite. NaN, not judged, if neither is finite: a weight is not. NaN never counts as equal.
+ */
 double judge(double expected, double actual, double bound);
 
 const struct finding *audit_finding(const struct audit *audit, uint32_t step, uint32_t trace);

@@ -1,4 +1,4 @@
-/* What comparing two traces finds, and drift: how far the one strays from the other, layer by layer. */
+/* How far two traces are apart, stage by stage, and how that grows layer by layer: drift. */
 #ifndef LOCKSTEP_WORKBENCH_AUDIT_DRIFT_H
 #define LOCKSTEP_WORKBENCH_AUDIT_DRIFT_H
 
@@ -6,11 +6,11 @@
 
 #include "workbench/trace/trace.h"
 
-/* How one stage of two traces compares. */
+/* How far one stage of two traces, a and b, is apart. */
 struct distance {
     int32_t layer;
     enum stage stage;
-    uint32_t rows; /* that both hold */
+    uint32_t rows; /* that are in both */
     bool in_a, in_b, identical;
     double max_error; /* infinity where only one is finite */
     double rms_error, cosine;
@@ -18,7 +18,7 @@ struct distance {
     uint32_t position, dim; /* of max_error */
 };
 
-/* compare --drift: a line a layer, with the last stage that both traces hold of it (layer_out, as a rule) and the stage
+/* `compare --drift`. Prints a line a layer: its last stage that is in both traces (usually layer_out), and the stage
  * that strays most. distances: [n], in plan order. */
 void drift_print(const struct distance *distances, uint32_t n);
 json_t *drift_json(const struct distance *distances, uint32_t n);

@@ -8,7 +8,7 @@ static double relative(double squares, double size)
     return squares == 0 ? 0 : sqrt(squares / size);
 }
 
-/* The relative error of a step's inputs, all of them taken as one vector. */
+/* The relative error of a step's inputs, taken together as one vector. */
 static double input_error(const struct audit *audit, uint32_t step, uint32_t trace)
 {
     double error = 0, size = 0;
@@ -28,8 +28,9 @@ struct ledger ledger_of(const struct audit *audit, uint32_t step, uint32_t trace
 {
     const struct finding *finding = audit_finding(audit, step, trace);
     struct ledger ledger = {NAN, NAN, NAN};
-    if (finding->golden_squares <= 0 || finding->rows_judged == 0)
+    if (finding->golden_squares <= 0 || finding->rows_judged == 0) {
         return ledger;
+    }
     ledger.introduced = relative(finding->introduced_squares, finding->golden_squares);
     ledger.inherited = relative(finding->inherited_squares, finding->golden_squares);
     double error = input_error(audit, step, trace);
@@ -37,7 +38,7 @@ struct ledger ledger_of(const struct audit *audit, uint32_t step, uint32_t trace
     return ledger;
 }
 
-/* The largest of one column over the layers, "1.2e-07 @13". */
+/* The largest value of a column over the layers, printed as "1.2e-07 @13". */
 struct worst {
     double value;
     int32_t layer;
@@ -45,19 +46,22 @@ struct worst {
 
 static void worst_take(struct worst *worst, double value, int32_t layer)
 {
-    if (isnan(value) || (!isnan(worst->value) && value <= worst->value))
+    if (isnan(value) || (!isnan(worst->value) && value <= worst->value)) {
         return;
+    }
     *worst = (struct worst){value, layer};
 }
 
 static const char *worst_text(const struct worst *worst, const char *format, char text[40])
 {
     char number[24], layer[16] = "";
-    if (isnan(worst->value))
+    if (isnan(worst->value)) {
         return strcpy(text, "-");
-    snprintf(number, sizeof number, format, worst->value);
-    if (worst->layer != LAYER_NONE)
-        snprintf(layer, sizeof layer, "@%d", worst->layer);
+    }
+    snprintf(number, sizeof(number), format, worst->value);
+    if (worst->layer != LAYER_NONE) {
+        snprintf(layer, sizeof(layer), "@%d", worst->layer);
+    }
     snprintf(text, 40, "%8s %-5s", number, layer);
     return text;
 }
@@ -67,35 +71,40 @@ static void print_stage(const struct ledger_table *table, enum stage stage, uint
     struct worst introduced = {NAN, 0}, inherited = {NAN, 0}, amplification = {NAN, 0};
     for (uint32_t s = 0; s < table->plan->n_steps; s++) {
         const struct step *step = &table->plan->steps[s];
-        if (step->stage != stage)
+        if (step->stage != stage) {
             continue;
+        }
         struct ledger ledger = ledger_of(table->audit, s, trace);
         worst_take(&introduced, ledger.introduced, step->layer);
         worst_take(&inherited, ledger.inherited, step->layer);
         worst_take(&amplification, ledger.amplification, step->layer);
     }
-    if (isnan(introduced.value))
+    if (isnan(introduced.value)) {
         return;
+    }
     char line[160], text[3][40];
-    snprintf(line, sizeof line, "%-14s  %-14s  %-14s  %-14s", stage_name(stage),
+    snprintf(line, sizeof(line), "%-14s  %-14s  %-14s  %-14s", stage_name(stage),
              worst_text(&introduced, "%.1e", text[0]), worst_text(&inherited, "%.1e", text[1]),
              worst_text(&amplification, "%.3g", text[2]));
     size_t length = strlen(line);
-    while (line[length - 1] == ' ')
+    while (line[length - 1] == ' ') {
         length--;
+    }
     fprintf(out, "%.*s\n", (int)length, line);
 }
 
 void ledger_print(const struct ledger_table *table, FILE *out)
 {
     uint32_t last = table->audit->n_traces - 1;
-    if (table->sources[last] != SOURCE_GOLDEN || last == 0)
+    if (table->sources[last] != SOURCE_GOLDEN || last == 0) {
         return;
+    }
     fprintf(out,
-            "\nGain ledger of the %s, relative rms against the golden, worst layer: what each op introduces\n"
-            "itself, what its inputs hand on, and how many times larger than theirs it makes that error\n\n"
+            "\nGain ledger of the %s: each op's difference from the golden (relative rms, worst layer),\n"
+            "split into what the op adds and what it inherits; amplification = inherited / error of its inputs\n\n"
             "stage           introduced      inherited       amplification\n",
             source_name(table->sources[0]));
-    for (int stage = 0; stage < STAGE_COUNT; stage++)
+    for (int stage = 0; stage < STAGE_COUNT; stage++) {
         print_stage(table, (enum stage)stage, 0, out);
+    }
 }

@@ -1,4 +1,4 @@
-/* Which rows of a step can be judged, from what a trace holds, and how one value is judged. */
+/* Finds the rows of a step that can be judged from what a trace holds, and judges single values. */
 #include "workbench/audit/rows.h"
 
 #include <float.h>
@@ -10,49 +10,66 @@
 
 double judge(double expected, double actual, double bound)
 {
-    if (!isfinite(expected) && !isfinite(actual))
+    if (!isfinite(expected) && !isfinite(actual)) {
         return NAN;
-    if (!isfinite(expected) || !isfinite(actual))
+    }
+    if (!isfinite(expected) || !isfinite(actual)) {
         return INFINITY;
+    }
     double error = fabs(actual - expected);
-    if (error == 0)
+    if (error == 0) {
         return 0;
+    }
     return bound > 0 ? error / bound : INFINITY;
 }
 
 static bool row_is_finite(const float *row, uint32_t width)
 {
-    for (uint32_t i = 0; i < width; i++)
-        if (!isfinite(row[i]))
+    for (uint32_t i = 0; i < width; i++) {
+        if (!isfinite(row[i])) {
             return false;
-    return true;
-}
-
-/* Whether the sum of squares of each group is a float32. Where it is not, every kernel makes zeros of finite values,
- * and the error is that of the op upstream that made them so large (a flipped exponent bit). */
-static bool squares_are_finite(const float *row, const struct rms_norm_params *params)
-{
-    for (uint32_t g = 0; g < params->groups; g++) {
-        double squares = 0;
-        for (uint32_t i = 0; i < params->dim; i++)
-            squares += (double)row[g * params->dim + i] * row[g * params->dim + i];
-        if (squares > FLT_MAX)
-            return false;
+        }
     }
     return true;
 }
 
-/* The state of one input over positions, kept while they are walked in order: for attention's keys and values every
- * visible position counts, for any other input the own one alone. */
+/* Whether a float32 can hold the sum of squares of each group. Where it cannot, every kernel makes zeros of finite
+ * values. The error is then that of the op upstream that made the values so large (a flipped exponent bit, say). */
+static bool squares_are_finite(const float *row, const struct rms_norm_params *params)
+{
+    for (uint32_t g = 0; g < params->groups; g++) {
+        double squares = 0;
+        for (uint32_t i = 0; i < params->dim; i++) {
+            squares += (double)row[g * params->dim + i] * row[g * params->dim + i];
+        }
+        if (squares > FLT_MAX) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* What is gathered, and from what. */
+struct gathering {
+    const struct plan *plan;
+    const struct step *step;
+    const struct trace *trace;
+    struct spans *spans;              /* NULL: rows->own, made when it is needed */
+    const struct trace_stage *output; /* as recorded; NULL: the step's output is to be computed for a span */
+    const uint8_t *need;              /* [n_positions] which rows */
+};
+
+/* One input of the step, while positions are walked in order. Attention needs its keys and values at every visible
+ * position; any other input is needed only at the row's own position. */
 struct input {
     const struct trace_stage *stage;
-    const struct span *span;              /* where rows of it were computed */
+    const struct span *span;              /* NULL: no row of it was computed */
     const double *error;                  /* NULL: exact */
     int64_t last_missing, last_nonfinite; /* positions; -1: none so far */
 };
 
-/* Whether a computed row comes from tokens through an earlier layer than the step's. */
-static bool comes_too_far(const struct span *span, const struct step *step, uint32_t position)
+/* Whether a computed row comes from tokens alone, through a layer before the step's (span.h forbids it). */
+static bool crosses_a_layer(const struct span *span, const struct step *step, uint32_t position)
 {
     return span && span->origin[position] >= 0 && span->origin[position] != step->layer;
 }
@@ -60,18 +77,20 @@ static bool comes_too_far(const struct span *span, const struct step *step, uint
 static void input_advance(struct input *input, const struct step *step, uint32_t position)
 {
     const float *row = input->stage ? trace_row(input->stage, position) : NULL;
-    if (!row || comes_too_far(input->span, step, position))
+    if (!row || crosses_a_layer(input->span, step, position)) {
         input->last_missing = position;
-    else if (!row_is_finite(row, input->stage->width) ||
-             (step->op == OP_rms_norm && !squares_are_finite(row, &step->params.rms_norm)))
+    } else if (!row_is_finite(row, input->stage->width) ||
+               (step->op == OP_rms_norm && !squares_are_finite(row, &step->params.rms_norm))) {
         input->last_nonfinite = position;
+    }
 }
 
-/* The first position that an input of this position needs. */
+/* The first position at which the row of `position` needs an input; the last is its own. */
 static uint32_t first_needed(const struct step *step, unsigned input, uint32_t position)
 {
-    if (!op_reads_earlier(step->op, input))
+    if (!op_reads_earlier(step->op, input)) {
         return position;
+    }
     uint32_t window =
         step->op == OP_attention ? step->params.attention.window : step->params.attention_probs.attention.window;
     return window == 0 || position < window ? 0 : position - window + 1;
@@ -80,60 +99,72 @@ static uint32_t first_needed(const struct step *step, unsigned input, uint32_t p
 void rows_needed(const struct step *step, unsigned i, const uint8_t *need, uint32_t n_positions, uint8_t *of_input)
 {
     memset(of_input, 0, n_positions);
-    uint32_t done = 0; /* positions below are decided */
+    uint32_t done = 0; /* of_input is final below this position */
     for (uint32_t p = 0; p < n_positions; p++) {
-        if (!need[p])
+        if (!need[p]) {
             continue;
+        }
         uint32_t first = first_needed(step, i, p);
-        for (uint32_t k = first > done ? first : done; k <= p; k++)
+        for (uint32_t k = first > done ? first : done; k <= p; k++) {
             of_input[k] = 1;
+        }
         done = p + 1;
     }
 }
 
+/* Whether a stage is recorded at every position in need. stage NULL: it is recorded nowhere. */
 static bool covers(const struct trace_stage *stage, const uint8_t *need, uint32_t n_positions)
 {
-    for (uint32_t p = 0; p < n_positions; p++)
-        if (need[p] && !(stage && stage->recorded[p]))
+    for (uint32_t p = 0; p < n_positions; p++) {
+        if (need[p] && !(stage && stage->recorded[p])) {
             return false;
+        }
+    }
     return true;
 }
 
-/* An optional stage in a file may have been computed beside the run, for a fused kernel never stores it: then a
- * required stage was made of another rounding of it, and is judged from the required stages that the span starts at
- * (span.c, span_adopt, has the exception). */
-static bool made_beside(const struct step *from, const struct step *step, const struct trace *trace, bool in_span)
+/* Whether a recorded input may be rounded differently from what the run used. Fused kernels never store optional
+ * stages, so a file's copy was computed separately. The step is then judged from the nearest required stages
+ * (span_adopt in span.c has the exception). */
+static bool may_differ_from_run(const struct gathering *gathering, const struct step *from)
 {
+    const struct trace *trace = gathering->trace;
     const struct trace_stage *stage = trace_find(trace, from->layer, from->stage);
-    return from->optional && stage && stage->n_recorded > 0 && (in_span || (trace->from_file && !step->optional));
+    bool for_span = gathering->output == NULL;
+    return from->optional && stage && stage->n_recorded > 0 &&
+           (for_span || (trace->from_file && !gathering->step->optional));
 }
 
-static struct spans *spans_of(struct rows *rows, const struct plan *plan, const struct trace *trace,
-                              struct spans *spans)
+/* The spans to compute inputs in. */
+static struct spans *spans_of(struct rows *rows, const struct gathering *gathering)
 {
-    if (spans || rows->own)
-        return spans ? spans : rows->own;
-    rows->own = xcalloc(1, sizeof *rows->own);
-    spans_open(rows->own, plan, trace);
+    if (gathering->spans) {
+        return gathering->spans;
+    }
+    if (!rows->own) {
+        rows->own = xcalloc(1, sizeof(*rows->own));
+        spans_open(rows->own, gathering->plan, gathering->trace);
+    }
     return rows->own;
 }
 
-/* The inputs of a step: as recorded, and where that is not enough, computed. */
-static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *rows, const struct plan *plan,
-                            const struct step *step, const struct trace *trace, struct spans *spans,
-                            const uint8_t *need, bool in_span)
+/* Finds the inputs of a step as they are recorded, and computes those of which too little is. Returns their number. */
+static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *rows, const struct gathering *gathering)
 {
+    const struct step *step = gathering->step;
+    uint32_t n_positions = gathering->trace->n_positions;
     unsigned n = 0;
-    uint8_t *of_input = xcalloc(trace->n_positions, 1);
+    uint8_t *of_input = xcalloc(n_positions, 1);
     for (; n < OP_MAX_INPUTS && step->input[n] >= 0; n++) {
-        const struct step *from = &plan->steps[step->input[n]];
-        inputs[n] = (struct input){trace_find(trace, from->layer, from->stage), NULL, NULL, -1, -1};
-        rows_needed(step, n, need, trace->n_positions, of_input);
-        if (!made_beside(from, step, trace, in_span) && covers(inputs[n].stage, of_input, trace->n_positions)) {
+        const struct step *from = &gathering->plan->steps[step->input[n]];
+        inputs[n] = (struct input){
+            .stage = trace_find(gathering->trace, from->layer, from->stage), .last_missing = -1, .last_nonfinite = -1};
+        rows_needed(step, n, gathering->need, n_positions, of_input);
+        if (!may_differ_from_run(gathering, from) && covers(inputs[n].stage, of_input, n_positions)) {
             inputs[n].error = inputs[n].stage->error;
             continue;
         }
-        const struct span *span = spans_get(spans_of(rows, plan, trace, spans), (uint32_t)step->input[n], of_input);
+        const struct span *span = spans_get(spans_of(rows, gathering), (uint32_t)step->input[n], of_input);
         inputs[n].span = span;
         inputs[n].stage = &span->stage;
         inputs[n].error = span->error;
@@ -142,11 +173,12 @@ static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *row
     return n;
 }
 
-/* The probabilities that a trace recorded of an attention's row, or NULL. */
+/* The probabilities that a trace recorded for a row of attention; NULL: none, or not all are finite. */
 static const float *recorded_probs(const struct step *step, const struct trace *trace, uint32_t position)
 {
-    if (step->op != OP_attention)
+    if (step->op != OP_attention) {
         return NULL;
+    }
     const struct trace_stage *stage = trace_find(trace, step->layer, STAGE_attn_probs);
     const float *row = stage ? trace_row(stage, position) : NULL;
     return row && row_is_finite(row, stage->width) ? row : NULL;
@@ -160,65 +192,82 @@ static const float *recorded_places(const struct step *step, const struct trace 
     return stage ? trace_row(stage, position) : NULL;
 }
 
-/* The row's pointers into its inputs, and whether it can be computed. */
-static void row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs, const struct step *step,
-                     uint32_t position, bool *missing, bool *nonfinite)
+/* Whether a row can be computed. */
+enum row_state {
+    ROW_COMPLETE,
+    ROW_MISSING,   /* an input is not there */
+    ROW_NONFINITE, /* an input is not finite */
+};
+
+/* Fills in the row's pointers into its inputs. */
+static enum row_state row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs, const struct step *step)
 {
-    bool no_scores = false;
-    *missing = *nonfinite = false;
+    uint32_t position = row->position;
+    bool missing = false, nonfinite = false, no_scores = false;
     for (unsigned i = 0; i < n_inputs; i++) {
         struct input *input = &inputs[i];
         input_advance(input, step, position);
         int64_t first = first_needed(step, i, position);
-        bool stood_for = row->probs && i < 2; /* queries and keys: the probabilities stand for them */
-        *(stood_for ? &no_scores : missing) |= input->last_missing >= first;
-        *nonfinite |= input->last_nonfinite >= first;
+        bool replaced = row->probs && i < 2; /* recorded probabilities replace queries and keys */
+        *(replaced ? &no_scores : &missing) |= input->last_missing >= first;
+        nonfinite |= input->last_nonfinite >= first;
         uint64_t at = input->stage && !op_reads_earlier(step->op, i) ? (uint64_t)position * input->stage->width : 0;
-        if (input->stage)
+        if (input->stage) {
             row->in[i] = input->stage->rows + at;
-        if (input->error)
+        }
+        if (input->error) {
             row->error[i] = input->error + at;
+        }
     }
-    if (no_scores)
-        row->in[0] = row->in[1] = NULL, row->error[0] = row->error[1] = NULL;
+    if (no_scores) {
+        row->in[0] = row->in[1] = NULL;
+        row->error[0] = row->error[1] = NULL;
+    }
+    return missing ? ROW_MISSING : nonfinite ? ROW_NONFINITE : ROW_COMPLETE;
 }
 
-/* Whether attention can be computed as if it saw the next position too. */
+/* Whether attention can also be computed as if it saw the next position (a wrong mask). */
 static bool has_next(const struct input *inputs, unsigned n_inputs, const struct step *step, const struct trace *trace,
                      uint32_t position)
 {
     uint32_t next = position + 1;
     if ((step->op != OP_attention && step->op != OP_attention_probs) || next >= trace->n_positions ||
-        trace->phase[next] == PHASE_DECODE)
+        trace->phase[next] == PHASE_DECODE) {
         return false;
+    }
     for (unsigned i = 1; i < n_inputs; i++) {
         const float *row = inputs[i].stage ? trace_row(inputs[i].stage, next) : NULL;
-        if (!row || comes_too_far(inputs[i].span, step, next) || !row_is_finite(row, inputs[i].stage->width))
+        if (!row || crosses_a_layer(inputs[i].span, step, next) || !row_is_finite(row, inputs[i].stage->width)) {
             return false;
+        }
     }
     return true;
 }
 
-/* Where the row of a position begins. */
+/* Where the inputs of a row begin: ORIGIN_, or a layer. */
 static int32_t find_origin(const struct input *inputs, unsigned n_inputs, const struct step *step, uint32_t position)
 {
     int32_t origin = step->op == OP_embed ? ORIGIN_TOKENS : ORIGIN_RECORDED;
-    for (unsigned i = 0; i < n_inputs; i++)
-        for (uint32_t p = first_needed(step, i, position); inputs[i].span && p <= position; p++)
+    for (unsigned i = 0; i < n_inputs; i++) {
+        for (uint32_t p = first_needed(step, i, position); inputs[i].span && p <= position; p++) {
             origin = inputs[i].span->origin[p] > origin ? inputs[i].span->origin[p] : origin;
+        }
+    }
     return step->op == OP_attention && origin >= ORIGIN_TOKENS ? step->layer : origin;
 }
 
-static void gather(struct rows *rows, const struct plan *plan, const struct step *step, const struct trace *trace,
-                   struct spans *spans, const struct trace_stage *output, const uint8_t *need, uint8_t *inherited)
+/* Fills *rows. inherited[p] is set where a row has a nonfinite input; NULL: not wanted. */
+static void gather(struct rows *rows, const struct gathering *gathering, uint8_t *inherited)
 {
+    const struct step *step = gathering->step;
+    const struct trace *trace = gathering->trace;
+    const struct trace_stage *output = gathering->output;
     struct input inputs[OP_MAX_INPUTS];
     *rows = (struct rows){0};
-    unsigned n_inputs = find_inputs(inputs, rows, plan, step, trace, spans, need, output == NULL);
-    rows->rows = xcalloc((uint64_t)trace->n_positions + 1, sizeof *rows->rows);
-    rows->origin = xcalloc((uint64_t)trace->n_positions + 1, sizeof *rows->origin);
+    unsigned n_inputs = find_inputs(inputs, rows, gathering);
+    rows->rows = xcalloc((uint64_t)trace->n_positions + 1, sizeof(*rows->rows));
+    rows->origin = xcalloc((uint64_t)trace->n_positions + 1, sizeof(*rows->origin));
     for (uint32_t p = 0; p < trace->n_positions; p++) {
-        bool missing, nonfinite;
         struct op_row *row = &rows->rows[rows->n];
         *row = (struct op_row){.arith = output ? trace_stage_arith(output, trace->phase[p]) : &trace->arith,
                                .recorded = output ? trace_row(output, p) : NULL,
@@ -229,18 +278,20 @@ static void gather(struct rows *rows, const struct plan *plan, const struct step
                                .position = p,
                                .token = trace->tokens[p],
                                .decode = trace->phase[p] == PHASE_DECODE};
-        row_fill(row, inputs, n_inputs, step, p, &missing, &nonfinite);
+        enum row_state state = row_fill(row, inputs, n_inputs, step);
         row->has_next = has_next(inputs, n_inputs, step, trace, p);
-        if (!need[p])
+        if (!gathering->need[p]) {
             continue;
-        if (inherited)
-            inherited[p] = !missing && nonfinite;
-        if (missing)
-            rows->n_unaudited++;
-        else if (nonfinite)
-            rows->n_inherited++;
-        else
+        }
+        if (inherited) {
+            inherited[p] = state == ROW_NONFINITE;
+        }
+        if (state == ROW_COMPLETE) {
             rows->origin[rows->n++] = find_origin(inputs, n_inputs, step, p);
+        } else {
+            rows->n_unaudited += state == ROW_MISSING;
+            rows->n_inherited += state == ROW_NONFINITE;
+        }
     }
 }
 
@@ -250,19 +301,23 @@ void rows_gather(struct rows *rows, const struct plan *plan, uint32_t step_index
     const struct step *step = &plan->steps[step_index];
     const struct trace_stage *output = trace_find(trace, step->layer, step->stage);
     *rows = (struct rows){0};
-    if (output)
-        gather(rows, plan, step, trace, spans, output, output->recorded, NULL);
+    if (output) {
+        const struct gathering gathering = {plan, step, trace, spans, output, output->recorded};
+        gather(rows, &gathering, NULL);
+    }
 }
 
 void rows_gather_inputs(struct rows *rows, struct spans *spans, uint32_t step, const uint8_t *need, uint8_t *inherited)
 {
-    gather(rows, spans->plan, &spans->plan->steps[step], spans->trace, spans, NULL, need, inherited);
+    const struct gathering gathering = {spans->plan, &spans->plan->steps[step], spans->trace, spans, NULL, need};
+    gather(rows, &gathering, inherited);
 }
 
 void rows_free(struct rows *rows)
 {
-    if (rows->own)
+    if (rows->own) {
         spans_close(rows->own);
+    }
     free(rows->own);
     free(rows->origin);
     free(rows->rows);

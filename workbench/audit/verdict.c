@@ -13,42 +13,47 @@ const char *source_name(enum source source)
 const char *outlier_name(enum outlier outlier)
 {
     static const char *const names[] = {"none", "engine", "reference", "trace", "golden-or-weights", "several"};
-    ASSERT((unsigned)outlier < sizeof names / sizeof *names);
+    ASSERT((unsigned)outlier < sizeof(names) / sizeof(*names));
     return names[outlier];
 }
 
 /* The audited trace of a source, or -1. */
 static int32_t trace_of(const enum source *sources, uint32_t n_traces, enum source source)
 {
-    for (uint32_t t = 0; t < n_traces; t++)
-        if (sources[t] == source)
+    for (uint32_t t = 0; t < n_traces; t++) {
+        if (sources[t] == source) {
             return (int32_t)t;
+        }
+    }
     return -1;
 }
 
-/* Which failing steps of a trace introduce an error, [n_steps]. Spans that pass over the same ops fail together where
- * one of those is wrong: the first of them tells of it, unless a span over the same op passes. */
-static uint8_t *who_introduces(const struct audit *audit, uint32_t t, const struct trace *trace, uint8_t *sound)
+/* Marks the steps of a trace that introduce an error. Returns [n_steps], malloc'ed; cleared: [n_steps], as in struct
+ * verdict. If an op is wrong, all spans that cover it fail. Only the first of them is reported, unless a passing span
+ * clears the op. */
+static uint8_t *find_introducing(const struct audit *audit, uint32_t t, const struct trace *trace, uint8_t *cleared)
 {
     uint32_t n_steps = audit->plan->n_steps;
     uint8_t *introduces = xcalloc(n_steps, 1), *accused = xcalloc(n_steps, 1);
     for (int passing = 1; passing >= 0; passing--) {
         for (uint32_t s = 0; s < n_steps; s++) {
             const struct finding *finding = audit_finding(audit, s, t);
-            bool failed = finding_failed(finding), told = false;
+            bool failed = finding_failed(finding), reported = false;
             introduces[s] |= failed && !finding->span;
-            if (!finding->span || finding->rows_judged == 0 || failed == (bool)passing)
+            if (!finding->span || finding->rows_judged == 0 || failed == (bool)passing) {
                 continue;
+            }
             struct span_path path;
             span_path_find(&path, audit->plan, s, trace);
             for (uint32_t i = 0; i < path.n_between; i++) {
                 uint32_t between = path.between[i];
-                told |= accused[between] && !sound[between];
-                sound[between] |= passing;
+                reported |= accused[between] && !cleared[between];
+                cleared[between] |= passing;
             }
-            for (uint32_t i = 0; i < path.n_between && failed && !told; i++)
+            for (uint32_t i = 0; i < path.n_between && failed && !reported; i++) {
                 accused[path.between[i]] = 1;
-            introduces[s] |= failed && !told;
+            }
+            introduces[s] |= failed && !reported;
             span_path_free(&path);
         }
     }
@@ -59,64 +64,74 @@ static uint8_t *who_introduces(const struct audit *audit, uint32_t t, const stru
 static void collect_introduced(struct verdict *verdict, const struct audit *audit, const struct trace *const *traces,
                                const enum source *sources)
 {
-    verdict->introduced = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof *verdict->introduced);
+    verdict->introduced = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof(*verdict->introduced));
     uint8_t *introduces[SOURCE_COUNT];
     for (uint32_t t = 0; t < audit->n_traces; t++) {
-        verdict->sound[t] = xcalloc(audit->plan->n_steps, 1);
-        introduces[t] = who_introduces(audit, t, traces[t], verdict->sound[t]);
+        verdict->cleared[t] = xcalloc(audit->plan->n_steps, 1);
+        introduces[t] = find_introducing(audit, t, traces[t], verdict->cleared[t]);
     }
-    for (uint32_t step = 0; step < audit->plan->n_steps; step++)
-        for (int source = 0; source < SOURCE_COUNT; source++)
-            for (uint32_t t = 0; t < audit->n_traces; t++)
-                if (sources[t] == (enum source)source && introduces[t][step])
+    for (uint32_t step = 0; step < audit->plan->n_steps; step++) {
+        for (int source = 0; source < SOURCE_COUNT; source++) {
+            for (uint32_t t = 0; t < audit->n_traces; t++) {
+                if (sources[t] == (enum source)source && introduces[t][step]) {
                     verdict->introduced[verdict->n_introduced++] = (struct introduced){step, sources[t], t};
-    for (uint32_t t = 0; t < audit->n_traces; t++)
+                }
+            }
+        }
+    }
+    for (uint32_t t = 0; t < audit->n_traces; t++) {
         free(introduces[t]);
+    }
 }
 
-/* Whether a file that was read holds the stage: an optional one is expected of all then, and of nobody otherwise. */
+/* Whether a file holds the stage. An optional stage is expected of every source if a file holds it, else of none. */
 static bool file_holds(const struct audit *audit, const enum source *sources, uint32_t step)
 {
     for (uint32_t t = 0; t < audit->n_traces; t++) {
         bool is_file = sources[t] == SOURCE_GOLDEN || sources[t] == SOURCE_TRACE;
-        if (is_file && audit_finding(audit, step, t)->state != FINDING_MISSING)
+        if (is_file && audit_finding(audit, step, t)->state != FINDING_MISSING) {
             return true;
+        }
     }
     return false;
 }
 
-/* Whether a source that lacks the stage is complete without it: a file without an optional one; our own runs without
- * the probabilities of attention, which no engine stores. */
+/* Whether a source is complete without the stage. Files may lack optional stages. Our own runs may lack the
+ * probabilities of attention, which no engine stores. */
 static bool may_lack(enum source source, const struct step *step)
 {
     bool is_file = source == SOURCE_GOLDEN || source == SOURCE_TRACE;
     return is_file ? step->optional : step->stage == STAGE_attn_probs;
 }
 
-/* A (layer, stage) is compared if every source that has to hold it was judged there; what a source lacks is listed. */
+/* Counts the (layer, stage) pairs that were judged in every source that must hold them, and lists those that one lacks.
+ */
 static void collect_coverage(struct verdict *verdict, const struct audit *audit, const enum source *sources)
 {
-    verdict->lacks = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof *verdict->lacks);
+    verdict->lacks = xcalloc((uint64_t)audit->plan->n_steps * audit->n_traces, sizeof(*verdict->lacks));
     for (uint32_t step = 0; step < audit->plan->n_steps; step++) {
-        if (audit->plan->steps[step].optional && !file_holds(audit, sources, step))
+        if (audit->plan->steps[step].optional && !file_holds(audit, sources, step)) {
             continue;
+        }
         bool compared = true;
         verdict->expected++;
         for (uint32_t t = 0; t < audit->n_traces; t++) {
             const struct finding *finding = audit_finding(audit, step, t);
-            if (finding->state == FINDING_MISSING && may_lack(sources[t], &audit->plan->steps[step]))
+            if (finding->state == FINDING_MISSING && may_lack(sources[t], &audit->plan->steps[step])) {
                 continue;
+            }
             compared &= finding->state == FINDING_AUDITED;
-            if (finding->state == FINDING_MISSING)
+            if (finding->state == FINDING_MISSING) {
                 verdict->lacks[verdict->n_lacks++] = (struct lack){step, sources[t], false};
-            else if (finding->state == FINDING_UNAUDITED || finding->rows_unaudited > 0)
+            } else if (finding->state == FINDING_UNAUDITED || finding->rows_unaudited > 0) {
                 verdict->lacks[verdict->n_lacks++] = (struct lack){step, sources[t], true};
+            }
         }
         verdict->compared += compared;
     }
 }
 
-/* What two traces introduced at one step, row by row. */
+/* What one step of a trace should be, row by row: its error is recorded - expected. */
 struct errors {
     struct rows rows;
     double *expected; /* [rows.n, width] */
@@ -126,7 +141,7 @@ static void errors_compute(struct errors *errors, const struct plan *plan, uint3
 {
     const struct trace_stage *stage = trace_find_step(trace, &plan->steps[step]);
     rows_gather(&errors->rows, plan, step, trace, NULL);
-    errors->expected = xmalloc((uint64_t)errors->rows.n * stage->width * sizeof *errors->expected);
+    errors->expected = xmalloc((uint64_t)errors->rows.n * stage->width * sizeof(*errors->expected));
     struct op_batch batch = {.step = &plan->steps[step],
                              .weights_dtype = stage->weights_dtype,
                              .n_rows = errors->rows.n,
@@ -141,8 +156,8 @@ static void errors_free(struct errors *errors)
     free(errors->expected);
 }
 
-/* Whether two traces introduced the same error: what they introduced differs less from each other than either
- * differs from nothing. */
+/* Whether two traces introduced the same error at a step: their errors differ less from each other than each differs
+ * from zero. */
 static bool same_error(const struct plan *plan, uint32_t step, const struct trace *a, const struct trace *b)
 {
     struct errors of_a, of_b;
@@ -154,14 +169,17 @@ static bool same_error(const struct plan *plan, uint32_t step, const struct trac
     double apart = 0, size_a = 0, size_b = 0;
     for (uint32_t i = 0, k = 0; i < of_a.rows.n; i++) {
         uint32_t position = of_a.rows.rows[i].position;
-        while (k < of_b.rows.n && of_b.rows.rows[k].position < position)
+        while (k < of_b.rows.n && of_b.rows.rows[k].position < position) {
             k++;
-        if (k == of_b.rows.n || of_b.rows.rows[k].position != position)
+        }
+        if (k == of_b.rows.n || of_b.rows.rows[k].position != position) {
             continue;
+        }
         const float *row_a = trace_row(stage_a, position), *row_b = trace_row(stage_b, position);
         for (uint32_t d = 0; d < width; d++) {
-            if (!isfinite(row_a[d]) && !isfinite(row_b[d]))
+            if (!isfinite(row_a[d]) && !isfinite(row_b[d])) {
                 continue; /* both overflowed, or met a weight that is not finite */
+            }
             double error_a = row_a[d] - of_a.expected[(uint64_t)i * width + d];
             double error_b = row_b[d] - of_b.expected[(uint64_t)k * width + d];
             apart += (error_a - error_b) * (error_a - error_b);
@@ -177,14 +195,17 @@ static bool same_error(const struct plan *plan, uint32_t step, const struct trac
 /* The first step where a trace introduced an error, or -1. */
 static int64_t first_step(const struct verdict *verdict, int32_t trace)
 {
-    for (uint32_t i = 0; i < verdict->n_introduced; i++)
-        if ((int32_t)verdict->introduced[i].trace == trace)
+    for (uint32_t i = 0; i < verdict->n_introduced; i++) {
+        if ((int32_t)verdict->introduced[i].trace == trace) {
             return verdict->introduced[i].step;
+        }
+    }
     return -1;
 }
 
-/* DESIGN.md §2: only one source fails: it is the one (the golden: or the weights). The engine and the golden fail alike
- * from the same first step on: what they share is not the reference's. */
+/* If only one source fails, it is the outlier; for the golden it may be the weights as well. If the engine (or the
+ * trace) and the golden first fail at the same step, with the same error, the outlier is the reference, or again the
+ * weights. */
 static enum outlier find_outlier(const struct verdict *verdict, const struct audit *audit,
                                  const struct trace *const *traces, const enum source *sources, bool same_weights)
 {
@@ -196,21 +217,26 @@ static enum outlier find_outlier(const struct verdict *verdict, const struct aud
     for (int source = 0; source < SOURCE_COUNT; source++) {
         int32_t trace = trace_of(sources, audit->n_traces, (enum source)source);
         first[source] = trace < 0 ? -1 : first_step(verdict, trace);
-        if (first[source] < 0)
+        if (first[source] < 0) {
             continue;
+        }
         failing = (enum source)source;
         n_failing++;
     }
-    if (n_failing == 0)
+    if (n_failing == 0) {
         return OUTLIER_NONE;
-    if (n_failing == 1)
+    }
+    if (n_failing == 1) {
         return alone[failing];
+    }
     enum source candidate = first[SOURCE_ENGINE] >= 0 ? SOURCE_ENGINE : SOURCE_TRACE;
-    if (n_failing != 2 || first[SOURCE_GOLDEN] < 0 || first[candidate] != first[SOURCE_GOLDEN])
+    if (n_failing != 2 || first[SOURCE_GOLDEN] < 0 || first[candidate] != first[SOURCE_GOLDEN]) {
         return OUTLIER_SEVERAL;
+    }
     if (!same_error(audit->plan, (uint32_t)first[candidate], traces[trace_of(sources, audit->n_traces, candidate)],
-                    traces[trace_of(sources, audit->n_traces, SOURCE_GOLDEN)]))
+                    traces[trace_of(sources, audit->n_traces, SOURCE_GOLDEN)])) {
         return OUTLIER_SEVERAL;
+    }
     return same_weights ? OUTLIER_REFERENCE : OUTLIER_GOLDEN_OR_WEIGHTS;
 }
 
@@ -229,7 +255,8 @@ void verdict_free(struct verdict *verdict)
 {
     free(verdict->introduced);
     free(verdict->lacks);
-    for (int t = 0; t < SOURCE_COUNT; t++)
-        free(verdict->sound[t]);
+    for (int t = 0; t < SOURCE_COUNT; t++) {
+        free(verdict->cleared[t]);
+    }
     *verdict = (struct verdict){0};
 }

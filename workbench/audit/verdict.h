@@ -1,11 +1,11 @@
-/* The verdict: what the audits of all sources together say. Who is wrong, where first, and what every source
- * introduced. */
+/* The verdict that follows from the audits of all sources: which source is wrong, where first, and which errors each
+ * source introduced. */
 #ifndef LOCKSTEP_WORKBENCH_AUDIT_VERDICT_H
 #define LOCKSTEP_WORKBENCH_AUDIT_VERDICT_H
 
 #include "workbench/audit/audit.h"
 
-/* Where a trace stands in a comparison. The order is the order in which `first_divergence` prefers them at one step. */
+/* Whose trace it is. Where several fail at one step, `first_divergence` is of the first in this order. */
 enum source { SOURCE_ENGINE, SOURCE_TRACE, SOURCE_REFERENCE, SOURCE_GOLDEN, SOURCE_COUNT };
 const char *source_name(enum source source); /* "engine", "trace", "reference", "golden" */
 
@@ -17,39 +17,38 @@ enum outlier {
     OUTLIER_GOLDEN_OR_WEIGHTS,
     OUTLIER_SEVERAL,
 };
-const char *outlier_name(enum outlier outlier); /* as the JSON report spells it */
+const char *outlier_name(enum outlier outlier); /* "golden-or-weights" */
 
-/* An error that a step introduces, in one source. */
+/* An error that a step of one source introduces. */
 struct introduced {
     uint32_t step;
     enum source source;
-    uint32_t trace; /* index among the audited traces */
+    uint32_t trace; /* index into the audited traces */
 };
 
 /* A (layer, stage) that a source lacks. */
 struct lack {
     uint32_t step;
     enum source source;
-    bool unaudited; /* there, but an input that judging needs is not */
+    bool unaudited; /* the stage is there, but not every input that is needed to judge it */
 };
 
 struct verdict {
     bool diverged;
     enum outlier outlier;
     uint32_t n_introduced;
-    struct introduced
-        *introduced; /* in plan order, at one step in the order of enum source; the first is first_divergence */
-    uint32_t expected,
-        compared; /* (layer, stage)s over the sources: required ones and the optional ones that a file holds */
+    struct introduced *introduced; /* in plan order, then in the order of enum source; the first is first_divergence */
+    /* Numbers of (layer, stage) pairs over all sources. */
+    uint32_t expected; /* required stages, and the optional ones that a file holds */
+    uint32_t compared; /* judged in every source that must hold them */
     uint32_t n_lacks;
     struct lack *lacks;
-    /* [n_steps] of each audited trace: a stage that is not recorded, over which a span passes; whoever else fails over
-     * it does so for another reason. */
-    uint8_t *sound[SOURCE_COUNT];
+    /* [n_steps] of each audited trace: a passing span covers the step, so it is not suspect. Another span that covers
+     * it and fails does so for another reason. */
+    uint8_t *cleared[SOURCE_COUNT];
 };
 
-/* sources[i] says what audited trace i is. same_weights: the golden's digests of weights and config match the model's.
- */
+/* sources[i] says whose trace i is. same_weights: the golden's digests of weights and config are those of the model. */
 void verdict_reach(struct verdict *verdict, const struct audit *audit, const struct trace *const *traces,
                    const enum source *sources, bool same_weights);
 void verdict_free(struct verdict *verdict);

@@ -1,4 +1,4 @@
-/* A kernel on the engine, held to the reference. */
+/* Runs a kernel on the engine and compares it with the reference. */
 #include <math.h>
 #include <stdlib.h>
 #include <string.h>
@@ -7,35 +7,37 @@
 #include "reference/reference.h"
 #include "workbench/bench/kernel.h"
 
-#define HISTORY_ROWS 512 /* of a batch that writes keys and values */
-#define CHECKED_ROWS 8   /* of a large batch: one of each tile of 64, spread over its rows */
+#define HISTORY_ROWS 512 /* in a batch that fills the KV cache */
+#define CHECKED_ROWS 8   /* of a large batch: one in each tile of 64 rows, at different places of the tiles */
 
-/* Whether an attention reads its rows of earlier positions. */
+/* Whether an attention reads this step's rows of earlier positions. */
 static bool has_history(const struct kernel *kernel, uint32_t step)
 {
     for (uint32_t i = step; i < kernel->plan.n_steps; i++) {
         for (unsigned k = 0; k < OP_MAX_INPUTS; k++) {
-            if (kernel->plan.steps[i].input[k] == (int32_t)step && op_reads_earlier(kernel->plan.steps[i].op, k))
+            if (kernel->plan.steps[i].input[k] == (int32_t)step && op_reads_earlier(kernel->plan.steps[i].op, k)) {
                 return true;
+            }
         }
     }
     return false;
 }
 
-/* Begins a batch and writes the rows of the steps that it needs. */
-static enum status begin(const struct kernel *kernel, struct backend *engine, const struct batch *batch, bool history,
-                         struct error *err)
+/* Begins a batch and writes rows: of the steps with history, or of the given ones. */
+static enum status begin_and_write(const struct kernel *kernel, struct backend *engine, const struct batch *batch,
+                                   bool history, struct error *err)
 {
     enum status status = engine->ops->begin(engine, batch, err);
     for (uint32_t i = 0; i < kernel->plan.n_steps && status == STATUS_OK; i++) {
         const float *rows = kernel->rows[i] + (uint64_t)batch->first_position * kernel->plan.steps[i].width;
-        if (history ? has_history(kernel, i) : kernel->is_given[i])
+        if (history ? has_history(kernel, i) : kernel->is_given[i]) {
             status = engine->ops->write(engine, i, rows, err);
+        }
     }
     return status;
 }
 
-enum status kernel_begin(const struct kernel *kernel, struct backend *engine, struct error *err)
+enum status kernel_begin_batch(const struct kernel *kernel, struct backend *engine, struct error *err)
 {
     uint32_t before = kernel->n_positions - kernel->n_rows, n;
     int32_t *zeros = xcalloc(HISTORY_ROWS, sizeof(*zeros));
@@ -43,13 +45,14 @@ enum status kernel_begin(const struct kernel *kernel, struct backend *engine, st
     for (uint32_t first = 0; first < before && status == STATUS_OK; first += n) {
         uint32_t most = engine->max_rows < HISTORY_ROWS ? engine->max_rows : HISTORY_ROWS;
         n = before - first < most ? before - first : most;
-        status = begin(kernel, engine, &(struct batch){first, n, zeros, false}, true, err);
+        status = begin_and_write(kernel, engine, &(struct batch){first, n, zeros, false}, true, err);
     }
     free(zeros);
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         return status;
+    }
     struct batch batch = {before, kernel->n_rows, kernel->tokens, kernel->n_rows == 1};
-    return begin(kernel, engine, &batch, false, err);
+    return begin_and_write(kernel, engine, &batch, false, err);
 }
 
 static double worst_ratio(const float *rows, const double *y, const double *bound, uint32_t n)
@@ -57,14 +60,15 @@ static double worst_ratio(const float *rows, const double *y, const double *boun
     double worst = 0;
     for (uint32_t i = 0; i < n; i++) {
         double error = fabs(rows[i] - y[i]), ratio = error == 0 ? 0 : error / bound[i];
-        if (!isfinite(rows[i]) || isnan(ratio))
+        if (!isfinite(rows[i]) || isnan(ratio)) {
             return INFINITY;
+        }
         worst = ratio > worst ? ratio : worst;
     }
     return worst;
 }
 
-/* Of one row of a step of the first copy. */
+/* The worst ratio of one row of a step of the first copy. */
 static double row_ratio(const struct kernel *kernel, uint32_t index, uint32_t row)
 {
     const struct step *step = &kernel->plan.steps[index];
@@ -88,7 +92,7 @@ static double row_ratio(const struct kernel *kernel, uint32_t index, uint32_t ro
     return worst;
 }
 
-/* Runs one copy and brings its rows to where the first one's are, or compares with those. */
+/* Runs one copy. Stores the first copy's rows in the kernel; compares the others' with them. */
 static enum status run_copy(struct kernel *kernel, struct backend *engine, uint32_t copy, bool *same, struct error *err)
 {
     uint32_t first = kernel->first + copy * kernel->stride;
@@ -99,10 +103,11 @@ static enum status run_copy(struct kernel *kernel, struct backend *engine, uint3
         float *rows = xmalloc(n * sizeof(*rows));
         float *place = kernel->rows[i] + (uint64_t)(kernel->n_positions - kernel->n_rows) * width;
         status = engine->ops->read(engine, i + copy * kernel->stride, rows, err);
-        if (status == STATUS_OK && copy == 0)
+        if (status == STATUS_OK && copy == 0) {
             memcpy(place, rows, n * sizeof(*rows));
-        else if (status == STATUS_OK)
+        } else if (status == STATUS_OK) {
             *same = *same && memcmp(place, rows, n * sizeof(*rows)) == 0;
+        }
         free(rows);
     }
     return status;
@@ -113,10 +118,12 @@ enum status kernel_check(struct kernel *kernel, struct backend *engine, double *
     enum status status = STATUS_OK;
     *ratio = 0;
     *same = true;
-    for (uint32_t copy = 0; copy < kernel->n_copies && status == STATUS_OK; copy++)
+    for (uint32_t copy = 0; copy < kernel->n_copies && status == STATUS_OK; copy++) {
         status = run_copy(kernel, engine, copy, same, err);
-    if (status != STATUS_OK)
+    }
+    if (status != STATUS_OK) {
         return status;
+    }
     uint32_t every = kernel->n_rows > CHECKED_ROWS ? kernel->n_rows / CHECKED_ROWS + 1 : 1;
     for (uint32_t i = kernel->first; i < kernel->first + kernel->n_steps; i++) {
         for (uint32_t row = 0; row < kernel->n_rows; row += every) {

@@ -13,10 +13,11 @@ bool kernel_is_right(const struct kernel_result *result)
 
 void kernel_reason(const struct kernel *kernel, const struct kernel_result *result, char *text, size_t size)
 {
-    if (result->ratio <= 1)
-        snprintf(text, size, "%s: the same weights in other places give other results", kernel->name);
-    else
+    if (result->ratio <= 1) {
+        snprintf(text, size, "%s: the same weights at other addresses give other results", kernel->name);
+    } else {
         snprintf(text, size, "%s: error %.3g times its bound", kernel->name, result->ratio);
+    }
 }
 
 static double per_second(double n, double us)
@@ -33,8 +34,9 @@ void kernel_print_header(const char *device, double bandwidth)
 static void print_program(const struct engine_program *program)
 {
     printf("    %s, %u groups of %u", program->shader, program->groups, program->lanes);
-    for (uint32_t i = 0; i < program->n_statistics; i++)
+    for (uint32_t i = 0; i < program->n_statistics; i++) {
         printf("%s %s %.15g", i ? "," : ":", program->statistics[i].name, program->statistics[i].value);
+    }
     printf("\n");
 }
 
@@ -47,10 +49,11 @@ static void print_times(const struct kernel *kernel, const struct kernel_result 
     }
     double us = result->ways[WAY_APART].median_us;
     printf(" %9.1f", per_second(kernel->bytes, us) / 1e9);
-    if (kernel->flops > 0)
+    if (kernel->flops > 0) {
         printf(" %9.1f", per_second(kernel->flops, us) / 1e9);
-    else
+    } else {
         printf(" %9s", "");
+    }
     printf(" %6.3f\n", result->ratio);
 }
 
@@ -67,9 +70,10 @@ void kernel_print(const struct kernel *kernel, const struct kernel_result *resul
         kernel_reason(kernel, result, reason, sizeof(reason));
         printf("WRONG %s\n", reason);
     }
-    for (uint32_t i = 0; verbose && i < result->n_programs && i < KERNEL_PROGRAMS; i++)
+    for (uint32_t i = 0; verbose && i < result->n_programs && i < KERNEL_PROGRAMS; i++) {
         print_program(&result->programs[i]);
-    fflush(stdout); /* the next one may take long */
+    }
+    fflush(stdout); /* the next kernel may take long */
 }
 
 static json_t *way_json(const struct kernel *kernel, const struct kernel_result *result, enum kernel_way way,
@@ -92,8 +96,9 @@ static json_t *program_json(const struct engine_program *program)
     json_put(one, "shader", json_text(program->shader));
     json_put(one, "lanes", json_integer(program->lanes));
     json_put(one, "groups", json_integer(program->groups));
-    for (uint32_t i = 0; i < program->n_statistics; i++)
+    for (uint32_t i = 0; i < program->n_statistics; i++) {
         json_put(statistics, program->statistics[i].name, json_number_or_text(program->statistics[i].value));
+    }
     json_put(one, "statistics", statistics);
     return one;
 }
@@ -115,12 +120,13 @@ json_t *kernel_json(const struct kernel *kernel, const struct kernel_result *res
     }
     json_put(one, "ok", json_boolean(kernel_is_right(result)));
     json_put(one, "ratio", json_number_or_text(result->ratio));
-    if (kernel_is_right(result)) { /* a kernel that is wrong has no time */
+    if (kernel_is_right(result)) { /* a wrong kernel is not timed */
         json_put(one, "level", way_json(kernel, result, WAY_LEVEL, bandwidth));
         json_put(one, "apart", way_json(kernel, result, WAY_APART, bandwidth));
     }
-    for (uint32_t i = 0; i < result->n_programs && i < KERNEL_PROGRAMS; i++)
+    for (uint32_t i = 0; i < result->n_programs && i < KERNEL_PROGRAMS; i++) {
         json_push(programs, program_json(&result->programs[i]));
+    }
     json_put(one, "dispatches", json_integer(result->n_programs));
     json_put(one, "programs", programs);
     return one;

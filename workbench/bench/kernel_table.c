@@ -1,11 +1,13 @@
-/* What `bench --kernels` measures: the kernels that models run, at their sizes. */
+/* What bench --kernels measures: the kernels of real models, at the models' sizes. */
 #include "workbench/bench/kernel_build.h"
 
 #define BIT(dtype) (1u << DTYPE_##dtype)
-#define FLOATS (BIT(F32) | BIT(F16) | BIT(BF16))
 #define BLOCKS_OF_32 (BIT(Q4_0) | BIT(Q4_1) | BIT(Q5_0) | BIT(Q8_0))
 #define K_BLOCKS (BIT(Q4_K) | BIT(Q6_K))
-#define ALL_FORMATS (FLOATS | BLOCKS_OF_32 | K_BLOCKS | BIT(MXFP4))
+#define X(name, code, ggml, files, elems, bytes, scale, d_at, d_times, m_times, header, quants, step, benched) \
+    | (uint32_t)(benched) << (code)
+enum { ALL_FORMATS = 0 DTYPES(X) };
+#undef X
 #define ALL_ROWS (KERNEL_1 | KERNEL_128 | KERNEL_512)
 
 /* From the models' config.json. */

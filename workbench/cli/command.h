@@ -1,4 +1,4 @@
-/* The command line: one row a command. Usage, help and argument errors come from the table. */
+/* What a command line said, and the functions that are the commands. */
 #ifndef LOCKSTEP_WORKBENCH_CLI_COMMAND_H
 #define LOCKSTEP_WORKBENCH_CLI_COMMAND_H
 
@@ -7,24 +7,29 @@
 
 #include "model/error.h"
 
-/* What the options of a command line said; NULL or 0 where one was not given. */
-struct arguments {
-    const char *positional[2]; /* MODEL, TRACE.h5 … */
-    uint32_t n_positional;
-    const char *golden, *trace, *json, *device, *prompt, *ids, *decode_ids, *output, *stages, *script, *config, *preset;
-    const char *on; /* "engine", "reference" or "engine,reference" */
-    const char *faults[16];
-    uint32_t n_faults;
-    const char *capture, *weights;
-    const char *dtype, *temperature, *top_k, *top_p, *seed;
-    int64_t n, n_prompt; /* -1: not given */
-    bool check, drift, ops, kernels, verbose, attn_probs;
+/* The values of an option that may be given several times, in order. */
+#define TEXT_LIST_MOST 16
+struct text_list {
+    const char *text[TEXT_LIST_MOST];
+    uint32_t n;
 };
 
-/* Finds the command that argv[1] names and runs it. Returns the exit status. */
+/* One field an option; option_table.c says which. */
+struct arguments {
+    const char *positional[2]; /* words that belong to no option: MODEL, TRACE.h5 … */
+    uint32_t n_positional;
+    /* Texts; NULL: not given. */
+    const char *golden, *trace, *json, *device, *prompt, *ids, *decode_ids, *output, *stages, *script, *config, *preset;
+    const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
+    struct text_list faults;
+    int64_t n, n_prompt; /* counts; -1: not given */
+    bool check, drift, ops, kernels, verbose, attn_probs, table, ledger;
+};
+
+/* Finds the command that argv[1] names, parses its arguments and runs it. Returns the exit status. */
 enum status command_line_run(int argc, char **argv, struct error *err);
 
-/* Each is one command; what it prints goes to standard output, an error into *err. Returns the exit status. */
+/* Each function is one command. It prints to standard output, and returns the exit status. */
 enum status command_diff(const struct arguments *arguments, struct error *err);
 enum status command_audit(const struct arguments *arguments, struct error *err);
 enum status command_compare(const struct arguments *arguments, struct error *err);

@@ -2,14 +2,19 @@
  * status that CONTRACT promises. */
 #include <stdio.h>
 
+#include "commit.h" /* made by cmake/commit.cmake */
 #include "workbench/cli/command.h"
+#include "workbench/cli/thread_policy.h"
 #include "workbench/python/python.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
+#include "workbench/trace/version.h"
 
 int main(int argc, char **argv)
 {
+    thread_policy_choose(argv);
     struct error err = {STATUS_OK, ""};
+    version_set_commit(LOCKSTEP_COMMIT);
     interrupt_install();
     enum status status = command_line_run(argc, argv, &err);
     python_close();

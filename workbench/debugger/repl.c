@@ -1,101 +1,211 @@
-/* Where command lines come from: a script, standard input, or readline on a terminal. */
-#include "workbench/debugger/repl.h"
-
-#include <errno.h>
-#include <stdio.h>
+/* Opens the prompt and starts runs: tokens, sides with their traces, the golden. */
 #include <stdlib.h>
 #include <string.h>
-#include <unistd.h>
 
-#include "workbench/debugger/repl_readline.h"
-#include "workbench/session/interrupt.h"
-#include "workbench/session/progress.h"
+#include "workbench/debugger/judge.h"
+#include "workbench/debugger/run.h"
+#include "workbench/probes/probe_config.h"
+#include "workbench/python/python.h"
 
-#define PROMPT "dbg> "
-#define MAX_DEPTH 8 /* of scripts that run scripts */
-
-/* Runs one line that a person or a pipe gave: an error is one line, and the session goes on. */
-static void run_line(struct repl *repl, const char *line)
+void repl_open(struct repl *repl, struct session *session, struct trace *golden)
 {
-    struct error err = {STATUS_OK, ""};
-    interrupt_clear();
-    enum status status = repl_line(repl, line, &err);
-    progress_wipe();
-    fflush(stdout);
-    if (status != STATUS_OK) {
-        fprintf(stderr, "lockstep: %s\n", err.text);
+    *repl = (struct repl){.session = session, .plan = &session->plan, .golden = golden};
+    repl->config = xcalloc(1, sizeof(*repl->config));
+    probe_config_init(repl->config);
+    repl_settings_init(&repl->settings, NULL, NULL, 0);
+    repl_init_judged_plan(repl);
+    repl->next = repl->plan->n_steps;
+    if (golden != NULL) {
+        repl_restart_with_golden(repl);
     }
 }
 
-static void strip_newline(char *line)
+/* Frees a trace; or, as user code may still hold arrays over its memory, keeps it until Python has ended. */
+static void retire_trace(struct repl *repl, struct trace *trace)
 {
-    line[strcspn(line, "\r\n")] = '\0';
+    if (!repl->python_used) {
+        trace_free(trace);
+        free(trace);
+        return;
+    }
+    repl->retired = xrealloc(repl->retired, (repl->n_retired + 1) * sizeof(*repl->retired));
+    repl->retired[repl->n_retired++] = trace;
 }
 
-enum status repl_script(struct repl *repl, const char *path, struct error *err)
+/* Ends the run; the session and the golden stay. */
+static void clear_run(struct repl *repl)
 {
-    if (repl->depth == MAX_DEPTH) {
-        return error_set(err, STATUS_USAGE, path, NULL, ERROR_NO_OFFSET, "scripts run scripts more than %d deep",
-                         MAX_DEPTH);
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl->sides[i].backend != NULL) {
+            retire_trace(repl, repl->sides[i].trace);
+        }
+        free(repl->sides[i].summaries);
     }
-    FILE *file = fopen(path, "r");
-    if (file == NULL) {
-        return error_set(err, STATUS_BAD_INPUT, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
+    repl_drop_batches(repl, 0);
+    free(repl->batches);
+    free(repl->introduced);
+    free(repl->tokens);
+    free(repl->phase);
+    repl->batches = NULL;
+    repl->introduced = NULL;
+    repl->tokens = NULL;
+    repl->phase = NULL;
+    repl->n_sides = repl->n_introduced = repl->capacity = repl->n_known = repl->n_prompt = repl->first = repl->n_rows =
+        0;
+    repl->next = repl->plan->n_steps;
+}
+
+void repl_close(struct repl *repl)
+{
+    clear_run(repl);
+    if (repl->python_used) {
+        python_close();
     }
-    repl->depth++;
-    char *line = NULL;
-    size_t size = 0;
-    enum status status = STATUS_OK;
-    for (unsigned number = 1; status == STATUS_OK && !repl->quit && getline(&line, &size, file) >= 0; number++) {
-        strip_newline(line);
-        printf(PROMPT "%s\n", line);
-        struct error inner = {STATUS_OK, ""};
-        status = repl_line(repl, line, &inner);
-        fflush(stdout);
-        if (status != STATUS_OK) {
-            char field[32];
-            snprintf(field, sizeof(field), "line %u", number);
-            error_set(err, status, path, field, ERROR_NO_OFFSET, "%s", inner.text);
+    probe_config_free(repl->config);
+    free(repl->config);
+    repl_settings_free(&repl->settings);
+    repl_drop_patches(repl);
+    free(repl->patches);
+    free(repl->breakpoints);
+    for (uint32_t i = 0; i < repl->n_retired; i++) {
+        trace_free(repl->retired[i]);
+        free(repl->retired[i]);
+    }
+    free(repl->retired);
+    free(repl->captured);
+    free(repl->last_run);
+    plan_free(&repl->judged_plan);
+    if (repl->golden != NULL) {
+        trace_free(repl->golden);
+        free(repl->golden);
+    }
+    memset(repl, 0, sizeof(*repl));
+}
+
+static void add_side(struct repl *repl, enum source source, struct backend *backend, struct trace *trace)
+{
+    struct repl_summary *summaries = xcalloc(repl->plan->n_steps, sizeof(*summaries));
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        summaries[s] = repl_no_summary();
+    }
+    repl->sides[repl->n_sides++] =
+        (struct repl_side){.source = source, .backend = backend, .trace = trace, .summaries = summaries};
+}
+
+/* A trace with room for the whole run and every stage of the plan, so that rows never move while user code looks at
+ * them. Its n_positions grows with the run. */
+static struct trace *empty_trace(const struct repl *repl, const char *name)
+{
+    struct trace *trace = xcalloc(1, sizeof(*trace));
+    trace_init(trace, name, repl->session->model.config.model_type, repl->plan->n_layers, repl->capacity, repl->tokens,
+               repl->phase);
+    if (strcmp(name, source_name(SOURCE_ENGINE)) == 0) {
+        trace->weights_dtype = session_weights_dtype(repl->session); /* --weights f16 */
+    }
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        const struct step *step = &repl->plan->steps[s];
+        trace_add(trace, step->layer, step->stage, step->width);
+    }
+    trace_add(trace, LAYER_NONE, STAGE_sample_token, 1);
+    trace->n_positions = 0;
+    return trace;
+}
+
+static void add_running_sides(struct repl *repl)
+{
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE};
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        if (repl->session->on[sources[i]]) {
+            struct backend *backend = &repl->session->backend[sources[i]];
+            add_side(repl, sources[i], backend, empty_trace(repl, source_name(sources[i])));
         }
     }
-    if (status == STATUS_OK && ferror(file)) {
-        status = error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
-    }
-    free(line);
-    fclose(file);
-    repl->depth--;
-    return status;
 }
 
-/* Lines from a pipe or a file, echoed with the prompt, so that a log reads like a session. */
-static void loop_plainly(struct repl *repl)
+void repl_restart_with_golden(struct repl *repl)
 {
-    char *line = NULL;
-    size_t size = 0;
-    while (!repl->quit && getline(&line, &size, stdin) >= 0) {
-        strip_newline(line);
-        printf(PROMPT "%s\n", line);
-        run_line(repl, line);
-    }
-    free(line);
+    const struct trace *golden = repl->golden;
+    ASSERT(golden != NULL);
+    clear_run(repl);
+    repl->capacity = repl->n_known = golden->n_positions;
+    repl->tokens = xcalloc(repl->capacity, sizeof(*repl->tokens));
+    repl->phase = xcalloc(repl->capacity, sizeof(*repl->phase));
+    memcpy(repl->tokens, golden->tokens, repl->capacity * sizeof(*repl->tokens));
+    memcpy(repl->phase, golden->phase, repl->capacity * sizeof(*repl->phase));
+    add_running_sides(repl);
+    add_side(repl, SOURCE_GOLDEN, NULL, repl->golden);
 }
 
-static void loop_with_readline(struct repl *repl)
+enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err)
 {
-    readline_begin();
-    char *line;
-    while (!repl->quit && (line = readline_read(PROMPT)) != NULL) {
-        run_line(repl, line);
-        free(line);
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE};
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        const struct backend *backend = &repl->session->backend[sources[i]];
+        if (repl->session->on[sources[i]] && (uint64_t)n_ids + n_decode > backend->max_positions) {
+            return error_set(err, STATUS_USAGE, NULL, "restart", ERROR_NO_OFFSET,
+                             "%u prompt and %u decoded positions, expected at most %u", n_ids, n_decode,
+                             backend->max_positions);
+        }
     }
-    readline_end();
+    clear_run(repl);
+    repl->capacity = n_ids + n_decode;
+    repl->n_known = repl->n_prompt = n_ids;
+    repl->tokens = xcalloc(repl->capacity, sizeof(*repl->tokens));
+    repl->phase = xcalloc(repl->capacity, sizeof(*repl->phase));
+    memcpy(repl->tokens, ids, n_ids * sizeof(*ids));
+    memset(repl->phase + n_ids, PHASE_DECODE, n_decode);
+    add_running_sides(repl);
+    return STATUS_OK;
 }
 
-void repl_loop(struct repl *repl)
+void repl_replace_golden(struct repl *repl, struct trace *golden)
 {
-    if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
-        loop_with_readline(repl);
+    struct trace *old = repl->golden;
+    repl->golden = golden;
+    if (old != NULL) {
+        retire_trace(repl, old);
+    }
+}
+
+void repl_attach_golden(struct repl *repl, struct trace *golden)
+{
+    repl_replace_golden(repl, golden);
+    struct repl_side *side = repl_side_of(repl, SOURCE_GOLDEN);
+    if (side == NULL) {
+        add_side(repl, SOURCE_GOLDEN, NULL, golden);
     } else {
-        loop_plainly(repl);
+        side->trace = golden;
     }
+    repl_rejudge(repl, 0, 0);
+}
+
+enum source repl_running_source(const struct repl *repl)
+{
+    return repl->session->on[SOURCE_ENGINE] ? SOURCE_ENGINE : SOURCE_REFERENCE;
+}
+
+struct repl_side *repl_side_of(struct repl *repl, enum source source)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl->sides[i].source == source) {
+            return &repl->sides[i];
+        }
+    }
+    return NULL;
+}
+
+bool repl_side_runs(const struct repl_side *side)
+{
+    return side->backend != NULL && !side->lost;
+}
+
+struct repl_side *repl_leader(struct repl *repl)
+{
+    ASSERT(repl->n_sides > 0 && repl->sides[0].backend != NULL);
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl_side_runs(&repl->sides[i])) {
+            return &repl->sides[i];
+        }
+    }
+    return &repl->sides[0];
 }

@@ -1,15 +1,17 @@
-/* The diagnosis: which known bug explains an introduced error. */
+/* The diagnosis: which known bug explains an error that a step introduces.
+ *
+ * Three words say how far a diagnosis is proven. They mean the same in reports, at the prompt and in the documents:
+ *   reproduced: computed with this bug, the op gives every recorded row within its bound, where the right op fails.
+ *   relation: within their bounds, or bit for bit, the recorded values stand in a simple relation to others (zeros,
+ *             another stage, a constant multiple). This bug leaves that relation, but another one could as well.
+ *   consistent: a symptom that fits. Nothing is proven. */
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_DIAGNOSE_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_DIAGNOSE_H
 
 #include "workbench/audit/audit.h"
 #include "workbench/fault/fault.h"
 
-enum diagnosis_how {
-    HOW_REPRODUCED, /* a mutant of the reference op gives the recorded output within its bound */
-    HOW_RELATION,   /* the output stands in a simple relation to another recorded value */
-    HOW_CONSISTENT  /* fits, but is not proved */
-};
+enum diagnosis_how { HOW_REPRODUCED, HOW_RELATION, HOW_CONSISTENT };
 const char *diagnosis_how_name(enum diagnosis_how how);
 
 struct diagnosis {
@@ -18,18 +20,21 @@ struct diagnosis {
     const char *kind;       /* CONTRACT.md's kinds of bugs; NULL: of the fault's row, or its name */
     char text[512];         /* the evidence in words */
     const char *postmortem; /* or "" */
-    uint32_t step;          /* what is wrong: the step that fails, or one that its span passes over */
-    uint32_t introduced;    /* of which step's error this is told; set, as trace, by whoever judges several */
+    uint32_t step;          /* the wrong step: the one that fails, or one inside its span */
+    uint32_t introduced;    /* the step whose error this explains; set, like trace, by whoever judges several */
     uint32_t trace;
 };
 
-/* Tries every mutant and every relation that applies to a failing step of a trace. Returns how many it wrote to
- * found[max], best first. */
+/* Tries every mutant and every relation that applies to a failing step of a trace. Writes those that hold to
+ * found[max], the best first. Returns how many. */
 uint32_t diagnose_step(const struct plan *plan, uint32_t step, const struct trace *trace, struct diagnosis *found,
                        uint32_t max);
 
-/* Whether a fault would show at a step, by the rows of a healthy trace: its mutant leaves the bound there. A fault that
- * has no mutant shows wherever it applies. */
+/* Whether a fault planted in a step would show, judged by the rows of a healthy trace: its mutant leaves the bound. A
+ * fault that has no mutant shows wherever it applies. */
 bool fault_shows(const struct fault *fault, const struct plan *plan, uint32_t step, const struct trace *healthy);
+
+/* How a diagnosis must name the fault. */
+enum diagnosis_how fault_named_how(const struct fault *fault);
 
 #endif

@@ -1,24 +1,27 @@
-/* The diagnosis of a span: which known bug, in one of the ops whose stages are not recorded, explains what came out at
- * the end. Each mutant is made in the plan, the span is computed again through it, and what it gives is judged. */
+/* The diagnosis of a span: several ops of which only the last one's output is recorded. Each mutant is made in the
+ * plan, the span is recomputed with it, and the span's recorded output is judged. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/audit/audit.h"
 #include "workbench/diagnose/diagnose_internal.h"
 
-/* What is to be explained. */
-struct riddle {
-    const struct plan *plan;
-    uint32_t step;
-    const struct trace *trace;
-    struct trace one; /* the trace, as if of the step's output one failing row alone were recorded */
-    struct spans base, base_of_one;
-    const struct span_path *path;
+/* A failure, and what all mutants share. */
+struct span_search {
+    const struct span_failure *failure;
+    struct trace one_row; /* the trace, but with one failing row of the step's output */
+    struct spans base, base_of_one_row;
 };
 
-/* The worst ratio of the step's recorded rows; infinity as soon as one fails. */
+/* Diagnoses, those closest to the recorded rows first. */
+struct ranked_diagnoses {
+    struct diagnosis *list; /* [max] */
+    double *worst;          /* [max] worst ratios */
+    uint32_t n, max;
+};
+
+/* The worst ratio of the step's recorded rows; infinity if one fails. */
 static double worst_ratio(const struct plan *plan, uint32_t step_index, const struct trace *trace, struct spans *spans)
 {
     const struct step *step = &plan->steps[step_index];
@@ -26,8 +29,8 @@ static double worst_ratio(const struct plan *plan, uint32_t step_index, const st
     struct rows rows;
     rows_gather(&rows, plan, step_index, trace, spans);
     uint32_t at_once = rows_at_once(rows.n, step->width);
-    double *y = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof *y), worst = rows.n > 0 ? 0 : INFINITY;
-    double *bound = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof *bound);
+    double *y = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof(*y)), worst = rows.n > 0 ? 0 : INFINITY;
+    double *bound = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof(*bound));
     for (uint32_t first = 0; first < rows.n && worst <= 1; first += at_once) {
         struct op_batch batch = {.step = step,
                                  .weights_dtype = output->weights_dtype,
@@ -48,39 +51,43 @@ static double worst_ratio(const struct plan *plan, uint32_t step_index, const st
     return worst <= 1 ? worst : INFINITY;
 }
 
-/* What the edited steps reach. */
-static uint8_t *touched_by(const struct riddle *riddle, const uint8_t *edited)
+/* The steps whose outputs depend on the edited ones. [n_steps], freed by the caller. */
+static uint8_t *touched_by(const struct span_failure *failure, const uint8_t *edited)
 {
-    const struct plan *plan = riddle->plan;
+    const struct plan *plan = failure->plan;
     uint8_t *touched = xcalloc(plan->n_steps, 1), *between = xcalloc(plan->n_steps, 1);
-    for (uint32_t i = 0; i < riddle->path->n_between; i++)
-        between[riddle->path->between[i]] = 1;
+    for (uint32_t i = 0; i < failure->path->n_between; i++) {
+        between[failure->path->between[i]] = 1;
+    }
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         touched[s] = edited[s];
-        for (unsigned i = 0; i < OP_MAX_INPUTS && between[s]; i++)
+        for (unsigned i = 0; i < OP_MAX_INPUTS && between[s]; i++) {
             touched[s] |= plan->steps[s].input[i] >= 0 && touched[plan->steps[s].input[i]];
+        }
     }
     free(between);
     return touched;
 }
 
-/* The worst ratio with some steps edited by a fault: first of one failing row, which tells most mutants apart. */
-static double try_edited(struct riddle *riddle, const struct fault *fault, const uint8_t *edited)
+/* The worst ratio with some steps edited by a fault. One failing row comes first: it rules out most mutants. */
+static double try_edited(struct span_search *search, const struct fault *fault, const uint8_t *edited)
 {
     struct plan mutant;
     struct arena arena = {0};
-    plan_copy(&mutant, riddle->plan);
-    for (uint32_t s = 0; s < mutant.n_steps; s++)
-        if (edited[s])
-            mutant.steps[s] = fault_mutant(fault, riddle->plan, s, &arena);
-    uint8_t *touched = touched_by(riddle, edited);
+    plan_copy(&mutant, search->failure->plan);
+    for (uint32_t s = 0; s < mutant.n_steps; s++) {
+        if (edited[s]) {
+            mutant.steps[s] = fault_mutant(fault, search->failure->plan, s, &arena);
+        }
+    }
+    uint8_t *touched = touched_by(search->failure, edited);
     double worst = 0;
     for (int all = 0; all < 2 && worst <= 1; all++) {
         struct spans spans;
-        spans_open(&spans, &mutant, all ? riddle->trace : &riddle->one);
-        spans.base = all ? &riddle->base : &riddle->base_of_one;
+        spans_open(&spans, &mutant, all ? search->failure->trace : &search->one_row);
+        spans.base = all ? &search->base : &search->base_of_one_row;
         spans.touched = touched;
-        worst = worst_ratio(&mutant, riddle->step, spans.trace, &spans);
+        worst = worst_ratio(&mutant, search->failure->step, spans.trace, &spans);
         spans_close(&spans);
     }
     free(touched);
@@ -89,107 +96,131 @@ static double try_edited(struct riddle *riddle, const struct fault *fault, const
     return worst;
 }
 
-/* Whether the op of a step can be computed as the fault has it, from inputs that are not exact. */
-static bool can_mutate(const struct riddle *riddle, const struct fault *fault, uint32_t step, bool nonfinite)
+/* Whether the op of a step can be computed with the bug, from inputs that are not exact. */
+static bool can_mutate(const struct span_failure *failure, const struct fault *fault, uint32_t step)
 {
-    bool edits = !fault->relation || fault->edit == EDIT_EXCHANGE || fault->edit == EDIT_PAIR_ORDER;
-    if (!edits || fault->edit == EDIT_TAMPER || (fault->nonfinite && !nonfinite) ||
-        !fault_applies(fault, riddle->plan, step))
+    const struct plan *plan = failure->plan;
+    if ((!fault_is_mutant(fault) && !fault->mutant_in_spans) || (fault->nonfinite && !failure->nonfinite) ||
+        !fault_applies(fault, plan, step)) {
         return false;
-    return !diagnose_needs_exact(fault) || !path_passes(riddle->path, (uint32_t)riddle->plan->steps[step].input[0]);
+    }
+    return !fault->exact_input || !span_path_passes(failure->path, (uint32_t)plan->steps[step].input[0]);
 }
 
-static void take(const struct riddle *riddle, const struct fault *fault, const uint8_t *edited, double worst,
-                 struct span_diagnoses *found)
+/* The first three edited steps in words, and "…" if there are more. Returns the first one's index. */
+static uint32_t name_edited(const struct plan *plan, const uint8_t *edited, char where[160])
 {
-    char label[64], where[160] = "";
+    char label[64];
     uint32_t n = 0, first = 0;
-    for (uint32_t s = 0; s < riddle->plan->n_steps; s++) {
-        if (!edited[s])
+    where[0] = '\0';
+    for (uint32_t s = 0; s < plan->n_steps && n < 4; s++) {
+        if (!edited[s]) {
             continue;
+        }
         first = n == 0 ? s : first;
         size_t length = strlen(where);
-        if (n < 4)
-            snprintf(where + length, sizeof where - length, "%s%s",
-                     n == 0   ? ""
-                     : n == 3 ? ", …"
-                              : ", ",
-                     n == 3 ? "" : step_label(&riddle->plan->steps[s], label));
+        snprintf(where + length, 160 - length, "%s%s", n == 0 ? "" : ", ",
+                 n == 3 ? "…" : step_label(&plan->steps[s], label));
         n++;
     }
-    uint32_t at = found->n;
-    while (at > 0 && found->worst[at - 1] > worst)
-        at--;
-    if (at == found->max)
-        return;
-    uint32_t moved = (found->n < found->max ? found->n : found->max - 1) - at;
-    memmove(&found->list[at + 1], &found->list[at], moved * sizeof *found->list);
-    memmove(&found->worst[at + 1], &found->worst[at], moved * sizeof *found->worst);
-    found->n = at + moved + 1;
-    found->worst[at] = worst;
-    struct diagnosis *diagnosis = &found->list[at];
-    *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = fault->postmortem, .step = first};
-    snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", fault->name);
-    snprintf(diagnosis->text, sizeof diagnosis->text,
-             "%.300s; in %s, which is not recorded: computed so, what is recorded after it follows (worst ratio %.3f)",
-             fault->story, where, worst);
+    return first;
 }
 
-/* A fault in all steps of the span that it can strike, and in each of them alone. */
-static void try_fault(struct riddle *riddle, const struct fault *fault, bool nonfinite, struct span_diagnoses *found)
+/* Makes room in the list for a diagnosis of this ratio, and returns it; NULL: the list is full of better ones. */
+static struct diagnosis *insert_ranked(struct ranked_diagnoses *found, double worst)
 {
-    const struct span_path *path = riddle->path;
-    uint8_t *all = xcalloc(riddle->plan->n_steps, 1), *one = xcalloc(riddle->plan->n_steps, 1);
+    uint32_t at = found->n;
+    while (at > 0 && found->worst[at - 1] > worst) {
+        at--;
+    }
+    if (at == found->max) {
+        return NULL;
+    }
+    uint32_t moved = (found->n < found->max ? found->n : found->max - 1) - at;
+    memmove(&found->list[at + 1], &found->list[at], moved * sizeof(*found->list));
+    memmove(&found->worst[at + 1], &found->worst[at], moved * sizeof(*found->worst));
+    found->n = at + moved + 1;
+    found->worst[at] = worst;
+    return &found->list[at];
+}
+
+static void add_found(const struct plan *plan, const struct fault *fault, const uint8_t *edited, double worst,
+                      struct ranked_diagnoses *found)
+{
+    char where[160];
+    uint32_t first = name_edited(plan, edited, where);
+    struct diagnosis *diagnosis = insert_ranked(found, worst);
+    if (diagnosis == NULL) {
+        return;
+    }
+    *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = fault->postmortem, .step = first};
+    snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", fault->name);
+    snprintf(
+        diagnosis->text, sizeof(diagnosis->text),
+        "%.240s Here in %.110s, which is not recorded: computed with this bug, the rows recorded after it come out as "
+        "recorded (worst ratio %.3f).",
+        fault->story, where, worst);
+}
+
+/* A fault in all steps of the span that it can strike; if that fails, in each of them alone. */
+static void try_fault(struct span_search *search, const struct fault *fault, struct ranked_diagnoses *found)
+{
+    const struct span_failure *failure = search->failure;
+    const struct span_path *path = failure->path;
+    uint8_t *all = xcalloc(failure->plan->n_steps, 1), *one = xcalloc(failure->plan->n_steps, 1);
     uint32_t n = 0;
     for (uint32_t i = 0; i <= path->n_between; i++) {
-        uint32_t s = i < path->n_between ? path->between[i] : riddle->step;
-        n += all[s] = can_mutate(riddle, fault, s, nonfinite);
+        uint32_t s = i < path->n_between ? path->between[i] : failure->step;
+        n += all[s] = can_mutate(failure, fault, s);
     }
-    double worst = n > 1 ? try_edited(riddle, fault, all) : INFINITY;
-    if (worst <= 1)
-        take(riddle, fault, all, worst, found);
+    double worst = n > 1 ? try_edited(search, fault, all) : INFINITY;
+    if (worst <= 1) {
+        add_found(failure->plan, fault, all, worst, found);
+    }
     for (uint32_t i = 0; i < path->n_between && worst > 1; i++) {
         uint32_t s = path->between[i];
-        if (!all[s])
+        if (!all[s]) {
             continue;
+        }
         one[s] = 1;
-        double alone = try_edited(riddle, fault, one);
-        if (alone <= 1)
-            take(riddle, fault, one, alone, found);
+        double alone = try_edited(search, fault, one);
+        if (alone <= 1) {
+            add_found(failure->plan, fault, one, alone, found);
+        }
         one[s] = 0;
     }
     free(one);
     free(all);
 }
 
-/* The trace with one row of the step's output. Its other stages are the trace's. */
-static void hide_but_one(struct riddle *riddle, uint32_t position)
+/* Makes the trace with one row of the step's output. Its other stages are borrowed. */
+static void keep_one_row(struct span_search *search)
 {
-    const struct trace *trace = riddle->trace;
-    const struct step *step = &riddle->plan->steps[riddle->step];
-    riddle->one = *trace;
-    riddle->one.stages = xmalloc(trace->n_stages * sizeof *trace->stages);
-    memcpy(riddle->one.stages, trace->stages, trace->n_stages * sizeof *trace->stages);
-    struct trace_stage whole; /* the trace's own, which stays */
-    trace_hide_others(trace, trace_find_step(&riddle->one, step), position, 1, &whole);
+    const struct trace *trace = search->failure->trace;
+    const struct step *step = &search->failure->plan->steps[search->failure->step];
+    search->one_row = *trace;
+    search->one_row.stages = xmalloc(trace->n_stages * sizeof(*trace->stages));
+    memcpy(search->one_row.stages, trace->stages, trace->n_stages * sizeof(*trace->stages));
+    struct trace_stage whole; /* the trace's own, which stays as it is */
+    trace_hide_others(trace, trace_find_step(&search->one_row, step), search->failure->failing_position, 1, &whole);
 }
 
-uint32_t diagnose_span(const struct plan *plan, uint32_t step, const struct trace *trace, const struct span_path *path,
-                       uint32_t failing_position, bool nonfinite, struct diagnosis *found, uint32_t max)
+uint32_t diagnose_span(const struct span_failure *failure, struct diagnosis *found, uint32_t max)
 {
-    struct riddle riddle = {.plan = plan, .step = step, .trace = trace, .path = path};
-    struct span_diagnoses list = {.list = found, .max = max, .worst = xcalloc((uint64_t)max + 1, sizeof(double))};
-    hide_but_one(&riddle, failing_position);
-    spans_open(&riddle.base, plan, trace);
-    spans_open(&riddle.base_of_one, plan, &riddle.one);
+    struct span_search search = {.failure = failure};
+    struct ranked_diagnoses ranked = {.list = found, .max = max, .worst = xcalloc((uint64_t)max + 1, sizeof(double))};
+    keep_one_row(&search);
+    spans_open(&search.base, failure->plan, failure->trace);
+    spans_open(&search.base_of_one_row, failure->plan, &search.one_row);
     uint32_t n_faults;
     const struct fault *faults = fault_list(&n_faults);
-    for (uint32_t i = 0; i < n_faults; i++)
-        try_fault(&riddle, &faults[i], nonfinite, &list);
-    spans_close(&riddle.base_of_one);
-    spans_close(&riddle.base);
-    free(trace_find_step(&riddle.one, &plan->steps[step])->recorded);
-    free(riddle.one.stages);
-    free(list.worst);
-    return list.n;
+    for (uint32_t i = 0; i < n_faults; i++) {
+        try_fault(&search, &faults[i], &ranked);
+    }
+    spans_close(&search.base_of_one_row);
+    spans_close(&search.base);
+    free(trace_find_step(&search.one_row, &failure->plan->steps[failure->step])->recorded);
+    free(search.one_row.stages);
+    free(ranked.worst);
+    return ranked.n;
 }

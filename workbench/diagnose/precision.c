@@ -10,27 +10,31 @@ typedef void rounding(float *values, uint64_t n);
 
 static void round_bf16(float *values, uint64_t n)
 {
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
         values[i] = round_to_dtype(values[i], DTYPE_BF16);
+    }
 }
 
 static void round_f16(float *values, uint64_t n)
 {
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
         values[i] = round_to_dtype(values[i], DTYPE_F16);
+    }
 }
 
-/* Blocks of 32 with a common scale d = max/127, as ggml's quantize_row_q8_0 makes them; the last block may be short. */
+/* Blocks of 32 values with a common scale d = max/127, as in ggml's quantize_row_q8_0. The last block may be short. */
 static void round_blocks(float *values, uint64_t n, bool half_scale)
 {
     for (uint64_t first = 0; first < n; first += 32) {
         uint64_t end = first + 32 < n ? first + 32 : n;
         float most = 0;
-        for (uint64_t i = first; i < end; i++)
+        for (uint64_t i = first; i < end; i++) {
             most = fmaxf(most, fabsf(values[i]));
+        }
         float d = most / 127, inverse = d > 0 ? 1 / d : 0, stored = half_scale ? round_to_dtype(d, DTYPE_F16) : d;
-        for (uint64_t i = first; i < end; i++)
+        for (uint64_t i = first; i < end; i++) {
             values[i] = roundf(values[i] * inverse) * stored;
+        }
     }
 }
 
@@ -39,26 +43,28 @@ static void round_q8_0(float *values, uint64_t n)
     round_blocks(values, n, true);
 }
 
-/* q8_1 with its scale in f32, as ggml had it first. */
+/* q8_1 with its scale in f32, as in ggml's first version. */
 static void round_q8_1(float *values, uint64_t n)
 {
     round_blocks(values, n, false);
 }
 
-/* What ggml's q8_1 blocks hold beside the integers: s = d (sum of them), in f16, which a weight's minimum is multiplied
- * by. At each block's first place in `beyond`: s less the sum of the rounded values, which is what s stands for.
- * Source: ggml-quants.c, quantize_row_q8_1_ref. */
+/* ggml's q8_1 blocks also hold s = d * (sum of the integers), rounded to f16; a weight's minimum is multiplied by it.
+ * The first element of each block of `beyond`: s minus the sum of the rounded values, which it stands for. The others:
+ * 0. Source: ggml-quants.c, quantize_row_q8_1_ref. */
 static void find_block_sums(const float *values, uint64_t n, float *beyond)
 {
-    memset(beyond, 0, n * sizeof *beyond);
+    memset(beyond, 0, n * sizeof(*beyond));
     for (uint64_t first = 0; first < n; first += 32) {
         uint64_t end = first + 32 < n ? first + 32 : n;
         float most = 0, sum = 0;
-        for (uint64_t i = first; i < end; i++)
+        for (uint64_t i = first; i < end; i++) {
             most = fmaxf(most, fabsf(values[i]));
+        }
         float d = most / 127, inverse = d > 0 ? 1 / d : 0;
-        for (uint64_t i = first; i < end; i++)
+        for (uint64_t i = first; i < end; i++) {
             sum += roundf(values[i] * inverse); /* whole numbers: exact */
+        }
         double rounded = (double)round_to_dtype(d, DTYPE_F16) * sum;
         beyond[first] = (float)(round_to_dtype(sum * d, DTYPE_F16) - rounded);
     }
@@ -70,8 +76,8 @@ static const struct precision {
     const char *name, *what;
     rounding *round;
     unsigned inputs; /* bits; 0: the output is rounded */
-    bool attention;  /* of attention alone */
-    bool block_sums; /* of matrices whose blocks have a minimum: it is multiplied by a rounded sum of the inputs */
+    bool attention;  /* applies to attention only */
+    bool block_sums; /* applies to matrices whose blocks have a minimum: a rounded sum of inputs multiplies it */
 } precisions[] = {
     {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, false, false},
     {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, false, false},
@@ -93,40 +99,43 @@ static const struct precision {
 /* Copies of the rows with rounded inputs. */
 struct rounded {
     struct op_row *rows;
-    float *copies[OP_MAX_INPUTS]; /* [rows, width]; of attention's keys and values [positions, width], for all rows */
+    float *copies[OP_MAX_INPUTS]; /* [rows, width]; attention's keys and values: [positions, width] */
 };
 
-/* An input is taken from where the row has it: a stage that was recorded, or one that was computed in a span. */
+/* Inputs are copied from where the rows have them: recorded stages, or stages computed in a span. */
 static void rounded_open(struct rounded *rounded, const struct evidence *evidence, const struct precision *precision)
 {
     const struct step *step = evidence->step;
-    *rounded = (struct rounded){.rows = xcalloc(evidence->n, sizeof *rounded->rows)};
-    memcpy(rounded->rows, evidence->rows, evidence->n * sizeof *rounded->rows);
+    *rounded = (struct rounded){.rows = xcalloc(evidence->n, sizeof(*rounded->rows))};
+    memcpy(rounded->rows, evidence->rows, evidence->n * sizeof(*rounded->rows));
     for (unsigned k = 0; k < OP_MAX_INPUTS && step->input[k] >= 0; k++) {
-        if (!(precision->inputs & 1u << k))
+        if (!(precision->inputs & 1u << k)) {
             continue;
+        }
         uint32_t width = evidence->plan->steps[step->input[k]].width;
         bool shared = op_reads_earlier(step->op, k); /* from position 0 on */
         uint64_t n_rows = shared ? evidence->trace->n_positions : evidence->n;
-        float *copy = rounded->copies[k] = xmalloc(n_rows * width * sizeof *copy);
+        float *copy = rounded->copies[k] = xmalloc(n_rows * width * sizeof(*copy));
         for (uint64_t i = 0; i < n_rows; i++) {
             const float *from = shared ? evidence->rows[0].in[k] + i * width : evidence->rows[i].in[k];
-            memcpy(copy + i * width, from, width * sizeof *copy);
+            memcpy(copy + i * width, from, width * sizeof(*copy));
             precision->round(copy + i * width, width);
         }
-        for (uint32_t i = 0; i < evidence->n; i++)
+        for (uint32_t i = 0; i < evidence->n; i++) {
             rounded->rows[i].in[k] = shared ? copy : copy + (uint64_t)i * width;
+        }
     }
 }
 
 static void rounded_close(struct rounded *rounded)
 {
-    for (unsigned k = 0; k < OP_MAX_INPUTS; k++)
+    for (unsigned k = 0; k < OP_MAX_INPUTS; k++) {
         free(rounded->copies[k]);
+    }
     free(rounded->rows);
 }
 
-/* Whether a recorded value is the rounding of what lies within the bound. */
+/* Whether a recorded value is a rounding of some value within the bound. */
 static bool output_is_rounded(const struct precision *precision, double y, double bound, float actual)
 {
     float low = (float)(y - bound), high = (float)(y + bound);
@@ -135,22 +144,15 @@ static bool output_is_rounded(const struct precision *precision, double y, doubl
     return actual >= low && actual <= high;
 }
 
-/* The bytes of a block before its quants: scales and minimums. 0: the format has no minimum. Where Q4_0 and Q5_0 count
- * from the middle, that is one: q = 0 stands for -8 d and -16 d, and ggml's kernels take it so. */
-static uint32_t header_bytes(uint32_t dtype)
-{
-    static const uint8_t bytes[DTYPE_COUNT] = {
-        [DTYPE_Q4_0] = 2, [DTYPE_Q4_1] = 4, [DTYPE_Q5_0] = 2, [DTYPE_Q5_1] = 4, [DTYPE_Q4_K] = 16, [DTYPE_Q5_K] = 16};
-    return bytes[dtype];
-}
-
+/* Whether quants count up from a minimum, so that ggml multiplies it by sums of the blocks of x. */
 static bool has_minimum(const struct step *step)
 {
-    return step->op == OP_matmul && step->weight[0]->layout == LAYOUT_ROWS && header_bytes(step->weight[0]->dtype) != 0;
+    return step->op == OP_matmul && step->weight[0]->layout == LAYOUT_ROWS &&
+           dtype_info(step->weight[0]->dtype)->header != 0;
 }
 
-/* Adds to y what the rounded block sums change: each block's minimum times `beyond`, as a product with the matrix whose
- * quants are all 0. */
+/* Adds to y what the rounded block sums change: each block's minimum times `beyond`. That is a product with the matrix
+ * whose quants are all 0. */
 static void add_block_sums(const struct evidence *evidence, uint32_t n, double *y)
 {
     const struct tensor *matrix = evidence->step->weight[0];
@@ -158,17 +160,18 @@ static void add_block_sums(const struct evidence *evidence, uint32_t n, double *
     uint64_t n_values = (uint64_t)n * evidence->step->width;
     uint8_t *bytes = xmalloc(matrix->n_bytes);
     memcpy(bytes, matrix->bytes, matrix->n_bytes);
-    for (uint64_t at = 0, header = header_bytes(matrix->dtype); at < matrix->n_bytes; at += block)
+    for (uint64_t at = 0, header = dtype_info(matrix->dtype)->header; at < matrix->n_bytes; at += block) {
         memset(bytes + at + header, 0, block - header);
+    }
     struct tensor minimums = *matrix;
     minimums.bytes = bytes;
     struct step step = *evidence->step;
     step.weight[0] = &minimums;
     step.weight[1] = NULL;
     step.params.matmul.has_bias = 0;
-    float *beyond = xmalloc((uint64_t)n * n_in * sizeof *beyond);
-    struct op_row *rows = xcalloc(n, sizeof *rows);
-    double *change = xmalloc(n_values * sizeof *change);
+    float *beyond = xmalloc((uint64_t)n * n_in * sizeof(*beyond));
+    struct op_row *rows = xcalloc(n, sizeof(*rows));
+    double *change = xmalloc(n_values * sizeof(*change));
     for (uint32_t i = 0; i < n; i++) {
         rows[i] = evidence->rows[i];
         rows[i].in[0] = beyond + (uint64_t)i * n_in;
@@ -176,8 +179,9 @@ static void add_block_sums(const struct evidence *evidence, uint32_t n, double *
     }
     op_run(&(struct op_batch){
         .step = &step, .weights_dtype = evidence->stage->weights_dtype, .n_rows = n, .rows = rows, .y = change});
-    for (uint64_t at = 0; at < n_values; at++)
+    for (uint64_t at = 0; at < n_values; at++) {
         y[at] += change[at];
+    }
     free(change);
     free(rows);
     free(beyond);
@@ -189,7 +193,7 @@ static bool reproduces(const struct evidence *evidence, const struct precision *
                        uint32_t n)
 {
     uint32_t width = evidence->stage->width;
-    double *y = xmalloc((uint64_t)n * width * sizeof *y), *bound = xmalloc((uint64_t)n * width * sizeof *bound);
+    double *y = xmalloc((uint64_t)n * width * sizeof(*y)), *bound = xmalloc((uint64_t)n * width * sizeof(*bound));
     struct op_batch batch = {.step = evidence->step,
                              .weights_dtype = evidence->stage->weights_dtype,
                              .n_rows = n,
@@ -197,8 +201,9 @@ static bool reproduces(const struct evidence *evidence, const struct precision *
                              .y = y,
                              .bound = bound};
     op_run(&batch);
-    if (precision->block_sums)
+    if (precision->block_sums) {
         add_block_sums(evidence, n, y);
+    }
     bool same = true;
     for (uint64_t at = 0; at < (uint64_t)n * width && same; at++) {
         float actual = evidence_actual(evidence, (uint32_t)(at / width))[at % width];
@@ -213,27 +218,30 @@ static bool reproduces(const struct evidence *evidence, const struct precision *
 uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max)
 {
     uint32_t n = 0;
-    if (evidence->step->op == OP_embed)
+    if (evidence->step->op == OP_embed) {
         return 0;
-    for (size_t i = 0; i < sizeof precisions / sizeof *precisions && n < max; i++) {
+    }
+    for (size_t i = 0; i < sizeof(precisions) / sizeof(*precisions) && n < max; i++) {
         const struct precision *precision = &precisions[i];
         if ((precision->attention && evidence->step->op != OP_attention) ||
-            (precision->block_sums && !has_minimum(evidence->step)))
+            (precision->block_sums && !has_minimum(evidence->step))) {
             continue;
+        }
         struct rounded rounded;
         rounded_open(&rounded, evidence, precision);
         bool holds = reproduces(evidence, precision, rounded.rows, 1) &&
                      reproduces(evidence, precision, rounded.rows, evidence->n);
         rounded_close(&rounded);
-        if (!holds)
+        if (!holds) {
             continue;
+        }
         struct diagnosis *diagnosis = &found[n++];
         *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = ""};
-        snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", precision->name);
+        snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", precision->name);
         snprintf(
-            diagnosis->text, sizeof diagnosis->text,
-            "precision, not a bug: %s, which the trace does not declare; computed so, all %u failing rows come out "
-            "as recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32",
+            diagnosis->text, sizeof(diagnosis->text),
+            "Precision, not a bug: %s, which the trace does not declare. Computed so, all %u failing rows come out as "
+            "recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32.",
             precision->what, evidence->n);
     }
     return n;

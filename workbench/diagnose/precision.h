@@ -1,5 +1,5 @@
-/* Precision as a diagnosis: an op that comes out as recorded once its inputs (or its output) are rounded to a smaller
- * type than the trace declares. That is no bug, but a declaration that is missing. */
+/* Precision as a diagnosis: the op comes out as recorded once its inputs or its output are rounded to a smaller type
+ * than the trace declares. That is no bug; a declaration is missing. */
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_PRECISION_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_PRECISION_H
 

@@ -1,11 +1,37 @@
-/* Relations: what a failing step's output may equal, when no mutant of the op reproduces it. Each is a small function;
- * a new one is a row in the table of relations.c. */
+/* Relations: what a failing step's output may equal where no mutant of the op reproduces it. A new relation is one row
+ * of RELATIONS and the function that it names, relation_NAME, in one of the relations_*.c. */
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_RELATIONS_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_RELATIONS_H
 
 #include "workbench/diagnose/diagnose.h"
 
-/* The failing rows of a step, or as many of them as fit the memory, with what was expected. */
+/* Name in reports, function, and what it proves: HOW_RELATION where every value lies within its bound, HOW_CONSISTENT
+ * where it only describes what is seen. The most telling ones come first. */
+#define RELATIONS(X)                                        \
+    X("zeros", zeros, HOW_RELATION)                         \
+    X("constant", constant, HOW_RELATION)                   \
+    X("copied-input", copied_input, HOW_RELATION)           \
+    X("equals-other-stage", other_stage, HOW_RELATION)      \
+    X("equals-other-row", other_row, HOW_RELATION)          \
+    X("tail-unwritten", tail_unwritten, HOW_RELATION)       \
+    X("stages-exchanged", stages_exchanged, HOW_RELATION)   \
+    X("sign-flipped", sign_flipped, HOW_RELATION)           \
+    X("constant-multiple", constant_multiple, HOW_RELATION) \
+    X("constant-offset", constant_offset, HOW_RELATION)     \
+    X("row-multiples", row_multiples, HOW_RELATION)         \
+    X("pair-order", pair_order, HOW_RELATION)               \
+    X("heads-exchanged", heads_exchanged, HOW_RELATION)     \
+    X("permutation", permutation, HOW_RELATION)             \
+    X("one-weight", one_weight, HOW_RELATION)               \
+    X("one-dim-multiple", one_dim_multiple, HOW_RELATION)   \
+    X("part-scaled", part_scaled, HOW_RELATION)             \
+    X("columns-mixed", columns_mixed, HOW_RELATION)         \
+    X("storage-overflow", storage_overflow, HOW_RELATION)   \
+    X("pad-chosen", pad_chosen, HOW_CONSISTENT)             \
+    X("one-dim", one_dim, HOW_CONSISTENT)                   \
+    X("nonfinite", nonfinite, HOW_CONSISTENT)
+
+/* The failing rows of a step, or as many of them as memory allows, and what was expected of them. */
 struct evidence {
     const struct plan *plan;
     uint32_t step_index;
@@ -18,7 +44,7 @@ struct evidence {
     const double *bound;       /* [n, width] */
 };
 
-/* Row i of the evidence: as recorded, and as expected. */
+/* Row i of the evidence: recorded values, expected values, and their bounds, [width] each. */
 const float *evidence_actual(const struct evidence *evidence, uint32_t i);
 const double *evidence_expected(const struct evidence *evidence, uint32_t i);
 const double *evidence_bound(const struct evidence *evidence, uint32_t i);
@@ -26,19 +52,17 @@ const double *evidence_bound(const struct evidence *evidence, uint32_t i);
 /* The only dim that fails in any row, or -1 if there are several. */
 int64_t evidence_only_dim(const struct evidence *evidence);
 
-/* Whether the relation holds for all failing rows; if so, text is the evidence in words. */
+/* Whether the relation holds for all failing rows. If so, text is the evidence in words. */
 typedef bool relation_function(const struct evidence *evidence, char text[512]);
 
-relation_function relation_zeros, relation_constant, relation_copied_input, relation_other_stage, relation_other_row,
-    relation_tail_unwritten;
-relation_function relation_sign_flipped, relation_constant_multiple, relation_constant_offset, relation_row_multiples,
-    relation_permutation;
-relation_function relation_pad_chosen, relation_pair_order, relation_heads_exchanged, relation_stages_exchanged,
-    relation_columns_mixed, relation_part_scaled;
-relation_function relation_one_weight, relation_one_dim_multiple, relation_one_dim, relation_storage_overflow,
-    relation_nonfinite;
+#define RELATION_PROTOTYPE(name, function, how) relation_function relation_##function;
+RELATIONS(RELATION_PROTOTYPE)
+#undef RELATION_PROTOTYPE
 
-/* Writes every relation that holds to found[max], in the order of the table: the most telling first. */
+/* Writes every relation that holds to found[max], in the order of the table. Returns how many. */
 uint32_t relations_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max);
+
+/* What a relation proves. false: no relation has this name. */
+bool relation_proves(const char *name, enum diagnosis_how *how);
 
 #endif

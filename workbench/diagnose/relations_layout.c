@@ -1,5 +1,5 @@
-/* Relations of values that are right but lie elsewhere, or are mixed with their neighbours: what goes wrong with
- * layouts, wiring and workgroups rather than with a formula. Each is proved within the bound. */
+/* Relations of right values in the wrong place, or mixed with their neighbours: bugs of layout, wiring and workgroups
+ * rather than of a formula. All values are compared within their bounds. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -7,7 +7,7 @@
 
 #include "workbench/diagnose/relations.h"
 
-/* Whether a recorded value is element k of the expected row e. */
+/* Whether a recorded value is, within its bound, element k of the expected row e. */
 static bool is_expected(const struct evidence *evidence, float actual, uint32_t e, uint64_t k)
 {
     return judge(evidence_expected(evidence, e)[k], actual, evidence_bound(evidence, e)[k]) <= 1;
@@ -16,25 +16,29 @@ static bool is_expected(const struct evidence *evidence, float actual, uint32_t 
 bool relation_pair_order(const struct evidence *evidence, char text[512])
 {
     int32_t attention = plan_find(evidence->plan, evidence->step->layer, STAGE_attn_out);
-    if (attention < 0 || evidence->step->op != OP_matmul)
+    if (attention < 0 || evidence->step->op != OP_matmul) {
         return false;
+    }
     uint32_t dim = evidence->plan->steps[attention].params.attention.dim, width = evidence->stage->width;
-    if (width % dim != 0 || dim < 4)
+    if (width % dim != 0 || dim < 4) {
         return false;
-    for (uint32_t i = 0; i < evidence->n; i++)
+    }
+    for (uint32_t i = 0; i < evidence->n; i++) {
         for (uint32_t d = 0; d < width; d++) {
             uint32_t within = d % dim, source = d - within + within % 2 * (dim / 2) + within / 2;
-            if (!is_expected(evidence, evidence_actual(evidence, i)[d], i, source))
+            if (!is_expected(evidence, evidence_actual(evidence, i)[d], i, source)) {
                 return false;
+            }
         }
+    }
     snprintf(text, 512,
-             "permutation: in each head of %u dims, dim 2i + j holds what belongs at j * %u + i: adjacent pairs where "
-             "halves are meant, in all %u failing rows",
+             "A permutation: in each head of %u dims, dim 2i + j holds what belongs at j * %u + i. All %u failing rows "
+             "are in adjacent pairs instead of halves.",
              dim, dim / 2, evidence->n);
     return true;
 }
 
-/* The number of heads that a step's row is made of; 0: none that its parameters tell. */
+/* The number of heads in a step's row; 0: its parameters do not say. */
 static uint32_t heads_of(const struct step *step)
 {
     switch (step->op) {
@@ -49,56 +53,62 @@ static uint32_t heads_of(const struct step *step)
     }
 }
 
-/* Whether failing rows [first, first + n) are one batch, recorded as [heads, n, dim]. */
+/* Whether failing rows [first, first + n) are one batch that was recorded as [heads, n, dim]. */
 static bool is_exchanged_batch(const struct evidence *evidence, uint32_t heads, uint32_t first, uint32_t n)
 {
     uint32_t width = evidence->stage->width, dim = width / heads;
     for (uint64_t at = 0; at < (uint64_t)n * width; at++) {
         uint64_t h = at / dim / n, row = at / dim % n;
-        if (!is_expected(evidence, evidence_actual(evidence, first)[at], first + (uint32_t)row, h * dim + at % dim))
+        if (!is_expected(evidence, evidence_actual(evidence, first)[at], first + (uint32_t)row, h * dim + at % dim)) {
             return false;
+        }
     }
     return true;
 }
 
-/* The rows of the batch that starts at failing row `first`, or 0. How many went into a batch is nowhere recorded: the
- * first number that fits is it (a wrong one fails in its first rows). */
+/* The number of rows in the batch that starts at failing row `first`; 0: none fits. Batch sizes are not recorded, so
+ * the first size that fits is taken; a wrong one fails in its first rows. */
 static uint32_t exchanged_batch(const struct evidence *evidence, uint32_t heads, uint32_t first)
 {
     const struct op_row *rows = evidence->rows + first;
-    for (uint32_t n = 2; n <= evidence->n - first && rows[n - 1].position - rows[0].position == n - 1; n++)
-        if (is_exchanged_batch(evidence, heads, first, n))
+    for (uint32_t n = 2; n <= evidence->n - first && rows[n - 1].position - rows[0].position == n - 1; n++) {
+        if (is_exchanged_batch(evidence, heads, first, n)) {
             return n;
+        }
+    }
     return 0;
 }
 
 bool relation_heads_exchanged(const struct evidence *evidence, char text[512])
 {
     uint32_t heads = heads_of(evidence->step), n_batches = 0, first_rows = 0;
-    if (heads < 2)
+    if (heads < 2) {
         return false;
-    for (uint32_t first = 0, n; first < evidence->n; first += n) { /* a batch of one row is as it should be */
+    }
+    for (uint32_t first = 0, n; first < evidence->n; first += n) { /* a batch of one row looks right */
         n = exchanged_batch(evidence, heads, first);
-        if (n == 0)
+        if (n == 0) {
             return false;
+        }
         first_rows = n_batches++ == 0 ? n : first_rows;
     }
     char more[48] = "";
-    if (n_batches > 1)
-        snprintf(more, sizeof more, ", and so are %u more batches", n_batches - 1);
+    if (n_batches > 1) {
+        snprintf(more, sizeof(more), ", and so are %u more batches", n_batches - 1);
+    }
     uint32_t position = evidence->rows[0].position;
     snprintf(text, 512,
-             "permutation: positions %u to %u are recorded as [%u heads, %u positions, %u], where [positions, heads * "
-             "dim] is meant%s",
+             "A permutation: positions %u to %u are recorded as [%u heads, %u positions, %u] instead of [positions, "
+             "heads * dim]%s.",
              position, position + first_rows - 1, heads, first_rows, evidence->stage->width / heads, more);
     return n_batches > 0;
 }
 
-/* Whether the failing rows are what another step makes of the same inputs. */
-static bool made_by(const struct evidence *evidence, const struct step *other)
+/* Whether the failing rows are what another step computes from the same inputs. */
+static bool computed_by(const struct evidence *evidence, const struct step *other)
 {
     uint64_t n = (uint64_t)evidence->n * other->width;
-    double *y = xmalloc(n * sizeof *y), *bound = xmalloc(n * sizeof *bound);
+    double *y = xmalloc(n * sizeof(*y)), *bound = xmalloc(n * sizeof(*bound));
     struct op_batch batch = {.step = other,
                              .weights_dtype = evidence->stage->weights_dtype,
                              .n_rows = evidence->n,
@@ -122,11 +132,12 @@ bool relation_stages_exchanged(const struct evidence *evidence, char text[512])
     for (uint32_t s = 0; s < evidence->plan->n_steps; s++) {
         const struct step *other = &evidence->plan->steps[s];
         if (s == evidence->step_index || other->op != step->op || other->layer != step->layer ||
-            other->width != step->width || memcmp(other->input, step->input, sizeof step->input) != 0 ||
-            !made_by(evidence, other))
+            other->width != step->width || memcmp(other->input, step->input, sizeof(step->input)) != 0 ||
+            !computed_by(evidence, other)) {
             continue;
+        }
         char label[64];
-        snprintf(text, 512, "the %u failing rows are what %s should be: the two are exchanged, or one is used twice",
+        snprintf(text, 512, "The %u failing rows are what %s should be: the two are exchanged, or one is used twice.",
                  evidence->n, step_label(other, label));
         return true;
     }
@@ -137,11 +148,13 @@ bool relation_columns_mixed(const struct evidence *evidence, char text[512])
 {
     uint32_t width = evidence->stage->width, n_mixed = 0;
     const struct tensor *bias_tensor = evidence->step->weight[1];
-    if (evidence->step->op != OP_matmul || width < 4)
+    if (evidence->step->op != OP_matmul || width < 4) {
         return false;
-    float *bias = xcalloc(width, sizeof *bias);
-    if (bias_tensor)
+    }
+    float *bias = xcalloc(width, sizeof(*bias));
+    if (bias_tensor) {
         weights_decode(bias_tensor, 0, 0, width, bias);
+    }
     bool mixed = true;
     for (uint32_t i = 0; i < evidence->n && mixed; i++) {
         const float *actual = evidence_actual(evidence, i);
@@ -157,8 +170,8 @@ bool relation_columns_mixed(const struct evidence *evidence, char text[512])
     free(bias);
     snprintf(
         text, 512,
-        "columns are mixed: each value of the %u failing rows is the sum of two neighbouring dims' (0 and 1, 2 and "
-        "3, …)",
+        "Neighbouring columns are mixed: each value of the %u failing rows is the sum of two dims (0 and 1, 2 and 3, "
+        "…).",
         evidence->n);
     return mixed && n_mixed > 0;
 }
@@ -190,10 +203,8 @@ bool relation_part_scaled(const struct evidence *evidence, char text[512])
             }
         }
     }
-    snprintf(
-        text, 512,
-        "a part is scaled otherwise: in the %u failing rows dims %u to %u are %.9g times what is expected, and the "
-        "rest is right",
-        evidence->n, first, last, product / square);
+    snprintf(text, 512,
+             "Only a part is scaled right: in the %u failing rows, dims %u to %u are %.9g times what is expected.",
+             evidence->n, first, last, product / square);
     return n_off >= 4 && n_right >= 4 && last > first;
 }

@@ -1,4 +1,4 @@
-/* Relations that compare bits: rows that are empty, or that are somebody else's. */
+/* Relations that compare bits: rows that were never written, and rows of another stage or position. */
 #include <math.h>
 #include <stdio.h>
 #include <string.h>
@@ -7,7 +7,7 @@
 
 static bool same_bits(const float *a, const float *b, uint64_t n)
 {
-    return memcmp(a, b, n * sizeof *a) == 0;
+    return memcmp(a, b, n * sizeof(*a)) == 0;
 }
 
 /* Whether n values are all one value, bit for bit. */
@@ -18,11 +18,14 @@ static bool all_same(const float *values, uint64_t n)
 
 bool relation_zeros(const struct evidence *evidence, char text[512])
 {
-    for (uint32_t i = 0; i < evidence->n; i++)
-        for (uint32_t d = 0; d < evidence->stage->width; d++)
-            if (evidence_actual(evidence, i)[d] != 0)
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            if (evidence_actual(evidence, i)[d] != 0) {
                 return false;
-    snprintf(text, 512, "the %u failing rows are all zeros: nothing was written, or nothing reached the op",
+            }
+        }
+    }
+    snprintf(text, 512, "The %u failing rows are all zeros: nothing was written, or nothing reached the op.",
              evidence->n);
     return true;
 }
@@ -31,26 +34,31 @@ bool relation_constant(const struct evidence *evidence, char text[512])
 {
     uint32_t width = evidence->stage->width;
     const float *first = evidence_actual(evidence, 0);
-    if (width < 2)
+    if (width < 2) {
         return false;
-    for (uint32_t i = 0; i < evidence->n; i++)
-        if (!all_same(evidence_actual(evidence, i), width) || !same_bits(evidence_actual(evidence, i), first, 1))
+    }
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        if (!all_same(evidence_actual(evidence, i), width) || !same_bits(evidence_actual(evidence, i), first, 1)) {
             return false;
-    snprintf(text, 512, "every value of the %u failing rows is %.9g: the buffer was never written", evidence->n,
+        }
+    }
+    snprintf(text, 512, "Every value of the %u failing rows is %.9g: the buffer was never written.", evidence->n,
              first[0]);
     return *first != 0;
 }
 
-/* Whether each failing row is, bit for bit, the row that another stage recorded for the same position. */
+/* Whether each failing row is, bit for bit, another stage's row of the same position. */
 static bool equals_stage(const struct evidence *evidence, int32_t layer, enum stage stage)
 {
     const struct trace_stage *other = trace_find(evidence->trace, layer, stage);
-    if (!other || other == evidence->stage || other->width != evidence->stage->width)
+    if (!other || other == evidence->stage || other->width != evidence->stage->width) {
         return false;
+    }
     for (uint32_t i = 0; i < evidence->n; i++) {
         const float *row = trace_row(other, evidence->rows[i].position);
-        if (!row || !same_bits(evidence_actual(evidence, i), row, other->width))
+        if (!row || !same_bits(evidence_actual(evidence, i), row, other->width)) {
             return false;
+        }
     }
     return true;
 }
@@ -59,35 +67,39 @@ bool relation_copied_input(const struct evidence *evidence, char text[512])
 {
     for (unsigned i = 0; i < OP_MAX_INPUTS && evidence->step->input[i] >= 0; i++) {
         const struct step *from = &evidence->plan->steps[evidence->step->input[i]];
-        if (!equals_stage(evidence, from->layer, from->stage))
+        if (!equals_stage(evidence, from->layer, from->stage)) {
             continue;
+        }
         char label[64];
-        snprintf(text, 512, "the %u failing rows are a copy of the input %s: the op changed nothing", evidence->n,
+        snprintf(text, 512, "The %u failing rows are a copy of the input %s: the op changed nothing.", evidence->n,
                  step_label(from, label));
         return true;
     }
     return false;
 }
 
-/* Whether each failing row is what another stage of another width left in a buffer that both use: a prompt's rows lie
- * one behind the other there, a decoded row at its start. */
+/* Whether each failing row is what a stage of another width left in a buffer that both use. A prompt's rows lie there
+ * one after the other; a decoded row lies at its start. */
 static bool shares_buffer(const struct evidence *evidence, const struct step *step)
 {
     const struct trace_stage *other = trace_find(evidence->trace, step->layer, step->stage);
     const struct trace *trace = evidence->trace;
     uint64_t n_prompt = 0, width = evidence->stage->width;
-    if (!other || other->width == width || other->n_recorded < trace->n_positions)
+    if (!other || other->width == width || other->n_recorded < trace->n_positions) {
         return false;
-    while (n_prompt < trace->n_positions && trace->phase[n_prompt] == PHASE_PREFILL)
+    }
+    while (n_prompt < trace->n_positions && trace->phase[n_prompt] == PHASE_PREFILL) {
         n_prompt++;
+    }
     for (uint32_t i = 0; i < evidence->n; i++) {
         uint64_t position = evidence->rows[i].position, n = width;
         bool prompt = position < n_prompt;
         const float *buffer = other->rows + (prompt ? position * width : position * other->width);
         uint64_t end = prompt ? n_prompt * other->width : other->width, start = prompt ? position * width : 0;
         n = start >= end ? 0 : start + n > end ? end - start : n;
-        if ((n == 0 && i == 0) || !same_bits(evidence_actual(evidence, i), buffer, n))
+        if ((n == 0 && i == 0) || !same_bits(evidence_actual(evidence, i), buffer, n)) {
             return false;
+        }
     }
     return evidence->n > 1;
 }
@@ -99,26 +111,29 @@ bool relation_other_stage(const struct evidence *evidence, char text[512])
         const struct step *other = &evidence->plan->steps[s];
         bool near = other->layer == LAYER_NONE || layer == LAYER_NONE ||
                     (other->layer >= layer - 1 && other->layer <= layer + 1);
-        if (!near || (!equals_stage(evidence, other->layer, other->stage) && !shares_buffer(evidence, other)))
+        if (!near || (!equals_stage(evidence, other->layer, other->stage) && !shares_buffer(evidence, other))) {
             continue;
-        if (other->input[0] == (int32_t)evidence->step_index || other->input[1] == (int32_t)evidence->step_index)
-            continue; /* it inherited them */
+        }
+        if (other->input[0] == (int32_t)evidence->step_index || other->input[1] == (int32_t)evidence->step_index) {
+            continue; /* it reads this step: the rows went the other way */
+        }
         char label[64];
-        snprintf(text, 512, "the %u failing rows are, bit for bit, those of %s: a buffer was shared or mixed up",
+        snprintf(text, 512, "The %u failing rows are, bit for bit, those of %s: a buffer was shared or mixed up.",
                  evidence->n, step_label(other, label));
         return true;
     }
     return false;
 }
 
-/* Another position whose recorded row of this stage is the same, or -1. */
+/* Another position with the same recorded row of this stage, or -1. */
 static int64_t twin_position(const struct evidence *evidence, uint32_t i)
 {
     const float *row = evidence_actual(evidence, i);
     for (uint32_t p = 0; p < evidence->trace->n_positions; p++) {
         const float *other = trace_row(evidence->stage, p);
-        if (p != evidence->rows[i].position && other && same_bits(row, other, evidence->stage->width))
+        if (p != evidence->rows[i].position && other && same_bits(row, other, evidence->stage->width)) {
             return p;
+        }
     }
     return -1;
 }
@@ -128,14 +143,15 @@ bool relation_other_row(const struct evidence *evidence, char text[512])
     uint32_t n_later = 0;
     for (uint32_t i = 0; i < evidence->n; i++) {
         int64_t twin = twin_position(evidence, i);
-        if (twin < 0)
+        if (twin < 0) {
             return false;
+        }
         n_later += twin > evidence->rows[i].position;
     }
     int64_t first = twin_position(evidence, 0);
     snprintf(text, 512,
-             "each of the %u failing rows is another position's row (%u of them a later one's): position %u "
-             "has that of position %lld",
+             "Each of the %u failing rows is another position's row (%u of them a later one's): position %u "
+             "has that of position %lld.",
              evidence->n, n_later, evidence->rows[0].position, (long long)first);
     return true;
 }
@@ -145,25 +161,30 @@ static uint32_t first_failing_dim(const struct evidence *evidence, uint32_t i)
 {
     uint32_t d = 0;
     while (d < evidence->stage->width && !(judge(evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
-                                                 evidence_bound(evidence, i)[d]) > 1))
+                                                 evidence_bound(evidence, i)[d]) > 1)) {
         d++;
+    }
     return d;
 }
 
-/* Whether a row's values from dim `start` on are what was there before the op, not what it made. */
+/* What a row holds from dim `start` on, if it is what lay in the buffer before the op; else NULL. */
 static const char *tail_of(const struct evidence *evidence, uint32_t i, uint32_t start)
 {
     uint32_t n = evidence->stage->width - start;
     const float *tail = evidence_actual(evidence, i) + start;
     uint32_t position = evidence->rows[i].position;
     const float *before = position > 0 ? trace_row(evidence->stage, position - 1) : NULL;
-    if (all_same(tail, n))
+    if (all_same(tail, n)) {
         return *tail == 0 ? "zeros" : isnan(*tail) ? "NaN" : "one value";
-    if (before && same_bits(tail, before + start, n))
+    }
+    if (before && same_bits(tail, before + start, n)) {
         return "those of the row before";
-    for (uint32_t d = 0; d < n; d++)
-        if (!isnan(tail[d]))
+    }
+    for (uint32_t d = 0; d < n; d++) {
+        if (!isnan(tail[d])) {
             return NULL;
+        }
+    }
     return "NaN";
 }
 
@@ -172,17 +193,19 @@ bool relation_tail_unwritten(const struct evidence *evidence, char text[512])
     uint32_t width = evidence->stage->width, lowest = width, highest = 0;
     for (uint32_t i = 0; i < evidence->n; i++) {
         uint32_t start = first_failing_dim(evidence, i);
-        if (start == 0 || start + 2 > width || !tail_of(evidence, i, start))
+        if (start == 0 || start + 2 > width || !tail_of(evidence, i, start)) {
             return false;
+        }
         lowest = start < lowest ? start : lowest;
         highest = start > highest ? start : highest;
     }
-    char range[32] = "";
-    if (highest > lowest)
-        snprintf(range, sizeof range, " to %u (row by row)", highest);
+    char range[48] = "";
+    if (highest > lowest) {
+        snprintf(range, sizeof(range), " to %u (it varies by row)", highest);
+    }
     snprintf(text, 512,
-             "the op was not done from dim %u%s on, of %u: up to there all is right, and the rest of the %u "
-             "failing rows are %s",
+             "The op was not done from dim %u%s on, of %u. Up to there all is right; the rest of the %u failing rows "
+             "is %s.",
              lowest, range, width, evidence->n, tail_of(evidence, 0, first_failing_dim(evidence, 0)));
     return true;
 }

@@ -1,5 +1,5 @@
-/* Relations that compare values within the bound: multiples, offsets, permutations. What a fit is not sure of is added
- * to the bound as far as the bounds of the values fitted allow it, and no further. */
+/* Relations that compare values within their bounds: multiples, offsets, permutations. A fitted number is uncertain as
+ * far as the bounds of the values allow; that much, and no more, is added to the bound. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -8,16 +8,20 @@
 
 bool relation_sign_flipped(const struct evidence *evidence, char text[512])
 {
-    for (uint32_t i = 0; i < evidence->n; i++)
-        for (uint32_t d = 0; d < evidence->stage->width; d++)
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
             if (!(judge(-evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
-                        evidence_bound(evidence, i)[d]) <= 1))
+                        evidence_bound(evidence, i)[d]) <= 1)) {
                 return false;
-    snprintf(text, 512, "the %u failing rows have the opposite sign of what is expected", evidence->n);
+            }
+        }
+    }
+    snprintf(text, 512, "The %u failing rows have the opposite sign of what is expected.", evidence->n);
     return true;
 }
 
-/* The least squares fit actual = factor * expected over some rows; unsure: how far the bounds let the factor move. */
+/* The least squares fit of actual = factor * expected over some rows. unsure: how far the bounds let the factor move.
+ */
 struct multiple {
     double factor, unsure;
 };
@@ -38,7 +42,7 @@ static struct multiple fit_multiple(const struct evidence *evidence, uint32_t fi
     return (struct multiple){factor, fmax(1, fabs(factor)) * slack / square};
 }
 
-/* Whether rows are that multiple. A fit through one value says nothing: at least two must stand clear of the bound. */
+/* Whether rows are that multiple. One value fits any factor, so at least two must be larger than their bounds. */
 static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, uint32_t last, struct multiple multiple)
 {
     uint64_t n_clear = 0;
@@ -47,8 +51,9 @@ static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, u
         const double *expected = evidence_expected(evidence, i), *bound = evidence_bound(evidence, i);
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             double allowed = fmax(1, fabs(multiple.factor)) * bound[d] + multiple.unsure * fabs(expected[d]);
-            if (!(fabs(actual[d] - multiple.factor * expected[d]) <= allowed))
+            if (!(fabs(actual[d] - multiple.factor * expected[d]) <= allowed)) {
                 return false;
+            }
             n_clear += fabs(expected[d]) > bound[d];
         }
     }
@@ -58,9 +63,10 @@ static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, u
 bool relation_constant_multiple(const struct evidence *evidence, char text[512])
 {
     struct multiple multiple = fit_multiple(evidence, 0, evidence->n);
-    if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, 0, evidence->n, multiple))
+    if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, 0, evidence->n, multiple)) {
         return false;
-    snprintf(text, 512, "the %u failing rows are %.9g times what is expected, every value of them", evidence->n,
+    }
+    snprintf(text, 512, "Every value of the %u failing rows is %.9g times what is expected.", evidence->n,
              multiple.factor);
     return true;
 }
@@ -70,13 +76,14 @@ bool relation_row_multiples(const struct evidence *evidence, char text[512])
     double low = INFINITY, high = -INFINITY;
     for (uint32_t i = 0; i < evidence->n; i++) {
         struct multiple multiple = fit_multiple(evidence, i, i + 1);
-        if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, i, i + 1, multiple))
+        if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, i, i + 1, multiple)) {
             return false;
+        }
         low = fmin(low, multiple.factor);
         high = fmax(high, multiple.factor);
     }
-    snprintf(text, 512, "each failing row is a multiple of what is expected, by another factor a row: %.9g to %.9g",
-             low, high);
+    snprintf(text, 512, "Each failing row is a multiple of what is expected, with factors from %.9g to %.9g.", low,
+             high);
     return evidence->n > 1;
 }
 
@@ -84,20 +91,23 @@ bool relation_constant_offset(const struct evidence *evidence, char text[512])
 {
     double sum = 0, slack = 0;
     double n = (double)evidence->n * evidence->stage->width;
-    for (uint32_t i = 0; i < evidence->n; i++)
+    for (uint32_t i = 0; i < evidence->n; i++) {
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             sum += evidence_actual(evidence, i)[d] - evidence_expected(evidence, i)[d];
             slack += evidence_bound(evidence, i)[d];
         }
+    }
     double offset = sum / n, unsure = slack / n;
-    for (uint32_t i = 0; i < evidence->n; i++)
+    for (uint32_t i = 0; i < evidence->n; i++) {
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             double actual = evidence_actual(evidence, i)[d];
             double allowed = evidence_bound(evidence, i)[d] + unsure + evidence->stage->arith.u_storage * fabs(actual);
-            if (!(fabs(actual - evidence_expected(evidence, i)[d] - offset) <= allowed))
+            if (!(fabs(actual - evidence_expected(evidence, i)[d] - offset) <= allowed)) {
                 return false;
+            }
         }
-    snprintf(text, 512, "the %u failing rows are what is expected plus %.9g, every value of them", evidence->n, offset);
+    }
+    snprintf(text, 512, "Every value of the %u failing rows is what is expected plus %.9g.", evidence->n, offset);
     return n >= 2;
 }
 
@@ -107,7 +117,7 @@ static int ascending(const void *left, const void *right)
     return (a > b) - (a < b);
 }
 
-/* Whether two rows hold the same values in another order: sorted, they differ by no more than the largest bound. */
+/* Whether a row holds the expected values in another order: sorted, both differ by at most the row's largest bound. */
 static bool row_is_permuted(const struct evidence *evidence, uint32_t i, double *actual, double *expected)
 {
     uint32_t width = evidence->stage->width;
@@ -116,27 +126,31 @@ static bool row_is_permuted(const struct evidence *evidence, uint32_t i, double 
         actual[d] = evidence_actual(evidence, i)[d];
         expected[d] = evidence_expected(evidence, i)[d];
         most = fmax(most, evidence_bound(evidence, i)[d]);
-        if (!isfinite(actual[d]) || !isfinite(expected[d]))
+        if (!isfinite(actual[d]) || !isfinite(expected[d])) {
             return false;
+        }
     }
-    qsort(actual, width, sizeof *actual, ascending);
-    qsort(expected, width, sizeof *expected, ascending);
-    for (uint32_t d = 0; d < width; d++)
-        if (fabs(actual[d] - expected[d]) > most)
+    qsort(actual, width, sizeof(*actual), ascending);
+    qsort(expected, width, sizeof(*expected), ascending);
+    for (uint32_t d = 0; d < width; d++) {
+        if (fabs(actual[d] - expected[d]) > most) {
             return false;
+        }
+    }
     return true;
 }
 
 bool relation_permutation(const struct evidence *evidence, char text[512])
 {
     uint32_t width = evidence->stage->width;
-    double *actual = xcalloc(width, sizeof *actual), *expected = xcalloc(width, sizeof *expected);
+    double *actual = xcalloc(width, sizeof(*actual)), *expected = xcalloc(width, sizeof(*expected));
     bool permuted = width >= 4;
-    for (uint32_t i = 0; i < evidence->n && permuted; i++)
+    for (uint32_t i = 0; i < evidence->n && permuted; i++) {
         permuted = row_is_permuted(evidence, i, actual, expected);
+    }
     free(actual);
     free(expected);
-    snprintf(text, 512, "the %u failing rows hold the values expected, in another order: dims are permuted",
+    snprintf(text, 512, "The %u failing rows hold the expected values in another order: a permutation of dims.",
              evidence->n);
     return permuted;
 }

@@ -6,48 +6,51 @@
 #include "model/model.h"
 #include "workbench/trace/sample.h"
 
-/* How much larger than before, or than the golden's, values must be. */
+/* An explosion: this many times larger than a layer before, or than in the golden. */
 #define EXPLOSION 10
 
-struct patient {
+struct examined {
     const struct plan *plan;
     const struct audit *audit;
-    uint32_t trace;                    /* of the audit */
-    const struct trace *rows, *golden; /* golden: NULL if there is none, or it is the patient */
+    uint32_t trace;                    /* its index in the audit */
+    const struct trace *rows, *golden; /* golden: NULL if there is none, or it is examined itself */
 };
 
-static const struct finding *finding_at(const struct patient *patient, uint32_t step, bool golden)
+static const struct finding *finding_at(const struct examined *examined, uint32_t step, bool golden)
 {
-    return audit_finding(patient->audit, step, golden ? patient->audit->n_traces - 1 : patient->trace);
+    return audit_finding(examined->audit, step, golden ? examined->audit->n_traces - 1 : examined->trace);
 }
 
-/* Whether the golden shows values of this size too. */
-static bool golden_has(const struct patient *patient, uint32_t step, double max_abs)
+/* Whether the golden has values of this size, too. */
+static bool golden_has(const struct examined *examined, uint32_t step, double max_abs)
 {
-    if (!patient->golden || finding_at(patient, step, true)->state == FINDING_MISSING)
+    if (!examined->golden || finding_at(examined, step, true)->state == FINDING_MISSING) {
         return false;
-    return finding_at(patient, step, true)->max_abs * EXPLOSION > max_abs;
+    }
+    return finding_at(examined, step, true)->max_abs * EXPLOSION > max_abs;
 }
 
-static bool shows_nonfinite(const struct patient *patient, uint32_t *at)
+static bool shows_nonfinite(const struct examined *examined, uint32_t *at)
 {
-    for (uint32_t s = 0; s < patient->plan->n_steps; s++)
-        if (finding_at(patient, s, false)->nonfinite > 0 &&
-            !(patient->golden && finding_at(patient, s, true)->nonfinite > 0)) {
+    for (uint32_t s = 0; s < examined->plan->n_steps; s++) {
+        if (finding_at(examined, s, false)->nonfinite > 0 &&
+            !(examined->golden && finding_at(examined, s, true)->nonfinite > 0)) {
             *at = s;
             return true;
         }
+    }
     return false;
 }
 
-static bool shows_explosion(const struct patient *patient, uint32_t *at)
+static bool shows_explosion(const struct examined *examined, uint32_t *at)
 {
     double before = 0;
-    for (uint32_t s = 0; s < patient->plan->n_steps; s++) {
-        const struct finding *finding = finding_at(patient, s, false);
-        if (patient->plan->steps[s].stage != STAGE_layer_out || finding->state == FINDING_MISSING)
+    for (uint32_t s = 0; s < examined->plan->n_steps; s++) {
+        const struct finding *finding = finding_at(examined, s, false);
+        if (examined->plan->steps[s].stage != STAGE_layer_out || finding->state == FINDING_MISSING) {
             continue;
-        if (before > 0 && finding->max_abs > EXPLOSION * before && !golden_has(patient, s, finding->max_abs)) {
+        }
+        if (before > 0 && finding->max_abs > EXPLOSION * before && !golden_has(examined, s, finding->max_abs)) {
             *at = s;
             return true;
         }
@@ -56,44 +59,50 @@ static bool shows_explosion(const struct patient *patient, uint32_t *at)
     return false;
 }
 
-/* The largest value of a dim, or of all others. */
+/* The largest absolute value of a dim, or of all other dims. */
 static double largest(const struct trace *trace, const struct trace_stage *stage, int64_t dim, bool others)
 {
     double most = 0;
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         const float *row = trace_row(stage, p);
-        for (uint32_t d = 0; row && d < stage->width; d++)
-            if ((d == dim) != others && fabs(row[d]) > most)
+        for (uint32_t d = 0; row && d < stage->width; d++) {
+            if ((d == dim) != others && fabs(row[d]) > most) {
                 most = fabs(row[d]);
+            }
+        }
     }
     return most;
 }
 
-/* The dim whose largest value is ten times that of any other; -1: there is none, or the golden's is as large. */
-static int64_t spike_of(const struct patient *patient, uint32_t s)
+/* The dim whose largest value is over ten times that of any other. -1: there is none, or the golden's is as large. */
+static int64_t spike_of(const struct examined *examined, uint32_t s)
 {
-    const struct step *step = &patient->plan->steps[s];
-    const struct trace_stage *stage = trace_find_step(patient->rows, step);
-    double most = finding_at(patient, s, false)->max_abs;
-    if (!stage || golden_has(patient, s, most))
+    const struct step *step = &examined->plan->steps[s];
+    const struct trace_stage *stage = trace_find_step(examined->rows, step);
+    double most = finding_at(examined, s, false)->max_abs;
+    if (!stage || golden_has(examined, s, most)) {
         return -1;
+    }
     for (uint32_t d = 0; d < stage->width; d++) {
-        if (largest(patient->rows, stage, d, false) < most)
+        if (largest(examined->rows, stage, d, false) < most) {
             continue;
-        return most > EXPLOSION * largest(patient->rows, stage, d, true) ? (int64_t)d : -1;
+        }
+        return most > EXPLOSION * largest(examined->rows, stage, d, true) ? (int64_t)d : -1;
     }
     return -1;
 }
 
-/* From some layer to the last, two at least, the same dim. */
-static bool shows_spike(const struct patient *patient, uint32_t *at)
+/* The same dim stands out from some layer to the last, in two at least. */
+static bool shows_spike(const struct examined *examined, uint32_t *at)
 {
     int64_t dim = -1;
     uint32_t n = 0;
-    for (uint32_t s = 0; s < patient->plan->n_steps; s++) {
-        if (patient->plan->steps[s].stage != STAGE_layer_out || finding_at(patient, s, false)->state == FINDING_MISSING)
+    for (uint32_t s = 0; s < examined->plan->n_steps; s++) {
+        if (examined->plan->steps[s].stage != STAGE_layer_out ||
+            finding_at(examined, s, false)->state == FINDING_MISSING) {
             continue;
-        int64_t here = spike_of(patient, s);
+        }
+        int64_t here = spike_of(examined, s);
         n = here < 0 ? 0 : here == dim ? n + 1 : 1;
         *at = n == 1 ? s : *at;
         dim = here;
@@ -101,7 +110,7 @@ static bool shows_spike(const struct patient *patient, uint32_t *at)
     return n >= 2;
 }
 
-/* The likeliest token after a position; -1: not recorded. */
+/* The likeliest token after a position; -1: no logits are recorded. */
 static int64_t choice_at(const struct trace *trace, uint32_t position)
 {
     const struct trace_stage *logits = trace ? trace_find(trace, LAYER_NONE, STAGE_logits_final) : NULL;
@@ -109,58 +118,62 @@ static int64_t choice_at(const struct trace *trace, uint32_t position)
     return row ? (int64_t)argmax(row, logits->width) : -1;
 }
 
-static bool shows_pad(const struct patient *patient, uint32_t *at)
+static bool shows_pad(const struct examined *examined, uint32_t *at)
 {
-    int32_t pad = patient->plan->model ? patient->plan->model->config.pad_id : -1;
-    *at = patient->plan->n_steps - 1;
-    for (uint32_t p = 0; p < patient->rows->n_positions && pad >= 0; p++)
-        if (choice_at(patient->rows, p) == pad && choice_at(patient->golden, p) != pad)
+    int32_t pad = examined->plan->model ? examined->plan->model->config.pad_id : -1;
+    *at = examined->plan->n_steps - 1;
+    for (uint32_t p = 0; p < examined->rows->n_positions && pad >= 0; p++) {
+        if (choice_at(examined->rows, p) == pad && choice_at(examined->golden, p) != pad) {
             return true;
-    return false;
-}
-
-/* The same choice four times in a row. */
-static bool shows_repetition(const struct patient *patient, uint32_t *at)
-{
-    uint32_t n = 0;
-    *at = patient->plan->n_steps - 1;
-    for (uint32_t p = 1; p < patient->rows->n_positions; p++) {
-        int64_t choice = choice_at(patient->rows, p);
-        bool again = choice >= 0 && choice == choice_at(patient->rows, p - 1) &&
-                     !(patient->golden && choice == choice_at(patient->golden, p));
-        n = again ? n + 1 : 0;
-        if (n >= 3)
-            return true;
+        }
     }
     return false;
 }
 
-static bool shows_other_choices(const struct patient *patient, uint32_t *at)
+/* The same token is chosen four times in a row. */
+static bool shows_repetition(const struct examined *examined, uint32_t *at)
 {
-    *at = patient->plan->n_steps - 1;
-    for (uint32_t p = 0; patient->golden && p < patient->rows->n_positions; p++)
-        if (choice_at(patient->rows, p) >= 0 && choice_at(patient->rows, p) != choice_at(patient->golden, p))
+    uint32_t n = 0;
+    *at = examined->plan->n_steps - 1;
+    for (uint32_t p = 1; p < examined->rows->n_positions; p++) {
+        int64_t choice = choice_at(examined->rows, p);
+        bool again = choice >= 0 && choice == choice_at(examined->rows, p - 1) &&
+                     !(examined->golden && choice == choice_at(examined->golden, p));
+        n = again ? n + 1 : 0;
+        if (n >= 3) {
             return true;
+        }
+    }
     return false;
 }
 
-/* seeds: the triage table of a debugging guide; the most telling first. */
+static bool shows_other_choices(const struct examined *examined, uint32_t *at)
+{
+    *at = examined->plan->n_steps - 1;
+    for (uint32_t p = 0; examined->golden && p < examined->rows->n_positions; p++) {
+        if (choice_at(examined->rows, p) >= 0 && choice_at(examined->rows, p) != choice_at(examined->golden, p)) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* The triage table of a debugging guide, the most telling symptom first. */
 static const struct {
     const char *name, *symptom, *cause;
-    bool (*shows)(const struct patient *patient, uint32_t *at);
+    bool (*shows)(const struct examined *examined, uint32_t *at);
 } rows[] = {
-    {"triage-nan-or-inf", "values are NaN or infinite", "a numerical overflow in attention or the FFN",
+    {"triage-nan-or-inf", "Values are NaN or infinite", "a numerical overflow in attention or the FFN",
      shows_nonfinite},
-    {"triage-exploding-values", "the largest value grows more than 10 times in one layer",
-     "a norm whose weight misses the 1 that is added to it, or blocks of weights that are decoded wrongly",
-     shows_explosion},
-    {"triage-single-dimension-spike", "one and the same dim stands out by far in layer after layer",
+    {"triage-exploding-values", "The largest value grows more than 10 times in one layer",
+     "a norm whose weight lacks its offset of 1, or wrongly decoded blocks of weights", shows_explosion},
+    {"triage-single-dimension-spike", "The same dim is far larger than all others in layer after layer",
      "a corrupt weight, or an index that is off", shows_spike},
-    {"triage-pad-wins", "the padding token is the likeliest", "pad_token_id is not masked in sampling", shows_pad},
-    {"triage-repeating-tokens", "the same token is the likeliest again and again",
+    {"triage-pad-wins", "The padding token is the likeliest", "pad_token_id is not masked in sampling", shows_pad},
+    {"triage-repeating-tokens", "The same token is the likeliest again and again",
      "a corrupt KV cache, or a wrong attention mask", shows_repetition},
-    {"triage-wrong-token-probabilities", "other tokens are the likeliest than in the golden",
-     "a softcap, a scale or a norm's offset upstream; the final softcap if every other stage passes",
+    {"triage-wrong-token-probabilities", "The likeliest tokens differ from the golden's",
+     "a softcap, a scale or a norm's offset in an earlier op; the final softcap if every other stage passes",
      shows_other_choices},
 };
 
@@ -168,25 +181,27 @@ uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, c
                      const enum source *sources, struct diagnosis *found, uint32_t max)
 {
     uint32_t n = 0, last = audit->n_traces - 1;
-    if (verdict->n_introduced == 0)
+    if (verdict->n_introduced == 0) {
         return 0;
+    }
     const struct introduced *first = &verdict->introduced[0];
     bool beside = last > 0 && sources[last] == SOURCE_GOLDEN && first->trace != last &&
                   traces[last]->n_positions == traces[first->trace]->n_positions;
-    struct patient patient = {audit->plan, audit, first->trace, traces[first->trace], beside ? traces[last] : NULL};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows && n < max; i++) {
+    struct examined examined = {audit->plan, audit, first->trace, traces[first->trace], beside ? traces[last] : NULL};
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows) && n < max; i++) {
         uint32_t at = 0;
         char label[64];
-        if (!rows[i].shows(&patient, &at) || at < first->step) /* what was there before is no symptom of the error */
+        if (!rows[i].shows(&examined, &at) || at < first->step) { /* it was there before the error */
             continue;
+        }
         struct diagnosis *diagnosis = &found[n++];
         *diagnosis = (struct diagnosis){.how = HOW_CONSISTENT,
                                         .postmortem = "",
                                         .step = first->step,
                                         .introduced = first->step,
                                         .trace = first->trace};
-        snprintf(diagnosis->fault, sizeof diagnosis->fault, "%s", rows[i].name);
-        snprintf(diagnosis->text, sizeof diagnosis->text, "a symptom, not a proof: %s (%s); often that is %s",
+        snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", rows[i].name);
+        snprintf(diagnosis->text, sizeof(diagnosis->text), "%s (%s). A symptom, not a proof; the cause is often %s.",
                  rows[i].symptom, step_label(&audit->plan->steps[at], label), rows[i].cause);
     }
     return n;
@@ -215,9 +230,7 @@ const char *triage_next(const struct plan *plan, uint32_t step, const struct dia
         return "check that pad_token_id is masked before the choice; temperature, top_k and top_p";
     case OP_matmul:
     case OP_expert_matmul:
-        return "check this weight: run the model in f16 or f32 to set quantisation apart, and compare its name, layer "
-               "and "
-               "layout";
+        return "check this weight's name, layer and layout; run the model in f16 or f32 to tell quantisation apart";
     default:
         return "run the step alone at the prompt: goto it, print its inputs, patch them from the reference";
     }

@@ -56,7 +56,7 @@ static struct tensor *decode(struct arena *arena, const struct tensor *tensor, u
     return copy;
 }
 
-/* The copy that an earlier step's weight already has: tied embeddings have one. */
+/* The copy already made of the same weight for an earlier step, as of tied embeddings; or NULL. */
 static const struct tensor *find_copy(const struct plan *plan, const struct tensor *const *before, uint32_t i)
 {
     for (uint32_t k = 0; k < i; k++) {

@@ -1,20 +1,20 @@
-/* ANOMALY lines: what is wrong with a stage by its numbers alone. The rules are those of the seeds' triage table:
- * values that are not finite; "values exploding: maxAbs growing 10x+ per layer"; "single dimension spike: the same dim
- * exploding across all layers". By itself no size is odd, nor one jump (the residual of a healthy model grows a
- * hundredfold in one layer and stays there), so it takes two layers in a row; or another source's same row, ten times
- * smaller. */
+/* ANOMALY lines: a stage whose numbers alone look wrong. The rules are from doppler's triage table: nonfinite values;
+ * "values exploding: maxAbs growing 10x+ per layer"; "single dimension spike: the same dim exploding across all
+ * layers". A large value or one jump proves nothing: a healthy model's residual may grow a hundredfold in one layer. So
+ * a row is anomalous if it grows tenfold in two successive layers, or is ten times as large as another source's. */
 #include <math.h>
+#include <stdio.h>
 
-#include "workbench/probes/probe_config.h"
+#include "workbench/probes/probe_lines.h"
 #include "workbench/session/progress.h"
 
-#define TIMES 10.0 /* the triage table's */
+#define GROWTH 10.0 /* from the triage table */
 
-/* Of a whole row, bounded by its shape. */
+/* Sizes of a whole row. */
 struct extent {
-    double max_abs, rest; /* rest: rms of all but the largest */
-    uint32_t max_dim, odd_dim;
-    bool nan, inf; /* the first that is not finite is at odd_dim */
+    double max_abs, rest; /* rest: rms of all finite values but the largest */
+    uint32_t max_dim, nonfinite_dim;
+    bool nan, inf; /* the row has one; the first is at nonfinite_dim */
 };
 
 static struct extent measure(const float *row, uint32_t width)
@@ -24,7 +24,7 @@ static struct extent measure(const float *row, uint32_t width)
     for (uint32_t i = 0; i < width; i++) {
         double value = row[i];
         if (!isfinite(value)) {
-            extent.odd_dim = extent.nan || extent.inf ? extent.odd_dim : i;
+            extent.nonfinite_dim = extent.nan || extent.inf ? extent.nonfinite_dim : i;
             extent.nan = extent.nan || isnan(value);
             extent.inf = extent.inf || isinf(value);
             continue;
@@ -40,16 +40,16 @@ static struct extent measure(const float *row, uint32_t width)
     return extent;
 }
 
-/* "explosion" where the whole row is that much larger than another, "spike" where one dim is, else NULL. */
+/* Compares a row with another: "explosion" if all of it is GROWTH times as large, "spike" if one dim is, else NULL. */
 static const char *larger(const struct extent *row, const struct extent *other)
 {
-    if (row->rest > TIMES * other->rest) {
+    if (row->rest > GROWTH * other->rest) {
         return "explosion";
     }
-    return row->max_abs > TIMES * other->max_abs ? "spike" : NULL;
+    return row->max_abs > GROWTH * other->max_abs ? "spike" : NULL;
 }
 
-/* Layer after layer, twice in a row; a spike at the same dim. */
+/* Growth in two successive layers: from `first` to `before` to `row`. A spike must stay at the same dim. */
 static const char *growing(const struct extent *row, const struct extent *before, const struct extent *first)
 {
     const char *now = larger(row, before), *then = larger(before, first);
@@ -60,12 +60,12 @@ static const char *growing(const struct extent *row, const struct extent *before
     return !spike ? "explosion" : row->max_dim == before->max_dim ? "spike" : NULL;
 }
 
-static const char *judge_row(const struct debug_rows *rows, uint32_t r, uint32_t *dim)
+static const char *judge_row(const struct probe_rows *rows, uint32_t r, uint32_t *dim)
 {
     uint32_t width = rows->plan->steps[rows->step].width;
     uint64_t at = (uint64_t)r * width;
     struct extent row = measure(rows->rows[0] + at, width);
-    *dim = row.nan || row.inf ? row.odd_dim : row.max_dim;
+    *dim = row.nan || row.inf ? row.nonfinite_dim : row.max_dim;
     const char *what = row.nan ? "nan" : row.inf ? "inf" : NULL;
     for (uint32_t i = 1; what == NULL && i < rows->n_sides; i++) {
         if (rows->rows[i] != NULL) {
@@ -80,22 +80,22 @@ static const char *judge_row(const struct debug_rows *rows, uint32_t r, uint32_t
     return what;
 }
 
-void debug_anomaly_inherit(const struct debug_rows *rows)
+void anomaly_inherit(const struct probe_rows *rows)
 {
     const struct step *step = &rows->plan->steps[rows->step];
-    rows->odd[rows->step] = 0;
+    rows->anomalous[rows->step] = 0;
     for (uint32_t i = 0; i < OP_MAX_INPUTS; i++) {
-        rows->odd[rows->step] |= step->input[i] >= 0 && rows->odd[step->input[i]];
+        rows->anomalous[rows->step] |= step->input[i] >= 0 && rows->anomalous[step->input[i]];
     }
 }
 
-void debug_anomaly_print(const struct debug_rows *rows)
+void anomaly_print(const struct probe_rows *rows)
 {
     const struct step *step = &rows->plan->steps[rows->step];
-    const char *first = NULL;
+    const char *first = NULL; /* what the first anomalous row shows */
     uint32_t n = 0, token = 0, first_dim = 0;
-    bool sizes = step->stage != STAGE_router_indices; /* numbers of experts are no sizes */
-    for (uint32_t r = 0; r < rows->n_rows && !rows->odd[rows->step] && sizes; r++) {
+    bool measurable = step->stage != STAGE_router_indices; /* expert numbers are not sizes */
+    for (uint32_t r = 0; r < rows->n_rows && !rows->anomalous[rows->step] && measurable; r++) {
         uint32_t dim;
         const char *what = judge_row(rows, r, &dim);
         if (what != NULL && n++ == 0) {
@@ -105,9 +105,9 @@ void debug_anomaly_print(const struct debug_rows *rows)
         }
     }
     if (n == 0) {
-        return; /* or it follows from what was told */
+        return;
     }
-    rows->odd[rows->step] = 1;
+    rows->anomalous[rows->step] = 1;
     progress_wipe();
     printf("ANOMALY");
     if (step->layer != LAYER_NONE) {

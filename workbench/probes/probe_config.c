@@ -1,6 +1,7 @@
-/* The debug configuration itself; what is read into it: debug_config_json.c. */
+/* The debug configuration: defaults, presets, and the settings that the prompt changes one by one. */
 #include "workbench/probes/probe_config.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -11,12 +12,12 @@ static const char *const category_names[] = {
 #undef X
 };
 
-void debug_config_init(struct debug_config *config)
+void probe_config_init(struct probe_config *config)
 {
-    *config = (struct debug_config){.level = LOG_INFO};
+    *config = (struct probe_config){.level = LOG_INFO};
 }
 
-void debug_config_free(struct debug_config *config)
+void probe_config_free(struct probe_config *config)
 {
     for (uint32_t i = 0; i < config->n_probes; i++) {
         free(config->probes[i].id);
@@ -26,8 +27,8 @@ void debug_config_free(struct debug_config *config)
     }
     free(config->probes);
     free(config->layers);
-    free(config->odd);
-    *config = (struct debug_config){0};
+    free(config->anomalous);
+    *config = (struct probe_config){0};
 }
 
 static int32_t *copy_numbers(const int32_t *numbers, uint32_t n)
@@ -39,14 +40,14 @@ static int32_t *copy_numbers(const int32_t *numbers, uint32_t n)
     return copy;
 }
 
-struct debug_config debug_config_copy(const struct debug_config *config)
+struct probe_config probe_config_copy(const struct probe_config *config)
 {
-    struct debug_config copy = *config;
-    copy.odd = NULL;
+    struct probe_config copy = *config;
+    copy.anomalous = NULL;
     copy.layers = copy_numbers(config->layers, config->n_layers);
     copy.probes = xcalloc((uint64_t)config->n_probes + 1, sizeof(*copy.probes));
     for (uint32_t i = 0; i < config->n_probes; i++) {
-        const struct debug_probe *probe = &config->probes[i];
+        const struct probe *probe = &config->probes[i];
         copy.probes[i] = *probe;
         copy.probes[i].id = xstrdup(probe->id);
         copy.probes[i].layers = copy_numbers(probe->layers, probe->n_layers);
@@ -56,12 +57,18 @@ struct debug_config debug_config_copy(const struct debug_config *config)
     return copy;
 }
 
+const char *trace_category_name(enum trace_category category)
+{
+    ASSERT((unsigned)category < TRACE_CATEGORY_COUNT);
+    return category_names[category];
+}
+
 const char *log_level_name(enum log_level level)
 {
     return level_names[level];
 }
 
-enum status debug_config_level(struct debug_config *config, const char *word, struct error *err)
+enum status probe_config_set_level(struct probe_config *config, const char *word, struct error *err)
 {
     for (unsigned i = 0; i < sizeof(level_names) / sizeof(level_names[0]); i++) {
         if (strcmp(level_names[i], word) == 0) {
@@ -73,7 +80,7 @@ enum status debug_config_level(struct debug_config *config, const char *word, st
                      word);
 }
 
-enum status debug_config_category(struct debug_config *config, const char *word, struct error *err)
+enum status probe_config_set_category(struct probe_config *config, const char *word, struct error *err)
 {
     bool on = word[0] != '-', all = strcmp(word + !on, "all") == 0, none = strcmp(word, "none") == 0, known = false;
     for (unsigned i = 0; i < TRACE_CATEGORY_COUNT; i++) {
@@ -82,53 +89,66 @@ enum status debug_config_category(struct debug_config *config, const char *word,
             known = true;
         }
     }
-    return known ? STATUS_OK
-                 : error_set(err, STATUS_BAD_INPUT, NULL, "trace", ERROR_NO_OFFSET,
-                             "\"%s\", expected attn ffn logits kernels kv sample loader buffers all, or -name", word);
+    return known
+               ? STATUS_OK
+               : error_set(err, STATUS_BAD_INPUT, NULL, "trace", ERROR_NO_OFFSET,
+                           "\"%s\", expected attn, ffn, logits, kernels, kv, sample, loader, buffers, all or none, or "
+                           "-NAME to take one out",
+                           word);
 }
 
-enum status debug_config_preset(struct debug_config *config, const char *preset, const struct plan *plan,
-                                struct error *err)
+static const struct {
+    const char *name, *json;
+} presets[] = {
+    {"bench", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"info\"}, \"trace\": {\"enabled\": false}}}"},
+    {"debug", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"verbose\"}, \"trace\": {\"enabled\": true, "
+              "\"categories\": [\"all\"]}}}"},
+    {"gemma2-debug", "{\"debug\": {\"trace\": {\"enabled\": true, \"categories\": [\"logits\"]}, \"probes\": "
+                     "[{\"id\": \"topk\", \"stage\": \"logits_final\", \"tokens\": [-1], \"dims\": [476, 3868, "
+                     "17022]}]}}"},
+};
+#define N_PRESETS (sizeof(presets) / sizeof(presets[0]))
+
+const char *probe_preset_name(uint32_t i)
 {
-    static const struct {
-        const char *name, *json;
-    } presets[] = {
-        {"bench", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"info\"}, \"trace\": {\"enabled\": false}}}"},
-        {"debug", "{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"verbose\"}, \"trace\": {\"enabled\": true, "
-                  "\"categories\": [\"all\"]}}}"},
-        {"gemma2-debug", "{\"debug\": {\"trace\": {\"enabled\": true, \"categories\": [\"logits\"]}, \"probes\": "
-                         "[{\"id\": \"topk\", \"stage\": \"logits_final\", \"tokens\": [-1], \"dims\": [476, 3868, "
-                         "17022]}]}}"},
-    };
-    for (size_t i = 0; i < sizeof(presets) / sizeof(presets[0]); i++) {
+    return i < N_PRESETS ? presets[i].name : NULL;
+}
+
+enum status probe_config_read_preset(struct probe_config *config, const char *preset, const struct plan *plan,
+                                     struct error *err)
+{
+    for (size_t i = 0; i < N_PRESETS; i++) {
         if (strcmp(presets[i].name, preset) == 0) {
-            return debug_config_read(config, presets[i].json, preset, plan, false, err);
+            const struct probe_config_text text = {.json = presets[i].json, .name = preset};
+            return probe_config_read(config, &text, plan, err);
         }
     }
     return error_set(err, STATUS_USAGE, NULL, "--preset", ERROR_NO_OFFSET,
                      "\"%s\", expected bench, debug or gemma2-debug", preset);
 }
 
-enum status debug_config_options(struct debug_config *config, const char *preset, const char *path,
-                                 const struct plan *plan, struct error *err)
+enum status probe_config_read_options(struct probe_config *config, const char *preset, const char *path,
+                                      const struct plan *plan, struct error *err)
 {
-    enum status status = preset != NULL ? debug_config_preset(config, preset, plan, err) : STATUS_OK;
-    if (status == STATUS_OK && path != NULL) {
-        status = debug_config_read_file(config, path, plan, false, err);
+    if (preset != NULL) {
+        TRY(probe_config_read_preset(config, preset, plan, err));
+    }
+    if (path != NULL) {
+        TRY(probe_config_read_file(config, path, false, plan, err));
     }
     config->given = preset != NULL || path != NULL;
-    return status;
+    return STATUS_OK;
 }
 
-enum status debug_config_layers(struct debug_config *config, const char *text, const struct plan *plan,
-                                struct error *err)
+enum status probe_config_set_layers(struct probe_config *config, const char *text, const struct plan *plan,
+                                    struct error *err)
 {
     char json[256];
     bool all = strcmp(text, "all") == 0, list = text[strspn(text, "0123456789,")] == '\0' && strlen(text) < 200;
     if (!all && !list) {
         return error_set(err, STATUS_USAGE, NULL, "layers", ERROR_NO_OFFSET,
-                         "\"%.40s\", expected all, or some like 3,17", text);
+                         "\"%.40s\", expected all, or a list like 3,17", text);
     }
     snprintf(json, sizeof(json), "{\"debug\": {\"layers\": [%s]}}", all ? "" : text);
-    return debug_config_read(config, json, "layers", plan, false, err);
+    return probe_config_read(config, &(struct probe_config_text){.json = json, .name = "layers"}, plan, err);
 }

@@ -1,9 +1,7 @@
-/* The debug configuration (CONTRACT.md): log level, trace categories, checkpoint layers, probes; and the lines made for
- * grep that follow from it. The same for the prompt and for `run`. */
+/* The debug configuration of --config and --preset: log level, trace categories, checkpoint layers, probes. `run` and
+ * the prompt share it. probe_lines.h prints what it asks for. */
 #ifndef LOCKSTEP_WORKBENCH_PROBES_PROBE_CONFIG_H
 #define LOCKSTEP_WORKBENCH_PROBES_PROBE_CONFIG_H
-
-#include <stdio.h>
 
 #include "model/plan.h"
 
@@ -17,84 +15,74 @@ enum trace_category {
         TRACE_CATEGORY_COUNT
 };
 
-/* Values to print whenever they are computed. */
-struct debug_probe {
+/* Values of a stage that are printed each time the stage runs. An empty list of layers or tokens means all. */
+struct probe {
     char *id;
     enum stage stage;
-    int32_t *layers; /* [n_layers]; none: all */
-    int32_t *tokens; /* [n_tokens] positions; -1: the last one of a batch, -2 the one before; none: all */
-    int32_t *dims;   /* [n_dims]; none: the first */
+    int32_t *layers; /* [n_layers] */
+    int32_t *tokens; /* [n_tokens] positions; -1 is the last one of the batch, -2 the one before it */
+    int32_t *dims;   /* [n_dims]; empty: dim 0 */
     uint32_t n_layers, n_tokens, n_dims;
 };
 
-struct debug_config {
-    bool given; /* by --config or --preset: then Config and Done are printed */
+struct probe_config {
+    bool given; /* --config or --preset was given: Config and Done lines are printed */
     enum log_level level;
-    bool trace;
+    bool trace_enabled;
     bool categories[TRACE_CATEGORY_COUNT];
-    int32_t *layers; /* [n_layers] checkpoints; none: all */
+    int32_t *layers; /* [n_layers] checkpoint layers; empty: all */
     uint32_t n_layers;
-    struct debug_probe *probes;
+    struct probe *probes;
     uint32_t n_probes;
-    uint8_t *odd; /* as debug_rows has it */
+    uint8_t *anomalous; /* [n_steps], of the current batch; see probe_rows */
 };
 
-void debug_config_init(struct debug_config *config); /* info, no trace */
-void debug_config_free(struct debug_config *config);
-struct debug_config debug_config_copy(const struct debug_config *config); /* without odd; the caller frees it */
+/* Log level info, trace off, no probes. */
+void probe_config_init(struct probe_config *config);
+void probe_config_free(struct probe_config *config);
 
-/* debug_config_json.c: reads JSON into the configuration, on top of what it says: bare, or wrapped in runtime or
- * runtime.shared. An unknown key inside debug, an unknown stage, layer or dim is STATUS_BAD_INPUT, and the
- * configuration stays as it was; other keys are a note on standard error. name: of the text, for messages. only_probes:
- * the rest is left aside. */
-enum status debug_config_read(struct debug_config *config, const char *text, const char *name, const struct plan *plan,
-                              bool only_probes, struct error *err);
-enum status debug_config_read_file(struct debug_config *config, const char *path, const struct plan *plan,
-                                   bool only_probes, struct error *err);
+/* A deep copy that the caller frees. `anomalous` is not copied. */
+struct probe_config probe_config_copy(const struct probe_config *config);
 
-/* bench, debug or gemma2-debug. */
-enum status debug_config_preset(struct debug_config *config, const char *preset, const struct plan *plan,
-                                struct error *err);
+/* probe_config_json.c: JSON to read. */
+struct probe_config_text {
+    const char *json; /* {"debug": {…}}, bare or inside runtime or runtime.shared; a probe; or an array of probes */
+    const char *name; /* of the text, for messages */
+    bool only_probes; /* ignore everything but the probes */
+};
 
-/* --preset, then --config; each may be NULL. */
-enum status debug_config_options(struct debug_config *config, const char *preset, const char *path,
-                                 const struct plan *plan, struct error *err);
+/* Adds what the text says to the configuration. An unknown key inside "debug", an unknown stage, layer or dim is
+ * STATUS_BAD_INPUT and changes nothing. Keys beside "debug" cause a note on standard error. */
+enum status probe_config_read(struct probe_config *config, const struct probe_config_text *text,
+                              const struct plan *plan, struct error *err);
+enum status probe_config_read_file(struct probe_config *config, const char *path, bool only_probes,
+                                   const struct plan *plan, struct error *err);
 
-/* "attn", "-kv", "all", "none" */
-enum status debug_config_category(struct debug_config *config, const char *word, struct error *err);
-enum status debug_config_level(struct debug_config *config, const char *word, struct error *err);
+/* probe_config.c: preset is bench, debug or gemma2-debug. */
+enum status probe_config_read_preset(struct probe_config *config, const char *preset, const struct plan *plan,
+                                     struct error *err);
+
+/* Reads --preset, then --config; each may be NULL. Sets `given`. */
+enum status probe_config_read_options(struct probe_config *config, const char *preset, const char *path,
+                                      const struct plan *plan, struct error *err);
+
+/* word: "attn", "-kv", "all", "none". */
+enum status probe_config_set_category(struct probe_config *config, const char *word, struct error *err);
+enum status probe_config_set_level(struct probe_config *config, const char *word, struct error *err);
 const char *log_level_name(enum log_level level);
+const char *trace_category_name(enum trace_category category);
 
-/* One step's rows of one batch, of up to three sides. */
-#define DEBUG_MAX_SIDES 3
-struct debug_rows {
-    const struct plan *plan;
-    uint32_t step, first, n_rows, n_sides;
-    const char *names[DEBUG_MAX_SIDES];
-    const float *rows[DEBUG_MAX_SIDES]; /* [n_rows, width], or NULL; the first one is what is debugged */
-    const float *before[2]; /* of layer_out, what is debugged in the layer before and the one before that; or NULL */
-    uint8_t *odd;           /* [n_steps], kept over the steps of a batch: an anomaly was told there, or before it */
-};
+/* Preset number i, or NULL past the last one. */
+const char *probe_preset_name(uint32_t i);
 
-/* Whether any line needs this step's rows; only such steps need to be read. */
-bool debug_config_wants(const struct debug_config *config, const struct plan *plan, uint32_t step);
+/* text: "3,17", or "all". On failure the earlier list stays. */
+enum status probe_config_set_layers(struct probe_config *config, const char *text, const struct plan *plan,
+                                    struct error *err);
 
-/* Whether a step is outside the layers, of a checkpoint layer, or probed. */
-bool debug_config_checks(const struct debug_config *config, const struct plan *plan, uint32_t step);
+/* probe_lines.c: whether any line is made from this step's rows. Other steps need not be read. */
+bool probe_config_needs(const struct probe_config *config, const struct plan *plan, uint32_t step);
 
-/* "3,17", or "all"; the earlier list stays where it is refused. */
-enum status debug_config_layers(struct debug_config *config, const char *text, const struct plan *plan,
-                                struct error *err);
-
-/* debug_lines.c: PROBE, ANOMALY, TRACE, LAYER_OUT and FINAL_HIDDEN lines of a step. */
-void debug_lines_print(const struct debug_config *config, const struct debug_rows *rows);
-
-/* debug_anomaly.c: a step is odd where one of its inputs is; and the line of a step that is odd by itself, which is the
- * only one of all that follow from it. */
-void debug_anomaly_inherit(const struct debug_rows *rows);
-void debug_anomaly_print(const struct debug_rows *rows);
-
-/* The line at the beginning, and TRACE:loader. */
-void debug_lines_config(const struct debug_config *config, const struct plan *plan, const char *device);
+/* Whether a step lies outside the layers, in a checkpoint layer, or is probed. */
+bool probe_config_covers(const struct probe_config *config, const struct plan *plan, uint32_t step);
 
 #endif

@@ -1,21 +1,22 @@
-/* The token ids of a prompt, which a user gives as text or as ids. */
+/* The token ids of a prompt, which a user gives as text or as ids. (Here because text is tokenised in Python.) */
 #ifndef LOCKSTEP_WORKBENCH_PYTHON_PROMPT_TOKENS_H
 #define LOCKSTEP_WORKBENCH_PYTHON_PROMPT_TOKENS_H
 
 #include "model/model.h"
 
-/* What the user gave: exactly one of the two, the other is NULL. */
+/* What the user gave: one of the two; the other is NULL. */
 struct prompt {
     const char *text; /* --prompt */
     const char *ids;  /* --ids: "1,2,3" */
 };
 
-/* Tokenises prompt->text with the model's own tokenizer, or parses prompt->ids. *ids is malloc'ed; the caller frees it.
- * STATUS_USAGE: both or neither given, no token, or no id. STATUS_BAD_INPUT: an id that is not in the vocabulary. */
+/* Tokenises prompt->text with the model's own tokenizer, or parses prompt->ids. *ids is malloc'ed; NULL after an error.
+ * STATUS_USAGE: both or neither are given, there is no token, or the ids cannot be parsed. STATUS_BAD_INPUT: an id is
+ * outside the vocabulary. Otherwise fails as python_tokenize. */
 enum status prompt_tokens(const struct prompt *prompt, const struct model *model, int32_t **ids, uint32_t *n_ids,
                           struct error *err);
 
-/* Parses "1,2,3". *ids is malloc'ed; the caller frees it. */
+/* Parses "1,2,3". *ids is malloc'ed; NULL after an error (STATUS_USAGE). */
 enum status token_ids_parse(const char *text, int32_t **ids, uint32_t *n_ids, struct error *err);
 
 #endif

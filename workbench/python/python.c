@@ -1,57 +1,50 @@
-/* The embedded interpreter: starting it on the project's virtual environment, user code, and errors. */
+/* The embedded interpreter: starts it in the project's virtual environment, runs user code, turns exceptions into
+ * errors. */
 #include "workbench/python/python_internal.h"
 
-#include <limits.h>
+#include <locale.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <unistd.h>
 
-/* The interpreter is the process's: there can be but one. */
+#include "workbench/trace/install_paths.h"
+
+/* A process has one interpreter. */
 static bool started;
 
-/* The project's folder: where the program was built from, or the parent of its build folder if it was moved. */
-static bool project_root(char root[PATH_MAX])
+#define EXECUTABLE_SIZE (PATH_MAX + 32)
+
+/* One line: what makes the environment anew. */
+static enum status environment_missing(const struct environment *environment, const char *path, const char *what,
+                                       struct error *err)
 {
-    char program[PATH_MAX], probe[PATH_MAX + 32];
-    ssize_t length = readlink("/proc/self/exe", program, sizeof(program) - 1);
-    program[length > 0 ? length : 0] = '\0';
-    for (int up = 0; up < 2; up++) {
-        char *slash = strrchr(program, '/');
-        if (slash != NULL) {
-            *slash = '\0';
-        }
+    if (!environment->installed) {
+        return error_set(err, STATUS_ABSENT, path, NULL, ERROR_NO_OFFSET, "%s ./demo makes", what);
     }
-    const char *candidates[] = {program, LOCKSTEP_SOURCE_DIR};
-    for (size_t i = 0; i < sizeof(candidates) / sizeof(candidates[0]); i++) {
-        snprintf(probe, sizeof(probe), "%s/golden/lockstep_tokenizer.py", candidates[i]);
-        if (access(probe, R_OK) == 0) {
-            snprintf(root, PATH_MAX, "%s", candidates[i]);
-            return true;
-        }
-    }
-    return false;
+    return error_set(err, STATUS_ABSENT, path, NULL, ERROR_NO_OFFSET,
+                     "%s this makes: python3 -m venv --clear %s && %s/bin/python3 -m pip install -r "
+                     "%s/requirements.txt",
+                     what, environment->folder, environment->folder, environment->root);
 }
 
-/* Fails with one line where .venv is absent, or made by a Python other than the one that is linked. */
-static enum status find_environment(char root[PATH_MAX], char executable[PATH_MAX + 32], struct error *err)
+/* Finds the environment's interpreter. STATUS_ABSENT: there is no environment, or one of another Python version than
+ * the one that is linked. */
+static enum status find_environment(struct environment *environment, char executable[EXECUTABLE_SIZE],
+                                    struct error *err)
 {
-    if (!project_root(root)) {
-        return error_set(err, STATUS_ABSENT, LOCKSTEP_SOURCE_DIR "/golden", NULL, ERROR_NO_OFFSET,
-                         "not found, expected the project's Python modules");
-    }
-    snprintf(executable, PATH_MAX + 32, "%s/.venv/bin/python3", root);
+    TRY(install_environment(environment, err));
+    snprintf(executable, EXECUTABLE_SIZE, "%s/bin/python3", environment->folder);
     if (access(executable, X_OK) != 0) {
-        return error_set(err, STATUS_ABSENT, executable, NULL, ERROR_NO_OFFSET,
-                         "no Python environment, expected the one that ./demo makes");
+        return environment_missing(environment, executable, "no Python environment, expected the one that", err);
     }
-    char packages[PATH_MAX + 64];
-    snprintf(packages, sizeof(packages), "%s/.venv/lib/python%d.%d/site-packages", root, PY_MAJOR_VERSION,
+    char packages[PATH_MAX + 64], what[96];
+    snprintf(packages, sizeof(packages), "%s/lib/python%d.%d/site-packages", environment->folder, PY_MAJOR_VERSION,
              PY_MINOR_VERSION);
     if (access(packages, R_OK) != 0) {
-        return error_set(err, STATUS_ABSENT, packages, NULL, ERROR_NO_OFFSET,
-                         "made by another Python, expected %d.%d: remove .venv and run ./demo", PY_MAJOR_VERSION,
-                         PY_MINOR_VERSION);
+        snprintf(what, sizeof(what), "made by another Python, expected %d.%d, as in the environment that",
+                 PY_MAJOR_VERSION, PY_MINOR_VERSION);
+        return environment_missing(environment, packages, what, err);
     }
     return STATUS_OK;
 }
@@ -66,7 +59,7 @@ static enum status initialize(const char *executable, struct error *err)
     PyConfig_InitIsolatedConfig(&config);
     config.install_signal_handlers = 0;
     if (!PyStatus_Exception(status)) {
-        /* getpath looks for pyvenv.cfg beside the folder of the executable. */
+        /* Python finds pyvenv.cfg, and by it .venv's packages, from the executable's path. */
         status = PyConfig_SetBytesString(&config, &config.executable, executable);
     }
     if (!PyStatus_Exception(status)) {
@@ -98,16 +91,12 @@ enum status python_start(struct error *err)
     if (started) {
         return STATUS_OK;
     }
-    char root[PATH_MAX], executable[PATH_MAX + 32];
-    enum status status = find_environment(root, executable, err);
-    if (status == STATUS_OK) {
-        status = initialize(executable, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    struct environment environment;
+    char executable[EXECUTABLE_SIZE];
+    TRY(find_environment(&environment, executable, err));
+    TRY(initialize(executable, err));
     started = true;
-    return add_modules(root) ? STATUS_OK : python_failed("Python", err);
+    return add_modules(environment.root) ? STATUS_OK : python_failed("Python", err);
 }
 
 /* The first line of an object's text, or "". */
@@ -121,7 +110,7 @@ static void first_line(PyObject *object, char *text, size_t size)
     PyErr_Clear();
 }
 
-/* The exception that is set, cleared; a new reference, or NULL. */
+/* Clears the exception that is set and returns it: a new reference, or NULL. */
 static PyObject *take_exception(void)
 {
 #if PY_VERSION_HEX >= 0x030c0000
@@ -136,6 +125,21 @@ static PyObject *take_exception(void)
 #endif
 }
 
+/* One line: what installs a package. */
+static enum status package_missing(const char *what, const char *package, struct error *err)
+{
+    struct environment environment;
+    if (install_environment(&environment, NULL) == STATUS_OK && environment.installed) {
+        return error_set(err, STATUS_ABSENT, what, package, ERROR_NO_OFFSET,
+                         "no such Python package in %s; %s/bin/python3 -m pip install -r %s/requirements.txt installs "
+                         "what lockstep needs, requirements-golden.txt there what goldens need",
+                         environment.folder, environment.folder, environment.root);
+    }
+    return error_set(err, STATUS_ABSENT, what, package, ERROR_NO_OFFSET,
+                     "no such Python package in .venv; ./demo installs requirements.txt, and "
+                     ".venv/bin/pip install -r requirements-golden.txt what goldens need");
+}
+
 enum status python_failed(const char *what, struct error *err)
 {
     PyObject *exception = take_exception();
@@ -146,9 +150,7 @@ enum status python_failed(const char *what, struct error *err)
         PyObject *name = PyObject_GetAttrString(exception, "name");
         first_line(name, text, sizeof(text));
         Py_XDECREF(name);
-        status = error_set(err, STATUS_ABSENT, what, text, ERROR_NO_OFFSET,
-                           "no such Python package in .venv; ./demo installs requirements.txt, and "
-                           ".venv/bin/pip install -r requirements-golden.txt what goldens need");
+        status = package_missing(what, text, err);
     } else if (PyErr_GivenExceptionMatches(exception, PyExc_SystemExit)) {
         PyObject *code = PyObject_GetAttrString(exception, "code");
         first_line(code, text, sizeof(text));
@@ -167,12 +169,19 @@ enum status python_failed(const char *what, struct error *err)
     return status;
 }
 
+/* The program prints and reads numbers with a decimal point, whatever locale Python code chose. */
+static void keep_decimal_point(void)
+{
+    setlocale(LC_NUMERIC, "C");
+}
+
 PyObject *python_function(const char *module, const char *function, struct error *err)
 {
     if (python_start(err) != STATUS_OK) {
         return NULL;
     }
     PyObject *imported = PyImport_ImportModule(module);
+    keep_decimal_point();
     PyObject *found = imported != NULL ? PyObject_GetAttrString(imported, function) : NULL;
     Py_XDECREF(imported);
     if (found == NULL) {
@@ -197,7 +206,7 @@ PyObject *python_ids(const int32_t *ids, uint32_t n_ids)
 
 void python_interrupt_begin(struct python_interrupt *interrupt)
 {
-    /* Python's own handler, which is not installed otherwise: signal.signal() works in an embedded interpreter too. */
+    /* initialize() installs no handlers, so Python's own is installed here, by signal.signal(). */
     sigaction(SIGINT, NULL, &interrupt->before);
     PyObject *module = PyImport_ImportModule("signal");
     PyObject *handler = module != NULL ? PyObject_GetAttrString(module, "default_int_handler") : NULL;
@@ -211,9 +220,10 @@ void python_interrupt_begin(struct python_interrupt *interrupt)
 void python_interrupt_end(const struct python_interrupt *interrupt)
 {
     sigaction(SIGINT, &interrupt->before, NULL);
+    keep_decimal_point();
 }
 
-/* Python's standard output has a buffer of its own. */
+/* Flushes the buffers of Python's own standard streams. */
 static void flush_streams(void)
 {
     const char *const names[] = {"stdout", "stderr"};
@@ -227,15 +237,13 @@ static void flush_streams(void)
 
 enum status python_exec(const char *code, struct error *err)
 {
-    enum status status = python_start(err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(python_start(err));
+    enum status status = STATUS_OK;
     fflush(stdout);
     PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
     struct python_interrupt interrupt;
     python_interrupt_begin(&interrupt);
-    /* As at Python's own prompt: an expression's value is printed, and a line ends with its newline. */
+    /* As at Python's own prompt, an expression's value is printed; for that the line must end with a newline. */
     char *line = xmalloc(strlen(code) + 2);
     strcat(strcpy(line, code), "\n");
     PyObject *compiled = Py_CompileString(line, "<py>", Py_single_input);

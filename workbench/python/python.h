@@ -1,48 +1,64 @@
 /* Python inside the program: tokenising with HuggingFace tokenizers, the golden exporter, and user code at the prompt.
  *
- * The interpreter starts when first needed, isolated, with the project's virtual environment named explicitly. An
- * exception, sys.exit or a missing package ends the call with a struct error, never the program. */
+ * The interpreter starts when first needed, isolated, in the project's virtual environment (.venv). An exception,
+ * sys.exit or a missing package ends the call with a struct error, never the program. Only one thread may call. */
 #ifndef LOCKSTEP_WORKBENCH_PYTHON_PYTHON_H
 #define LOCKSTEP_WORKBENCH_PYTHON_PYTHON_H
 
 #include "model/model.h"
 #include "workbench/trace/trace.h"
 
-/* Token ids of a text, special tokens as the model's own tokenizer adds them. *ids is malloc'ed. */
+/* The token ids of a text, with the special tokens that the model's own tokenizer adds. *ids is malloc'ed.
+ * STATUS_ABSENT: the model has no tokenizer, or .venv lacks a package; STATUS_BAD_INPUT: the tokenizer is malformed. */
 enum status python_tokenize(const struct model *model, const char *text, int32_t **ids, uint32_t *n_ids,
                             struct error *err);
 
-/* The same without special tokens: a piece of text, wherever it stands. */
+/* The same without special tokens: a piece from anywhere in a text. */
 enum status python_tokenize_plain(const struct model *model, const char *text, int32_t **ids, uint32_t *n_ids,
                                   struct error *err);
 
-/* The text of ids, special tokens too, malloc'ed. UTF-8; bytes that are not (yet) a character are U+FFFD. A model
- * without a tokenizer is STATUS_ABSENT. */
+/* The text of ids[n_ids], special tokens included; malloc'ed UTF-8. Bytes that are not a complete character are U+FFFD.
+ * Fails as python_tokenize. */
 enum status python_detokenize(const struct model *model, const int32_t *ids, uint32_t n_ids, char **text,
                               struct error *err);
 
-/* Runs transformers on the model and records every stage of the tokens and of n decoded ones (greedy, or
- * decode_ids if not NULL). dtype: "float32", "float16" or "bfloat16", which weights and stages are rounded to; the
- * trace declares it. attn_probs: attention's probabilities too. */
-enum status python_golden(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                          const int32_t *decode_ids, const char *dtype, bool attn_probs, struct trace *trace,
+/* What python_golden runs and records. */
+struct golden_options {
+    const int32_t *ids; /* [n_ids] the prompt */
+    uint32_t n_ids;
+    uint32_t n_decode;         /* tokens to decode after it */
+    const int32_t *decode_ids; /* [n_decode]; NULL: chosen greedily */
+    const char *dtype;         /* "float16", "bfloat16": weights and stages are rounded to it; NULL: "float32" */
+    bool attn_probs;           /* record the attention's probabilities too */
+};
+
+/* Runs transformers on the model and records every stage; the trace declares the dtype. STATUS_ABSENT: .venv lacks a
+ * package; STATUS_BAD_INPUT: transformers fails; STATUS_INTERRUPTED: Ctrl-C. On failure the trace is empty. */
+enum status python_golden(const struct model *model, const struct golden_options *options, struct trace *trace,
                           struct error *err);
 
-/* Names that user code sees: engine["layer_out", 17] and the like give numpy arrays that share the trace's memory.
- * A NULL trace takes the name away. The trace must outlive the next call. */
+/* Gives user code a trace under a name: engine["layer_out", 17] is then a numpy array that shares the trace's memory.
+ * NULL: the name becomes None. The trace must stay alive until the next call with this name. */
 enum status python_set_trace(const char *name, const struct trace *trace, struct error *err);
 
-/* `tokens` (a list of the run's ids) and `model` (path, config and tensor names), as user code sees them. */
+/* Gives user code `tokens` (a list of ids) and `model` (a dict of path, sizes and tensor names). */
 enum status python_set_run(const struct model *model, const int32_t *tokens, uint32_t n_tokens, struct error *err);
 
-/* Saves a picture of values[n_rows, n_columns] as PNG, through matplotlib. A file that cannot be written is STATUS_IO.
- */
-enum status python_plot(const char *path, const float *values, uint32_t n_rows, uint32_t n_columns, const char *title,
-                        const char *row_name, const char *column_name, struct error *err);
+/* A picture: one cell a value. */
+struct plot {
+    const float *values; /* [n_rows, n_columns]; NaN: an empty cell */
+    uint32_t n_rows, n_columns;
+    const char *title, *row_name, *column_name;
+};
 
-/* Runs user code in one namespace that lasts as long as the program; prints an expression's value. */
+/* Saves a plot as PNG, by matplotlib. STATUS_IO: the file cannot be written. */
+enum status python_plot(const char *path, const struct plot *plot, struct error *err);
+
+/* Runs one line of user code and prints an expression's value, as Python's own prompt does. Names last until
+ * python_close. STATUS_BAD_INPUT: an exception; STATUS_INTERRUPTED: Ctrl-C. */
 enum status python_exec(const char *code, struct error *err);
 
+/* Ends the interpreter, if it was started. */
 void python_close(void);
 
 #endif

@@ -1,11 +1,12 @@
-/* The golden: transformers runs inside the program (golden/exporter.py) and what its hooks recorded becomes a trace. */
+/* Records a golden: transformers runs inside the program (golden/exporter.py), and what its hooks record becomes a
+ * trace. */
 #include "workbench/python/python_internal.h"
 #include "workbench/session/session.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-/* An item of a dict, borrowed; the exporter is ours, so what it lacks is our own mistake. */
+/* An item of the exporter's dict, borrowed. The exporter is our own, so a missing item is a programmer's error. */
 static PyObject *item(PyObject *dict, const char *key)
 {
     PyObject *value = PyDict_GetItemString(dict, key);
@@ -13,7 +14,7 @@ static PyObject *item(PyObject *dict, const char *key)
     return value;
 }
 
-/* Copies an array of n values of a size, whose memory is contiguous. false with an exception set. */
+/* Copies a contiguous array of n values of `size` bytes each. Returns false with an exception set if it is another. */
 static bool copy_array(PyObject *array, void *values, uint64_t n, size_t size)
 {
     Py_buffer buffer;
@@ -30,8 +31,8 @@ static bool copy_array(PyObject *array, void *values, uint64_t n, size_t size)
     return fits;
 }
 
-/* Copies one stage: key is (stage name, layer or None), array is float32 [positions, width], or has the last positions
- * alone. */
+/* Copies one stage. key: (stage name, layer or None). array: float32 [rows, width], of the last positions if there are
+ * fewer rows than positions. Returns false with an exception set if it cannot be. */
 static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
 {
     const char *name;
@@ -56,19 +57,20 @@ static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
     return copy_array(array, added->rows + (uint64_t)first * width, (uint64_t)n_rows * width, sizeof(float));
 }
 
-/* Declares what the whole model was rounded to while it loaded. Sums are float32 in each: torch's CPU kernels add up in
- * it. No operand is rounded but as it is stored. */
+/* Declares the dtype that the whole model was rounded to when it was loaded. Sums are float32 for every dtype, as in
+ * torch's CPU kernels. Operands are rounded only by being stored. */
 static void declare_dtype(struct trace *trace, const char *dtype)
 {
     if (strcmp(dtype, "float32") == 0) {
-        return; /* as a trace is from the start */
+        return; /* a trace declares that from the start */
     }
     bool known = float_type(dtype, &trace->arith.u_storage, &trace->arith.eta);
     ASSERT(known);
     trace->weights_dtype = strcmp(dtype, "float16") == 0 ? DTYPE_F16 : DTYPE_BF16;
 }
 
-/* Makes *trace of what exporter.record() returned. false with an exception set; *trace is initialised either way. */
+/* Makes a trace of what exporter.record() returned. Returns false with an exception set on failure; *trace is
+ * initialised either way. */
 static bool trace_of(PyObject *recorded, const struct model *model, const char *dtype, struct trace *trace)
 {
     PyObject *tokens = item(recorded, "tokens");
@@ -97,21 +99,23 @@ static bool trace_of(PyObject *recorded, const struct model *model, const char *
 }
 
 /* Calls exporter.record(). NULL with *err filled. */
-static PyObject *record(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                        const int32_t *decode_ids, const char *dtype, bool attn_probs, struct error *err)
+static PyObject *record(const struct model *model, const struct golden_options *options, const char *dtype,
+                        struct error *err)
 {
     PyObject *function = python_function("exporter", "record", err);
     if (function == NULL) {
         return NULL;
     }
-    PyObject *prompt = python_ids(ids, n_ids);
-    PyObject *forced = decode_ids != NULL ? python_ids(decode_ids, n) : Py_NewRef(Py_None);
+    PyObject *prompt = python_ids(options->ids, options->n_ids);
+    PyObject *forced =
+        options->decode_ids != NULL ? python_ids(options->decode_ids, options->n_decode) : Py_NewRef(Py_None);
     PyObject *recorded = NULL;
     if (prompt != NULL && forced != NULL) {
         struct python_interrupt interrupt;
         python_interrupt_begin(&interrupt);
-        recorded = PyObject_CallFunction(function, "sOIOsiO", model->path, prompt, (unsigned)n, forced, dtype,
-                                         (int)session_masked_id(&model->config), attn_probs ? Py_True : Py_False);
+        recorded =
+            PyObject_CallFunction(function, "sOIOsiO", model->path, prompt, (unsigned)options->n_decode, forced, dtype,
+                                  (int)config_masked_id(&model->config), options->attn_probs ? Py_True : Py_False);
         python_interrupt_end(&interrupt);
     }
     if (recorded == NULL) {
@@ -123,13 +127,13 @@ static PyObject *record(const struct model *model, const int32_t *ids, uint32_t 
     return recorded;
 }
 
-enum status python_golden(const struct model *model, const int32_t *ids, uint32_t n_ids, uint32_t n,
-                          const int32_t *decode_ids, const char *dtype, bool attn_probs, struct trace *trace,
+enum status python_golden(const struct model *model, const struct golden_options *options, struct trace *trace,
                           struct error *err)
 {
+    const char *dtype = options->dtype != NULL ? options->dtype : "float32";
     struct error unused;
     err = err != NULL ? err : &unused;
-    PyObject *recorded = record(model, ids, n_ids, n, decode_ids, dtype, attn_probs, err);
+    PyObject *recorded = record(model, options, dtype, err);
     if (recorded == NULL) {
         return err->status;
     }

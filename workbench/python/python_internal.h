@@ -1,5 +1,5 @@
-/* What the python_*.c files share: the interpreter, and how a Python exception becomes a struct error. Includes
- * Python.h, so it comes before every other header, and nothing outside those files includes it. */
+/* What the python*.c files share. Only those include it, before every other header, because Python.h must come first.
+ */
 #ifndef LOCKSTEP_WORKBENCH_PYTHON_PYTHON_INTERNAL_H
 #define LOCKSTEP_WORKBENCH_PYTHON_PYTHON_INTERNAL_H
 
@@ -10,20 +10,23 @@
 
 #include "workbench/python/python.h"
 
-/* Starts the interpreter if it does not run yet. No .venv: STATUS_ABSENT. */
+/* Starts the interpreter if it does not run yet. STATUS_ABSENT: there is no usable .venv. */
 enum status python_start(struct error *err);
 
-/* Turns the exception that is set into *err, and clears it. what: whose work it was, for the message. A missing module
- * is STATUS_ABSENT, a KeyboardInterrupt STATUS_INTERRUPTED, everything else STATUS_BAD_INPUT. */
+/* Clears the exception that is set (there must be one), fills *err from it and returns its status: STATUS_ABSENT for a
+ * missing module, STATUS_INTERRUPTED for KeyboardInterrupt, otherwise STATUS_BAD_INPUT. what: what failed, for the
+ * message. */
 enum status python_failed(const char *what, struct error *err);
 
-/* Starts the interpreter and returns a new reference to a function of one of the modules in golden/, or NULL. */
+/* Starts the interpreter and returns a function of one of the modules in golden/: a new reference, or NULL with *err
+ * filled. */
 PyObject *python_function(const char *module, const char *function, struct error *err);
 
-/* A list of ints. NULL with an exception set if it fails. */
+/* A new list of ints; NULL with an exception set on failure. */
 PyObject *python_ids(const int32_t *ids, uint32_t n_ids);
 
-/* While Python code runs, Ctrl-C raises KeyboardInterrupt in it; afterwards the program's own handling is back. */
+/* Between begin and end, Ctrl-C raises KeyboardInterrupt in Python code. End restores the program's own handler, and
+ * the decimal point of numbers. */
 struct python_interrupt {
     struct sigaction before;
 };

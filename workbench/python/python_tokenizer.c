@@ -1,9 +1,9 @@
-/* Tokenising with HuggingFace tokenizers, through golden/lockstep_tokenizer.py. */
+/* Tokenises with HuggingFace tokenizers, through golden/lockstep_tokenizer.py. */
 #include "workbench/python/python_internal.h"
 
 #include <stdlib.h>
 
-/* A list of bytes objects: a vocabulary's texts have no terminator and may hold any byte. */
+/* A list of bytes objects, not of str: a vocabulary's texts may hold any byte. NULL with an exception set. */
 static PyObject *list_of_bytes(const struct text *texts, uint64_t n)
 {
     PyObject *list = PyList_New((Py_ssize_t)n);
@@ -18,7 +18,7 @@ static PyObject *list_of_bytes(const struct text *texts, uint64_t n)
     return list;
 }
 
-/* A list of floats, or None where there are none. */
+/* A list of floats, or None if the file has none. NULL with an exception set. */
 static PyObject *list_of_scores(const struct gguf_tokenizer *tokenizer)
 {
     if (tokenizer->scores == NULL) {
@@ -36,7 +36,7 @@ static PyObject *list_of_scores(const struct gguf_tokenizer *tokenizer)
     return list;
 }
 
-/* Rebuilds the tokenizer that a GGUF carries. NULL with *err filled. */
+/* Builds the tokenizer from a GGUF file's metadata. NULL with *err filled. */
 static PyObject *from_gguf(const struct model *model, struct error *err)
 {
     const struct gguf_tokenizer *tokenizer = &model->tokenizer;
@@ -70,6 +70,7 @@ static PyObject *from_gguf(const struct model *model, struct error *err)
     return made;
 }
 
+/* Reads a tokenizer.json. NULL with *err filled. */
 static PyObject *from_json(const char *path, struct error *err)
 {
     PyObject *function = python_function("lockstep_tokenizer", "from_json", err);
@@ -81,7 +82,7 @@ static PyObject *from_json(const char *path, struct error *err)
     return made;
 }
 
-/* The model's tokenizer, made at the first call. NULL with *err filled. */
+/* The model's tokenizer; made at the first call, kept for later ones. NULL with *err filled. */
 static PyObject *tokenizer_of(const struct model *model, struct error *err)
 {
     const char *path = model->tokenizer_json != NULL ? model->tokenizer_json : model->path;
@@ -107,7 +108,7 @@ static PyObject *tokenizer_of(const struct model *model, struct error *err)
     return model->tokenizer_json != NULL ? from_json(path, err) : from_gguf(model, err);
 }
 
-/* Copies a list of ints. false with an exception set. */
+/* Copies a list of ints; *ids is malloc'ed. Returns false with an exception set on failure. */
 static bool copy_ids(PyObject *list, int32_t **ids, uint32_t *n_ids)
 {
     Py_ssize_t n = PyList_Size(list);
@@ -127,7 +128,7 @@ static bool copy_ids(PyObject *list, int32_t **ids, uint32_t *n_ids)
     return true;
 }
 
-/* special: with the tokens that the tokenizer adds by itself. */
+/* special: whether to add the tokenizer's own special tokens. */
 static enum status encode(const struct model *model, const char *text, bool special, int32_t **ids, uint32_t *n_ids,
                           struct error *err)
 {

@@ -1,7 +1,7 @@
-/* Traces as user code sees them: numpy arrays over the trace's own memory (golden/lockstep_views.py). */
+/* What user code sees: traces as numpy arrays over their own memory (golden/lockstep_views.py), and plots. */
 #include "workbench/python/python_internal.h"
 
-/* Read-only, and without a copy: what user code wrote there would change what an op is judged by. */
+/* A view without a copy. It is read-only: an op is judged by these values, so user code must not change them. */
 static PyObject *view(const void *memory, uint64_t n_bytes)
 {
     return PyMemoryView_FromMemory((char *)(uintptr_t)memory, (Py_ssize_t)n_bytes, PyBUF_READ);
@@ -55,7 +55,7 @@ enum status python_set_trace(const char *name, const struct trace *trace, struct
     return status;
 }
 
-/* {"path": …, "model_type": …, …}: what people look up. NULL with an exception set. */
+/* {"path": …, "model_type": …, …}. NULL with an exception set. */
 static PyObject *model_dict(const struct model *model)
 {
     const struct config *config = &model->config;
@@ -81,22 +81,18 @@ enum status python_set_run(const struct model *model, const int32_t *tokens, uin
 {
     struct error unused;
     err = err != NULL ? err : &unused;
-    enum status status = python_start(err);
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(python_start(err));
     PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
     PyObject *list = python_ids(tokens, n_tokens), *dict = list != NULL ? model_dict(model) : NULL;
     bool ok = dict != NULL && PyDict_SetItemString(namespace, "tokens", list) == 0 &&
               PyDict_SetItemString(namespace, "model", dict) == 0;
-    status = ok ? STATUS_OK : python_failed("py", err);
+    enum status status = ok ? STATUS_OK : python_failed("py", err);
     Py_XDECREF(dict);
     Py_XDECREF(list);
     return status;
 }
 
-enum status python_plot(const char *path, const float *values, uint32_t n_rows, uint32_t n_columns, const char *title,
-                        const char *row_name, const char *column_name, struct error *err)
+enum status python_plot(const char *path, const struct plot *plot, struct error *err)
 {
     struct error unused;
     err = err != NULL ? err : &unused;
@@ -104,12 +100,14 @@ enum status python_plot(const char *path, const float *values, uint32_t n_rows, 
     if (function == NULL) {
         return err->status;
     }
-    PyObject *memory = view(values, (uint64_t)n_rows * n_columns * sizeof(float));
+    PyObject *memory = view(plot->values, (uint64_t)plot->n_rows * plot->n_columns * sizeof(float));
     struct python_interrupt interrupt;
     python_interrupt_begin(&interrupt);
-    PyObject *result = memory != NULL ? PyObject_CallFunction(function, "sOIIsss", path, memory, (unsigned)n_rows,
-                                                              (unsigned)n_columns, title, row_name, column_name)
-                                      : NULL;
+    PyObject *result = NULL;
+    if (memory != NULL) {
+        result = PyObject_CallFunction(function, "sOIIsss", path, memory, (unsigned)plot->n_rows,
+                                       (unsigned)plot->n_columns, plot->title, plot->row_name, plot->column_name);
+    }
     enum status status = STATUS_OK;
     if (result == NULL) {
         bool io = PyErr_ExceptionMatches(PyExc_OSError) != 0;

@@ -1,5 +1,4 @@
-/* The report of `diff` and `audit`: the table and the first divergence for people, version 1 of the JSON for scripts.
- */
+/* The report of `diff` and `audit`, as text and as JSON. */
 #ifndef LOCKSTEP_WORKBENCH_REPORT_REPORT_H
 #define LOCKSTEP_WORKBENCH_REPORT_REPORT_H
 
@@ -7,6 +6,12 @@
 
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
+
+/* Which parts are printed besides coverage, first divergence and verdict, which always are. */
+struct report_parts {
+    bool table;  /* the worst ratio by stage and source */
+    bool ledger; /* the gain ledger */
+};
 
 struct report {
     const struct plan *plan;
@@ -16,15 +21,16 @@ struct report {
     const enum source *sources;
     const struct diagnosis *diagnoses; /* of the first divergence */
     uint32_t n_diagnoses;
-    const char *const *notes; /* other weights than the golden's, and the like */
+    const char *const *notes; /* for the reader: other weights than the golden's, and the like */
     uint32_t n_notes;
+    struct report_parts parts;
 };
 
-/* A table of the worst ratio by stage and source, coverage, the verdict, and if it is a divergence where it starts,
- * who is wrong and what explains it. */
+/* Prints the parts that are asked for, the coverage, and the verdict. Of a divergence it also prints where it starts,
+ * which source is wrong, and which known bug explains it. */
 void report_print(const struct report *report, FILE *out);
 
-/* CONTRACT: "lockstep-report", version 1. path "-" is standard output. */
+/* Writes the format "lockstep-report", version 1. path "-" is standard output. */
 enum status report_write_json(const struct report *report, const char *path, struct error *err);
 
 #endif

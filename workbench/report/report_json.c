@@ -1,4 +1,4 @@
-/* The report for scripts. CONTRACT: "lockstep-report", version 1. */
+/* The report as JSON: the format "lockstep-report", version 1. */
 #include <math.h>
 
 #include "workbench/audit/ledger.h"
@@ -23,12 +23,13 @@ static json_t *places(const struct plan *plan, const uint32_t *steps, uint32_t n
     return array;
 }
 
-/* Of a step that was judged over others: which, and from where. */
+/* Adds the span of a step that was judged over stages that are not recorded: where it begins, and what it covers. */
 static void put_span(json_t *object, const struct report *report, uint32_t step, uint32_t trace)
 {
     struct span_path path;
-    if (!audit_finding(report->audit, step, trace)->span)
+    if (!audit_finding(report->audit, step, trace)->span) {
         return;
+    }
     span_path_find(&path, report->plan, step, report->traces[trace]);
     json_put(object, "from", places(report->plan, path.from, path.n_from));
     json_put(object, "between", places(report->plan, path.between, path.n_between));
@@ -37,8 +38,9 @@ static void put_span(json_t *object, const struct report *report, uint32_t step,
 
 static json_t *first_divergence(const struct report *report)
 {
-    if (!report->verdict->diverged)
+    if (!report->verdict->diverged) {
         return json_null();
+    }
     const struct introduced *first = &report->verdict->introduced[0];
     const struct finding *finding = audit_finding(report->audit, first->step, first->trace);
     const uint8_t *phase = report->traces[first->trace]->phase;
@@ -94,11 +96,12 @@ static json_t *diagnoses(const struct report *report)
     return array;
 }
 
-/* How to go on from the first divergence. */
+/* What to look at next, from the first divergence on. */
 static json_t *next(const struct report *report)
 {
-    if (!report->verdict->diverged)
+    if (!report->verdict->diverged) {
         return json_null();
+    }
     uint32_t first = report->verdict->introduced[0].step;
     return json_string(triage_next(report->plan, first, report->diagnoses, report->n_diagnoses));
 }
@@ -152,10 +155,13 @@ static json_t *stage_entry(const struct report *report, uint32_t step, uint32_t 
 static json_t *stages(const struct report *report)
 {
     json_t *array = json_array();
-    for (uint32_t s = 0; s < report->plan->n_steps; s++)
-        for (uint32_t t = 0; t < report->audit->n_traces; t++)
-            if (audit_finding(report->audit, s, t)->state != FINDING_MISSING)
+    for (uint32_t s = 0; s < report->plan->n_steps; s++) {
+        for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+            if (audit_finding(report->audit, s, t)->state != FINDING_MISSING) {
                 json_push(array, stage_entry(report, s, t));
+            }
+        }
+    }
     return array;
 }
 
@@ -163,8 +169,9 @@ enum status report_write_json(const struct report *report, const char *path, str
 {
     json_t *object = json_object(), *notes = json_array();
     ASSERT(object && notes);
-    for (uint32_t i = 0; i < report->n_notes; i++)
+    for (uint32_t i = 0; i < report->n_notes; i++) {
         json_push(notes, json_text(report->notes[i]));
+    }
     json_put(object, "format", json_string("lockstep-report"));
     json_put(object, "version", json_integer(1));
     json_put(object, "verdict", json_string(report->verdict->diverged ? "diverged" : "parity"));

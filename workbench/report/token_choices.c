@@ -6,20 +6,21 @@
 
 #include "workbench/trace/sample.h"
 
-/* The coarser of what two stages store: "bfloat16". */
+/* The coarser of the types in which two stages are stored: "bfloat16". */
 static const char *coarser_type(const struct trace_stage *a, const struct trace_stage *b)
 {
     static const char *const names[] = {"bfloat16", "float16"};
     double stored = fmax(a->arith.u_storage, b->arith.u_storage);
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         double unit_roundoff, smallest;
-        if (float_type(names[i], &unit_roundoff, &smallest) && unit_roundoff == stored)
+        if (float_type(names[i], &unit_roundoff, &smallest) && unit_roundoff == stored) {
             return names[i];
+        }
     }
     return "float32";
 }
 
-/* One position at which two rows of logits choose otherwise. */
+/* Describes one position at which two rows of logits choose different tokens. Returns a malloc'ed text. */
 static char *describe_choice(const struct token_choices *choices, uint32_t position, const struct trace_stage *logits,
                              const struct trace_stage *golden_logits)
 {

@@ -1,4 +1,4 @@
-/* Whether two traces of one run would go on with the same tokens. */
+/* Whether two traces of the same tokens choose the same next tokens. */
 #ifndef LOCKSTEP_WORKBENCH_REPORT_TOKEN_CHOICES_H
 #define LOCKSTEP_WORKBENCH_REPORT_TOKEN_CHOICES_H
 
@@ -10,7 +10,7 @@ struct token_choices {
 };
 
 #define TOKEN_CHOICES_MOST 2
-#define TOKEN_CHOICES_LENGTH 512 /* bytes of a note, its end included */
+#define TOKEN_CHOICES_LENGTH 512 /* bytes of a text, its end included */
 
 /* Describes the positions at which the likeliest next token differs: how close the two tokens are, how far the traces
  * differ there, and what to try. texts[i] is malloc'ed; the caller frees it. Returns the number of texts; 0 if the

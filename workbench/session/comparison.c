@@ -34,7 +34,7 @@ void comparison_note(struct comparison *comparison, const char *format, ...)
     comparison->notes[comparison->n_notes++] = text;
 }
 
-/* Compares one digest with the model's. Returns whether it is there and the same. */
+/* Compares one digest with the model's. Returns whether they are the same; otherwise adds a note. */
 static bool check_digest(struct comparison *comparison, const struct trace *trace, const char *what,
                          const char *declared, const char *own)
 {
@@ -70,23 +70,24 @@ static bool any_holds(const struct comparison *comparison, enum stage stage)
     return false;
 }
 
-/* The plan to judge by: with the steps that nobody runs where a trace holds their stages. */
+/* Judges by a plan that also has the steps that no backend runs, if a trace holds their stages. */
 static void take_judged_plan(struct comparison *comparison)
 {
     const struct judged judged = {
         .attn_probs = any_holds(comparison, STAGE_attn_probs),
         .samples = any_holds(comparison, STAGE_sample_probs) || any_holds(comparison, STAGE_sample_token),
         .n_positions = comparison->list[0]->n_positions,
-        .masked_id = session_masked_id(&comparison->plan->model->config),
+        .masked_id = config_masked_id(&comparison->plan->model->config),
     };
     plan_copy_judged(&comparison->judged, comparison->plan, &judged);
     comparison->plan = &comparison->judged;
 }
 
-/* Diagnoses at a step that is not the first: the best two are told. */
+/* The most diagnoses at a step after the first. */
 #define MOST_FURTHER 2
 
-/* Whether an introduced error is told of already: a bug that strikes every layer is diagnosed in the first two. */
+/* Whether introduced error k needs no diagnosis, because its trace has two earlier ones at the same stage: a bug in
+ * every layer is diagnosed only in the first two. */
 static bool is_told(const struct comparison *comparison, uint32_t k)
 {
     const struct introduced *all = comparison->verdict.introduced;
@@ -97,7 +98,7 @@ static bool is_told(const struct comparison *comparison, uint32_t k)
     return n >= 2;
 }
 
-/* The first divergence in full, then what further steps introduce: two bugs at once are both named. */
+/* Diagnoses the first divergence in full, then errors that further steps introduce, so that two bugs are both named. */
 static void diagnose_all(struct comparison *comparison)
 {
     const struct verdict *verdict = &comparison->verdict;
@@ -119,7 +120,7 @@ static void diagnose_all(struct comparison *comparison)
     }
 }
 
-/* Every op that could be judged passes, yet the next token may differ. */
+/* Notes where a trace's next tokens differ from the golden's, although every op that could be judged passes. */
 static void note_choices(struct comparison *comparison, const struct trace *trace, const struct trace *golden)
 {
     const struct token_choices choices = {.trace = trace, .golden = golden, .lacks = comparison->verdict.n_lacks > 0};
@@ -204,6 +205,7 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .n_diagnoses = comparison->n_diagnoses,
         .notes = comparison->notes,
         .n_notes = comparison->n_notes,
+        .parts = comparison->parts,
     };
     enum status status = stop_check(err);
     if (status)

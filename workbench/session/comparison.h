@@ -1,5 +1,5 @@
-/* A comparison: the traces of one run of tokens, audited together, with verdict, diagnosis and notes. `diff`, `audit`
- * and `faults --check` are each one of these. */
+/* A comparison: traces of the same tokens, audited together, with verdict, diagnoses and notes. `diff`, `audit` and
+ * `faults --check` each make one. Zero-initialised but for `plan`; comparison_free releases it. */
 #ifndef LOCKSTEP_WORKBENCH_SESSION_COMPARISON_H
 #define LOCKSTEP_WORKBENCH_SESSION_COMPARISON_H
 
@@ -27,19 +27,20 @@ struct comparison {
     uint32_t n_diagnoses;
     const char *notes[COMPARISON_MOST_NOTES]; /* owned */
     uint32_t n_notes;
+    struct report_parts parts; /* of the report that is printed */
 };
 
-/* Adds a trace, and takes it over. */
+/* Adds a trace, which the comparison then owns: *trace becomes empty. The golden is added last. */
 void comparison_add(struct comparison *comparison, enum source source, struct trace *trace);
 
-/* A line for the report. */
+/* Adds a line of at most 511 bytes to the report. Lines after the COMPARISON_MOST_NOTES-th are dropped. */
 void comparison_note(struct comparison *comparison, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* Audits, judges and diagnoses what was added. same_weights as in verdict_reach. */
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress);
 
-/* Notes where the digests that a trace declares are not the model's. *same: all that it declares, and it declares some.
- */
+/* Compares a trace's digests of weights and config with the model's, and notes each that is missing or differs. *same:
+ * both are the same. */
 enum status comparison_check_digests(struct comparison *comparison, const struct model *model,
                                      const struct trace *trace, bool *same, struct error *err);
 

@@ -6,7 +6,7 @@
 
 #include "model/stop.h"
 
-#define PATIENCE 3 /* presses */
+#define PRESSES_TO_EXIT 3
 
 static volatile sig_atomic_t presses;
 
@@ -14,7 +14,7 @@ static void on_interrupt(int number)
 {
     (void)number;
     stop_ask();
-    if (++presses >= PATIENCE) {
+    if (++presses >= PRESSES_TO_EXIT) {
         _exit(STATUS_INTERRUPTED);
     }
 }

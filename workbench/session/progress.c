@@ -12,8 +12,9 @@ void progress_show(void *context, uint32_t done, uint32_t total)
         progress_wipe();
         return;
     }
-    if (!isatty(STDERR_FILENO))
+    if (!isatty(STDERR_FILENO)) {
         return;
+    }
     fprintf(stderr, "\r%s %u/%u\033[K", (const char *)context, done, total);
     fflush(stderr);
     shown = true;
@@ -21,8 +22,9 @@ void progress_show(void *context, uint32_t done, uint32_t total)
 
 void progress_note(const char *verb, const char *what)
 {
-    if (!isatty(STDERR_FILENO))
+    if (!isatty(STDERR_FILENO)) {
         return;
+    }
     fprintf(stderr, "\r%s %.60s …\033[K", verb, what);
     fflush(stderr);
     shown = true;
@@ -30,8 +32,9 @@ void progress_note(const char *verb, const char *what)
 
 void progress_wipe(void)
 {
-    if (!shown)
+    if (!shown) {
         return;
+    }
     fprintf(stderr, "\r\033[K");
     fflush(stderr);
     shown = false;

@@ -1,4 +1,4 @@
-/* A session: opening it, and its engines. What it records: session_record.c; what it generates: session_generate.c. */
+/* Opens a session and its engines. session_record.c records, session_generate.c generates. */
 #include "workbench/session/session_internal.h"
 
 #include <stdlib.h>
@@ -10,44 +10,31 @@
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
 
-/* Plants the faults in a plan of the engine. *pad: one of them asks for padded buffers. */
+/* Plants the faults in a plan of the engine. Sets *pad if one of them needs padded buffers. */
 static enum status plant_faults(struct plan *plan, const struct session_options *options, bool *pad, struct error *err)
 {
     for (uint32_t i = 0; i < options->n_faults; i++) {
         struct fault_request request;
-        enum status status = fault_parse(&request, options->faults[i], err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(fault_parse(&request, options->faults[i], err));
         int32_t step;
-        status = fault_plant(&request, plan, &step, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
-        *pad = *pad || request.fault->edit == EDIT_PAD_BUFFERS;
+        TRY(fault_plant(&request, plan, &step, err));
+        *pad = *pad || request.fault->pads_buffers;
     }
     return STATUS_OK;
 }
 
-/* Opens the engine on a copy of the right plan, with the faults planted in it; or has one that is open run it. */
+/* Plants the faults in `plan`, a copy of the right one, and opens an engine on it. A *backend that is open already is
+ * given the plan instead. */
 static enum status open_engine(struct plan *plan, const struct session_options *options, struct backend *backend,
                                struct error *err)
 {
     bool pad = false;
     uint32_t weights;
-    enum status status = plant_faults(plan, options, &pad, err);
-    if (status == STATUS_OK) {
-        status = parse_weights(options->weights, &weights, err);
-    }
-    if (status != STATUS_OK) {
-        return status;
-    }
+    TRY(plant_faults(plan, options, &pad, err));
+    TRY(parse_weights(options->weights, &weights, err));
     if (weights != DTYPE_COUNT) {
         plan_decode_weights(plan, weights);
-        status = stop_check(err);
-    }
-    if (status != STATUS_OK) {
-        return status;
+        TRY(stop_check(err));
     }
     struct engine_options engine = {.device = options->device,
                                     .max_positions = options->max_positions,
@@ -64,7 +51,7 @@ enum status session_take_engine(struct session *session, struct session *from, c
     ASSERT(from->on[SOURCE_ENGINE] && (session == from || !session->on[SOURCE_ENGINE]));
     from->on[SOURCE_ENGINE] = false;
     from->backend[SOURCE_ENGINE] = (struct backend){0};
-    struct plan old = session->engine_plan; /* the engine may still run it */
+    struct plan old = session->engine_plan; /* the engine runs it until open_engine gives it the new plan */
     plan_copy(&session->engine_plan, &session->plan);
     enum status status = open_engine(&session->engine_plan, options, &engine, err);
     if (status != STATUS_OK && engine.ops != NULL) {
@@ -121,18 +108,11 @@ static enum status open_backends(struct session *session, const struct session_o
                          "given without the engine, expected it to run: the reference decodes as it reads");
     }
     if (options->engine) {
-        enum status status = open_engine(&session->engine_plan, options, &session->backend[SOURCE_ENGINE], err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(open_engine(&session->engine_plan, options, &session->backend[SOURCE_ENGINE], err));
         session->on[SOURCE_ENGINE] = true;
     }
     if (options->reference) {
-        enum status status =
-            reference_open(&session->backend[SOURCE_REFERENCE], &session->plan, options->max_positions, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        TRY(reference_open(&session->backend[SOURCE_REFERENCE], &session->plan, options->max_positions, err));
         session->on[SOURCE_REFERENCE] = true;
     }
     return STATUS_OK;
@@ -144,11 +124,8 @@ enum status session_open(struct session *session, const char *model_path, const 
     memset(session, 0, sizeof(*session));
     session->weights = options->weights;
     progress_note("loading", model_path);
-    enum status status = model_open(&session->model, model_path, err);
-    if (status != STATUS_OK) {
-        return status;
-    }
-    status = plan_build(&session->plan, &session->model, err);
+    TRY(model_open(&session->model, model_path, err));
+    enum status status = plan_build(&session->plan, &session->model, err);
     if (status != STATUS_OK) {
         model_close(&session->model);
         return status;
@@ -179,25 +156,10 @@ void session_close(struct session *session)
     memset(session, 0, sizeof(*session));
 }
 
-bool session_ends_text(const struct config *config, int32_t id)
-{
-    for (uint32_t i = 0; i < config->n_eos_ids; i++) {
-        if (config->eos_ids[i] == id) {
-            return true;
-        }
-    }
-    return false;
-}
-
-int32_t session_masked_id(const struct config *config)
-{
-    return session_ends_text(config, config->pad_id) ? -1 : config->pad_id;
-}
-
 int32_t session_chooser_masks(const struct session *session, const struct backend *backend)
 {
     bool tampered = backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
-    return tampered ? -1 : session_masked_id(&session->model.config);
+    return tampered ? -1 : config_masked_id(&session->model.config);
 }
 
 enum status session_check_positions(const struct backend *backend, uint32_t n_positions, struct error *err)
@@ -206,7 +168,7 @@ enum status session_check_positions(const struct backend *backend, uint32_t n_po
         return STATUS_OK;
     }
     return error_set(err, STATUS_BAD_INPUT, backend->name, "positions", ERROR_NO_OFFSET,
-                     "%u of them, expected at most %u", n_positions, backend->max_positions);
+                     "found %u, expected at most %u", n_positions, backend->max_positions);
 }
 
 enum status session_check_interrupt(const struct batch *batch, struct error *err)

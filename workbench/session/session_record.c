@@ -1,9 +1,9 @@
-/* A session runs given tokens, and records the stages and what was sampled. */
+/* Runs given tokens and records the stages and the samples. */
 #include <stdlib.h>
 
 #include "workbench/session/session_internal.h"
 
-/* How many positions from `first` go into one batch: a run of prefill rows, or a single decode row. */
+/* The number of rows of the batch from position `first` on: prefill rows in a row, or a single decode row. */
 static uint32_t batch_rows(const struct backend *backend, const uint8_t *phase, uint32_t first, uint32_t n_positions)
 {
     uint32_t n = 1;
@@ -26,15 +26,11 @@ static enum status record_batch(struct backend *backend, const struct batch *bat
             continue;
         }
         struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
-        if (step->variant == VARIANT_STORE_F16) { /* an engine that stores f16 says so */
+        if (step->variant == VARIANT_STORE_F16) { /* this engine stores f16, and declares it */
             ASSERT(float_type("float16", &stage->arith.u_storage, &stage->arith.eta));
         }
-        /* A batch's rows are consecutive positions, and so are the trace's: read in place. */
-        enum status status =
-            backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err);
-        if (status != STATUS_OK) {
-            return status;
-        }
+        /* A batch's rows are consecutive positions, in the trace too, so they are read in place. */
+        TRY(backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err));
         for (uint32_t row = 0; row < batch->n_rows; row++) {
             uint32_t position = batch->first_position + row;
             stage->n_recorded += stage->recorded[position] == 0;
@@ -44,26 +40,27 @@ static enum status record_batch(struct backend *backend, const struct batch *bat
     return STATUS_OK;
 }
 
-/* What a row of logits was sampled to: at the prompt's last position and at each that is decoded. Only there does a run
- * choose; `last_prompt` is the first such position. */
+/* Samples of rows of logits. A run chooses tokens only from the prompt's last position on. */
 struct samples {
-    struct sampler sampler, chooser; /* of the shares; of the token */
+    struct sampler sampler, chooser; /* for sample_probs; for sample_token */
     bool wants_probs, wants_token;
-    uint32_t last_prompt;
-    float *logits, *probs; /* [batch rows, vocab], [vocab] */
+    uint32_t last_prompt; /* the prompt's last position */
+    float *logits;        /* [max_rows, vocab] of the current batch */
+    float *probs;         /* [vocab] of one row */
 };
 
 static void samples_begin(struct samples *samples, const struct session *session, const struct backend *backend,
-                          const bool *stages, uint32_t n_positions, const uint8_t *phase)
+                          const struct record_options *options)
 {
+    const bool *stages = options->stages;
     uint32_t vocab = session->model.config.vocab, n_prompt = 0;
     *samples = (struct samples){.wants_probs = stages != NULL ? stages[STAGE_sample_probs] : session->samples,
                                 .wants_token = stages != NULL ? stages[STAGE_sample_token] : session->samples};
-    while (n_prompt < n_positions && phase[n_prompt] == PHASE_PREFILL) {
+    while (n_prompt < options->n_positions && options->phase[n_prompt] == PHASE_PREFILL) {
         n_prompt++;
     }
     samples->last_prompt = n_prompt > 0 ? n_prompt - 1 : 0;
-    sampler_init(&samples->sampler, &session->sampling, vocab, session_masked_id(&session->model.config));
+    sampler_init(&samples->sampler, &session->sampling, vocab, config_masked_id(&session->model.config));
     sampler_init(&samples->chooser, &session->sampling, vocab, session_chooser_masks(session, backend));
     samples->wants_token |= backend->plan->steps[backend->plan->n_steps - 1].tamper.how == TAMPER_PAD_CHOSEN;
     samples->logits = xmalloc((uint64_t)backend->max_rows * vocab * sizeof(*samples->logits));
@@ -78,7 +75,7 @@ static void samples_end(struct samples *samples)
     free(samples->probs);
 }
 
-/* Samples from the rows of the current batch, in order, as a run does. */
+/* Samples from the rows of the current batch in order, as a run does, and records the samples. */
 static enum status record_samples(struct samples *samples, struct backend *backend, const struct batch *batch,
                                   struct trace *trace, struct error *err)
 {
@@ -106,59 +103,67 @@ static enum status record_samples(struct samples *samples, struct backend *backe
     return status;
 }
 
-/* The token that a decode row is run with: its own, unless TAMPER_LATER_TOKENS: the parameter blocks of a submit's
- * first two tokens are overwritten by its last two's before they are read (postmortem 2026-01-03
- * batched-decode-repetition).
- */
-static const int32_t *row_tokens(const struct plan *plan, const int32_t *tokens, const uint8_t *phase, uint32_t first,
-                                 uint32_t n_positions)
+/* The tokens of the batch at `first`. With TAMPER_LATER_TOKENS a decode row may get a later one: of each four tokens in
+ * a submit, the last two's parameter blocks overwrite the first two's before these are read (postmortem 2026-01-03
+ * batched-decode-repetition). */
+static const int32_t *row_tokens(const struct plan *plan, const struct record_options *options, uint32_t first)
 {
-    if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE)
+    const int32_t *tokens = options->tokens;
+    const uint8_t *phase = options->phase;
+    if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE) {
         return tokens + first;
+    }
     uint32_t start = first;
-    while (start > 0 && phase[start - 1] == PHASE_DECODE)
+    while (start > 0 && phase[start - 1] == PHASE_DECODE) {
         start--;
-    bool overwritten = (first - start) % 4 < 2 && first + 2 < n_positions;
+    }
+    bool overwritten = (first - start) % 4 < 2 && first + 2 < options->n_positions;
     return tokens + first + (overwritten ? 2 : 0);
 }
 
-enum status session_record(struct session *session, enum source source, uint32_t n_positions, const int32_t *tokens,
-                           const uint8_t *phase, const bool *stages, struct trace *trace, progress_function *progress,
-                           void *context, struct error *err)
+/* Runs one batch and records it. */
+static enum status run_batch(struct backend *backend, const struct batch *batch, const bool *stages,
+                             struct samples *samples, struct trace *trace, struct error *err)
+{
+    TRY(backend->ops->begin(backend, batch, err));
+    TRY(backend->ops->run(backend, 0, backend->plan->n_steps, err));
+    TRY(record_batch(backend, batch, stages, trace, err));
+    TRY(record_samples(samples, backend, batch, trace, err));
+    return session_check_interrupt(batch, err);
+}
+
+static enum status run_batches(struct backend *backend, const struct record_options *options, struct samples *samples,
+                               struct trace *trace, struct error *err)
+{
+    uint32_t n_positions = options->n_positions;
+    TRY(session_check_positions(backend, n_positions, err));
+    for (uint32_t first = 0; first < n_positions;) {
+        struct batch batch = {first, batch_rows(backend, options->phase, first, n_positions),
+                              row_tokens(backend->plan, options, first), options->phase[first] == PHASE_DECODE};
+        enum status status = run_batch(backend, &batch, options->stages, samples, trace, err);
+        first += batch.n_rows;
+        if (options->progress != NULL) {
+            options->progress(options->progress_context, first, n_positions);
+        }
+        TRY(status);
+    }
+    return STATUS_OK;
+}
+
+enum status session_record(struct session *session, enum source source, const struct record_options *options,
+                           struct trace *trace, struct error *err)
 {
     struct backend *backend = &session->backend[source];
     ASSERT(session->on[source]);
-    trace_init(trace, backend->name, session->model.config.model_type, session->plan.n_layers, n_positions, tokens,
-               phase);
+    trace_init(trace, backend->name, session->model.config.model_type, session->plan.n_layers, options->n_positions,
+               options->tokens, options->phase);
     if (source == SOURCE_ENGINE) {
         trace->weights_dtype = session_weights_dtype(session);
     }
     trace->sampling = session->sampling;
     struct samples samples;
-    samples_begin(&samples, session, backend, stages, n_positions, phase);
-    enum status status = session_check_positions(backend, n_positions, err);
-    for (uint32_t first = 0; status == STATUS_OK && first < n_positions;) {
-        struct batch batch = {first, batch_rows(backend, phase, first, n_positions),
-                              row_tokens(backend->plan, tokens, phase, first, n_positions),
-                              phase[first] == PHASE_DECODE};
-        status = backend->ops->begin(backend, &batch, err);
-        if (status == STATUS_OK) {
-            status = backend->ops->run(backend, 0, backend->plan->n_steps, err);
-        }
-        if (status == STATUS_OK) {
-            status = record_batch(backend, &batch, stages, trace, err);
-        }
-        if (status == STATUS_OK) {
-            status = record_samples(&samples, backend, &batch, trace, err);
-        }
-        if (status == STATUS_OK) {
-            status = session_check_interrupt(&batch, err);
-        }
-        first += batch.n_rows;
-        if (progress != NULL) {
-            progress(context, first, n_positions);
-        }
-    }
+    samples_begin(&samples, session, backend, options);
+    enum status status = run_batches(backend, options, &samples, trace, err);
     samples_end(&samples);
     if (status != STATUS_OK) {
         trace_free(trace);

@@ -12,22 +12,27 @@
 
 json_t *json_number_or_text(double value)
 {
-    if (isnan(value))
+    if (isnan(value)) {
         return json_string("NaN");
-    if (isinf(value))
+    }
+    if (isinf(value)) {
         return json_string(value > 0 ? "Infinity" : "-Infinity");
+    }
     return json_real(value);
 }
 
 json_t *json_text(const char *text)
 {
     json_t *whole = json_string(text);
-    if (whole)
+    if (whole != NULL) {
         return whole;
+    }
     char *plain = xstrdup(text);
-    for (char *at = plain; *at; at++)
-        if ((unsigned char)*at >= 0x80)
+    for (char *at = plain; *at != '\0'; at++) {
+        if ((unsigned char)*at >= 0x80) {
             *at = '?';
+        }
+    }
     whole = json_string(plain);
     free(plain);
     return whole;
@@ -50,61 +55,126 @@ json_t *json_layer(int32_t layer)
     return layer < 0 ? json_null() : json_integer(layer);
 }
 
-static enum status write_stream(const json_t *document, size_t flags, FILE *out, const char *path, struct error *err)
+static enum status write_stream(const char *text, FILE *out, const char *path, struct error *err)
 {
     errno = 0;
-    if (json_dumpf(document, out, flags) == 0 && fputc('\n', out) != EOF && fflush(out) == 0)
+    if (fputs(text, out) != EOF && fflush(out) == 0) {
         return STATUS_OK;
+    }
     return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
 }
 
 /* A pipe or a device (/dev/stderr) cannot be replaced; it is written to. */
-static enum status write_special(const json_t *document, size_t flags, const char *path, struct error *err)
+static enum status write_special(const char *text, const char *path, struct error *err)
 {
     FILE *out = fopen(path, "w");
-    if (!out)
+    if (!out) {
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be written: %s", strerror(errno));
-    enum status status = write_stream(document, flags, out, path, err);
-    if (fclose(out) != 0 && !status)
+    }
+    enum status status = write_stream(text, out, path, err);
+    if (fclose(out) != 0 && status == STATUS_OK) {
         status = error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno));
+    }
     return status;
 }
 
-static enum status write_replacing(const json_t *document, size_t flags, const char *path, struct error *err)
+static enum status write_replacing(const char *text, const char *path, struct error *err)
 {
     struct replacement replacement;
-    enum status status = replacement_begin(&replacement, path, err);
-    if (status)
-        return status;
-    if (json_dumpfd(document, replacement.fd, flags) == 0 && write(replacement.fd, "\n", 1) == 1)
+    TRY(replacement_begin(&replacement, path, err));
+    size_t length = strlen(text);
+    ssize_t written = 1;
+    errno = 0;
+    for (size_t at = 0; at < length && written > 0; at += (size_t)written) {
+        written = write(replacement.fd, text + at, length - at);
+    }
+    if (written > 0) {
         return replacement_commit(&replacement, err);
-    status =
+    }
+    enum status status =
         error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(errno ? errno : EIO));
     replacement_abort(&replacement);
     return status;
 }
 
-static enum status write_document(json_t *document, size_t flags, const char *path, struct error *err)
+static enum status write_text(const char *text, const char *path, struct error *err)
 {
     struct stat info;
-    enum status status;
+    if (strcmp(path, "-") == 0) {
+        return write_stream(text, stdout, "standard output", err);
+    }
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode)) {
+        return write_special(text, path, err);
+    }
+    return write_replacing(text, path, err);
+}
+
+/* A value as JSON on a stream. */
+static void put_value(const json_t *value, size_t flags, FILE *out)
+{
+    int failed = json_dumpf(value, out, flags | JSON_ENCODE_ANY);
+    ASSERT(!failed);
+}
+
+/* An object, each entry of the array `lines` in it on a line of its own. */
+static void put_lines(json_t *object, const char *lines, FILE *out)
+{
+    const char *key, *comma = "";
+    json_t *value, *entry;
+    size_t i;
+    fputs("{", out);
+    json_object_foreach(object, key, value)
+    {
+        fprintf(out, "%s\n \"%s\": ", comma, key);
+        comma = ",";
+        if (strcmp(key, lines) != 0) {
+            put_value(value, 0, out);
+            continue;
+        }
+        json_array_foreach(value, i, entry)
+        {
+            fputs(i == 0 ? "[\n  " : ",\n  ", out);
+            put_value(entry, 0, out);
+        }
+        fputs(json_array_size(value) == 0 ? "[]" : "\n ]", out);
+    }
+    fputs("\n}", out);
+}
+
+/* Dumps the document, releases it and writes it to path. lines: NULL, or as in put_lines. */
+static enum status write_document(json_t *document, const char *lines, size_t flags, const char *path,
+                                  struct error *err)
+{
     ASSERT(document);
-    if (strcmp(path, "-") == 0)
-        status = write_stream(document, flags, stdout, "standard output", err);
-    else if (stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode))
-        status = write_special(document, flags, path, err);
-    else
-        status = write_replacing(document, flags, path, err);
+    char *text = NULL;
+    size_t length = 0;
+    FILE *out = open_memstream(&text, &length);
+    ASSERT(out);
+    if (lines == NULL) {
+        put_value(document, flags, out);
+    } else {
+        put_lines(document, lines, out);
+    }
+    fputc('\n', out);
+    int failed = fclose(out);
+    ASSERT(!failed && text);
     json_decref(document);
+    enum status status = write_text(text, path, err);
+    free(text);
     return status;
 }
 
 enum status json_write_file(json_t *document, const char *path, struct error *err)
 {
-    return write_document(document, JSON_INDENT(1), path, err);
+    return write_document(document, NULL, JSON_INDENT(1), path, err);
 }
 
 enum status json_write_floats(json_t *document, const char *path, struct error *err)
 {
-    return write_document(document, JSON_INDENT(1) | JSON_REAL_PRECISION(9), path, err);
+    return write_document(document, NULL, JSON_INDENT(1) | JSON_REAL_PRECISION(9), path, err);
+}
+
+enum status json_write_lines(json_t *document, const char *key, const char *path, struct error *err)
+{
+    return write_document(document, key, 0, path, err);
 }

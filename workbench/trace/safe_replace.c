@@ -17,19 +17,20 @@ static void replacement_end(struct replacement *replacement)
     *replacement = (struct replacement){.fd = -1};
 }
 
-/* The path that a rename has to hit: a symbolic link stays one, and what it points to is replaced. */
+/* Resolves symbolic links: a link stays a link, and the file that it points to is replaced. */
 static char *final_target(const char *path)
 {
     char *target = realpath(path, NULL);
-    return target ? target : xstrdup(path);
+    return target != NULL ? target : xstrdup(path);
 }
 
 enum status replacement_begin(struct replacement *replacement, const char *path, struct error *err)
 {
     *replacement = (struct replacement){.fd = -1};
     struct stat info;
-    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode))
+    if (stat(path, &info) == 0 && !S_ISREG(info.st_mode)) {
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "is not a regular file, and is not replaced");
+    }
     char *target = final_target(path);
     size_t size = strlen(target) + 64;
     char *temporary = xmalloc(size);
@@ -37,18 +38,21 @@ enum status replacement_begin(struct replacement *replacement, const char *path,
     for (unsigned attempt = 0; fd < 0 && attempt < 100; attempt++) {
         snprintf(temporary, size, "%s.%ld-%u.tmp", target, (long)getpid(), attempt);
         fd = open(temporary, O_RDWR | O_CREAT | O_EXCL | O_CLOEXEC, 0666);
-        if (fd < 0 && errno != EEXIST)
+        if (fd < 0 && errno != EEXIST) {
             break;
+        }
     }
     *replacement = (struct replacement){.target = target, .temporary = temporary, .fd = fd};
-    if (fd >= 0)
+    if (fd >= 0) {
         return STATUS_OK;
+    }
     int code = errno;
     replacement_end(replacement);
     return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be written: %s", strerror(code));
 }
 
-/* The rename itself reaches the disk with the folder. Some file systems refuse this; the file is whole anyhow. */
+/* Flushes the folder, so that the rename itself reaches the disk. Failure is ignored: some file systems refuse, and the
+ * file is complete without it. */
 static void sync_folder_of(const char *target)
 {
     char *copy = xstrdup(target);
@@ -71,13 +75,14 @@ enum status replacement_commit(struct replacement *replacement, struct error *er
         flushed = false;
         code = errno;
     }
-    if (!flushed)
+    if (!flushed) {
         status =
             error_set(err, STATUS_IO, replacement->target, NULL, ERROR_NO_OFFSET, "writing failed: %s", strerror(code));
-    else if (rename(replacement->temporary, replacement->target) != 0)
+    } else if (rename(replacement->temporary, replacement->target) != 0) {
         status = error_set(err, STATUS_IO, replacement->target, NULL, ERROR_NO_OFFSET, "cannot be replaced: %s",
                            strerror(errno));
-    if (status) {
+    }
+    if (status != STATUS_OK) {
         replacement_abort(replacement);
         return status;
     }
@@ -88,9 +93,11 @@ enum status replacement_commit(struct replacement *replacement, struct error *er
 
 void replacement_abort(struct replacement *replacement)
 {
-    if (replacement->fd >= 0)
+    if (replacement->fd >= 0) {
         close(replacement->fd);
-    if (replacement->temporary)
+    }
+    if (replacement->temporary != NULL) {
         unlink(replacement->temporary);
+    }
     replacement_end(replacement);
 }

@@ -1,23 +1,25 @@
-/* A file that appears whole or not at all: written beside its target, then renamed onto it, so that an earlier file
- * stays as it was if anything fails (disk full, a crash halfway). */
+/* A file that is written completely or not at all. It is written beside its target and then renamed onto it, so an
+ * earlier file stays as it was if anything fails (a full disk, a crash half-way). */
 #ifndef LOCKSTEP_WORKBENCH_TRACE_SAFE_REPLACE_H
 #define LOCKSTEP_WORKBENCH_TRACE_SAFE_REPLACE_H
 
 #include "model/error.h"
 
 struct replacement {
-    char *target;    /* what the file will be called; symbolic links followed */
-    char *temporary; /* what it is called until then, in the same folder */
-    int fd;          /* open for writing */
+    char *target;    /* the final path, symbolic links resolved; owned */
+    char *temporary; /* the path until then, in the same folder; owned */
+    int fd;          /* of the temporary file, open for reading and writing */
 };
 
-/* Creates the temporary file. STATUS_IO where that cannot be, or where the target is there and no regular file. */
+/* Creates the temporary file. STATUS_IO: it cannot be created, or the target exists and is not a regular file; nothing
+ * is left to end then. Otherwise replacement_commit or replacement_abort ends the replacement. */
 enum status replacement_begin(struct replacement *replacement, const char *path, struct error *err);
 
-/* Flushes to the disk, closes and renames; on failure (STATUS_IO) the temporary file is gone. Ends the replacement. */
+/* Flushes the file to the disk, closes it and renames it onto the target. Ends the replacement; on failure (STATUS_IO)
+ * the temporary file is removed. */
 enum status replacement_commit(struct replacement *replacement, struct error *err);
 
-/* Removes the temporary file. Ends the replacement. */
+/* Removes the temporary file and ends the replacement. */
 void replacement_abort(struct replacement *replacement);
 
 #endif

@@ -17,15 +17,15 @@ uint64_t sample_random(uint64_t *state)
 
 double sample_exp(double x)
 {
-    /* ln 2 in two parts, the upper one short enough that n times it is exact; as in fdlibm's e_exp.c. */
+    /* ln 2 in two parts, as in fdlibm's e_exp.c. The upper one has few enough bits that n times it is exact. */
     static const double ln2_upper = 6.93147180369123816490e-01, ln2_lower = 1.90821492927058770002e-10;
     if (x < -745.0) {
         return 0;
     }
-    int n = (int)(x * 1.44269504088896338700 - 0.5); /* to the nearest: x is not positive */
+    int n = (int)(x * 1.44269504088896338700 - 0.5); /* x / ln 2 to the nearest integer, as x <= 0 */
     double r = (x - n * ln2_upper) - n * ln2_lower;
     double sum = 1;
-    for (int k = 14; k > 0; k--) { /* |r| < 0.35: the 15th term is under 2^-63 */
+    for (int k = 14; k > 0; k--) { /* |r| < 0.35, so the 15th term is below 2^-63 */
         sum = 1 + r * sum / k;
     }
     return ldexp(sum, n);
@@ -66,7 +66,8 @@ static int likelier_first(const void *left, const void *right)
     return a->logit != b->logit ? (a->logit < b->logit) - (a->logit > b->logit) : (a->id > b->id) - (a->id < b->id);
 }
 
-/* How many candidates are left before top_p, and what they weigh: exp((l - l_0) / temperature). */
+/* Sorts the candidates, cuts them to top_k and sets their weights p = exp((l - l_0) / temperature). Returns how many
+ * are left, and the sum of their weights in *total. */
 static uint32_t weigh(struct sampler *sampler, const float *logits, double *total)
 {
     uint32_t n = 0;
@@ -88,7 +89,8 @@ static uint32_t weigh(struct sampler *sampler, const float *logits, double *tota
     return n;
 }
 
-/* Cuts the candidates to the shortest head with top_p of the total, which becomes the head's. */
+/* Cuts n candidates to the shortest head that holds top_p of *total. Returns the head's length; *total becomes its
+ * sum. */
 static uint32_t cut_top_p(const struct sampler *sampler, uint32_t n, double *total)
 {
     double top_p = (double)sampler->sampling.top_p, sum = 0;
@@ -105,7 +107,7 @@ static uint32_t cut_top_p(const struct sampler *sampler, uint32_t n, double *tot
     return n;
 }
 
-/* The shares of all ids but the masked one at a temperature of 1. */
+/* probs[n_vocab]: the softmax of all logits but the masked one's, at a temperature of 1. */
 static void greedy_shares(const struct sampler *sampler, const float *logits, int32_t best, float *probs)
 {
     double total = 0;
@@ -122,7 +124,7 @@ static void greedy_shares(const struct sampler *sampler, const float *logits, in
     }
 }
 
-/* The shares of the first n candidates, whose weights sum to total. */
+/* probs[n_vocab]: the shares of the first n candidates, whose weights sum to total; 0 for all other ids. */
 static void kept_shares(const struct sampler *sampler, uint32_t n, double total, float *probs)
 {
     memset(probs, 0, sampler->n_vocab * sizeof(*probs));
@@ -140,7 +142,7 @@ int32_t sampler_choose(struct sampler *sampler, const float *logits, float *prob
         }
         return best;
     }
-    /* The draw is made for every token, so that a row's oddity does not shift the rows after it. */
+    /* Draw for every token, even if the row has no finite logit: later rows get the same random numbers either way. */
     double u = (double)(sample_random(&sampler->state) >> 11) * 0x1p-53;
     if (best == sampler->masked_id || !isfinite(logits[best])) {
         if (probs != NULL) {
@@ -160,5 +162,5 @@ int32_t sampler_choose(struct sampler *sampler, const float *logits, float *prob
             return sampler->candidates[i].id;
         }
     }
-    return sampler->candidates[n - 1].id; /* u * total rounded up to the sum itself */
+    return sampler->candidates[n - 1].id; /* reached if u * total was rounded up to total */
 }

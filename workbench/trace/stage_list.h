@@ -7,7 +7,8 @@
 #include "model/error.h"
 #include "model/stages.h"
 
-/* Sets stages[STAGE_COUNT] to true for every stage named in list. An unknown name is STATUS_USAGE. */
+/* Sets stages[STAGE_COUNT]: true for each stage named in list, false for all others. STATUS_USAGE: a name is unknown;
+ * the error has its byte offset in list. */
 enum status stage_list_parse(const char *list, bool *stages, struct error *err);
 
 #endif

@@ -20,10 +20,10 @@ void trace_init(struct trace *trace, const char *name, const char *model_type, u
         .arith = arith_float32,
         .weights_dtype = DTYPE_F32,
     };
-    trace->tokens = xcalloc(n_positions, sizeof *trace->tokens);
-    trace->phase = xcalloc(n_positions, sizeof *trace->phase);
-    memcpy(trace->tokens, tokens, n_positions * sizeof *tokens);
-    memcpy(trace->phase, phase, n_positions * sizeof *phase);
+    trace->tokens = xcalloc(n_positions, sizeof(*trace->tokens));
+    trace->phase = xcalloc(n_positions, sizeof(*trace->phase));
+    memcpy(trace->tokens, tokens, n_positions * sizeof(*tokens));
+    memcpy(trace->phase, phase, n_positions * sizeof(*phase));
 }
 
 void trace_free(struct trace *trace)
@@ -42,7 +42,7 @@ void trace_free(struct trace *trace)
     *trace = (struct trace){0};
 }
 
-/* Where a stage stands in plan order: embed, the layers, what follows them. */
+/* A stage's place in plan order: embed, then the layers, then the stages after them. */
 static int64_t plan_order(const struct trace *trace, int32_t layer, enum stage stage)
 {
     int64_t outside = stage == STAGE_embed ? -1 : (int64_t)trace->n_layers;
@@ -50,7 +50,7 @@ static int64_t plan_order(const struct trace *trace, int32_t layer, enum stage s
     return group * STAGE_COUNT + stage;
 }
 
-/* Index of the first stage that does not stand before (layer, stage). */
+/* Index of the first stage that is not before (layer, stage) in plan order; n_stages if there is none. */
 static uint32_t lower_bound(const struct trace *trace, int32_t layer, enum stage stage)
 {
     int64_t order = plan_order(trace, layer, stage);
@@ -58,10 +58,11 @@ static uint32_t lower_bound(const struct trace *trace, int32_t layer, enum stage
     while (low < high) {
         uint32_t middle = low + (high - low) / 2;
         const struct trace_stage *there = &trace->stages[middle];
-        if (plan_order(trace, there->layer, there->stage) < order)
+        if (plan_order(trace, there->layer, there->stage) < order) {
             low = middle + 1;
-        else
+        } else {
             high = middle;
+        }
     }
     return low;
 }
@@ -69,8 +70,9 @@ static uint32_t lower_bound(const struct trace *trace, int32_t layer, enum stage
 struct trace_stage *trace_find(const struct trace *trace, int32_t layer, enum stage stage)
 {
     uint32_t at = lower_bound(trace, layer, stage);
-    if (at == trace->n_stages || trace->stages[at].layer != layer || trace->stages[at].stage != stage)
+    if (at == trace->n_stages || trace->stages[at].layer != layer || trace->stages[at].stage != stage) {
         return NULL;
+    }
     return &trace->stages[at];
 }
 
@@ -88,8 +90,8 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
     }
     ASSERT(stage_in_layer(stage) ? layer >= 0 && (uint32_t)layer < trace->n_layers : layer == LAYER_NONE);
     uint32_t at = lower_bound(trace, layer, stage);
-    trace->stages = xrealloc(trace->stages, (trace->n_stages + 1) * sizeof *trace->stages);
-    memmove(&trace->stages[at + 1], &trace->stages[at], (trace->n_stages - at) * sizeof *trace->stages);
+    trace->stages = xrealloc(trace->stages, (trace->n_stages + 1) * sizeof(*trace->stages));
+    memmove(&trace->stages[at + 1], &trace->stages[at], (trace->n_stages - at) * sizeof(*trace->stages));
     trace->n_stages++;
     uint64_t n_values = (uint64_t)trace->n_positions * width;
     struct trace_stage *added = &trace->stages[at];
@@ -102,8 +104,9 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
         .arith = trace->arith,
         .weights_dtype = trace->weights_dtype,
     };
-    for (uint64_t i = 0; i < n_values; i++)
+    for (uint64_t i = 0; i < n_values; i++) {
         added->rows[i] = NAN;
+    }
     return added;
 }
 
@@ -218,10 +221,11 @@ void trace_set_row(struct trace *trace, struct trace_stage *stage, uint32_t posi
 
 const char *trace_label(const struct trace_stage *stage, char text[64])
 {
-    if (stage->layer == LAYER_NONE)
+    if (stage->layer == LAYER_NONE) {
         snprintf(text, 64, "%s", stage_name(stage->stage));
-    else
+    } else {
         snprintf(text, 64, "layer %d %s", stage->layer, stage_name(stage->stage));
+    }
     return text;
 }
 
@@ -233,37 +237,40 @@ static enum status check_stage(const struct trace *trace, const struct trace_sta
     const struct config *config = &plan->model->config;
     int32_t step = plan_find(plan, stage->layer, stage->stage);
     uint64_t width;
-    if (step >= 0)
+    if (step >= 0) {
         width = plan->steps[step].width;
-    else if (stage->stage == STAGE_attn_probs)
+    } else if (stage->stage == STAGE_attn_probs) {
         width = (uint64_t)config->n_heads * trace->n_positions;
-    else if (stage->stage == STAGE_sample_probs || stage->stage == STAGE_sample_token)
+    } else if (stage->stage == STAGE_sample_probs || stage->stage == STAGE_sample_token) {
         width = stage->stage == STAGE_sample_probs ? config->vocab : 1;
-    else
+    } else {
         return error_set(err, STATUS_BAD_INPUT, trace->path, label, ERROR_NO_OFFSET,
                          "is recorded, but %s (%s) has no such step", plan->model->path, config->model_type);
-    if (stage->width != width)
+    }
+    if (stage->width != width) {
         return error_set(err, STATUS_BAD_INPUT, trace->path, label, ERROR_NO_OFFSET,
                          "rows have %u values, expected %llu as in %s", stage->width, (unsigned long long)width,
                          plan->model->path);
+    }
     return STATUS_OK;
 }
 
 enum status trace_check_plan(const struct trace *trace, const struct plan *plan, struct error *err)
 {
-    if (trace->n_layers != plan->n_layers)
+    if (trace->n_layers != plan->n_layers) {
         return error_set(err, STATUS_BAD_INPUT, trace->path, "n_layers", ERROR_NO_OFFSET, "is %u, expected %u as in %s",
                          trace->n_layers, plan->n_layers, plan->model->path);
+    }
     uint32_t vocab = plan->model->config.vocab;
-    for (uint32_t p = 0; p < trace->n_positions; p++)
-        if (trace->tokens[p] < 0 || (uint32_t)trace->tokens[p] >= vocab)
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        if (trace->tokens[p] < 0 || (uint32_t)trace->tokens[p] >= vocab) {
             return error_set(err, STATUS_BAD_INPUT, trace->path, "/tokens", ERROR_NO_OFFSET,
                              "position %u is token %d, expected less than %u, the vocabulary of %s", p,
                              trace->tokens[p], vocab, plan->model->path);
+        }
+    }
     for (uint32_t i = 0; i < trace->n_stages; i++) {
-        enum status status = check_stage(trace, &trace->stages[i], plan, err);
-        if (status)
-            return status;
+        TRY(check_stage(trace, &trace->stages[i], plan, err));
     }
     return STATUS_OK;
 }
@@ -272,18 +279,21 @@ enum status trace_check_same_tokens(const struct trace *trace, const struct trac
 {
     uint32_t n = trace->n_positions < golden->n_positions ? trace->n_positions : golden->n_positions;
     for (uint32_t p = 0; p < n; p++) {
-        if (trace->tokens[p] != golden->tokens[p])
+        if (trace->tokens[p] != golden->tokens[p]) {
             return error_set(err, STATUS_BAD_INPUT, trace->path, "/tokens", ERROR_NO_OFFSET,
                              "position %u is token %d, expected %d as in %s", p, trace->tokens[p], golden->tokens[p],
                              golden->path);
-        if (trace->phase[p] != golden->phase[p])
+        }
+        if (trace->phase[p] != golden->phase[p]) {
             return error_set(err, STATUS_BAD_INPUT, trace->path, "/phase", ERROR_NO_OFFSET,
                              "position %u is phase %u, expected %u as in %s", p, trace->phase[p], golden->phase[p],
                              golden->path);
+        }
     }
-    if (trace->n_positions != golden->n_positions)
+    if (trace->n_positions != golden->n_positions) {
         return error_set(err, STATUS_BAD_INPUT, trace->path, "/tokens", ERROR_NO_OFFSET,
                          "position %u is the first that only one has: %u positions, expected %u as in %s", n,
                          trace->n_positions, golden->n_positions, golden->path);
+    }
     return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-/* Attributes of trace files: short texts, integers, and the arithmetic that a file declares. */
+/* Reads the attributes of trace files: short texts, numbers, and the arithmetic that a file declares. */
 #include <stdarg.h>
 #include <stdio.h>
 #include <string.h>
@@ -15,8 +15,9 @@ void hdf5_start(void)
 
 static herr_t take_first(unsigned n, const H5E_error2_t *entry, void *text)
 {
-    if (n == 0)
+    if (n == 0) {
         snprintf(text, 200, "%s", entry->desc);
+    }
     return 0;
 }
 
@@ -32,18 +33,19 @@ enum status trace_bad(struct trace_reader *reader, const char *field, const char
     char text[512];
     va_list arguments;
     va_start(arguments, format);
-    vsnprintf(text, sizeof text, format, arguments);
+    vsnprintf(text, sizeof(text), format, arguments);
     va_end(arguments);
     return error_set(reader->err, STATUS_BAD_INPUT, reader->path, field, ERROR_NO_OFFSET, "%s", text);
 }
 
-/* "/layers/0/q_proj attribute positions", or the attribute's name alone on the root. */
+/* "/layers/0/q_proj attribute positions"; on the root (field ""), "attribute positions". Returns text. */
 static const char *attribute_field(const char *field, const char *name, char text[160])
 {
-    if (*field)
+    if (*field != '\0') {
         snprintf(text, 160, "%s attribute %s", field, name);
-    else
+    } else {
         snprintf(text, 160, "attribute %s", name);
+    }
     return text;
 }
 
@@ -52,10 +54,12 @@ bool hdf5_holds(hid_t attribute, H5T_class_t class, uint64_t n)
     hid_t space = H5Aget_space(attribute), type = H5Aget_type(attribute);
     bool holds =
         space >= 0 && H5Sget_simple_extent_npoints(space) == (hssize_t)n && type >= 0 && H5Tget_class(type) == class;
-    if (space >= 0)
+    if (space >= 0) {
         H5Sclose(space);
-    if (type >= 0)
+    }
+    if (type >= 0) {
         H5Tclose(type);
+    }
     return holds;
 }
 
@@ -66,20 +70,23 @@ static enum status open_attribute(struct trace_reader *reader, hid_t object, con
     char reason[200];
     *attribute = -1;
     htri_t exists = H5Aexists(object, name);
-    if (exists > 0)
+    if (exists > 0) {
         *attribute = H5Aopen(object, name, H5P_DEFAULT);
-    if (exists < 0 || (exists > 0 && *attribute < 0))
+    }
+    if (exists < 0 || (exists > 0 && *attribute < 0)) {
         return trace_bad(reader, label, "cannot be read: %s", hdf5_reason(reason));
+    }
     return STATUS_OK;
 }
 
-/* Opens an attribute of one value. *attribute is negative where it is missing. */
+/* Opens an attribute that must hold one value of a class. *attribute is negative where it is missing. */
 static enum status open_single(struct trace_reader *reader, hid_t object, const char *label, const char *name,
                                H5T_class_t class, hid_t *attribute)
 {
     enum status status = open_attribute(reader, object, label, name, attribute);
-    if (status || *attribute < 0 || hdf5_holds(*attribute, class, 1))
+    if (status != STATUS_OK || *attribute < 0 || hdf5_holds(*attribute, class, 1)) {
         return status;
+    }
     H5Aclose(*attribute);
     return trace_bad(reader, label, "has the wrong type, expected one %s", class == H5T_STRING ? "string" : "integer");
 }
@@ -87,11 +94,13 @@ static enum status open_single(struct trace_reader *reader, hid_t object, const 
 static bool read_variable_text(hid_t attribute, hid_t type, char value[256])
 {
     char *text = NULL;
-    if (H5Aread(attribute, type, &text) < 0)
+    if (H5Aread(attribute, type, &text) < 0) {
         return false;
-    bool fits = text && strlen(text) < 256;
-    if (fits)
+    }
+    bool fits = text != NULL && strlen(text) < 256;
+    if (fits) {
         strcpy(value, text);
+    }
     H5free_memory(text);
     return fits;
 }
@@ -99,11 +108,13 @@ static bool read_variable_text(hid_t attribute, hid_t type, char value[256])
 static bool read_fixed_text(hid_t attribute, hid_t type, char value[256])
 {
     char text[257] = {0};
-    if (H5Tget_size(type) > 256 || H5Aread(attribute, type, text) < 0 || strlen(text) > 255)
+    if (H5Tget_size(type) > 256 || H5Aread(attribute, type, text) < 0 || strlen(text) > 255) {
         return false;
+    }
     size_t length = strlen(text);
-    while (H5Tget_strpad(type) == H5T_STR_SPACEPAD && length > 0 && text[length - 1] == ' ')
+    while (H5Tget_strpad(type) == H5T_STR_SPACEPAD && length > 0 && text[length - 1] == ' ') {
         text[--length] = '\0';
+    }
     strcpy(value, text);
     return true;
 }
@@ -116,14 +127,17 @@ enum status trace_read_text(struct trace_reader *reader, hid_t object, const cha
     attribute_field(field, name, label);
     *found = false;
     enum status status = open_single(reader, object, label, name, H5T_STRING, &attribute);
-    if (status || attribute < 0)
+    if (status != STATUS_OK || attribute < 0) {
         return status;
+    }
     hid_t type = H5Aget_type(attribute);
     htri_t variable = type < 0 ? -1 : H5Tis_variable_str(type);
-    if (variable >= 0)
+    if (variable >= 0) {
         *found = variable ? read_variable_text(attribute, type, value) : read_fixed_text(attribute, type, value);
-    if (type >= 0)
+    }
+    if (type >= 0) {
         H5Tclose(type);
+    }
     H5Aclose(attribute);
     return *found ? STATUS_OK : trace_bad(reader, label, "cannot be read, expected a text of less than 256 bytes");
 }
@@ -136,27 +150,31 @@ enum status trace_read_integer(struct trace_reader *reader, hid_t object, const 
     attribute_field(field, name, label);
     *found = false;
     enum status status = open_single(reader, object, label, name, H5T_INTEGER, &attribute);
-    if (status || attribute < 0)
+    if (status != STATUS_OK || attribute < 0) {
         return status;
+    }
     *found = H5Aread(attribute, H5T_NATIVE_INT64, value) >= 0;
     H5Aclose(attribute);
     return *found ? STATUS_OK : trace_bad(reader, label, "cannot be read: %s", hdf5_reason(reason));
 }
 
-/* A number, whether it is stored as an integer or as a float; *value stays where there is none. */
+/* Reads a number from 0 to `most`, stored as an integer or as a float. A missing one leaves *value as it is. */
 static enum status read_number(struct trace_reader *reader, hid_t file, const char *name, double most, double *value)
 {
     hid_t attribute;
     enum status status = open_attribute(reader, file, name, name, &attribute);
-    if (status || attribute < 0)
+    if (status != STATUS_OK || attribute < 0) {
         return status;
+    }
     bool fits = hdf5_holds(attribute, H5T_INTEGER, 1) || hdf5_holds(attribute, H5T_FLOAT, 1);
     bool read = fits && H5Aread(attribute, H5T_NATIVE_DOUBLE, value) >= 0;
     H5Aclose(attribute);
-    if (!read)
+    if (!read) {
         return trace_bad(reader, name, "cannot be read, expected one number");
-    if (!(*value >= 0 && *value <= most))
+    }
+    if (!(*value >= 0 && *value <= most)) {
         return trace_bad(reader, name, "is %g, expected 0 to %g", *value, most);
+    }
     return STATUS_OK;
 }
 
@@ -165,63 +183,65 @@ enum status trace_read_sampling(struct trace_reader *reader, hid_t file, struct 
     double temperature = 0, top_p = 0, top_k = 0;
     int64_t seed = 0;
     bool found;
-    enum status status = read_number(reader, file, "temperature", 1000, &temperature);
-    if (!status)
-        status = read_number(reader, file, "top_p", 1, &top_p);
-    if (!status)
-        status = read_number(reader, file, "top_k", UINT32_MAX, &top_k);
-    if (!status)
-        status = trace_read_integer(reader, file, "", "seed", &seed, &found);
+    TRY(read_number(reader, file, "temperature", 1000, &temperature));
+    TRY(read_number(reader, file, "top_p", 1, &top_p));
+    TRY(read_number(reader, file, "top_k", UINT32_MAX, &top_k));
+    TRY(trace_read_integer(reader, file, "", "seed", &seed, &found));
     *sampling = (struct sampling){(float)temperature, (uint32_t)top_k, (float)top_p, (uint64_t)seed};
-    return status;
+    return STATUS_OK;
 }
 
-/* Reads one *_dtype attribute: its unit roundoff and smallest normal. */
+/* What a *_dtype attribute says. */
+struct declared_type {
+    bool found; /* false: the attribute is missing, and the rest is not set */
+    char name[256];
+    double unit_roundoff, smallest_normal;
+};
+
 static enum status read_float_type(struct trace_reader *reader, hid_t object, const char *field, const char *name,
-                                   char text[256], double *unit_roundoff, double *smallest_normal, bool *found)
+                                   struct declared_type *type)
 {
     char label[160];
-    enum status status = trace_read_text(reader, object, field, name, text, found);
-    if (status || !*found || float_type(text, unit_roundoff, smallest_normal))
-        return status;
+    TRY(trace_read_text(reader, object, field, name, type->name, &type->found));
+    if (!type->found || float_type(type->name, &type->unit_roundoff, &type->smallest_normal)) {
+        return STATUS_OK;
+    }
     return trace_bad(reader, attribute_field(field, name, label), "is \"%s\", expected float32, float16 or bfloat16",
-                     text);
+                     type->name);
+}
+
+static uint32_t weights_dtype_by_name(const char *name)
+{
+    return strcmp(name, "float16") == 0 ? DTYPE_F16 : strcmp(name, "bfloat16") == 0 ? DTYPE_BF16 : DTYPE_F32;
 }
 
 enum status trace_read_arith(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
                              uint32_t *weights_dtype, bool *storage_declared)
 {
-    char text[256], label[160];
-    double unit_roundoff, smallest_normal;
-    bool found;
-    enum status status = read_float_type(reader, object, field, "storage_dtype", text, &unit_roundoff, &smallest_normal,
-                                         storage_declared);
-    if (status)
-        return status;
-    if (*storage_declared && strcmp(text, "float64") == 0)
+    char label[160];
+    struct declared_type storage, sum, operand, weights;
+    TRY(read_float_type(reader, object, field, "storage_dtype", &storage));
+    *storage_declared = storage.found;
+    if (storage.found && strcmp(storage.name, "float64") == 0) {
         return trace_bad(reader, attribute_field(field, "storage_dtype", label),
                          "is \"float64\", expected float32, float16 or bfloat16");
-    if (*storage_declared) {
-        arith->u_storage = unit_roundoff;
-        arith->eta = smallest_normal;
     }
-    status = read_float_type(reader, object, field, "sum_dtype", text, &unit_roundoff, &smallest_normal, &found);
-    if (status)
-        return status;
-    if (found)
-        arith->u_sum = unit_roundoff;
-    status = read_float_type(reader, object, field, "operand_dtype", text, &unit_roundoff, &smallest_normal, &found);
-    if (status)
-        return status;
-    /* What is stored in float32 is not rounded again on its way into a float32 product. */
-    if (found)
-        arith->u_operand = unit_roundoff > arith_float32.u_storage ? unit_roundoff : 0;
-    status = read_float_type(reader, object, field, "weights_dtype", text, &unit_roundoff, &smallest_normal, &found);
-    if (status)
-        return status;
-    if (found)
-        *weights_dtype = strcmp(text, "float16") == 0    ? DTYPE_F16
-                         : strcmp(text, "bfloat16") == 0 ? DTYPE_BF16
-                                                         : DTYPE_F32;
+    if (storage.found) {
+        arith->u_storage = storage.unit_roundoff;
+        arith->eta = storage.smallest_normal;
+    }
+    TRY(read_float_type(reader, object, field, "sum_dtype", &sum));
+    if (sum.found) {
+        arith->u_sum = sum.unit_roundoff;
+    }
+    TRY(read_float_type(reader, object, field, "operand_dtype", &operand));
+    if (operand.found) {
+        /* A float32 operand is not rounded: it was stored as float32 already. */
+        arith->u_operand = operand.unit_roundoff > arith_float32.u_storage ? operand.unit_roundoff : 0;
+    }
+    TRY(read_float_type(reader, object, field, "weights_dtype", &weights));
+    if (weights.found) {
+        *weights_dtype = weights_dtype_by_name(weights.name);
+    }
     return STATUS_OK;
 }

@@ -1,4 +1,4 @@
-/* What reading and writing traces share around the HDF5 library. Not for anybody else. */
+/* What the files that read and write traces share. Only those include it. */
 #ifndef LOCKSTEP_WORKBENCH_TRACE_TRACE_HDF5_H
 #define LOCKSTEP_WORKBENCH_TRACE_TRACE_HDF5_H
 
@@ -9,46 +9,49 @@
 #define TRACE_FORMAT "lockstep-trace"
 #define TRACE_VERSION 1
 
-/* Makes the library fit for foreign files: no filter plugins are loaded, nothing is printed, nothing is done at exit
- * (a file that could not be closed on a full disk would be tried again there). Cheap; called before every use. */
+/* Prepares the HDF5 library for files that anybody may have written: it loads no filter plugins, prints nothing and
+ * does nothing at exit (where it would try again to close a file that a full disk kept open). Cheap; called before
+ * every use. */
 void hdf5_start(void);
 
-/* The most specific message of the library's error stack. Returns text. */
+/* Writes the most specific message of the library's error stack. Returns text. */
 const char *hdf5_reason(char text[200]);
 
-/* Reads a file in this very process: what trace_read does in a process of its own. */
+/* Reads a file in this process; trace_read calls it in a child process. Otherwise as trace_read. */
 enum status trace_read_file(struct trace *trace, const char *path, struct error *err);
 
-/* A file being read, and the dataset or attribute at hand for messages. */
+/* A file that is being read. */
 struct trace_reader {
     const char *path;
-    uint64_t file_size;
-    uint64_t memory; /* bytes that the rows read so far take */
+    uint64_t file_size; /* bytes */
+    uint64_t memory;    /* bytes that the rows read so far take */
     struct trace *trace;
     struct error *err;
 };
 
-/* Fails the reading: STATUS_BAD_INPUT, naming file and field. */
+/* Fills reader->err with STATUS_BAD_INPUT, the file and the field (may be NULL), and returns it. */
 enum status trace_bad(struct trace_reader *reader, const char *field, const char *format, ...)
     __attribute__((format(printf, 3, 4)));
 
-/* Whether an open attribute holds n values of a class; false as well where that cannot be told. */
+/* Whether an open attribute holds n values of a class. False too if the library cannot tell. */
 bool hdf5_holds(hid_t attribute, H5T_class_t class, uint64_t n);
 
-/* Attributes of an open object. A missing one leaves *value as it is ("" or the number it had) and *found false. */
+/* Reads an attribute of one value. field: the object's name for messages, "" for the root. A missing attribute is no
+ * error: *value stays as it is, and *found is false. */
 enum status trace_read_text(struct trace_reader *reader, hid_t object, const char *field, const char *name,
                             char value[256], bool *found);
 enum status trace_read_integer(struct trace_reader *reader, hid_t object, const char *field, const char *name,
                                int64_t *value, bool *found);
 
-/* The attributes storage_dtype, sum_dtype, operand_dtype, weights_dtype of an object, over what was there before. */
+/* Reads an object's attributes storage_dtype, sum_dtype, operand_dtype and weights_dtype. Those that are missing leave
+ * *arith and *weights_dtype as they are. */
 enum status trace_read_arith(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
                              uint32_t *weights_dtype, bool *storage_declared);
 
-/* The root's attributes temperature, top_k, top_p and seed; greedy where there are none. */
+/* Reads the root's attributes temperature, top_k, top_p and seed. Those that are missing are 0: greedy. */
 enum status trace_read_sampling(struct trace_reader *reader, hid_t file, struct sampling *sampling);
 
-/* Reads and checks /tokens and /phase (TRACE's tokens, phase, n_positions) and one stage's dataset. */
+/* Reads and checks /tokens (which sets n_positions), then /phase, then one stage's dataset at a time. */
 enum status trace_read_tokens(struct trace_reader *reader, hid_t dataset);
 enum status trace_read_phase(struct trace_reader *reader, hid_t dataset);
 enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const char *field, int32_t layer,

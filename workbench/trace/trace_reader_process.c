@@ -1,11 +1,12 @@
-/* Reads a trace in a child process and takes it over through a pipe. HDF5 1.10 trusts what stands in a file: one byte
- * changed in a heap or a B-tree makes it crash or loop, which nothing outside the library can prevent. Here that ends
- * the child, and the caller gets one line. */
+/* Reads a trace in a child process, which sends it through a pipe. HDF5 1.10 trusts the file: one changed byte in a
+ * heap or a B-tree makes it crash or loop for ever, and nothing outside the library can prevent that. Here only the
+ * child ends, and the caller gets an error of one line. */
 #include <errno.h>
 #include <fcntl.h>
 #include <signal.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/prctl.h>
 #include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
@@ -13,7 +14,7 @@
 
 #include "workbench/trace/trace_hdf5.h"
 
-/* What goes before the rows of a stage. */
+/* What is sent of a stage before its rows. */
 struct stage_head {
     int32_t layer;
     enum stage stage;
@@ -26,10 +27,12 @@ static bool send_bytes(int fd, const void *bytes, uint64_t size)
     const char *at = bytes;
     while (size > 0) {
         ssize_t n = write(fd, at, size > 1 << 20 ? 1 << 20 : size);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
             continue;
-        if (n <= 0)
+        }
+        if (n <= 0) {
             return false;
+        }
         at += n;
         size -= (uint64_t)n;
     }
@@ -41,10 +44,12 @@ static bool receive_bytes(int fd, void *bytes, uint64_t size)
     char *at = bytes;
     while (size > 0) {
         ssize_t n = read(fd, at, size > 1 << 20 ? 1 << 20 : size);
-        if (n < 0 && errno == EINTR)
+        if (n < 0 && errno == EINTR) {
             continue;
-        if (n <= 0)
+        }
+        if (n <= 0) {
             return false;
+        }
         at += n;
         size -= (uint64_t)n;
     }
@@ -54,26 +59,27 @@ static bool receive_bytes(int fd, void *bytes, uint64_t size)
 static bool send_text(int fd, const char *text)
 {
     uint64_t size = strlen(text) + 1;
-    return send_bytes(fd, &size, sizeof size) && send_bytes(fd, text, size);
+    return send_bytes(fd, &size, sizeof(size)) && send_bytes(fd, text, size);
 }
 
 static bool receive_text(int fd, char **text)
 {
     uint64_t size;
-    if (!receive_bytes(fd, &size, sizeof size))
+    if (!receive_bytes(fd, &size, sizeof(size))) {
         return false;
+    }
     *text = xcalloc(size + 1, 1);
     return receive_bytes(fd, *text, size);
 }
 
-/* Only the rows that are recorded; each stage is freed when it is sent, so that no trace is in memory twice. */
+/* Sends only the rows that are recorded, then frees the stage's, so that no trace is in memory twice. */
 static bool send_stage(int fd, const struct trace *trace, struct trace_stage *stage)
 {
     const struct stage_head head = {stage->layer, stage->stage, stage->width, stage->weights_dtype, stage->arith};
-    bool sent = send_bytes(fd, &head, sizeof head) && send_bytes(fd, stage->recorded, trace->n_positions);
+    bool sent = send_bytes(fd, &head, sizeof(head)) && send_bytes(fd, stage->recorded, trace->n_positions);
     for (uint32_t p = 0; p < trace->n_positions && sent; p++) {
         const float *row = trace_row(stage, p);
-        sent = !row || send_bytes(fd, row, stage->width * sizeof *row);
+        sent = row == NULL || send_bytes(fd, row, stage->width * sizeof(*row));
     }
     free(stage->rows);
     stage->rows = NULL;
@@ -83,86 +89,114 @@ static bool send_stage(int fd, const struct trace *trace, struct trace_stage *st
 static bool receive_stage(int fd, struct trace *trace)
 {
     struct stage_head head;
-    if (!receive_bytes(fd, &head, sizeof head))
+    if (!receive_bytes(fd, &head, sizeof(head))) {
         return false;
+    }
     struct trace_stage *stage = trace_add(trace, head.layer, head.stage, head.width);
     stage->weights_dtype = head.weights_dtype;
     stage->arith = head.arith;
     bool received = receive_bytes(fd, stage->recorded, trace->n_positions);
     for (uint32_t p = 0; p < trace->n_positions && received; p++) {
-        if (!stage->recorded[p])
+        if (!stage->recorded[p]) {
             continue;
+        }
         received = receive_bytes(fd, stage->rows + (uint64_t)p * stage->width, stage->width * sizeof(float));
         stage->n_recorded++;
     }
     return received;
 }
 
-/* The struct itself goes over as bytes; what its pointers hold follows. */
+/* Sends the struct itself as bytes, then what its pointers point to. */
 static bool send_trace(int fd, struct trace *trace)
 {
-    bool sent = send_bytes(fd, trace, sizeof *trace) && send_text(fd, trace->path) && send_text(fd, trace->producer) &&
+    bool sent = send_bytes(fd, trace, sizeof(*trace)) && send_text(fd, trace->path) && send_text(fd, trace->producer) &&
                 send_text(fd, trace->model_type) &&
-                send_bytes(fd, trace->tokens, trace->n_positions * sizeof *trace->tokens) &&
+                send_bytes(fd, trace->tokens, trace->n_positions * sizeof(*trace->tokens)) &&
                 send_bytes(fd, trace->phase, trace->n_positions);
-    for (uint32_t i = 0; i < trace->n_stages && sent; i++)
+    for (uint32_t i = 0; i < trace->n_stages && sent; i++) {
         sent = send_stage(fd, trace, &trace->stages[i]);
+    }
     return sent;
 }
 
 static bool receive_trace(int fd, struct trace *trace)
 {
     struct trace sent;
-    if (!receive_bytes(fd, &sent, sizeof sent))
+    if (!receive_bytes(fd, &sent, sizeof(sent))) {
         return false;
+    }
     *trace = sent;
     trace->path = trace->producer = trace->model_type = NULL;
     trace->n_stages = 0;
     trace->stages = NULL;
-    trace->tokens = xcalloc(trace->n_positions, sizeof *trace->tokens);
-    trace->phase = xcalloc(trace->n_positions, sizeof *trace->phase);
+    trace->tokens = xcalloc(trace->n_positions, sizeof(*trace->tokens));
+    trace->phase = xcalloc(trace->n_positions, sizeof(*trace->phase));
     bool received = receive_text(fd, &trace->path) && receive_text(fd, &trace->producer) &&
                     receive_text(fd, &trace->model_type) &&
-                    receive_bytes(fd, trace->tokens, trace->n_positions * sizeof *trace->tokens) &&
+                    receive_bytes(fd, trace->tokens, trace->n_positions * sizeof(*trace->tokens)) &&
                     receive_bytes(fd, trace->phase, trace->n_positions);
-    for (uint32_t i = 0; i < sent.n_stages && received; i++)
+    for (uint32_t i = 0; i < sent.n_stages && received; i++) {
         received = receive_stage(fd, trace);
+    }
     return received;
 }
 
-/* Whatever the program does on a signal is not for the child to do: it ends. */
+/* Undoes the program's signal handlers: a signal ends the child. */
 static void reset_signals(void)
 {
     static const int signals[] = {SIGSEGV, SIGBUS, SIGFPE, SIGILL, SIGABRT, SIGINT, SIGTERM, SIGPIPE, SIGXCPU};
-    for (size_t i = 0; i < sizeof signals / sizeof *signals; i++)
+    for (size_t i = 0; i < sizeof(signals) / sizeof(*signals); i++) {
         signal(signals[i], SIG_DFL);
+    }
 }
 
-/* The child: quiet whatever the library does, and no longer than reading such a file can take. */
-static _Noreturn void read_in_child(int fd, const char *path)
+/* Ends the child as soon as its parent ends, in whatever way. */
+static void end_with(pid_t parent)
+{
+    (void)prctl(PR_SET_PDEATHSIG, SIGKILL);
+    if (getppid() != parent) {
+        _exit(1); /* the parent ended before the call */
+    }
+}
+
+/* Closes the program's output in the child: whoever waits for its end must not wait for the child too. fd is the
+ * child's end of the pipe; returns it under a number above the standard ones. */
+static int leave_output(int fd)
+{
+    fd = fcntl(fd, F_DUPFD_CLOEXEC, STDERR_FILENO + 1); /* fd is 0, 1 or 2 if the program was started without these */
+    int null = open("/dev/null", O_WRONLY);
+    if (fd < 0 || null < 0 || dup2(null, STDOUT_FILENO) < 0 || dup2(null, STDERR_FILENO) < 0) {
+        _exit(1);
+    }
+    return fd;
+}
+
+/* The child's work. It prints nothing, dumps no core, and has 10 s of CPU time and one more for each 8 MiB of file. */
+static _Noreturn void read_in_child(const int ends[2], pid_t parent, const char *path)
 {
     struct trace trace;
     struct error err = {0};
     struct stat info;
     rlim_t seconds = 10 + (stat(path, &info) == 0 ? (rlim_t)info.st_size >> 23 : 0);
     const struct rlimit no_core = {0, 0}, time_limit = {seconds, seconds};
+    end_with(parent);
+    close(ends[0]); /* otherwise a write would never fail after the parent closed its end */
+    int fd = leave_output(ends[1]);
     reset_signals();
     setrlimit(RLIMIT_CORE, &no_core);
     setrlimit(RLIMIT_CPU, &time_limit);
-    int null = open("/dev/null", O_WRONLY);
-    if (null >= 0)
-        dup2(null, STDERR_FILENO);
     err.status = trace_read_file(&trace, path, &err);
-    bool sent = send_bytes(fd, &err, sizeof err) && (err.status || send_trace(fd, &trace));
+    bool sent = send_bytes(fd, &err, sizeof(err)) && (err.status != STATUS_OK || send_trace(fd, &trace));
     _exit(sent ? 0 : 1);
 }
 
-/* The child ended without a result. */
+/* The error of a child that ended without a result. how: its status from waitpid. */
 static enum status died(const char *path, int how, struct error *err)
 {
     int with = WIFSIGNALED(how) ? WTERMSIG(how) : 0;
-    if (with == SIGINT || with == SIGTERM)
+    if (with == SIGINT || with == SIGTERM) {
         return error_set(err, STATUS_INTERRUPTED, path, NULL, ERROR_NO_OFFSET, "reading was interrupted");
+    }
     return error_set(err, STATUS_BAD_INPUT, path, "HDF5", ERROR_NO_OFFSET, "is damaged: the HDF5 library %s on it",
                      with == SIGXCPU ? "runs for ever" : "crashes");
 }
@@ -172,25 +206,30 @@ enum status trace_read(struct trace *trace, const char *path, struct error *err)
     int ends[2], how = 0;
     struct error result;
     *trace = (struct trace){0};
-    if (pipe2(ends, O_CLOEXEC) != 0)
+    if (pipe2(ends, O_CLOEXEC) != 0) {
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
-    pid_t child = fork();
-    if (child == 0)
-        read_in_child(ends[1], path);
+    }
+    pid_t parent = getpid(), child = fork();
+    if (child == 0) {
+        read_in_child(ends, parent, path);
+    }
     close(ends[1]);
-    bool received =
-        child > 0 && receive_bytes(ends[0], &result, sizeof result) && (result.status || receive_trace(ends[0], trace));
+    bool received = child > 0 && receive_bytes(ends[0], &result, sizeof(result)) &&
+                    (result.status != STATUS_OK || receive_trace(ends[0], trace));
     close(ends[0]);
-    if (child < 0)
+    if (child < 0) {
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
-    while (waitpid(child, &how, 0) < 0 && errno == EINTR)
+    }
+    while (waitpid(child, &how, 0) < 0 && errno == EINTR) {
         continue;
+    }
     if (!received) {
         trace_free(trace);
         return died(path, how, err);
     }
     trace->from_file = true;
-    if (result.status && err)
+    if (result.status != STATUS_OK && err != NULL) {
         *err = result;
+    }
     return result.status;
 }

@@ -1,5 +1,5 @@
-/* Writes a trace. Nothing in the file depends on when, where or how often it is written: no times, names in one order,
- * one contiguous dataset a stage, so that two traces of one run are the same bytes. */
+/* Writes a trace. The file depends on the trace alone: it holds no times, its names are in one order, and each stage is
+ * one contiguous dataset. So equal traces are the same bytes. */
 #include <errno.h>
 #include <fcntl.h>
 #include <stdio.h>
@@ -11,20 +11,22 @@
 #include "workbench/trace/safe_replace.h"
 #include "workbench/trace/trace_hdf5.h"
 
-/* What goes wrong here has one cause for the user: the file cannot be written. The first failure is kept. */
+/* A file that is being written. Whatever fails in the library means the same to the user: the file cannot be written.
+ */
 struct writer {
     const char *path;
     struct error *err;
-    enum status status;
+    enum status status; /* of the first failure */
     hid_t group_properties, dataset_properties;
 };
 
 static void write_failed(struct writer *writer, const char *field)
 {
     char reason[200];
-    if (!writer->status)
+    if (writer->status == STATUS_OK) {
         writer->status = error_set(writer->err, STATUS_IO, writer->path, field, ERROR_NO_OFFSET, "writing failed: %s",
                                    hdf5_reason(reason));
+    }
 }
 
 static void write_attribute(struct writer *writer, hid_t object, const char *name, hid_t type, hid_t space,
@@ -32,20 +34,23 @@ static void write_attribute(struct writer *writer, hid_t object, const char *nam
 {
     hid_t attribute = H5Acreate2(object, name, type, space, H5P_DEFAULT, H5P_DEFAULT);
     bool written = attribute >= 0 && H5Awrite(attribute, type, value) >= 0;
-    if (attribute >= 0 && H5Aclose(attribute) < 0)
+    if (attribute >= 0 && H5Aclose(attribute) < 0) {
         written = false;
-    if (!written)
+    }
+    if (!written) {
         write_failed(writer, name);
+    }
 }
 
-/* A variable-length string: h5py reads it as a str, and a fixed one as bytes. */
+/* Writes a string of variable length, which h5py reads as str; one of fixed length it reads as bytes. */
 static void write_text(struct writer *writer, hid_t object, const char *name, const char *text)
 {
     hid_t type = H5Tcopy(H5T_C_S1), space = H5Screate(H5S_SCALAR);
-    if (type >= 0 && space >= 0 && H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0)
+    if (type >= 0 && space >= 0 && H5Tset_size(type, H5T_VARIABLE) >= 0 && H5Tset_cset(type, H5T_CSET_UTF8) >= 0) {
         write_attribute(writer, object, name, type, space, &text);
-    else
+    } else {
         write_failed(writer, name);
+    }
     H5Sclose(space);
     H5Tclose(type);
 }
@@ -64,17 +69,20 @@ static void write_number(struct writer *writer, hid_t object, const char *name, 
     H5Sclose(space);
 }
 
-/* How tokens were sampled; a greedy choice declares nothing. */
+/* Declares how tokens were sampled; a greedy choice declares nothing. */
 static void write_sampling(struct writer *writer, hid_t file, const struct sampling *sampling)
 {
-    if (sampling->temperature == 0)
+    if (sampling->temperature == 0) {
         return;
+    }
     const int64_t top_k = sampling->top_k, seed = (int64_t)sampling->seed;
     write_number(writer, file, "temperature", H5T_NATIVE_FLOAT, &sampling->temperature);
-    if (top_k > 0)
+    if (top_k > 0) {
         write_number(writer, file, "top_k", H5T_NATIVE_INT64, &top_k);
-    if (sampling->top_p > 0)
+    }
+    if (sampling->top_p > 0) {
         write_number(writer, file, "top_p", H5T_NATIVE_FLOAT, &sampling->top_p);
+    }
     write_number(writer, file, "seed", H5T_NATIVE_INT64, &seed);
 }
 
@@ -82,9 +90,11 @@ static const char *float_type_name(double unit_roundoff)
 {
     static const char *const names[] = {"float32", "float16", "bfloat16", "float64"};
     double u, smallest;
-    for (size_t i = 0; i < sizeof names / sizeof *names; i++)
-        if (float_type(names[i], &u, &smallest) && u == unit_roundoff)
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
+        if (float_type(names[i], &u, &smallest) && u == unit_roundoff) {
             return names[i];
+        }
+    }
     ASSERT(!"a unit roundoff of no float type");
     return NULL;
 }
@@ -94,19 +104,23 @@ static const char *weights_dtype_name(uint32_t dtype)
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
-/* The declarations that differ from what holds anyway. */
+/* Declares only what differs from the outer declarations: the whole file's for a stage, none for the root. */
 static void write_arith(struct writer *writer, hid_t object, const struct arith *arith, uint32_t weights_dtype,
                         const struct arith *outer, uint32_t outer_weights_dtype)
 {
-    if (arith->u_operand != outer->u_operand)
+    if (arith->u_operand != outer->u_operand) {
         write_text(writer, object, "operand_dtype",
                    arith->u_operand == 0 ? "float32" : float_type_name(arith->u_operand));
-    if (arith->u_storage != outer->u_storage)
+    }
+    if (arith->u_storage != outer->u_storage) {
         write_text(writer, object, "storage_dtype", float_type_name(arith->u_storage));
-    if (arith->u_sum != outer->u_sum)
+    }
+    if (arith->u_sum != outer->u_sum) {
         write_text(writer, object, "sum_dtype", float_type_name(arith->u_sum));
-    if (weights_dtype != outer_weights_dtype)
+    }
+    if (weights_dtype != outer_weights_dtype) {
         write_text(writer, object, "weights_dtype", weights_dtype_name(weights_dtype));
+    }
 }
 
 static void write_root(struct writer *writer, hid_t file, const struct trace *trace)
@@ -119,61 +133,83 @@ static void write_root(struct writer *writer, hid_t file, const struct trace *tr
     write_integer(writer, file, "n_layers", (int32_t)trace->n_layers);
     write_arith(writer, file, &trace->arith, trace->weights_dtype, &undeclared, DTYPE_COUNT);
     write_sampling(writer, file, &trace->sampling);
-    if (*trace->weights_sha256)
+    if (trace->weights_sha256[0] != '\0') {
         write_text(writer, file, "weights_sha256", trace->weights_sha256);
-    if (*trace->config_sha256)
+    }
+    if (trace->config_sha256[0] != '\0') {
         write_text(writer, file, "config_sha256", trace->config_sha256);
+    }
 }
 
-/* Creates a dataset, writes it whole. Returns it open, or negative. */
-static hid_t write_dataset(struct writer *writer, hid_t group, const char *name, int n_dims, const hsize_t *dims,
-                           hid_t file_type, hid_t memory_type, const void *values)
+/* What a dataset is. */
+struct dataset_form {
+    const char *name;
+    int n_dims;
+    hsize_t dims[2];
+    hid_t file_type, memory_type; /* of a value in the file, and in memory */
+};
+
+/* Creates a dataset and writes all its values. Returns it open, or negative. */
+static hid_t write_dataset(struct writer *writer, hid_t group, const struct dataset_form *form, const void *values)
 {
-    hid_t space = H5Screate_simple(n_dims, dims, NULL);
-    hid_t dataset = H5Dcreate2(group, name, file_type, space, H5P_DEFAULT, writer->dataset_properties, H5P_DEFAULT);
-    if (dataset < 0 || H5Dwrite(dataset, memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0)
-        write_failed(writer, name);
+    hid_t space = H5Screate_simple(form->n_dims, form->dims, NULL);
+    hid_t dataset =
+        H5Dcreate2(group, form->name, form->file_type, space, H5P_DEFAULT, writer->dataset_properties, H5P_DEFAULT);
+    if (dataset < 0 || H5Dwrite(dataset, form->memory_type, H5S_ALL, H5S_ALL, H5P_DEFAULT, values) < 0) {
+        write_failed(writer, form->name);
+    }
     H5Sclose(space);
     return dataset;
 }
 
 static void close_dataset(struct writer *writer, hid_t dataset, const char *name)
 {
-    if (dataset >= 0 && H5Dclose(dataset) < 0)
+    if (dataset >= 0 && H5Dclose(dataset) < 0) {
         write_failed(writer, name);
+    }
 }
 
-/* The recorded rows of a stage, and which positions they are where some are missing. */
+/* Packs the recorded rows of a stage: rows[n_recorded, width] and their positions[n_recorded]. */
+static void pack_rows(const struct trace *trace, const struct trace_stage *stage, float *rows, int32_t *positions)
+{
+    uint32_t n = 0;
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        const float *row = trace_row(stage, p);
+        if (row != NULL) {
+            memcpy(rows + (uint64_t)n * stage->width, row, stage->width * sizeof(*row));
+            positions[n++] = (int32_t)p;
+        }
+    }
+}
+
+/* Writes the recorded rows of a stage; if some are missing, also the attribute `positions`. */
 static void write_stage(struct writer *writer, hid_t group, const struct trace *trace, const struct trace_stage *stage)
 {
-    const char *name = stage_name(stage->stage);
     bool whole = stage->n_recorded == trace->n_positions;
     float *packed = NULL;
     int32_t *positions = NULL;
     if (!whole) {
-        packed = xmalloc((uint64_t)stage->n_recorded * stage->width * sizeof *packed);
-        positions = xcalloc(stage->n_recorded, sizeof *positions);
-        uint32_t n = 0;
-        for (uint32_t p = 0; p < trace->n_positions; p++) {
-            const float *row = trace_row(stage, p);
-            if (!row)
-                continue;
-            memcpy(packed + (uint64_t)n * stage->width, row, stage->width * sizeof *row);
-            positions[n++] = (int32_t)p;
-        }
+        packed = xmalloc((uint64_t)stage->n_recorded * stage->width * sizeof(*packed));
+        positions = xcalloc(stage->n_recorded, sizeof(*positions));
+        pack_rows(trace, stage, packed, positions);
     }
-    hsize_t dims[2] = {stage->n_recorded, stage->width};
-    hid_t file_type = stage_is_integer(stage->stage) ? H5T_STD_I32LE : H5T_IEEE_F32LE;
-    hid_t dataset =
-        write_dataset(writer, group, name, 2, dims, file_type, H5T_NATIVE_FLOAT, whole ? stage->rows : packed);
+    const struct dataset_form form = {
+        .name = stage_name(stage->stage),
+        .n_dims = 2,
+        .dims = {stage->n_recorded, stage->width},
+        .file_type = stage_is_integer(stage->stage) ? H5T_STD_I32LE : H5T_IEEE_F32LE,
+        .memory_type = H5T_NATIVE_FLOAT,
+    };
+    hid_t dataset = write_dataset(writer, group, &form, whole ? stage->rows : packed);
     if (dataset >= 0 && !whole) {
-        hid_t space = H5Screate_simple(1, dims, NULL);
+        hid_t space = H5Screate_simple(1, form.dims, NULL);
         write_attribute(writer, dataset, "positions", H5T_STD_I32LE, space, positions);
         H5Sclose(space);
     }
-    if (dataset >= 0)
+    if (dataset >= 0) {
         write_arith(writer, dataset, &stage->arith, stage->weights_dtype, &trace->arith, trace->weights_dtype);
-    close_dataset(writer, dataset, name);
+    }
+    close_dataset(writer, dataset, form.name);
     free(packed);
     free(positions);
 }
@@ -181,95 +217,113 @@ static void write_stage(struct writer *writer, hid_t group, const struct trace *
 static hid_t open_group(struct writer *writer, hid_t parent, const char *name)
 {
     hid_t group = H5Gcreate2(parent, name, H5P_DEFAULT, writer->group_properties, H5P_DEFAULT);
-    if (group < 0)
+    if (group < 0) {
         write_failed(writer, name);
+    }
     return group;
 }
 
 static void close_group(struct writer *writer, hid_t group, const char *name)
 {
-    if (group >= 0 && H5Gclose(group) < 0)
+    if (group >= 0 && H5Gclose(group) < 0) {
         write_failed(writer, name);
+    }
 }
 
-/* The stages of one layer, or those outside the layers, as one group. */
+/* Writes the stages of one layer, or those outside the layers, as one group; no group if there are none. */
 static void write_group(struct writer *writer, hid_t parent, const char *name, const struct trace *trace, int32_t layer)
 {
     hid_t group = -1;
-    for (uint32_t i = 0; i < trace->n_stages && !writer->status; i++) {
+    for (uint32_t i = 0; i < trace->n_stages && writer->status == STATUS_OK; i++) {
         const struct trace_stage *stage = &trace->stages[i];
-        if (stage->layer != layer || stage->n_recorded == 0)
+        if (stage->layer != layer || stage->n_recorded == 0) {
             continue;
-        if (group < 0)
+        }
+        if (group < 0) {
             group = open_group(writer, parent, name);
-        if (group >= 0)
+        }
+        if (group >= 0) {
             write_stage(writer, group, trace, stage);
+        }
     }
     close_group(writer, group, name);
 }
 
+/* Writes one value a position: /tokens or /phase. */
+static void write_positions(struct writer *writer, hid_t file, const struct dataset_form *form, const void *values)
+{
+    hid_t dataset = write_dataset(writer, file, form, values);
+    close_dataset(writer, dataset, form->name);
+}
+
 static void write_contents(struct writer *writer, hid_t file, const struct trace *trace)
 {
-    hsize_t n = trace->n_positions;
+    const struct dataset_form tokens = {"tokens", 1, {trace->n_positions}, H5T_STD_I32LE, H5T_NATIVE_INT32};
+    const struct dataset_form phase = {"phase", 1, {trace->n_positions}, H5T_STD_U8LE, H5T_NATIVE_UINT8};
     write_root(writer, file, trace);
-    hid_t dataset = write_dataset(writer, file, "tokens", 1, &n, H5T_STD_I32LE, H5T_NATIVE_INT32, trace->tokens);
-    close_dataset(writer, dataset, "tokens");
-    dataset = write_dataset(writer, file, "phase", 1, &n, H5T_STD_U8LE, H5T_NATIVE_UINT8, trace->phase);
-    close_dataset(writer, dataset, "phase");
+    write_positions(writer, file, &tokens, trace->tokens);
+    write_positions(writer, file, &phase, trace->phase);
     hid_t layers = open_group(writer, file, "layers");
-    for (uint32_t layer = 0; layer < trace->n_layers && !writer->status; layer++) {
+    for (uint32_t layer = 0; layer < trace->n_layers && writer->status == STATUS_OK; layer++) {
         char name[16];
-        snprintf(name, sizeof name, "%u", layer);
+        snprintf(name, sizeof(name), "%u", layer);
         write_group(writer, layers, name, trace, (int32_t)layer);
     }
     close_group(writer, layers, "layers");
     write_group(writer, file, "stages", trace, LAYER_NONE);
 }
 
-/* Takes the disk space now, so that a full disk is found out here and not by the library while it closes the file. The
- * file's length stays as it is. */
+/* Reserves the disk space now, so that a full disk fails here, not in the library while it closes the file. The file's
+ * length stays as it is. */
 static void reserve_space(struct writer *writer, int fd, const struct trace *trace)
 {
     uint64_t size = 1 << 16;
-    for (uint32_t i = 0; i < trace->n_stages; i++)
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
         size += (uint64_t)trace->stages[i].n_recorded * trace->stages[i].width * sizeof(float) + 1024;
-    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS)
+    }
+    if (fallocate(fd, FALLOC_FL_KEEP_SIZE, 0, (off_t)size) != 0 && errno != EOPNOTSUPP && errno != ENOSYS) {
         writer->status = error_set(writer->err, STATUS_IO, writer->path, NULL, ERROR_NO_OFFSET, "writing failed: %s",
                                    strerror(errno));
+    }
 }
 
-/* Gives back what was reserved past the end. */
+/* Frees the space that was reserved past the file's end. */
 static void release_space(struct writer *writer, int fd)
 {
     struct stat info;
-    if (fstat(fd, &info) != 0 || ftruncate(fd, info.st_size) != 0)
+    if (fstat(fd, &info) != 0 || ftruncate(fd, info.st_size) != 0) {
         writer->status = error_set(writer->err, STATUS_IO, writer->path, NULL, ERROR_NO_OFFSET, "writing failed: %s",
                                    strerror(errno));
+    }
 }
 
-/* Creates the file, fills and closes it. */
+/* Creates the file, fills it and closes it. */
 static enum status write_file(struct writer *writer, const struct replacement *replacement, const struct trace *trace)
 {
     hid_t access = H5Pcreate(H5P_FILE_ACCESS), creation = H5Pcreate(H5P_FILE_CREATE);
     writer->group_properties = H5Pcreate(H5P_GROUP_CREATE);
     writer->dataset_properties = H5Pcreate(H5P_DATASET_CREATE);
-    /* 1.8's format: an attribute may pass 64 KiB (positions), and h5py and h5dump of any age read it. */
+    /* HDF5 1.8's format: an attribute (positions) may be larger than 64 KiB, and every h5py and h5dump reads it. */
     bool ready = access >= 0 && creation >= 0 && H5Pset_libver_bounds(access, H5F_LIBVER_V18, H5F_LIBVER_V18) >= 0 &&
                  H5Pset_obj_track_times(creation, false) >= 0 &&
                  H5Pset_obj_track_times(writer->group_properties, false) >= 0 &&
                  H5Pset_obj_track_times(writer->dataset_properties, false) >= 0 &&
                  H5Pset_fill_time(writer->dataset_properties, H5D_FILL_TIME_NEVER) >= 0;
     hid_t file = ready ? H5Fcreate(replacement->temporary, H5F_ACC_TRUNC, creation, access) : -1;
-    if (file < 0)
+    if (file < 0) {
         write_failed(writer, NULL);
-    else
+    } else {
         reserve_space(writer, replacement->fd, trace);
-    if (!writer->status)
+    }
+    if (writer->status == STATUS_OK) {
         write_contents(writer, file, trace);
-    if (file >= 0 && H5Fclose(file) < 0)
+    }
+    if (file >= 0 && H5Fclose(file) < 0) {
         write_failed(writer, NULL);
-    if (!writer->status)
+    }
+    if (writer->status == STATUS_OK) {
         release_space(writer, replacement->fd);
+    }
     H5Pclose(writer->dataset_properties);
     H5Pclose(writer->group_properties);
     H5Pclose(creation);
@@ -281,12 +335,10 @@ enum status trace_write(const struct trace *trace, const char *path, struct erro
 {
     struct replacement replacement;
     hdf5_start();
-    enum status status = replacement_begin(&replacement, path, err);
-    if (status)
-        return status;
+    TRY(replacement_begin(&replacement, path, err));
     struct writer writer = {.path = path, .err = err};
-    status = write_file(&writer, &replacement, trace);
-    if (status) {
+    enum status status = write_file(&writer, &replacement, trace);
+    if (status != STATUS_OK) {
         replacement_abort(&replacement);
         return status;
     }

@@ -1,4 +1,4 @@
-/* The audit: goldens pass, and a recorded value that is off by more than its bound is found at exactly its place. */
+/* Tests of the audit: goldens pass, and a recorded value that is off by more than its bound is found at its place. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 
 static const char *const names[] = {"tiny-llama", "tiny-gemma3"};
 
-/* Every step judged at every position, and nothing fails. */
+/* Every step is judged at every position, and nothing fails. */
 static void test_goldens_pass(void **state)
 {
     (void)state;
@@ -49,7 +49,7 @@ static float *place_of(const struct plan *plan, uint32_t s, const struct trace *
     return &stage_at(trace, step->layer, step->stage)->rows[(uint64_t)position * step->width + dim];
 }
 
-/* Moves one recorded value to `times` its bound away from what is expected. */
+/* Moves one recorded value to `times` its bound from the expected value. */
 static float *push_value(const struct plan *plan, uint32_t s, const struct trace *trace, uint32_t position,
                          uint32_t dim, double times)
 {
@@ -57,21 +57,22 @@ static float *push_value(const struct plan *plan, uint32_t s, const struct trace
     struct rows rows;
     rows_gather(&rows, plan, s, trace, NULL);
     assert_int_equal(rows.n, trace->n_positions);
-    double *y = xcalloc(step->width, sizeof *y), *bound = xcalloc(step->width, sizeof *bound);
+    double *y = xcalloc(step->width, sizeof(*y)), *bound = xcalloc(step->width, sizeof(*bound));
     struct op_batch batch = {.step = step, .n_rows = 1, .rows = &rows.rows[position], .y = y, .bound = bound};
     op_run(&batch);
     float *value = place_of(plan, s, trace, position, dim);
     *value = (float)(y[dim] + times * bound[dim]);
-    if (times > 1 && bound[dim] == 0) /* a copy: any change is too much */
+    if (times > 1 && bound[dim] == 0) { /* a copy: any change is too much */
         *value = nextafterf((float)y[dim], INFINITY);
+    }
     rows_free(&rows);
     free(y);
     free(bound);
     return value;
 }
 
-/* Every step of both models, some place in each: the expected value, rounded, passes; 4 bounds away (give or take one,
- * for the value is rounded as well) it fails, there and only there. */
+/* In every step of both models one value is changed. Rounded from the expected value, it passes. Moved 4 bounds away (3
+ * to 5, for it is rounded as well), it fails, and nothing else does. */
 static void test_pushed_values_are_found(void **state)
 {
     (void)state;
@@ -100,7 +101,7 @@ static void test_pushed_values_are_found(void **state)
     }
 }
 
-/* The place reported is the lowest failing position, though a later one is worse. */
+/* The reported place is the lowest failing position, even if a later one is worse. */
 static void test_lowest_position_is_reported(void **state)
 {
     (void)state;
@@ -121,7 +122,7 @@ static void test_lowest_position_is_reported(void **state)
     small_close(&small);
 }
 
-/* A NaN is an infinite error where it stands; who reads it inherits it and is not accused. */
+/* A NaN is an infinite error in its own row. Rows that read it inherit it, and are not reported. */
 static void test_nonfinite(void **state)
 {
     (void)state;
@@ -134,8 +135,9 @@ static void test_nonfinite(void **state)
         const struct trace *traces[] = {&small.golden};
         audit_run(&audit, &small.plan, traces, 1, NULL, NULL);
         uint32_t n_failed = 0;
-        for (uint32_t s = 0; s < small.plan.n_steps; s++)
+        for (uint32_t s = 0; s < small.plan.n_steps; s++) {
             n_failed += finding_failed(audit_finding(&audit, s, 0));
+        }
         assert_int_equal(n_failed, 1);
         const struct finding *finding = audit_finding(&audit, (uint32_t)plan_find(&small.plan, 3, STAGE_k_proj), 0);
         assert_true(finding_failed(finding) && isinf(finding->ratio));
@@ -184,9 +186,9 @@ static void hide_row(const struct trace *trace, int32_t layer, enum stage name, 
     stage->recorded[position] = 0;
 }
 
-/* Inputs that are not recorded, and cannot be computed either, for nothing of their position is: the rows that need
- * them are not audited, and others are. Local layers of tiny-gemma3 see 6 keys, so that position 2 hides positions 2
- * to 7. Where what a key is made of is recorded, the row is judged all the same. */
+/* Nothing is recorded at position 2, so inputs there cannot be computed either: the rows that need them are not
+ * audited, all others are. Local layers of tiny-gemma3 see 6 keys, so this concerns positions 2 to 7. Where the inputs
+ * of a key are recorded, the row is judged. */
 static void test_missing_inputs(void **state)
 {
     (void)state;
@@ -198,14 +200,16 @@ static void test_missing_inputs(void **state)
     struct finding finding = audit_step(&small.plan, local, &small.golden);
     assert_int_equal(finding.rows_judged, small.golden.n_positions);
     assert_true(finding.span && finding.rows_failed == 0 && finding.rows_unaudited == 0);
-    for (uint32_t s = 0; s < small.plan.n_steps; s++)
+    for (uint32_t s = 0; s < small.plan.n_steps; s++) {
         hide_row(&small.golden, small.plan.steps[s].layer, small.plan.steps[s].stage, 2);
+    }
     finding = audit_step(&small.plan, local, &small.golden);
     assert_int_equal(finding.state, FINDING_AUDITED);
     assert_int_equal(finding.rows_unaudited, 5); /* position 2 itself has no output */
     assert_int_equal(finding.rows_judged, small.golden.n_positions - 6);
-    for (uint32_t s = 0; s < small.plan.n_steps; s++)
+    for (uint32_t s = 0; s < small.plan.n_steps; s++) {
         hide_row(&small.golden, small.plan.steps[s].layer, small.plan.steps[s].stage, 0);
+    }
     finding = audit_step(&small.plan, global, &small.golden);
     assert_int_equal(finding.state, FINDING_UNAUDITED);
     struct trace_stage *stage = stage_at(&small.golden, 2, STAGE_attn_out);
@@ -216,7 +220,7 @@ static void test_missing_inputs(void **state)
     small_close(&small);
 }
 
-/* Statistics span whole rows: the first five values say nothing. Postmortem 2025-12-17 positive-bias-hidden-states. */
+/* Statistics are of whole rows, not of the first five values. Postmortem 2025-12-17 positive-bias-hidden-states. */
 static void test_statistics_span_rows(void **state)
 {
     (void)state;
@@ -237,7 +241,8 @@ static void test_statistics_span_rows(void **state)
     small_close(&small);
 }
 
-/* What is declared is what is judged: the same values pass as bfloat16 storage and fail as float32. */
+/* Values are judged by the storage type that the trace declares: the same values pass as bfloat16 and fail as float32.
+ */
 static void test_declared_arithmetic(void **state)
 {
     (void)state;
@@ -247,9 +252,9 @@ static void test_declared_arithmetic(void **state)
     struct trace_stage *stage = stage_at(&small.golden, 1, STAGE_v_proj);
     for (uint64_t i = 0; i < (uint64_t)small.golden.n_positions * stage->width; i++) {
         uint32_t bits;
-        memcpy(&bits, &stage->rows[i], sizeof bits);
+        memcpy(&bits, &stage->rows[i], sizeof(bits));
         bits = (bits + 0x7fff + (bits >> 16 & 1)) & 0xffff0000;
-        memcpy(&stage->rows[i], &bits, sizeof bits);
+        memcpy(&stage->rows[i], &bits, sizeof(bits));
     }
     struct finding finding = audit_step(&small.plan, s, &small.golden);
     assert_true(finding_failed(&finding));

@@ -1,5 +1,6 @@
-/* Stages that nobody runs: probabilities of attention, and what a token was drawn from. Each is made beside a golden by
- * the formula, passes, and then is spoilt in the ways that engines spoil it; each way must be found at its place. */
+/* Stages that are judged but never run: the probabilities of attention, and those that a token is drawn from. Each is
+ * computed from a golden by the formula and passes. Then it is spoilt as engines spoil it; each spoilt value must be
+ * found at its place. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,10 +14,10 @@
 #include "tests/support/recording.h"
 #include "tests/support/scratch.h"
 #include "workbench/session/comparison.h"
-#include "workbench/trace/sample.h"
 #include "workbench/session/session.h"
+#include "workbench/trace/sample.h"
 
-#define ROW 11 /* a position that is decoded */
+#define ROW 11 /* a decoded position */
 
 static const struct sampling greedy = {0}, sampled = {0.7f, 20, 0.9f, 5}, only_k = {1.5f, 3, 0, 5};
 
@@ -25,11 +26,11 @@ static void add_samples(const struct small_model *small, struct trace *trace, co
 {
     struct sampler sampler;
     uint32_t vocab = small->model.config.vocab;
-    float *probs = xcalloc(vocab, sizeof *probs);
+    float *probs = xcalloc(vocab, sizeof(*probs));
     trace->sampling = *sampling;
     trace_add(trace, LAYER_NONE, STAGE_sample_probs, vocab);
     trace_add(trace, LAYER_NONE, STAGE_sample_token, 1);
-    sampler_init(&sampler, sampling, vocab, session_masked_id(&small->model.config));
+    sampler_init(&sampler, sampling, vocab, config_masked_id(&small->model.config));
     for (uint32_t p = trace->n_positions - 6; p < trace->n_positions; p++) {
         const float *logits = trace_row(stage_at(trace, LAYER_NONE, STAGE_logits_final), p);
         float token = (float)sampler_choose(&sampler, logits, probs);
@@ -42,7 +43,7 @@ static void add_samples(const struct small_model *small, struct trace *trace, co
 
 static struct judged judged_of(const struct small_model *small)
 {
-    return (struct judged){true, true, small->golden.n_positions, session_masked_id(&small->model.config)};
+    return (struct judged){true, true, small->golden.n_positions, config_masked_id(&small->model.config)};
 }
 
 /* Adds attn_probs of every layer, computed from the trace's own queries and keys. */
@@ -53,10 +54,11 @@ static void add_attn_probs(const struct small_model *small, struct trace *trace)
     plan_copy_judged(&plan, &small->plan, &judged);
     for (uint32_t s = 0; s < plan.n_steps; s++) {
         const struct step *step = &plan.steps[s];
-        if (step->op != OP_attention_probs)
+        if (step->op != OP_attention_probs) {
             continue;
-        double *y = xcalloc(step->width, sizeof *y);
-        float *row = xcalloc(step->width, sizeof *row);
+        }
+        double *y = xcalloc(step->width, sizeof(*y));
+        float *row = xcalloc(step->width, sizeof(*row));
         struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
         for (uint32_t p = 0; p < trace->n_positions; p++) {
             struct op_row one = {.arith = &trace->arith,
@@ -64,8 +66,9 @@ static void add_attn_probs(const struct small_model *small, struct trace *trace)
                                         trace_row(stage_at(trace, step->layer, STAGE_k_rope), 0)},
                                  .position = p};
             op_run(&(struct op_batch){.step = step, .n_rows = 1, .rows = &one, .y = y});
-            for (uint32_t i = 0; i < step->width; i++)
+            for (uint32_t i = 0; i < step->width; i++) {
                 row[i] = (float)y[i];
+            }
             trace_set_row(trace, stage, p, row);
         }
         free(row);
@@ -81,7 +84,7 @@ static void open_with_both(struct small_model *small, const char *name, const st
     add_attn_probs(small, &small->golden);
 }
 
-/* Judges a copy of the golden: how many positions of (layer, stage) fail, and how badly. */
+/* Judges a stage of a copy of the golden: how many positions fail, and with which ratio. */
 static struct finding judge_trace(const struct small_model *small, int32_t layer, enum stage stage)
 {
     struct plan plan;
@@ -104,18 +107,20 @@ static uint32_t id_at(const struct small_model *small, uint32_t p)
     return (uint32_t)*value_at(small, LAYER_NONE, STAGE_sample_token, p, 0);
 }
 
-/* An id that is not the chosen one: with a share (kept) or without. */
+/* An id that is not the chosen one, and has a probability above 0 (kept) or of 0. */
 static uint32_t another(const struct small_model *small, uint32_t p, bool kept)
 {
     uint32_t n = small->model.config.vocab;
-    for (uint32_t i = 1; i < n; i++) /* 0 is the padding */
-        if (i != id_at(small, p) && (*value_at(small, LAYER_NONE, STAGE_sample_probs, p, i) > 0) == kept)
+    for (uint32_t i = 1; i < n; i++) { /* 0 is the padding */
+        if (i != id_at(small, p) && (*value_at(small, LAYER_NONE, STAGE_sample_probs, p, i) > 0) == kept) {
             return i;
+        }
+    }
     fail();
     return 0;
 }
 
-/* What was made by the formula passes, in every family: softcaps, windows, sinks, grouped heads. */
+/* Probabilities made by the formula pass, in every family: softcaps, windows, sinks, grouped heads. */
 static void test_healthy(void **state)
 {
     static const char *const names[] = {"tiny-llama", "tiny-gemma2-odd", "tiny-gemma3", "tiny-gpt-oss-odd"};
@@ -141,7 +146,7 @@ static void test_healthy(void **state)
     }
 }
 
-/* One probability times 1.0001; 1 + 2^-23 is rounding. */
+/* One probability times 1.0001 is found; times 1 + 2^-23 is rounding. */
 static void test_wrong_probability(void **state)
 {
     static const struct sampling *const samplings[] = {&greedy, &sampled, &only_k};
@@ -162,8 +167,8 @@ static void test_wrong_probability(void **state)
     }
 }
 
-/* Greedy: any of the largest logits, and nothing else. Sampled: whatever is kept. Never the padding, whose logit is
- * made the largest here. */
+/* A greedy choice is one of the largest logits; a sampled choice is any id that is kept. Neither is ever the padding,
+ * whose logit is the largest here. */
 static void test_wrong_token(void **state)
 {
     (void)state;
@@ -188,7 +193,7 @@ static void test_wrong_token(void **state)
     open_with_both(&small, "tiny-gemma3", &only_k);
     token = value_at(&small, LAYER_NONE, STAGE_sample_token, ROW, 0);
     uint32_t kept = another(&small, ROW, true), dropped = another(&small, ROW, false);
-    for (int recorded = 1; recorded >= 0; recorded--) { /* what is kept, as recorded or as the logits say */
+    for (int recorded = 1; recorded >= 0; recorded--) { /* the ids that are kept, as recorded or as the logits say */
         *token = (float)kept;
         assert_int_equal(judge_trace(&small, LAYER_NONE, STAGE_sample_token).rows_failed, 0);
         *token = (float)dropped;
@@ -202,7 +207,8 @@ static void test_wrong_token(void **state)
     small_close(&small);
 }
 
-/* Padding with a share; one id too many or too few; another temperature, top-k or top-p than is declared. */
+/* Padding with a probability above 0, one id too many or too few, and another temperature, top-k or top-p than declared
+ * are found. */
 static void test_wrong_masks(void **state)
 {
     static const struct sampling others[] = {
@@ -225,7 +231,7 @@ static void test_wrong_masks(void **state)
     assert_int_equal(judge_trace(&small, LAYER_NONE, STAGE_sample_probs).rows_failed, 1);
     small_close(&small);
 
-    for (size_t i = 0; i < sizeof others / sizeof *others; i++) {
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
         open_with_both(&small, "tiny-llama", &(struct sampling){0.7f, 20, 1, 5});
         assert_int_equal(judge_trace(&small, LAYER_NONE, STAGE_sample_probs).rows_failed, 0);
         small.golden.sampling = others[i];
@@ -234,7 +240,7 @@ static void test_wrong_masks(void **state)
     }
 }
 
-/* Equals at top-k's end: any of them may be kept, and the lower id need not be. */
+/* Where equal logits stand at top-k's limit, any of them may be kept, not only the lower id. */
 static void test_equals_at_the_cut(void **state)
 {
     (void)state;
@@ -253,8 +259,8 @@ static void test_equals_at_the_cut(void **state)
     small_close(&small);
 }
 
-/* Two keys' probabilities exchanged; a masked key with a share; a later one with a share; a head that does not sum up.
- */
+/* Two keys' probabilities exchanged, a masked key or a later key with a probability above 0, and a head whose sum is
+ * not 1 are found. */
 static void test_wrong_attn_probs(void **state)
 {
     static const char *const names[] = {"tiny-llama", "tiny-gemma2-odd", "tiny-gemma3-odd", "tiny-gpt-oss-odd"};
@@ -265,14 +271,15 @@ static void test_wrong_attn_probs(void **state)
             open_with_both(&small, names[m], &greedy);
             uint32_t head = small.golden.n_positions; /* of head 1 */
             float *row = value_at(&small, 0, STAGE_attn_probs, ROW, head), first = row[ROW];
-            if (how == 0)
+            if (how == 0) {
                 row[ROW] = row[ROW - 1], row[ROW - 1] = first;
-            else if (how == 1 && m > 0)
+            } else if (how == 1 && m > 0) {
                 row[0] = 1e-30f; /* behind the window */
-            else if (how == 2)
+            } else if (how == 2) {
                 row[ROW + 1] = 1e-30f;
-            else
+            } else {
                 row[ROW] *= 1.0001f;
+            }
             struct finding finding = judge_trace(&small, 0, STAGE_attn_probs);
             assert_int_equal(finding.rows_failed, 1);
             assert_int_equal(finding.position, ROW);
@@ -282,8 +289,8 @@ static void test_wrong_attn_probs(void **state)
     }
 }
 
-/* What a known bug makes of the probabilities is named there, where they are recorded. The twin: the right ones are
- * not. */
+/* A known bug of the probabilities is named at the probabilities, where they are recorded. The twin: right ones get no
+ * name. */
 static void test_probs_are_named(void **state)
 {
     static const struct {
@@ -300,7 +307,7 @@ static void test_probs_are_named(void **state)
         {"tiny-gpt-oss-odd", NULL},
     };
     (void)state;
-    for (size_t b = 0; b < sizeof bugs / sizeof *bugs; b++) {
+    for (size_t b = 0; b < sizeof(bugs) / sizeof(*bugs); b++) {
         struct small_model small;
         struct plan plan;
         struct diagnosis found[4];
@@ -311,10 +318,11 @@ static void test_probs_are_named(void **state)
         uint32_t s = (uint32_t)plan_find(&plan, 0, STAGE_attn_probs);
         struct step step = plan.steps[s];
         struct arena arena = {0};
-        if (bugs[b].fault)
+        if (bugs[b].fault) {
             step = fault_mutant(fault_by_name(bugs[b].fault), &plan, s, &arena);
+        }
         struct trace_stage *probs = stage_at(golden, 0, STAGE_attn_probs);
-        double *y = xcalloc(step.width, sizeof *y);
+        double *y = xcalloc(step.width, sizeof(*y));
         for (uint32_t p = 0; p < golden->n_positions; p++) {
             bool decode = golden->phase[p] == PHASE_DECODE;
             bool has_next = p + 1 < golden->n_positions && golden->phase[p + 1] == PHASE_PREFILL;
@@ -325,13 +333,15 @@ static void test_probs_are_named(void **state)
                                  .decode = decode,
                                  .has_next = has_next};
             op_run(&(struct op_batch){.step = &step, .n_rows = 1, .rows = &one, .y = y});
-            for (uint32_t i = 0; i < step.width; i++)
+            for (uint32_t i = 0; i < step.width; i++) {
                 probs->rows[(uint64_t)p * step.width + i] = (float)y[i];
+            }
         }
         uint32_t n = diagnose_step(&plan, s, golden, found, 4);
         assert_true(bugs[b].fault ? n > 0 : n == 0);
-        if (bugs[b].fault)
+        if (bugs[b].fault) {
             assert_string_equal(found[0].fault, bugs[b].fault);
+        }
         free(y);
         arena_free(&arena);
         plan_free(&plan);
@@ -339,8 +349,8 @@ static void test_probs_are_named(void **state)
     }
 }
 
-/* Probabilities with two keys exchanged, and the output made of them: the probabilities introduced it, the output
- * inherits it. The output of the right ones is then the one that does not follow. */
+/* Two keys' probabilities are exchanged, and the output is computed from them: the probabilities introduce the error,
+ * the output inherits it. An output of the right probabilities then does not follow from the recorded ones. */
 static void test_attn_out_follows_its_probabilities(void **state)
 {
     (void)state;
@@ -356,8 +366,9 @@ static void test_attn_out_follows_its_probabilities(void **state)
             uint32_t kv = h / (config->n_heads / config->n_kv_heads);
             for (uint32_t i = 0; i < dim && made_of_them; i++) {
                 double y = 0;
-                for (uint32_t j = 0; j <= ROW; j++)
+                for (uint32_t j = 0; j <= ROW; j++) {
                     y += (double)p[j] * *value_at(&small, 0, STAGE_v_proj, j, (uint64_t)kv * dim + i);
+                }
                 *value_at(&small, 0, STAGE_attn_out, ROW, (uint64_t)h * dim + i) = (float)y;
             }
         }
@@ -367,8 +378,8 @@ static void test_attn_out_follows_its_probabilities(void **state)
     }
 }
 
-/* A file that holds nothing of a layer but probabilities, values and output: they are what the output is judged by, and
- * 1.0001 is still found. */
+/* A file holds only probabilities, values and output of a layer: the output is judged from these, and a factor
+ * of 1.0001 is still found. */
 static void test_attn_out_of_probabilities_alone(void **state)
 {
     (void)state;
@@ -377,8 +388,9 @@ static void test_attn_out_of_probabilities_alone(void **state)
     for (uint32_t i = 0; i < small.golden.n_stages; i++) {
         struct trace_stage *stage = &small.golden.stages[i];
         bool kept = stage->stage == STAGE_attn_probs || stage->stage == STAGE_v_proj || stage->stage == STAGE_attn_out;
-        if (kept && stage->layer == 1)
+        if (kept && stage->layer == 1) {
             continue;
+        }
         memset(stage->recorded, 0, small.golden.n_positions);
         stage->n_recorded = 0;
     }
@@ -386,13 +398,14 @@ static void test_attn_out_of_probabilities_alone(void **state)
     struct finding finding = judge_trace(&small, 1, STAGE_attn_out);
     assert_int_equal(finding.rows_judged, small.golden.n_positions);
     assert_int_equal(finding.rows_failed, 0);
-    for (uint32_t i = 0; i < stage_at(&small.golden, 1, STAGE_attn_out)->width; i++)
+    for (uint32_t i = 0; i < stage_at(&small.golden, 1, STAGE_attn_out)->width; i++) {
         *value_at(&small, 1, STAGE_attn_out, ROW, i) *= 1.0001f;
+    }
     assert_int_equal(judge_trace(&small, 1, STAGE_attn_out).rows_failed, 1);
     small_close(&small);
 }
 
-/* Logits that were not recorded are computed on the way, and what they are off by is passed on. */
+/* Logits that are not recorded are computed, and their error bound is passed on. */
 static void test_samples_over_a_span(void **state)
 {
     static const struct sampling *const samplings[] = {&greedy, &sampled, &only_k};
@@ -414,8 +427,8 @@ static void test_samples_over_a_span(void **state)
     }
 }
 
-/* Through a file and the whole comparison: what is written is read, counted, and what is wrong is named. The file that
- * lacks the optional stages is complete without them. */
+/* Through a file and the whole comparison: the stages are written, read and counted, and an error is named. A file
+ * without the optional stages counts as complete. */
 static void test_comparison(void **state)
 {
     (void)state;
@@ -429,12 +442,13 @@ static void test_comparison(void **state)
         open_with_both(&small, "tiny-gemma3", &sampled);
         trace_copy(&golden, &small.golden);
         golden.sampling = small.golden.sampling;
-        if (wrong)
+        if (wrong) {
             *value_at(&small, LAYER_NONE, STAGE_sample_token, ROW, 0) = 0;
+        }
         assert_int_equal(trace_write(&small.golden, scratch_path(path, folder, "t.h5"), &err), STATUS_OK);
         assert_int_equal(trace_read(&trace, path, &err), STATUS_OK);
         assert_int_equal(trace_check_plan(&trace, &small.plan, &err), STATUS_OK);
-        assert_true(memcmp(&trace.sampling, &sampled, sizeof sampled) == 0);
+        assert_true(memcmp(&trace.sampling, &sampled, sizeof(sampled)) == 0);
         assert_int_equal(stage_at(&trace, LAYER_NONE, STAGE_sample_token)->n_recorded, 6);
         for (int layer = 0; layer < 6; layer++) {
             struct trace_stage *probs = stage_at(&golden, layer, STAGE_attn_probs);
@@ -450,8 +464,9 @@ static void test_comparison(void **state)
         assert_int_equal(verdict->n_lacks, 0);
         assert_int_equal(verdict->diverged, wrong);
         assert_int_equal(verdict->outlier, wrong ? OUTLIER_TRACE : OUTLIER_NONE);
-        if (wrong)
+        if (wrong) {
             assert_int_equal(comparison.plan->steps[verdict->introduced[0].step].stage, STAGE_sample_token);
+        }
         comparison_free(&comparison);
         small_close(&small);
         scratch_remove(folder);

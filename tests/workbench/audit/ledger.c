@@ -1,4 +1,4 @@
-/* The gain ledger: a planted fault is introduced where it is, inherited from there on, and nowhere else introduced. */
+/* Tests of the gain ledger: the error of a planted fault is introduced at its step and inherited by all later steps. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,8 +7,8 @@
 #include <cmocka.h>
 
 #include "tests/support/recording.h"
-#include "workbench/fault/fault.h"
 #include "workbench/audit/ledger.h"
+#include "workbench/fault/fault.h"
 
 static void audit_with(struct small_model *small, const char *fault, struct trace *run, struct audit *audit,
                        int32_t *planted)
@@ -42,11 +42,13 @@ static void test_introduced_and_inherited(void **state)
             struct ledger ledger = ledger_of(&audit, (uint32_t)s, 0);
             double total = audit.relative_rms[(uint32_t)s * 2];
             assert_true(s == planted ? ledger.introduced > 0.1 : ledger.introduced < 1e-6);
-            if (s <= planted) /* the twin of no fault: all of it */
+            if (s <= planted) { /* the twin: without a fault, these are all steps */
                 assert_true(ledger.inherited < 1e-5);
+            }
             assert_true(total <= ledger.introduced + ledger.inherited + 1e-12);
-            if (small.plan.steps[s].op == OP_embed)
+            if (small.plan.steps[s].op == OP_embed) {
                 assert_true(isnan(ledger.amplification));
+            }
         }
         if (faults[f]) {
             struct ledger after = ledger_of(&audit, (uint32_t)planted + 1, 0);
@@ -58,8 +60,8 @@ static void test_introduced_and_inherited(void **state)
     }
 }
 
-/* y = residual + branch makes nothing grow; what it is told to be is what the numbers give: |dy| / |y| over
- * |(dr, db)| / |(r, b)|, with an error in the residual alone. */
+/* y = residual + branch amplifies nothing. With an error in the residual alone, the amplification is (|dy| / |y|) /
+ * (|(dr, db)| / |(r, b)|). */
 static void test_amplification(void **state)
 {
     (void)state;

@@ -1,6 +1,6 @@
-/* Small errors and honest engines: a weight row that is off by a factor of 1.0001 is found, at its layer, stage and
- * row, and put down to the weights; an engine that sums one after another in f32, or that stores bf16 and says so, is
- * not accused. No device, no torch. */
+/* Small errors and healthy engines. A weight row that is off by a factor of 1.0001 is found at its layer, stage and
+ * row, and attributed to the weights. An engine that adds products one after another in f32, or that declares to store
+ * bf16, passes. Needs neither a device nor torch. */
 #include <stdio.h>
 
 #include "tests/reference/reference_simulate.h"
@@ -9,21 +9,23 @@
 
 #define SMOLLM2 ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
-/* A step's matrix with one row times a factor, as f32; in the step from now on. The caller frees the values. */
+/* Replaces a step's matrix by a copy in f32 with one row times a factor. The caller frees the values. */
 static float *scale_row(struct step *step, struct tensor *tensor, uint64_t row, float factor)
 {
     uint64_t n_rows = tensor_rows(step->weight[0]), n = tensor_row_elems(step->weight[0]);
-    float *values = xmalloc(n_rows * n * sizeof *values);
-    for (uint64_t r = 0; r < n_rows; r++)
+    float *values = xmalloc(n_rows * n * sizeof(*values));
+    for (uint64_t r = 0; r < n_rows; r++) {
         weights_decode(step->weight[0], r, 0, n, values + r * n);
-    for (uint64_t i = 0; i < n; i++)
+    }
+    for (uint64_t i = 0; i < n; i++) {
         values[row * n + i] *= factor;
+    }
     *tensor = tensor_of_floats(values, n_rows, n);
     step->weight[0] = tensor;
     return values;
 }
 
-/* The model's row is scaled; the reference runs it, the golden was made without. */
+/* The model's row is scaled: the reference runs with it, the golden was made without it. */
 static void expect_row_found(const struct plan *plan, const struct trace *golden, int32_t layer, enum stage stage,
                              uint32_t row, float factor, bool found)
 {
@@ -92,8 +94,8 @@ static void test_rows_of_smollm2(void **state)
     model_close(&model);
 }
 
-/* One full-size layer's ffn_down of Gemma 3 1B, k = 6912: its input, as gelu(gate) up makes it, stands in the place of
- * the embedding. The engine sums one product after another in f32. */
+/* ffn_down of one full-size layer of Gemma 3 1B, k = 6912. Its input, distributed as gelu(gate) * up, replaces the
+ * embedding. The engine adds one product after another in f32. */
 static void test_full_size_ffn_down(void **state)
 {
     (void)state;
@@ -109,8 +111,9 @@ static void test_full_size_ffn_down(void **state)
         case_glu(&glu, 11, ROWS, (struct glu_params){K, ACTIVATION_GELU_TANH});
         float *act = simulate(&glu, DTYPE_F32);
         case_matmul(&c, 12, ROWS, (struct matmul_params){.n_in = K, .n_out = N});
-        for (uint32_t r = 0; r < ROWS; r++)
+        for (uint32_t r = 0; r < ROWS; r++) {
             c.rows[r].in[0] = act + (uint64_t)r * K;
+        }
         float *down = simulate(&c, DTYPE_F32);
         struct tensor embedding = tensor_of_floats(act, ROWS, K), tensor;
         struct step steps[] = {
@@ -135,8 +138,9 @@ static void test_full_size_ffn_down(void **state)
                       finding->max_ratio);
         assert_int_equal(finding->rows_judged, ROWS);
         assert_int_equal(verdict.outlier, changed ? OUTLIER_GOLDEN_OR_WEIGHTS : OUTLIER_NONE);
-        if (changed)
+        if (changed) {
             assert_int_equal(finding->dim, ROW);
+        }
         verdict_free(&verdict);
         audit_free(&audit);
         trace_free(&trace);
@@ -148,16 +152,17 @@ static void test_full_size_ffn_down(void **state)
     }
 }
 
-/* A step of a plan as a case: its weights decoded, its inputs from what was made before. */
+/* Makes a case of a step: its weights decoded, its inputs from the steps before. */
 static void case_of_step(struct op_case *c, const struct plan *plan, uint32_t s, const struct trace *trace)
 {
     *c = (struct op_case){.step = plan->steps[s]};
     case_rows(c, trace->n_positions, 0);
     for (unsigned w = 0; w < OP_MAX_WEIGHTS && c->step.weight[w]; w++) {
         uint64_t n_rows = tensor_rows(c->step.weight[w]), n = tensor_row_elems(c->step.weight[w]);
-        c->weights[w] = xmalloc(n_rows * n * sizeof *c->weights[w]);
-        for (uint64_t r = 0; r < n_rows; r++)
+        c->weights[w] = xmalloc(n_rows * n * sizeof(*c->weights[w]));
+        for (uint64_t r = 0; r < n_rows; r++) {
             weights_decode(c->step.weight[w], r, 0, n, c->weights[w] + r * n);
+        }
     }
     for (unsigned i = 0; i < OP_MAX_INPUTS && c->step.input[i] >= 0; i++) {
         const struct step *from = &plan->steps[c->step.input[i]];
@@ -165,14 +170,16 @@ static void case_of_step(struct op_case *c, const struct plan *plan, uint32_t s,
         uint64_t size = (uint64_t)trace->n_positions * from->width * sizeof(float);
         c->inputs[i] = xmalloc(size);
         memcpy(c->inputs[i], stage->rows, size);
-        for (uint32_t r = 0; r < c->n_rows; r++)
+        for (uint32_t r = 0; r < c->n_rows; r++) {
             c->rows[r].in[i] = c->inputs[i] + (uint64_t)r * from->width;
+        }
     }
-    for (uint32_t r = 0; r < c->n_rows; r++)
+    for (uint32_t r = 0; r < c->n_rows; r++) {
         c->rows[r].token = trace->tokens[r];
+    }
 }
 
-/* A whole run by plain loops, what is stored rounded to a type. */
+/* Runs the whole plan by plain loops, and rounds stored values to a type. */
 static void run_plainly(struct trace *trace, const struct plan *plan, const struct trace *golden, uint32_t storage)
 {
     trace_init(trace, "plain", "tiny", plan->n_layers, golden->n_positions, golden->tokens, golden->phase);
@@ -181,8 +188,9 @@ static void run_plainly(struct trace *trace, const struct plan *plan, const stru
         case_of_step(&c, plan, s, trace);
         float *y = simulate(&c, storage);
         struct trace_stage *stage = trace_add(trace, c.step.layer, c.step.stage, c.step.width);
-        for (uint32_t r = 0; r < c.n_rows; r++)
+        for (uint32_t r = 0; r < c.n_rows; r++) {
             trace_set_row(trace, stage, r, y + (uint64_t)r * c.step.width);
+        }
         free(y);
         case_free(&c);
     }
@@ -209,16 +217,16 @@ static uint32_t n_introduced(const struct plan *plan, const struct trace *trace,
 
 static void declare_bf16(struct trace *trace)
 {
-    for (uint32_t i = 0; i < trace->n_stages; i++)
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
         assert_true(float_type("bfloat16", &trace->stages[i].arith.u_storage, &trace->stages[i].arith.eta));
+    }
 }
 
-/* Honest engines: f32 in plain loops passes; bf16 that says so passes; the twin, bf16 that does not say
- * so, is accused. */
+/* Healthy engines pass: f32 in plain loops, and bf16 that is declared. The twin: bf16 that is not declared is found. */
 static void test_honest_engines_pass(void **state)
 {
     (void)state;
-    static const char *const names[] = {"tiny-llama", "tiny-gemma2", "tiny-gemma3"}; /* the loops know no sinks */
+    static const char *const names[] = {"tiny-llama", "tiny-gemma2", "tiny-gemma3"}; /* the plain loops have no sinks */
     for (size_t m = 0; m < COUNT(names); m++) {
         struct small_model small;
         struct trace plain, bf16;

@@ -1,5 +1,5 @@
-/* The experts' sum as a span: judged once from the required stages, whether the file holds what lies between or not.
- * Each change of a golden has its twin, which must not be told of. */
+/* The experts' sum as a span: it is judged from the required stages, whether or not the file holds the stages between.
+ * Each change of a golden has a twin that must not be reported. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,7 +20,7 @@ static struct finding finding_of(const struct small_model *small, enum stage sta
     return audit_step(&small->plan, (uint32_t)plan_find(&small->plan, LAYER, stage), &small->golden);
 }
 
-/* A file that lacks a stage: as if none of its rows were recorded. */
+/* Makes a stage missing: no row of it is recorded. */
 static void forget(const struct small_model *small, enum stage stage)
 {
     struct trace_stage *forgotten = stage_at(&small->golden, LAYER, stage);
@@ -37,11 +37,12 @@ static void forget_all(const struct small_model *small)
 
 static void scale_row(const struct trace_stage *stage, uint32_t position, float factor)
 {
-    for (uint32_t i = 0; i < stage->width; i++)
+    for (uint32_t i = 0; i < stage->width; i++) {
         stage->rows[(uint64_t)position * stage->width + i] *= factor;
+    }
 }
 
-/* The bound is the span's, once: with the stages between and without them a row is judged alike. */
+/* The bound is the span's: a row is judged alike with and without the stages between. */
 static void test_recorded_or_not(void **state)
 {
     (void)state;
@@ -59,7 +60,7 @@ static void test_recorded_or_not(void **state)
     }
 }
 
-/* One row of moe_out times 1.0001 is found at ten bounds, 1.00001 over one; 1 + 2^-23 is rounding. */
+/* One row of moe_out times 1.0001 has a ratio above 10, times 1.00001 above 1; times 1 + 2^-23 is rounding. */
 static void test_small_factors(void **state)
 {
     static const struct {
@@ -71,8 +72,9 @@ static void test_small_factors(void **state)
         for (int forgotten = 0; forgotten < 2; forgotten++) {
             struct small_model small;
             small_open(&small, names[0], NULL);
-            if (forgotten)
+            if (forgotten) {
                 forget_all(&small);
+            }
             scale_row(stage_at(&small.golden, LAYER, STAGE_moe_out), 3, rows[i].factor);
             struct finding finding = finding_of(&small, STAGE_moe_out);
             assert_int_equal(finding.rows_failed, rows[i].ratio >= 1);
@@ -82,8 +84,8 @@ static void test_small_factors(void **state)
     }
 }
 
-/* A wrong moe_down whose sum was then made of it: told of at moe_down, and inherited by the sum. The twin: a wrong row
- * beside the run, whose sum is right. */
+/* A wrong row of moe_down, and a sum computed from it: the error is reported at moe_down, and the sum inherits it. The
+ * twin: only the recorded row is wrong, and the sum is right. */
 static void test_a_wrong_row_is_inherited(void **state)
 {
     (void)state;
@@ -91,8 +93,9 @@ static void test_a_wrong_row_is_inherited(void **state)
         struct small_model small;
         small_open(&small, names[0], NULL);
         scale_row(stage_at(&small.golden, LAYER, STAGE_moe_down), 5, 1.01f);
-        if (summed)
+        if (summed) {
             scale_row(stage_at(&small.golden, LAYER, STAGE_moe_out), 5, 1.01f);
+        }
         struct finding down = finding_of(&small, STAGE_moe_down), out = finding_of(&small, STAGE_moe_out);
         assert_int_equal(down.rows_failed, 1);
         assert_int_equal(down.position, 5);
@@ -101,8 +104,7 @@ static void test_a_wrong_row_is_inherited(void **state)
     }
 }
 
-/* What was summed was wrong, and what was recorded of it is right: the sum is told of, and is diagnosed from the span.
- */
+/* Only the sum is wrong: it is reported, and diagnosed from the span. */
 static void test_the_sum_alone(void **state)
 {
     (void)state;
@@ -110,8 +112,9 @@ static void test_the_sum_alone(void **state)
     struct diagnosis found[8];
     small_open(&small, names[0], NULL);
     forget(&small, STAGE_moe_down);
-    for (uint32_t p = 0; p < small.golden.n_positions; p++)
+    for (uint32_t p = 0; p < small.golden.n_positions; p++) {
         scale_row(stage_at(&small.golden, LAYER, STAGE_moe_out), p, 2);
+    }
     uint32_t step = (uint32_t)plan_find(&small.plan, LAYER, STAGE_moe_out);
     assert_int_equal(finding_of(&small, STAGE_moe_out).rows_failed, small.golden.n_positions);
     uint32_t n = diagnose_step(&small.plan, step, &small.golden, found, 8);

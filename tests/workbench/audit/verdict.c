@@ -1,4 +1,5 @@
-/* The verdict: who is the outlier, from who fails where; and what of it depends on the weights being the golden's. */
+/* Tests of the verdict: which source is the outlier, given which sources fail where, and whether the weights are the
+ * golden's. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -10,8 +11,8 @@
 #include "tests/support/scratch.h"
 #include "workbench/audit/verdict.h"
 
-/* Engine (or trace), reference and golden are all copies of one golden; then the listed (source, layer, stage) are
- * spoilt: one value of position 3 moved by `move`. */
+/* Engine (or trace), reference and golden are copies of one golden. In each listed (source, layer, stage) one value of
+ * position 3 is moved by `move`. */
 struct blow {
     enum source source; /* SOURCE_COUNT: no more */
     int32_t layer;
@@ -21,7 +22,7 @@ struct blow {
 
 static const struct verdict_case {
     const char *what;
-    enum source first; /* SOURCE_ENGINE or SOURCE_TRACE: what stands beside reference and golden */
+    enum source first; /* SOURCE_ENGINE or SOURCE_TRACE, beside reference and golden */
     struct blow blows[3];
     bool same_weights;
     enum outlier outlier;
@@ -136,8 +137,9 @@ static void check_case(const struct verdict_case *at, const struct small_model *
         traces[t] = &copies[t];
         for (size_t b = 0; b < 3 && at->blows[b].source != SOURCE_COUNT; b++) {
             const struct blow *blow = &at->blows[b];
-            if (blow->source != sources[t])
+            if (blow->source != sources[t]) {
                 continue;
+            }
             struct trace_stage *stage = stage_at(&copies[t], blow->layer, blow->stage);
             stage->rows[3 * stage->width + 5] += blow->move;
         }
@@ -160,8 +162,9 @@ static void check_case(const struct verdict_case *at, const struct small_model *
     assert_int_equal(verdict.n_lacks, 0);
     verdict_free(&verdict);
     audit_free(&audit);
-    for (uint32_t t = 0; t < 3; t++)
+    for (uint32_t t = 0; t < 3; t++) {
         trace_free(&copies[t]);
+    }
 }
 
 static void test_outlier(void **state)
@@ -169,14 +172,14 @@ static void test_outlier(void **state)
     (void)state;
     struct small_model small;
     small_open(&small, "tiny-llama", NULL);
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         print_message("%s\n", cases[i].what);
         check_case(&cases[i], &small);
     }
     small_close(&small);
 }
 
-/* What a source lacks is counted and listed, and is no divergence. */
+/* Stages that a source lacks are counted and listed, and are no divergence. */
 static void test_coverage(void **state)
 {
     (void)state;
@@ -203,7 +206,7 @@ static void test_coverage(void **state)
     assert_false(verdict.lacks[0].unaudited);
     verdict_free(&verdict);
     audit_free(&audit);
-    for (uint32_t i = 0; i < small.golden.n_stages; i++) { /* nothing of position 0 */
+    for (uint32_t i = 0; i < small.golden.n_stages; i++) { /* nothing is recorded at position 0 */
         small.golden.stages[i].n_recorded -= small.golden.stages[i].recorded[0];
         small.golden.stages[i].recorded[0] = 0;
     }
@@ -220,15 +223,15 @@ static void test_coverage(void **state)
     small_close(&small);
 }
 
-/* MODEL's weights are not the golden's: both our sides run with the flipped bit, and only the golden fails, at the dim
- * of the flipped weight. Bit 30 makes 1.8e37 of it, and later norms overflow: that accuses nobody else. */
+/* A bit of MODEL's weights is flipped: both our sides run with it, and only the golden fails, at the dim of the flipped
+ * weight. Bit 30 makes the weight 1.8e37, so later norms overflow; no other step is reported for that. */
 static void test_flipped_bit(void **state)
 {
     (void)state;
     static const unsigned bits[] = {23, 24, 25, 26, 27, 28, 29, 30};
     static const enum source sources[] = {SOURCE_REFERENCE, SOURCE_GOLDEN};
     char folder[256];
-    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+    for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
         struct small_model small;
         struct trace run;
         struct audit audit;

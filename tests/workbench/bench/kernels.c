@@ -1,5 +1,5 @@
-/* Kernels of `bench --kernels` as a GPU would run them, in small sizes: every builder's plan is right on the engine,
- * its copies give the same bits, and it can be timed; under the validation layers. */
+/* Kernels of bench --kernels in small sizes, with the programs that a GPU would run and under the validation layers:
+ * each is right, its copies give the same bits, and it can be timed. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include "engine/internal.h"
 #include "workbench/bench/kernel_build.h"
 
-#define COUNT(a) (sizeof(a) / sizeof *(a))
+#define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define Q8_0 (1u << DTYPE_Q8_0)
 
 static const struct kernel_model small = {
@@ -60,8 +60,9 @@ static const struct kernel_case rows[] = {
 
 static void must(enum status status, const struct error *err, const char *what)
 {
-    if (status != STATUS_OK)
+    if (status != STATUS_OK) {
         fail_msg("%s: status %d: %s", what, (int)status, err->text);
+    }
 }
 
 static void check(struct kernel *kernel, struct backend *engine, double *ratio, bool *same)
@@ -76,8 +77,9 @@ static void is_right_and_timed(struct kernel *kernel, struct backend *engine)
     double ratio, ns = 0;
     bool same;
     check(kernel, engine, &ratio, &same);
-    if (!(ratio <= 1) || !same)
+    if (!(ratio <= 1) || !same) {
         fail_msg("%s: ratio %g, copies %s", kernel->name, ratio, same ? "agree" : "differ");
+    }
     assert_true(kernel->bytes > 0);
     for (int waits = 0; waits < 2; waits++) {
         struct engine_repeat repeat = {
@@ -87,49 +89,50 @@ static void is_right_and_timed(struct kernel *kernel, struct backend *engine)
         assert_true(ns > 0);
     }
     struct engine_program programs[16];
-    uint32_t n = 0;
-    must(engine_programs(engine, kernel->first, kernel->first + kernel->n_steps, programs, COUNT(programs), &n, &err),
-         &err, kernel->name);
-    assert_true(n >= 1 && n <= COUNT(programs) && programs[0].lanes > 0 && programs[0].groups > 0);
+    struct engine_programs list = {.programs = programs, .most = COUNT(programs)};
+    must(engine_list_programs(engine, kernel->first, kernel->first + kernel->n_steps, &list, &err), &err, kernel->name);
+    assert_true(list.n >= 1 && list.n <= COUNT(programs) && programs[0].lanes > 0 && programs[0].groups > 0);
 }
 
-/* The twin: what the engine was given is not what the reference is told. */
+/* The twin: the reference is told another input than the engine had. */
 static void is_found_wrong(struct kernel *kernel, struct backend *engine)
 {
     double ratio;
     bool same;
     struct step *step = &kernel->plan.steps[kernel->first];
     int32_t input = step->input[0];
-    if (input < 0)
+    if (input < 0) {
         return;
+    }
     float *x = &kernel->rows[input][(uint64_t)(kernel->n_positions - kernel->n_rows) * kernel->plan.steps[input].width];
     *x += 100; /* the largest, for topk */
     check(kernel, engine, &ratio, &same);
-    if (!(ratio > 1))
+    if (!(ratio > 1)) {
         fail_msg("%s: ratio %g of another input", kernel->name, ratio);
+    }
     assert_true(same);
 }
 
-/* Each case for one row and for five, on one engine. */
+/* Runs each case for one row and for five, on one engine. */
 static void every_kernel(void **state)
 {
     (void)state;
     struct backend engine = {0};
     struct error err;
-    struct kernel *kernels[2 * COUNT(rows)]; /* the engine has one's plan until it has the next one's */
+    struct kernel *kernels[2 * COUNT(rows)]; /* the engine uses a kernel's plan until it gets the next one's */
     unsigned n = 0;
     for (unsigned i = 0; i < COUNT(rows); i++) {
         for (unsigned many = 0; many < 2; many++, n++) {
             kernels[n] = xmalloc(sizeof(struct kernel));
-            /* Attentions that do not follow from one another would meet in the memory where their parts lie. */
+            /* Copies of an attention that do not wait for each other would share the memory for its partial results. */
             uint64_t cold_bytes = strstr(rows[i].name, "attention") ? 0 : 7000;
             kernel_open(kernels[n], &rows[i], rows[i].formats ? DTYPE_Q8_0 : DTYPE_F32, many ? 5 : 1, cold_bytes);
             struct engine_options options = {.max_positions = kernels[n]->n_positions, .validation = true};
-            enum status status = n ? engine_replan(&engine, &kernels[n]->plan, &options, &err)
-                                   : engine_open_limited(&engine, &kernels[n]->plan, &options,
-                                                         &(struct engine_limits){.matvec = true}, &err);
+            enum status status =
+                n ? engine_replan(&engine, &kernels[n]->plan, &options, &err)
+                  : backend_open(&engine, &kernels[n]->plan, &options, &(struct engine_limits){.matvec = true}, &err);
             must(status, &err, kernels[n]->name);
-            must(kernel_begin(kernels[n], &engine, &err), &err, kernels[n]->name);
+            must(kernel_begin_batch(kernels[n], &engine, &err), &err, kernels[n]->name);
             is_right_and_timed(kernels[n], &engine);
             is_found_wrong(kernels[n], &engine);
         }
@@ -151,7 +154,7 @@ static void other_weights_of_a_copy_are_found(void **state)
     double ratio;
     bool same;
     kernel_open(kernel, &rows[0], DTYPE_Q8_0, 1, 22000);
-    assert_int_equal(kernel->n_copies, 4); /* of 96 x 2 x 34 bytes, and 96 x 4 that it makes */
+    assert_int_equal(kernel->n_copies, 4); /* 96 x 2 x 34 bytes of weights and 96 x 4 of output each */
     struct step *last = &kernel->plan.steps[kernel->first + 3 * kernel->stride];
     struct tensor other = *last->weight[0];
     uint8_t *bytes = xmalloc(other.n_bytes);
@@ -160,7 +163,7 @@ static void other_weights_of_a_copy_are_found(void **state)
     other.bytes = bytes;
     last->weight[0] = &other;
     must(engine_open(&engine, &kernel->plan, &(struct engine_options){.max_positions = 1}, &err), &err, "open");
-    must(kernel_begin(kernel, &engine, &err), &err, "begin");
+    must(kernel_begin_batch(kernel, &engine, &err), &err, "begin");
     check(kernel, &engine, &ratio, &same);
     assert_true(ratio <= 1);
     assert_false(same);

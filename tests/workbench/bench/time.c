@@ -1,4 +1,4 @@
-/* What `bench` makes of its numbers: medians, and logits that cannot be right. */
+/* How bench reads its numbers: medians, and logits that cannot be right. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -7,25 +7,26 @@
 
 #include <cmocka.h>
 
-#include "workbench/bench/bench_time.h"
+#include "workbench/bench/model_bench.h"
+#include "workbench/bench/timing.h"
 
 static void medians(void **state)
 {
     (void)state;
     double odd[] = {3, 1, 2}, even[] = {4, 1, 3, 2}, least;
-    assert_true(bench_median(odd, 3, &least) == 2 && least == 1);
-    assert_true(bench_median(even, 4, NULL) == 2.5);
+    assert_true(median(odd, 3, &least) == 2 && least == 1);
+    assert_true(median(even, 4, NULL) == 2.5);
 }
 
 static void logits_that_cannot_be_right(void **state)
 {
     (void)state;
     static const float right[] = {1, 1, 2}, same[] = {0, 0, 0}, nan[] = {1, NAN, 2}, infinite[] = {1, 2, -INFINITY};
-    assert_null(bench_logits_wrong(right, 3));
-    assert_null(bench_logits_wrong(same, 1)); /* a vocabulary of one */
-    assert_string_equal(bench_logits_wrong(same, 3), "all logits are the same");
-    assert_string_equal(bench_logits_wrong(nan, 3), "a logit is not finite");
-    assert_string_equal(bench_logits_wrong(infinite, 3), "a logit is not finite");
+    assert_null(logits_wrong(right, 3));
+    assert_null(logits_wrong(same, 1)); /* a vocabulary of one */
+    assert_string_equal(logits_wrong(same, 3), "all logits are the same");
+    assert_string_equal(logits_wrong(nan, 3), "a logit is not finite");
+    assert_string_equal(logits_wrong(infinite, 3), "a logit is not finite");
 }
 
 int main(void)

@@ -1,5 +1,5 @@
-/* How long the audit of a real model takes, where at every kind of op an error is introduced that no known bug
- * explains: every mutant and every relation is tried, and in vain. */
+/* The time that the audit of a real model takes in the worst case: every kind of op introduces an error that no known
+ * bug explains, so that every mutant and every relation is tried. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -19,12 +19,12 @@
 #define SMOLLM2 ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 #define GOLDEN "golden/smollm2-color-of-the-sky.h5"
 
-/* Seconds of all cores together, so that what else runs on the machine does not count: some 3 are used. */
+/* CPU seconds of all cores, so that other load on the machine does not count. About 3 are used. */
 #define MOST 10.0
 
 SCRATCH_FIXTURE
 
-/* Every value of these, all rows, is off by a few thousandths, no two by the same. */
+/* Every value of these stages is off by a few thousandths, each by another amount. */
 static const struct {
     int32_t layer;
     enum stage stage;
@@ -35,7 +35,7 @@ static const struct {
     {13, STAGE_ffn_down},       {15, STAGE_layer_out},
     {LAYER_NONE, STAGE_logits}, {LAYER_NONE, STAGE_logits_final},
 };
-#define N_SPOILED (sizeof spoiled / sizeof *spoiled)
+#define N_SPOILED (sizeof(spoiled) / sizeof(*spoiled))
 
 static void write_spoiled(const char *path)
 {
@@ -43,8 +43,9 @@ static void write_spoiled(const char *path)
     assert_int_equal(trace_read(&trace, GOLDEN, NULL), STATUS_OK);
     for (size_t i = 0; i < N_SPOILED; i++) {
         struct trace_stage *stage = stage_at(&trace, spoiled[i].layer, spoiled[i].stage);
-        for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++)
+        for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++) {
             stage->rows[k] += 0.004f * stage->rows[k] * (float)sin(0.7 * (double)k);
+        }
     }
     assert_int_equal(trace_write(&trace, path, NULL), STATUS_OK);
     trace_free(&trace);
@@ -83,7 +84,7 @@ static void every_mutant_is_tried_in_time(void **state)
 #ifndef __SANITIZE_ADDRESS__
     assert_true(seconds < MOST);
 #endif
-    assert_false(seconds < MOST / 1000); /* the twin: the clock is that of what ran */
+    assert_false(seconds < MOST / 1000); /* the twin: the clock measured the run */
 }
 
 int main(void)

@@ -1,4 +1,4 @@
-/* `bench`: what it says, and the baselines: what a token costs may not grow unseen (postmortem 2026-01-03
+/* Tests of `bench`: its output, and the baselines, which hold what a token may cost (postmortem 2026-01-03
  * performance-gaps). */
 #include <setjmp.h>
 #include <stdarg.h>
@@ -18,11 +18,13 @@ static json_t *run_bench(const char *model, const char *const *more, int expecte
     const char *arguments[16] = {"bench", model, "-p", "6", "-n", "4", "--json", "-"};
     struct outcome outcome;
     json_error_t error;
-    for (unsigned n = 8; more && *more; more++)
+    for (unsigned n = 8; more && *more; more++) {
         arguments[n++] = *more;
+    }
     program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
-    if (outcome.status != expected_status)
+    if (outcome.status != expected_status) {
         fail_msg("bench %s: status %d, %s", model, outcome.status, outcome.err);
+    }
     json_t *document = json_loads(outcome.out, 0, &error);
     assert_non_null(document);
     outcome_free(&outcome);
@@ -39,16 +41,18 @@ static double value_at(const json_t *document, const char *path)
         memcpy(name, path, length);
         name[length] = '\0';
         document = json_object_get(document, name);
-        if (path[length] == '\0')
+        if (path[length] == '\0') {
             break;
+        }
         path += length + 1;
     }
-    if (!json_is_number(document))
+    if (!json_is_number(document)) {
         fail_msg("bench has no number %s", path);
+    }
     return json_number_value(document);
 }
 
-/* How many of the ranges the document leaves; each is printed. */
+/* The number of values that are outside their ranges; each is printed. */
 static int count_outside(const json_t *document, json_t *ranges, const char *model)
 {
     int outside = 0;
@@ -58,21 +62,23 @@ static int count_outside(const json_t *document, json_t *ranges, const char *mod
     {
         double value = value_at(document, path), least = json_number_value(json_array_get(range, 0)),
                most = json_number_value(json_array_get(range, 1));
-        if (value >= least && value <= most)
+        if (value >= least && value <= most) {
             continue;
+        }
         outside++;
         printf("%s: %s is %g, its baseline is %g to %g\n", model, path, value, least, most);
     }
     return outside;
 }
 
-/* Every model's `enforced`: those of any device, and those of this kind of device. */
+/* Checks every model's `enforced` ranges: those of any device, and those of this kind of device. */
 static json_t *load_baselines(void)
 {
     json_error_t error;
     json_t *baselines = json_load_file("tests/baselines.json", 0, &error), *row;
-    if (!baselines)
+    if (!baselines) {
         fail_msg("tests/baselines.json: %s", error.text);
+    }
     const char *kind = device_kind(LOCKSTEP_PROGRAM), *model;
     json_object_foreach(json_object_get(baselines, "models"), model, row)
     {
@@ -98,7 +104,7 @@ static void costs_stay_within_the_baselines(void **state)
     json_decref(baselines);
 }
 
-/* The twin: a token that costs one dispatch more than its baseline allows is seen. */
+/* The twin: a token that costs one dispatch more than its baseline allows is found. */
 static void a_cost_beyond_its_baseline_is_seen(void **state)
 {
     (void)state;
@@ -147,7 +153,7 @@ static void the_reference_is_measured_too(void **state)
     json_decref(document);
 }
 
-/* Nobody looks: the tokens are chosen on the device; and what capture costs, by turns. */
+/* Without capture the device chooses the tokens. `--capture both` measures by turns what capture costs. */
 static void tokens_can_be_chosen_on_the_device(void **state)
 {
     (void)state;
@@ -161,7 +167,7 @@ static void tokens_can_be_chosen_on_the_device(void **state)
     json_decref(document);
 }
 
-/* The time of each op, where it is asked for. */
+/* --ops prints the time of each op. */
 static void ops_are_timed_apart(void **state)
 {
     (void)state;
@@ -174,7 +180,7 @@ static void ops_are_timed_apart(void **state)
     json_decref(without);
 }
 
-/* A GPU has tiled kernels for many rows: where those were measured they are audited. */
+/* GPUs use tiled kernels for many rows. Where those were measured, they are audited. */
 static void tiled_kernels_are_audited(void **state)
 {
     (void)state;
@@ -183,8 +189,9 @@ static void tiled_kernels_are_audited(void **state)
     for (int i = 0; i < 2; i++) {
         json_t *document = run_bench("golden/tiny-llama", i ? many : few, 0);
         const char *checked = json_string_value(json_object_get(json_object_get(document, "quality"), "checked"));
-        if (!strstr(checked, i && gpu ? "at 34 positions" : "at 6 positions"))
+        if (!strstr(checked, i && gpu ? "at 34 positions" : "at 6 positions")) {
             fail_msg("with %s rows: %s", i ? "many" : "few", checked);
+        }
         json_decref(document);
     }
 }

@@ -1,5 +1,5 @@
-/* Every small model of golden/ against what transformers recorded of it: parity, with every stage compared. And its
- * twin: the same weights under a config that says one thing else, which the audit must find at the op that reads it. */
+/* Every small model of golden/ is at parity with its golden, and every stage is compared. The twin: with one number of
+ * the config changed, the audit must find the op that reads it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,7 +16,7 @@
 
 #define GOLDEN LOCKSTEP_SOURCE_DIR "/golden/"
 
-/* A model, and an edit of its config.json that must show first at a stage of a layer. */
+/* A model, and an edit of its config.json, whose error must show first at this stage. */
 static const struct golden {
     const char *name, *find, *replace, *stage;
 } goldens[] = {
@@ -50,8 +50,9 @@ static void all_are_at_parity(void **state)
         snprintf(model, sizeof(model), GOLDEN "%s", goldens[i].name);
         snprintf(golden, sizeof(golden), GOLDEN "%s.h5", goldens[i].name);
         diff(&outcome, model, golden, "engine,reference");
-        if (outcome.status != 0)
+        if (outcome.status != 0) {
             print_error("%s: exit %d\n%s%s", goldens[i].name, outcome.status, outcome.err, outcome.out);
+        }
         assert_int_equal(outcome.status, 0);
         expect_text(outcome.out, "\"verdict\": \"parity\"");
         expect_text(outcome.out, "\"missing\": []");
@@ -61,7 +62,7 @@ static void all_are_at_parity(void **state)
     }
 }
 
-/* The golden's folder with another config.json. */
+/* Makes a folder of the model with an edited config.json. */
 static void spoil(const char *folder, const struct golden *golden)
 {
     char path[512], target[512], text[8192];
@@ -73,8 +74,9 @@ static void spoil(const char *folder, const struct golden *golden)
     DIR *entries = opendir(path);
     assert_non_null(entries);
     for (struct dirent *entry = readdir(entries); entry; entry = readdir(entries)) {
-        if (strncmp(entry->d_name, "model", 5) != 0)
+        if (strncmp(entry->d_name, "model", 5) != 0) {
             continue;
+        }
         snprintf(target, sizeof(target), GOLDEN "%s/%.100s", golden->name, entry->d_name);
         assert_int_equal(symlink(target, scratch_path(path, folder, entry->d_name)), 0);
     }
@@ -91,8 +93,9 @@ static void another_config_is_found(void **state)
         spoil(folder, &goldens[i]);
         snprintf(golden, sizeof(golden), GOLDEN "%s.h5", goldens[i].name);
         diff(&outcome, folder, golden, "reference");
-        if (outcome.status != 1)
+        if (outcome.status != 1) {
             print_error("%s: exit %d\n%s%s", goldens[i].name, outcome.status, outcome.err, outcome.out);
+        }
         assert_int_equal(outcome.status, 1);
         expect_text(outcome.out, "\"outlier\": \"golden-or-weights\"");
         snprintf(place, sizeof(place), "\"stage\": \"%s\"", goldens[i].stage);

@@ -1,4 +1,4 @@
-/* The list of known bugs, and each planted in the engine: found where it was planted, and called by its name. */
+/* lockstep faults: the list, and --check, which plants each fault in the engine and must find and name it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -10,6 +10,7 @@
 #include <cmocka.h>
 
 #include "tests/support/report.h"
+#include "workbench/fault/fault.h"
 
 #define LLAMA "golden/tiny-llama"
 #define GEMMA "golden/tiny-gemma3"
@@ -47,14 +48,17 @@ static void planted_fault_is_named_first(void **state)
     outcome_free(&outcome);
 }
 
-/* Whether a diagnosis of this fault, at this layer, is among those of a report. */
+/* Whether a report holds a diagnosis of this fault at this layer. */
 static bool is_diagnosed(const json_t *report, const char *fault, int layer)
 {
     json_t *entry;
     size_t i;
-    json_array_foreach(json_object_get(report, "diagnosis"), i,
-                       entry) if (strcmp(text_at(entry, "fault"), fault) == 0 &&
-                                  integer_at(entry, "layer") == layer) return true;
+    json_array_foreach(json_object_get(report, "diagnosis"), i, entry)
+    {
+        if (strcmp(text_at(entry, "fault"), fault) == 0 && integer_at(entry, "layer") == layer) {
+            return true;
+        }
+    }
     return false;
 }
 
@@ -73,8 +77,12 @@ static void two_faults_are_both_named(void **state)
     outcome_free(&outcome);
 }
 
-/* What `faults --check` gave when it was last looked through by a person. A change of it is to be understood, and then
- * committed with what made it: build/lockstep faults --check --json tests/faults.json */
+/* What a new or changed fault needs. */
+#define REGENERATE                                                                                          \
+    "tests/faults.json is out of date. Run `build/lockstep faults --check --json tests/faults.json`, read " \
+    "`git diff tests/faults.json` (one line a case), and commit it with the change that caused it."
+
+/* What `faults --check` found when a person last read it. */
 static json_t *read_baseline(void)
 {
     json_error_t error;
@@ -83,15 +91,16 @@ static json_t *read_baseline(void)
     return baseline;
 }
 
-/* Whether a report says of every fault and model what the baseline says. */
+/* Whether a report says the same as the baseline. Prints the first difference. */
 static bool is_baseline(const json_t *report, const json_t *baseline)
 {
     const json_t *found = json_object_get(report, "faults"), *expected = json_object_get(baseline, "faults");
     bool same = json_equal((json_t *)report, (json_t *)baseline);
     for (size_t i = 0; i < json_array_size(found) || i < json_array_size(expected); i++) {
         const json_t *a = json_array_get(found, i), *b = json_array_get(expected, i);
-        if (a && b && json_equal((json_t *)a, (json_t *)b))
+        if (a && b && json_equal((json_t *)a, (json_t *)b)) {
             continue;
+        }
         print_message("entry %zu: %s on %s, expected %s on %s\n", i, a ? text_at(a, "fault") : "nothing",
                       a ? text_at(a, "model") : "-", b ? text_at(b, "fault") : "nothing",
                       b ? text_at(b, "model") : "-");
@@ -107,7 +116,9 @@ static void every_fault_is_found_on_every_model(void **state)
     json_t *baseline = read_baseline();
     RUN(&outcome, 0, "faults", "--check", "--json", "-");
     json_t *report = parse_report(&outcome);
-    assert_true(is_baseline(report, baseline));
+    if (!is_baseline(report, baseline)) {
+        fail_msg("%s", REGENERATE);
+    }
     json_object_set_new(json_array_get(json_object_get(report, "faults"), 5), "named", json_string("zeros"));
     assert_false(is_baseline(report, baseline)); /* the twin */
     json_decref(report);
@@ -118,7 +129,65 @@ static void every_fault_is_found_on_every_model(void **state)
     outcome_free(&outcome);
 }
 
-/* What the baseline must say, whoever committed it. */
+/* One line a case, so that its diffs are readable. */
+static void the_baseline_has_a_line_a_case(void **state)
+{
+    (void)state;
+    json_t *baseline = read_baseline();
+    size_t n_cases = json_array_size(json_object_get(baseline, "faults")), n_lines = 0;
+    FILE *in = fopen(LOCKSTEP_SOURCE_DIR "/tests/faults.json", "r");
+    assert_non_null(in);
+    char line[1024];
+    while (fgets(line, sizeof(line), in)) {
+        n_lines += strncmp(line, "  {\"fault\": ", 12) == 0;
+    }
+    fclose(in);
+    if (n_lines != n_cases) {
+        fail_msg("%s", REGENERATE);
+    }
+    json_decref(baseline);
+}
+
+/* Whether the baseline says that this fault is found on its row's model at its row's place. */
+static bool has_row(const json_t *baseline, const struct fault *fault)
+{
+    const json_t *entry;
+    size_t i, length = strcspn(fault->found.model, ".");
+    json_array_foreach(json_object_get(baseline, "faults"), i, entry)
+    {
+        const char *model = text_at(entry, "model");
+        if (strcmp(text_at(entry, "fault"), fault->name) != 0 || strlen(model) != length ||
+            strncmp(model, fault->found.model, length) != 0) {
+            continue;
+        }
+        const json_t *found = json_object_get(entry, "found"), *layer = json_object_get(found, "layer");
+        const json_t *stage = json_object_get(found, "stage");
+        bool nowhere = fault->found.stage == STAGE_COUNT;
+        return (json_is_null(layer) ? LAYER_NONE : json_integer_value(layer)) == fault->found.layer &&
+               (nowhere ? json_is_null(stage) : strcmp(json_string_value(stage), stage_name(fault->found.stage)) == 0);
+    }
+    return false;
+}
+
+/* Quick, so that a new row is told at once what it needs. */
+static void the_baseline_has_every_row(void **state)
+{
+    (void)state;
+    json_t *baseline = read_baseline();
+    uint32_t n;
+    const struct fault *faults = fault_list(&n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!has_row(baseline, &faults[i])) {
+            fail_msg("%s is not found on %s where its row says. %s", faults[i].name, faults[i].found.model, REGENERATE);
+        }
+    }
+    struct fault elsewhere = faults[0]; /* the twin */
+    elsewhere.found.layer++;
+    assert_false(has_row(baseline, &elsewhere));
+    json_decref(baseline);
+}
+
+/* What must hold of every baseline. */
 static void the_baseline_is_clean(void **state)
 {
     (void)state;
@@ -147,6 +216,8 @@ int main(void)
         cmocka_unit_test(faults_are_listed),
         cmocka_unit_test(planted_fault_is_named_first),
         cmocka_unit_test(two_faults_are_both_named),
+        cmocka_unit_test(the_baseline_has_a_line_a_case),
+        cmocka_unit_test(the_baseline_has_every_row),
         cmocka_unit_test(the_baseline_is_clean),
         cmocka_unit_test(every_fault_is_found_on_every_model),
     };

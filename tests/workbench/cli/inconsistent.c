@@ -1,5 +1,5 @@
-/* Models whose parts contradict each other: `info` and every other command that opens one ends with 3 and one line that
- * names what is wrong, and prints nothing else. */
+/* Models whose parts contradict each other: every command that opens one ends with status 3 and one line that says what
+ * is wrong. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -26,8 +26,9 @@ static void expect_refusal(const char *path, const char *text)
     for (int i = 0; i < 2; i++) {
         struct outcome outcome;
         program_run(&outcome, LOCKSTEP_PROGRAM, "", lines[i]);
-        if (outcome.status != 3 || !strstr(outcome.err, text))
+        if (outcome.status != 3 || !strstr(outcome.err, text)) {
             print_message("expected \"%s\", got %d: %s\n", text, outcome.status, outcome.err);
+        }
         assert_int_equal(outcome.status, 3);
         expect_one_line(outcome.err, text);
         assert_string_equal(outcome.out, "");
@@ -37,7 +38,7 @@ static void expect_refusal(const char *path, const char *text)
 
 #define NORM "\"model.layers.1.post_feedforward_layernorm.weight\""
 
-/* Edits of a healthy Gemma 3 folder: of config.json's text, of the header's, and a tensor more. */
+/* Edits of a healthy Gemma 3 folder: a replacement in config.json, a replacement in the header, or an added tensor. */
 static const struct {
     const char *config, *config_becomes, *header, *header_becomes, *tensor, *shape, *text;
     uint64_t n;
@@ -81,12 +82,15 @@ static void folders(void **state)
     for (size_t i = 0; i < sizeof(rows) / sizeof(rows[0]); i++) {
         static struct folder_doc doc;
         folder_doc_gemma3(&doc);
-        if (rows[i].config)
+        if (rows[i].config) {
             text_replace(doc.config, sizeof(doc.config), rows[i].config, rows[i].config_becomes);
-        if (rows[i].header)
+        }
+        if (rows[i].header) {
             text_replace(doc.header, sizeof(doc.header), rows[i].header, rows[i].header_becomes);
-        if (rows[i].tensor)
+        }
+        if (rows[i].tensor) {
             folder_doc_add(&doc, rows[i].tensor, "F32", rows[i].shape, rows[i].n);
+        }
         folder_doc_write(&doc, folder);
         expect_refusal(folder, rows[i].text);
         folder_doc_free(&doc);
@@ -126,12 +130,13 @@ static void ggufs(void **state)
     scratch_path(path, folder, "model.gguf");
     for (int i = 0; i < 3; i++) {
         gguf_doc_gemma3(&doc);
-        if (i == 0)
+        if (i == 0) {
             gguf_doc_remove_tensor(&doc, "blk.3.post_ffw_norm.weight");
-        else if (i == 1)
+        } else if (i == 1) {
             gguf_doc_u32(&doc, "gemma3.feed_forward_length", 96);
-        else
+        } else {
             gguf_doc_tensor(&doc, "blk.0.attn_norm.weight")->type = 8; /* a norm in Q8_0 */
+        }
         size_t n_header;
         struct buffer bytes = gguf_doc_bytes(&doc, &n_header);
         scratch_write(path, bytes.bytes, bytes.size);
@@ -143,7 +148,7 @@ static void ggufs(void **state)
     }
 }
 
-/* GPT-OSS's config excludes the router, and the file packs it; or it excludes the experts. */
+/* GPT-OSS's config says that a module is not quantised (the router, or the experts), but the file holds it packed. */
 static void packed_routers(void **state)
 {
     (void)state;
@@ -181,7 +186,7 @@ static void packed_routers(void **state)
 
 #define SAME LOCKSTEP_SOURCE_DIR "/golden/same/llama-q4_k-rdrr"
 
-/* Matrices in Q4_K although the source's config excludes their module. */
+/* The source's config says that a module is not quantised, but its matrices are in Q4_K. */
 static void excluded_modules(void **state)
 {
     (void)state;
@@ -219,7 +224,7 @@ static void excluded_modules(void **state)
     }
 }
 
-/* The twin: what was spoiled above opens when it is whole. */
+/* The twin: the models that are spoiled above open when they are whole. */
 static void whole_models_open(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* `lockstep info`: what it prints, what its JSON holds, and how a model that is not one ends. */
+/* Tests of `lockstep info`: its text, its JSON, and how it refuses what is no model. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -91,7 +91,7 @@ static void writes_json(void **state)
     outcome_free(&outcome);
 }
 
-/* What tells a mixture's layers and each kind of rope apart. */
+/* Mixtures of experts and each kind of rope are described. */
 static void names_ropes_and_experts(void **state)
 {
     (void)state;

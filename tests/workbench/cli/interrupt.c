@@ -1,5 +1,5 @@
-/* Ctrl-C within a second: in the middle of one op of hundreds of millions of products, in the audit of one, and in a
- * prefill on the engine; at the prompt, and of commands, which leave no file behind. */
+/* Ctrl-C ends a command within a second: in the middle of an op of hundreds of millions of products, in the audit of
+ * one, and in a prefill on the engine; at the prompt as well. Commands leave no file behind. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -24,8 +24,8 @@
 #define HIDDEN 2048
 #define VOCAB 131072
 
-/* A busy machine may need more than a second to run anything at all, and a fast one may be done before Ctrl-C comes:
- * then another try may show it, on which it comes sooner. */
+/* A busy machine may need more than a second to run anything, and a fast one may be done before Ctrl-C comes. Then the
+ * test is tried again, with an earlier Ctrl-C. */
 #define TRIES 6
 #ifdef __SANITIZE_ADDRESS__
 #define LIMIT 10.0
@@ -35,8 +35,8 @@
 
 SCRATCH_FOLDER
 
-/* A Llama of one layer, of zeros, with a wide vocabulary: logits alone are 8.6 billion products for 32 rows. The file
- * has holes where they are. */
+/* A Llama with one layer, all weights zero, and a wide vocabulary: the logits of 32 rows take 8.6 billion products. The
+ * file is sparse. */
 static void write_wide_model(const char *path)
 {
     static const struct {
@@ -82,7 +82,7 @@ static void write_wide_model(const char *path)
     buffer_free(&bytes);
 }
 
-/* What its last norm and its logits would be recorded as, so that auditing it is one long op. */
+/* Writes a trace of its last norm and logits only, so that auditing it is one long op. */
 static void write_wide_trace(const char *path)
 {
     int32_t tokens[ROWS] = {0};
@@ -175,7 +175,7 @@ static void commands_end(void **state)
     }
 }
 
-/* Text that the engine makes, many tokens at a time. */
+/* The engine generates text, many tokens at a time. */
 static void text_ends(void **state)
 {
     (void)state;
@@ -192,8 +192,8 @@ static void text_ends(void **state)
     assert_true(seconds < LIMIT);
 }
 
-/* At the prompt: `continue`, Ctrl-C so many seconds after something showed, and the prompt again. Returns how long that
- * took, or LIMIT if the run was over before. */
+/* Types `continue` at the prompt, and Ctrl-C this many seconds after a text showed. Returns the seconds until the
+ * prompt is back, or LIMIT if the run was over before. */
 static double interrupt_at_prompt(struct terminal *terminal, const char *shows, useconds_t later)
 {
     terminal_type(terminal, "restart\n");
@@ -233,7 +233,7 @@ static void one_long_op_at_the_prompt(void **state)
     repeat_ids(ids, ROWS, 3);
     const char *const arguments[] = {
         "debug", scratch_path(model, folder, "wide"), "--on", "reference", "--ids", ids, "-n", "1", NULL};
-    prompt_comes_back(arguments, "stage 16/19"); /* the layer ran; logits are next */
+    prompt_comes_back(arguments, "stage 16/19"); /* the layer has run; logits are next */
 }
 
 static void a_prefill_of_200_tokens(void **state)

@@ -1,4 +1,4 @@
-/* `bench --kernels`: single kernels are checked, then timed; one that is wrong has no time. */
+/* Tests of `bench --kernels`: each kernel is checked, then timed; one that fails is not timed. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,8 +17,9 @@ static json_t *run_kernels(const char *words, const char *fault, int expected_st
     struct outcome outcome;
     json_error_t error;
     program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
-    if (outcome.status != expected_status)
+    if (outcome.status != expected_status) {
         fail_msg("bench --kernels \"%s\": status %d, %s", words, outcome.status, outcome.err);
+    }
     json_t *document = json_loads(outcome.out, 0, &error);
     assert_non_null(document);
     assert_string_equal(json_string_value(json_object_get(document, "format")), "lockstep-bench");
@@ -29,12 +30,13 @@ static json_t *run_kernels(const char *words, const char *fault, int expected_st
 static double number_in(const json_t *object, const char *key)
 {
     const json_t *value = json_object_get(object, key);
-    if (!json_is_number(value))
+    if (!json_is_number(value)) {
         fail_msg("a kernel has no number %s", key);
+    }
     return json_number_value(value);
 }
 
-/* What is said of a kernel that is right. */
+/* The entry of a kernel that passes. */
 static void check_kernel(const json_t *document, const json_t *kernel)
 {
     assert_true(json_is_true(json_object_get(kernel, "ok")));
@@ -76,7 +78,7 @@ static void kernels_are_checked_and_timed(void **state)
     json_decref(document);
 }
 
-/* What fuses, and what a processor's driver may refuse to run: that is said, and is no failure. */
+/* Fused kernels, and kernels that a CPU's driver may refuse: the entry says so, and it is no failure. */
 static void groups_and_what_is_not_run(void **state)
 {
     (void)state;
@@ -86,10 +88,11 @@ static void groups_and_what_is_not_run(void **state)
     json_decref(document);
     document = run_kernels("attention 4/1x256 4096 keys decode", NULL, 0);
     json_t *kernel = json_array_get(json_object_get(document, "kernels"), 0);
-    if (json_object_get(kernel, "ok"))
+    if (json_object_get(kernel, "ok")) {
         check_kernel(document, kernel);
-    else
+    } else {
         assert_non_null(strstr(json_string_value(json_object_get(kernel, "not_run")), "longer loops"));
+    }
     assert_true(json_is_true(json_object_get(json_object_get(document, "quality"), "ok")));
     json_decref(document);
 }

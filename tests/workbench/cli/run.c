@@ -1,5 +1,5 @@
-/* lockstep run: what it chooses, on the reference; sampled tokens follow the seed and nothing else. And the
- * words that it and golden refuse. */
+/* Tests of `lockstep run`: the tokens that it chooses on the reference, where sampling depends on nothing but the seed,
+ * and the values that run and golden refuse. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -15,7 +15,7 @@
 
 #define MODEL "golden/tiny-llama"
 
-/* The ids line of a run with these further arguments; freed by the caller. */
+/* The ids that a run with these further arguments prints. The caller frees the text. */
 static char *run(const char *a, const char *b, const char *c, const char *d)
 {
     const char *const arguments[] = {"run", MODEL, "--ids", "1,2,3", "-n", "12", "--on", "reference", a, b, c, d, NULL};
@@ -28,8 +28,8 @@ static char *run(const char *a, const char *b, const char *c, const char *d)
     return ids;
 }
 
-/* Whether the ids that a run printed are those that a trace says were chosen: after the prompt and after each that was
- * decoded, so the last choice is the one that follows the trace. */
+/* Whether the ids that a run printed are the choices that a trace recorded: one after the prompt, and one after each
+ * decoded token. The last choice is not decoded any more. */
 static bool are_chosen(const char *ids, const struct trace *trace)
 {
     const struct trace_stage *stage = trace_find(trace, LAYER_NONE, STAGE_sample_token);
@@ -43,8 +43,8 @@ static bool are_chosen(const char *ids, const struct trace *trace)
     return stage->n_recorded == trace->n_positions - 2 && trace_row(stage, 1) == NULL;
 }
 
-/* trace samples as run does and records it; the audit passes; another seed is another choice. A trace of forced tokens
- * samples nothing. */
+/* trace samples as run does, and records the choices; its audit passes, and another seed chooses otherwise. A trace of
+ * given tokens samples nothing. */
 static void a_trace_records_what_was_sampled(void **state)
 {
     (void)state;
@@ -69,7 +69,7 @@ static void a_trace_records_what_was_sampled(void **state)
         assert_int_equal(outcome.status, 0);
         expect_text(outcome.out, "sample_probs ");
         expect_text(outcome.out, "sample_token ");
-        expect_text(outcome.out, "Coverage: 66 of 66");
+        expect_text(outcome.out, "Coverage: all 66 (layer, stage) pairs compared in ");
         outcome_free(&outcome);
     }
     free(ids);
@@ -101,7 +101,7 @@ static void a_seed_repeats_itself(void **state)
     }
 }
 
-/* What a run on the engine prints. */
+/* The output of a run on the engine. The caller frees it. */
 static char *print_on_engine(const char *ids, const char *a, const char *b)
 {
     const char *const arguments[] = {"run", MODEL, "--ids", ids, "-n", "40", a, b, NULL};
@@ -113,7 +113,8 @@ static char *print_on_engine(const char *ids, const char *a, const char *b)
     return printed;
 }
 
-/* Greedily the engine chooses and feeds back tokens itself, many at a time; of one candidate the host chooses each. */
+/* A greedy run chooses and feeds back tokens on the device, many at a time. With --top-k 1 the host chooses each token,
+ * and the output is the same. */
 static void together_or_one_by_one_it_prints_the_same(void **state)
 {
     (void)state;

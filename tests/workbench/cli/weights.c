@@ -1,4 +1,4 @@
-/* --weights f32|f16 and compare --drift, as scripts use them. */
+/* Tests of --weights f32|f16 and of compare --drift. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -25,7 +25,7 @@ static int set_up(void **state)
     return 0;
 }
 
-/* A healthy engine passes however its weights are decoded; Gemma's embedding scale is rounded with them. */
+/* A healthy engine passes with its weights in f32 and in f16; with f16 Gemma's embedding scale is rounded, too. */
 static void decoded_on_load(void **state)
 {
     (void)state;
@@ -42,7 +42,7 @@ static void decoded_on_load(void **state)
     outcome_free(&outcome);
     RUN(&outcome, 0, "audit", GOLDEN "same/llama-q4_k-f32", plain); /* the same values */
     outcome_free(&outcome);
-    /* The twins: rounded weights are declared, and pass; against other weights they fail. */
+    /* The twins: rounded weights that are declared pass; judged by other weights they fail. */
     RUN(&outcome, 0, "trace", GOLDEN "same/llama-q4_k-rdrr", TOKENS, "--weights", "f16", "-o", f16);
     outcome_free(&outcome);
     RUN(&outcome, 0, "audit", GOLDEN "same/llama-q4_k-rdrr", f16);
@@ -73,7 +73,7 @@ static void drift(void **state)
     expect_text(outcome.out, "\"worst_relative_rms\"");
     expect_text(outcome.out, "\"cosine\"");
     outcome_free(&outcome);
-    RUN(&outcome, 3, "compare", stored, GOLDEN "tiny-llama.h5", "--drift"); /* other tokens: nothing to compare */
+    RUN(&outcome, 3, "compare", stored, GOLDEN "tiny-llama.h5", "--drift"); /* other tokens cannot be compared */
     outcome_free(&outcome);
 }
 

@@ -1,4 +1,4 @@
-/* The debugger's way back, its patches and probes: on both sides, from scripts and on a pseudo-terminal. */
+/* The prompt on both sides, by scripts and on a pseudo-terminal: going back, breakpoints, faults, patches, probes. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -24,7 +24,7 @@
 
 SCRATCH_FIXTURE
 
-/* Runs a script on both sides, with one more option and its value, or none. */
+/* Runs a script on both sides. option and value: one more option, or NULL. */
 static void run_script(struct outcome *outcome, const char *script, const char *option, const char *value)
 {
     char path[512];
@@ -43,8 +43,8 @@ static int compare(const char *a, const char *b)
     return status;
 }
 
-/* Back and forth a hundred times, by op, layer and token: every stage of both sides is bit for bit what a run straight
- * through makes. A patch on the way makes another trace. */
+/* After a hundred moves back and forth, by op, layer and token, every stage of both sides has the same bits as in a
+ * straight run. The twin: with a patch it has not. */
 static void back_and_forth_changes_no_bit(void **state)
 {
     (void)state;
@@ -76,7 +76,7 @@ static void back_and_forth_changes_no_bit(void **state)
     assert_int_equal(compare(a, b), 0);
 }
 
-/* Breakpoints stop right after the stage that they name; a condition that does not hold stops nothing. */
+/* A breakpoint stops right after its stage, if its condition holds. */
 static void breakpoints_stop(void **state)
 {
     (void)state;
@@ -94,7 +94,7 @@ static void breakpoints_stop(void **state)
     outcome_free(&outcome);
 }
 
-/* A fault comes and goes under a run; the way back needs no new run. */
+/* A fault is planted and taken out during a run, before and after going back. */
 static void faults_come_and_go(void **state)
 {
     (void)state;
@@ -112,7 +112,7 @@ static void faults_come_and_go(void **state)
     outcome_free(&outcome);
 }
 
-/* Its name is enough to take one out, unless two have it. */
+/* fault off NAME takes a fault out, unless two are planted by that name. */
 static void a_fault_goes_by_its_name(void **state)
 {
     (void)state;
@@ -130,8 +130,8 @@ static void a_fault_goes_by_its_name(void **state)
     outcome_free(&outcome);
 }
 
-/* The prompt tells the symptoms of the first error and how to go on, as `diff` does. The twins: another error goes on
- * otherwise, what did not run yet shows no symptom, and a healthy run has neither. */
+/* diagnose prints the first error's symptoms and what to try next, as `diff` does. The twins: another error has another
+ * next step; before the logits ran there is no symptom; a healthy run has neither. */
 static void diagnose_tells_how_to_go_on(void **state)
 {
     (void)state;
@@ -164,7 +164,7 @@ static void diagnose_tells_how_to_go_on(void **state)
     outcome_free(&outcome);
 }
 
-/* The PROBE lines of a text, without what follows the engine's value, into lines[]. */
+/* Copies the PROBE lines of a text into lines[], each up to the engine's value. */
 static void probe_lines(const char *text, char *lines)
 {
     lines[0] = '\0';
@@ -175,7 +175,7 @@ static void probe_lines(const char *text, char *lines)
     }
 }
 
-/* A probe of a batch that was recorded and run whole (`run`) prints what a probe prints that stops after every op. */
+/* A probe prints the same whether the batch runs as a whole (`run`) or op by op (`step`). */
 static void probes_see_the_batch(void **state)
 {
     (void)state;
@@ -219,7 +219,7 @@ static void probes_see_the_batch(void **state)
     outcome_free(&outcome);
 }
 
-/* The numbers that follow "readback_bytes_per_token=". */
+/* The number after "readback_bytes_per_token=". */
 static long readback_bytes(const char *out)
 {
     const char *at = strstr(out, "readback_bytes_per_token=");
@@ -227,7 +227,7 @@ static long readback_bytes(const char *out)
     return atol(at + strlen("readback_bytes_per_token="));
 }
 
-/* Checkpoint layers: nothing else is brought from the device, and what is brought is the same. */
+/* With checkpoint layers fewer stages are copied to the host; those that are copied are the same. */
 static void checkpoints_alone_are_read_back(void **state)
 {
     (void)state;
@@ -257,7 +257,7 @@ static void checkpoints_alone_are_read_back(void **state)
     assert_true(bytes[1] < bytes[0] * 2 / 3);
 }
 
-/* What a configuration must not say is refused, with its name; other keys are a note. */
+/* A wrong key or value is refused by name; keys beside "debug" cause a note. */
 static void wrong_configurations(void **state)
 {
     (void)state;
@@ -268,7 +268,8 @@ static void wrong_configurations(void **state)
         {"{\"debug\": {\"probes\": [{\"stage\": \"layer_out\", \"dims\": [334]}]}}", "debug.probes.dims: 334", 3},
         {"{\"debug\": {\"probes\": [{\"stage\": \"layer_out\", \"layers\": [17]}]}}", "debug.probes.layers: 17", 3},
         {"{\"debug\": {\"probes\": [{\"stage\": \"weather\"}]}}", "\"weather\"", 3},
-        {"{\"debug\": {\"probes\": [{\"stage\": \"embed\", \"colour\": 1}]}}", "unknown key \"colour\"", 3},
+        {"{\"debug\": {\"probes\": [{\"stage\": \"embed\", \"colour\": 1}]}}",
+         "unknown key \"colour\", expected one of: id, stage, layers, tokens, dims", 3},
         {"{\"debug\": {\"trace\": {\"categories\": [\"weather\"]}}}", "\"weather\"", 3},
         {"{\"debug\": {\"layers\": [6]}}", "debug.layers: 6", 3},
         {"{\"debug\": {\"logLevel\": {\"defaultLogLevel\": \"loud\"}}}", "\"loud\"", 3},
@@ -288,8 +289,8 @@ static void wrong_configurations(void **state)
     }
 }
 
-/* The seeds' presets: what each prints, from the command line and at the prompt; probes past a small vocabulary are
- * refused by name. */
+/* What each preset prints, from the command line and at the prompt. A preset whose probes lie past a small vocabulary
+ * is refused. */
 static void presets(void **state)
 {
     (void)state;
@@ -328,7 +329,7 @@ static void presets(void **state)
     outcome_free(&outcome);
 }
 
-/* Explosion: a residual that grows tenfold a layer, twice in a row; one such jump is none, nor are two of 1.5. */
+/* A residual that grows tenfold in two successive layers is an explosion; one such jump, or two of 1.5, is none. */
 static void anomalies(void **state)
 {
     (void)state;
@@ -348,7 +349,7 @@ static void anomalies(void **state)
         const char *at = strstr(outcome.out, "ANOMALY layer=2 stage=layer_out token=0 what=explosion");
         assert_true((at != NULL) == rows[i].found);
         assert_true((strstr(outcome.out, "ANOMALY") != NULL) == rows[i].found);
-        assert_true(at == NULL || strstr(at + 1, "ANOMALY") == NULL); /* what follows from it is silent */
+        assert_true(at == NULL || strstr(at + 1, "ANOMALY") == NULL); /* later stages inherit it and print nothing */
         outcome_free(&outcome);
     }
     struct outcome outcome;
@@ -357,7 +358,7 @@ static void anomalies(void **state)
     outcome_free(&outcome);
 }
 
-/* How far long work is shows on a terminal, and nowhere else. */
+/* Progress is shown on a terminal, and nowhere else. */
 static void progress_is_for_terminals(void **state)
 {
     (void)state;
@@ -382,7 +383,7 @@ static void progress_is_for_terminals(void **state)
     outcome_free(&outcome);
 }
 
-/* Ctrl-C in the middle of a long prefill: the prompt comes back, and the run goes on from there. */
+/* Ctrl-C during a long prefill brings the prompt back; continue goes on from there. */
 static void control_c_stops_a_prefill(void **state)
 {
     (void)state;
@@ -395,7 +396,7 @@ static void control_c_stops_a_prefill(void **state)
     terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, arguments);
     terminal_expect(&terminal, "dbg> ");
     terminal_type(&terminal, "continue\n");
-    terminal_expect(&terminal, "stage "); /* progress: it runs */
+    terminal_expect(&terminal, "stage "); /* the progress line: it runs */
     terminal_type(&terminal, "\x03");
     terminal_expect(&terminal, "interrupted: the position is before");
     terminal_expect(&terminal, "dbg> ");
@@ -409,7 +410,7 @@ static void control_c_stops_a_prefill(void **state)
     assert_int_equal(terminal_end(&terminal), 0);
 }
 
-/* In a mount namespace of its own with a tmpfs of 128 KiB on it; where that is not allowed, nothing can be shown. */
+/* Dumps to a tmpfs of 128 KiB in a mount namespace of its own. 77: such a namespace is not allowed here. */
 static int dump_to_a_full_disk(const char *disk)
 {
     if ((unshare(CLONE_NEWNS) != 0 && unshare(CLONE_NEWUSER | CLONE_NEWNS) != 0) ||
@@ -444,7 +445,7 @@ static void a_full_disk_leaves_the_earlier_file(void **state)
     int status;
     assert_int_equal(waitpid(child, &status, 0), child);
     if (WIFEXITED(status) && WEXITSTATUS(status) == 77) {
-        print_message("no tmpfs can be mounted here: not shown\n");
+        print_message("no tmpfs can be mounted here: skipped\n");
         skip();
     }
     assert_true(WIFEXITED(status));

@@ -1,4 +1,4 @@
-/* What the prompt exchanges under a run: edited GLSL, another device, another golden, a stage's rows. */
+/* What the prompt exchanges during a run: edited GLSL, the device, the golden, a stage's rows, checkpoint layers. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +17,7 @@
 
 SCRATCH_FIXTURE
 
-/* Types lines into the program through a pipe: a command that fails says so, and the next one runs. */
+/* Types lines into the program through a pipe. After a command that fails the next one runs. */
 static void type_lines(struct outcome *outcome, const char *lines)
 {
     const char *const arguments[] = {"debug", MODEL, "--golden", GOLDEN, NULL};
@@ -25,7 +25,7 @@ static void type_lines(struct outcome *outcome, const char *lines)
     assert_int_equal(outcome->status, 0);
 }
 
-/* The number that follows the n-th "  0  " row of `print STAGE 0 0`. */
+/* The value in the n-th answer of `print STAGE 0 0`. */
 static double printed(const char *out, int n)
 {
     const char *at = out;
@@ -42,8 +42,8 @@ static void shell(const char *command)
     assert_int_equal(system(command), 0);
 }
 
-/* Edited GLSL is compiled, and the stage where the run stands is made anew with it; what does not compile is shown with
- * file and line, and changes nothing. */
+/* reload shaders compiles edited GLSL and repeats the last step with it. GLSL that does not compile is reported by file
+ * and line, and changes nothing. */
 static void shaders_are_reloaded(void **state)
 {
     (void)state;
@@ -64,13 +64,13 @@ static void shaders_are_reloaded(void **state)
     struct outcome outcome;
     type_lines(&outcome, lines);
     assert_true(printed(outcome.out, 1) == 2 * printed(outcome.out, 0));
-    assert_true(printed(outcome.out, 2) == printed(outcome.out, 1)); /* what does not compile changed nothing */
+    assert_true(printed(outcome.out, 2) == printed(outcome.out, 1)); /* GLSL that does not compile changed nothing */
     assert_true(printed(outcome.out, 3) == printed(outcome.out, 0));
     expect_text(outcome.out, "<-- introduced by engine");
     const char *where = strstr(outcome.out, "2 of 118 stages ran; next is layer 0 q_proj");
     assert_non_null(where);
     expect_text(where + 1, "2 of 118 stages ran; next is layer 0 q_proj");
-    expect_text(outcome.out, "no step introduced an error so far"); /* the reloaded stage's error was taken back */
+    expect_text(outcome.out, "no step introduced an error so far"); /* the repeated step forgot the error */
     snprintf(command, sizeof(command), "%s/line", folder);
     FILE *file = fopen(command, "r");
     unsigned number = 0;
@@ -81,8 +81,7 @@ static void shaders_are_reloaded(void **state)
     outcome_free(&outcome);
 }
 
-/* A patch holds golden rows, or a file's; its stage is then bit for bit the file's, and the next one follows from it.
- */
+/* After a patch from the golden or from a file, the stage has the same bits as there. */
 static void a_stage_is_patched_from_a_trace(void **state)
 {
     (void)state;
@@ -118,7 +117,7 @@ static void another_device_goes_on(void **state)
     outcome_free(&outcome);
 }
 
-/* The longest line of a plot, in characters of UTF-8. */
+/* The longest line of a plot, in characters. */
 static size_t plot_width(const char *out)
 {
     size_t widest = 0;
@@ -134,7 +133,7 @@ static size_t plot_width(const char *out)
     return widest;
 }
 
-/* In the terminal as wide as is set; as a picture where matplotlib is there. */
+/* A plot in the terminal is as wide as set; a plot to a file needs matplotlib. */
 static void plots(void **state)
 {
     (void)state;
@@ -152,7 +151,7 @@ static void plots(void **state)
     snprintf(lines, sizeof(lines), "step layer 1\nplot layer_out@1 %s\n", path);
     type_lines(&outcome, lines);
     if (strstr(outcome.err, "matplotlib") != NULL) {
-        print_message("matplotlib is not installed: no picture\n");
+        print_message("matplotlib is not installed: plotting to a file is skipped\n");
         outcome_free(&outcome);
         skip();
     }
@@ -167,7 +166,7 @@ static void plots(void **state)
     assert_memory_equal(head, "\x89PNG\r\n\x1a\n", 8);
 }
 
-/* Reload runs again what the last command ran, all of it, and stands where it stood. */
+/* reload repeats everything that the last command ran and ends at the same position. */
 static void the_last_step_runs_again(void **state)
 {
     (void)state;
@@ -193,8 +192,8 @@ static void the_last_step_runs_again(void **state)
     outcome_free(&outcome);
 }
 
-/* debug.layers at the prompt: the same numbers where it looks, less brought to the host; what is looked at elsewhere
- * runs again; going back to where nothing was read does so too; to the same bits. */
+/* With set layers fewer stages are copied to the host, with the same bits. Looking at another layer recomputes it; so
+ * does going back into one. */
 static void checkpoint_layers(void **state)
 {
     (void)state;
@@ -211,13 +210,13 @@ static void checkpoint_layers(void **state)
              a, b, more);
     struct outcome outcome;
     type_lines(&outcome, lines);
-    expect_text(outcome.out, "layers   1 3 alone are read back");
+    expect_text(outcome.out, "layers   1 3; only these are read back");
     expect_text(outcome.out, "positions 0-9 (prefill): 54 stages, worst ratio engine");
-    expect_text(outcome.out, "layer 2 was not read back: it ran again, and is read back from here on\n");
+    expect_text(outcome.out, "layer 2 was not read back: recomputed, and read back from now on\n");
     expect_no_text(outcome.out, "layer 3 was not read back");
     expect_text(outcome.err, "back: that is before the first stage that ran\n");
     expect_text(outcome.err, "9, expected a number from 0 to 5");
-    expect_text(outcome.err, "\"x\", expected all, or some like 3,17");
+    expect_text(outcome.err, "\"x\", expected all, or a list like 3,17");
     outcome_free(&outcome);
     const char *const compare[] = {"compare", a, b, NULL}, *const twin[] = {"compare", a, more, NULL};
     program_run(&outcome, LOCKSTEP_PROGRAM, "", compare);
@@ -228,9 +227,9 @@ static void checkpoint_layers(void **state)
     outcome_free(&outcome);
 }
 
-/* A layer that was not read back is judged once it is looked at: the error is told where it is introduced, and no
- * longer of a span. The twin: an engine that was exchanged since gives no rows for what ran before it. */
-static void a_layer_is_fetched(void **state)
+/* Looking at a layer that was not read back recomputes and judges it, so that `first` names the step that introduced
+ * the error, no longer the end of a span. The twin: after the engine was exchanged, the layer cannot be recomputed. */
+static void a_layer_is_recomputed(void **state)
 {
     (void)state;
     struct outcome outcome;
@@ -238,18 +237,17 @@ static void a_layer_is_fetched(void **state)
                          "fault on layernorm-for-rmsnorm@1\nprint q_norm@1\naudit q_norm@1\nshow\nwhere\n");
     const char *first = strstr(outcome.out, "first introduced error: engine, layer 2 k_rope, token 0");
     assert_non_null(first);
-    expect_text(first, "layer 2 was not read back: it ran again, and is read back from here on\n");
+    expect_text(first, "layer 2 was not read back: recomputed, and read back from now on\n");
     expect_text(first, "first introduced error: engine, layer 2 q_norm, token 0");
-    expect_text(first, "layers   4 2 alone are read back");
-    expect_text(
-        outcome.err,
-        "lockstep: layer 1: was not read back, and the engine is another now than when it ran (v_proj differs)");
-    expect_no_text(outcome.out, "layer 1 was not read back: it ran again");
+    expect_text(first, "layers   4 2; only these are read back");
+    expect_text(outcome.err,
+                "lockstep: layer 1: was not read back, and the engine has changed since it ran (v_proj differs)");
+    expect_no_text(outcome.out, "layer 1 was not read back: recomputed");
     outcome_free(&outcome);
 }
 
-/* What is chosen after a batch is judged at the prompt as well: padding that wins is told, stopped at, and named. The
- * twin: without the fault nothing is. */
+/* The choice of a token is judged, too: `until` stops where padding is chosen, and `first` names the bug. The twin:
+ * without the fault nothing is reported. */
 static void a_choice_is_judged(void **state)
 {
     (void)state;
@@ -283,7 +281,7 @@ static void a_choice_is_judged(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test_setup_teardown(a_layer_is_fetched, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(a_layer_is_recomputed, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_choice_is_judged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(shaders_are_reloaded, set_up, tear_down),
         cmocka_unit_test_setup_teardown(a_stage_is_patched_from_a_trace, set_up, tear_down),

@@ -1,6 +1,6 @@
-/* tests/hunt.dbg, typed on a terminal line by line, against a bug in layer 17 of the engine: the wrong word wins, one
- * op is to blame, and with that op patched from the reference the right words come. On a model of 20 layers that the
- * test makes, and on a real one of 30 where it is there. */
+/* Types tests/hunt.dbg on a terminal, with a bug planted in layer 17 of the engine: the wrong word wins, one op is to
+ * blame, and with that op patched from the reference the right words come. On a model of 20 layers that the test makes,
+ * and on SmolLM2 (30 layers) if it is there. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -21,7 +21,7 @@
 
 SCRATCH_FIXTURE
 
-/* Types the script; each line's answer holds its text. */
+/* Types the script. answers: a text that each line's answer must hold. */
 static void hunt(const char *const arguments[], const char *const *answers, size_t n_answers)
 {
     FILE *script = fopen("tests/hunt.dbg", "r");
@@ -48,7 +48,7 @@ static void hunt(const char *const arguments[], const char *const *answers, size
     assert_int_equal(terminal_end(&terminal), 0);
 }
 
-/* The ids that `run` chooses. */
+/* Runs the model; ids: the four tokens chosen. */
 static void chosen(const char *model, const char *fault, int ids[4])
 {
     struct outcome outcome;
@@ -63,7 +63,7 @@ static void chosen(const char *model, const char *fault, int ids[4])
     outcome_free(&outcome);
 }
 
-/* Every id is a word; two of them are those of the seeds. */
+/* Each id is a word; the ids blue and kaw are the words that the script asks for. */
 static void write_tokenizer(const char *path, int blue, int kaw)
 {
     char text[4096];
@@ -122,21 +122,21 @@ static void the_real_model(void **state)
 {
     (void)state;
     if (access(SMOLLM2, R_OK) != 0) {
-        print_message(SMOLLM2 " is not there (./check fetches it): the hunt on a real model is not shown\n");
+        print_message(SMOLLM2 " is not there (./check fetches it): the hunt on a real model is skipped\n");
         skip();
     }
     const char *const arguments[] = {"debug",   SMOLLM2, "--prompt", "The color of the sky is", "-n", "3",
                                      "--fault", FAULT,   NULL};
     static const char *const answers[] = {
         "; next token 1592\r\n",                      /* " together" */
-        "15.7402 #5 p=0.037",                         /* the reference's " blue"; the engine's is nowhere */
+        "15.7402 #5 p=0.037",                         /* the reference's " blue"; the engine ranks it far below */
         "before position 0",                          /* back token */
         "diverge after layer 17 ffn_down",            /* until diverge */
         "layer_out",                                  /* step layer 17 */
         "largest dims 192: 3436.7",                   /* stats */
         "next is layer 17 attn_norm",                 /* back layer */
         "layer 17 ffn_down of the engine is patched", /* patch */
-        "Output \" a classic example\"",              /* continue: what transformers says */
+        "Output \" a classic example\"",              /* continue: as transformers says */
         "\" Kaw\"",                                   /* logits of */
         "no step introduced an error so far",         /* first */
     };

@@ -1,5 +1,5 @@
-/* A GPU that is lost under the prompt, or timed out, which leaves the same: the command ends with one line, the
- * reference goes on, and set device opens the engine again where it stood. */
+/* A GPU that is lost or times out during a command: the command fails with one line, the reference goes on, and set
+ * device opens the engine again at its last position. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,14 +11,15 @@
 
 #include "engine/internal.h"
 #include "tests/support/prompt.h"
+#include "workbench/debugger/run.h"
 
 PROMPT_FIXTURE("golden/tiny-llama")
 
-/* Types a line that must fail as a lost GPU does, in one line. */
+/* Types a line that must fail with STATUS_DEVICE, in one line. */
 static void type_lost(struct prompt *prompt, const char *line, const char *text)
 {
     struct error err = {STATUS_OK, ""};
-    assert_int_equal(repl_line(&prompt->repl, line, &err), STATUS_DEVICE);
+    assert_int_equal(repl_run_line(&prompt->repl, line, &err), STATUS_DEVICE);
     if (strstr(err.text, text) == NULL || strchr(err.text, '\n') != NULL) {
         fail_msg("%s: %s, expected %s", line, err.text, text);
     }
@@ -31,7 +32,7 @@ static struct device *device(struct prompt *prompt)
 
 static void lose(struct prompt *prompt)
 {
-    device(prompt)->lost = true; /* what a submit leaves that ended with VK_ERROR_DEVICE_LOST or timed out */
+    device(prompt)->lost = true; /* as after VK_ERROR_DEVICE_LOST or a timeout */
 }
 
 static const char restart[] = "restart --ids 3,17,99,204,5 -n 2";
@@ -50,12 +51,12 @@ static void a_lost_gpu(void **state)
     uint64_t point = repl_point(repl);
     lose(prompt);
     type_lost(prompt, "step layer 2", "engine: ");
-    assert_int_equal(repl_point(repl), point); /* the session is as it was */
+    assert_int_equal(repl_point(repl), point); /* the session is unchanged */
     assert_true(repl_side_of(repl, SOURCE_ENGINE)->lost);
     prompt_type(prompt, "step layer 2"); /* the reference goes on */
     prompt_type(prompt, "back op 2");
     prompt_type(prompt, "continue");
-    assert_true(repl_over(repl));
+    assert_true(repl_is_over(repl));
     assert_ptr_equal(repl_leader(repl), repl_side_of(repl, SOURCE_REFERENCE));
     assert_int_equal(repl->tokens[6], token);
     prompt_type(prompt, "set device 0");
@@ -71,7 +72,7 @@ static void a_lost_gpu(void **state)
     free(again);
 }
 
-/* Lost while what was recorded is written back. */
+/* The GPU is lost while recorded rows are written back to it. */
 static void a_gpu_lost_on_the_way_back(void **state)
 {
     struct prompt *prompt = *state;
@@ -85,11 +86,11 @@ static void a_gpu_lost_on_the_way_back(void **state)
     prompt_type(prompt, "step layer 2");
     prompt_type(prompt, "set device 0");
     prompt_type(prompt, "continue");
-    assert_true(repl_over(&prompt->repl));
+    assert_true(repl_is_over(&prompt->repl));
     assert_int_equal(prompt->repl.n_introduced, 0);
 }
 
-/* A device that is not there does not take the place of one that is, nor of one that was lost. */
+/* set device fails for a device that does not exist, and changes nothing. */
 static void an_unknown_device_changes_nothing(void **state)
 {
     struct prompt *prompt = *state;
@@ -97,7 +98,7 @@ static void an_unknown_device_changes_nothing(void **state)
     prompt_type(prompt, restart);
     prompt_type(prompt, "step layer 1");
     uint64_t point = repl_point(&prompt->repl);
-    assert_int_not_equal(repl_line(&prompt->repl, "set device 99", &err), STATUS_OK);
+    assert_int_not_equal(repl_run_line(&prompt->repl, "set device 99", &err), STATUS_OK);
     assert_null(strchr(err.text, '\n'));
     assert_int_equal(repl_point(&prompt->repl), point);
     prompt_type(prompt, "continue");

@@ -1,4 +1,4 @@
-/* The prompt, as a person uses it: on a pseudo-terminal, from a script, from a pipe. */
+/* The prompt as a person uses it: on a pseudo-terminal, by a script, through a pipe. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -39,7 +39,7 @@ static void tab_completes(void **state)
     terminal_expect(&terminal, "layer 1, positions 0-9 (prefill)");
     terminal_expect(&terminal, "layer_out");
     terminal_expect(&terminal, "dbg> ");
-    /* Nothing follows a stage, for @LAYER may. */
+    /* No blank is added after a stage, as @LAYER may follow. */
     terminal_type(&terminal, "print ffn_d\t@0 3 0:2 from ref\t\n");
     terminal_expect(&terminal, "print ffn_down@0 3 0:2 from reference");
     terminal_expect(&terminal, "layer 0 ffn_down, token 3, dims 0 to 1 of 72");
@@ -47,7 +47,7 @@ static void tab_completes(void **state)
     terminal_type(&terminal, "faults qk-n\t\n");
     terminal_expect(&terminal, "qk-norm-no-offset: ");
     terminal_expect(&terminal, "dbg> ");
-    /* After on and off the names of faults, elsewhere on and off. */
+    /* After on and off, the names of faults are offered. */
     terminal_type(&terminal, "fault on qk-n\t\n");
     terminal_expect(&terminal, "fault on qk-norm-no-offset");
     terminal_expect(&terminal, "this session has no engine");
@@ -61,7 +61,7 @@ static void tab_completes(void **state)
     terminal_type(&terminal, "info mo\t\n");
     terminal_expect(&terminal, "hidden 72");
     terminal_expect(&terminal, "dbg> ");
-    /* What completes to nothing stays as it was typed, and is refused. */
+    /* A word that nothing completes stays as it was typed, and is refused. */
     terminal_type(&terminal, "print zz\t\n");
     terminal_expect(&terminal, "lockstep: stage: \"zz\"");
     terminal_expect(&terminal, "dbg> ");
@@ -81,7 +81,7 @@ static void history_outlives_the_program(void **state)
     terminal_type(&terminal, "where\n");
     terminal_expect(&terminal, "before position 0 of 16");
     terminal_expect(&terminal, "dbg> ");
-    terminal_type(&terminal, "\x10\x10\n"); /* Ctrl-P, twice: the last but one */
+    terminal_type(&terminal, "\x10\x10\n"); /* Ctrl-P twice: the last line but one */
     terminal_expect(&terminal, "stats embed");
     terminal_expect(&terminal, "did not run yet");
     terminal_expect(&terminal, "dbg> ");
@@ -114,13 +114,13 @@ static void control_c_drops_the_line(void **state)
     assert_int_equal(terminal_end(&terminal), 0);
 }
 
-/* Each line is wrong, and says so in one line; after each the session is as it was. */
+/* Each of these lines fails with one line and leaves the session as it was. */
 static const struct {
     const char *line, *message;
 } wrong_lines[] = {
     {"frobnicate", "frobnicate: unknown command"},
     {"s", "fits several commands: step, stats, set, show, source"},
-    {"step sideways 2", "\"sideways\", expected op, layer or token"},
+    {"step sideways 2", "step: \"sideways\", expected: step [op|layer|token] [N]"},
     {"step layer 6", "\"6\", expected a number from 0 to 5"},
     {"step token 0", "\"0\", expected a number from 1"},
     {"step 1 2 3", "too many arguments, expected: step [op|layer|token] [N]"},
@@ -149,7 +149,7 @@ static const struct {
     {"restart --ids 600", "token 600 at position 0"},
     {"restart --ids 1 -n 5000", "expected at most 1024"},
     {"faults nope", "\"nope\" is unknown"},
-    {"info weather", "\"weather\", expected model, device, plan, memory or breakpoints"},
+    {"info weather", "\"weather\", expected: info model|device|plan|memory|breakpoints"},
     {"help nope", "nope: unknown command"},
     {"source /nonexistent/script", "cannot be read"},
     {"py", "too few arguments, expected: py CODE"},
@@ -159,40 +159,41 @@ static const struct {
     {"run 0", "\"0\", expected a number from 1"},
     {"back", "nothing ran yet"},
     {"back layer 2", "nothing ran yet"},
-    {"back sideways 2", "\"sideways\", expected op, layer or token"},
+    {"back sideways 2", "back: \"sideways\", expected: back [op|layer|token] [N]"},
     {"goto 99.ffn_down", "\"99\", expected a number from 0 to 5"},
     {"goto 3.nonsense", "\"nonsense\", expected a stage"},
     {"goto 3.ffn_down 16", "\"16\", expected a number from 0 to 15"},
-    {"until tomorrow", "\"tomorrow\", expected diverge"},
+    {"until tomorrow", "\"tomorrow\", expected: until diverge"},
     {"break", "too few arguments"},
     {"break 9.ffn_down", "\"9\", expected a number from 0 to 5"},
     {"break 3.ffn_down if", "\"if\", expected if nan, if maxabs>X or if ratio>X"},
     {"break 3.ffn_down if maxabs", "\"maxabs\", expected nan, maxabs>X or ratio>X"},
     {"break 3.ffn_down if maxabs>", "expected nan, maxabs>X or ratio>X"},
     {"break 3.ffn_down if weather>3", "expected nan, maxabs>X or ratio>X"},
-    {"break diverge now", "\"now\" after diverge"},
+    {"break diverge now", "\"now\", expected: break LAYER.STAGE"},
+    {"list 0", "\"0\", expected a number from 1 to 118"},
     {"delete 7", "7 is no breakpoint"},
     {"patch ffn_down@3", "too few arguments, expected: patch"},
     {"patch ffn_down@3 from /nonexistent.h5", "/nonexistent.h5"},
     {"patch ffn_down@3 from golden/tiny-llama.h5", "golden/tiny-llama.h5"},
-    {"patch ffn_down@3 from reference", "the reference is what is patched"},
+    {"patch ffn_down@3 from reference", "the reference is the side that is patched"},
     {"patch ffn_down@3 scale x", "\"x\", expected a number"},
     {"patch ffn_down@3 to 3", "\"to\", expected from reference|golden|FILE, or scale X"},
     {"patch ffn_down@9 scale 2", "\"9\", expected a number from 0 to 5"},
-    {"unpatch", "nothing there is patched"},
+    {"unpatch", "nothing is patched there"},
     {"fault on nope", "\"nope\" is no known fault"},
-    {"fault maybe kv-stale", "\"maybe\", expected on or off"},
+    {"fault maybe kv-stale", "\"maybe\", expected: fault on|off NAME"},
     {"fault on kv-stale", "this session has no engine"},
-    {"reload coffee", "\"coffee\", expected shaders"},
+    {"reload coffee", "\"coffee\", expected: reload shaders"},
     {"reload shaders", "this session has no engine"},
-    {"set colour red", "\"colour\", expected device"},
+    {"set colour red", "\"colour\", expected: set device|shaders|decode|width|layers|preset VALUE"},
     {"set decode x", "\"x\", expected a number"},
     {"set shaders /nonexistent", "no such folder"},
     {"set device 0", "this session has no engine"},
-    {"load milk x", "\"milk\", expected golden FILE or hf FOLDER"},
+    {"load milk x", "\"milk\", expected: load golden FILE | hf FOLDER"},
     {"load golden /nonexistent.h5", "/nonexistent.h5"},
     {"load hf /nonexistent", "/nonexistent"},
-    {"probe nonsense", "expected add JSON or load FILE"},
+    {"probe nonsense", "\"nonsense\", expected: probe add JSON | load FILE"},
     {"probe add {", "probe: JSON"},
     {"probe add {\"stage\": \"nope\"}", "\"nope\", expected a stage of this model"},
     {"probe add {\"stage\": \"layer_out\", \"dims\": [72]}", "debug.probes.dims: 72, expected a number from 0 to 71"},
@@ -200,7 +201,7 @@ static const struct {
      "debug.probes.layers: 17, expected a number from 0 to 5"},
     {"probe add {\"debug\": {\"probse\": []}}", "unknown key \"probse\""},
     {"probe load /nonexistent", "/nonexistent: cannot be read"},
-    {"trace weather", "\"weather\", expected attn ffn"},
+    {"trace weather", "\"weather\", expected attn, ffn"},
     {"log loud", "\"loud\", expected silent, info or verbose"},
     {"audit", "nothing ran yet"},
     {"plot layer_out", "nothing ran yet"},
@@ -240,7 +241,7 @@ static void wrong_input_is_one_line(void **state)
     outcome_free(&outcome);
 }
 
-/* A line of a megabyte, and a script that runs itself: refused, and the session goes on. */
+/* A line of a megabyte and a script that runs itself are refused; the session goes on. */
 static void huge_and_endless_input(void **state)
 {
     (void)state;
@@ -257,7 +258,7 @@ static void huge_and_endless_input(void **state)
     const char *err = outcome.err;
     expect_next_line(&err, "unknown command");
     expect_next_line(&err, "expected a stage");
-    expect_next_line(&err, "scripts run scripts more than 8 deep");
+    expect_next_line(&err, "scripts are nested more than 8 deep");
     assert_string_equal(err, "");
     expect_text(outcome.out, "before position 0 of 16, nothing ran yet");
     assert_int_equal(outcome.status, 0);
@@ -286,7 +287,7 @@ static void script_stops_at_the_first_failure(void **state)
     outcome_free(&outcome);
 }
 
-static void scripts_run_scripts_but_not_for_ever(void **state)
+static void nested_scripts_have_a_limit(void **state)
 {
     (void)state;
     char path[512], script[600];
@@ -295,11 +296,11 @@ static void scripts_run_scripts_but_not_for_ever(void **state)
     struct outcome outcome;
     run_script(&outcome, script);
     assert_int_equal(outcome.status, 2);
-    expect_one_line(outcome.err, "scripts run scripts more than 8 deep");
+    expect_one_line(outcome.err, "scripts are nested more than 8 deep");
     outcome_free(&outcome);
 }
 
-/* Stepping in any pieces leads to the same position, and every stage is judged on the way. */
+/* Steps of any size add up to the expected positions. */
 static void steps_add_up(void **state)
 {
     (void)state;
@@ -331,7 +332,32 @@ static void steps_add_up(void **state)
     outcome_free(&outcome);
 }
 
-/* What the prompt dumps is what `trace` records of the same tokens; another token is another trace. */
+/* Before, within and after a batch: the step that runs next, those around it, and their inputs. */
+static void list_shows_the_steps_around(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    run_script(&outcome, "list 2\nstep op 19\nlist 4\ncontinue\nlist 1\nhelp list\n");
+    assert_int_equal(outcome.status, 0);
+    static const char *const lines[] = {
+        "dbg> list 2\n  next embed ",
+        "\n       layer 0 attn_norm        rms_norm            72  from embed\n",
+        "dbg> list 4\n  ran  layer 0 ffn_down ",
+        "\n  ran  layer 0 post_ffn_norm ",
+        "\n  next layer 0 layer_out        add                 72  from attn_resid, post_ffn_norm\n",
+        "\n       layer 1 attn_norm        rms_norm            72  from layer_out@0\n",
+        "dbg> list 1\n  ran  logits_final ",
+        "list [N]\n    List the N steps around the position",
+    };
+    const char *at = outcome.out;
+    for (size_t i = 0; i < sizeof(lines) / sizeof(lines[0]); i++) {
+        expect_text(at, lines[i]);
+        at = strstr(at, lines[i]);
+    }
+    outcome_free(&outcome);
+}
+
+/* dump writes what `trace` records of the same tokens. The twin: another token gives another trace. */
 static void dump_is_the_trace(void **state)
 {
     (void)state;
@@ -358,7 +384,7 @@ static void dump_is_the_trace(void **state)
     }
 }
 
-/* Part of a dump: the stages asked for, and the rows that ran. */
+/* dump writes only the stages asked for, and only the rows that ran. */
 static void dump_takes_a_part(void **state)
 {
     (void)state;
@@ -378,7 +404,7 @@ static void dump_takes_a_part(void **state)
     outcome_free(&outcome);
 }
 
-/* Greedy decoding from the reference: what `run` chooses. */
+/* The prompt decodes the same tokens as `run`. */
 static void decodes_as_run_does(void **state)
 {
     (void)state;
@@ -393,7 +419,7 @@ static void decodes_as_run_does(void **state)
     outcome_free(&outcome);
     run_script(&outcome, "restart --ids 3,17,99 -n 4\nstep token 4\nwhere\n");
     assert_int_equal(outcome.status, 0);
-    for (char *c = outcome.out; *c != '\0'; c++) { /* the current position stands in brackets */
+    for (char *c = outcome.out; *c != '\0'; c++) { /* drops the brackets around the current position */
         if (*c == '[' || *c == ']') {
             memmove(c, c + 1, strlen(c));
         }
@@ -402,7 +428,7 @@ static void decodes_as_run_does(void **state)
     outcome_free(&outcome);
 }
 
-/* A bug planted in the engine: marked where it is introduced, and named; without it nothing is marked. */
+/* A bug planted in the engine is marked where it is introduced, and named. The twin: without it nothing is marked. */
 static void first_names_the_bug(void **state)
 {
     (void)state;
@@ -436,8 +462,9 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_input_is_one_line, set_up, tear_down),
         cmocka_unit_test_setup_teardown(huge_and_endless_input, set_up, tear_down),
         cmocka_unit_test_setup_teardown(script_stops_at_the_first_failure, set_up, tear_down),
-        cmocka_unit_test_setup_teardown(scripts_run_scripts_but_not_for_ever, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(nested_scripts_have_a_limit, set_up, tear_down),
         cmocka_unit_test_setup_teardown(steps_add_up, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(list_shows_the_steps_around, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dump_is_the_trace, set_up, tear_down),
         cmocka_unit_test_setup_teardown(dump_takes_a_part, set_up, tear_down),
         cmocka_unit_test_setup_teardown(decodes_as_run_does, set_up, tear_down),

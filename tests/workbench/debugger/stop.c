@@ -1,5 +1,5 @@
-/* Ctrl-C, as stop_ask() leaves it: the command ends with one line, the position stays before what was not done, and
- * what runs afterwards is bit for bit what a run that nobody stopped makes. */
+/* Ctrl-C, by stop_ask(): the command fails with one line, the position stays, and what runs afterwards has the same
+ * bits as an uninterrupted run. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -11,16 +11,17 @@
 
 #include "model/stop.h"
 #include "tests/support/prompt.h"
+#include "workbench/debugger/run.h"
 
 PROMPT_FIXTURE("golden/tiny-gemma3")
 
-/* Types a line while a stop is asked for. */
+/* Types a line as if Ctrl-C had been pressed. */
 static void type_stopped(struct prompt *prompt, const char *line)
 {
     struct error err = {STATUS_OK, ""};
     uint64_t point = repl_point(&prompt->repl);
     stop_ask();
-    assert_int_equal(repl_line(&prompt->repl, line, &err), STATUS_INTERRUPTED);
+    assert_int_equal(repl_run_line(&prompt->repl, line, &err), STATUS_INTERRUPTED);
     stop_clear();
     assert_null(strchr(err.text, '\n'));
     assert_int_equal(repl_point(&prompt->repl), point);
@@ -58,7 +59,7 @@ static void stopped_anywhere_the_bits_are_the_same(void **state)
     free(again);
 }
 
-/* Decoding the weights on load. */
+/* Ctrl-C while weights are decoded on load. */
 static void opening_stops(void **state)
 {
     (void)state;

@@ -1,5 +1,5 @@
-/* Traces that hold only some stages: healthy ones pass, and a fault is found between the two recorded stages that it
- * lies between, and named. */
+/* Traces that hold only some stages. Healthy ones pass; a fault is named, and found between the two recorded stages
+ * that enclose it. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -8,9 +8,9 @@
 #include <cmocka.h>
 
 #include "tests/support/recording.h"
+#include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/fault/fault.h"
-#include "workbench/audit/verdict.h"
 
 static const char *const models[] = {"tiny-llama", "tiny-gemma2", "tiny-gemma3", "tiny-gpt-oss", "tiny-gemma3-odd"};
 
@@ -39,18 +39,19 @@ static void keep_some(struct trace *trace, const struct plan *plan, enum dump du
 {
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         struct trace_stage *stage = trace_find(trace, plan->steps[s].layer, plan->steps[s].stage);
-        if (!stage || holds(dump, plan, s))
+        if (!stage || holds(dump, plan, s)) {
             continue;
+        }
         memset(stage->recorded, 0, trace->n_positions);
         stage->n_recorded = 0;
     }
 }
 
-/* Healthy: every stage that is there is judged at every position, and passes. */
+/* Of a healthy dump, every stage in it is judged at every position and passes. */
 static void test_healthy_dumps_pass(void **state)
 {
     (void)state;
-    for (size_t m = 0; m < sizeof models / sizeof *models; m++)
+    for (size_t m = 0; m < sizeof(models) / sizeof(*models); m++) {
         for (int dump = 0; dump < N_DUMPS; dump++) {
             struct small_model small;
             struct audit audit;
@@ -61,11 +62,13 @@ static void test_healthy_dumps_pass(void **state)
             uint32_t n_spans = 0;
             for (uint32_t s = 0; s < small.plan.n_steps; s++) {
                 const struct finding *finding = audit_finding(&audit, s, 0);
-                if (!holds((enum dump)dump, &small.plan, s) || finding->state == FINDING_MISSING)
+                if (!holds((enum dump)dump, &small.plan, s) || finding->state == FINDING_MISSING) {
                     continue;
+                }
                 assert_int_equal(finding->rows_failed, 0);
-                if (dump == EVERY_FIFTH) /* not all can be: a layer's input and output may both be missing */
+                if (dump == EVERY_FIFTH) { /* not all can be: a layer's input and output may both be missing */
                     continue;
+                }
                 assert_int_equal(finding->state, FINDING_AUDITED);
                 assert_int_equal(finding->rows_judged, small.golden.n_positions);
                 n_spans += finding->span;
@@ -74,6 +77,7 @@ static void test_healthy_dumps_pass(void **state)
             audit_free(&audit);
             small_close(&small);
         }
+    }
 }
 
 static const struct {
@@ -88,13 +92,13 @@ static const struct {
     {"tiny-gemma3-odd", "query-scale@2"},
 };
 
-/* Whether a step is the failing one or lies between: then the answer contains it. */
+/* Whether a step is the failing one or lies inside its span. */
 static bool contains(const struct span_path *path, uint32_t failing, uint32_t step)
 {
-    return step == failing || path_passes(path, step);
+    return step == failing || span_path_passes(path, step);
 }
 
-/* The answer begins and ends at recorded stages and passes over none. */
+/* The span begins and ends at recorded stages and passes over none. */
 static void check_path(const struct span_path *path, const struct trace *trace, const struct plan *plan)
 {
     for (uint32_t i = 0; i < path->n_between + path->n_from; i++) {
@@ -132,9 +136,10 @@ static void find_fault(const char *model, const char *name, enum dump dump)
     check_path(&path, &run, &small.plan);
     bool whole_layer = request.fault->whole_layer || request.stage == STAGE_COUNT;
     bool right = contains(&path, failing, (uint32_t)planted);
-    for (uint32_t s = 0; s < small.plan.n_steps && whole_layer && !right; s++) /* another step that was struck too */
+    for (uint32_t s = 0; s < small.plan.n_steps && whole_layer && !right; s++) { /* another step that was struck too */
         right = contains(&path, failing, s) && small.plan.steps[s].layer == small.plan.steps[planted].layer &&
-                memcmp(&small.plan.steps[s], &faulty.steps[s], sizeof faulty.steps[s]) != 0;
+                memcmp(&small.plan.steps[s], &faulty.steps[s], sizeof(faulty.steps[s])) != 0;
+    }
     assert_true(right);
     uint32_t n = diagnose_step(&small.plan, failing, &run, found, 8);
     assert_true(n >= 1);
@@ -151,15 +156,16 @@ static void find_fault(const char *model, const char *name, enum dump dump)
 static void test_faults_are_found_in_dumps(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++)
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         for (int dump = 0; dump < EVERY_FIFTH; dump++) {
             print_message("%s %s, dump %d\n", cases[i].model, cases[i].fault, dump);
             find_fault(cases[i].model, cases[i].fault, (enum dump)dump);
         }
+    }
 }
 
-/* One wrong op that is not recorded and that several spans pass over is introduced once; two that no span shares,
- * twice. And a passing span over the same op tells whose the error is. */
+/* A wrong op that is not recorded, inside several spans, is introduced once; two that share no span, twice. A span that
+ * passes over the same op clears it. */
 static void test_spans_that_share_an_op(void **state)
 {
     (void)state;
@@ -172,7 +178,7 @@ static void test_spans_that_share_an_op(void **state)
         {STAGE_q_proj, STAGE_v_proj, 2}, /* k passes: attn_norm is right */
     };
     static const enum source sources[] = {SOURCE_TRACE};
-    for (size_t i = 0; i < sizeof shared / sizeof *shared; i++) {
+    for (size_t i = 0; i < sizeof(shared) / sizeof(*shared); i++) {
         struct small_model small;
         struct plan faulty;
         struct trace run;
@@ -181,13 +187,16 @@ static void test_spans_that_share_an_op(void **state)
         small_open(&small, "tiny-llama", NULL);
         plan_copy(&faulty, &small.plan);
         struct step *norm = &faulty.steps[plan_find(&faulty, 1, STAGE_attn_norm)];
-        if (shared[i].wrong == STAGE_attn_norm)
+        if (shared[i].wrong == STAGE_attn_norm) {
             norm->params.rms_norm.offset += 1;
+        }
         record_run(&run, &faulty, &small.golden);
-        if (shared[i].wrong != STAGE_attn_norm)
+        if (shared[i].wrong != STAGE_attn_norm) {
             stage_at(&run, 1, shared[i].wrong)->rows[5] += 1;
-        if (shared[i].also != STAGE_COUNT)
+        }
+        if (shared[i].also != STAGE_COUNT) {
             stage_at(&run, 1, shared[i].also)->rows[7] += 1;
+        }
         struct trace_stage *hidden = stage_at(&run, 1, STAGE_attn_norm);
         memset(hidden->recorded, 0, run.n_positions);
         hidden->n_recorded = 0;
@@ -195,11 +204,12 @@ static void test_spans_that_share_an_op(void **state)
         audit_run(&audit, &small.plan, traces, 1, NULL, NULL);
         verdict_reach(&verdict, &audit, traces, sources, true);
         uint32_t n_of_layer = 0;
-        for (uint32_t k = 0; k < verdict.n_introduced; k++)
+        for (uint32_t k = 0; k < verdict.n_introduced; k++) {
             n_of_layer += small.plan.steps[verdict.introduced[k].step].op == OP_matmul;
+        }
         assert_int_equal(n_of_layer, shared[i].n_introduced);
         assert_int_equal(small.plan.steps[verdict.introduced[0].step].stage, STAGE_q_proj);
-        assert_int_equal(verdict.sound[0][plan_find(&small.plan, 1, STAGE_attn_norm)],
+        assert_int_equal(verdict.cleared[0][plan_find(&small.plan, 1, STAGE_attn_norm)],
                          shared[i].wrong != STAGE_attn_norm);
         verdict_free(&verdict);
         audit_free(&audit);
@@ -209,8 +219,8 @@ static void test_spans_that_share_an_op(void **state)
     }
 }
 
-/* A span over which nothing is known any more is not judged, and says so: with so coarse a storage that zeros would
- * pass. The twin, with the storage that the golden has, is judged. */
+/* A span is reported as not judged if its values are stored so coarsely that zeros would pass. The twin, stored as the
+ * golden is, is judged. */
 static void test_a_span_too_long_is_not_judged(void **state)
 {
     (void)state;
@@ -219,8 +229,9 @@ static void test_a_span_too_long_is_not_judged(void **state)
         small_open(&small, "tiny-llama", NULL);
         keep_some(&small.golden, &small.plan, LAYERS_ONLY);
         struct trace_stage *stage = stage_at(&small.golden, LAYER_NONE, STAGE_logits_final);
-        if (coarse)
+        if (coarse) {
             small.golden.arith.u_storage = stage->arith.u_storage = 0.5;
+        }
         struct finding finding =
             audit_step(&small.plan, (uint32_t)plan_find(&small.plan, LAYER_NONE, STAGE_logits_final), &small.golden);
         assert_int_equal(finding.state, coarse ? FINDING_UNAUDITED : FINDING_AUDITED);
@@ -246,9 +257,10 @@ static void test_tokens_reach_the_first_layer_alone(void **state)
     }
     const struct trace *traces[] = {&small.golden};
     audit_run(&audit, &small.plan, traces, 1, NULL, NULL);
-    for (int32_t layer = 0; layer < 4; layer++)
+    for (int32_t layer = 0; layer < 4; layer++) {
         assert_int_equal(audit_finding(&audit, (uint32_t)plan_find(&small.plan, layer, STAGE_layer_out), 0)->state,
                          layer == 1 ? FINDING_MISSING : FINDING_AUDITED);
+    }
     audit_free(&audit);
     struct trace_stage *first = stage_at(&small.golden, 0, STAGE_layer_out);
     memset(first->recorded, 0, small.golden.n_positions);

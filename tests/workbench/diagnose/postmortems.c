@@ -1,5 +1,6 @@
-/* One test for each bug that cost somebody days, named after its postmortem: planted in the engine, it must be found
- * where it is and called by its name; in a layer in the middle as well; and what was a false alarm must stay silent. */
+/* One test for each row of the fault table, named after its postmortem. The fault is planted in the engine and must be
+ * found where the row says, and named as it says; then once more in a layer in the middle. What was a false alarm must
+ * stay silent. The tests that follow are of single postmortems. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -14,114 +15,52 @@
 #include "tests/support/scratch.h"
 #include "workbench/session/fault_check.h"
 
-#define NOWHERE STAGE_COUNT
-
-/* What is said of a prompt in several batches; a GPU takes that of tiny-llama-long in one. */
+/* What is said of a prompt that was run in several batches. A GPU runs that of tiny-llama-long in one. */
 static const char more_batches[] = "more batches";
 
-/* A row of the list of bugs. layer, stage: where the first introduced error must lie. */
+/* Beyond the rows of the table: other models and places, and what the diagnosis must say. */
 static const struct bug {
     const char *postmortem, *model, *fault;
-    int32_t layer;
+    int32_t layer; /* where the first introduced error must lie */
     enum stage stage;
-    const char *how, *middle; /* the same fault at another place, with the stage that it must be found at; NULL: none */
+    const char *middle; /* the fault at another place, in layer middle_layer; NULL: none */
     int32_t middle_layer;
-    const char *says; /* what the diagnosis must say, or NULL */
+    const char *says; /* NULL: anything */
 } bugs[] = {
-    {"2026-01-19 gemma3-postfeedforwardnorm", "tiny-gemma3", "post-ffn-norm-skipped", 0, STAGE_post_ffn_norm,
-     "reproduced", "post-ffn-norm-skipped@3", 3, NULL},
-    {"2026-01-05 gemma2-f16-end-to-end: overflow", "tiny-gemma3-loud", "f16-overflow", 0, STAGE_layer_out, "reproduced",
-     "f16-overflow@1.layer_out", 1, NULL},
-    {"2026-01-05 gemma2-f16-end-to-end: half plumbed", "tiny-gemma2", "f16-half-plumbed", 0, STAGE_attn_out,
-     "reproduced", "f16-half-plumbed@2", 2, NULL},
-    {"2026-01-04 gemma2-activation-dtype-mismatch: kernel", "tiny-gemma2", "f16-kernel-on-f32", 0, STAGE_q_proj,
-     "reproduced", "f16-kernel-on-f32@2.q_proj", 2, NULL},
-    {"2026-01-04 gemma2-activation-dtype-mismatch: phase", "tiny-gemma2", "attention-phase", 0, STAGE_attn_out,
-     "reproduced", "attention-phase@2", 2, NULL},
-    {"2026-01-03 batched-decode-repetition", "tiny-llama", "params-evicted", LAYER_NONE, STAGE_embed, "relation", NULL,
-     0, NULL},
-    {"2025-12-31 pingpong-buffer-release", "tiny-gemma3", "pingpong-release", 1, STAGE_layer_out, "relation",
-     "pingpong-release@3", 3, "q_proj"},
-    {"2025-12-30 buffer-pool-trace-false-positives", "tiny-gemma3", "pool-padding", LAYER_NONE, NOWHERE, "silent", NULL,
-     0, NULL},
-    {"2025-12-25 gemma3-qknorm-offset", "tiny-gemma3", "qk-norm-no-offset", 0, STAGE_q_norm, "reproduced",
-     "qk-norm-no-offset@3", 3, NULL},
+    {"2025-12-31 pingpong-buffer-release", "tiny-gemma3", "pingpong-release", 1, STAGE_layer_out, "pingpong-release@3",
+     3, "q_proj"},
     {"2025-12-25 gemma3-qknorm-offset: the wrong fix", "tiny-gemma3", "norm-double-offset", 0, STAGE_attn_norm,
-     "reproduced", "norm-double-offset@4.attn_norm", 4, NULL},
+     "norm-double-offset@4.attn_norm", 4, NULL},
     {"2025-12-25 gemma3-qknorm-offset: the wrong fix, GGUF", "same/gemma3-bf16.gguf", "norm-double-offset", 0,
-     STAGE_attn_norm, "reproduced", "norm-double-offset@5.attn_norm", 5, NULL},
-    {"2025-12-22 moe-explicit-layout", "tiny-gpt-oss", "moe-unbound-counts", 0, STAGE_moe_out, "relation",
-     "moe-unbound-counts@2", 2, "zeros"},
+     STAGE_attn_norm, "norm-double-offset@5.attn_norm", 5, NULL},
+    {"2025-12-22 moe-explicit-layout", "tiny-gpt-oss", "moe-unbound-counts", 0, STAGE_moe_out, "moe-unbound-counts@2",
+     2, "zeros"},
     {"2025-12-21 gemma3-magnitude-gap: scale missing", "tiny-gemma3", "embed-scale-missing", LAYER_NONE, STAGE_embed,
-     "reproduced", NULL, 0, "smaller by a factor"},
-    {"2025-12-21 gemma3-magnitude-gap: scale unsynced", "tiny-gemma3", "scale-unsynced", LAYER_NONE, STAGE_embed,
-     "relation", NULL, 0, "a part is scaled"},
-    {"2025-12-20 bf16-2d-dispatch", "tiny-gemma3", "dispatch-2d-x-only", LAYER_NONE, STAGE_logits, "relation", NULL, 0,
+     NULL, 0, "smaller by a factor"},
+    {"2025-12-21 gemma3-magnitude-gap: scale unsynced", "tiny-gemma3", "scale-unsynced", LAYER_NONE, STAGE_embed, NULL,
+     0, "a part is scaled"},
+    {"2025-12-20 bf16-2d-dispatch", "tiny-gemma3", "dispatch-2d-x-only", LAYER_NONE, STAGE_logits, NULL, 0,
      "was not done from dim"},
     {"2025-12-19 pipeline-verification", "tiny-llama-q4_1.gguf", "q4k-format@0.ffn_down", 0, STAGE_ffn_down,
-     "reproduced", "q4k-format@2.ffn_down", 2, "larger by a factor"},
-    {"2025-12-18 gemma3-q4k-garbage-output", "llama-q4_k-packed", "q4k-rowwise", 0, STAGE_q_proj, "reproduced",
-     "q4k-rowwise@1.q_proj", 1, NULL},
-    {"2025-12-18 hidden-state-underaccumulation", "tiny-gemma3", "residual-dropped", 0, STAGE_layer_out, "reproduced",
+     "q4k-format@2.ffn_down", 2, "larger by a factor"},
+    {"2025-12-18 hidden-state-underaccumulation", "tiny-gemma3", "residual-dropped", 0, STAGE_layer_out,
      "residual-dropped@3", 3, "smaller by a factor"},
-    {"2025-12-17 softmax-uniform-buffer", "tiny-gemma3", "softmax-sizes-swapped", 0, STAGE_attn_out, "reproduced",
-     "softmax-sizes-swapped@3", 3, NULL},
-    {"2025-12-16 gemma3-debug", "llama-formats.gguf", "q4k-format@0.ffn_gate", 0, STAGE_ffn_gate, "reproduced", NULL, 0,
-     NULL},
-    {"fix: subgroup column mixing", "tiny-llama-q4_1.gguf", "subgroup-columns-mixed", 0, STAGE_q_proj, "relation",
+    {"2025-12-16 gemma3-debug", "llama-formats.gguf", "q4k-format@0.ffn_gate", 0, STAGE_ffn_gate, NULL, 0, NULL},
+    {"fix: subgroup column mixing", "tiny-llama-q4_1.gguf", "subgroup-columns-mixed", 0, STAGE_q_proj,
      "subgroup-columns-mixed@2.q_proj", 2, "columns are mixed"},
-    {"fix: wg_sums overflow", "tiny-llama", "wg-sums-short", 0, STAGE_attn_norm, "reproduced",
-     "wg-sums-short@2.attn_norm", 2, NULL},
-    {"fix: attention decode array", "tiny-llama-long", "attn-array-256", 0, STAGE_attn_out, "reproduced", NULL, 0,
-     NULL},
-    {"fix: gather dtype", "tiny-llama", "gather-dtype", LAYER_NONE, STAGE_embed, "reproduced", NULL, 0, NULL},
-    {"fix: transposeB", "tiny-llama", "transpose-b", 0, STAGE_q_proj, "reproduced", "transpose-b@2.q_proj", 2, NULL},
-    {"fix: router quantised", "tiny-gpt-oss-wide", "router-quantised", 0, STAGE_router_logits, "reproduced", NULL, 0,
-     NULL},
-    {"kernel test: scatter-add FAIL", "tiny-gpt-oss", "scatter-add-overwrites", 0, STAGE_moe_out, "reproduced",
-     "scatter-add-overwrites@2", 2, NULL},
-    {"triage: exploding values", "tiny-gemma3", "norm-no-offset", 0, STAGE_attn_norm, "reproduced",
-     "norm-no-offset@3.attn_norm", 3, NULL},
-    {"triage: single-dimension spike", "tiny-gemma3", "weight-spike", 0, STAGE_q_proj, "relation",
-     "weight-spike@3.q_proj", 3, "only dim"},
-    {"triage: NaN or Inf", "tiny-gemma3-loud", "attn-overflow", 0, STAGE_attn_out, "reproduced", "attn-overflow@1", 1,
-     NULL},
-    {"triage: repeating tokens", "tiny-llama", "kv-stale", 0, STAGE_attn_out, "reproduced", "kv-stale@2", 2, NULL},
-    {"triage: wrong probabilities", "tiny-gemma2", "final-softcap-missing", LAYER_NONE, STAGE_logits_final,
-     "reproduced", NULL, 0, NULL},
-    {"triage: PAD wins", "tiny-gemma3-loud", "pad-not-masked", LAYER_NONE, STAGE_sample_token, "consistent", NULL, 0,
+    {"triage: single-dimension spike", "tiny-gemma3", "weight-spike", 0, STAGE_q_proj, "weight-spike@3.q_proj", 3,
+     "only dim"},
+    {"triage: PAD wins", "tiny-gemma3-loud", "pad-not-masked", LAYER_NONE, STAGE_sample_token, NULL, 0,
      "padding (id 54) is chosen"},
-    {"resolution: attention scaling", "tiny-gemma3-odd", "query-scale", 0, STAGE_attn_out, "reproduced",
-     "query-scale@2", 2, NULL},
-    {"resolution: softcapping", "tiny-gemma2", "attn-softcap-missing", 0, STAGE_attn_out, "reproduced",
-     "attn-softcap-missing@2", 2, NULL},
-    {"resolution: sliding window, off by one", "tiny-gemma3", "window-off-by-one", 0, STAGE_attn_out, "reproduced",
-     "window-off-by-one@3", 3, NULL},
-    {"resolution: sliding window, layers swapped", "tiny-gemma3", "window-layers-swapped", 0, STAGE_attn_out,
-     "reproduced", "window-layers-swapped@3", 3, NULL},
-    {"rope local/global", "tiny-gemma3", "rope-theta-swapped", 0, STAGE_q_rope, "reproduced", "rope-theta-swapped@3", 3,
-     NULL},
-    {"gelu", "tiny-gemma3", "gelu-erf", 0, STAGE_ffn_act, "reproduced", "gelu-erf@3", 3, NULL},
-    {"GGUF llama", "tiny-llama", "qk-permute-missing", 0, STAGE_q_proj, "relation", "qk-permute-missing@2", 2,
+    {"GGUF llama", "tiny-llama", "qk-permute-missing", 0, STAGE_q_proj, "qk-permute-missing@2", 2, "permutation"},
+    {"layout", "tiny-llama-long", "heads-positions-exchanged", 0, STAGE_q_rope, NULL, 0, more_batches},
+    {"layout, q_norm", "tiny-gemma3", "heads-positions-exchanged", 0, STAGE_q_norm, "heads-positions-exchanged@3", 3,
      "permutation"},
-    {"layout", "tiny-llama-long", "heads-positions-exchanged", 0, STAGE_q_rope, "relation", NULL, 0, more_batches},
-    {"layout, q_norm", "tiny-gemma3", "heads-positions-exchanged", 0, STAGE_q_norm, "relation",
-     "heads-positions-exchanged@3", 3, "permutation"},
-    {"wiring", "tiny-gemma3", "gate-up-swapped", 0, STAGE_ffn_gate, "relation", "gate-up-swapped@3", 3, "exchanged"},
-    {"gpt-oss: sinks", "tiny-gpt-oss", "sinks-missing", 0, STAGE_attn_out, "reproduced", "sinks-missing@2", 2, NULL},
-    {"gpt-oss: router", "tiny-gpt-oss", "topk-after-softmax", 0, STAGE_router_weights, "reproduced",
-     "topk-after-softmax@2", 2, NULL},
-    {"gpt-oss: activation", "tiny-gpt-oss", "swiglu-plain", 0, STAGE_moe_act, "reproduced", "swiglu-plain@2", 2, NULL},
-    {"gpt-oss: gate and up", "tiny-gpt-oss", "gate-up-halves", 0, STAGE_moe_act, "reproduced", "gate-up-halves@2", 2,
+    {"wiring", "tiny-gemma3", "gate-up-swapped", 0, STAGE_ffn_gate, "gate-up-swapped@3", 3, "exchanged"},
+    {"gpt-oss: mxfp4, GGUF", "same/gpt-oss-bf16.gguf", "mxfp4-nibbles", 0, STAGE_moe_gate_up, "mxfp4-nibbles@1", 1,
      NULL},
-    {"gpt-oss: mxfp4", "tiny-gpt-oss", "mxfp4-nibbles", 0, STAGE_moe_gate_up, "reproduced", "mxfp4-nibbles@2", 2, NULL},
-    {"gpt-oss: mxfp4, GGUF", "same/gpt-oss-bf16.gguf", "mxfp4-nibbles", 0, STAGE_moe_gate_up, "reproduced",
-     "mxfp4-nibbles@1", 1, NULL},
-    {"gpt-oss: yarn", "tiny-gpt-oss", "yarn-off", 0, STAGE_q_rope, "reproduced", "yarn-off@2", 2, NULL},
-    {"gpt-oss: biases", "tiny-gpt-oss", "expert-bias-missing", 0, STAGE_moe_gate_up, "reproduced",
-     "expert-bias-missing@2", 2, NULL},
 };
-#define N_BUGS (sizeof bugs / sizeof *bugs)
+#define N_BUGS (sizeof(bugs) / sizeof(*bugs))
 
 /* One engine for all tests; the model changes with the rows. */
 static struct fault_check check;
@@ -129,18 +68,20 @@ static const char *model_open_now;
 
 static void must(enum status status, const struct error *err)
 {
-    if (status)
+    if (status) {
         fail_msg("status %d: %s", (int)status, err->text);
+    }
 }
 
 static void open_small(const char *model)
 {
     char path[512], golden[512];
     struct error err;
-    if (model_open_now && strcmp(model_open_now, model) == 0)
+    if (model_open_now && strcmp(model_open_now, model) == 0) {
         return;
-    snprintf(path, sizeof path, LOCKSTEP_SOURCE_DIR "/golden/%s", model);
-    snprintf(golden, sizeof golden, LOCKSTEP_SOURCE_DIR "/golden/%.*s.h5", (int)strcspn(model, "."), model);
+    }
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s", model);
+    snprintf(golden, sizeof(golden), LOCKSTEP_SOURCE_DIR "/golden/%.*s.h5", (int)strcspn(model, "."), model);
     bool has_golden = strncmp(model, "tiny-", 5) == 0;
     must(fault_check_open(&check, path, has_golden ? golden : NULL, NULL, &err), &err);
     assert_int_equal(check.healthy.verdict.n_introduced, 0); /* the twin: the healthy engine raises no alarm */
@@ -148,36 +89,95 @@ static void open_small(const char *model)
     model_open_now = model;
 }
 
-static void expect_bug(const struct bug *bug, const char *fault, int32_t layer)
+/* The fault must be found at this step (-1: nowhere) and named as its row says, and the diagnosis must say `says`. */
+static void expect_found(const char *text, int64_t expected, const char *says)
 {
     struct fault_outcome outcome;
+    struct fault_request request;
     struct error err;
-    must(fault_check_run(&check, fault, &outcome, &err), &err);
-    print_message("    %s: %s, %s, %s\n", bug->model, fault, outcome.named, outcome.how);
-    int64_t expected = bug->stage == NOWHERE ? -1 : plan_find(check.healthy.plan, layer, bug->stage);
+    must(fault_parse(&request, text, &err), &err);
+    must(fault_check_run(&check, text, &outcome, &err), &err);
+    print_message("    %s: %s, %s, %s\n", model_open_now, text, outcome.named, outcome.how);
     assert_int_equal(outcome.found, expected);
-    assert_int_equal(outcome.planted, expected);
-    assert_string_equal(outcome.how, bug->how);
-    size_t name = strcspn(fault, "@");
-    bool silent = strcmp(bug->how, "silent") == 0;
-    assert_true(silent ? !*outcome.named : strlen(outcome.named) == name && strncmp(outcome.named, fault, name) == 0);
-    bool one_batch = bug->says == more_batches && strcmp(device_kind(LOCKSTEP_PROGRAM), "gpu") == 0;
-    if (bug->says && !one_batch && !strstr(outcome.judged.diagnoses[0].text, bug->says))
-        fail_msg("\"%s\" does not say \"%s\"", outcome.judged.diagnoses[0].text, bug->says);
+    assert_true(outcome.planted == expected || request.fault->breaks_engine);
+    assert_string_equal(outcome.how, request.fault->silent ? "silent"
+                                     : request.fault->breaks_engine
+                                         ? "consistent"
+                                         : diagnosis_how_name(fault_named_how(request.fault)));
+    assert_string_equal(outcome.named, request.fault->silent ? "" : request.fault->name);
+    bool one_batch = says == more_batches && strcmp(device_kind(LOCKSTEP_PROGRAM), "gpu") == 0;
+    if (says && !one_batch && !strstr(outcome.judged.diagnoses[0].text, says)) {
+        fail_msg("\"%s\" does not say \"%s\"", outcome.judged.diagnoses[0].text, says);
+    }
     assert_true(outcome.ok);
     fault_outcome_free(&outcome);
+}
+
+/* Whether the fault, planted so, shows first at the row's stage of this layer. */
+static bool shows_in_layer(const struct fault *fault, const char *text, int32_t layer)
+{
+    bool applies;
+    int64_t planted;
+    struct error err;
+    must(fault_check_applies(&check, text, &applies, &planted, &err), &err);
+    return applies && planted >= 0 && planted == plan_find(check.healthy.plan, layer, fault->found.stage);
+}
+
+/* The fault in another layer, in the middle of those where it shows: "NAME@LAYER", or "NAME@LAYER.STAGE" where it shows
+ * earlier otherwise. LAYER_NONE: there is no other layer. */
+static int32_t place_in_the_middle(const struct fault *fault, char text[128])
+{
+    char places[64][128];
+    int32_t layers[64], n = 0;
+    for (int32_t layer = 0; layer < (int32_t)check.session->plan.n_layers && n < 64; layer++) {
+        if (layer == fault->found.layer) {
+            continue;
+        }
+        layers[n] = layer;
+        snprintf(places[n], sizeof(places[n]), "%s@%d", fault->name, layer);
+        bool shows = shows_in_layer(fault, places[n], layer);
+        if (!shows) {
+            snprintf(places[n], sizeof(places[n]), "%s@%d.%s", fault->name, layer, stage_name(fault->found.stage));
+            shows = shows_in_layer(fault, places[n], layer);
+        }
+        n += shows;
+    }
+    if (n == 0) {
+        return LAYER_NONE;
+    }
+    memcpy(text, places[n / 2], 128);
+    return layers[n / 2];
+}
+
+static void fault_is_found_and_named(void **state)
+{
+    const struct fault *fault = *state;
+    char text[128];
+    open_small(fault->found.model);
+    if (fault->found.stage == STAGE_COUNT) {
+        expect_found(fault->name, -1, NULL);
+        return;
+    }
+    int64_t first = plan_find(check.healthy.plan, fault->found.layer, fault->found.stage);
+    assert_true(first >= 0);
+    expect_found(fault->name, first, NULL);
+    int32_t middle = place_in_the_middle(fault, text);
+    if (middle != LAYER_NONE) {
+        expect_found(text, plan_find(check.healthy.plan, middle, fault->found.stage), NULL);
+    }
 }
 
 static void bug_is_found_and_named(void **state)
 {
     const struct bug *bug = *state;
     open_small(bug->model);
-    expect_bug(bug, bug->fault, bug->layer);
-    if (bug->middle)
-        expect_bug(bug, bug->middle, bug->middle_layer);
+    expect_found(bug->fault, plan_find(check.healthy.plan, bug->layer, bug->stage), bug->says);
+    if (bug->middle) {
+        expect_found(bug->middle, plan_find(check.healthy.plan, bug->middle_layer, bug->stage), bug->says);
+    }
 }
 
-/* The index at which the undone part starts is the one that the relation gives. */
+/* The relation gives the index at which the undone part starts. */
 static void dispatch_tail_starts_where_it_says(void **state)
 {
     (void)state;
@@ -188,10 +188,13 @@ static void dispatch_tail_starts_where_it_says(void **state)
     const struct trace *trace = outcome.judged.list[0];
     const struct trace_stage *logits = trace_find(trace, LAYER_NONE, STAGE_logits);
     uint32_t first = logits->width, told;
-    for (uint32_t p = 0; p < trace->n_positions; p++)
-        for (uint32_t d = 0; d < first; d++)
-            if (isnan(trace_row(logits, p)[d]))
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        for (uint32_t d = 0; d < first; d++) {
+            if (isnan(trace_row(logits, p)[d])) {
                 first = d;
+            }
+        }
+    }
     const char *text = strstr(outcome.judged.diagnoses[0].text, "from dim ");
     assert_non_null(text);
     assert_int_equal(sscanf(text, "from dim %u", &told), 1);
@@ -215,7 +218,7 @@ static void two_bugs_at_once(void **state)
         {"tiny-gpt-oss", {"moe-unbound-counts@1", "yarn-off@2.q_rope"}},
         {"tiny-gpt-oss", {"topk-after-softmax@1", "swiglu-plain@1"}},
     };
-    for (size_t i = 0; i < sizeof pairs / sizeof *pairs; i++) {
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
         struct fault_outcome outcome;
         struct error err;
         open_small(pairs[i].model);
@@ -224,7 +227,7 @@ static void two_bugs_at_once(void **state)
         assert_int_equal(outcome.judged.verdict.n_introduced, 2);
         assert_true(outcome.ok);
         fault_outcome_free(&outcome);
-        /* The twin: one alone is not two. */
+        /* The twin: one alone is one. */
         const char *twice[] = {pairs[i].faults[0], pairs[i].faults[1]};
         must(fault_check_together(&check, twice, 1, &outcome, &err), &err);
         assert_int_equal(outcome.judged.verdict.n_introduced, 1);
@@ -232,24 +235,24 @@ static void two_bugs_at_once(void **state)
     }
 }
 
-/* The flag denies a norm whose tensor is there. tests/workbench/cli/inconsistent.c has more of the kind. */
+/* A flag denies a norm whose tensor exists. tests/workbench/cli/inconsistent.c has more such cases. */
 static void denied_norm_is_refused(void **state)
 {
     (void)state;
     char folder[256], path[512], target[512], text[65536], manifest[65536];
     struct outcome outcome;
-    scratch_read(LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr/manifest.json", text, sizeof text);
+    scratch_read(LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr/manifest.json", text, sizeof(text));
     scratch_make(folder);
     for (int shard = 0; shard < 5; shard++) {
         char name[32];
-        snprintf(name, sizeof name, "shard_%05d.bin", shard);
+        snprintf(name, sizeof(name), "shard_%05d.bin", shard);
         assert_int_equal(symlink(scratch_path(target, LOCKSTEP_SOURCE_DIR "/golden/same/gemma3-rdrr", name),
                                  scratch_path(path, folder, name)),
                          0);
     }
     char *flag = strstr(text, "\"postFeedforwardNorm\": true");
     assert_non_null(flag);
-    size_t n = (size_t)snprintf(manifest, sizeof manifest, "%.*s\"postFeedforwardNorm\": false%s", (int)(flag - text),
+    size_t n = (size_t)snprintf(manifest, sizeof(manifest), "%.*s\"postFeedforwardNorm\": false%s", (int)(flag - text),
                                 text, flag + strlen("\"postFeedforwardNorm\": true"));
     scratch_write(scratch_path(path, folder, "manifest.json"), manifest, n);
     RUN(&outcome, 3, "info", folder);
@@ -262,8 +265,8 @@ static void denied_norm_is_refused(void **state)
     scratch_remove(folder);
 }
 
-/* Slower than its range is a failure: tests/workbench/cli/bench.c holds every number to baselines.json; here one of them, and its twin.
- */
+/* A number outside its range is a failure. tests/workbench/cli/bench.c holds all numbers to baselines.json; this is one
+ * of them, and its twin. */
 static void slower_than_the_baseline_is_a_failure(void **state)
 {
     (void)state;
@@ -284,7 +287,7 @@ static void slower_than_the_baseline_is_a_failure(void **state)
     outcome_free(&outcome);
 }
 
-/* The arena is copied before the submit: the sentinels survive, the engine failed, and nothing is judged. */
+/* The arena is copied before the submit. The sentinels survive, so the engine has failed and nothing is judged. */
 static void readback_early_is_a_failure(void **state)
 {
     (void)state;
@@ -302,7 +305,7 @@ static void readback_early_is_a_failure(void **state)
     fault_outcome_free(&planted);
 }
 
-/* FFN down explodes: it is told at once, and of the healthy engine nothing is. */
+/* FFN down explodes: it is reported at once. The healthy engine's is not. */
 static void exploding_ffn_down_is_an_anomaly(void **state)
 {
     (void)state;
@@ -325,7 +328,7 @@ static void exploding_ffn_down_is_an_anomaly(void **state)
     }
 }
 
-/* Five values were read, all positive, and the row was taken for biased: statistics span whole rows. */
+/* Five values were read, all positive, and the row was thought biased. Statistics must span whole rows. */
 static void positive_bias_is_no_alarm(void **state)
 {
     (void)state;
@@ -371,9 +374,20 @@ int main(void)
         {"2025-12-19 pipeline-verification, at the prompt", exploding_ffn_down_is_an_anomaly, NULL, NULL, NULL},
         {"2025-12-17 positive-bias-hidden-states", positive_bias_is_no_alarm, NULL, NULL, NULL},
     };
-    struct CMUnitTest tests[N_BUGS + sizeof others / sizeof *others];
-    for (size_t i = 0; i < N_BUGS; i++)
-        tests[i] = (struct CMUnitTest){bugs[i].postmortem, bug_is_found_and_named, NULL, NULL, (void *)&bugs[i]};
-    memcpy(tests + N_BUGS, others, sizeof others);
+    static struct CMUnitTest tests[256]; /* cmocka skips the empty ones */
+    static char names[256][256];
+    uint32_t n_faults;
+    const struct fault *faults = fault_list(&n_faults);
+    size_t n = 0;
+    ASSERT(n_faults + N_BUGS + sizeof(others) / sizeof(*others) <= sizeof(tests) / sizeof(*tests));
+    for (uint32_t i = 0; i < n_faults; i++) {
+        snprintf(names[n], sizeof(names[n]), "%s: %s", faults[i].postmortem, faults[i].name);
+        tests[n] = (struct CMUnitTest){names[n], fault_is_found_and_named, NULL, NULL, (void *)&faults[i]};
+        n++;
+    }
+    for (size_t i = 0; i < N_BUGS; i++) {
+        tests[n++] = (struct CMUnitTest){bugs[i].postmortem, bug_is_found_and_named, NULL, NULL, (void *)&bugs[i]};
+    }
+    memcpy(tests + n, others, sizeof(others));
     return cmocka_run_group_tests(tests, NULL, close_check);
 }

@@ -1,5 +1,5 @@
-/* Precision as a diagnosis: an op whose inputs or cache were rounded is called so, apart from bugs. The rounded results
- * are made here, as the formats' definitions say, and put into a healthy run. */
+/* Precision as a diagnosis: rounded inputs or a rounded cache are named, and told apart from bugs. The rounded results
+ * are computed here by the formats' definitions and put into a healthy run. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -13,7 +13,7 @@
 #include "tests/support/recording.h"
 #include "workbench/diagnose/diagnose.h"
 
-/* A model, and the reference's run of it in which one stage is made anew. */
+/* A model, and the reference's run of it in which one stage is replaced. */
 struct bench {
     struct model model;
     struct plan plan;
@@ -24,10 +24,10 @@ static void open_bench(struct bench *bench, const char *model, const char *golde
 {
     char path[512];
     struct error err;
-    snprintf(path, sizeof path, LOCKSTEP_SOURCE_DIR "/golden/%s", model);
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s", model);
     assert_int_equal(model_open(&bench->model, path, &err), STATUS_OK);
     assert_int_equal(plan_build(&bench->plan, &bench->model, &err), STATUS_OK);
-    snprintf(path, sizeof path, LOCKSTEP_SOURCE_DIR "/golden/%s.h5", golden);
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s.h5", golden);
     assert_int_equal(trace_read(&bench->golden, path, &err), STATUS_OK);
     record_run(&bench->run, &bench->plan, &bench->golden);
 }
@@ -47,7 +47,7 @@ static uint32_t step_of(const struct bench *bench, int32_t layer, enum stage sta
     return (uint32_t)step;
 }
 
-/* The rounding of a row [n] in place. */
+/* Rounds a row [n] in place. */
 typedef void rounding(float *row, uint32_t n);
 
 static void no_rounding(float *row, uint32_t n)
@@ -73,20 +73,23 @@ static float half(float x)
 
 static void to_f16(float *row, uint32_t n)
 {
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         row[i] = half(row[i]);
+    }
 }
 
-/* A block of up to 32: q[i] and the scale, not rounded. Returns the sum of q. */
+/* Quantises a block of up to 32 values to q[i] and an unrounded scale. Returns the sum of q. */
 static int quantise(const float *x, uint32_t n, int *q, float *d)
 {
     float most = 0;
     int sum = 0;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         most = fmaxf(most, fabsf(x[i]));
+    }
     *d = most / 127;
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         sum += q[i] = *d > 0 ? (int)roundf(x[i] * (1 / *d)) : 0;
+    }
     return sum;
 }
 
@@ -97,8 +100,9 @@ static void by_blocks(float *row, uint32_t n, uint32_t length, bool half_scale)
         float d;
         uint32_t count = n - first < length ? n - first : length;
         (void)quantise(row + first, count, q, &d);
-        for (uint32_t i = 0; i < count; i++)
+        for (uint32_t i = 0; i < count; i++) {
             row[first + i] = (float)q[i] * (half_scale ? half(d) : d);
+        }
     }
 }
 
@@ -117,7 +121,7 @@ static void to_blocks_of_16(float *row, uint32_t n)
     by_blocks(row, n, 16, true);
 }
 
-/* Makes a stage of the run anew from inputs that are rounded: `inputs` is a bit for each. */
+/* Recomputes a stage of the run from rounded inputs. `inputs` has a bit for each. */
 static void remake(struct bench *bench, uint32_t step_index, rounding *round, unsigned inputs)
 {
     const struct step *step = &bench->plan.steps[step_index];
@@ -126,23 +130,25 @@ static void remake(struct bench *bench, uint32_t step_index, rounding *round, un
     for (unsigned k = 0; k < OP_MAX_INPUTS && step->input[k] >= 0; k++) {
         const struct step *from = &bench->plan.steps[step->input[k]];
         struct trace_stage *stage = stage_at(&copy, from->layer, from->stage);
-        for (uint32_t p = 0; p < copy.n_positions && (inputs & 1u << k); p++)
+        for (uint32_t p = 0; p < copy.n_positions && (inputs & 1u << k); p++) {
             round(stage->rows + (uint64_t)p * stage->width, stage->width);
+        }
     }
     struct rows rows;
     rows_gather(&rows, &bench->plan, step_index, &copy, NULL);
     assert_int_equal(rows.n, copy.n_positions);
-    double *y = xcalloc((uint64_t)rows.n * step->width, sizeof *y);
+    double *y = xcalloc((uint64_t)rows.n * step->width, sizeof(*y));
     op_run(&(struct op_batch){.step = step, .n_rows = rows.n, .rows = rows.rows, .y = y});
     struct trace_stage *stage = stage_at(&bench->run, step->layer, step->stage);
-    for (uint64_t i = 0; i < (uint64_t)rows.n * step->width; i++)
+    for (uint64_t i = 0; i < (uint64_t)rows.n * step->width; i++) {
         stage->rows[i] = (float)y[i];
+    }
     free(y);
     rows_free(&rows);
     trace_free(&copy);
 }
 
-/* The first diagnosis of a step must be this one ("": there is none), and say this. */
+/* The first diagnosis of a step must have this name ("": there is none) and say this. */
 static void expect_named(const struct bench *bench, uint32_t step, const char *name, const char *says)
 {
     struct diagnosis found[8];
@@ -150,10 +156,11 @@ static void expect_named(const struct bench *bench, uint32_t step, const char *n
     uint32_t n = diagnose_step(&bench->plan, step, &bench->run, found, 8);
     print_message("    %s: %s\n", step_label(&bench->plan.steps[step], label), n ? found[0].fault : "nothing");
     assert_string_equal(n ? found[0].fault : "", name);
-    if (!*name)
+    if (!*name) {
         return;
+    }
     assert_int_equal(found[0].how, HOW_REPRODUCED);
-    assert_non_null(strstr(found[0].text, "precision, not a bug"));
+    assert_non_null(strstr(found[0].text, "Precision, not a bug"));
     assert_non_null(strstr(found[0].text, says));
 }
 
@@ -172,7 +179,7 @@ static void rounded_inputs_are_named(void **state)
     };
     struct bench bench;
     open_bench(&bench, "tiny-gemma3", "tiny-gemma3");
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         static const enum stage stages[] = {STAGE_q_proj, STAGE_ffn_down, STAGE_attn_out};
         for (size_t s = 0; s < 3; s++) {
             uint32_t step = step_of(&bench, 3, stages[s]);
@@ -184,7 +191,7 @@ static void rounded_inputs_are_named(void **state)
     close_bench(&bench);
 }
 
-/* Blocks of another length are no format that is known: not called precision. */
+/* Blocks of another length are no known format, and not called precision. */
 static void unknown_blocks_are_not_named(void **state)
 {
     (void)state;
@@ -194,8 +201,9 @@ static void unknown_blocks_are_not_named(void **state)
     uint32_t step = step_of(&bench, 3, STAGE_ffn_down);
     remake(&bench, step, to_blocks_of_16, 7);
     uint32_t n = diagnose_step(&bench.plan, step, &bench.run, found, 8);
-    for (uint32_t i = 0; i < n; i++)
+    for (uint32_t i = 0; i < n; i++) {
         assert_null(strstr(found[i].text, "precision"));
+    }
     close_bench(&bench);
 }
 
@@ -254,7 +262,7 @@ static void q8_1_with_a_minimum_is_named(void **state)
     struct bench bench;
     open_bench(&bench, "tiny-llama-q4_1.gguf", "tiny-llama-q4_1");
     static const enum stage stages[] = {STAGE_o_proj, STAGE_ffn_down, STAGE_ffn_gate};
-    for (int sums = 0; sums < 2; sums++)
+    for (int sums = 0; sums < 2; sums++) {
         for (size_t s = 0; s < 3; s++) {
             uint32_t index = step_of(&bench, 1, stages[s]);
             const struct step *step = &bench.plan.steps[index], *from = &bench.plan.steps[step->input[0]];
@@ -262,18 +270,21 @@ static void q8_1_with_a_minimum_is_named(void **state)
             const struct trace_stage *input = stage_at(&bench.run, from->layer, from->stage);
             struct trace_stage *output = stage_at(&bench.run, step->layer, step->stage);
             assert_int_equal(matrix->dtype, DTYPE_Q4_1);
-            for (uint32_t p = 0; p < bench.run.n_positions; p++)
-                for (uint32_t o = 0; o < step->width; o++)
+            for (uint32_t p = 0; p < bench.run.n_positions; p++) {
+                for (uint32_t o = 0; o < step->width; o++) {
                     output->rows[(uint64_t)p * step->width + o] = (float)q4_1_times_q8_1(
                         matrix->bytes + o * tensor_row_bytes(matrix), trace_row(input, p), input->width, sums);
+                }
+            }
             expect_named(&bench, index, sums ? "inputs-q8_1" : "inputs-q8_0", sums ? "f16 sum" : "q8_0");
             remake(&bench, index, no_rounding, 7);
             expect_named(&bench, index, "", "");
         }
+    }
     close_bench(&bench);
 }
 
-/* A bug is called by its name, not by a rounding that comes near. */
+/* A bug is named as a bug, not as a rounding that comes near it. */
 static void a_bug_is_no_precision(void **state)
 {
     (void)state;

@@ -1,4 +1,4 @@
-/* Relations: a stage of a golden is spoilt in a known way, and the diagnosis must say so. */
+/* Relations: a stage of a golden is spoilt in a known way, and the diagnosis must name it. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -28,36 +28,41 @@ static void spoil_zeros(const struct trace *trace, struct trace_stage *stage, ui
 static void spoil_constant(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    for (uint32_t d = 0; d < stage->width; d++)
+    for (uint32_t d = 0; d < stage->width; d++) {
         row_of(stage, position)[d] = -1.25f;
+    }
 }
 
 static void spoil_sign(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    for (uint32_t d = 0; d < stage->width; d++)
+    for (uint32_t d = 0; d < stage->width; d++) {
         row_of(stage, position)[d] = -row_of(stage, position)[d];
+    }
 }
 
 static void spoil_multiple(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    for (uint32_t d = 0; d < stage->width; d++)
+    for (uint32_t d = 0; d < stage->width; d++) {
         row_of(stage, position)[d] *= 0.70710678f;
+    }
 }
 
 static void spoil_row_multiple(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    for (uint32_t d = 0; d < stage->width; d++)
+    for (uint32_t d = 0; d < stage->width; d++) {
         row_of(stage, position)[d] *= 1.5f + (float)position;
+    }
 }
 
 static void spoil_offset(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    for (uint32_t d = 0; d < stage->width; d++)
+    for (uint32_t d = 0; d < stage->width; d++) {
         row_of(stage, position)[d] += 0.5f;
+    }
 }
 
 static void spoil_reverse(const struct trace *trace, struct trace_stage *stage, uint32_t position)
@@ -74,22 +79,25 @@ static void spoil_reverse(const struct trace *trace, struct trace_stage *stage, 
 static void spoil_earlier_row(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    if (position > 0)
+    if (position > 0) {
         memcpy(row_of(stage, position), row_of(stage, 0), stage->width * sizeof(float));
+    }
 }
 
 static void spoil_tail(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    for (uint32_t d = stage->width / 2; d < stage->width; d++)
+    for (uint32_t d = stage->width / 2; d < stage->width; d++) {
         row_of(stage, position)[d] = 0;
+    }
 }
 
 static void spoil_tail_nan(const struct trace *trace, struct trace_stage *stage, uint32_t position)
 {
     (void)trace;
-    for (uint32_t d = stage->width / 2; d < stage->width; d++)
+    for (uint32_t d = stage->width / 2; d < stage->width; d++) {
         row_of(stage, position)[d] = NAN;
+    }
 }
 
 /* From the neighbour layer, of the same width. */
@@ -127,7 +135,7 @@ static const struct relation_case {
     const char *text;
 } cases[] = {
     {"zeros", spoil_zeros, 1, STAGE_ffn_up, 0, "16 failing rows are all zeros"},
-    {"constant", spoil_constant, 1, STAGE_ffn_up, 3, "every value of the 13 failing rows is -1.25"},
+    {"constant", spoil_constant, 1, STAGE_ffn_up, 3, "Every value of the 13 failing rows is -1.25"},
     {"sign-flipped", spoil_sign, 2, STAGE_o_proj, 0, "opposite sign"},
     {"constant-multiple", spoil_multiple, 0, STAGE_attn_norm, 0, "0.7071"},
     {"row-multiples", spoil_row_multiple, 0, STAGE_attn_norm, 0, "1.5"},
@@ -145,14 +153,15 @@ static const struct relation_case {
 static void test_relations(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof cases / sizeof *cases; i++) {
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         const struct relation_case *at = &cases[i];
         struct small_model small;
         struct diagnosis found[8];
         small_open(&small, "tiny-llama", NULL);
         struct trace_stage *stage = stage_at(&small.golden, at->layer, at->stage);
-        for (uint32_t p = at->first; p < small.golden.n_positions; p++)
+        for (uint32_t p = at->first; p < small.golden.n_positions; p++) {
             at->spoil(&small.golden, stage, p);
+        }
         uint32_t n =
             diagnose_step(&small.plan, (uint32_t)plan_find(&small.plan, at->layer, at->stage), &small.golden, found, 8);
         print_message("%s: %u found, %s: %s\n", at->named, n, n ? found[0].fault : "", n ? found[0].text : "");
@@ -173,20 +182,21 @@ static void test_noise_is_no_relation(void **state)
     uint32_t seed = 1;
     small_open(&small, "tiny-llama", NULL);
     struct trace_stage *stage = stage_at(&small.golden, 1, STAGE_ffn_up);
-    for (uint64_t i = 0; i < (uint64_t)small.golden.n_positions * stage->width; i++)
+    for (uint64_t i = 0; i < (uint64_t)small.golden.n_positions * stage->width; i++) {
         stage->rows[i] += 0.1f * scratch_random(&seed);
+    }
     uint32_t s = (uint32_t)plan_find(&small.plan, 1, STAGE_ffn_up);
     assert_int_equal(diagnose_step(&small.plan, s, &small.golden, found, 8), 0);
     small_close(&small);
 }
 
-/* A weight with a flipped bit, whatever the bit: named with row, column, and the value before. */
+/* A weight with one flipped bit, whichever it is: reported with its row, column and right value. */
 static void test_one_weight(void **state)
 {
     (void)state;
     static const unsigned bits[] = {31, 30, 29, 27, 23, 22, 20};
     char folder[256];
-    for (size_t i = 0; i < sizeof bits / sizeof *bits; i++) {
+    for (size_t i = 0; i < sizeof(bits) / sizeof(*bits); i++) {
         struct small_model small;
         struct diagnosis found[8];
         scratch_make(folder);

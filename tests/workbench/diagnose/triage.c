@@ -1,5 +1,5 @@
-/* Triage: symptoms that no mutant explains are told, each with its likely cause; a healthy golden beside them takes out
- * what it shows as well. */
+/* Triage: symptoms that no mutant explains are reported with their likely causes. What the golden shows as well is left
+ * out. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -11,25 +11,30 @@
 #include "tests/support/recording.h"
 #include "workbench/diagnose/triage.h"
 
-/* What is done to a copy of the golden. */
+/* Spoils a copy of the golden. */
 static void spoil(struct trace *trace, const char *how)
 {
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         struct trace_stage *logits = stage_at(trace, LAYER_NONE, STAGE_logits_final);
-        if (strcmp(how, "nan") == 0)
+        if (strcmp(how, "nan") == 0) {
             stage_at(trace, 2, STAGE_ffn_gate)->rows[3] = NAN;
+        }
         for (int32_t layer = 0; layer < 4; layer++) {
             struct trace_stage *stage = stage_at(trace, layer, STAGE_layer_out);
             float *row = stage->rows + (uint64_t)p * stage->width;
-            if (strcmp(how, "spike") == 0 && layer > 0)
+            if (strcmp(how, "spike") == 0 && layer > 0) {
                 row[7] = 300 + (float)layer;
-            for (uint32_t i = 0; i < stage->width && strcmp(how, "explosion") == 0 && layer > 1; i++)
+            }
+            for (uint32_t i = 0; i < stage->width && strcmp(how, "explosion") == 0 && layer > 1; i++) {
                 row[i] *= 1000;
+            }
         }
-        if (strcmp(how, "repetition") == 0)
+        if (strcmp(how, "repetition") == 0) {
             logits->rows[(uint64_t)p * logits->width + 9] = 100;
-        if (strcmp(how, "pad") == 0)
+        }
+        if (strcmp(how, "pad") == 0) {
             logits->rows[(uint64_t)p * logits->width + 0] = 100;
+        }
     }
 }
 
@@ -44,8 +49,9 @@ static uint32_t triage(const char *how, bool same_golden, struct diagnosis *foun
     small.model.config.pad_id = 0;
     trace_copy(&run, &small.golden);
     spoil(&run, how);
-    if (same_golden)
+    if (same_golden) {
         spoil(&small.golden, how);
+    }
     const struct trace *traces[] = {&run, &small.golden};
     audit_run(&audit, &small.plan, traces, 2, NULL, NULL);
     verdict_reach(&verdict, &audit, traces, sources, false);
@@ -65,7 +71,7 @@ static void test_symptoms(void **state)
                                           {"spike", "triage-single-dimension-spike"},
                                           {"pad", "triage-pad-wins"},
                                           {"repetition", "triage-repeating-tokens"}};
-    for (size_t i = 0; i < sizeof rows / sizeof *rows; i++) {
+    for (size_t i = 0; i < sizeof(rows) / sizeof(*rows); i++) {
         struct diagnosis found[6];
         uint32_t n = triage(rows[i][0], false, found);
         bool told = false;
@@ -76,8 +82,9 @@ static void test_symptoms(void **state)
         }
         assert_true(told);
         n = triage(rows[i][0], true, found); /* the twin: the golden shows it too */
-        for (uint32_t k = 0; k < n; k++)
+        for (uint32_t k = 0; k < n; k++) {
             assert_string_not_equal(found[k].fault, rows[i][1]);
+        }
     }
     struct diagnosis found[6];
     assert_int_equal(triage("nothing", false, found), 0);

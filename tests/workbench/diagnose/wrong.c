@@ -1,5 +1,5 @@
-/* Runs of transformers in which one module is a wrong one (golden/make_wrong.py): each is found where the module
- * stands, and called by its name where a known bug fits. Needs neither torch nor a device. */
+/* Runs of transformers with one wrong module (golden/make_wrong.py). Each is found at that module, and named where a
+ * known bug fits. Needs neither torch nor a device. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -32,8 +32,7 @@ static const struct {
     {"head-rows-shifted", "tiny-llama", -1, "logits", "permutation", "relation"},
 };
 
-/* The first divergence stands where the wrong module does; what is introduced is of its stages alone; the first
- * diagnosis names it. */
+/* The first divergence is at the wrong module, and the first diagnosis names it. */
 static void check_report(const json_t *report, size_t i)
 {
     const json_t *first = json_object_get(report, "first_divergence"), *layer = json_object_get(first, "layer");
@@ -52,11 +51,11 @@ static void check_report(const json_t *report, size_t i)
 static void wrong_modules_are_found_and_named(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         struct outcome outcome;
         char trace[128], model[64];
-        snprintf(trace, sizeof trace, "golden/wrong/%s.h5", wrong[i].trace);
-        snprintf(model, sizeof model, "golden/%s", wrong[i].model);
+        snprintf(trace, sizeof(trace), "golden/wrong/%s.h5", wrong[i].trace);
+        snprintf(model, sizeof(model), "golden/%s", wrong[i].model);
         print_message("%s\n", trace);
         RUN(&outcome, 1, "audit", model, trace, "--json", "-");
         json_t *report = parse_report(&outcome);
@@ -66,18 +65,18 @@ static void wrong_modules_are_found_and_named(void **state)
     }
 }
 
-/* The same through --trace, beside a golden of the right model: the trace alone is to blame. The twin: nothing is
- * wrong.
+/* The same through --trace, beside a golden of the right model: only the trace is blamed. The twin: nothing is wrong.
  */
 static void beside_a_golden(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < sizeof wrong / sizeof *wrong; i++) {
+    for (size_t i = 0; i < sizeof(wrong) / sizeof(*wrong); i++) {
         struct outcome outcome;
         char trace[128];
-        if (strcmp(wrong[i].model, "tiny-llama") != 0 || wrong[i].layer < 0 || wrong[i].layer > 1)
+        if (strcmp(wrong[i].model, "tiny-llama") != 0 || wrong[i].layer < 0 || wrong[i].layer > 1) {
             continue;
-        snprintf(trace, sizeof trace, "golden/wrong/%s.h5", wrong[i].trace);
+        }
+        snprintf(trace, sizeof(trace), "golden/wrong/%s.h5", wrong[i].trace);
         RUN(&outcome, 1, "diff", "golden/tiny-llama", "--golden", "golden/wrong/nothing.h5", "--trace", trace, "--json",
             "-");
         json_t *report = parse_report(&outcome);

@@ -1,5 +1,5 @@
-/* The probe and trace examples that people have in their notes, their JSON as it stands: dim 334 of layers 0, 17 and
- * 25, logits of ids up to 17022. They need a model that has these; where it is not there, nothing is shown. */
+/* Probe and trace configurations from doppler's notes, unchanged: dim 334 of layers 0, 17 and 25, logits of ids up to
+ * 17022. They need SmolLM2; without it the test is skipped. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -16,8 +16,8 @@
 #define SMOLLM2 ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 
 static const struct {
-    const char *preset, *json; /* one of them */
-    const char *there[6];      /* lines begin so, in this order */
+    const char *preset, *json; /* one of the two */
+    const char *there[6];      /* beginnings of lines, in this order */
     const char *absent;
 } examples[] = {
     {NULL,
@@ -82,7 +82,7 @@ static void they_run_as_they_stand(void **state)
     (void)state;
     char folder[256], path[512];
     if (access(SMOLLM2, R_OK) != 0) {
-        print_message(SMOLLM2 " is not there (./check fetches it): its probes are not shown\n");
+        print_message(SMOLLM2 " is not there (./check fetches it): its probes are skipped\n");
         skip();
     }
     scratch_make(folder);

@@ -1,5 +1,5 @@
-/* A GGUF's tokenizer of type "llama", which is SentencePiece's BPE: Llama's way, with a space before a text, and
- * Gemma's, without. tests/check_sentencepiece.py compares with the library itself, where it is installed. */
+/* A GGUF file's tokenizer of type "llama" (SentencePiece's BPE): Llama's way, with a space before a text, and Gemma's
+ * way, without. If SentencePiece is installed, tests/check_sentencepiece.py compares with the library itself. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -43,8 +43,9 @@ static void add_array(const char *key, uint32_t type, uint64_t n)
     value->type = 9;
     buffer_u32(&value->bytes, type);
     buffer_u64(&value->bytes, n);
-    for (uint64_t i = 0; i < n; i++)
+    for (uint64_t i = 0; i < n; i++) {
         buffer_add(&value->bytes, type == 6 ? (const void *)&words[i].score : (const void *)&words[i].type, 4);
+    }
 }
 
 static void add_bool(const char *key, bool flag)
@@ -58,8 +59,9 @@ static int setup(void **state)
 {
     (void)state;
     const char *texts[N_WORDS];
-    for (int i = 0; i < N_WORDS; i++)
+    for (int i = 0; i < N_WORDS; i++) {
         texts[i] = words[i].text;
+    }
     scratch_make(folder);
     gguf_doc_llama(&doc);
     gguf_doc_string(&doc, "tokenizer.ggml.model", "llama");
@@ -78,7 +80,7 @@ static int teardown(void **state)
     return 0;
 }
 
-/* Each file has a name of its own, for a tokenizer is kept by its file's. */
+/* Writes the document to a new name each time, because tokenizers are cached by file name. */
 static void write_doc(void)
 {
     char name[32];
@@ -94,11 +96,13 @@ static bool is_tokens(const struct model *model, const char *text, const char *e
     uint32_t n_ids;
     char list[256] = "";
     assert_int_equal(python_tokenize(model, text, &ids, &n_ids, NULL), STATUS_OK);
-    for (uint32_t i = 0; i < n_ids; i++)
+    for (uint32_t i = 0; i < n_ids; i++) {
         snprintf(list + strlen(list), sizeof(list) - strlen(list), "%s%d", i > 0 ? " " : "", ids[i]);
+    }
     free(ids);
-    if (strcmp(list, expected) != 0)
+    if (strcmp(list, expected) != 0) {
         print_message("\"%s\" became %s, not %s\n", text, list, expected);
+    }
     return strcmp(list, expected) == 0;
 }
 
@@ -107,8 +111,9 @@ static bool is_text(const struct model *model, const int32_t *ids, uint32_t n_id
     char *text;
     assert_int_equal(python_detokenize(model, ids, n_ids, &text, NULL), STATUS_OK);
     bool same = strcmp(text, expected) == 0;
-    if (!same)
+    if (!same) {
         print_message("became \"%s\", not \"%s\"\n", text, expected);
+    }
     free(text);
     return same;
 }
@@ -132,7 +137,7 @@ static void llamas_way(void **state)
     model_close(&model);
 }
 
-/* The same words by other scores. */
+/* The same words with other scores give other tokens. */
 static void scores_decide(void **state)
 {
     (void)state;
@@ -176,8 +181,9 @@ static void expect_no_tokens(const char *message)
     write_doc();
     expect_opens(&model, path, message);
     assert_int_equal(python_tokenize(&model, "hello", &ids, &n_ids, &err), STATUS_BAD_INPUT);
-    if (!strstr(err.text, message))
+    if (!strstr(err.text, message)) {
         fail_msg("\"%s\" is not in: %s", message, err.text);
+    }
     model_close(&model);
 }
 

@@ -1,5 +1,5 @@
-/* Tokenizers of the families' types: which tokens a text becomes, which the model's own post-processor adds, and that a
- * text printed token by token is the whole text. */
+/* Tokenizers of the families' types: the tokens that a text becomes, those that the tokenizer's own post-processor
+ * adds, and that a text printed token by token is the whole text. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stdbool.h>
@@ -51,8 +51,8 @@ static bool is_tokens(const struct model *model, const char *text, const char *e
     return strcmp(list, expected) == 0;
 }
 
-/* Whether each head of the ids reads as a head of the text, but for a U+FFFD where a character is not complete; so that
- * nothing that was printed changes later. */
+/* Whether every head of the ids decodes to a head of the text, so that printed text never changes later. A head may end
+ * with U+FFFD in place of an incomplete character. */
 static bool grows_to(const struct model *model, const int32_t *ids, uint32_t n_ids, const char *text)
 {
     bool grows = true;

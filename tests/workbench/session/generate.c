@@ -1,6 +1,5 @@
-/* Text that the engine makes where nobody looks, several tokens at a time, against the same made token by token: the
- * same ids, in the same order, however many come together; to the text's end, which may lie inside a group; with a
- * fault planted too. */
+/* Text whose tokens the engine chooses in groups is compared with the same text made token by token: the same ids in
+ * the same order for every group size, up to the text's end, which may lie inside a group, and with a planted fault. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -17,7 +16,7 @@ static const int32_t prompt[PROMPT] = {1, 200, 3, 77, 5};
 
 struct heard {
     int32_t ids[N];
-    uint32_t n, stop_at; /* Ctrl-C when so many came; 0: never */
+    uint32_t n, stop_at; /* Ctrl-C is pressed when this many came; 0: never */
 };
 
 static void hear(void *context, int32_t id)
@@ -30,7 +29,7 @@ static void hear(void *context, int32_t id)
     }
 }
 
-/* Nobody looks closely; but as somebody might, tokens come one by one. */
+/* A watch that only counts batches. While there is one, tokens are made one by one. */
 static enum status glance(void *context, struct backend *backend, const struct batch *batch, struct error *err)
 {
     (void)backend;
@@ -50,7 +49,7 @@ static void open_session(struct session *session, const char *model, const char 
     }
 }
 
-/* Returns how many submits it took. */
+/* Generates N tokens; returns the number of submits. */
 static uint64_t generate(struct session *session, struct heard *heard)
 {
     struct error err;
@@ -59,7 +58,9 @@ static uint64_t generate(struct session *session, struct heard *heard)
     uint32_t n_out;
     *heard = (struct heard){.n = 0};
     engine_costs(&session->backend[SOURCE_ENGINE], &before);
-    if (session_generate(session, SOURCE_ENGINE, prompt, PROMPT, N, out, &n_out, hear, heard, &err) != STATUS_OK) {
+    const struct generate_options options = {
+        .prompt = prompt, .n_prompt = PROMPT, .n = N, .each = hear, .context = heard};
+    if (session_generate(session, SOURCE_ENGINE, &options, out, &n_out, &err) != STATUS_OK) {
         fail_msg("%s", err.text);
     }
     engine_costs(&session->backend[SOURCE_ENGINE], &after);
@@ -73,10 +74,10 @@ static bool same(const struct heard *a, const struct heard *b)
     return a->n == b->n && memcmp(a->ids, b->ids, a->n * sizeof(*a->ids)) == 0;
 }
 
-/* One by one, then together in every way. *n: how many ids came. */
+/* Generates token by token into *alone, then in groups of several sizes, and compares. */
 static void compare_ways(struct session *session, struct heard *alone)
 {
-    static const uint32_t together[] = {0, 1, 7, ENGINE_TOKENS_A_SUBMIT};
+    static const uint32_t sizes[] = {0, 1, 7, ENGINE_TOKENS_A_SUBMIT};
     uint32_t batches = 0;
     session->watch = glance;
     session->watch_context = &batches;
@@ -84,16 +85,16 @@ static void compare_ways(struct session *session, struct heard *alone)
     assert_int_equal(batches, alone->n);
     assert_true(submits >= alone->n);
     session->watch = NULL;
-    for (unsigned i = 0; i < sizeof(together) / sizeof(together[0]); i++) {
+    for (unsigned i = 0; i < sizeof(sizes) / sizeof(sizes[0]); i++) {
         struct heard heard;
-        session->together = together[i];
+        session->group_size = sizes[i];
         submits = generate(session, &heard);
         assert_true(same(alone, &heard));
-        assert_true(together[i] != ENGINE_TOKENS_A_SUBMIT || alone->n < N || submits < N / 2);
+        assert_true(sizes[i] != ENGINE_TOKENS_A_SUBMIT || alone->n < N || submits < N / 2);
     }
 }
 
-/* The first place from `at` on whose id did not come before it. */
+/* The first index from `at` on whose id occurs at no earlier index. */
 static uint32_t first_new(const struct heard *heard, uint32_t at)
 {
     for (uint32_t k = 0; k < at; k++) {
@@ -115,7 +116,7 @@ static void the_text_is_the_same(void **state)
         open_session(&session, models[i], NULL);
         compare_ways(&session, &whole);
         assert_int_equal(whole.n, N);
-        uint32_t at = first_new(&whole, 9); /* the text ends there from now on */
+        uint32_t at = first_new(&whole, 9); /* from now on the text ends there */
         session.model.config.eos_ids = &whole.ids[at];
         session.model.config.n_eos_ids = 1;
         compare_ways(&session, &shorter);
@@ -125,7 +126,7 @@ static void the_text_is_the_same(void **state)
     }
 }
 
-/* The twin: an engine that decodes with the key before makes another text, in each way the same one. */
+/* A faulty engine makes another text, the same for every group size. */
 static void a_fault_is_the_same_too(void **state)
 {
     (void)state;
@@ -140,7 +141,7 @@ static void a_fault_is_the_same_too(void **state)
     session_close(&session);
 }
 
-/* Ctrl-C ends it between two groups, or in one; what comes next is whole again. */
+/* Ctrl-C ends generation between two groups or inside one; the next generation is complete again. */
 static void it_can_be_stopped(void **state)
 {
     (void)state;
@@ -151,11 +152,12 @@ static void it_can_be_stopped(void **state)
     uint32_t n_out;
     open_session(&session, "golden/tiny-llama", NULL);
     (void)generate(&session, &whole);
-    for (uint32_t together = 1; together <= ENGINE_TOKENS_A_SUBMIT; together += ENGINE_TOKENS_A_SUBMIT - 1) {
+    for (uint32_t size = 1; size <= ENGINE_TOKENS_A_SUBMIT; size += ENGINE_TOKENS_A_SUBMIT - 1) {
         struct heard heard = {.stop_at = 3};
-        session.together = together;
-        enum status status =
-            session_generate(&session, SOURCE_ENGINE, prompt, PROMPT, N, out, &n_out, hear, &heard, &err);
+        const struct generate_options options = {
+            .prompt = prompt, .n_prompt = PROMPT, .n = N, .each = hear, .context = &heard};
+        session.group_size = size;
+        enum status status = session_generate(&session, SOURCE_ENGINE, &options, out, &n_out, &err);
         stop_clear();
         assert_int_equal(status, STATUS_INTERRUPTED);
         assert_true(heard.n >= 3 && heard.n <= 3 + ENGINE_TOKENS_A_SUBMIT);

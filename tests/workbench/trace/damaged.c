@@ -1,5 +1,4 @@
-/* Files that are no traces, that are cut short, or that have one byte changed; and every float type that a dump may
- * use. */
+/* Files that are not traces, are cut short or have one byte changed; and every float type that a dump may use. */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -30,12 +29,12 @@ static void test_what_is_no_trace(void **state)
     (void)state;
     char path[512];
     expect_refused(scratch_path(path, folder, "missing.h5"), "No such file");
-    expect_refused(folder, "no regular file");
+    expect_refused(folder, "not a regular file");
     scratch_write(scratch_path(path, folder, "text.h5"), "The color of the sky is blue.\n", 30);
     expect_refused(path, "HDF5");
     scratch_write(scratch_path(path, folder, "empty.h5"), "", 0);
     expect_refused(path, "HDF5");
-    expect_refused("/dev/null", "no regular file");
+    expect_refused("/dev/null", "not a regular file");
 }
 
 /* Cut short anywhere: refused, never a crash. (Only the very end may be missing unnoticed, where nothing is stored.) */
@@ -45,7 +44,7 @@ static void test_truncated(void **state)
     char path[512], cut[512];
     healthy_trace_write(scratch_path(path, folder, "whole.h5"));
     static char bytes[65536];
-    size_t size = scratch_read(path, bytes, sizeof bytes);
+    size_t size = scratch_read(path, bytes, sizeof(bytes));
     assert_true(size > 1000);
     scratch_path(cut, folder, "cut.h5");
     for (size_t length = 0; length < size; length += length < 200 || length + 200 > size ? 7 : 97) {
@@ -54,7 +53,8 @@ static void test_truncated(void **state)
     }
 }
 
-/* One byte changed: read or refused, in one line. HDF5 itself crashes on some of these, which must not reach us. */
+/* A file with one byte changed is read, or refused in one line. HDF5 itself crashes on some of them; the program must
+ * not. */
 static void test_changed_bytes(void **state)
 {
     (void)state;
@@ -62,7 +62,7 @@ static void test_changed_bytes(void **state)
     uint32_t seed = 3, n_refused = 0;
     healthy_trace_write(scratch_path(path, folder, "whole.h5"));
     static uint8_t bytes[65536];
-    size_t size = scratch_read(path, bytes, sizeof bytes);
+    size_t size = scratch_read(path, bytes, sizeof(bytes));
     scratch_path(path, folder, "changed.h5");
     for (unsigned i = 0; i < 300; i++) {
         struct trace trace;
@@ -74,15 +74,16 @@ static void test_changed_bytes(void **state)
         bytes[at] = before;
         enum status status = trace_read(&trace, path, &err);
         assert_true(status == STATUS_OK || status == STATUS_BAD_INPUT);
-        if (status)
+        if (status != STATUS_OK) {
             assert_true(err.text[0] && !strchr(err.text, '\n'));
+        }
         n_refused += status != STATUS_OK;
         trace_free(&trace);
     }
     assert_true(n_refused > 20);
 }
 
-/* Every float type that a dump may use, and what a 16-bit one says of its storage. */
+/* Every float type that a dump may use is read; a 16-bit one declares its storage. */
 static void test_float_types(void **state)
 {
     (void)state;
@@ -104,7 +105,7 @@ static void test_float_types(void **state)
         H5Fclose(file);
         assert_int_equal(trace_read(&trace, path, NULL), STATUS_OK);
         const struct trace_stage *stage = trace_find(&trace, 1, STAGE_k_proj);
-        assert_memory_equal(stage->rows, values, sizeof values);
+        assert_memory_equal(stage->rows, values, sizeof(values));
         assert_true(stage->arith.u_storage == (i == 0 ? ldexp(1, -11) : ldexp(1, -24)));
         trace_free(&trace);
     }

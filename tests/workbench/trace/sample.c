@@ -1,5 +1,6 @@
-/* The choice of the next token: the generator's published numbers, exp against libm, what a seed chooses, and the
- * shares of many draws against the formula's. Each check is a function, so that its twin can be seen to fail. */
+/* The choice of the next token: the generator's published numbers, exp against libm's, the ids that a seed chooses, and
+ * the frequencies of many draws against the formula's. Each check is a function, so that its twin can be shown to fail.
+ */
 #include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
@@ -15,7 +16,7 @@
 #define N_DRAWS 20000
 #define PAD 3
 
-/* Two equal logits, and padding that is likelier than all. */
+/* Two logits are equal, and padding has the largest. */
 static const float row[N_VOCAB] = {0.5f, 2.0f, -1.0f, 9.0f, 2.0f, 0.0f, 1.25f, -30.0f};
 
 /* Seed 1234567; Vigna's splitmix64.c gives these. */
@@ -47,7 +48,7 @@ static void exp_is_exp(void **state)
     assert_false(is_exp(-1, sample_exp(-1) * (1 + 0x1p-50)));
 }
 
-/* What the formula says, written another way: a share for each id, by ranks. */
+/* The formula of sample.h, computed in another way: each id's probability, by ranks. */
 static void expected_shares(const struct sampling *sampling, double shares[N_VOCAB])
 {
     double total = 0, head = 0, kept = 0;
@@ -79,8 +80,8 @@ static void expected_shares(const struct sampling *sampling, double shares[N_VOC
     }
 }
 
-/* Pearson's chi-square of the draws; nothing may be drawn that has no share. 30 with up to 6 degrees of freedom has a
- * probability under 1e-4, and the seed is fixed. */
+/* Whether draws of `asked` have the frequencies of `said`, by Pearson's chi-square; an id of probability 0 must not be
+ * drawn. With up to 6 degrees of freedom, 30 has a probability below 1e-4; the seed is fixed. */
 static bool shares_are_drawn(const struct sampling *asked, const struct sampling *said)
 {
     double shares[N_VOCAB], square = 0;

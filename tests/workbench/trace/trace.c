@@ -1,5 +1,5 @@
-/* Traces in memory and in files: what is written is what is read, byte for byte the same each time, whole or not at
- * all. */
+/* Traces in memory and in files: a file is read as it was written, is the same bytes each time, and is written
+ * completely or not at all. */
 #include <dirent.h>
 #include <math.h>
 #include <setjmp.h>
@@ -22,7 +22,7 @@ SCRATCH_FIXTURE
 static bool same_files(const char *a, const char *b)
 {
     static char bytes[2][1 << 16];
-    size_t size_a = scratch_read(a, bytes[0], sizeof bytes[0]), size_b = scratch_read(b, bytes[1], sizeof bytes[1]);
+    size_t size_a = scratch_read(a, bytes[0], sizeof(bytes[0])), size_b = scratch_read(b, bytes[1], sizeof(bytes[1]));
     return size_a == size_b && memcmp(bytes[0], bytes[1], size_a) == 0;
 }
 
@@ -31,13 +31,14 @@ static uint32_t files_in_folder(void)
     uint32_t n = 0;
     DIR *opened = opendir(folder);
     assert_non_null(opened);
-    for (struct dirent *entry; (entry = readdir(opened));)
+    for (struct dirent *entry; (entry = readdir(opened));) {
         n += entry->d_name[0] != '.';
+    }
     closedir(opened);
     return n;
 }
 
-/* A trace with all that a file can hold: missing rows, several arithmetics, digests, nonfinite values. */
+/* Makes a trace with everything that a file can hold: missing rows, several arithmetics, digests, nonfinite values. */
 static void make_trace(struct trace *trace)
 {
     static const int32_t tokens[] = {5, 0, 262143, 7};
@@ -56,8 +57,9 @@ static void make_trace(struct trace *trace)
         struct trace_stage *stage = trace_add(trace, stages[i].layer, stages[i].stage, 3 + (uint32_t)i);
         for (uint32_t p = 0; p < 4; p++) {
             float row[8] = {(float)p, -0.0f, NAN, INFINITY, 1e-40f, (float)i};
-            if (stages[i].layer != 10 || p == 1 || p == 3)
+            if (stages[i].layer != 10 || p == 1 || p == 3) {
                 trace_set_row(trace, stage, p, row);
+            }
         }
     }
     struct trace_stage *other = trace_find(trace, 2, STAGE_ffn_act);
@@ -78,7 +80,7 @@ static void expect_equal(const struct trace *a, const struct trace *b)
     assert_int_equal(a->n_positions, b->n_positions);
     assert_int_equal(a->n_stages, b->n_stages);
     assert_int_equal(a->weights_dtype, b->weights_dtype);
-    assert_memory_equal(a->tokens, b->tokens, a->n_positions * sizeof *a->tokens);
+    assert_memory_equal(a->tokens, b->tokens, a->n_positions * sizeof(*a->tokens));
     assert_memory_equal(a->phase, b->phase, a->n_positions);
     for (uint32_t i = 0; i < a->n_stages; i++) {
         const struct trace_stage *x = &a->stages[i], *y = &b->stages[i];
@@ -87,12 +89,13 @@ static void expect_equal(const struct trace *a, const struct trace *b)
         assert_int_equal(x->width, y->width);
         assert_int_equal(x->n_recorded, y->n_recorded);
         assert_int_equal(x->weights_dtype, y->weights_dtype);
-        assert_memory_equal(&x->arith, &y->arith, sizeof x->arith);
+        assert_memory_equal(&x->arith, &y->arith, sizeof(x->arith));
         assert_memory_equal(x->recorded, y->recorded, a->n_positions);
         for (uint32_t p = 0; p < a->n_positions; p++) {
             assert_int_equal(trace_row(x, p) != NULL, trace_row(y, p) != NULL);
-            if (trace_row(x, p))
+            if (trace_row(x, p)) {
                 assert_memory_equal(trace_row(x, p), trace_row(y, p), x->width * sizeof(float));
+            }
         }
     }
 }
@@ -103,8 +106,9 @@ static void test_plan_order_and_lookup(void **state)
     struct trace trace;
     make_trace(&trace);
     static const int32_t layers[] = {-1, 2, 2, 10, -1};
-    for (uint32_t i = 0; i < trace.n_stages; i++)
+    for (uint32_t i = 0; i < trace.n_stages; i++) {
         assert_int_equal(trace.stages[i].layer, layers[i]);
+    }
     assert_int_equal(trace.stages[0].stage, STAGE_embed);
     assert_int_equal(trace.stages[4].stage, STAGE_logits_final);
     assert_ptr_equal(trace_find(&trace, 10, STAGE_q_proj), &trace.stages[3]);
@@ -119,7 +123,7 @@ static void test_plan_order_and_lookup(void **state)
     trace_free(&trace);
 }
 
-/* Written twice: the same bytes. Read and written again: the same bytes still, and the same values. */
+/* A trace written twice gives the same bytes; read and written again, the same bytes and values. */
 static void test_round_trip(void **state)
 {
     (void)state;
@@ -159,7 +163,7 @@ static void test_goldens_round_trip(void **state)
     }
 }
 
-/* A failure leaves the earlier file as it was, and nothing beside it. */
+/* A failed write leaves the earlier file as it was, and no other file. */
 static void test_failed_write_leaves_the_old_file(void **state)
 {
     (void)state;
@@ -202,7 +206,7 @@ static void test_where_nothing_can_be_written(void **state)
     trace_free(&trace);
 }
 
-/* A link stays a link: what it points to is replaced. */
+/* A symbolic link stays one, and the file that it points to is replaced. */
 static void test_link_is_followed(void **state)
 {
     (void)state;
@@ -220,7 +224,7 @@ static void test_link_is_followed(void **state)
     trace_free(&trace);
 }
 
-/* A trace that is not of this plan, or not of the golden's tokens: what and where. */
+/* A trace of another plan or of other tokens than the golden's is refused; the error says what differs and where. */
 static void test_checks(void **state)
 {
     (void)state;

@@ -1,0 +1,201 @@
+/* The C interface of glslang 12 has no callback for #include, so #include is expanded here. #line directives keep the
+ * messages pointing to the right file and line. */
+#include "engine/program/compile.h"
+
+#include <errno.h>
+#include <glslang/Include/glslang_c_interface.h>
+#include <glslang/Public/resource_limits_c.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "engine/program/embedded_shaders.h"
+#include "model/variants.h"
+
+#define MAX_INCLUDE_DEPTH 8
+#define MAX_SOURCE_BYTES (1u << 20)
+
+struct source {
+    char *text; /* NUL-terminated */
+    size_t length;
+};
+
+static void append(struct source *source, const char *text, size_t length)
+{
+    source->text = xrealloc(source->text, source->length + length + 1);
+    memcpy(source->text + source->length, text, length);
+    source->length += length;
+    source->text[source->length] = '\0';
+}
+
+static void append_line_directive(struct source *source, unsigned line, const char *name)
+{
+    char directive[320];
+    int n = snprintf(directive, sizeof(directive), "#line %u \"%.250s\"\n", line, name);
+    append(source, directive, (size_t)n);
+}
+
+static enum status read_file(const char *path, char **text, struct error *err)
+{
+    FILE *file = fopen(path, "rb");
+    if (!file) {
+        return error_set(err, STATUS_BAD_INPUT, path, NULL, ERROR_NO_OFFSET, "%s", strerror(errno));
+    }
+    *text = xmalloc(MAX_SOURCE_BYTES + 1);
+    size_t n = fread(*text, 1, MAX_SOURCE_BYTES + 1, file);
+    bool failed = ferror(file) != 0;
+    (void)fclose(file); /* only read, so nothing can be lost */
+    if (failed || n > MAX_SOURCE_BYTES) {
+        free(*text);
+        *text = NULL;
+        return error_set(err, STATUS_BAD_INPUT, path, NULL, ERROR_NO_OFFSET,
+                         failed ? "cannot be read" : "is larger than 1 MiB, no shader");
+    }
+    (*text)[n] = '\0';
+    return STATUS_OK;
+}
+
+/* The text of a shader file, malloc'ed. */
+static enum status load(const char *name, const char *shader_dir, char **text, struct error *err)
+{
+    if (shader_dir) {
+        char path[4096];
+        int n = snprintf(path, sizeof(path), "%s/%s", shader_dir, name);
+        if (n < 0 || (size_t)n >= sizeof(path)) {
+            return error_set(err, STATUS_BAD_INPUT, shader_dir, NULL, ERROR_NO_OFFSET, "the path is too long");
+        }
+        return read_file(path, text, err);
+    }
+    for (const struct shader_text *shader = shader_texts; shader->name; shader++) {
+        if (strcmp(shader->name, name) == 0) {
+            size_t length = strlen(shader->text);
+            *text = xmalloc(length + 1);
+            memcpy(*text, shader->text, length + 1);
+            return STATUS_OK;
+        }
+    }
+    return error_set(err, STATUS_BAD_INPUT, name, NULL, ERROR_NO_OFFSET, "no such shader file is built in");
+}
+
+/* Whether a line is #include "name"; copies the name. A name with a folder is not accepted: shaders/ is flat. */
+static bool parse_include(const char *line, size_t length, char name[256])
+{
+    char copy[512];
+    if (length >= sizeof(copy)) {
+        return false;
+    }
+    memcpy(copy, line, length);
+    copy[length] = '\0';
+    return sscanf(copy, " # include \"%255[^\"/]\"", name) == 1;
+}
+
+/* Appends a file with its includes. A #line directive marks every change of file. The first one stands after the
+ * #extension line that permits file names in #line. */
+static enum status expand(struct source *source, const char *name, const char *shader_dir, unsigned depth,
+                          struct error *err)
+{
+    if (depth > MAX_INCLUDE_DEPTH) {
+        return error_set(err, STATUS_BAD_INPUT, name, NULL, ERROR_NO_OFFSET, "includes nest deeper than %d",
+                         MAX_INCLUDE_DEPTH);
+    }
+    char *text = NULL;
+    TRY(load(name, shader_dir, &text, err));
+    ASSERT(text);
+    if (depth > 0) {
+        append_line_directive(source, 1, name);
+    }
+    enum status status = STATUS_OK;
+    unsigned number = 0;
+    for (const char *line = text; *line && status == STATUS_OK;) {
+        size_t length = strcspn(line, "\n");
+        char included[256];
+        number++;
+        if (parse_include(line, length, included)) {
+            status = expand(source, included, shader_dir, depth + 1, err);
+            append_line_directive(source, number + 1, name);
+        } else {
+            append(source, line, length);
+            append(source, "\n", 1);
+            if (depth == 0 && strncmp(line, "#extension", 10) == 0) {
+                append_line_directive(source, number + 1, name);
+            }
+        }
+        line += length + (line[length] == '\n');
+    }
+    free(text);
+    return status;
+}
+
+/* glslang's log has many lines. The first error is shown. */
+static enum status compile_error(const char *name, const char *log, struct error *err)
+{
+    const char *start = strstr(log, "ERROR: ");
+    start = start ? start + strlen("ERROR: ") : log;
+    return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s: %.*s", name, (int)strcspn(start, "\n"),
+                     start);
+}
+
+static enum status link_program(const char *name, glslang_shader_t *shader, glslang_program_t *program,
+                                uint32_t **words, size_t *n_bytes, struct error *err)
+{
+    glslang_program_add_shader(program, shader);
+    if (!glslang_program_link(program, GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT)) {
+        return compile_error(name, glslang_program_get_info_log(program), err);
+    }
+    glslang_program_SPIRV_generate(program, GLSLANG_STAGE_COMPUTE);
+    *n_bytes = glslang_program_SPIRV_get_size(program) * sizeof(uint32_t);
+    *words = xmalloc(*n_bytes);
+    glslang_program_SPIRV_get(program, *words);
+    return STATUS_OK;
+}
+
+static enum status compile(const char *name, const char *text, uint32_t variant, uint32_t **words, size_t *n_bytes,
+                           struct error *err)
+{
+    glslang_input_t input = {
+        .language = GLSLANG_SOURCE_GLSL,
+        .stage = GLSLANG_STAGE_COMPUTE,
+        .client = GLSLANG_CLIENT_VULKAN,
+        .client_version = GLSLANG_TARGET_VULKAN_1_2,
+        .target_language = GLSLANG_TARGET_SPV,
+        .target_language_version = GLSLANG_TARGET_SPV_1_5,
+        .code = text,
+        .default_version = 450,
+        .default_profile = GLSLANG_NO_PROFILE,
+        .messages = GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT,
+        .resource = glslang_default_resource(),
+    };
+    char preamble[128] = "";
+    if (variant != VARIANT_NONE) {
+        snprintf(preamble, sizeof(preamble), "#define VARIANT\n#define VARIANT_%s\n", variant_info(variant)->name);
+    }
+    glslang_shader_t *shader = glslang_shader_create(&input);
+    glslang_program_t *program = glslang_program_create();
+    ASSERT(shader && program);
+    glslang_shader_set_preamble(shader, preamble);
+    enum status status;
+    if (!glslang_shader_preprocess(shader, &input) || !glslang_shader_parse(shader, &input)) {
+        status = compile_error(name, glslang_shader_get_info_log(shader), err);
+    } else {
+        status = link_program(name, shader, program, words, n_bytes, err);
+    }
+    glslang_program_delete(program);
+    glslang_shader_delete(shader);
+    return status;
+}
+
+enum status shader_compile(const char *name, uint32_t variant, const char *shader_dir, uint32_t **words,
+                           size_t *n_bytes, struct error *err)
+{
+    char file[256];
+    snprintf(file, sizeof(file), "%.200s.comp", name);
+    struct source source = {0};
+    enum status status = expand(&source, file, shader_dir, 0, err);
+    if (status == STATUS_OK) {
+        ASSERT(glslang_initialize_process());
+        status = compile(file, source.text ? source.text : "", variant, words, n_bytes, err);
+        glslang_finalize_process();
+    }
+    free(source.text);
+    return status;
+}

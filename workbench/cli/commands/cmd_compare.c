@@ -1,0 +1,203 @@
+/* lockstep compare A.h5 B.h5: compares two traces row by row. Without a model there are no bounds: it says whether they
+ * are bit-identical, and else how far apart. Reading a trace converts its values to float32; these are compared. */
+#include <math.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workbench/audit/drift.h"
+#include "workbench/cli/command.h"
+#include "workbench/trace/json_file.h"
+
+static bool same_bits(const float *a, const float *b, uint32_t n)
+{
+    return memcmp(a, b, n * sizeof(*a)) == 0;
+}
+
+/* How far apart two values are. Equal infinities are 0 apart, any other pair that is not finite infinitely far. */
+static double value_error(float a, float b)
+{
+    if (a == b) {
+        return 0;
+    }
+    return isfinite(a) && isfinite(b) ? fabs((double)a - b) : INFINITY;
+}
+
+static void measure_rows(struct distance *distance, const struct trace_stage *a, const struct trace_stage *b,
+                         uint32_t n_positions)
+{
+    double square = 0, product = 0, size_a = 0, size_b = 0;
+    distance->identical = true;
+    for (uint32_t p = 0; p < n_positions; p++) {
+        const float *x = trace_row(a, p), *y = trace_row(b, p);
+        distance->identical &= (x != NULL) == (y != NULL) && (!x || !y || same_bits(x, y, a->width));
+        if (!x || !y) {
+            continue;
+        }
+        distance->rows++;
+        for (uint32_t d = 0; d < a->width; d++) {
+            double error = value_error(x[d], y[d]);
+            square += error * error;
+            product += (double)x[d] * y[d];
+            size_a += (double)x[d] * x[d];
+            size_b += (double)y[d] * y[d];
+            if (error > distance->max_error) {
+                distance->max_error = error;
+                distance->position = p;
+                distance->dim = d;
+            }
+        }
+    }
+    distance->rms_error = sqrt(square / ((double)distance->rows * a->width));
+    distance->relative = square == 0 ? 0 : sqrt(square / size_b);
+    distance->cosine = size_a == 0 && size_b == 0 ? 1 : product / sqrt(size_a * size_b);
+}
+
+/* Compares every stage that either trace holds, in plan order. *distances is malloc'ed. */
+static enum status measure_traces(const struct trace *a, const struct trace *b, struct distance **distances,
+                                  uint32_t *n, struct error *err)
+{
+    struct distance *list = xcalloc(a->n_stages + b->n_stages, sizeof(*list));
+    uint32_t i = 0, k = 0;
+    *n = 0;
+    *distances = list;
+    while (i < a->n_stages || k < b->n_stages) {
+        const struct trace_stage *x = i < a->n_stages ? &a->stages[i] : NULL;
+        const struct trace_stage *y = k < b->n_stages ? &b->stages[k] : NULL;
+        if (x && y && trace_find(b, x->layer, x->stage) != y && trace_find(b, x->layer, x->stage)) {
+            x = NULL; /* y comes first in plan order, and only b has y */
+        } else if (x && y && trace_find(b, x->layer, x->stage) != y) {
+            y = NULL;
+        }
+        struct distance *distance = &list[(*n)++];
+        const struct trace_stage *either = x ? x : y;
+        *distance = (struct distance){.layer = either->layer, .stage = either->stage, .in_a = x, .in_b = y};
+        char label[64];
+        if (x && y && x->width != y->width) {
+            return error_set(err, STATUS_BAD_INPUT, a->path, trace_label(x, label), ERROR_NO_OFFSET,
+                             "rows have %u values, expected %u as in %s", x->width, y->width, b->path);
+        }
+        if (x && y) {
+            measure_rows(distance, x, y, a->n_positions);
+        }
+        i += x != NULL;
+        k += y != NULL;
+    }
+    return STATUS_OK;
+}
+
+static const char *label_of(const struct distance *distance, char text[64])
+{
+    struct trace_stage stage = {.layer = distance->layer, .stage = distance->stage};
+    return trace_label(&stage, text);
+}
+
+/* Prints the stages that differ, one a line. */
+static void print_distances(const struct distance *distances, uint32_t n, const struct trace *a, const struct trace *b)
+{
+    uint32_t n_identical = 0;
+    char label[64];
+    for (uint32_t i = 0; i < n; i++) {
+        n_identical += distances[i].identical;
+    }
+    if (n_identical < n) {
+        printf("%-26s %12s %7s %7s %12s %12s\n", "stage", "max error", "token", "dim", "rms error", "cosine");
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        const struct distance *d = &distances[i];
+        if (d->identical) {
+            continue;
+        }
+        if (!d->in_a || !d->in_b) {
+            printf("%-26s only in %s\n", label_of(d, label), d->in_a ? a->path : b->path);
+        } else if (d->rows == 0) {
+            printf("%-26s no position that both hold\n", label_of(d, label));
+        } else {
+            printf("%-26s %12.6g %7u %7u %12.6g %12.9f\n", label_of(d, label), d->max_error, d->position, d->dim,
+                   d->rms_error, d->cosine);
+        }
+    }
+    printf("%u of %u (layer, stage) pairs are bit-identical\n", n_identical, n);
+}
+
+static enum status write_json(const struct distance *distances, uint32_t n, bool identical, bool drift,
+                              const char *path, struct error *err)
+{
+    json_t *object = json_object(), *stages = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        const struct distance *d = &distances[i];
+        bool both = d->rows > 0;
+        json_t *entry = json_object();
+        json_put(entry, "layer", json_layer(d->layer));
+        json_put(entry, "stage", json_string(stage_name(d->stage)));
+        json_put(entry, "in", json_string(d->in_a && d->in_b ? "both" : d->in_a ? "a" : "b"));
+        json_put(entry, "rows", json_integer(d->rows));
+        json_put(entry, "identical", json_boolean(d->identical));
+        json_put(entry, "max_error", both ? json_number_or_text(d->max_error) : json_null());
+        json_put(entry, "token", both ? json_integer(d->position) : json_null());
+        json_put(entry, "dim", both ? json_integer(d->dim) : json_null());
+        json_put(entry, "rms_error", both ? json_number_or_text(d->rms_error) : json_null());
+        json_put(entry, "cosine", both ? json_number_or_text(d->cosine) : json_null());
+        json_push(stages, entry);
+    }
+    json_put(object, "format", json_string("lockstep-compare"));
+    json_put(object, "version", json_integer(1));
+    json_put(object, "identical", json_boolean(identical));
+    json_put(object, "stages", stages);
+    if (drift) {
+        json_put(object, "drift", drift_json(distances, n));
+    }
+    return json_write_file(object, path, err);
+}
+
+/* Prints what was found, or how far the traces drift apart, and writes it as JSON where that is asked for. */
+static enum status report_distances(const struct arguments *arguments, const struct distance *distances, uint32_t n,
+                                    const struct trace *a, const struct trace *b, struct error *err)
+{
+    bool identical = true;
+    for (uint32_t i = 0; i < n; i++) {
+        identical &= distances[i].identical;
+    }
+    if (arguments->json == NULL || strcmp(arguments->json, "-") != 0) {
+        if (arguments->drift) {
+            drift_print(distances, n);
+        } else {
+            print_distances(distances, n, a, b);
+        }
+    }
+    if (arguments->json != NULL) {
+        TRY(write_json(distances, n, identical, arguments->drift, arguments->json, err));
+    }
+    return identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
+}
+
+static enum status compare_traces(const struct arguments *arguments, const struct trace *a, const struct trace *b,
+                                  struct error *err)
+{
+    struct distance *distances;
+    uint32_t n;
+    TRY(trace_check_same_tokens(a, b, err));
+    if (a->n_layers != b->n_layers) {
+        return error_set(err, STATUS_BAD_INPUT, a->path, "n_layers", ERROR_NO_OFFSET, "is %u, expected %u as in %s",
+                         a->n_layers, b->n_layers, b->path);
+    }
+    enum status status = measure_traces(a, b, &distances, &n, err);
+    if (status == STATUS_OK) {
+        status = report_distances(arguments, distances, n, a, b, err);
+    }
+    free(distances);
+    return status;
+}
+
+enum status command_compare(const struct arguments *arguments, struct error *err)
+{
+    struct trace a, b;
+    TRY(trace_read(&a, arguments->positional[0], err));
+    enum status status = trace_read(&b, arguments->positional[1], err);
+    if (status == STATUS_OK) {
+        status = compare_traces(arguments, &a, &b, err);
+        trace_free(&b);
+    }
+    trace_free(&a);
+    return status;
+}

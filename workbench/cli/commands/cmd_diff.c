@@ -1,0 +1,149 @@
+/* lockstep diff MODEL --golden G.h5: compares the engine, or a trace in its place, and the reference with a golden. */
+#include <string.h>
+
+#include "workbench/cli/commands/option_values.h"
+#include "workbench/session/comparison.h"
+#include "workbench/session/progress.h"
+
+/* Reads the options that say what runs. With --trace no engine runs: the file takes its place. */
+static enum status choose_sides(const struct arguments *arguments, struct session_options *options, struct error *err)
+{
+    options->engine = arguments->trace == NULL;
+    options->reference = true;
+    TRY(parse_on(arguments->on, &options->engine, &options->reference, err));
+    if (arguments->trace != NULL && options->engine) {
+        return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
+                         "\"%s\" with --trace, whose file takes the engine's place", arguments->on);
+    }
+    if (arguments->faults.n > 0 && !options->engine) {
+        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET,
+                         "is planted in the engine, which does not run");
+    }
+    options->device = arguments->device;
+    options->faults = arguments->faults.text;
+    options->n_faults = arguments->faults.n;
+    options->weights = arguments->weights;
+    return STATUS_OK;
+}
+
+/* A stage that our own run did not record is a failure of the run, never a divergence. */
+static enum status check_complete(const struct trace *trace, const struct plan *plan, struct error *err)
+{
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        const struct trace_stage *stage = trace_find_step(trace, &plan->steps[s]);
+        char label[64];
+        if (!stage || stage->n_recorded < trace->n_positions) {
+            return error_set(err, STATUS_DEVICE, trace->path, step_label(&plan->steps[s], label), ERROR_NO_OFFSET,
+                             "%u rows were captured, expected %u", stage ? stage->n_recorded : 0, trace->n_positions);
+        }
+    }
+    return STATUS_OK;
+}
+
+static bool holds_samples(const struct trace *trace)
+{
+    return trace_find(trace, LAYER_NONE, STAGE_sample_probs) || trace_find(trace, LAYER_NONE, STAGE_sample_token);
+}
+
+/* Runs the golden's tokens on one side. */
+static enum status record_side(struct session *session, struct comparison *comparison, enum source source,
+                               const struct trace *golden, struct error *err)
+{
+    char what[32];
+    struct trace trace;
+    if (!session->on[source]) {
+        return STATUS_OK;
+    }
+    strcpy(what, source_name(source));
+    strcat(what, ": position");
+    const struct record_options options = {
+        .n_positions = golden->n_positions,
+        .tokens = golden->tokens,
+        .phase = golden->phase,
+        .progress = progress_show,
+        .progress_context = what,
+    };
+    TRY(session_record(session, source, &options, &trace, err));
+    comparison_add(comparison, source, &trace);
+    return check_complete(&comparison->traces[comparison->n_traces - 1], comparison->plan, err);
+}
+
+/* Reads --trace, if it is given. */
+static enum status add_foreign_trace(struct session *session, struct comparison *comparison, const char *path,
+                                     const struct trace *golden, struct error *err)
+{
+    struct trace trace;
+    bool same;
+    if (path == NULL) {
+        return STATUS_OK;
+    }
+    TRY(trace_read(&trace, path, err));
+    if (holds_samples(&trace) && !session->samples) {
+        session->samples = true;
+        session->sampling = trace.sampling;
+    }
+    comparison_add(comparison, SOURCE_TRACE, &trace);
+    const struct trace *added = comparison->list[comparison->n_traces - 1];
+    TRY(trace_check_plan(added, comparison->plan, err));
+    TRY(trace_check_same_tokens(added, golden, err));
+    return comparison_check_digests(comparison, &session->model, added, &same, err);
+}
+
+/* Adds engine or trace, then the reference. */
+static enum status add_sides(const struct arguments *arguments, struct session *session, struct comparison *comparison,
+                             const struct trace *golden, struct error *err)
+{
+    TRY(add_foreign_trace(session, comparison, arguments->trace, golden, err));
+    TRY(record_side(session, comparison, SOURCE_ENGINE, golden, err));
+    return record_side(session, comparison, SOURCE_REFERENCE, golden, err);
+}
+
+/* Fills and judges the comparison, and prints the report. Takes the golden over. */
+static enum status compare_sides(const struct arguments *arguments, struct session *session,
+                                 struct comparison *comparison, struct trace *golden, struct error *err)
+{
+    bool same_weights = false;
+    enum status status = trace_check_plan(golden, &session->plan, err);
+    if (status == STATUS_OK) {
+        status = comparison_check_digests(comparison, &session->model, golden, &same_weights, err);
+    }
+    if (status == STATUS_OK) {
+        status = add_sides(arguments, session, comparison, golden, err);
+    }
+    if (status != STATUS_OK) {
+        trace_free(golden);
+        return status;
+    }
+    comparison_add(comparison, SOURCE_GOLDEN, golden);
+    for (uint32_t i = 0; i < session->model.n_notes; i++) {
+        comparison_note(comparison, "%s", session->model.notes[i]);
+    }
+    comparison_judge(comparison, same_weights, progress_show);
+    return comparison_report(comparison, arguments->json, err);
+}
+
+enum status command_diff(const struct arguments *arguments, struct error *err)
+{
+    struct session_options options = {0};
+    struct session session;
+    struct trace golden;
+    if (arguments->golden == NULL) {
+        return error_set(err, STATUS_USAGE, NULL, "--golden", ERROR_NO_OFFSET,
+                         "is missing: diff compares with a golden");
+    }
+    TRY(choose_sides(arguments, &options, err));
+    TRY(trace_read(&golden, arguments->golden, err));
+    options.max_positions = golden.n_positions;
+    enum status status = session_open(&session, arguments->positional[0], &options, err);
+    if (status != STATUS_OK) {
+        trace_free(&golden);
+        return status;
+    }
+    session.sampling = golden.sampling;
+    session.samples = holds_samples(&golden);
+    struct comparison comparison = {.plan = &session.plan, .parts = parse_parts(arguments)};
+    status = compare_sides(arguments, &session, &comparison, &golden, err);
+    comparison_free(&comparison);
+    session_close(&session);
+    return status;
+}

@@ -1,0 +1,66 @@
+#include "workbench/cli/option_table.h"
+
+#include <string.h>
+
+#include "workbench/cli/command.h"
+
+#define FIELD(field) offsetof(struct arguments, field)
+
+/* A value with a "|" lists the words that are possible; FILE, SCRIPT and *.h5 are paths; FAULT and STAGES are names
+ * that the program knows. Completion goes by this (completion.c). */
+static const struct option options[] = {
+    {"--golden", OPTION_TEXT, FIELD(golden), "G.h5", "The golden to compare with; its tokens are run."},
+    {"--trace", OPTION_TEXT, FIELD(trace), "T.h5",
+     "Judge another engine's trace of the same tokens in the engine's place; no device is needed."},
+    {"--on", OPTION_TEXT, FIELD(on), "engine|reference", "The side that runs: engine (default) or reference."},
+    {"--json", OPTION_TEXT, FIELD(json), "FILE",
+     "Also write the result as JSON; - writes it to standard output, and nothing else."},
+    {"--table", OPTION_FLAG, FIELD(table), NULL, "Print the table by stage (default: table and ledger)."},
+    {"--ledger", OPTION_FLAG, FIELD(ledger), NULL, "Print the gain ledger (default: table and ledger)."},
+    {"--weights", OPTION_TEXT, FIELD(weights), "f32|f16",
+     "Expand the engine's weights to this type on load (default: keep the file's own format, compute in f32)."},
+    {"--fault", OPTION_LIST, FIELD(faults), "FAULT",
+     "Plant a known bug (`lockstep faults` lists them): NAME, NAME@LAYER or NAME@LAYER.STAGE; up to 16 times."},
+    {"--device", OPTION_TEXT, FIELD(device), "D",
+     "Use this Vulkan device: its number or part of its name (`lockstep devices` lists them)."},
+    {"--drift", OPTION_FLAG, FIELD(drift), NULL, "Print how far A strays from B, layer by layer; exit with 0."},
+    {"--prompt", OPTION_TEXT, FIELD(prompt), "TEXT", "The prompt; the model's own tokenizer turns it into tokens."},
+    {"--ids", OPTION_TEXT, FIELD(ids), "1,2,3", "The prompt as token ids; needs no tokenizer."},
+    {"-n", OPTION_COUNT, FIELD(n), "N", "Decode N tokens after the prompt, each fed back (default: 0)."},
+    {"--decode-ids", OPTION_TEXT, FIELD(decode_ids), "4,5",
+     "Decode with these tokens instead of those that are chosen."},
+    {"--stages", OPTION_TEXT, FIELD(stages), "STAGES",
+     "Record only these stages, separated by commas: layer_out,ffn_down."},
+    {"--temperature", OPTION_TEXT, FIELD(temperature), "T",
+     "Above 0: sample; 0 or omitted: greedy (omitted beside another sampling option: 1)."},
+    {"--top-k", OPTION_TEXT, FIELD(top_k), "K", "Sample from the K likeliest tokens."},
+    {"--top-p", OPTION_TEXT, FIELD(top_p), "P", "Sample from the likeliest tokens whose probabilities add up to P."},
+    {"--seed", OPTION_TEXT, FIELD(seed), "S", "Seed of the sampling (default: 0)."},
+    {"--config", OPTION_TEXT, FIELD(config), "FILE",
+     "Read a debug configuration: log level, trace categories, layers, probes."},
+    {"--preset", OPTION_TEXT, FIELD(preset), "bench|debug|gemma2-debug", "Use a built-in debug configuration."},
+    {"--dtype", OPTION_TEXT, FIELD(dtype), "float32|float16|bfloat16",
+     "What transformers computes in (default: float32)."},
+    {"--attn-probs", OPTION_FLAG, FIELD(attn_probs), NULL, "Also record the attention probabilities."},
+    {"--check", OPTION_FLAG, FIELD(check), NULL,
+     "Plant each known bug in every model under golden/, or only in MODEL (a name there or a path), and find it."},
+    {"-p", OPTION_COUNT, FIELD(n_prompt), "N", "Run a prompt of N tokens (default: 32)."},
+    {"--capture", OPTION_TEXT, FIELD(capture), "off|all|both",
+     "Copy every stage to the host (all, the default) or none (off), or compare the speed of both."},
+    {"--ops", OPTION_FLAG, FIELD(ops), NULL, "Also print the time of each op."},
+    {"--kernels", OPTION_FLAG, FIELD(kernels), NULL,
+     "Time single kernels instead of a model: all, or those with WORDS in their names."},
+    {"-v", OPTION_FLAG, FIELD(verbose), NULL, "Also print what each kernel runs."},
+    {"-o", OPTION_TEXT, FIELD(output), "T.h5", "The trace file to write."},
+    {"-x", OPTION_TEXT, FIELD(script), "SCRIPT", "Run the lines of a script; stop at the first that fails."},
+};
+
+const struct option *option_find(const char *name, size_t length)
+{
+    for (size_t i = 0; i < sizeof(options) / sizeof(options[0]); i++) {
+        if (strlen(options[i].name) == length && strncmp(options[i].name, name, length) == 0) {
+            return &options[i];
+        }
+    }
+    return NULL;
+}

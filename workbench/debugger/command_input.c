@@ -1,0 +1,101 @@
+/* Reads command lines: from a script, from standard input, or from a terminal through readline. */
+#include "workbench/debugger/repl.h"
+
+#include <errno.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <unistd.h>
+
+#include "workbench/debugger/line_editor.h"
+#include "workbench/session/interrupt.h"
+#include "workbench/session/progress.h"
+
+#define PROMPT "dbg> "
+#define MAX_DEPTH 8 /* of nested scripts */
+
+/* Runs a line from a person or a pipe. An error is printed in one line; the session goes on. */
+static void run_line(struct repl *repl, const char *line)
+{
+    struct error err = {STATUS_OK, ""};
+    interrupt_clear();
+    enum status status = repl_run_line(repl, line, &err);
+    progress_wipe();
+    fflush(stdout);
+    if (status != STATUS_OK) {
+        fprintf(stderr, "lockstep: %s\n", err.text);
+    }
+}
+
+static void strip_newline(char *line)
+{
+    line[strcspn(line, "\r\n")] = '\0';
+}
+
+enum status repl_run_script(struct repl *repl, const char *path, struct error *err)
+{
+    if (repl->depth == MAX_DEPTH) {
+        return error_set(err, STATUS_USAGE, path, NULL, ERROR_NO_OFFSET, "scripts are nested more than %d deep",
+                         MAX_DEPTH);
+    }
+    FILE *file = fopen(path, "r");
+    if (file == NULL) {
+        return error_set(err, STATUS_BAD_INPUT, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
+    }
+    repl->depth++;
+    char *line = NULL;
+    size_t size = 0;
+    enum status status = STATUS_OK;
+    for (unsigned number = 1; status == STATUS_OK && !repl->quit && getline(&line, &size, file) >= 0; number++) {
+        strip_newline(line);
+        printf(PROMPT "%s\n", line);
+        struct error inner = {STATUS_OK, ""};
+        status = repl_run_line(repl, line, &inner);
+        fflush(stdout);
+        if (status != STATUS_OK) {
+            char field[32];
+            snprintf(field, sizeof(field), "line %u", number);
+            error_set(err, status, path, field, ERROR_NO_OFFSET, "%s", inner.text);
+        }
+    }
+    if (status == STATUS_OK && ferror(file)) {
+        status = error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
+    }
+    free(line);
+    fclose(file);
+    repl->depth--;
+    return status;
+}
+
+/* Reads lines from a pipe or a file and echoes them, so that the output reads like a session. */
+static void loop_over_stdin(struct repl *repl)
+{
+    char *line = NULL;
+    size_t size = 0;
+    while (!repl->quit && getline(&line, &size, stdin) >= 0) {
+        strip_newline(line);
+        printf(PROMPT "%s\n", line);
+        run_line(repl, line);
+    }
+    free(line);
+}
+
+static void loop_on_terminal(struct repl *repl)
+{
+    line_editor_begin();
+    char *line;
+    while (!repl->quit && (line = line_editor_read(PROMPT)) != NULL) {
+        run_line(repl, line);
+        free(line);
+    }
+    line_editor_end();
+}
+
+void repl_loop(struct repl *repl)
+{
+    if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
+        loop_on_terminal(repl);
+    } else {
+        loop_over_stdin(repl);
+    }
+}

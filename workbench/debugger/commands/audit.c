@@ -1,0 +1,191 @@
+/* audit, diagnose: recompute recorded rows from their own inputs; explain the errors found. */
+#include <stdio.h>
+#include <stdlib.h>
+
+#include "model/stop.h"
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
+#include "workbench/debugger/judge.h"
+#include "workbench/diagnose/diagnose.h"
+#include "workbench/diagnose/triage.h"
+
+#define MAX_DIAGNOSES 4
+
+/* Prints which unrecorded steps a finding spans, for a trace that holds only some stages. */
+static void print_span(const struct repl *repl, const struct repl_side *side, uint32_t step,
+                       const struct finding *finding)
+{
+    struct span_path path;
+    char text[1024];
+    /* The choice of a token always spans the probabilities, which the prompt never records. */
+    if (!finding->span || step == repl_sample_step(repl)) {
+        return;
+    }
+    span_path_find(&path, &repl->judged_plan, step, side->trace);
+    printf("  %-9s %s\n", "", span_path_text(&path, &repl->judged_plan, step, text, sizeof(text)));
+    span_path_free(&path);
+}
+
+static void print_finding(const struct repl *repl, const struct repl_side *side, uint32_t step,
+                          const struct finding *finding)
+{
+    char label[64];
+    printf("  %-9s %-22s", source_name(side->source), step_label(&repl->plan->steps[step], label));
+    if (finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
+        printf(" %s\n", finding->state == FINDING_MISSING     ? "not recorded"
+                        : finding->state == FINDING_UNAUDITED ? "an input is not recorded"
+                                                              : "inputs are not finite");
+        return;
+    }
+    printf(" %u rows, %u failed, worst ratio %.3g at token %u dim %u", finding->rows_judged, finding->rows_failed,
+           finding->max_ratio, finding->worst_position, finding->worst_dim);
+    if (finding->rows_failed > 0) {
+        printf("; first token %u dim %u: %.9g, expected %.9g", finding->position, finding->dim, finding->actual,
+               finding->expected);
+    }
+    printf("\n");
+    print_span(repl, side, step, finding);
+}
+
+/* Audits all stages; prints those that fail, and counts. */
+static enum status audit_all(struct repl *repl, struct error *err)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const struct repl_side *side = &repl->sides[i];
+        uint32_t n_passed = 0, n_failed = 0, n_other = 0;
+        for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+            struct finding finding = audit_step(repl->plan, s, side->trace);
+            bool judged = finding.state == FINDING_AUDITED && finding.rows_judged > 0;
+            TRY(stop_check(err));
+            n_failed += finding_failed(&finding);
+            n_passed += judged && !finding_failed(&finding);
+            n_other += !judged;
+            if (finding_failed(&finding)) {
+                print_finding(repl, side, s, &finding);
+            }
+        }
+        printf("  %-9s %u stages pass, %u fail, %u are not recorded or cannot be judged\n", source_name(side->source),
+               n_passed, n_failed, n_other);
+    }
+    return STATUS_OK;
+}
+
+enum status do_audit(struct repl *repl, const struct words *words, struct error *err)
+{
+    if (repl->n_sides == 0 || repl->n_batches == 0) {
+        return error_set(err, STATUS_USAGE, NULL, "audit", ERROR_NO_OFFSET,
+                         "nothing ran yet, expected step or continue first");
+    }
+    if (words->n == 0) {
+        return audit_all(repl, err);
+    }
+    uint32_t step;
+    TRY(word_step(repl, words->word[0], &step, NULL, err));
+    TRY(repl_ensure_captured(repl, step, err));
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        struct finding finding = audit_step(repl->plan, step, repl->sides[i].trace);
+        TRY(stop_check(err));
+        print_finding(repl, &repl->sides[i], step, &finding);
+    }
+    return STATUS_OK;
+}
+
+/* Diagnoses all rows of the step; or, if nothing explains them all, only those of the batch: a fault that was planted
+ * during the run explains no earlier rows. */
+static uint32_t diagnose(const struct repl *repl, const struct repl_introduced *introduced, struct diagnosis *diagnoses)
+{
+    const struct trace *trace = repl->sides[introduced->side].trace;
+    uint32_t n = diagnose_step(&repl->judged_plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    const struct step *step = &repl->judged_plan.steps[introduced->step];
+    struct trace_stage *stage = trace_find_step(trace, step);
+    if (n > 0 || stage == NULL || introduced->batch >= repl->n_batches) {
+        return n;
+    }
+    const struct repl_batch *batch = &repl->batches[introduced->batch];
+    struct trace_stage whole;
+    trace_hide_others(trace, stage, batch->first, batch->n_rows, &whole);
+    n = diagnose_step(&repl->judged_plan, introduced->step, trace, diagnoses, MAX_DIAGNOSES);
+    trace_show_all(stage, &whole);
+    return n;
+}
+
+/* Finds symptoms in the side that introduced an error, compared with the golden as far as the side ran. */
+static uint32_t triage(const struct repl *repl, const struct repl_introduced *introduced, struct diagnosis *found)
+{
+    const struct repl_side *side = &repl->sides[introduced->side], *last = &repl->sides[repl->n_sides - 1];
+    bool has_golden = last->source == SOURCE_GOLDEN && last != side;
+    struct trace golden = *last->trace; /* shares the rows, but ends where the side's trace does */
+    if (golden.n_positions > side->trace->n_positions) {
+        golden.n_positions = side->trace->n_positions;
+    }
+    const struct trace *const traces[] = {side->trace, &golden};
+    const enum source sources[] = {side->source, SOURCE_GOLDEN};
+    struct introduced first = {introduced->step, side->source, 0};
+    const struct verdict verdict = {.n_introduced = 1, .introduced = &first};
+    struct audit audit;
+    audit_measure(&audit, &repl->judged_plan, traces, has_golden ? 2 : 1);
+    uint32_t n = triage_find(&audit, &verdict, traces, sources, found, TRIAGE_MOST);
+    audit_free(&audit);
+    return n;
+}
+
+static void print_diagnoses(const struct diagnosis *diagnoses, uint32_t n)
+{
+    for (uint32_t i = 0; i < n; i++) {
+        printf("  %s (%s): %s%s%s\n", diagnoses[i].fault, diagnosis_how_name(diagnoses[i].how), diagnoses[i].text,
+               diagnoses[i].postmortem[0] != '\0' ? ", postmortem " : "", diagnoses[i].postmortem);
+    }
+}
+
+void print_diagnosis(const struct repl *repl, const struct repl_introduced *introduced)
+{
+    const struct repl_side *side = &repl->sides[introduced->side];
+    const struct finding *finding = &introduced->finding;
+    char label[64];
+    printf("%s, %s, token %u, dim %u\n", source_name(side->source),
+           step_label(&repl->judged_plan.steps[introduced->step], label), finding->position, finding->dim);
+    printf("  actual %.9g, from its own inputs %.9g, bound %.3g, ratio %.3g, %u of %u rows\n", finding->actual,
+           finding->expected, finding->bound, finding->ratio, finding->rows_failed, finding->rows_judged);
+    print_span(repl, side, introduced->step, finding);
+    struct diagnosis diagnoses[MAX_DIAGNOSES], symptoms[TRIAGE_MOST];
+    uint32_t n = diagnose(repl, introduced, diagnoses);
+    if (stop_asked()) {
+        printf("  interrupted\n");
+        return;
+    }
+    print_diagnoses(diagnoses, n);
+    if (n == 0) {
+        printf("  no known bug explains it\n");
+    }
+    if (introduced == repl->introduced) { /* later errors may follow from the first, so would their symptoms */
+        print_diagnoses(symptoms, triage(repl, introduced, symptoms));
+    }
+    printf("  try next: %s\n", triage_next(&repl->judged_plan, introduced->step, diagnoses, n));
+}
+
+/* Whether an earlier batch introduced an error at the same step of the same side. */
+static bool shown_before(const struct repl *repl, uint32_t i)
+{
+    for (uint32_t k = 0; k < i; k++) {
+        if (repl->introduced[k].step == repl->introduced[i].step &&
+            repl->introduced[k].side == repl->introduced[i].side) {
+            return true;
+        }
+    }
+    return false;
+}
+
+enum status do_diagnose(struct repl *repl, const struct words *words, struct error *err)
+{
+    (void)words;
+    if (repl->n_introduced == 0) {
+        printf("no step introduced an error so far\n");
+    }
+    for (uint32_t i = 0; i < repl->n_introduced; i++) {
+        if (!shown_before(repl, i)) {
+            print_diagnosis(repl, &repl->introduced[i]);
+        }
+        TRY(stop_check(err));
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,323 @@
+/* fault, reload, set, show: settings, some of which exchange the engine during a run. A new engine is opened beside the
+ * old one and brought to its position; only then does it take the old one's place. So a failure changes nothing. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/stat.h>
+
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
+#include "workbench/debugger/print_steps.h"
+#include "workbench/debugger/run.h"
+#include "workbench/probes/probe_config.h"
+#include "workbench/trace/install_paths.h"
+
+void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
+                        uint32_t n_faults)
+{
+    *settings = (struct repl_settings){.device = xstrdup(device), .decode = REPL_DECODE};
+    for (uint32_t i = 0; i < n_faults && i < REPL_MAX_FAULTS; i++) {
+        settings->faults[settings->n_faults++] = xstrdup(faults[i]);
+    }
+}
+
+void repl_settings_free(struct repl_settings *settings)
+{
+    for (uint32_t i = 0; i < settings->n_faults; i++) {
+        free(settings->faults[i]);
+    }
+    free(settings->device);
+    free(settings->shaders);
+    *settings = (struct repl_settings){0};
+}
+
+static enum status need_engine(const struct repl *repl, const char *what, struct error *err)
+{
+    return repl->session->on[SOURCE_ENGINE]
+               ? STATUS_OK
+               : error_set(err, STATUS_USAGE, NULL, what, ERROR_NO_OFFSET,
+                           "this session has no engine, expected lockstep debug without --on reference");
+}
+
+/* Opens an engine with these settings, brings it to the position, and replaces the old one. If the old engine was lost,
+ * the position goes back to where it ran last. */
+static enum status exchange(struct repl *repl, const struct repl_settings *settings, struct error *err)
+{
+    struct session_options options = {
+        .device = settings->device,
+        .max_positions = repl->session->backend[SOURCE_ENGINE].max_positions,
+        .faults = (const char *const *)settings->faults,
+        .n_faults = settings->n_faults,
+        .shader_dir = settings->shaders,
+        .weights = repl->session->weights,
+    };
+    struct new_engine engine;
+    enum status status = session_new_engine(repl->session, &options, &engine, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (repl->captured != NULL) {
+        status = engine_capture(&engine.backend, repl->captured, err);
+    }
+    struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
+    if (status == STATUS_OK && side != NULL && side->lost) {
+        status = repl_go_to_point(repl, side->lost_at < repl_point(repl) ? side->lost_at : repl_point(repl), err);
+    }
+    if (side != NULL && status == STATUS_OK) {
+        struct repl_side fresh = *side;
+        fresh.backend = &engine.backend;
+        status = repl_replay(repl, &fresh, err);
+    }
+    if (status != STATUS_OK) {
+        session_drop_engine(&engine);
+        return status;
+    }
+    session_replace_engine(repl->session, &engine);
+    if (side != NULL) {
+        side->lost = false;
+    }
+    return STATUS_OK;
+}
+
+/* The index of a fault by its whole text (NAME@LAYER); n_faults: not planted. */
+static uint32_t find_fault(const struct repl_settings *settings, const char *text)
+{
+    uint32_t i = 0;
+    while (i < settings->n_faults && strcmp(settings->faults[i], text) != 0) {
+        i++;
+    }
+    return i;
+}
+
+/* The index of the only planted fault with this name, whatever its layer. */
+static enum status find_named(const struct repl_settings *settings, const char *name, uint32_t *at, struct error *err)
+{
+    size_t length = strlen(name);
+    uint32_t n_found = 0;
+    char planted[160] = "";
+    for (uint32_t i = 0; i < settings->n_faults; i++) {
+        const char *text = settings->faults[i];
+        size_t used = strlen(planted);
+        snprintf(planted + used, sizeof(planted) - used, "%s%s", i > 0 ? ", " : "", text);
+        if (strncmp(text, name, length) == 0 && (text[length] == '@' || text[length] == '.')) {
+            n_found++;
+            *at = i;
+        }
+    }
+    if (n_found == 1) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "%s is %s, expected one of those that are: %s",
+                     name, n_found > 0 ? "planted more than once" : "not planted", planted[0] ? planted : "none");
+}
+
+enum status do_fault(struct repl *repl, const struct words *words, struct error *err)
+{
+    const char *text = words->word[1];
+    bool on = strcmp(words->word[0], "on") == 0;
+    if (!on && strcmp(words->word[0], "off") != 0) {
+        return words_refuse(words, 0, err);
+    }
+    struct fault_request request;
+    enum status status = fault_parse(&request, text, err);
+    if (status == STATUS_OK) {
+        status = need_engine(repl, "fault", err);
+    }
+    struct repl_settings changed = repl->settings; /* shares the texts */
+    uint32_t at = find_fault(&changed, text);
+    bool there = at < changed.n_faults;
+    if (status == STATUS_OK && on && (there || at == REPL_MAX_FAULTS)) {
+        status = error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET, "%s is %s, expected another", text,
+                           there ? "planted already" : "one too many");
+    }
+    if (status == STATUS_OK && !on && !there) {
+        status = find_named(&changed, text, &at, err);
+    }
+    if (status != STATUS_OK) {
+        return status;
+    }
+    if (on) {
+        changed.faults[changed.n_faults++] = xstrdup(text);
+    } else {
+        text = changed.faults[at];
+        memmove(&changed.faults[at], &changed.faults[at + 1], (changed.n_faults - at - 1) * sizeof(char *));
+        changed.n_faults--;
+    }
+    status = exchange(repl, &changed, err);
+    free(status != STATUS_OK && on ? changed.faults[changed.n_faults - 1] : NULL);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    printf("%s is %s, from here on\n", text, on ? "planted" : "taken out");
+    if (!on) {
+        free(repl->settings.faults[at]);
+    }
+    repl->settings = changed;
+    return STATUS_OK;
+}
+
+/* The folder with the GLSL: as set, or the program's own. *folder is malloc'ed. */
+static enum status shader_folder(const struct repl *repl, char **folder, struct error *err)
+{
+    char path[PATH_MAX];
+    const char *set = repl->settings.shaders;
+    if (set == NULL) {
+        TRY(install_path("shaders", path, err));
+    }
+    *folder = xstrdup(set != NULL ? set : path);
+    return STATUS_OK;
+}
+
+/* Repeats the last command that ran steps, from where it began. If the position is no longer at its end (the run went
+ * back, or was interrupted), repeats only the stage that ran last. */
+static enum status repeat_last_run(struct repl *repl, struct error *err)
+{
+    if (repl->last_run != NULL && repl->last_to == repl_point(repl) && repl->last_from < repl->last_to) {
+        char *line = repl->last_run;
+        repl->last_run = NULL;
+        enum status status = repl_go_to_point(repl, repl->last_from, err);
+        if (status == STATUS_OK) {
+            printf("again: %s\n", line);
+            status = repl_run_line(repl, line, err);
+        }
+        free(line);
+        return status;
+    }
+    uint32_t step = repl->next - 1;
+    enum status status = repl_go_back(repl, repl->n_batches - 1, step, err);
+    if (status == STATUS_OK) {
+        status = repl_run_steps(repl, step + 1, err);
+    }
+    if (status == STATUS_OK) {
+        print_steps(repl, step, step + 1, true);
+    }
+    return status;
+}
+
+enum status do_reload(struct repl *repl, const struct words *words, struct error *err)
+{
+    if (strcmp(words->word[0], "shaders") != 0) {
+        return words_refuse(words, 0, err);
+    }
+    TRY(need_engine(repl, "reload", err));
+    struct repl_settings changed = repl->settings;
+    TRY(shader_folder(repl, &changed.shaders, err));
+    enum status status = exchange(repl, &changed, err);
+    if (status != STATUS_OK) {
+        free(changed.shaders);
+        return status;
+    }
+    free(repl->settings.shaders);
+    repl->settings = changed;
+    printf("shaders compiled from %s\n", repl->settings.shaders);
+    return repl->n_batches > 0 && repl->next > 0 ? repeat_last_run(repl, err) : STATUS_OK;
+}
+
+static enum status set_device(struct repl *repl, const char *value, struct error *err)
+{
+    enum status status = need_engine(repl, "device", err);
+    struct repl_settings changed = repl->settings;
+    changed.device = xstrdup(value);
+    status = status == STATUS_OK ? exchange(repl, &changed, err) : status;
+    free(status == STATUS_OK ? repl->settings.device : changed.device);
+    if (status == STATUS_OK) {
+        repl->settings = changed;
+        printf("the engine runs on %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
+    }
+    return status;
+}
+
+static enum status set_shaders(struct repl *repl, const char *value, struct error *err)
+{
+    struct stat info;
+    if (stat(value, &info) != 0 || !S_ISDIR(info.st_mode)) {
+        return error_set(err, STATUS_BAD_INPUT, value, "shaders", ERROR_NO_OFFSET, "no such folder");
+    }
+    free(repl->settings.shaders);
+    repl->settings.shaders = xstrdup(value);
+    return STATUS_OK;
+}
+
+static enum status set_decode(struct repl *repl, const char *value, struct error *err)
+{
+    int64_t n;
+    TRY(word_number(value, "decode", 0, 1000000, &n, err));
+    repl->settings.decode = (uint32_t)n;
+    return STATUS_OK;
+}
+
+static enum status set_width(struct repl *repl, const char *value, struct error *err)
+{
+    int64_t n;
+    TRY(word_number(value, "width", 0, 1000, &n, err));
+    repl->settings.width = (uint32_t)n;
+    return STATUS_OK;
+}
+
+static enum status set_layers(struct repl *repl, const char *value, struct error *err)
+{
+    TRY(probe_config_set_layers(repl->config, value, repl->plan, err));
+    return repl_update_capture(repl, err);
+}
+
+static enum status set_preset(struct repl *repl, const char *value, struct error *err)
+{
+    TRY(probe_config_read_preset(repl->config, value, repl->plan, err));
+    return repl_update_capture(repl, err);
+}
+
+/* One row a setting. */
+static const struct {
+    const char *name;
+    enum status (*set)(struct repl *repl, const char *value, struct error *err);
+} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode},
+                {"width", set_width},   {"layers", set_layers},   {"preset", set_preset}};
+
+enum status do_set(struct repl *repl, const struct words *words, struct error *err)
+{
+    for (size_t i = 0; i < sizeof(settings) / sizeof(settings[0]); i++) {
+        if (strcmp(settings[i].name, words->word[0]) == 0) {
+            return settings[i].set(repl, words->word[1], err);
+        }
+    }
+    return words_refuse(words, 0, err);
+}
+
+enum status do_show(struct repl *repl, const struct words *words, struct error *err)
+{
+    (void)words;
+    const struct repl_settings *s = &repl->settings;
+    char *shaders;
+    TRY(shader_folder(repl, &shaders, err));
+    if (repl->session->on[SOURCE_ENGINE]) {
+        printf("  device   %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
+    } else {
+        printf("  device   none, only the reference runs\n");
+    }
+    printf("  shaders  %s%s\n", shaders, s->shaders == NULL ? " (built in until reload shaders)" : "");
+    free(shaders);
+    printf("  decode   %u tokens after a prompt, unless -n says otherwise\n", s->decode);
+    if (s->width == 0) {
+        printf("  width    the terminal's\n");
+    } else {
+        printf("  width    %u columns\n", s->width);
+    }
+    printf("  layers  ");
+    for (uint32_t i = 0; i < repl->config->n_layers; i++) {
+        printf(" %d", repl->config->layers[i]);
+    }
+    printf("%s\n", repl->config->n_layers == 0 ? " all are read back" : "; only these are read back");
+    printf("  log      %s, trace %s, %u probes\n", log_level_name(repl->config->level),
+           repl->config->trace_enabled ? "on" : "off", repl->config->n_probes);
+    printf("  faults  ");
+    for (uint32_t i = 0; i < s->n_faults; i++) {
+        printf(" %s", s->faults[i]);
+    }
+    printf("%s\n  patches ", s->n_faults == 0 ? " none" : "");
+    for (uint32_t i = 0; i < repl->n_patches; i++) {
+        char label[64];
+        printf("%s %s", i > 0 ? "," : "", step_label(&repl->plan->steps[repl->patches[i].step], label));
+    }
+    printf("%s\n", repl->n_patches == 0 ? " none" : "");
+    return STATUS_OK;
+}

@@ -1,0 +1,55 @@
+/* help, py, source, quit. */
+#include <stdio.h>
+
+#include "workbench/debugger/command.h"
+#include "workbench/python/python.h"
+
+static void print_usage(const struct repl_command *command, const char *indent)
+{
+    const char *args = command->args != NULL ? command->args : "";
+    printf("%s%s%s%s\n%s    %s.\n", indent, command->name, args[0] != '\0' ? " " : "", args, indent, command->help);
+}
+
+enum status do_help(struct repl *repl, const struct words *words, struct error *err)
+{
+    (void)repl;
+    if (words->n == 1) {
+        const struct repl_command *command;
+        TRY(repl_find_command(words->word[0], &command, err));
+        print_usage(command, "");
+        if (command->example != NULL) {
+            printf("    Example: %s\n", command->example);
+        }
+        return STATUS_OK;
+    }
+    for (uint32_t i = 0; repl_command_at(i) != NULL; i++) {
+        print_usage(repl_command_at(i), "  ");
+    }
+    printf("A command may be abbreviated to any beginning that fits no other. # begins a comment.\n");
+    return STATUS_OK;
+}
+
+enum status do_py(struct repl *repl, const struct words *words, struct error *err)
+{
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE, SOURCE_GOLDEN};
+    repl->python_used = true;
+    for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
+        const struct repl_side *side = repl_side_of(repl, sources[i]);
+        TRY(python_set_trace(source_name(sources[i]), side != NULL ? side->trace : NULL, err));
+    }
+    TRY(python_set_run(&repl->session->model, repl->tokens, repl->n_known, err));
+    return python_exec(words->word[0], err);
+}
+
+enum status do_source(struct repl *repl, const struct words *words, struct error *err)
+{
+    return repl_run_script(repl, words->word[0], err);
+}
+
+enum status do_quit(struct repl *repl, const struct words *words, struct error *err)
+{
+    (void)words;
+    (void)err;
+    repl->quit = true;
+    return STATUS_OK;
+}

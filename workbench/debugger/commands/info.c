@@ -1,0 +1,102 @@
+/* info, faults: describe what is loaded, and the known bugs. */
+#include <stdio.h>
+#include <string.h>
+
+#include "model/family.h"
+#include "workbench/debugger/command.h"
+
+static void info_model(const struct repl *repl)
+{
+    const struct model *model = &repl->session->model;
+    const struct config *config = &model->config;
+    printf("%s: %s (family %s), %u layers, %u tensors, mostly %s\n", model->path, config->model_type,
+           config->family->name, config->n_layers, model->n_tensors, model->weights_dtype);
+    printf("  hidden %u, %u heads and %u kv heads of %u, ffn %u, vocab %u\n", config->hidden, config->n_heads,
+           config->n_kv_heads, config->head_dim, config->ffn, config->vocab);
+    if (repl->golden != NULL) {
+        printf("golden %s: by %s, %u positions, %u stages\n", repl->golden->path, repl->golden->producer,
+               repl->golden->n_positions, repl->golden->n_stages);
+    }
+}
+
+static void info_device(const struct repl *repl)
+{
+    if (!repl->session->on[SOURCE_ENGINE]) {
+        printf("no engine in this session; the reference runs on the CPU\n");
+        return;
+    }
+    const struct device_info *device = engine_device(&repl->session->backend[SOURCE_ENGINE]);
+    printf("%s (%s), %s, Vulkan %s, subgroups of %u, %.1f GiB\n", device->name, device->type, device->driver,
+           device->api, device->subgroup, (double)device->memory / (1 << 30));
+}
+
+/* Prints the steps outside the layers and those of layer 0. Other layers have the same steps. */
+static void info_plan(const struct repl *repl)
+{
+    printf("%u steps, %u layers\n  %-15s %-10s %9s\n", repl->plan->n_steps, repl->plan->n_layers, "stage", "op",
+           "width");
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        const struct step *step = &repl->plan->steps[s];
+        if (step->layer <= 0) {
+            printf("  %-15s %-10s %9u  %s%s\n", stage_name(step->stage), op_info(step->op)->name, step->width,
+                   stage_what(step->stage), step->layer == 0 ? ", in each layer" : "");
+        }
+    }
+}
+
+static void info_memory(const struct repl *repl)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const struct trace *trace = repl->sides[i].trace;
+        uint64_t n_bytes = 0;
+        for (uint32_t s = 0; s < trace->n_stages; s++) {
+            n_bytes += (uint64_t)trace->stages[s].n_recorded * trace->stages[s].width * sizeof(float);
+        }
+        printf("  %-9s %10.3f MiB recorded, %u of %u positions\n", source_name(repl->sides[i].source),
+               (double)n_bytes / (1 << 20), trace->n_positions, repl->capacity);
+    }
+    uint64_t weights = 0;
+    for (uint32_t t = 0; t < repl->session->model.n_tensors; t++) {
+        weights += repl->session->model.tensors[t].n_bytes;
+    }
+    printf("  %-9s %10.3f MiB, mapped\n", "weights", (double)weights / (1 << 20));
+}
+
+enum status do_info(struct repl *repl, const struct words *words, struct error *err)
+{
+    const struct {
+        const char *name;
+        void (*show)(const struct repl *repl);
+    } topics[] = {{"model", info_model},
+                  {"device", info_device},
+                  {"plan", info_plan},
+                  {"memory", info_memory},
+                  {"breakpoints", print_breakpoints}};
+    for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
+        if (strcmp(topics[i].name, words->word[0]) == 0) {
+            topics[i].show(repl);
+            return STATUS_OK;
+        }
+    }
+    return words_refuse(words, 0, err);
+}
+
+enum status do_faults(struct repl *repl, const struct words *words, struct error *err)
+{
+    (void)repl;
+    if (words->n == 1) {
+        const struct fault *fault = fault_by_name(words->word[0]);
+        if (fault == NULL) {
+            return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET,
+                             "\"%s\" is unknown, expected a name that faults lists", words->word[0]);
+        }
+        printf("%s: %s\n  from %s\n", fault->name, fault->story, fault->postmortem);
+        return STATUS_OK;
+    }
+    uint32_t n;
+    const struct fault *faults = fault_list(&n);
+    for (uint32_t i = 0; i < n; i++) {
+        printf("  %-24s %s\n", faults[i].name, faults[i].story);
+    }
+    return STATUS_OK;
+}

@@ -1,0 +1,23 @@
+/* What Tab offers.
+ *
+ * A command's completion is a list of words: "op layer token". In place of a word may stand the name of a list, like
+ * <stages>. "preset:<presets>" offers preset, and after it the presets. After the word from, the sources are offered.
+ */
+#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_COMPLETION_H
+#define LOCKSTEP_WORKBENCH_DEBUGGER_COMPLETION_H
+
+#include <stdbool.h>
+#include <stdint.h>
+
+struct candidates {
+    char **word; /* [n] that begin like the word to complete */
+    uint32_t n;
+    bool files;      /* names of files fit: readline completes them */
+    bool open_ended; /* more characters may follow the word: @LAYER */
+};
+
+/* What completes the word that begins at `start` of a line. prefix: the word as far as it is typed. */
+void candidates_find(struct candidates *candidates, const char *line, uint32_t start, const char *prefix);
+void candidates_free(struct candidates *candidates);
+
+#endif

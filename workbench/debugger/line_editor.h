@@ -1,0 +1,15 @@
+/* Reads lines from a terminal through readline: editing, history kept between sessions, completion. */
+#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_LINE_EDITOR_H
+#define LOCKSTEP_WORKBENCH_DEBUGGER_LINE_EDITOR_H
+
+/* Sets up completion and reads the history file: $XDG_STATE_HOME/lockstep/history, or
+ * ~/.local/state/lockstep/history. */
+void line_editor_begin(void);
+
+/* A line, which the caller frees; NULL at the end of input. Adds it to the history. Ctrl-C drops what was typed. */
+char *line_editor_read(const char *prompt);
+
+/* Writes the history file. Failures are ignored. */
+void line_editor_end(void);
+
+#endif

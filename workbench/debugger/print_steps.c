@@ -1,0 +1,169 @@
+#include "workbench/debugger/print_steps.h"
+
+#include <math.h>
+#include <stdio.h>
+
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/run.h"
+
+const char *positions_text(const struct repl *repl, char text[64])
+{
+    const char *phase = repl->phase[repl->first] == PHASE_DECODE ? "decode" : "prefill";
+    if (repl->n_rows == 1) {
+        snprintf(text, 64, "position %u (%s)", repl->first, phase);
+    } else {
+        snprintf(text, 64, "positions %u-%u (%s)", repl->first, repl->first + repl->n_rows - 1, phase);
+    }
+    return text;
+}
+
+static void print_heading(struct repl *repl, uint32_t step)
+{
+    char positions[64];
+    const struct step *at = &repl->plan->steps[step];
+    if (at->layer == LAYER_NONE) {
+        printf("outside the layers, %s\n", positions_text(repl, positions));
+    } else {
+        printf("layer %d, %s\n", at->layer, positions_text(repl, positions));
+    }
+    printf("  %-15s %11s %11s", "stage", "maxAbs", "rms");
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        printf(" %10s", source_name(repl->sides[i].source));
+    }
+    for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
+        if (repl->sides[i].backend != NULL) {
+            char column[32];
+            snprintf(column, sizeof(column), "%s-golden", source_name(repl->sides[i].source));
+            printf(" %16s", column);
+        }
+    }
+    printf("\n");
+}
+
+/* Prints an audit ratio (above 1: an introduced error), "-" for not recorded, "?" for cannot be judged, or "inherited"
+ * where no row could be judged. */
+static void print_ratio(const struct finding *finding)
+{
+    if (finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
+        const char *why = finding->state == FINDING_MISSING ? "-" : "?";
+        printf(" %10s", finding->state == FINDING_AUDITED ? "inherited" : why);
+    } else {
+        printf(" %10.3g", finding->max_ratio);
+    }
+}
+
+static void print_step(struct repl *repl, uint32_t step)
+{
+    const struct finding *leader = &repl_leader(repl)->summaries[step].latest;
+    if (leader->state == FINDING_MISSING) {
+        printf("  %-15s %11s %11s", stage_name(repl->plan->steps[step].stage), "-", "-");
+    } else {
+        printf("  %-15s %11.5g %11.5g", stage_name(repl->plan->steps[step].stage), leader->max_abs, leader->rms);
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (&repl->sides[i] == repl_leader(repl) && repl_is_patched(repl, step)) {
+            printf(" %10s", "patched");
+        } else {
+            print_ratio(&repl->sides[i].summaries[step].latest);
+        }
+    }
+    for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
+        double relative = repl->sides[i].summaries[step].latest_relative;
+        if (repl->sides[i].backend == NULL) {
+            continue;
+        }
+        if (isnan(relative)) {
+            printf(" %16s", "-");
+        } else {
+            printf(" %16.3g", relative);
+        }
+    }
+    const char *mark = "  <-- introduced by";
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (finding_failed(&repl->sides[i].summaries[step].latest)) {
+            printf("%s %s", mark, source_name(repl->sides[i].source));
+            mark = ",";
+        }
+    }
+    printf("\n");
+}
+
+void print_steps(struct repl *repl, uint32_t first, uint32_t last, bool heading)
+{
+    for (uint32_t s = first; s < last; s++) {
+        if (s == first ? heading : repl->plan->steps[s].layer != repl->plan->steps[s - 1].layer) {
+            print_heading(repl, s);
+        }
+        print_step(repl, s);
+    }
+}
+
+void print_introduced(const struct repl *repl, uint32_t first)
+{
+    for (uint32_t i = first; i < repl->n_introduced; i++) {
+        const struct repl_introduced *introduced = &repl->introduced[i];
+        const struct finding *finding = &introduced->finding;
+        char label[64];
+        printf("  %s introduces an error at %s, token %u, dim %u: %.9g, expected %.9g, %.3g times its bound\n",
+               source_name(repl->sides[introduced->side].source),
+               step_label(&repl->judged_plan.steps[introduced->step], label), finding->position, finding->dim,
+               finding->actual, finding->expected, finding->ratio);
+    }
+}
+
+/* The step of the batch with a side's worst ratio. */
+static uint32_t worst_step(const struct repl *repl, const struct repl_side *side)
+{
+    uint32_t worst = 0;
+    for (uint32_t s = 1; s < repl->plan->n_steps; s++) {
+        if (side->summaries[s].latest.max_ratio > side->summaries[worst].latest.max_ratio) {
+            worst = s;
+        }
+    }
+    return worst;
+}
+
+void print_batch(struct repl *repl)
+{
+    char positions[64], label[64];
+    uint32_t n = 0;
+    for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
+        n += repl_is_captured(repl, s);
+    }
+    printf("%s: %u stages, worst ratio", positions_text(repl, positions), n);
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        uint32_t worst = worst_step(repl, &repl->sides[i]);
+        if (repl->sides[i].summaries[worst].latest.rows_judged == 0) {
+            continue; /* a golden with fewer tokens, or a lost side */
+        }
+        printf("%s %s %.3g (%s)", i > 0 ? "," : "", source_name(repl->sides[i].source),
+               repl->sides[i].summaries[worst].latest.max_ratio, step_label(&repl->plan->steps[worst], label));
+    }
+    uint32_t next = repl->first + repl->n_rows;
+    if (next < repl->n_known) {
+        printf("; next token %d\n", repl->tokens[next]);
+    } else {
+        printf("; the run is over\n");
+    }
+}
+
+void quote_text(const char *text, char *quoted, size_t size)
+{
+    size_t n = 0;
+    quoted[n++] = '"';
+    for (const char *c = text; *c != '\0' && n + 6 < size; c++) {
+        unsigned char byte = (unsigned char)*c;
+        if (byte == '\n' || byte == '\t' || byte == '\r') {
+            n += (size_t)snprintf(quoted + n, size - n, "\\%c", byte == '\n' ? 'n' : byte == '\t' ? 't' : 'r');
+        } else if (byte < 0x20 || byte == 0x7f) {
+            n += (size_t)snprintf(quoted + n, size - n, "\\x%02x", byte);
+        } else {
+            if (byte == '"' || byte == '\\') {
+                quoted[n++] = '\\';
+            }
+            quoted[n++] = *c;
+        }
+    }
+    quoted[n++] = '"';
+    quoted[n] = '\0';
+}

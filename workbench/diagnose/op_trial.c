@@ -1,0 +1,84 @@
+/* Trying an op, right or wrong, on recorded rows. */
+#include <math.h>
+#include <stdlib.h>
+
+#include "workbench/diagnose/diagnose_internal.h"
+
+void trial_open(struct op_trial *trial, const struct plan *plan, uint32_t step, const struct trace *trace)
+{
+    *trial = (struct op_trial){.stage = trace_find_step(trace, &plan->steps[step])};
+    rows_gather(&trial->rows, plan, step, trace, NULL);
+    trial->at_once = rows_at_once(trial->rows.n, plan->steps[step].width);
+    uint64_t n_values = (uint64_t)trial->at_once * plan->steps[step].width;
+    trial->expected = xmalloc(n_values * sizeof(double));
+    trial->bound = xmalloc(n_values * sizeof(double));
+}
+
+void trial_close(struct op_trial *trial)
+{
+    rows_free(&trial->rows);
+    free(trial->expected);
+    free(trial->bound);
+}
+
+void trial_run(struct op_trial *trial, const struct step *step, const struct op_row *rows, uint32_t n)
+{
+    struct op_batch batch = {.step = step,
+                             .weights_dtype = trial->stage->weights_dtype,
+                             .n_rows = n,
+                             .rows = rows,
+                             .y = trial->expected,
+                             .bound = trial->bound};
+    op_run(&batch);
+}
+
+double trial_row_ratio(const struct op_trial *trial, const struct op_row *rows, uint32_t i)
+{
+    uint32_t width = trial->stage->width;
+    const float *actual = trial->stage->rows + (uint64_t)rows[i].position * width;
+    double worst = 0;
+    for (uint32_t d = 0; d < width; d++) {
+        uint64_t at = (uint64_t)i * width + d;
+        double ratio = judge(trial->expected[at], actual[d], trial->bound[at]);
+        if (ratio > worst) {
+            worst = ratio;
+        }
+    }
+    return worst;
+}
+
+uint32_t trial_sort_failing_first(struct op_trial *trial, const struct step *right)
+{
+    uint32_t n_failing = 0, n_passing = 0, n_rows = trial->rows.n;
+    struct op_row *sorted = xcalloc(n_rows, sizeof(*sorted));
+    for (uint32_t first = 0; first < n_rows; first += trial->at_once) {
+        uint32_t n = n_rows - first < trial->at_once ? n_rows - first : trial->at_once;
+        trial_run(trial, right, trial->rows.rows + first, n);
+        for (uint32_t i = 0; i < n; i++) {
+            if (trial_row_ratio(trial, trial->rows.rows + first, i) > 1) {
+                sorted[n_failing++] = trial->rows.rows[first + i];
+            } else {
+                sorted[n_rows - ++n_passing] = trial->rows.rows[first + i];
+            }
+        }
+    }
+    free(trial->rows.rows);
+    trial->rows.rows = sorted;
+    return n_failing;
+}
+
+bool trial_reproduces(struct op_trial *trial, const struct step *mutant, double *worst)
+{
+    *worst = 0;
+    for (uint32_t first = 0, n; first < trial->rows.n; first += n) { /* the first row alone rules out most mutants */
+        n = first == 0 ? 1 : trial->rows.n - first < trial->at_once ? trial->rows.n - first : trial->at_once;
+        trial_run(trial, mutant, trial->rows.rows + first, n);
+        for (uint32_t i = 0; i < n; i++) {
+            *worst = fmax(*worst, trial_row_ratio(trial, trial->rows.rows + first, i));
+            if (*worst > 1) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
