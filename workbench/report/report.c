@@ -5,6 +5,7 @@
 
 #include "workbench/audit/ledger.h"
 #include "workbench/diagnose/triage.h"
+#include "workbench/report/report_arithmetic.h"
 #include "workbench/report/report_table.h"
 #include "workbench/report/wrapped_text.h"
 
@@ -193,6 +194,7 @@ void report_print(const struct report *report, FILE *out)
         ledger_print(&(struct ledger_table){report->plan, report->audit, report->sources}, out);
     }
     print_coverage(report, out);
+    report_arithmetic_print(report, out);
     for (uint32_t i = 0; i < report->n_notes; i++) {
         fprintf(out, "Note: %s\n", report->notes[i]);
     }

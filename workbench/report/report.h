@@ -4,6 +4,7 @@
 
 #include <stdio.h>
 
+#include "workbench/audit/arithmetic.h"
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 
@@ -19,7 +20,9 @@ struct report {
     const struct verdict *verdict;
     const struct trace *const *traces; /* [audit->n_traces] */
     const enum source *sources;
-    const struct diagnosis *diagnoses; /* of the first divergence */
+    const struct arithmetic *arithmetic; /* [audit->n_traces] what was inferred of each */
+    const char *const *storage;          /* [audit->n_traces] storage_dtype that was inferred, or NULL */
+    const struct diagnosis *diagnoses;   /* of the first divergence */
     uint32_t n_diagnoses;
     const char *const *notes; /* for the reader: other weights than the golden's, and the like */
     uint32_t n_notes;

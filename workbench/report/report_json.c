@@ -4,6 +4,7 @@
 #include "workbench/audit/ledger.h"
 #include "workbench/diagnose/triage.h"
 #include "workbench/report/report.h"
+#include "workbench/report/report_arithmetic.h"
 #include "workbench/trace/json_file.h"
 
 static void put_place(json_t *object, const struct step *step)
@@ -175,6 +176,7 @@ enum status report_write_json(const struct report *report, const char *path, str
     json_put(object, "format", json_string("lockstep-report"));
     json_put(object, "version", json_integer(1));
     json_put(object, "verdict", json_string(report->verdict->diverged ? "diverged" : "parity"));
+    json_put(object, "sources", report_sources(report));
     json_put(object, "outlier", json_string(outlier_name(report->verdict->outlier)));
     json_put(object, "first_divergence", first_divergence(report));
     json_put(object, "introduced", introduced(report));

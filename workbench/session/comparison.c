@@ -201,6 +201,8 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .verdict = &comparison->verdict,
         .traces = comparison->list,
         .sources = comparison->sources,
+        .arithmetic = comparison->arithmetic,
+        .storage = comparison->storage,
         .diagnoses = comparison->diagnoses,
         .n_diagnoses = comparison->n_diagnoses,
         .notes = comparison->notes,

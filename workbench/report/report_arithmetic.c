@@ -1,0 +1,158 @@
+#include "workbench/report/report_arithmetic.h"
+
+#include <string.h>
+
+#include "workbench/report/wrapped_text.h"
+#include "workbench/trace/json_file.h"
+
+#define WIDTH 100 /* columns */
+
+/* A line that is being made from the attributes of a class. */
+struct line {
+    bool attention;
+    char what[160];    /* "queries in float16, keys and values in float16" */
+    char declare[160]; /* "operand_dtype=float16, kv_dtype=float16" */
+};
+
+/* What an attribute rounds, in words. */
+static const char *rounded_thing(const char *attribute, bool attention)
+{
+    static const char *const names[][2] = {
+        {"kv_dtype", "keys and values"},
+        {"probs_dtype", "probabilities"},
+        {"sum_dtype", "accumulator"},
+        {"weights_dtype", "weights"},
+    };
+    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
+        if (strcmp(attribute, names[i][0]) == 0) {
+            return names[i][1];
+        }
+    }
+    return attention ? "queries" : "inputs";
+}
+
+static void append(char *text, size_t size, const char *format, const char *first, const char *second)
+{
+    size_t length = strlen(text);
+    if (length > 0) {
+        snprintf(text + length, size - length, ", ");
+        length = strlen(text);
+    }
+    snprintf(text + length, size - length, format, first, second);
+}
+
+static void add_words(void *context, const char *attribute, const char *value)
+{
+    struct line *line = context;
+    append(line->what, sizeof(line->what), "%s in %s", rounded_thing(attribute, line->attention), value);
+    append(line->declare, sizeof(line->declare), "%s=%s", attribute, value);
+}
+
+static const char *phase_text(const struct arithmetic_class *class)
+{
+    bool prefill = class->phase[PHASE_PREFILL], decode = class->phase[PHASE_DECODE];
+    return prefill && decode ? "both" : prefill ? "prefill" : "decode";
+}
+
+static void print_class(const struct arithmetic_class *class, const char *source, FILE *out)
+{
+    struct line line = {.attention = class->weights == DTYPE_COUNT};
+    char text[512];
+    const char *phase = phase_text(class);
+    bool one_phase = strcmp(phase, "both") != 0;
+    arithmetic_attributes(class, add_words, &line);
+    snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u steps); declare %s", source,
+             op_info(class->op)->name, line.attention ? "" : " of ",
+             line.attention ? "" : dtype_info(class->weights)->name, line.what, one_phase ? phase : "",
+             one_phase ? ", " : "", class->n_explained, class->n_steps, line.declare);
+    text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
+}
+
+void report_arithmetic_print(const struct report *report, FILE *out)
+{
+    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+        const char *source = source_name(report->sources[t]);
+        if (report->storage[t] != NULL) {
+            fprintf(out, "Arithmetic of the %s, inferred: stored values in %s; declare storage_dtype=%s\n", source,
+                    report->storage[t], report->storage[t]);
+        }
+        for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
+            print_class(&report->arithmetic[t].classes[i], source, out);
+        }
+    }
+}
+
+/* Where add_entry puts the entries of a class. */
+struct entries {
+    const struct arithmetic_class *class;
+    json_t *array;
+};
+
+static void add_entry(void *context, const char *attribute, const char *value)
+{
+    const struct entries *entries = context;
+    const struct arithmetic_class *class = entries->class;
+    bool has_weights = class->weights != DTYPE_COUNT;
+    json_t *entry = json_object();
+    json_put(entry, "op", json_string(op_info(class->op)->name));
+    json_put(entry, "weights", has_weights ? json_string(dtype_info(class->weights)->name) : json_null());
+    json_put(entry, "phase", json_string(phase_text(class)));
+    json_put(entry, "attribute", json_string(attribute));
+    json_put(entry, "value", json_string(value));
+    json_put(entry, "how", json_string("inferred"));
+    json_put(entry, "steps", json_integer(class->n_explained));
+    json_put(entry, "of", json_integer(class->n_steps));
+    json_push(entries->array, entry);
+}
+
+/* The entry of an inferred storage: it holds for every op, and for all n steps that were judged. */
+static void add_storage(json_t *array, const char *value, uint32_t n)
+{
+    json_t *entry = json_object();
+    json_put(entry, "op", json_null());
+    json_put(entry, "weights", json_null());
+    json_put(entry, "phase", json_string("both"));
+    json_put(entry, "attribute", json_string("storage_dtype"));
+    json_put(entry, "value", json_string(value));
+    json_put(entry, "how", json_string("inferred"));
+    json_put(entry, "steps", json_integer(n));
+    json_put(entry, "of", json_integer(n));
+    json_push(array, entry);
+}
+
+static json_t *source_entry(const struct report *report, uint32_t t)
+{
+    json_t *entry = json_object(), *array = json_array();
+    json_int_t n_rows = 0;
+    uint32_t n_steps = 0;
+    bool diverged = false;
+    for (uint32_t s = 0; s < report->plan->n_steps; s++) {
+        n_rows += audit_finding(report->audit, s, t)->rows_judged;
+        n_steps += audit_finding(report->audit, s, t)->rows_judged > 0;
+    }
+    for (uint32_t i = 0; i < report->verdict->n_introduced; i++) {
+        diverged |= report->verdict->introduced[i].trace == t;
+    }
+    if (report->storage[t] != NULL) {
+        add_storage(array, report->storage[t], n_steps);
+    }
+    for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
+        struct entries entries = {&report->arithmetic[t].classes[i], array};
+        arithmetic_attributes(entries.class, add_entry, &entries);
+    }
+    json_put(entry, "source", json_string(source_name(report->sources[t])));
+    json_put(entry, "verdict", json_string(diverged ? "diverged" : "parity"));
+    json_put(entry, "arithmetic", array);
+    json_put(entry, "rows_judged", json_integer(n_rows));
+    json_put(entry, "rows_undecidable", json_integer(0)); /* not counted */
+    return entry;
+}
+
+json_t *report_sources(const struct report *report)
+{
+    json_t *array = json_array();
+    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+        json_push(array, source_entry(report, t));
+    }
+    return array;
+}
