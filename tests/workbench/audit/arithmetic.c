@@ -1,0 +1,131 @@
+/* The arithmetic of real engines is inferred from their traces, and a bug of one per cent under it is still found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/recording.h"
+#include "workbench/session/comparison.h"
+
+static const struct engine {
+    const char *model, *trace;
+    uint32_t n_classes;
+    struct roundings first; /* of the first class */
+} engines[] = {
+    {"tiny-llama",
+     "llama.cpp-f16-cache",
+     1,
+     {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .probs = ROUNDING_F16}},
+    {"tiny-llama",
+     "llama.cpp-flash-attention",
+     1,
+     {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .accumulator = ROUNDING_F16}},
+    {"tiny-llama-q4_1.gguf", "llama.cpp-q4_1", 2, {.operands = ROUNDING_Q8_1}},
+    {"tiny-llama", "onnxruntime", 0, {0}},
+};
+#define N_ENGINES (sizeof(engines) / sizeof(engines[0]))
+
+static void open_engine(const struct engine *engine, struct model *model, struct plan *plan, struct trace *trace)
+{
+    char path[512];
+    struct error err;
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s", engine->model);
+    assert_int_equal(model_open(model, path, &err), STATUS_OK);
+    assert_int_equal(plan_build(plan, model, &err), STATUS_OK);
+    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/real/%s.h5", engine->trace);
+    assert_int_equal(trace_read(trace, path, &err), STATUS_OK);
+}
+
+static void engines_are_healthy(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ENGINES; i++) {
+        struct model model;
+        struct plan plan;
+        struct trace trace;
+        open_engine(&engines[i], &model, &plan, &trace);
+        struct comparison comparison = {.plan = &plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_false(comparison.verdict.diverged);
+        const struct arithmetic *found = &comparison.arithmetic[0];
+        assert_int_equal(found->n, engines[i].n_classes);
+        if (found->n > 0) {
+            struct roundings first = found->classes[0].roundings;
+            first.to_even = first.unnormalised = false;
+            assert_true(roundings_equal(&first, &engines[i].first));
+            assert_int_equal(found->classes[0].n_explained, found->classes[0].n_steps);
+        }
+        comparison_free(&comparison);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
+/* One recorded matrix product times 1.01 fails alone. */
+static void one_matrix_off_is_found(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ENGINES; i++) {
+        struct model model;
+        struct plan plan;
+        struct trace trace;
+        open_engine(&engines[i], &model, &plan, &trace);
+        struct trace_stage *stage = stage_at(&trace, 2, STAGE_ffn_gate);
+        for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++) {
+            stage->rows[k] *= 1.01f;
+        }
+        trace_remove_stage(&trace,
+                           stage_at(&trace, 2, STAGE_ffn_act)); /* else it fails as well, from the changed input */
+        struct comparison comparison = {.plan = &plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_true(comparison.verdict.diverged);
+        const struct step *first = &comparison.plan->steps[comparison.verdict.introduced[0].step];
+        assert_int_equal(first->layer, 2);
+        assert_int_equal(first->stage, STAGE_ffn_gate);
+        comparison_free(&comparison);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
+/* The softmax's scale times 1.01 in every layer is no rounding. */
+static void scale_off_in_every_layer_is_found(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_ENGINES; i++) {
+        struct model model;
+        struct plan plan, off;
+        struct trace trace;
+        open_engine(&engines[i], &model, &plan, &trace);
+        plan_copy(&off, &plan);
+        for (uint32_t s = 0; s < off.n_steps; s++) {
+            if (off.steps[s].op == OP_attention) {
+                off.steps[s].params.attention.scale *= 1.01f;
+            }
+        }
+        struct comparison comparison = {.plan = &off};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_true(comparison.verdict.diverged);
+        assert_int_equal(comparison.plan->steps[comparison.verdict.introduced[0].step].stage, STAGE_attn_out);
+        comparison_free(&comparison);
+        plan_free(&off);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(engines_are_healthy),
+        cmocka_unit_test(one_matrix_off_is_found),
+        cmocka_unit_test(scale_off_in_every_layer_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
