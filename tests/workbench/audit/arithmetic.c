@@ -3,6 +3,7 @@
 #include <stdarg.h>
 #include <stddef.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
 
 #include <cmocka.h>
@@ -65,30 +66,57 @@ static void engines_are_healthy(void **state)
     }
 }
 
-/* One recorded matrix product times 1.01 fails alone. */
+/* Copies a matrix of F32 or Q4_1 and makes it about one per cent larger. Free *bytes. */
+static struct tensor larger_matrix(const struct tensor *matrix, uint8_t **bytes)
+{
+    struct tensor copy = *matrix;
+    *bytes = xmalloc(matrix->n_bytes);
+    memcpy(*bytes, matrix->bytes, matrix->n_bytes);
+    copy.bytes = *bytes;
+    if (matrix->dtype == DTYPE_F32) {
+        float *values = (float *)*bytes;
+        for (uint64_t i = 0; i < matrix->n_bytes / sizeof(*values); i++) {
+            values[i] *= 1.01f;
+        }
+        return copy;
+    }
+    assert_int_equal(matrix->dtype, DTYPE_Q4_1);
+    for (uint64_t at = 0; at < matrix->n_bytes; at += 20) {
+        uint16_t scales[2]; /* d and m in f16: 14 units of 2^-10 to 2^-11 */
+        memcpy(scales, *bytes + at, sizeof(scales));
+        scales[0] = (uint16_t)(scales[0] + 14);
+        scales[1] = (uint16_t)(scales[1] + 14);
+        memcpy(*bytes + at, scales, sizeof(scales));
+    }
+    return copy;
+}
+
+/* Against a model in which one matrix is larger, that matrix product fails alone. */
 static void one_matrix_off_is_found(void **state)
 {
     (void)state;
     for (size_t i = 0; i < N_ENGINES; i++) {
         struct model model;
-        struct plan plan;
+        struct plan plan, off;
         struct trace trace;
+        uint8_t *bytes;
         open_engine(&engines[i], &model, &plan, &trace);
-        struct trace_stage *stage = stage_at(&trace, 2, STAGE_ffn_gate);
-        for (uint64_t k = 0; k < (uint64_t)trace.n_positions * stage->width; k++) {
-            stage->rows[k] *= 1.01f;
-        }
-        trace_remove_stage(&trace,
-                           stage_at(&trace, 2, STAGE_ffn_act)); /* else it fails as well, from the changed input */
-        struct comparison comparison = {.plan = &plan};
+        plan_copy(&off, &plan);
+        struct step *step = &off.steps[plan_find(&off, 2, STAGE_ffn_gate)];
+        struct tensor matrix = larger_matrix(step->weight[0], &bytes);
+        step->weight[0] = &matrix;
+        struct comparison comparison = {.plan = &off};
         comparison_add(&comparison, SOURCE_TRACE, &trace);
         comparison_judge(&comparison, true, NULL);
         assert_true(comparison.verdict.diverged);
+        assert_int_equal(comparison.verdict.n_introduced, 1);
         const struct step *first = &comparison.plan->steps[comparison.verdict.introduced[0].step];
         assert_int_equal(first->layer, 2);
         assert_int_equal(first->stage, STAGE_ffn_gate);
         comparison_free(&comparison);
+        plan_free(&off);
         plan_free(&plan);
+        free(bytes);
         model_close(&model);
     }
 }
