@@ -39,8 +39,9 @@ static void run_expert(const struct product *product, uint32_t expert, const flo
             }
             product_weights_load(product, &weights, (uint64_t)expert * p->n_out + o);
             for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++) {
-                if (expert_of(p, &batch->rows[slot / p->k], slot % p->k) == expert)
+                if (expert_of(p, &batch->rows[slot / p->k], slot % p->k) == expert) {
                     slot_output(product, &weights, slot, o, bias[o]);
+                }
             }
         }
         product_weights_close(&weights);
@@ -53,21 +54,25 @@ void reference_expert_matmul(const struct op_batch *batch)
     const struct expert_matmul_params *p = &step->params.expert_matmul;
     uint64_t width = (uint64_t)p->k * p->n_out;
     bool *chosen = xcalloc(p->n_experts + 1, sizeof(*chosen));
-    for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++)
+    for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++) {
         chosen[expert_of(p, &batch->rows[slot / p->k], slot % p->k)] = true;
+    }
     for (uint64_t i = 0; i < batch->n_rows * width && chosen[p->n_experts]; i++) {
         batch->y[i] = NAN; /* no expert: no result */
-        if (batch->bound)
+        if (batch->bound) {
             batch->bound[i] = 0;
+        }
     }
     float *bias = xcalloc(p->n_out, sizeof(float));
     struct product product;
     product_open(&product, batch, p->n_in, p->shared_x ? 1 : p->k);
     for (uint32_t expert = 0; expert < p->n_experts; expert++) {
-        if (chosen[expert] && step->weight[1])
+        if (chosen[expert] && step->weight[1]) {
             op_weights(batch, step->weight[1], expert, 0, p->n_out, bias);
-        if (chosen[expert])
+        }
+        if (chosen[expert]) {
             run_expert(&product, expert, bias);
+        }
     }
     product_close(&product);
     free(bias);

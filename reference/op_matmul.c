@@ -15,8 +15,9 @@ static float *matmul_transposed(const struct op_batch *batch)
     float *row = xmalloc(n * sizeof(float)), *transposed = xmalloc(n * n * sizeof(float));
     for (uint64_t o = 0; o < n; o++) {
         op_weights(batch, batch->step->weight[0], o, 0, n, row);
-        for (uint64_t i = 0; i < n; i++)
+        for (uint64_t i = 0; i < n; i++) {
             transposed[i * n + o] = row[i];
+        }
     }
     free(row);
     return transposed;

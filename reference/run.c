@@ -95,8 +95,9 @@ void op_run(const struct op_batch *batch)
 double *op_widened(const struct op_batch *batch, unsigned input, uint64_t width)
 {
     double *values = xmalloc(batch->n_rows * width * sizeof(*values));
-    for (uint32_t r = 0; r < batch->n_rows; r++)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
         dot_widen(batch->rows[r].in[input], width, values + r * width);
+    }
     return values;
 }
 

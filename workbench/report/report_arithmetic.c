@@ -10,8 +10,7 @@
 /* A line that is being made from the attributes of a class. */
 struct line {
     bool attention;
-    char what[160];    /* "queries in float16, keys and values in float16" */
-    char declare[160]; /* "operand_dtype=float16, kv_dtype=float16" */
+    char what[160]; /* "queries in float16, keys and values in float16" */
 };
 
 /* What an attribute rounds, in words. */
@@ -45,7 +44,6 @@ static void add_words(void *context, const char *attribute, const char *value)
 {
     struct line *line = context;
     append(line->what, sizeof(line->what), "%s in %s", rounded_thing(attribute, line->attention), value);
-    append(line->declare, sizeof(line->declare), "%s=%s", attribute, value);
 }
 
 static const char *phase_text(const struct arithmetic_class *class)
@@ -61,10 +59,10 @@ static void print_class(const struct arithmetic_class *class, const char *source
     const char *phase = phase_text(class);
     bool one_phase = strcmp(phase, "both") != 0;
     arithmetic_attributes(class, add_words, &line);
-    snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u steps); declare %s", source,
+    snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u steps)", source,
              op_info(class->op)->name, line.attention ? "" : " of ",
              line.attention ? "" : dtype_info(class->weights)->name, line.what, one_phase ? phase : "",
-             one_phase ? ", " : "", class->n_explained, class->n_steps, line.declare);
+             one_phase ? ", " : "", class->n_explained, class->n_steps);
     text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
 }
 
