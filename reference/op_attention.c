@@ -15,14 +15,17 @@ static void add_passed_on(const struct attention *a, uint32_t head, const double
                           double *bound)
 {
     double most = 0;
-    for (uint32_t j = 0; j < a->n; j++)
+    for (uint32_t j = 0; j < a->n; j++) {
         most = fmax(most, error[j]);
-    for (uint32_t i = 0; i < a->p->dim; i++)
+    }
+    for (uint32_t i = 0; i < a->p->dim; i++) {
         bound[i] *= 1 + most;
+    }
     for (uint32_t j = 0; j < a->n && a->row->error[2]; j++) {
         const double *v_error = attention_head_error(a, 2, a->first + j, head);
-        for (uint32_t i = 0; i < a->p->dim; i++)
+        for (uint32_t i = 0; i < a->p->dim; i++) {
             bound[i] += probability[j] * (1 + error[j]) * (1 + most) * v_error[i];
+        }
     }
 }
 
@@ -34,18 +37,22 @@ static void attention_values(const struct attention *a, uint32_t head, double si
     const struct arith *arith = a->row->arith;
     uint32_t dim = a->p->dim;
     const double *probability = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
-    for (uint32_t i = 0; i < dim; i++)
+    for (uint32_t i = 0; i < dim; i++) {
         y[i] = 0;
+    }
     for (uint32_t j = 0; j < a->n; j++) {
         const float *v = attention_head(a, 2, a->first + j, head);
-        for (uint32_t i = 0; i < dim; i++)
+        for (uint32_t i = 0; i < dim; i++) {
             y[i] += probability[j] * v[i];
+        }
     }
-    if (!bound)
+    if (!bound) {
         return;
+    }
 
-    for (uint32_t i = 0; i < dim; i++)
+    for (uint32_t i = 0; i < dim; i++) {
         bound[i] = sink_error * fabs(y[i]), a->squares[i] = 0;
+    }
     for (uint32_t j = 0; j < a->n; j++) {
         const float *v = attention_head(a, 2, a->first + j, head);
         for (uint32_t i = 0; i < dim; i++) {
@@ -55,11 +62,13 @@ static void attention_values(const struct attention *a, uint32_t head, double si
             a->squares[i] += term * term;
         }
     }
-    if (a->spans)
+    if (a->spans) {
         add_passed_on(a, head, probability, error, bound);
+    }
     double relative = BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
-    for (uint32_t i = 0; i < dim; i++)
+    for (uint32_t i = 0; i < dim; i++) {
         bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * relative;
+    }
 }
 
 /* Uses recorded probabilities, from position 0 on, in place of those of q and k. A file's may have been computed beside
@@ -97,8 +106,9 @@ static bool probabilities_stray(const struct attention *a, const double *bounds)
         uint64_t h = i / a->row->n_positions, j = i % a->row->n_positions - a->first;
         bool visible = i % a->row->n_positions >= a->first && j < a->n;
         double expected = visible ? a->probability[h * a->n + j] : 0, bound = visible ? bounds[h * a->n + j] : 0;
-        if (fabs(a->row->probs[i] - expected) > bound)
+        if (fabs(a->row->probs[i] - expected) > bound) {
             return true;
+        }
     }
     return false;
 }
@@ -106,15 +116,18 @@ static bool probabilities_stray(const struct attention *a, const double *bounds)
 /* Considers recorded probabilities: only for the right op. */
 static void consider_recorded(struct attention *a, struct head_error *errors)
 {
-    if (!a->row->probs || a->variant != VARIANT_NONE)
+    if (!a->row->probs || a->variant != VARIANT_NONE) {
         return;
+    }
     double *bounds = xmalloc((uint64_t)a->p->heads * a->n * sizeof(double));
-    for (uint32_t h = 0; h < a->p->heads; h++)
+    for (uint32_t h = 0; h < a->p->heads; h++) {
         attention_probability_bounds(a, h, errors[h].sink, bounds + (uint64_t)h * a->n);
+    }
     if (probabilities_stray(a, bounds)) {
         take_recorded(a, bounds, 2);
-        for (uint32_t h = 0; h < a->p->heads; h++)
+        for (uint32_t h = 0; h < a->p->heads; h++) {
             errors[h] = (struct head_error){0};
+        }
     }
     free(bounds);
 }
@@ -132,8 +145,9 @@ static void attention_row(struct attention *a, double *y, double *bound)
     for (uint32_t h = 0; h < a->p->heads; h++) {
         double *head_bound = bound ? bound + (uint64_t)h * dim : NULL;
         attention_values(a, h, errors[h].sink, y + (uint64_t)h * dim, head_bound);
-        for (uint32_t i = 0; i < dim && bound; i++)
+        for (uint32_t i = 0; i < dim && bound; i++) {
             head_bound[i] += errors[h].flushed;
+        }
     }
     free(errors);
 }
@@ -141,9 +155,11 @@ static void attention_row(struct attention *a, double *y, double *bound)
 /* Whether a row's recorded values differ from y by more than the bound. */
 static bool strays(const struct op_row *row, uint64_t width, const double *y, const double *bound)
 {
-    for (uint64_t i = 0; row->recorded && i < width; i++)
-        if (!(fabs(row->recorded[i] - y[i]) <= bound[i]))
+    for (uint64_t i = 0; row->recorded && i < width; i++) {
+        if (!(fabs(row->recorded[i] - y[i]) <= bound[i])) {
             return true;
+        }
+    }
     return false;
 }
 
@@ -155,8 +171,9 @@ static void run_row(const struct op_batch *batch, const struct op_row *row, cons
     attention_row(&a, y, bound);
     attention_close(&a);
     if (a.variant != VARIANT_NEXT_KEY || !row->has_next || !bound ||
-        !strays(row, (uint64_t)p->heads * p->dim, y, bound))
+        !strays(row, (uint64_t)p->heads * p->dim, y, bound)) {
         return;
+    }
     struct op_row last = *row; /* as the last row of its batch */
     last.has_next = false;
     run_row(batch, &last, sinks, y, bound);
@@ -169,8 +186,9 @@ void reference_attention(const struct op_batch *batch)
     float *sinks = attention_sinks(batch, p);
 #pragma omp parallel for schedule(dynamic)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
-        if (stop_asked())
+        if (stop_asked()) {
             continue;
+        }
         run_row(batch, &batch->rows[r], sinks, batch->y + r * width, batch->bound ? batch->bound + r * width : NULL);
     }
     free(sinks);

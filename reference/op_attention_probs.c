@@ -16,12 +16,15 @@ struct attention attention_open(const struct op_batch *batch, const struct atten
 {
     uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
     uint32_t first = end - n, variant = batch->step->variant;
-    if (variant == VARIANT_OWN_KEY_ONLY && row->decode)
+    if (variant == VARIANT_OWN_KEY_ONLY && row->decode) {
         first = end - (n = 1);
-    if (variant == VARIANT_KEYS_256 && n > 256)
+    }
+    if (variant == VARIANT_KEYS_256 && n > 256) {
         n = 256;
-    if (variant == VARIANT_NEXT_KEY && row->has_next)
+    }
+    if (variant == VARIANT_NEXT_KEY && row->has_next) {
         n++;
+    }
     uint64_t n_scores = (uint64_t)p->heads * n, n_q = (uint64_t)p->heads * p->dim;
     double *scratch = xmalloc(2 * n_scores * sizeof(double)), *q = NULL;
     if (row->in[0]) {
@@ -55,8 +58,9 @@ float *attention_sinks(const struct op_batch *batch, const struct attention_para
 {
     ASSERT(p->heads % p->kv_heads == 0);
     float *sinks = p->has_sinks ? xmalloc(p->heads * sizeof(*sinks)) : NULL;
-    if (sinks)
+    if (sinks) {
         op_weights(batch, batch->step->weight[0], 0, 0, p->heads, sinks);
+    }
     return sinks;
 }
 
@@ -87,8 +91,9 @@ static double score_passed_on(const struct attention *a, uint32_t head, uint32_t
     const double *q_error = a->row->error[0] ? a->row->error[0] + (uint64_t)head * dim : NULL;
     const double *k_error = attention_head_error(a, 1, position, head);
     double passed = (q_error ? dot_error(k, q_error, dim) : 0) + (k_error ? dot_error(q, k_error, dim) : 0), both = 0;
-    for (uint32_t i = 0; q_error && k_error && i < dim; i++)
+    for (uint32_t i = 0; q_error && k_error && i < dim; i++) {
         both += q_error[i] * k_error[i] * q_error[i] * k_error[i];
+    }
     return fabs(a->p->scale) * (passed + sqrt(both));
 }
 
@@ -111,11 +116,12 @@ static double attention_score(const struct attention *a, uint32_t head, uint32_t
         *error =
             fabs(p->scale) * bound_dot(arith, p->dim, dot.squares, dot.sum, 0) + 3 * arith->u_storage * fabs(score);
         double passed = a->spans ? score_passed_on(a, head, position, q, k) : 0;
-        if (p->softcap != 0)
+        if (p->softcap != 0) {
             *error = *error * (1 - t * t) + bound_softcap(arith, p->softcap, score, t) +
                      softcap_error(p->softcap, t, passed);
-        else
+        } else {
             *error += passed;
+        }
     }
     return p->softcap != 0 ? p->softcap * t : score;
 }
@@ -134,18 +140,21 @@ static double probability_error(const struct arith *arith, double error, double 
 static double softmax(const struct attention *a, uint64_t start, uint32_t length, double sink)
 {
     double *p = a->probability + start, max = fmax(p[0], sink), sum = 0;
-    for (uint32_t i = 1; i < length; i++)
+    for (uint32_t i = 1; i < length; i++) {
         max = fmax(max, p[i]);
+    }
     for (uint32_t i = 0; i < length; i++) {
-        if (a->bounded)
+        if (a->bounded) {
             a->error[start + i] = probability_error(a->row->arith, a->error[start + i], max - p[i]);
+        }
         p[i] = exp(p[i] - max);
         sum += p[i];
     }
     double share = exp(sink - max);
     sum += share;
-    for (uint32_t i = 0; i < length; i++)
+    for (uint32_t i = 0; i < length; i++) {
         p[i] /= sum;
+    }
     return a->bounded && share > 0 ? share / sum * probability_error(a->row->arith, 0, max - sink) : 0;
 }
 
@@ -156,14 +165,16 @@ static double softmax_without_maximum(const struct attention *a, uint64_t start,
     double *p = a->probability + start;
     float sum = 0;
     for (uint32_t i = 0; i < length; i++) {
-        if (a->bounded)
+        if (a->bounded) {
             a->error[start + i] = probability_error(a->row->arith, a->error[start + i], fabs(p[i]));
+        }
         float e = (float)exp(p[i]);
         p[i] = e < FLT_MIN ? 0 : e;
         sum += (float)p[i];
     }
-    for (uint32_t i = 0; i < length; i++)
+    for (uint32_t i = 0; i < length; i++) {
         p[i] /= sum;
+    }
     return sum > 0 ? (double)length * FLT_MIN / sum : 0;
 }
 
@@ -175,10 +186,12 @@ static void softmax_sizes_swapped(const struct attention *a)
     for (uint64_t start = 0; start < (uint64_t)heads * a->n; start += heads) {
         (void)softmax(a, start, heads, -INFINITY);
         double mean = 0;
-        for (uint32_t i = 0; i < heads && a->bounded; i++)
+        for (uint32_t i = 0; i < heads && a->bounded; i++) {
             mean += a->probability[start + i] * a->error[start + i];
-        for (uint32_t i = 0; i < heads && a->bounded; i++)
+        }
+        for (uint32_t i = 0; i < heads && a->bounded; i++) {
             a->error[start + i] += mean;
+        }
     }
 }
 
@@ -196,10 +209,11 @@ void attention_probabilities(const struct attention *a, struct head_error *error
         return;
     }
     for (uint32_t h = 0; h < a->p->heads; h++) {
-        if (a->variant == VARIANT_NO_MAXIMUM)
+        if (a->variant == VARIANT_NO_MAXIMUM) {
             errors[h].flushed = softmax_without_maximum(a, (uint64_t)h * a->n, a->n);
-        else
+        } else {
             errors[h].sink = softmax(a, (uint64_t)h * a->n, a->n, a->sinks ? a->sinks[h] : -INFINITY);
+        }
     }
 }
 
@@ -211,10 +225,12 @@ void attention_probability_bounds(const struct attention *a, uint32_t head, doub
     const struct arith *arith = a->row->arith;
     const double *p = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
     double common = sink_error + BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
-    for (uint32_t j = 0; j < a->n; j++)
+    for (uint32_t j = 0; j < a->n; j++) {
         common += p[j] * error[j];
-    for (uint32_t j = 0; j < a->n; j++)
+    }
+    for (uint32_t j = 0; j < a->n; j++) {
         bounds[j] = p[j] * (error[j] + common + (a->spans ? error[j] * common : 0)) + arith->eta;
+    }
 }
 
 /* Probabilities of masked keys and of later positions are exactly 0. */
@@ -226,20 +242,23 @@ void reference_attention_probs(const struct op_batch *batch)
     float *sinks = attention_sinks(batch, p);
 #pragma omp parallel for schedule(dynamic)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
-        if (stop_asked())
+        if (stop_asked()) {
             continue;
+        }
         struct attention a = attention_open(batch, p, &batch->rows[r], sinks);
         double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
         struct head_error *errors = xcalloc(p->heads, sizeof *errors);
         memset(y, 0, width * sizeof(*y));
-        if (bound)
+        if (bound) {
             memset(bound, 0, width * sizeof(*bound));
+        }
         attention_probabilities(&a, errors);
         for (uint32_t h = 0; h < p->heads; h++) {
             uint64_t at = (uint64_t)h * n_positions + a.first;
             memcpy(y + at, a.probability + (uint64_t)h * a.n, a.n * sizeof(*y));
-            if (bound)
+            if (bound) {
                 attention_probability_bounds(&a, h, errors[h].sink, bound + at);
+            }
         }
         free(errors);
         attention_close(&a);

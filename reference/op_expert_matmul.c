@@ -31,11 +31,13 @@ static void slot_output(const struct op_batch *batch, const double *x, uint32_t 
     const double *in = x + r * input_width(p) + slot;
     struct dot dot = batch->bound ? dot_sum_squares(w, in, p->n_in) : dot_sum(w, in, p->n_in);
     batch->y[at] = dot.sum + bias;
-    if (!batch->bound)
+    if (!batch->bound) {
         return;
+    }
     batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias);
-    if (row->error[0])
+    if (row->error[0]) {
         batch->bound[at] += dot_error(w, row->error[0] + slot, p->n_in);
+    }
 }
 
 /* Runs one expert for every row and slot that chose it, so that its rows are decoded once. */
@@ -47,12 +49,14 @@ static void run_expert(const struct op_batch *batch, const double *x, uint32_t e
         float *w = xmalloc(p->n_in * sizeof(float));
 #pragma omp for schedule(static)
         for (uint32_t o = 0; o < p->n_out; o++) {
-            if (stop_asked())
+            if (stop_asked()) {
                 continue;
+            }
             op_weights(batch, batch->step->weight[0], (uint64_t)expert * p->n_out + o, 0, p->n_in, w);
             for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++) {
-                if (expert_of(p, &batch->rows[slot / p->k], slot % p->k) == expert)
+                if (expert_of(p, &batch->rows[slot / p->k], slot % p->k) == expert) {
                     slot_output(batch, x, slot / p->k, slot % p->k, o, w, bias[o]);
+                }
             }
         }
         free(w);
@@ -65,20 +69,24 @@ void reference_expert_matmul(const struct op_batch *batch)
     const struct expert_matmul_params *p = &step->params.expert_matmul;
     uint64_t width = (uint64_t)p->k * p->n_out;
     bool *chosen = xcalloc(p->n_experts + 1, sizeof(*chosen));
-    for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++)
+    for (uint32_t slot = 0; slot < batch->n_rows * p->k; slot++) {
         chosen[expert_of(p, &batch->rows[slot / p->k], slot % p->k)] = true;
+    }
     for (uint64_t i = 0; i < batch->n_rows * width && chosen[p->n_experts]; i++) {
         batch->y[i] = NAN; /* no expert: no result */
-        if (batch->bound)
+        if (batch->bound) {
             batch->bound[i] = 0;
+        }
     }
     float *bias = xcalloc(p->n_out, sizeof(float));
     double *x = op_widened(batch, 0, input_width(p));
     for (uint32_t expert = 0; expert < p->n_experts; expert++) {
-        if (chosen[expert] && step->weight[1])
+        if (chosen[expert] && step->weight[1]) {
             op_weights(batch, step->weight[1], expert, 0, p->n_out, bias);
-        if (chosen[expert])
+        }
+        if (chosen[expert]) {
             run_expert(batch, x, expert, bias);
+        }
     }
     free(x);
     free(bias);

@@ -101,9 +101,11 @@ void reference_glu(const struct op_batch *batch)
         const float *gate = row->in[0], *up = row->in[1];
         double *y = batch->y + (uint64_t)r * p->width;
         double *bound = batch->bound ? batch->bound + (uint64_t)r * p->width : NULL;
-        for (uint32_t i = 0; i < p->width; i++)
+        for (uint32_t i = 0; i < p->width; i++) {
             y[i] = activation->run(row->arith, gate[i], up[i], bound ? &bound[i] : NULL);
-        for (uint32_t i = 0; i < p->width && bound && (row->error[0] || row->error[1]); i++)
+        }
+        for (uint32_t i = 0; i < p->width && bound && (row->error[0] || row->error[1]); i++) {
             bound[i] += passed_on(activation, row, i);
+        }
     }
 }

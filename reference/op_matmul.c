@@ -18,9 +18,10 @@ static void matmul_output(const struct op_batch *batch, const double *x, uint32_
         const double *in = x + (uint64_t)r * p->n_in;
         struct dot dot = batch->bound ? dot_sum_squares(w, in, p->n_in) : dot_sum(w, in, p->n_in);
         batch->y[at] = dot.sum + bias;
-        if (batch->bound)
+        if (batch->bound) {
             batch->bound[at] = bound_dot(row->arith, p->n_in, dot.squares, dot.sum, bias) +
                                (row->error[0] ? dot_error(w, row->error[0], p->n_in) : 0);
+        }
     }
 }
 
@@ -33,8 +34,9 @@ static float *matmul_transposed(const struct op_batch *batch)
     float *row = xmalloc(n * sizeof(float)), *transposed = xmalloc(n * n * sizeof(float));
     for (uint64_t o = 0; o < n; o++) {
         op_weights(batch, batch->step->weight[0], o, 0, n, row);
-        for (uint64_t i = 0; i < n; i++)
+        for (uint64_t i = 0; i < n; i++) {
             transposed[i * n + o] = row[i];
+        }
     }
     free(row);
     return transposed;
@@ -45,8 +47,9 @@ void reference_matmul(const struct op_batch *batch)
     const struct step *step = batch->step;
     const struct matmul_params *p = &step->params.matmul;
     float *bias = xcalloc(p->n_out, sizeof(float));
-    if (step->weight[1])
+    if (step->weight[1]) {
         op_weights(batch, step->weight[1], 0, 0, p->n_out, bias);
+    }
     float *transposed = step->variant == VARIANT_TRANSPOSE_B ? matmul_transposed(batch) : NULL;
     double *x = op_widened(batch, 0, p->n_in);
 #pragma omp parallel
@@ -54,11 +57,13 @@ void reference_matmul(const struct op_batch *batch)
         float *decoded = xmalloc(p->n_in * sizeof(float));
 #pragma omp for schedule(dynamic, 64) /* a thread that is preempted delays 64 rows, not half of them */
         for (uint32_t o = 0; o < p->n_out; o++) {
-            if (stop_asked())
+            if (stop_asked()) {
                 continue;
+            }
             const float *w = transposed ? transposed + (uint64_t)o * p->n_in : decoded;
-            if (!transposed)
+            if (!transposed) {
                 op_weights(batch, step->weight[0], o, 0, p->n_in, decoded);
+            }
             matmul_output(batch, x, o, w, bias[o]);
         }
         free(decoded);

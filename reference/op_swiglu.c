@@ -33,8 +33,9 @@ void reference_swiglu(const struct op_batch *batch)
     const struct swiglu_params plain = {right->width, INFINITY, 1, right->run};
     bool is_plain = batch->step->variant == VARIANT_PLAIN_SWIGLU,
          halves = batch->step->variant == VARIANT_GATE_UP_HALVES;
-    if (is_plain)
+    if (is_plain) {
         p = &plain;
+    }
     double one = is_plain ? 0 : 1; /* added to up */
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++) {
@@ -47,11 +48,13 @@ void reference_swiglu(const struct op_batch *batch)
             double g = fmin(gate, p->limit), u = fmin(fmax(up, -p->limit), p->limit);
             double z = p->alpha * g, s = 1 / (1 + exp(-z));
             batch->y[at] = (u + one) * (g * s);
-            if (!batch->bound)
+            if (!batch->bound) {
                 continue;
+            }
             batch->bound[at] = swiglu_bound(row->arith, g, z, s, u, batch->y[at]);
-            if (row->error[0])
+            if (row->error[0]) {
                 batch->bound[at] += propagated(p, gate, up, row->error[0][gate_at], row->error[0][up_at]);
+            }
         }
     }
 }

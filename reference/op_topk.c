@@ -15,12 +15,14 @@ static void choose(const float *x, uint32_t n, uint32_t k, uint32_t *places)
     for (uint32_t i = 0; i < n; i++) {
         uint32_t at = i < k ? i : k;
         while (at > 0 && (x[i] > x[places[at - 1]] || (isnan(x[places[at - 1]]) && !isnan(x[i])))) {
-            if (at < k)
+            if (at < k) {
                 places[at] = places[at - 1];
+            }
             at--;
         }
-        if (at < k)
+        if (at < k) {
             places[at] = i;
+        }
     }
 }
 
@@ -28,11 +30,13 @@ static void choose(const float *x, uint32_t n, uint32_t k, uint32_t *places)
  * not chosen before. */
 static bool ties(const float *x, const double *error, uint32_t n, const float *recorded, uint32_t j, uint32_t ours)
 {
-    if (!(recorded[j] >= 0 && recorded[j] < n) || recorded[j] != floorf(recorded[j]))
+    if (!(recorded[j] >= 0 && recorded[j] < n) || recorded[j] != floorf(recorded[j])) {
         return false;
+    }
     for (uint32_t i = 0; i < j; i++) {
-        if (recorded[i] == recorded[j])
+        if (recorded[i] == recorded[j]) {
             return false;
+        }
     }
     double apart = fabs((double)x[(uint32_t)recorded[j]] - x[ours]);
     return error ? apart <= error[(uint32_t)recorded[j]] + error[ours] : apart == 0;
@@ -44,8 +48,9 @@ static double doubt(const struct op_row *row, uint32_t n, const uint32_t *places
     const float *x = row->in[0];
     for (uint32_t i = 0; i < n; i++) {
         double apart = fabs((double)x[i] - x[places[j]]);
-        if (i != places[j] && apart <= row->error[0][i] + row->error[0][places[j]])
+        if (i != places[j] && apart <= row->error[0][i] + row->error[0][places[j]]) {
             return INFINITY;
+        }
     }
     return 0;
 }
@@ -62,8 +67,9 @@ void reference_topk(const struct op_batch *batch)
             uint64_t at = (uint64_t)r * p->k + j;
             bool tie = row->recorded && ties(row->in[0], row->error[0], p->n, row->recorded, j, places[j]);
             batch->y[at] = tie ? (double)row->recorded[j] : places[j];
-            if (batch->bound)
+            if (batch->bound) {
                 batch->bound[at] = row->error[0] && !row->recorded ? doubt(row, p->n, places, j) : 0;
+            }
         }
     }
     free(places);
@@ -73,8 +79,9 @@ void reference_topk(const struct op_batch *batch)
 static double softmax_sum(const float *x, double max, const uint32_t *places, uint32_t n)
 {
     double sum = 0;
-    for (uint32_t j = 0; j < n; j++)
+    for (uint32_t j = 0; j < n; j++) {
         sum += exp(x[places ? places[j] : j] - max);
+    }
     return sum;
 }
 
@@ -83,8 +90,9 @@ static double softmax_sum(const float *x, double max, const uint32_t *places, ui
 static double passed_on(const double *error, uint32_t n)
 {
     double most = 0;
-    for (uint32_t i = 0; error && i < n; i++)
+    for (uint32_t i = 0; error && i < n; i++) {
         most = fmax(most, error[i]);
+    }
     return expm1(2 * fmin(most, 250));
 }
 
@@ -105,11 +113,12 @@ void reference_topk_softmax(const struct op_batch *batch)
         for (uint32_t j = 0; j < p->k; j++) {
             double below = max - row->in[0][places[j]];
             y[j] = exp(-below) / sum;
-            if (batch->bound)
+            if (batch->bound) {
                 batch->bound[(uint64_t)r * p->k + j] =
                     y[j] * (row->arith->u_sum * (14 + further + 4 * below) + row->arith->u_storage * (3 + 2 * below) +
                             passed_on(row->error[0], p->n)) +
                     row->arith->eta;
+            }
         }
     }
     free(places);

@@ -15,17 +15,19 @@ static op_function *const op_functions[OP_END] = {
 void op_run(const struct op_batch *batch)
 {
     ASSERT((unsigned)batch->step->op < OP_END && batch->step->op != OP_COUNT);
-    if (batch->step->variant == VARIANT_NONE)
+    if (batch->step->variant == VARIANT_NONE) {
         op_functions[batch->step->op](batch);
-    else
+    } else {
         variant_run(batch, op_functions[batch->step->op]);
+    }
 }
 
 double *op_widened(const struct op_batch *batch, unsigned input, uint64_t width)
 {
     double *values = xmalloc(batch->n_rows * width * sizeof(*values));
-    for (uint32_t r = 0; r < batch->n_rows; r++)
+    for (uint32_t r = 0; r < batch->n_rows; r++) {
         dot_widen(batch->rows[r].in[input], width, values + r * width);
+    }
     return values;
 }
 

@@ -23,8 +23,9 @@ void comparison_add(struct comparison *comparison, enum source source, struct tr
 
 void comparison_note(struct comparison *comparison, const char *format, ...)
 {
-    if (comparison->n_notes == COMPARISON_MOST_NOTES)
+    if (comparison->n_notes == COMPARISON_MOST_NOTES) {
         return;
+    }
     char *text = xmalloc(512);
     va_list arguments;
     va_start(arguments, format);
@@ -37,13 +38,15 @@ void comparison_note(struct comparison *comparison, const char *format, ...)
 static bool check_digest(struct comparison *comparison, const struct trace *trace, const char *what,
                          const char *declared, const char *own)
 {
-    if (strcasecmp(declared, own) == 0)
+    if (strcasecmp(declared, own) == 0) {
         return true;
-    if (!*declared)
+    }
+    if (!*declared) {
         comparison_note(comparison, "%s does not say which %s it was made with", trace->path, what);
-    else
+    } else {
         comparison_note(comparison, "%s was made with other %s than MODEL's (sha256 %.12s…, MODEL's is %.12s%s)",
                         trace->path, what, declared, *own ? own : "not defined", *own ? "…" : "");
+    }
     return false;
 }
 
@@ -52,8 +55,9 @@ enum status comparison_check_digests(struct comparison *comparison, const struct
 {
     char weights[65], config[65];
     enum status status = model_digests(model, weights, config, err);
-    if (status)
+    if (status) {
         return status;
+    }
     *same = check_digest(comparison, trace, "weights", trace->weights_sha256, weights);
     *same &= check_digest(comparison, trace, "config", trace->config_sha256, config);
     return STATUS_OK;
@@ -62,10 +66,13 @@ enum status comparison_check_digests(struct comparison *comparison, const struct
 /* Whether any trace recorded a row of the stage, in any layer. */
 static bool any_holds(const struct comparison *comparison, enum stage stage)
 {
-    for (uint32_t t = 0; t < comparison->n_traces; t++)
-        for (uint32_t i = 0; i < comparison->list[t]->n_stages; i++)
-            if (comparison->list[t]->stages[i].stage == stage && comparison->list[t]->stages[i].n_recorded > 0)
+    for (uint32_t t = 0; t < comparison->n_traces; t++) {
+        for (uint32_t i = 0; i < comparison->list[t]->n_stages; i++) {
+            if (comparison->list[t]->stages[i].stage == stage && comparison->list[t]->stages[i].n_recorded > 0) {
                 return true;
+            }
+        }
+    }
     return false;
 }
 
@@ -92,8 +99,9 @@ static bool is_told(const struct comparison *comparison, uint32_t k)
     const struct introduced *all = comparison->verdict.introduced;
     enum stage stage = comparison->plan->steps[all[k].step].stage;
     uint32_t n = 0;
-    for (uint32_t i = 0; i < k; i++)
+    for (uint32_t i = 0; i < k; i++) {
         n += all[i].trace == all[k].trace && comparison->plan->steps[all[i].step].stage == stage;
+    }
     return n >= 2;
 }
 
@@ -103,8 +111,9 @@ static void diagnose_all(struct comparison *comparison)
     const struct verdict *verdict = &comparison->verdict;
     uint32_t n_steps = 0;
     for (uint32_t k = 0; k < verdict->n_introduced && n_steps < 8; k++) {
-        if (is_told(comparison, k))
+        if (is_told(comparison, k)) {
             continue;
+        }
         const struct introduced *at = &verdict->introduced[k];
         uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses, most = k == 0 ? 8 : MOST_FURTHER;
         struct diagnosis *found = &comparison->diagnoses[comparison->n_diagnoses];
@@ -137,8 +146,9 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     uint32_t last = comparison->n_traces - 1;
     take_judged_plan(comparison);
     audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
-    if (stop_asked())
+    if (stop_asked()) {
         return; /* comparison_report says so */
+    }
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
     if (comparison->verdict.diverged) {
         diagnose_all(comparison);
@@ -168,22 +178,27 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .parts = comparison->parts,
     };
     enum status status = stop_check(err);
-    if (status)
+    if (status) {
         return status;
-    if (!json || strcmp(json, "-") != 0)
+    }
+    if (!json || strcmp(json, "-") != 0) {
         report_print(&report, stdout);
+    }
     status = json ? report_write_json(&report, json, err) : STATUS_OK;
-    if (status)
+    if (status) {
         return status;
+    }
     return comparison->verdict.diverged ? STATUS_DIVERGED : STATUS_OK;
 }
 
 void comparison_free(struct comparison *comparison)
 {
-    for (uint32_t t = 0; t < comparison->n_traces; t++)
+    for (uint32_t t = 0; t < comparison->n_traces; t++) {
         trace_free(&comparison->traces[t]);
-    for (uint32_t i = 0; i < comparison->n_notes; i++)
+    }
+    for (uint32_t i = 0; i < comparison->n_notes; i++) {
         free((char *)comparison->notes[i]);
+    }
     audit_free(&comparison->audit);
     plan_free(&comparison->judged);
     verdict_free(&comparison->verdict);
