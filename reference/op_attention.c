@@ -136,7 +136,7 @@ static void consider_recorded(struct attention *a, struct head_error *errors)
 static void attention_row(struct attention *a, double *y, double *bound)
 {
     uint32_t dim = a->p->dim;
-    struct head_error *errors = xcalloc(a->p->heads, sizeof *errors);
+    struct head_error *errors = xcalloc(a->p->heads, sizeof(*errors));
     if (a->row->in[0]) {
         attention_probabilities(a, errors);
         consider_recorded(a, errors);

@@ -254,7 +254,7 @@ void reference_attention_probs(const struct op_batch *batch)
         }
         struct attention a = attention_open(batch, p, &rows[r], sinks);
         double *y = batch->y + r * width, *bound = batch->bound ? batch->bound + r * width : NULL;
-        struct head_error *errors = xcalloc(p->heads, sizeof *errors);
+        struct head_error *errors = xcalloc(p->heads, sizeof(*errors));
         memset(y, 0, width * sizeof(*y));
         if (bound) {
             memset(bound, 0, width * sizeof(*bound));

@@ -93,7 +93,7 @@ static double passed_on(const struct activation *activation, const struct op_row
 void reference_glu(const struct op_batch *batch)
 {
     const struct glu_params *p = &batch->step->params.glu;
-    ASSERT(p->activation < sizeof activations / sizeof *activations);
+    ASSERT(p->activation < sizeof(activations) / sizeof(*activations));
     const struct activation *activation = &activations[p->activation];
 #pragma omp parallel for schedule(static)
     for (uint32_t r = 0; r < batch->n_rows; r++) {

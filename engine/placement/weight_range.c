@@ -77,8 +77,9 @@ static float largest(const struct tensor *tensor)
 
 float weight_range_scale(const struct tensor *tensor)
 {
-    if (tensor->dtype == DTYPE_F16)
+    if (tensor->dtype == DTYPE_F16) {
         return 1; /* the weights are halves */
+    }
     float most = largest(tensor);
     int exponent = 0;
     if (most > 0 && isfinite(most)) {

@@ -296,7 +296,8 @@ static enum status translate(const struct rdrr *in, json_t *config)
         json_t *value = rdrr_member(in->manifest, same[i].path);
         if (!value && same[i].required) {
             return rdrr_refuse(in, same[i].path, "", NULL, "it, for nothing is assumed");
-        } else if (value) {
+        }
+        if (value) {
             json_object_set(config, same[i].key, value);
         }
     }

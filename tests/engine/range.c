@@ -45,8 +45,9 @@ static void fenced_free(struct fenced *fenced)
 static void fill(uint8_t joined[N_BLOCKS * BLOCK], uint32_t largest, uint8_t most)
 {
     memset(joined, 0xff, N_BLOCKS * BLOCK);
-    for (uint32_t i = 0; i < N_BLOCKS; i++)
+    for (uint32_t i = 0; i < N_BLOCKS; i++) {
         joined[i * BLOCK] = i == largest ? most : 120;
+    }
 }
 
 static struct tensor mxfp4(const uint8_t *bytes, const uint8_t *scales)

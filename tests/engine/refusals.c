@@ -13,8 +13,9 @@ static const char *refused_one; /* the name of the call that failed */
 static bool refuses(const char *name)
 {
     n_caches += strcmp(name, "vkCreatePipelineCache") == 0;
-    if (n_calls++ != refused)
+    if (n_calls++ != refused) {
         return false;
+    }
     refused_one = name;
     return true;
 }
@@ -89,10 +90,11 @@ static bool open_refused(int which, bool *opened)
     enum status status = engine_open(&f.engine, &f.plan, &options, &err);
     refused = -1;
     *opened = status == STATUS_OK;
-    if (*opened)
+    if (*opened) {
         fixture_check(&f, 0, 1, true);
-    else if (err.text[0] == '\0' || strchr(err.text, '\n'))
+    } else if (err.text[0] == '\0' || strchr(err.text, '\n')) {
         fail_msg("%s refused: status %d without a line that says why", refused_one, (int)status);
+    }
     fixture_close(&f);
     return refused_one[0] != '\0';
 }
@@ -105,8 +107,9 @@ static void every_refusal_is_an_error(void **state)
     for (; open_refused(which, &opened); which++) {
         bool is_cache = strcmp(refused_one, "vkCreatePipelineCache") == 0;
         /* An instance is asked for again without what the first one wanted. */
-        if (opened != is_cache && strcmp(refused_one, "vkCreateInstance") != 0)
+        if (opened != is_cache && strcmp(refused_one, "vkCreateInstance") != 0) {
             fail_msg("%s refused: the engine %s", refused_one, opened ? "opens" : "does not open");
+        }
         without_cache = without_cache || (is_cache && opened);
     }
     assert_true(opened);
@@ -124,8 +127,9 @@ static void a_cache_is_tried_without_its_data(void **state)
     scratch_make(home);
     setenv("XDG_CACHE_HOME", home, 1);
     assert_false(open_refused(10000, &opened)); /* makes the file */
-    while (open_refused(which, &opened) && strcmp(refused_one, "vkCreatePipelineCache") != 0)
+    while (open_refused(which, &opened) && strcmp(refused_one, "vkCreatePipelineCache") != 0) {
         which++;
+    }
     assert_string_equal(refused_one, "vkCreatePipelineCache");
     assert_true(opened);
     assert_int_equal(n_caches, 2); /* with the file's data, then without */

@@ -41,7 +41,7 @@ static void move_inputs(struct op_case *c, double size, uint64_t seed, double *e
             continue;
         }
         uint64_t n = input_size(c, i);
-        errors[i] = xmalloc(n * sizeof *errors[i]);
+        errors[i] = xmalloc(n * sizeof(*errors[i]));
         for (uint64_t k = 0; k < n; k++) {
             errors[i][k] = size * (0.1 + fabs(c->inputs[i][k]));
             c->inputs[i][k] += (float)(errors[i][k] / BOUND_LAMBDA * random_normal(&seed));

@@ -38,4 +38,5 @@ for compiler in gcc-12 gcc-13 gcc-14 clang-14 clang-19; do
         build_all "$compiler $type" Ninja "$compiler" "$cxx" "$type"
     done
 done
+command -v make >/dev/null || { echo "make: not here"; exit; }
 build_all "cc Debug, Unix Makefiles" "Unix Makefiles" cc c++ Debug

@@ -107,8 +107,8 @@ bool relation_pad_chosen(const struct evidence *evidence, char text[512])
             return false;
         }
     }
-    snprintf(text, 512, "At %u positions, the first of them %u, padding (id %d) is chosen.", evidence->n,
-             evidence->rows[0].position, pad);
+    snprintf(text, 512, "Padding (id %d) is chosen from position %u on, at %u position%s.", pad,
+             evidence->rows[0].position, evidence->n, evidence->n == 1 ? "" : "s");
     return true;
 }
 

@@ -69,9 +69,10 @@ static enum status check_size(struct trace_reader *reader, hid_t dataset, hid_t 
             return trace_bad(reader, field, "has unreadable chunks");
         }
         uint64_t down = (rows + chunk[0] - 1) / chunk[0], across = (width + chunk[1] - 1) / chunk[1];
-        if (count_chunks(dataset, &n_chunks) < 0 || n_chunks != down * across) {
+        uint64_t n_expected = down * across;
+        if (count_chunks(dataset, &n_chunks) < 0 || n_chunks != n_expected) {
             return trace_bad(reader, field, "holds %llu of its %llu chunks: not everything was written",
-                             (unsigned long long)n_chunks, (unsigned long long)(down * across));
+                             (unsigned long long)n_chunks, (unsigned long long)n_expected);
         }
         rows = down * chunk[0];
         width = across * chunk[1];

@@ -220,9 +220,10 @@ enum status trace_read(struct trace *trace, const char *path, struct error *err)
     if (child < 0) {
         return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read: %s", strerror(errno));
     }
-    while (waitpid(child, &how, 0) < 0 && errno == EINTR) {
-        continue;
-    }
+    pid_t ended;
+    do {
+        ended = waitpid(child, &how, 0);
+    } while (ended < 0 && errno == EINTR);
     if (!received) {
         trace_free(trace);
         return died(path, how, err);

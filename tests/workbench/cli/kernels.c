@@ -137,7 +137,9 @@ static void wrong_words_are_one_line(void **state)
         int status;
         const char *line;
     } rows[] = {
-        {{"bench", "--kernels", "matmul 7x7", NULL}, 2, "--kernels: \"matmul 7x7\", expected words of a kernel's name"},
+        {{"bench", "--kernels", "matmul 7x7", NULL},
+         2,
+         "--kernels: \"matmul 7x7\" selects no kernel, expected words of a name"},
         {{"bench", "--kernels", "add", "--on", "reference", NULL}, 2, "--kernels: given with one of -p, -n"},
         {{"bench", "golden/tiny-llama", "-v", NULL}, 2, "-v: given without --kernels"},
         {{"bench", NULL}, 2, "bench: no MODEL given, nor --kernels"},

@@ -266,7 +266,8 @@ static void a_choice_is_judged(void **state)
             expect_text(outcome.out, "diverge after logits_final, position 12 (decode)");
             expect_text(outcome.out, "  engine introduces an error at sample_token, token 12, dim 0: 54, expected 4, ");
             expect_text(outcome.out, "first introduced error: engine, sample_token, token 12");
-            expect_text(outcome.out, "  pad-not-masked (consistent): at 1 of the positions, position 12 ");
+            expect_text(outcome.out,
+                        "  pad-not-masked (consistent): Padding (id 54) is chosen from position 12 on, at 1 position.");
             expect_text(outcome.out, "try next: check that pad_token_id is masked before the choice");
             expect_text(again, "no step introduced an error so far");
             expect_text(again, "engine introduces an error at sample_token, token 12");

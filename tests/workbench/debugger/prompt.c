@@ -181,7 +181,7 @@ static const struct {
     {"patch ffn_down@3 to 3", "\"to\", expected from reference|golden|FILE, or scale X"},
     {"patch ffn_down@9 scale 2", "\"9\", expected a number from 0 to 5"},
     {"unpatch", "nothing is patched there"},
-    {"fault on nope", "\"nope\" is no known fault"},
+    {"fault on nope", "\"nope\" is unknown"},
     {"fault maybe kv-stale", "\"maybe\", expected: fault on|off NAME"},
     {"fault on kv-stale", "this session has no engine"},
     {"reload coffee", "\"coffee\", expected: reload shaders"},

@@ -213,10 +213,11 @@ static void control_c_ends_python_code(void **state)
 static void numbers_keep_their_point(void **state)
 {
     (void)state;
-    char command[1024];
+    char command[1024], numeric[512];
     snprintf(command, sizeof(command), "localedef -i de_DE -f UTF-8 %s/de_DE.UTF-8 >/dev/null 2>&1", folder);
-    if (system(command) > 1 << 8) { /* 1: warnings */
-        print_message("localedef cannot make a German locale: not shown\n");
+    (void)!system(command); /* warns, and its status says so */
+    if (access(scratch_path(numeric, folder, "de_DE.UTF-8/LC_NUMERIC"), R_OK) != 0) {
+        print_message("a German locale cannot be made: not shown\n");
         skip();
     }
     assert_int_equal(setenv("LOCPATH", folder, 1), 0);

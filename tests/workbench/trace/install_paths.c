@@ -114,11 +114,11 @@ static void a_program_alone_says_so(void **state)
     outcome_free(&outcome);
 }
 
-/* Whether a program holds the name of the source folder. */
+/* Whether a program holds the name of a file in the source folder. */
 static bool names_the_source_folder(const char *file)
 {
     char command[2048];
-    snprintf(command, sizeof(command), "strip -g -o %s/stripped %s && ! grep -qF %s %s/stripped", folder, file,
+    snprintf(command, sizeof(command), "strip -g -o %s/stripped %s && ! grep -qF %s/ %s/stripped", folder, file,
              LOCKSTEP_SOURCE_DIR, folder);
     return system(command) != 0;
 }
