@@ -51,7 +51,7 @@ static const struct bug {
     {"triage: single-dimension spike", "tiny-gemma3", "weight-spike", 0, STAGE_q_proj, "weight-spike@3.q_proj", 3,
      "only dim"},
     {"triage: PAD wins", "tiny-gemma3-loud", "pad-not-masked", LAYER_NONE, STAGE_sample_token, NULL, 0,
-     "padding (id 54) is chosen"},
+     "Padding (id 54) is chosen"},
     {"GGUF llama", "tiny-llama", "qk-permute-missing", 0, STAGE_q_proj, "qk-permute-missing@2", 2, "permutation"},
     {"layout", "tiny-llama-long", "heads-positions-exchanged", 0, STAGE_q_rope, NULL, 0, more_batches},
     {"layout, q_norm", "tiny-gemma3", "heads-positions-exchanged", 0, STAGE_q_norm, "heads-positions-exchanged@3", 3,
