@@ -23,7 +23,8 @@ static void prepare_input(struct product *product, uint64_t input, const float *
         struct integer_operand *blocks = xmalloc(n / INTEGER_BLOCK * sizeof(*blocks));
         quantise_operand(&product->roundings, x, n, blocks);
         for (uint64_t i = 0; i < n; i++) {
-            scratch[i] = (float)(blocks[i / INTEGER_BLOCK].d * blocks[i / INTEGER_BLOCK].q[i % INTEGER_BLOCK]);
+            const struct integer_operand *block = &blocks[i / INTEGER_BLOCK];
+            scratch[i] = (float)(block->d * block->q[i % INTEGER_BLOCK]);
         }
         free(blocks);
     } else {
