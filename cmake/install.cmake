@@ -14,18 +14,16 @@ install(FILES requirements.txt requirements-golden.txt DESTINATION ${share})
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 
 # Man page and completion, written by the program from its own tables.
-if(EXISTS ${CMAKE_SOURCE_DIR}/workbench/cli/manual.c)
-  set(generated ${CMAKE_BINARY_DIR}/generated)
-  add_custom_command(OUTPUT ${generated}/lockstep.1 ${generated}/lockstep.bash ${generated}/_lockstep
-    COMMAND lockstep --man >${generated}/lockstep.1
-    COMMAND lockstep --completion bash >${generated}/lockstep.bash
-    COMMAND lockstep --completion zsh >${generated}/_lockstep
-    DEPENDS lockstep)
-  add_custom_target(manual ALL DEPENDS ${generated}/lockstep.1)
-  install(FILES ${generated}/lockstep.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
-  install(FILES ${generated}/lockstep.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME lockstep)
-  install(FILES ${generated}/_lockstep DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
-endif()
+set(generated ${CMAKE_BINARY_DIR}/generated)
+add_custom_command(OUTPUT ${generated}/lockstep.1 ${generated}/lockstep.bash ${generated}/_lockstep
+  COMMAND lockstep --man >${generated}/lockstep.1
+  COMMAND lockstep --completion bash >${generated}/lockstep.bash
+  COMMAND lockstep --completion zsh >${generated}/_lockstep
+  DEPENDS lockstep)
+add_custom_target(manual ALL DEPENDS ${generated}/lockstep.1)
+install(FILES ${generated}/lockstep.1 DESTINATION ${CMAKE_INSTALL_MANDIR}/man1)
+install(FILES ${generated}/lockstep.bash DESTINATION ${CMAKE_INSTALL_DATADIR}/bash-completion/completions RENAME lockstep)
+install(FILES ${generated}/_lockstep DESTINATION ${CMAKE_INSTALL_DATADIR}/zsh/site-functions)
 
 if(LOCKSTEP_INSTALL_PYTHON)
   install(CODE "set(source \"${CMAKE_SOURCE_DIR}\")

@@ -19,7 +19,4 @@ void variant_run(const struct op_batch *batch, op_function *op);
 void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,
                 float *values);
 
-/* Returns an input of the batch's rows in f64 (reference/dot.h), [n_rows, width]. The caller frees it. */
-double *op_widened(const struct op_batch *batch, unsigned input, uint64_t width);
-
 #endif

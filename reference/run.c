@@ -5,7 +5,6 @@
 #include <string.h>
 
 #include "model/error.h"
-#include "reference/dot.h"
 #include "reference/op.h"
 
 static op_function *const op_functions[OP_END] = {
@@ -90,15 +89,6 @@ void op_run(const struct op_batch *batch)
     }
     free(done);
     add_rounded(batch);
-}
-
-double *op_widened(const struct op_batch *batch, unsigned input, uint64_t width)
-{
-    double *values = xmalloc(batch->n_rows * width * sizeof(*values));
-    for (uint32_t r = 0; r < batch->n_rows; r++) {
-        dot_widen(batch->rows[r].in[input], width, values + r * width);
-    }
-    return values;
 }
 
 const struct arith arith_float32 = {.u_sum = 0x1p-24, .u_storage = 0x1p-24, .u_operand = 0, .eta = FLT_MIN};

@@ -301,10 +301,8 @@ void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const 
         free(seen[0]);
         free(seen[1]);
     }
-    for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
-        if (changed[s]) {
-            audit_again(audit, traces, s);
-        }
+    if (arithmetic->n > 0) {
+        audit_again(audit, traces, changed);
     }
     free(changed);
 }

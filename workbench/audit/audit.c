@@ -232,25 +232,22 @@ static double relative_rms(const struct step *step, const struct trace *trace, c
     return !common ? NAN : difference == 0 ? 0 : sqrt(difference / size);
 }
 
-void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
-               progress_function *progress, void *context)
+/* Audits the steps in steps[n_steps], in plan order; NULL: all of them. */
+static void audit_steps(struct audit *audit, const struct trace *const *traces, const uint8_t *steps,
+                        progress_function *progress, void *context)
 {
-    ASSERT(n_traces > 0);
-    *audit = (struct audit){.plan = plan, .n_traces = n_traces};
-    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->findings));
-    audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->relative_rms));
+    const struct plan *plan = audit->plan;
+    uint32_t n_traces = audit->n_traces;
     struct spans *spans = xcalloc(n_traces, sizeof(*spans));
     for (uint32_t t = 0; t < n_traces; t++) {
         spans_open(&spans[t], plan, traces[t]);
     }
     for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
-        audit_one(plan, s, traces, n_traces, spans, &audit->findings[(uint64_t)s * n_traces]);
-        for (uint32_t t = 0; t < n_traces; t++) {
-            spans_forget(&spans[t], s + 1);
+        if (steps == NULL || steps[s]) {
+            audit_one(plan, s, traces, n_traces, spans, &audit->findings[(uint64_t)s * n_traces]);
         }
         for (uint32_t t = 0; t < n_traces; t++) {
-            audit->relative_rms[(uint64_t)s * n_traces + t] =
-                relative_rms(&plan->steps[s], traces[t], traces[n_traces - 1]);
+            spans_forget(&spans[t], s + 1);
         }
         if (progress) {
             progress(context, s + 1, plan->n_steps);
@@ -262,17 +259,25 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     free(spans);
 }
 
-void audit_again(struct audit *audit, const struct trace *const *traces, uint32_t step)
+void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
+               progress_function *progress, void *context)
 {
-    struct spans *spans = xcalloc(audit->n_traces, sizeof(*spans));
-    for (uint32_t t = 0; t < audit->n_traces; t++) {
-        spans_open(&spans[t], audit->plan, traces[t]);
+    ASSERT(n_traces > 0);
+    *audit = (struct audit){.plan = plan, .n_traces = n_traces};
+    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->findings));
+    audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->relative_rms));
+    audit_steps(audit, traces, NULL, progress, context);
+    for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
+        for (uint32_t t = 0; t < n_traces; t++) {
+            audit->relative_rms[(uint64_t)s * n_traces + t] =
+                relative_rms(&plan->steps[s], traces[t], traces[n_traces - 1]);
+        }
     }
-    audit_one(audit->plan, step, traces, audit->n_traces, spans, &audit->findings[(uint64_t)step * audit->n_traces]);
-    for (uint32_t t = 0; t < audit->n_traces; t++) {
-        spans_close(&spans[t]);
-    }
-    free(spans);
+}
+
+void audit_again(struct audit *audit, const struct trace *const *traces, const uint8_t *steps)
+{
+    audit_steps(audit, traces, steps, NULL, NULL);
 }
 
 void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces)

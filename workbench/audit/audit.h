@@ -58,8 +58,9 @@ typedef void progress_function(void *context, uint32_t done, uint32_t total);
 void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
                progress_function *progress, void *context);
 
-/* Audits one step of the traces again, after the arithmetic of one of them was inferred. */
-void audit_again(struct audit *audit, const struct trace *const *traces, uint32_t step);
+/* Audits steps of the traces again, after the arithmetic of one of them was inferred: those in steps[n_steps]; NULL:
+ * all. */
+void audit_again(struct audit *audit, const struct trace *const *traces, const uint8_t *steps);
 
 /* Judges nothing. Fills only rms, max_abs, nonfinite and the state of each finding; the audit is freed as any other. */
 void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces);

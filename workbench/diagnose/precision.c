@@ -10,20 +10,21 @@ typedef void rounding(float *values, uint64_t n);
 
 static void round_bf16(float *values, uint64_t n)
 {
-    for (uint64_t i = 0; i < n; i++) {
-        values[i] = round_to_dtype(values[i], DTYPE_BF16);
-    }
+    round_values(ROUNDING_BF16, values, n);
 }
 
 static void round_f16(float *values, uint64_t n)
 {
-    for (uint64_t i = 0; i < n; i++) {
-        values[i] = round_to_dtype(values[i], DTYPE_F16);
-    }
+    round_values(ROUNDING_F16, values, n);
 }
 
-/* Blocks of 32 values with a common scale d = max/127, as in ggml's quantize_row_q8_0. The last block may be short. */
-static void round_blocks(float *values, uint64_t n, bool half_scale)
+static void round_q8_0(float *values, uint64_t n)
+{
+    round_values(ROUNDING_Q8_0, values, n);
+}
+
+/* q8_1 with its scale d = max/127 in f32, as in ggml's first version. The last block of 32 values may be short. */
+static void round_q8_1(float *values, uint64_t n)
 {
     for (uint64_t first = 0; first < n; first += 32) {
         uint64_t end = first + 32 < n ? first + 32 : n;
@@ -31,22 +32,11 @@ static void round_blocks(float *values, uint64_t n, bool half_scale)
         for (uint64_t i = first; i < end; i++) {
             most = fmaxf(most, fabsf(values[i]));
         }
-        float d = most / 127, inverse = d > 0 ? 1 / d : 0, stored = half_scale ? round_to_dtype(d, DTYPE_F16) : d;
+        float d = most / 127, inverse = d > 0 ? 1 / d : 0;
         for (uint64_t i = first; i < end; i++) {
-            values[i] = roundf(values[i] * inverse) * stored;
+            values[i] = roundf(values[i] * inverse) * d;
         }
     }
-}
-
-static void round_q8_0(float *values, uint64_t n)
-{
-    round_blocks(values, n, true);
-}
-
-/* q8_1 with its scale in f32, as in ggml's first version. */
-static void round_q8_1(float *values, uint64_t n)
-{
-    round_blocks(values, n, false);
 }
 
 /* ggml's q8_1 blocks also hold s = d * (sum of the integers), rounded to f16; a weight's minimum is multiplied by it.

@@ -152,8 +152,8 @@ static void infer_storage(struct comparison *comparison)
         comparison->storage[t] = fails && comparison->traces[t].from_file
                                      ? recording_infer_storage(comparison->plan, &comparison->traces[t])
                                      : NULL;
-        for (uint32_t s = 0; s < comparison->plan->n_steps && comparison->storage[t]; s++) {
-            audit_again(&comparison->audit, comparison->list, s);
+        if (comparison->storage[t] != NULL) {
+            audit_again(&comparison->audit, comparison->list, NULL);
         }
     }
 }
