@@ -28,6 +28,7 @@ struct fixture {
     uint32_t max_rows;   /* of a batch; 0: 16 */
     int32_t tokens[128]; /* [position]; 0 where a test does not need them */
     uint64_t seed;
+    double last_bound; /* of the last value that fixture_ratio judged */
     bool no_validation; /* the validation layer does not know the extension under test */
 };
 
@@ -252,7 +253,7 @@ static inline float *fixture_run(struct fixture *f, uint32_t step, uint32_t n_ro
 }
 
 /* The worst error of rows as a ratio to the bound. `judge`, the step or an edit of it, gives the expected values.
- * Infinity if a value is not finite and should be. */
+ * Infinity if a value is not finite and should be. Sets f->last_bound. */
 static inline double fixture_ratio(struct fixture *f, const struct step *judge, const float *rows,
                                    uint32_t first_position, uint32_t n_rows, bool decode)
 {
@@ -277,6 +278,7 @@ static inline double fixture_ratio(struct fixture *f, const struct step *judge, 
         double ratio = error == 0 ? 0 : error / bound[i];
         worst = isfinite(rows[i]) && ratio <= worst ? worst : isfinite(rows[i]) && ratio > worst ? ratio : INFINITY;
     }
+    f->last_bound = bound[(uint64_t)n_rows * judge->width - 1];
     free(in);
     free(y);
     free(bound);

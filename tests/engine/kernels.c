@@ -41,7 +41,7 @@ static void check(const struct engine_limits *limits, const uint32_t *counts, un
                 fail_msg("%s: step %u, width %u, %u rows: ratio %g", what, i, step->width, n, ratio);
             }
             worst = ratio > worst ? ratio : worst;
-            *last = *last == 0 ? 1 : *last * 1.01f;
+            *last = nextafterf((float)(*last + 3 * f.last_bound), INFINITY);
             assert_true(fixture_ratio(&f, step, rows, 0, n, n == 1) > 1); /* the twin */
             free(rows);
         }
