@@ -28,7 +28,7 @@ struct fixture {
     uint32_t max_rows;   /* of a batch; 0: 16 */
     int32_t tokens[128]; /* [position]; 0 where a test does not need them */
     uint64_t seed;
-    double last_bound; /* of the last value that fixture_ratio judged */
+    double last_bound;  /* of the last value that fixture_ratio judged */
     bool no_validation; /* the validation layer does not know the extension under test */
 };
 
