@@ -4,6 +4,7 @@
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_CONFIG_NUMBERS_H
 
 #include "reference/reference.h"
+#include "workbench/diagnose/diagnose.h"
 
 /* A failing step and two of its failing rows, which carry what was recorded. */
 struct config_search {
@@ -18,6 +19,7 @@ struct config_search {
 struct config_number {
     char name[64];  /* "wrong-rope-theta" */
     char text[192]; /* "rope_theta is 10000 where MODEL has 50000" */
+    struct solved solved;
 };
 
 /* Tries every number of the config that the step's op uses. false: none explains the rows. */

@@ -9,6 +9,7 @@
 #include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/precision.h"
 #include "workbench/diagnose/relations.h"
+#include "workbench/diagnose/solver.h"
 
 const char *diagnosis_how_name(enum diagnosis_how how)
 {
@@ -39,63 +40,68 @@ static bool can_explain(const struct fault *fault, const struct op_trial *trial,
            !(fault->exact_input && trial->rows.rows[0].error[0]);
 }
 
-static uint32_t try_mutants(struct op_trial *trial, const struct plan *plan, uint32_t step, uint32_t n_failing,
-                            struct diagnosis *found, uint32_t max)
+static uint32_t try_mutants(struct op_trial *trial, const struct evidence *right, struct diagnosis *found, uint32_t max)
 {
     uint32_t n = 0, n_faults;
     const struct fault *faults = fault_list(&n_faults);
-    bool nonfinite = any_nonfinite(trial, n_failing);
+    bool nonfinite = any_nonfinite(trial, trial->n_failing);
     for (uint32_t i = 0; i < n_faults && n < max; i++) {
         double worst;
-        if (!can_explain(&faults[i], trial, plan, step, nonfinite)) {
+        if (!can_explain(&faults[i], trial, right->plan, right->step_index, nonfinite)) {
             continue;
         }
         struct arena arena = {0};
-        struct step mutant = fault_mutant(&faults[i], plan, step, &arena);
-        bool reproduces = trial_reproduces(trial, &mutant, &worst);
+        struct step mutant = fault_mutant(&faults[i], right->plan, right->step_index, &arena);
+        const struct candidate candidate = trial_candidate(trial, &mutant);
+        bool explains = trial_explains(trial, &candidate, right, &worst);
         arena_free(&arena);
-        if (!reproduces) {
+        if (!explains) {
             continue;
         }
         struct diagnosis *diagnosis = &found[n++];
+        *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED,
+                                        .kind = faults[i].kind,
+                                        .step = right->step_index,
+                                        .postmortem = faults[i].postmortem};
         snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", faults[i].name);
         snprintf(diagnosis->text, sizeof(diagnosis->text),
                  "%s Computed with this bug, all %u rows come out as recorded (worst ratio %.3f); the right op fails "
                  "in %u.",
-                 faults[i].story, trial->rows.n, worst, n_failing);
-        diagnosis->how = HOW_REPRODUCED;
-        diagnosis->step = step;
-        diagnosis->postmortem = faults[i].postmortem;
+                 faults[i].story, trial->rows.n, worst, trial->n_failing);
     }
     return n;
 }
 
-static bool step_reproduces(void *context, const struct step *step)
+static bool step_explains(void *context, const struct step *step)
 {
     double worst;
-    return trial_reproduces(context, step, &worst);
+    const struct solve *solve = context;
+    const struct candidate candidate = trial_candidate(solve->trial, step);
+    return trial_explains(solve->trial, &candidate, solve->evidence, &worst);
 }
 
 /* A number of the config that is not MODEL's. One failing row is too little: some eps explains any factor of it. */
-static bool try_config_numbers(struct op_trial *trial, const struct step *step, uint32_t step_index, uint32_t n_failing,
-                               struct diagnosis *found)
+static bool try_config_numbers(struct solve *solve, struct diagnosis *found)
 {
+    const struct op_trial *trial = solve->trial;
     const struct op_row *rows = trial->rows.rows;
-    struct config_search search = {.step = step,
+    struct config_search search = {.step = solve->evidence->step,
                                    .weights_dtype = trial->stage->weights_dtype,
                                    .lowest = &rows[0],
-                                   .highest = &rows[n_failing - 1],
-                                   .reproduces = step_reproduces,
-                                   .context = trial};
+                                   .highest = &rows[trial->n_failing - 1],
+                                   .reproduces = step_explains,
+                                   .context = solve};
     struct config_number number;
-    if (n_failing < 2 || !config_number_find(&search, &number)) {
+    if (trial->n_failing < 2 || !config_number_find(&search, &number)) {
         return false;
     }
-    *found = (struct diagnosis){.how = HOW_REPRODUCED, .step = step_index, .postmortem = ""};
+    *found = (struct diagnosis){
+        .how = HOW_REPRODUCED, .step = solve->evidence->step_index, .solved = number.solved, .postmortem = ""};
+    found->kind = strcmp(number.solved.name, "sliding_window") == 0 ? KIND_VISIBLE_KEYS : KIND_PARAMETER;
     snprintf(found->fault, sizeof(found->fault), "%s", number.name);
     snprintf(found->text, sizeof(found->text),
              "%s. Computed with it, all %u rows come out as recorded; MODEL's value fails in %u.", number.text,
-             trial->rows.n, n_failing);
+             trial->rows.n, trial->n_failing);
     return true;
 }
 
@@ -138,6 +144,7 @@ static void name_relations(const struct evidence *evidence, struct diagnosis *fo
             memcpy(relation, found[i].text, sizeof(relation));
             snprintf(found[i].text, sizeof(found[i].text), "%.250s A known cause: %.240s", relation, faults[k].story);
             snprintf(found[i].fault, sizeof(found[i].fault), "%s", faults[k].name);
+            found[i].kind = faults[k].kind;
             found[i].postmortem = faults[k].postmortem;
             break;
         }
@@ -166,48 +173,61 @@ static void add_magnitude(const struct evidence *evidence, struct diagnosis *fou
 }
 
 /* Mutants of the ops inside the span that ends at the step. */
-static uint32_t try_span(const struct op_trial *trial, struct span_failure failure, uint32_t n_failing,
-                         struct diagnosis *found, uint32_t max)
+static uint32_t try_span(const struct op_trial *trial, struct span_failure failure, struct diagnosis *found,
+                         uint32_t max)
 {
     struct span_path path;
     span_path_find(&path, failure.plan, failure.step, failure.trace);
     failure.path = &path;
     failure.failing_position = trial->rows.rows[0].position;
-    failure.nonfinite = any_nonfinite(trial, n_failing);
+    failure.nonfinite = any_nonfinite(trial, trial->n_failing);
     uint32_t n = diagnose_span(&failure, found, max);
     span_path_free(&path);
     return n;
 }
 
-/* Explains the failing rows, which stand first. */
-static uint32_t explain(struct op_trial *trial, const struct span_failure *failure, uint32_t n_failing,
-                        struct diagnosis *found, uint32_t max)
+/* What the right step makes of the failing rows, or of as many as are computed at once. */
+static void evidence_open(struct evidence *evidence, const struct op_trial *trial, const struct span_failure *failure)
 {
-    const struct plan *plan = failure->plan;
-    const struct step *step = &plan->steps[failure->step];
+    const struct step *step = &failure->plan->steps[failure->step];
+    uint32_t n = trial->n_failing < trial->at_once ? trial->n_failing : trial->at_once;
+    uint64_t n_values = (uint64_t)n * step->width;
+    *evidence = (struct evidence){.plan = failure->plan,
+                                  .step_index = failure->step,
+                                  .step = step,
+                                  .trace = failure->trace,
+                                  .stage = trial->stage,
+                                  .n = n,
+                                  .rows = trial->rows.rows,
+                                  .expected = xmalloc(n_values * sizeof(double)),
+                                  .bound = xmalloc(n_values * sizeof(double))};
+    op_run(&(struct op_batch){.step = step,
+                              .weights_dtype = trial->stage->weights_dtype,
+                              .n_rows = n,
+                              .rows = trial->rows.rows,
+                              .y = evidence->expected,
+                              .bound = evidence->bound});
+}
+
+/* Explains the failing rows, which stand first. */
+static uint32_t explain(struct op_trial *trial, const struct span_failure *failure, struct diagnosis *found,
+                        uint32_t max)
+{
+    struct evidence evidence;
+    struct solve solve = {.trial = trial, .evidence = &evidence};
     bool is_span = row_is_span(&trial->rows.rows[0]);
-    uint32_t n = try_mutants(trial, plan, failure->step, n_failing, found, max);
+    evidence_open(&evidence, trial, failure);
+    uint32_t n = try_mutants(trial, &evidence, found, max);
     if (is_span) {
-        n += try_span(trial, *failure, n_failing, found + n, max - n);
+        n += try_span(trial, *failure, found + n, max - n);
     }
-    bool is_number = n == 0 && !is_span && try_config_numbers(trial, step, failure->step, n_failing, found);
-    n += is_number;
+    bool is_solved = n == 0 && !is_span && (try_config_numbers(&solve, found) || solvers_try(&solve, found));
+    n += is_solved;
     uint32_t n_with_step = n; /* these say which step is wrong */
-    uint32_t shown = n_failing < trial->at_once ? n_failing : trial->at_once;
-    trial_run(trial, step, trial->rows.rows, shown);
-    struct evidence evidence = {.plan = plan,
-                                .step_index = failure->step,
-                                .step = step,
-                                .trace = failure->trace,
-                                .stage = trial->stage,
-                                .n = shown,
-                                .rows = trial->rows.rows,
-                                .expected = trial->expected,
-                                .bound = trial->bound};
     if (n == 0 && !is_span) {
         n = precision_find(&evidence, found, max);
     }
-    uint32_t n_relations = is_number ? 0 : relations_find(&evidence, found + n, max - n);
+    uint32_t n_relations = is_solved ? 0 : relations_find(&evidence, found + n, max - n);
     name_relations(&evidence, found + n, n_relations);
     n += n_relations;
     for (uint32_t i = n_with_step; i < n; i++) {
@@ -216,6 +236,8 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     if (n > 0) {
         add_magnitude(&evidence, &found[0]);
     }
+    free(evidence.expected);
+    free(evidence.bound);
     return n;
 }
 
@@ -229,8 +251,7 @@ uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struc
         return 0;
     }
     trial_open(&trial, plan, step_index, trace);
-    uint32_t n_failing = trial_sort_failing_first(&trial, step);
-    uint32_t n = n_failing > 0 ? explain(&trial, &failure, n_failing, found, max) : 0;
+    uint32_t n = trial_sort_failing_first(&trial, step) > 0 ? explain(&trial, &failure, found, max) : 0;
     trial_close(&trial);
     return n;
 }

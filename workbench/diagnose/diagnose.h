@@ -14,12 +14,19 @@
 enum diagnosis_how { HOW_REPRODUCED, HOW_RELATION, HOW_CONSISTENT };
 const char *diagnosis_how_name(enum diagnosis_how how);
 
+/* A number that explains an error: "rope_theta" is 10000 where 50000 was expected. name "": none. */
+struct solved {
+    char name[48];
+    double expected, found;
+};
+
 struct diagnosis {
     char fault[64]; /* name of the fault, or of the relation ("zeros", "constant-multiple") */
     enum diagnosis_how how;
-    const char *kind;       /* CONTRACT.md's kinds of bugs; NULL: of the fault's row, or its name */
+    enum fault_kind kind;   /* what sort of bug it is */
     char text[512];         /* the evidence in words */
     const char *postmortem; /* or "" */
+    struct solved solved;   /* the number that a solver computed */
     uint32_t step;          /* the wrong step: the one that fails, or one inside its span */
     uint32_t introduced;    /* the step whose error this explains; set, like trace, by whoever judges several */
     uint32_t trace;

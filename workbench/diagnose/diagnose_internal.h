@@ -3,11 +3,13 @@
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_DIAGNOSE_INTERNAL_H
 
 #include "workbench/diagnose/diagnose.h"
+#include "workbench/diagnose/relations.h"
 
 /* op_trial.c: a step's rows that can be judged, and room for the results of some of them at once. */
 struct op_trial {
     const struct trace_stage *stage; /* the step's recorded output */
     struct rows rows;
+    uint32_t n_failing;       /* of the right step; set by trial_sort_failing_first */
     uint32_t at_once;         /* rows that fit `expected` and `bound` */
     double *expected, *bound; /* [at_once, width] */
 };
@@ -24,8 +26,34 @@ double trial_row_ratio(const struct op_trial *trial, const struct op_row *rows, 
 /* Moves the rows that fail the right step to the front and keeps their order. Returns how many there are. */
 uint32_t trial_sort_failing_first(struct op_trial *trial, const struct step *right);
 
-/* Whether a step computes every row as it was recorded. *worst: the worst ratio seen. */
-bool trial_reproduces(struct op_trial *trial, const struct step *mutant, double *worst);
+/* Another way to compute the step's rows. */
+struct candidate {
+    const struct step *step;   /* the right one, or an edited one */
+    const struct op_row *rows; /* [trial rows] edited rows in the trial's order; NULL: the trial's */
+    uint32_t weights_dtype;    /* weights are rounded to it: DTYPE_F32, DTYPE_F16, DTYPE_BF16 */
+};
+
+/* A candidate that edits the step alone. */
+struct candidate trial_candidate(const struct op_trial *trial, const struct step *step);
+
+/* Whether a candidate explains the error, and *worst, its worst ratio: it computes every row as it was recorded; on the
+ * failing rows it and the right op differ by more than either bound; and it misses what was recorded by far less than
+ * the right op does. right: the right op's failing rows. */
+bool trial_explains(struct op_trial *trial, const struct candidate *candidate, const struct evidence *right,
+                    double *worst);
+
+/* How clearly a candidate and the right op can be told apart, from values of failing rows. */
+struct contrast {
+    double right_miss, miss; /* sums of squares: recorded - right, recorded - candidate */
+    bool apart;              /* at a value that fails they differ by more than either bound */
+};
+struct contrast_value {
+    double recorded, right, right_bound, y, bound;
+};
+void contrast_add(struct contrast *contrast, const struct contrast_value *value);
+
+/* Whether the candidate is told apart and misses by less than a quarter, in rms, of what the right op misses. */
+bool contrast_tells(const struct contrast *contrast);
 
 /* diagnose_span.c: a failing step whose inputs are computed across a span, because they are not recorded. */
 struct span_failure {

@@ -7,11 +7,19 @@
 
 #include "workbench/diagnose/diagnose_internal.h"
 
+/* The step's rows in the trace's order: what a plan, right or edited, makes of them. */
+struct span_rows {
+    struct rows rows;
+    double *y, *bound; /* [rows.n, width] */
+    double worst;      /* ratio; infinity: a row fails, and the rows after it are not computed */
+};
+
 /* A failure, and what all mutants share. */
 struct span_search {
     const struct span_failure *failure;
     struct trace one_row; /* the trace, but with one failing row of the step's output */
     struct spans base, base_of_one_row;
+    struct span_rows right;
 };
 
 /* Diagnoses, those closest to the recorded rows first. */
@@ -21,34 +29,66 @@ struct ranked_diagnoses {
     uint32_t n, max;
 };
 
-/* The worst ratio of the step's recorded rows; infinity if one fails. */
-static double worst_ratio(const struct plan *plan, uint32_t step_index, const struct trace *trace, struct spans *spans)
+/* stop: at the first row that fails. */
+static void span_rows_compute(struct span_rows *span_rows, const struct plan *plan, uint32_t step_index,
+                              struct spans *spans, bool stop)
 {
     const struct step *step = &plan->steps[step_index];
-    const struct trace_stage *output = trace_find_step(trace, step);
-    struct rows rows;
-    rows_gather(&rows, plan, step_index, trace, spans);
-    uint32_t at_once = rows_at_once(rows.n, step->width);
-    double *y = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof(*y)), worst = rows.n > 0 ? 0 : INFINITY;
-    double *bound = xmalloc(((uint64_t)at_once * step->width + 1) * sizeof(*bound));
-    for (uint32_t first = 0; first < rows.n && worst <= 1; first += at_once) {
+    const struct trace_stage *output = trace_find_step(spans->trace, step);
+    struct rows *rows = &span_rows->rows;
+    rows_gather(rows, plan, step_index, spans->trace, spans);
+    uint32_t at_once = rows_at_once(rows->n, step->width);
+    span_rows->worst = rows->n > 0 ? 0 : INFINITY;
+    span_rows->y = xmalloc(((uint64_t)rows->n * step->width + 1) * sizeof(double));
+    span_rows->bound = xmalloc(((uint64_t)rows->n * step->width + 1) * sizeof(double));
+    for (uint32_t first = 0; first < rows->n && !(stop && span_rows->worst > 1); first += at_once) {
+        uint64_t at = (uint64_t)first * step->width;
         struct op_batch batch = {.step = step,
                                  .weights_dtype = output->weights_dtype,
-                                 .n_rows = rows.n - first < at_once ? rows.n - first : at_once,
-                                 .rows = rows.rows + first,
-                                 .y = y,
-                                 .bound = bound};
+                                 .n_rows = rows->n - first < at_once ? rows->n - first : at_once,
+                                 .rows = rows->rows + first,
+                                 .y = span_rows->y + at,
+                                 .bound = span_rows->bound + at};
         op_run(&batch);
-        for (uint64_t i = 0; i < (uint64_t)batch.n_rows * step->width && worst <= 1; i++) {
-            double ratio =
-                judge(y[i], trace_row(output, batch.rows[i / step->width].position)[i % step->width], bound[i]);
-            worst = ratio > worst ? ratio : worst;
+        for (uint64_t i = 0; i < (uint64_t)batch.n_rows * step->width; i++) {
+            const float *row = trace_row(output, batch.rows[i / step->width].position);
+            double ratio = judge(batch.y[i], row[i % step->width], batch.bound[i]);
+            span_rows->worst = ratio > span_rows->worst ? ratio : span_rows->worst;
         }
     }
-    free(bound);
-    free(y);
-    rows_free(&rows);
-    return worst <= 1 ? worst : INFINITY;
+}
+
+static void span_rows_free(struct span_rows *span_rows)
+{
+    rows_free(&span_rows->rows);
+    free(span_rows->y);
+    free(span_rows->bound);
+}
+
+/* Whether an edited plan's rows are told apart from the right plan's, by the rows that fail: only then it explains
+ * anything. In a long span the bounds may be so wide that several edits pass. */
+static bool rows_tell(const struct span_search *search, const struct span_rows *edited)
+{
+    const struct step *step = &search->failure->plan->steps[search->failure->step];
+    const struct trace_stage *output = trace_find_step(search->failure->trace, step);
+    const struct span_rows *right = &search->right;
+    struct contrast contrast = {0};
+    for (uint32_t i = 0, k = 0; i < right->rows.n; i++) {
+        uint32_t position = right->rows.rows[i].position;
+        while (k < edited->rows.n && edited->rows.rows[k].position < position) {
+            k++;
+        }
+        if (k == edited->rows.n || edited->rows.rows[k].position != position) {
+            return false; /* it cannot compute a row that the right plan can */
+        }
+        const float *row = trace_row(output, position);
+        for (uint32_t d = 0; d < step->width; d++) {
+            uint64_t at_right = (uint64_t)i * step->width + d, at = (uint64_t)k * step->width + d;
+            contrast_add(&contrast, &(struct contrast_value){row[d], right->y[at_right], right->bound[at_right],
+                                                             edited->y[at], edited->bound[at]});
+        }
+    }
+    return contrast_tells(&contrast);
 }
 
 /* The steps whose outputs depend on the edited ones. [n_steps], freed by the caller. */
@@ -87,7 +127,10 @@ static double try_edited(struct span_search *search, const struct fault *fault, 
         spans_open(&spans, &mutant, all ? search->failure->trace : &search->one_row);
         spans.base = all ? &search->base : &search->base_of_one_row;
         spans.touched = touched;
-        worst = worst_ratio(&mutant, search->failure->step, spans.trace, &spans);
+        struct span_rows rows = {0};
+        span_rows_compute(&rows, &mutant, search->failure->step, &spans, true);
+        worst = rows.worst <= 1 && (!all || rows_tell(search, &rows)) ? rows.worst : INFINITY;
+        span_rows_free(&rows);
         spans_close(&spans);
     }
     free(touched);
@@ -153,7 +196,8 @@ static void add_found(const struct plan *plan, const struct fault *fault, const 
     if (diagnosis == NULL) {
         return;
     }
-    *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = fault->postmortem, .step = first};
+    *diagnosis =
+        (struct diagnosis){.how = HOW_REPRODUCED, .kind = fault->kind, .postmortem = fault->postmortem, .step = first};
     snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", fault->name);
     snprintf(
         diagnosis->text, sizeof(diagnosis->text),
@@ -212,11 +256,13 @@ uint32_t diagnose_span(const struct span_failure *failure, struct diagnosis *fou
     keep_one_row(&search);
     spans_open(&search.base, failure->plan, failure->trace);
     spans_open(&search.base_of_one_row, failure->plan, &search.one_row);
+    span_rows_compute(&search.right, failure->plan, failure->step, &search.base, false);
     uint32_t n_faults;
     const struct fault *faults = fault_list(&n_faults);
     for (uint32_t i = 0; i < n_faults; i++) {
         try_fault(&search, &faults[i], &ranked);
     }
+    span_rows_free(&search.right);
     spans_close(&search.base_of_one_row);
     spans_close(&search.base);
     free(trace_find_step(&search.one_row, &failure->plan->steps[failure->step])->recorded);

@@ -64,21 +64,74 @@ uint32_t trial_sort_failing_first(struct op_trial *trial, const struct step *rig
     }
     free(trial->rows.rows);
     trial->rows.rows = sorted;
+    trial->n_failing = n_failing;
     return n_failing;
 }
 
-bool trial_reproduces(struct op_trial *trial, const struct step *mutant, double *worst)
+struct candidate trial_candidate(const struct op_trial *trial, const struct step *step)
 {
+    return (struct candidate){.step = step, .weights_dtype = trial->stage->weights_dtype};
+}
+
+void contrast_add(struct contrast *contrast, const struct contrast_value *value)
+{
+    if (!isfinite(value->recorded) || !isfinite(value->right) || !isfinite(value->y)) {
+        bool explained = isfinite(value->recorded) == isfinite(value->y);
+        if (explained && isfinite(value->right) != isfinite(value->y)) {
+            contrast->apart = true;
+            contrast->right_miss = INFINITY;
+        }
+        return;
+    }
+    double right = value->recorded - value->right, miss = value->recorded - value->y;
+    contrast->right_miss += right * right;
+    contrast->miss += miss * miss;
+    contrast->apart |=
+        fabs(right) > value->right_bound && fabs(value->y - value->right) > fmax(value->bound, value->right_bound);
+}
+
+bool contrast_tells(const struct contrast *contrast)
+{
+    return contrast->apart && 16 * contrast->miss <= contrast->right_miss;
+}
+
+/* Compares rows [first, first + n) just computed with the right op's, where they are among the failing ones. */
+static void add_contrast(const struct op_trial *trial, const struct evidence *right, uint32_t first, uint32_t n,
+                         struct contrast *contrast)
+{
+    uint32_t width = trial->stage->width;
+    for (uint32_t i = 0; i < n && first + i < right->n; i++) {
+        const float *recorded = evidence_actual(right, first + i);
+        for (uint32_t d = 0; d < width; d++) {
+            uint64_t at = (uint64_t)i * width + d;
+            contrast_add(contrast, &(struct contrast_value){recorded[d], evidence_expected(right, first + i)[d],
+                                                            evidence_bound(right, first + i)[d], trial->expected[at],
+                                                            trial->bound[at]});
+        }
+    }
+}
+
+bool trial_explains(struct op_trial *trial, const struct candidate *candidate, const struct evidence *right,
+                    double *worst)
+{
+    const struct op_row *rows = candidate->rows ? candidate->rows : trial->rows.rows;
+    struct contrast contrast = {0};
     *worst = 0;
-    for (uint32_t first = 0, n; first < trial->rows.n; first += n) { /* the first row alone rules out most mutants */
+    for (uint32_t first = 0, n; first < trial->rows.n; first += n) { /* the first row alone rules out most */
         n = first == 0 ? 1 : trial->rows.n - first < trial->at_once ? trial->rows.n - first : trial->at_once;
-        trial_run(trial, mutant, trial->rows.rows + first, n);
+        op_run(&(struct op_batch){.step = candidate->step,
+                                  .weights_dtype = candidate->weights_dtype,
+                                  .n_rows = n,
+                                  .rows = rows + first,
+                                  .y = trial->expected,
+                                  .bound = trial->bound});
         for (uint32_t i = 0; i < n; i++) {
-            *worst = fmax(*worst, trial_row_ratio(trial, trial->rows.rows + first, i));
+            *worst = fmax(*worst, trial_row_ratio(trial, rows + first, i));
             if (*worst > 1) {
                 return false;
             }
         }
+        add_contrast(trial, right, first, n, &contrast);
     }
-    return true;
+    return contrast_tells(&contrast);
 }

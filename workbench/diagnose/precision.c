@@ -226,7 +226,7 @@ uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found
             continue;
         }
         struct diagnosis *diagnosis = &found[n++];
-        *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .postmortem = ""};
+        *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .kind = KIND_PRECISION, .postmortem = ""};
         snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", precision->name);
         snprintf(
             diagnosis->text, sizeof(diagnosis->text),

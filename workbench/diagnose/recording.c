@@ -330,7 +330,7 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
         char label[64], then[128];
         snprintf(then, sizeof(then), "%s%s", outcome.n_failing > 0 ? "diverged, first at " : "parity",
                  outcome.n_failing > 0 ? step_label(&plan->steps[outcome.first], label) : "");
-        *found = (struct diagnosis){.how = HOW_REPRODUCED, .kind = "recording", .postmortem = "", .step = first};
+        *found = (struct diagnosis){.how = HOW_REPRODUCED, .kind = KIND_RECORDING, .postmortem = "", .step = first};
         snprintf(found->fault, sizeof(found->fault), "%s", recordings[i].name);
         snprintf(found->text, sizeof(found->text),
                  "the recording is wrong, not the engine: %s; once put right, the verdict is %s", recordings[i].text,

@@ -5,9 +5,10 @@
 static const struct relation {
     const char *name;
     relation_function *holds;
+    enum fault_kind kind;
     enum diagnosis_how how;
 } relations[] = {
-#define RELATION_ROW(name, function, how) {name, relation_##function, how},
+#define RELATION_ROW(name, function, kind, how) {name, relation_##function, KIND_##kind, how},
     RELATIONS(RELATION_ROW)
 #undef RELATION_ROW
 };
@@ -55,7 +56,9 @@ uint32_t relations_find(const struct evidence *evidence, struct diagnosis *found
             continue;
         }
         strcpy(diagnosis->fault, relations[i].name);
+        diagnosis->solved = (struct solved){0};
         diagnosis->how = relations[i].how;
+        diagnosis->kind = relations[i].kind;
         diagnosis->postmortem = "";
         n++;
     }

@@ -112,14 +112,18 @@ bool relation_pad_chosen(const struct evidence *evidence, char text[512])
     return true;
 }
 
-bool relation_nonfinite(const struct evidence *evidence, char text[512])
+/* Counts the values of the failing rows that are not finite, and tells of the first. Returns whether there are any.
+ * *only: every value that fails is one of them. */
+static bool find_nonfinite(const struct evidence *evidence, bool *only, char text[512])
 {
     uint64_t n_nan = 0, n_infinite = 0;
     uint32_t position = 0, dim = 0;
+    *only = true;
     for (uint32_t i = 0; i < evidence->n; i++) {
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             float actual = evidence_actual(evidence, i)[d];
             if (isfinite(actual)) {
+                *only &= !(judge(evidence_expected(evidence, i)[d], actual, evidence_bound(evidence, i)[d]) > 1);
                 continue;
             }
             if (n_nan + n_infinite == 0) {
@@ -135,4 +139,16 @@ bool relation_nonfinite(const struct evidence *evidence, char text[512])
              "dim %u.",
              (unsigned long long)n_nan, (unsigned long long)n_infinite, position, dim);
     return n_nan + n_infinite > 0;
+}
+
+bool relation_nonfinite(const struct evidence *evidence, char text[512])
+{
+    bool only;
+    return find_nonfinite(evidence, &only, text) && only;
+}
+
+bool relation_some_nonfinite(const struct evidence *evidence, char text[512])
+{
+    bool only;
+    return find_nonfinite(evidence, &only, text) && !only;
 }

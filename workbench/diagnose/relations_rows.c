@@ -44,7 +44,14 @@ bool relation_constant(const struct evidence *evidence, char text[512])
     }
     snprintf(text, 512, "Every value of the %u failing rows is %.9g: the buffer was never written.", evidence->n,
              first[0]);
-    return *first != 0;
+    return *first != 0 && isfinite(*first);
+}
+
+/* Whether the first failing row is one value throughout, zero or NaN, say. Equality with other such rows tells nothing.
+ */
+static bool is_blank(const struct evidence *evidence)
+{
+    return evidence->stage->width > 1 && all_same(evidence_actual(evidence, 0), evidence->stage->width);
 }
 
 /* Whether each failing row is, bit for bit, another stage's row of the same position. */
@@ -65,6 +72,9 @@ static bool equals_stage(const struct evidence *evidence, int32_t layer, enum st
 
 bool relation_copied_input(const struct evidence *evidence, char text[512])
 {
+    if (is_blank(evidence)) {
+        return false;
+    }
     for (unsigned i = 0; i < OP_MAX_INPUTS && evidence->step->input[i] >= 0; i++) {
         const struct step *from = &evidence->plan->steps[evidence->step->input[i]];
         if (!equals_stage(evidence, from->layer, from->stage)) {
@@ -107,7 +117,7 @@ static bool shares_buffer(const struct evidence *evidence, const struct step *st
 bool relation_other_stage(const struct evidence *evidence, char text[512])
 {
     int32_t layer = evidence->step->layer;
-    for (uint32_t s = 0; s < evidence->plan->n_steps; s++) {
+    for (uint32_t s = 0; s < evidence->plan->n_steps && !is_blank(evidence); s++) {
         const struct step *other = &evidence->plan->steps[s];
         bool near = other->layer == LAYER_NONE || layer == LAYER_NONE ||
                     (other->layer >= layer - 1 && other->layer <= layer + 1);
@@ -141,6 +151,9 @@ static int64_t twin_position(const struct evidence *evidence, uint32_t i)
 bool relation_other_row(const struct evidence *evidence, char text[512])
 {
     uint32_t n_later = 0;
+    if (is_blank(evidence)) {
+        return false;
+    }
     for (uint32_t i = 0; i < evidence->n; i++) {
         int64_t twin = twin_position(evidence, i);
         if (twin < 0) {

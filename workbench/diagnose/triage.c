@@ -196,6 +196,7 @@ uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, c
         }
         struct diagnosis *diagnosis = &found[n++];
         *diagnosis = (struct diagnosis){.how = HOW_CONSISTENT,
+                                        .kind = KIND_SYMPTOM,
                                         .postmortem = "",
                                         .step = first->step,
                                         .introduced = first->step,

@@ -409,7 +409,7 @@ static const struct fault faults[] = {
      .every_layer = true,
      .found = {"tiny-llama", 0, STAGE_ffn_act}},
     {.name = "bias-missing",
-     .kind = KIND_MISSING_TERMS,
+     .kind = KIND_ADDITIVE,
      .story = "The bias is not added, although the model has one.",
      .postmortem = "wiring",
      STRIKES(OP_matmul, STAGE_q_proj, STAGE_k_proj, STAGE_v_proj, STAGE_o_proj, STAGE_router_logits, STAGE_ffn_gate,

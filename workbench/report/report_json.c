@@ -79,6 +79,19 @@ static json_t *introduced(const struct report *report)
     return array;
 }
 
+/* The number that explains the error: what MODEL has, and what was found. Nothing where none was solved for. */
+static void put_solved(json_t *object, const struct solved *solved)
+{
+    if (!*solved->name) {
+        return;
+    }
+    json_t *number = json_object();
+    json_put(number, "name", json_string(solved->name));
+    json_put(number, "expected", json_number_or_text(solved->expected));
+    json_put(number, "found", json_number_or_text(solved->found));
+    json_put(object, "solved", number);
+}
+
 static json_t *diagnoses(const struct report *report)
 {
     json_t *array = json_array();
@@ -86,10 +99,11 @@ static json_t *diagnoses(const struct report *report)
         const struct diagnosis *diagnosis = &report->diagnoses[i];
         json_t *object = json_object();
         json_put(object, "fault", json_string(diagnosis->fault));
-        json_put(object, "kind", diagnosis->kind ? json_string(diagnosis->kind) : json_null());
+        json_put(object, "kind", json_string(fault_kind_name(diagnosis->kind)));
         json_put(object, "how", json_string(diagnosis_how_name(diagnosis->how)));
         json_put(object, "text", json_text(diagnosis->text));
         json_put(object, "postmortem", json_string(diagnosis->postmortem));
+        put_solved(object, &diagnosis->solved);
         json_put(object, "source", json_string(source_name(report->sources[diagnosis->trace])));
         put_place(object, &report->plan->steps[diagnosis->step]);
         json_push(array, object);

@@ -1,0 +1,38 @@
+/* Solvers: each computes, from the recorded inputs and the recorded output of the op that failed, the explanation of
+ * one kind of bug, and proves it as a mutant does: computed so, all rows come out as recorded, where the right op
+ * fails.
+ *
+ * A new solver is one row of SOLVERS and the function solve_NAME in a file solve_NAME.c. They are tried in the order of
+ * the table, after the faults of fault_table.c, until one succeeds: those that explain the most with the least first.
+ * A solver writes the diagnosis's text and, where it solved for a number, `solved`; it may write another fault's name,
+ * kind and postmortem where its answer is a bug with a story. */
+#ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_SOLVER_H
+#define LOCKSTEP_WORKBENCH_DIAGNOSE_SOLVER_H
+
+#include "workbench/diagnose/diagnose_internal.h"
+
+/* Function, kind of bug, the op that it explains (COUNT: any). */
+#define SOLVERS(X) X(saturation, SATURATION, COUNT)
+
+/* What a solver works on. */
+struct solve {
+    struct op_trial *trial; /* all rows of the step, the failing ones first; trial_explains proves a candidate */
+    const struct evidence *evidence; /* the failing rows: recorded, expected, bounds */
+};
+
+/* Returns whether it explains the error. `found` has its kind, and the kind as its name, already. */
+typedef bool solve_function(const struct solve *solve, struct diagnosis *found);
+
+#define SOLVER_PROTOTYPE(name, kind, op) solve_function solve_##name;
+SOLVERS(SOLVER_PROTOTYPE)
+#undef SOLVER_PROTOTYPE
+
+/* Tries the solvers of the step's op in turn. Returns whether one explains the error. */
+bool solvers_try(const struct solve *solve, struct diagnosis *found);
+
+/* The middle of a solver's text: how the proof stands. "Computed so, all 12 rows come out as recorded (worst ratio
+ * 0.312); the right op fails in 8." */
+void solve_text(const struct solve *solve, double worst, struct diagnosis *found, const char *format, ...)
+    __attribute__((format(printf, 4, 5)));
+
+#endif
