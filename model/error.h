@@ -19,6 +19,7 @@ enum status {
     STATUS_ABSENT = 4,    /* a device or a Python package is missing */
     STATUS_IO = 5,        /* reading or writing failed (disk full) */
     STATUS_DEVICE = 6,    /* the GPU was lost, timed out or did not do its work */
+    STATUS_UNDECIDED = 7, /* nothing diverged, but too little could be judged for a verdict */
     STATUS_INTERRUPTED = 130
 };
 

@@ -123,6 +123,7 @@ static void take_row(struct finding *finding, const struct op_row *row, uint32_t
     finding->span |= row_is_span(row);
     if (row_is_span(row) && tells_nothing(expected, bound, width)) {
         finding->rows_unaudited++;
+        finding->rows_undecidable++;
     } else {
         judge_row(finding, row->position, width, actual, expected, bound);
     }
@@ -188,6 +189,7 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
             continue;
         }
         struct rows *rows = &gathered[t];
+        finding->rows_recorded = stage->n_recorded;
         measure(finding, stage, traces[t]->n_positions);
         rows_gather(rows, plan, step_index, traces[t], &spans[t]);
         finding->rows_inherited = rows->n_inherited;

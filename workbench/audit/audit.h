@@ -21,12 +21,14 @@ enum finding_state {
 /* What the audit says of one step of one trace. */
 struct finding {
     enum finding_state state;
+    uint32_t rows_recorded;
     uint32_t rows_judged;
-    uint32_t rows_inherited; /* not judged: an input is not finite */
-    uint32_t rows_unaudited; /* not judged: an input is not there, or its bound is so wide that zeros would pass */
-    bool span;               /* judged over ops whose stages the trace lacks; span_path_find lists them */
-    uint32_t rows_failed;    /* positions with a ratio above 1 */
-    double max_ratio;        /* over all judged rows; infinity where only one of expected and actual is finite */
+    uint32_t rows_inherited;   /* not judged: an input is not finite */
+    uint32_t rows_unaudited;   /* not judged: an input is not there, or the row is undecidable */
+    uint32_t rows_undecidable; /* not judged: the bound is so wide that zeros would pass */
+    bool span;                 /* judged over ops whose stages the trace lacks; span_path_find lists them */
+    uint32_t rows_failed;      /* positions with a ratio above 1 */
+    double max_ratio;          /* over all judged rows; infinity where only one of expected and actual is finite */
     double max_abs_error;
     /* The value to look at: at the lowest failing position, the dim with the worst ratio. If nothing fails, the worst
      * ratio of all. */

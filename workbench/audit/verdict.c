@@ -17,6 +17,13 @@ const char *outlier_name(enum outlier outlier)
     return names[outlier];
 }
 
+const char *conclusion_name(enum conclusion conclusion)
+{
+    static const char *const names[] = {"parity", "diverged", "undecided"};
+    ASSERT((unsigned)conclusion < sizeof(names) / sizeof(*names));
+    return names[conclusion];
+}
+
 /* The audited trace of a source, or -1. */
 static int32_t trace_of(const enum source *sources, uint32_t n_traces, enum source source)
 {
@@ -240,6 +247,33 @@ static enum outlier find_outlier(const struct verdict *verdict, const struct aud
     return same_weights ? OUTLIER_REFERENCE : OUTLIER_GOLDEN_OR_WEIGHTS;
 }
 
+/* Whether too little of a trace could be judged for a verdict. */
+static bool is_undecided(const struct audit *audit, uint32_t t)
+{
+    uint64_t n_judged = 0;
+    for (uint32_t step = 0; step < audit->plan->n_steps; step++) {
+        const struct finding *finding = audit_finding(audit, step, t);
+        n_judged += finding->rows_judged;
+        if (!audit->plan->steps[step].optional && 2 * finding->rows_judged < finding->rows_recorded) {
+            return true;
+        }
+    }
+    return n_judged == 0;
+}
+
+static void conclude(struct verdict *verdict, const struct audit *audit)
+{
+    for (uint32_t t = 0; t < audit->n_traces; t++) {
+        verdict->of[t] = first_step(verdict, (int32_t)t) >= 0 ? CONCLUSION_DIVERGED
+                         : is_undecided(audit, t)             ? CONCLUSION_UNDECIDED
+                                                              : CONCLUSION_PARITY;
+        if (verdict->conclusion == CONCLUSION_PARITY || verdict->of[t] == CONCLUSION_DIVERGED) {
+            verdict->conclusion = verdict->of[t];
+        }
+    }
+    verdict->diverged = verdict->conclusion == CONCLUSION_DIVERGED;
+}
+
 void verdict_reach(struct verdict *verdict, const struct audit *audit, const struct trace *const *traces,
                    const enum source *sources, bool same_weights)
 {
@@ -247,7 +281,7 @@ void verdict_reach(struct verdict *verdict, const struct audit *audit, const str
     ASSERT(audit->n_traces <= SOURCE_COUNT);
     collect_introduced(verdict, audit, traces, sources);
     collect_coverage(verdict, audit, sources);
-    verdict->diverged = verdict->n_introduced > 0;
+    conclude(verdict, audit);
     verdict->outlier = find_outlier(verdict, audit, traces, sources, same_weights);
 }
 

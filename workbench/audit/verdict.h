@@ -33,8 +33,19 @@ struct lack {
     bool unaudited; /* the stage is there, but not every input that is needed to judge it */
 };
 
+/* What is claimed of a source, or of all of them. */
+enum conclusion {
+    CONCLUSION_PARITY,
+    CONCLUSION_DIVERGED,
+    CONCLUSION_UNDECIDED, /* nothing diverged, but of some required stage that is recorded fewer than half of the rows
+                             could be judged, or no row of any stage */
+};
+const char *conclusion_name(enum conclusion conclusion); /* "undecided" */
+
 struct verdict {
     bool diverged;
+    enum conclusion conclusion;       /* of all sources: diverged if one is, else undecided if one is */
+    enum conclusion of[SOURCE_COUNT]; /* of each audited trace */
     enum outlier outlier;
     uint32_t n_introduced;
     struct introduced *introduced; /* in plan order, then in the order of enum source; the first is first_divergence */

@@ -201,7 +201,7 @@ void report_print(const struct report *report, FILE *out)
     if (report->verdict->diverged) {
         print_divergence(report, out);
     }
-    fprintf(out, "\nVerdict: %s%s%s\n", report->verdict->diverged ? "diverged" : "parity",
+    fprintf(out, "\nVerdict: %s%s%s\n", conclusion_name(report->verdict->conclusion),
             report->verdict->diverged ? ", outlier: " : "",
             report->verdict->diverged ? outlier_name(report->verdict->outlier) : "");
 }

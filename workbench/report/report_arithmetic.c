@@ -121,15 +121,12 @@ static void add_storage(json_t *array, const char *value, uint32_t n)
 static json_t *source_entry(const struct report *report, uint32_t t)
 {
     json_t *entry = json_object(), *array = json_array();
-    json_int_t n_rows = 0;
+    json_int_t n_rows = 0, n_undecidable = 0;
     uint32_t n_steps = 0;
-    bool diverged = false;
     for (uint32_t s = 0; s < report->plan->n_steps; s++) {
         n_rows += audit_finding(report->audit, s, t)->rows_judged;
+        n_undecidable += audit_finding(report->audit, s, t)->rows_undecidable;
         n_steps += audit_finding(report->audit, s, t)->rows_judged > 0;
-    }
-    for (uint32_t i = 0; i < report->verdict->n_introduced; i++) {
-        diverged |= report->verdict->introduced[i].trace == t;
     }
     if (report->storage[t] != NULL) {
         add_storage(array, report->storage[t], n_steps);
@@ -139,10 +136,10 @@ static json_t *source_entry(const struct report *report, uint32_t t)
         arithmetic_attributes(entries.class, add_entry, &entries);
     }
     json_put(entry, "source", json_string(source_name(report->sources[t])));
-    json_put(entry, "verdict", json_string(diverged ? "diverged" : "parity"));
+    json_put(entry, "verdict", json_string(conclusion_name(report->verdict->of[t])));
     json_put(entry, "arithmetic", array);
     json_put(entry, "rows_judged", json_integer(n_rows));
-    json_put(entry, "rows_undecidable", json_integer(0)); /* not counted */
+    json_put(entry, "rows_undecidable", json_integer(n_undecidable));
     return entry;
 }
 

@@ -121,6 +121,27 @@ static json_t *next(const struct report *report)
     return json_string(triage_next(report->plan, first, report->diagnoses, report->n_diagnoses));
 }
 
+/* The stages of which a source has rows whose bounds are so wide that zeros would pass. */
+static json_t *undecidable(const struct report *report)
+{
+    json_t *array = json_array();
+    for (uint32_t s = 0; s < report->plan->n_steps; s++) {
+        for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+            const struct finding *finding = audit_finding(report->audit, s, t);
+            if (finding->rows_undecidable == 0) {
+                continue;
+            }
+            json_t *entry = json_object();
+            json_put(entry, "source", json_string(source_name(report->sources[t])));
+            put_place(entry, &report->plan->steps[s]);
+            json_put(entry, "rows", json_integer(finding->rows_undecidable));
+            json_put(entry, "of", json_integer(finding->rows_recorded));
+            json_push(array, entry);
+        }
+    }
+    return array;
+}
+
 static json_t *coverage(const struct report *report)
 {
     const struct verdict *verdict = report->verdict;
@@ -134,6 +155,7 @@ static json_t *coverage(const struct report *report)
     json_put(object, "expected", json_integer(verdict->expected));
     json_put(object, "compared", json_integer(verdict->compared));
     json_put(object, "missing", missing);
+    json_put(object, "undecidable", undecidable(report));
     json_put(object, "unaudited", unaudited);
     return object;
 }
@@ -189,7 +211,7 @@ enum status report_write_json(const struct report *report, const char *path, str
     }
     json_put(object, "format", json_string("lockstep-report"));
     json_put(object, "version", json_integer(1));
-    json_put(object, "verdict", json_string(report->verdict->diverged ? "diverged" : "parity"));
+    json_put(object, "verdict", json_string(conclusion_name(report->verdict->conclusion)));
     json_put(object, "sources", report_sources(report));
     json_put(object, "outlier", json_string(outlier_name(report->verdict->outlier)));
     json_put(object, "first_divergence", first_divergence(report));

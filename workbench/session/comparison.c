@@ -230,7 +230,8 @@ enum status comparison_report(const struct comparison *comparison, const char *j
     if (status) {
         return status;
     }
-    return comparison->verdict.diverged ? STATUS_DIVERGED : STATUS_OK;
+    static const enum status statuses[] = {STATUS_OK, STATUS_DIVERGED, STATUS_UNDECIDED};
+    return statuses[comparison->verdict.conclusion];
 }
 
 void comparison_free(struct comparison *comparison)

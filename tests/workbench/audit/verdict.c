@@ -223,6 +223,54 @@ static void test_coverage(void **state)
     small_close(&small);
 }
 
+/* Keeps the first n rows of a stage. */
+static void keep_rows(struct trace_stage *stage, uint32_t n_positions, uint32_t n)
+{
+    for (uint32_t p = n; p < n_positions; p++) {
+        stage->n_recorded -= stage->recorded[p];
+        stage->recorded[p] = 0;
+    }
+}
+
+/* The verdict on a dump that holds n_in rows of what layer 0 makes, and n_out of the queries that layer 1 makes of
+ * them. */
+static enum conclusion conclude_dump(uint32_t n_in, uint32_t n_out, bool wrong)
+{
+    static const enum source sources[] = {SOURCE_TRACE};
+    struct small_model small;
+    struct audit audit;
+    struct verdict verdict;
+    small_open(&small, "tiny-llama", NULL);
+    for (uint32_t i = 0; i < small.golden.n_stages; i++) {
+        struct trace_stage *stage = &small.golden.stages[i];
+        bool in = stage->layer == 0 && stage->stage == STAGE_layer_out;
+        bool out = stage->layer == 1 && stage->stage == STAGE_q_proj;
+        keep_rows(stage, small.golden.n_positions, in ? n_in : out ? n_out : 0);
+        stage->rows[0] += wrong && out;
+    }
+    const struct trace *traces[] = {&small.golden};
+    audit_run(&audit, &small.plan, traces, 1, NULL, NULL);
+    verdict_reach(&verdict, &audit, traces, sources, true);
+    enum conclusion conclusion = verdict.conclusion;
+    assert_int_equal(verdict.of[0], conclusion);
+    assert_int_equal(verdict.diverged, conclusion == CONCLUSION_DIVERGED);
+    verdict_free(&verdict);
+    audit_free(&audit);
+    small_close(&small);
+    return conclusion;
+}
+
+/* Half of the recorded rows must be judged for parity. A divergence is one however few rows are judged. */
+static void test_undecided(void **state)
+{
+    (void)state;
+    assert_int_equal(conclude_dump(5, 10, false), CONCLUSION_PARITY);
+    assert_int_equal(conclude_dump(4, 10, false), CONCLUSION_UNDECIDED);
+    assert_int_equal(conclude_dump(4, 10, true), CONCLUSION_DIVERGED);
+    assert_int_equal(conclude_dump(0, 10, false), CONCLUSION_UNDECIDED);
+    assert_int_equal(conclude_dump(0, 0, false), CONCLUSION_UNDECIDED);
+}
+
 /* A bit of MODEL's weights is flipped: both our sides run with it, and only the golden fails, at the dim of the flipped
  * weight. Bit 30 makes the weight 1.8e37, so later norms overflow; no other step is reported for that. */
 static void test_flipped_bit(void **state)
@@ -268,10 +316,8 @@ static void test_names(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_outlier),
-        cmocka_unit_test(test_coverage),
-        cmocka_unit_test(test_flipped_bit),
-        cmocka_unit_test(test_names),
+        cmocka_unit_test(test_outlier),     cmocka_unit_test(test_coverage), cmocka_unit_test(test_undecided),
+        cmocka_unit_test(test_flipped_bit), cmocka_unit_test(test_names),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -337,6 +337,23 @@ static void compare(void **state)
     RUN(&outcome, 1, "compare", path, GEMMA ".h5");
     expect_text(outcome.out, "layer 1 o_proj                      inf");
     outcome_free(&outcome);
+    char logits[512], norms[512]; /* nothing is in both */
+    scratch_path(logits, folder, "logits.h5");
+    scratch_path(norms, folder, "norms.h5");
+    RUN(&outcome, 0, "trace", LLAMA, "--on", "reference", "--ids", "1,2,3", "--stages", "logits_final", "-o", logits);
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "trace", LLAMA, "--on", "reference", "--ids", "1,2,3", "--stages", "attn_norm", "-o", norms);
+    outcome_free(&outcome);
+    RUN(&outcome, 7, "compare", logits, norms);
+    expect_text(outcome.out, "undecided: no row is recorded in both traces");
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "compare", logits, logits);
+    outcome_free(&outcome);
+    RUN(&outcome, 7, "audit", LLAMA, logits, "--json", "-");
+    report = parse_report(&outcome);
+    assert_string_equal(text_at(report, "verdict"), "undecided");
+    json_decref(report);
+    outcome_free(&outcome);
 }
 
 int main(void)

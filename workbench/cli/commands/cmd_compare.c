@@ -95,10 +95,11 @@ static const char *label_of(const struct distance *distance, char text[64])
 /* Prints the stages that differ, one a line. */
 static void print_distances(const struct distance *distances, uint32_t n, const struct trace *a, const struct trace *b)
 {
-    uint32_t n_identical = 0;
+    uint32_t n_identical = 0, n_compared = 0;
     char label[64];
     for (uint32_t i = 0; i < n; i++) {
         n_identical += distances[i].identical;
+        n_compared += distances[i].rows;
     }
     if (n_identical < n) {
         printf("%-26s %12s %7s %7s %12s %12s\n", "stage", "max error", "token", "dim", "rms error", "cosine");
@@ -118,6 +119,9 @@ static void print_distances(const struct distance *distances, uint32_t n, const 
         }
     }
     printf("%u of %u (layer, stage) pairs are bit-identical\n", n_identical, n);
+    if (n_compared == 0) {
+        printf("undecided: no row is recorded in both traces\n");
+    }
 }
 
 static enum status write_json(const struct distance *distances, uint32_t n, bool identical, bool drift,
@@ -154,9 +158,10 @@ static enum status write_json(const struct distance *distances, uint32_t n, bool
 static enum status report_distances(const struct arguments *arguments, const struct distance *distances, uint32_t n,
                                     const struct trace *a, const struct trace *b, struct error *err)
 {
-    bool identical = true;
+    bool identical = true, comparable = false;
     for (uint32_t i = 0; i < n; i++) {
         identical &= distances[i].identical;
+        comparable |= distances[i].rows > 0;
     }
     if (arguments->json == NULL || strcmp(arguments->json, "-") != 0) {
         if (arguments->drift) {
@@ -168,7 +173,7 @@ static enum status report_distances(const struct arguments *arguments, const str
     if (arguments->json != NULL) {
         TRY(write_json(distances, n, identical, arguments->drift, arguments->json, err));
     }
-    return identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
+    return !comparable ? STATUS_UNDECIDED : identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
 }
 
 static enum status compare_traces(const struct arguments *arguments, const struct trace *a, const struct trace *b,
