@@ -62,6 +62,12 @@ static uint32_t positions_read(const struct op_batch *batch, uint32_t r)
     return most;
 }
 
+/* What queries (or keys and values) are rounded to: what is said of them, else of operands, where those are floats. */
+static enum rounding_type operand_type(uint8_t said, uint8_t operands)
+{
+    return (enum rounding_type)(said != ROUNDING_NONE || operands > ROUNDING_BF16 ? said : operands);
+}
+
 void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batch, const struct attention_params *p)
 {
     *rounded = (struct rounded_rows){.rows = xmalloc((batch->n_rows + 1) * sizeof(*rounded->rows))};
@@ -70,7 +76,7 @@ void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batc
         const struct roundings *roundings = &batch->rows[r].arith->roundings;
         struct op_row *row = &rounded->rows[r];
         *row = batch->rows[r];
-        round_input(rounded, row, 0, roundings->queries, q_width);
+        round_input(rounded, row, 0, operand_type(roundings->queries, roundings->operands), q_width);
         uint32_t same = 0;
         while (batch->rows[same].in[1] != batch->rows[r].in[1] || batch->rows[same].in[2] != batch->rows[r].in[2]) {
             same++;
@@ -80,7 +86,8 @@ void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batc
                 row->in[input] = rounded->rows[same].in[input];
                 row->error[input] = rounded->rows[same].error[input];
             } else {
-                round_input(rounded, row, input, roundings->keys_values, positions_read(batch, r) * kv_width);
+                round_input(rounded, row, input, operand_type(roundings->keys_values, roundings->operands),
+                            positions_read(batch, r) * kv_width);
             }
         }
     }

@@ -5,9 +5,8 @@
  * (variance u^2/3), and are summed over the steps that any reasonable kernel takes. The standard deviation of a sum is
  * multiplied by LAMBDA. Single roundings (stores, a product, a function) count with their full u.
  *
- * u_sum: unit roundoff of sums. u_storage: of values stored on the way, including the output. u_operand: of operands
- * rounded before a product. eta: smallest normal number of the stored type; below it a kernel may round to a subnormal
- * number or flush to 0. */
+ * u_sum: unit roundoff of sums. u_storage: of values stored on the way, including the output. eta: smallest normal
+ * number of the stored type; below it a kernel may round to a subnormal number or flush to 0. */
 #ifndef LOCKSTEP_REFERENCE_BOUNDS_H
 #define LOCKSTEP_REFERENCE_BOUNDS_H
 
@@ -26,8 +25,7 @@
  *
  * squares is Q = sum of (a_i b_i)^2. Each addition rounds the partial sum S_j that it makes: variance S_j^2 u^2 / 3. In
  * random order S_j is the share j/n of the sum plus a bridge of variance Q (j/n)(1 - j/n). Summed over j this is n
- * (mean_square + Q/6), with mean_square = sum^2/3. Each product rounds once: Q u^2 / 3. Two rounded operands for each
- * product add 2 Q u_operand^2 / 3.
+ * (mean_square + Q/6), with mean_square = sum^2/3. Each product rounds once: Q u^2 / 3.
  *
  * A bias b may be added last, or the sum may start with it; then its partial sums run from b to y = sum + b, and
  * mean_square is (b^2 + b y + y^2) / 3. The larger of the two is taken; without a bias they are equal. */
@@ -36,7 +34,7 @@ static inline double bound_sum(const struct arith *arith, uint64_t n, double squ
     double y = sum + bias;
     double mean_square = fmax(sum * sum, bias * bias + bias * y + y * y) / 3;
     double variance = (double)n * (squares / 6 + mean_square) / 3 + squares / 3;
-    return BOUND_LAMBDA * (arith->u_sum * sqrt(variance) + arith->u_operand * sqrt(2 * squares / 3));
+    return BOUND_LAMBDA * arith->u_sum * sqrt(variance);
 }
 
 /* Bound of a stored dot product. If there is a bias, the product may be stored before the bias is added. */

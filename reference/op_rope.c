@@ -63,10 +63,16 @@ static double yarn_frequency(const struct rope_params *p, double frequency, uint
     return frequency / p->factor * ramp + frequency * (1 - ramp);
 }
 
+/* cos or sin, times m, as a table in f16 or bf16 holds it; float32 holds it as it is. */
+static double in_table(const struct arith *arith, double value)
+{
+    return arith && arith->roundings.tables ? round_number((enum rounding_type)arith->roundings.tables, value) : value;
+}
+
 /* Errors of the frequency theta^-(2i/dim): its exponent rounds by u, which the power turns into ln(theta) 2i/dim u; the
  * power, its inverse and the product with the position round: 3 u. Scaling adds: linear one division; llama3 and yarn a
  * blend of two frequencies, whose weights (differences, a quotient) round too. */
-static struct turn rope_turn(const struct rope_params *p, uint32_t position, uint32_t i)
+static struct turn rope_turn(const struct rope_params *p, const struct arith *arith, uint32_t position, uint32_t i)
 {
     static const double roundings[] = {
         [ROPE_TYPE_DEFAULT] = 0, [ROPE_TYPE_LINEAR] = 1, [ROPE_TYPE_LLAMA3] = 6, [ROPE_TYPE_YARN] = 8};
@@ -79,7 +85,7 @@ static struct turn rope_turn(const struct rope_params *p, uint32_t position, uin
         frequency = yarn_frequency(p, frequency, i);
     }
     double angle = position * frequency;
-    return (struct turn){p->scale * cos(angle), p->scale * sin(angle), p->scale,
+    return (struct turn){in_table(arith, p->scale * cos(angle)), in_table(arith, p->scale * sin(angle)), p->scale,
                          angle * (3 + log(p->theta) * exponent + roundings[p->type])};
 }
 
@@ -87,7 +93,7 @@ static void rope_row(const struct rope_params *p, bool neighbours, const struct 
 {
     uint32_t half = p->dim / 2;
     for (uint32_t i = 0; i < half; i++) {
-        struct turn turn = rope_turn(p, row->position, i);
+        struct turn turn = rope_turn(p, row->arith, row->position, i);
         for (uint32_t h = 0; h < p->heads; h++) {
             uint64_t first = (uint64_t)h * p->dim + (neighbours ? 2 * i : i), second = first + (neighbours ? 1 : half);
             double a = row->in[0][first], b = row->in[0][second];

@@ -12,12 +12,11 @@
 #include "model/sampling.h"
 #include "reference/roundings.h"
 
-/* The arithmetic that a trace declares: how stored values are rounded, how sums are kept, and whether operands are
- * rounded before a product. Unit roundoffs: 2^-24 f32, 2^-11 f16, 2^-8 bf16. */
+/* The arithmetic that a trace declares: how stored values are rounded, how sums are kept, and what is rounded inside
+ * ops. Unit roundoffs: 2^-24 f32, 2^-11 f16, 2^-8 bf16. */
 struct arith {
     double u_sum;     /* of sums */
     double u_storage; /* of stored stage values */
-    double u_operand; /* of operands rounded into a product; 0: none */
     double eta;       /* smallest normal number of the stored type */
     double
         u_rounded; /* of the recorded values, that were rounded for the file alone; 0: none. Inputs then have errors */

@@ -31,15 +31,30 @@ enum rounding_type rounding_by_name(const char *name)
 
 bool roundings_equal(const struct roundings *a, const struct roundings *b)
 {
-    return a->operands == b->operands && a->weights == b->weights && a->queries == b->queries &&
-           a->keys_values == b->keys_values && a->probs == b->probs && a->accumulator == b->accumulator &&
-           a->unnormalised == b->unnormalised && a->to_even == b->to_even;
+    return a->operands == b->operands && a->weights == b->weights && a->tables == b->tables &&
+           a->queries == b->queries && a->keys_values == b->keys_values && a->probs == b->probs &&
+           a->accumulator == b->accumulator && a->unnormalised == b->unnormalised && a->to_even == b->to_even;
 }
 
 bool roundings_any(const struct roundings *roundings)
 {
     const struct roundings none = {.unnormalised = roundings->unnormalised, .to_even = roundings->to_even};
     return !roundings_equal(roundings, &none);
+}
+
+struct roundings roundings_join(const struct roundings *declared, const struct roundings *supposed)
+{
+    struct roundings both = *supposed;
+#define TAKE(field) both.field = declared->field != ROUNDING_NONE ? declared->field : supposed->field
+    TAKE(operands);
+    TAKE(weights);
+    TAKE(tables);
+    TAKE(queries);
+    TAKE(keys_values);
+    TAKE(probs);
+    TAKE(accumulator);
+#undef TAKE
+    return both;
 }
 
 static float largest(const float *values, uint64_t n)

@@ -34,6 +34,7 @@ enum rounding_type rounding_by_name(const char *name);
 struct roundings {
     uint8_t operands;    /* matrix products: x */
     uint8_t weights;     /* matrix products: W; NONE, F16 or BF16 */
+    uint8_t tables;      /* rope: cos and sin; NONE, F16 or BF16 */
     uint8_t queries;     /* attention */
     uint8_t keys_values; /* attention */
     uint8_t probs;       /* attention: probabilities, NONE, F16 or BF16 */
@@ -44,6 +45,9 @@ struct roundings {
 
 bool roundings_equal(const struct roundings *a, const struct roundings *b);
 bool roundings_any(const struct roundings *roundings);
+
+/* What is declared, and beyond it what is supposed. */
+struct roundings roundings_join(const struct roundings *declared, const struct roundings *supposed);
 
 /* Rounds values in place to F16, BF16, or blocks of Q8_0 or Q4_0 as a KV cache stores them (32 values, scale in f16);
  * NONE: nothing. n: a multiple of 32 for blocks; a shorter last block is rounded by itself. */

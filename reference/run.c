@@ -91,7 +91,7 @@ void op_run(const struct op_batch *batch)
     add_rounded(batch);
 }
 
-const struct arith arith_float32 = {.u_sum = 0x1p-24, .u_storage = 0x1p-24, .u_operand = 0, .eta = FLT_MIN};
+const struct arith arith_float32 = {.u_sum = 0x1p-24, .u_storage = 0x1p-24, .eta = FLT_MIN};
 
 bool float_type(const char *name, double *unit_roundoff, double *smallest_normal)
 {

@@ -166,39 +166,59 @@ static uint32_t list_hypotheses(const struct class_steps *class, const struct pl
     return n;
 }
 
-/* Steps that a hypothesis explains, and of them those that fail in the declared arithmetic. Gives up where fewer than
- * nine of ten can be explained. */
+/* What a class rounds: beyond what its file declares, or instead of it. */
+struct hypothesis {
+    struct roundings roundings;
+    bool instead; /* the file declares more roundings than the run made */
+};
+
+/* The arithmetic of a step under a hypothesis. */
+static struct arith supposed(const struct trace_stage *stage, const struct hypothesis *hypothesis)
+{
+    struct arith arith = stage->arith;
+    arith.roundings =
+        hypothesis->instead ? hypothesis->roundings : roundings_join(&arith.roundings, &hypothesis->roundings);
+    return arith;
+}
+
+/* Whether so many steps of n may be findings: one, or one in ten. Most models have few layers or many. */
+static bool may_miss(uint32_t n_missed, uint32_t n)
+{
+    return n_missed <= 1 || n_missed * 10 <= n;
+}
+
+/* Steps that a hypothesis explains, and of them those that fail in the declared arithmetic. Gives up where more
+ * are missed than may be. */
 static uint32_t count_explained(const struct audit *audit, const struct trace *trace, const struct class_steps *class,
-                                const struct roundings *roundings, uint32_t *n_needed)
+                                const struct hypothesis *hypothesis, uint32_t *n_needed)
 {
     uint32_t n = 0, n_missed = 0;
     *n_needed = 0;
     for (int failing = 1; failing >= 0; failing--) { /* where float32 fails first: most hypotheses end there */
-        for (uint32_t i = 0; i < class->n && n_missed * 10 <= class->n; i++) {
+        for (uint32_t i = 0; i < class->n && may_miss(n_missed, class->n); i++) {
             if (class->fails[i] != failing) {
                 continue;
             }
             uint32_t n_rows, s = class->steps[i];
-            struct arith arith = trace_find_step(trace, &audit->plan->steps[s])->arith;
-            arith.roundings = *roundings;
+            struct arith arith = supposed(trace_find_step(trace, &audit->plan->steps[s]), hypothesis);
             bool explained = explains(audit->plan, s, trace, class->phase, &arith, &n_rows);
             n += explained;
             n_missed += !explained;
             *n_needed += explained && failing;
         }
     }
-    return n_missed * 10 <= class->n ? n : 0;
+    return may_miss(n_missed, class->n) ? n : 0;
 }
 
 /* Takes a class's arithmetic into the trace's stages. */
 static void accept(struct arithmetic *arithmetic, const struct audit *audit, struct trace *trace,
-                   const struct class_steps *class, const struct roundings *roundings, uint32_t n_explained)
+                   const struct class_steps *class, const struct hypothesis *hypothesis, uint32_t n_explained)
 {
+    const struct roundings *roundings = &hypothesis->roundings;
     for (uint32_t i = 0; i < class->n; i++) {
         struct trace_stage *stage = trace_find_step(trace, &audit->plan->steps[class->steps[i]]);
         stage->is_inferred[class->phase] = true;
-        stage->inferred[class->phase] = stage->arith;
-        stage->inferred[class->phase].roundings = *roundings;
+        stage->inferred[class->phase] = supposed(stage, hypothesis);
     }
     for (uint32_t i = 0; i < arithmetic->n; i++) {
         struct arithmetic_class *other = &arithmetic->classes[i];
@@ -227,19 +247,30 @@ __attribute__((noinline)) static bool follow_others(struct arithmetic *arithmeti
     const struct step *step = &audit->plan->steps[class->steps[0]];
     for (uint32_t i = 0; i < arithmetic->n; i++) {
         const struct arithmetic_class *other = &arithmetic->classes[i];
-        struct roundings roundings = other->roundings;
+        struct hypothesis hypothesis = {.roundings = other->roundings};
         uint32_t n_needed;
         if (!is_product(other->op)) {
             continue;
         }
-        if (roundings.operands > ROUNDING_BF16) {
+        if (hypothesis.roundings.operands > ROUNDING_BF16) {
             if (!integer_product_fits(step->weight[0], step->params.matmul.n_in)) {
                 continue;
             }
-            roundings.operands = integer_operand_of(step->weight[0]->dtype);
+            hypothesis.roundings.operands = integer_operand_of(step->weight[0]->dtype);
         }
-        if (count_explained(audit, trace, class, &roundings, &n_needed) == 1) {
-            accept(arithmetic, audit, trace, class, &roundings, 1);
+        if (count_explained(audit, trace, class, &hypothesis, &n_needed) == 1) {
+            accept(arithmetic, audit, trace, class, &hypothesis, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether a file declares a rounding inside ops for a step of the class. */
+static bool declares_roundings(const struct audit *audit, const struct trace *trace, const struct class_steps *class)
+{
+    for (uint32_t i = 0; i < class->n; i++) {
+        if (roundings_any(&trace_find_step(trace, &audit->plan->steps[class->steps[i]])->arith.roundings)) {
             return true;
         }
     }
@@ -260,10 +291,13 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
     if (class->n == 1) {
         return class->op == OP_matmul && follow_others(arithmetic, audit, trace, class);
     }
-    for (uint32_t h = 0; h < n && !stop_asked(); h++) {
-        uint32_t n_needed, n_explained = count_explained(audit, trace, class, &list[h], &n_needed);
-        if (n_explained >= 2 && n_needed >= 2 && n_explained * 10 >= class->n * 9) {
-            accept(arithmetic, audit, trace, class, &list[h], n_explained);
+    bool declares = declares_roundings(audit, trace, class);
+    for (uint32_t h = 0; h < (declares ? 2 * n + 1 : n) && !stop_asked(); h++) {
+        struct hypothesis hypothesis = {.instead = h >= n};
+        hypothesis.roundings = h == n ? (struct roundings){0} : list[h < n ? h : h - n - 1];
+        uint32_t n_needed, n_explained = count_explained(audit, trace, class, &hypothesis, &n_needed);
+        if (n_explained >= 2 && n_needed >= 2) {
+            accept(arithmetic, audit, trace, class, &hypothesis, n_explained);
             return true;
         }
     }
@@ -322,5 +356,8 @@ void arithmetic_attributes(const struct arithmetic_class *class,
         if (all[i].type != ROUNDING_NONE) {
             each(context, all[i].attribute, rounding_name(all[i].type));
         }
+    }
+    if (!roundings_any(r)) { /* more exact than its file declares */
+        each(context, is_product(class->op) ? "operand_dtype" : "kv_dtype", rounding_name(ROUNDING_NONE));
     }
 }

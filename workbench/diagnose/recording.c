@@ -251,10 +251,10 @@ static bool round_for_file(struct trace *trace, const struct plan *plan)
     for (uint32_t i = 0; i < trace->n_stages; i++) {
         trace->stages[i].arith.u_storage = arith_float32.u_storage;
         trace->stages[i].arith.eta = arith_float32.eta;
+        stage_set_rounded(&trace->stages[i], trace->n_positions, u);
     }
     trace->arith.u_storage = arith_float32.u_storage;
     trace->arith.eta = arith_float32.eta;
-    trace_set_rounded(trace, u);
     return true;
 }
 

@@ -66,10 +66,21 @@ static void print_class(const struct arithmetic_class *class, const char *source
     text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
 }
 
+static void add_declaration(void *context, const char *attribute, const char *value)
+{
+    struct line *line = context;
+    append(line->what, sizeof(line->what), "%s=%s", attribute, value);
+}
+
 void report_arithmetic_print(const struct report *report, FILE *out)
 {
     for (uint32_t t = 0; t < report->audit->n_traces; t++) {
         const char *source = source_name(report->sources[t]);
+        struct line declared = {0};
+        trace_declarations(report->traces[t], add_declaration, &declared);
+        if (*declared.what) {
+            fprintf(out, "Arithmetic of the %s, declared: %s\n", source, declared.what);
+        }
         if (report->storage[t] != NULL) {
             fprintf(out, "Arithmetic of the %s, inferred: stored values in %s; declare storage_dtype=%s\n", source,
                     report->storage[t], report->storage[t]);
@@ -83,39 +94,61 @@ void report_arithmetic_print(const struct report *report, FILE *out)
 /* Where add_entry puts the entries of a class. */
 struct entries {
     const struct arithmetic_class *class;
+    const struct trace *trace;
     json_t *array;
 };
+
+/* Whether a file declares an attribute with a value. */
+struct question {
+    const char *attribute, *value;
+    bool declared;
+};
+
+static void answer(void *context, const char *attribute, const char *value)
+{
+    struct question *question = context;
+    question->declared |= strcmp(attribute, question->attribute) == 0 && strcmp(value, question->value) == 0;
+}
 
 static void add_entry(void *context, const char *attribute, const char *value)
 {
     const struct entries *entries = context;
     const struct arithmetic_class *class = entries->class;
     bool has_weights = class->weights != DTYPE_COUNT;
+    struct question question = {.attribute = attribute, .value = value};
+    trace_declarations(entries->trace, answer, &question);
     json_t *entry = json_object();
     json_put(entry, "op", json_string(op_info(class->op)->name));
     json_put(entry, "weights", has_weights ? json_string(dtype_info(class->weights)->name) : json_null());
     json_put(entry, "phase", json_string(phase_text(class)));
     json_put(entry, "attribute", json_string(attribute));
     json_put(entry, "value", json_string(value));
-    json_put(entry, "how", json_string("inferred"));
+    json_put(entry, "how", json_string(question.declared ? "declared" : "inferred"));
     json_put(entry, "steps", json_integer(class->n_explained));
     json_put(entry, "of", json_integer(class->n_steps));
     json_push(entries->array, entry);
 }
 
-/* The entry of an inferred storage: it holds for every op, and for all n steps that were judged. */
-static void add_storage(json_t *array, const char *value, uint32_t n)
+/* An entry that holds for every op, and for all n steps that were judged. */
+struct whole {
+    const char *how;
+    json_t *array;
+    uint32_t n;
+};
+
+static void add_whole(void *context, const char *attribute, const char *value)
 {
+    const struct whole *whole = context;
     json_t *entry = json_object();
     json_put(entry, "op", json_null());
     json_put(entry, "weights", json_null());
     json_put(entry, "phase", json_string("both"));
-    json_put(entry, "attribute", json_string("storage_dtype"));
+    json_put(entry, "attribute", json_string(attribute));
     json_put(entry, "value", json_string(value));
-    json_put(entry, "how", json_string("inferred"));
-    json_put(entry, "steps", json_integer(n));
-    json_put(entry, "of", json_integer(n));
-    json_push(array, entry);
+    json_put(entry, "how", json_string(whole->how));
+    json_put(entry, "steps", json_integer(whole->n));
+    json_put(entry, "of", json_integer(whole->n));
+    json_push(whole->array, entry);
 }
 
 static json_t *source_entry(const struct report *report, uint32_t t)
@@ -128,11 +161,12 @@ static json_t *source_entry(const struct report *report, uint32_t t)
         n_undecidable += audit_finding(report->audit, s, t)->rows_undecidable;
         n_steps += audit_finding(report->audit, s, t)->rows_judged > 0;
     }
+    trace_declarations(report->traces[t], add_whole, &(struct whole){"declared", array, n_steps});
     if (report->storage[t] != NULL) {
-        add_storage(array, report->storage[t], n_steps);
+        add_whole(&(struct whole){"inferred", array, n_steps}, "storage_dtype", report->storage[t]);
     }
     for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
-        struct entries entries = {&report->arithmetic[t].classes[i], array};
+        struct entries entries = {&report->arithmetic[t].classes[i], report->traces[t], array};
         arithmetic_attributes(entries.class, add_entry, &entries);
     }
     json_put(entry, "source", json_string(source_name(report->sources[t])));

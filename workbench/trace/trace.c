@@ -163,22 +163,19 @@ void trace_move_stage(struct trace *trace, struct trace_stage *stage, int32_t la
 }
 
 /* Rounding errors are uniform within u |x|; what they do to a sum is bounded by BOUND_LAMBDA standard deviations. */
-void trace_set_rounded(struct trace *trace, double unit_roundoff)
+void stage_set_rounded(struct trace_stage *stage, uint32_t n_positions, double unit_roundoff)
 {
-    for (uint32_t i = 0; i < trace->n_stages; i++) {
-        struct trace_stage *stage = &trace->stages[i];
-        uint64_t n = (uint64_t)trace->n_positions * stage->width;
-        free(stage->error);
-        stage->error = NULL;
-        stage->arith.u_rounded = 0;
-        if (unit_roundoff == 0 || stage_is_integer(stage->stage)) {
-            continue;
-        }
-        stage->arith.u_rounded = unit_roundoff;
-        stage->error = xmalloc(n * sizeof(*stage->error));
-        for (uint64_t at = 0; at < n; at++) {
-            stage->error[at] = BOUND_LAMBDA / sqrt(3) * unit_roundoff * fabs(stage->rows[at]);
-        }
+    uint64_t n = (uint64_t)n_positions * stage->width;
+    free(stage->error);
+    stage->error = NULL;
+    stage->arith.u_rounded = 0;
+    if (unit_roundoff == 0 || stage_is_integer(stage->stage)) {
+        return;
+    }
+    stage->arith.u_rounded = unit_roundoff;
+    stage->error = xmalloc(n * sizeof(*stage->error));
+    for (uint64_t at = 0; at < n; at++) {
+        stage->error[at] = BOUND_LAMBDA / sqrt(3) * unit_roundoff * fabs(stage->rows[at]);
     }
 }
 

@@ -61,9 +61,9 @@ void trace_move_stage(struct trace *trace, struct trace_stage *stage, int32_t la
 /* Takes a stage out. Invalidates pointers to stages. */
 void trace_remove_stage(struct trace *trace, struct trace_stage *stage);
 
-/* Sets stage->error of every stage: how far its values can be off that were rounded for the file alone, to floats of
- * this unit roundoff. 0 takes it away. */
-void trace_set_rounded(struct trace *trace, double unit_roundoff);
+/* Sets stage->error: how far its values can be off that were rounded for the file alone, to floats of this unit
+ * roundoff. 0 takes it away. */
+void stage_set_rounded(struct trace_stage *stage, uint32_t n_positions, double unit_roundoff);
 
 /* The stage, or NULL if it was not recorded. */
 struct trace_stage *trace_find(const struct trace *trace, int32_t layer, enum stage stage);
@@ -76,6 +76,11 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
 
 /* The arithmetic that a stage's rows of one phase are judged in. Borrowed from the stage. */
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase);
+
+/* What a file declares of the whole trace: calls each(context, attribute, value) for every attribute of arithmetic that
+ * is not float32. */
+typedef void declaration_function(void *context, const char *attribute, const char *value);
+void trace_declarations(const struct trace *trace, declaration_function *each, void *context);
 
 /* The row [width] of a position, or NULL if it was not recorded. */
 const float *trace_row(const struct trace_stage *stage, uint32_t position);

@@ -1,5 +1,6 @@
 /* Reads the attributes of trace files: short texts, numbers, and the arithmetic that a file declares. */
 #include <stdarg.h>
+#include <stddef.h>
 #include <stdio.h>
 #include <string.h>
 
@@ -215,30 +216,74 @@ static uint32_t weights_dtype_by_name(const char *name)
     return strcmp(name, "float16") == 0 ? DTYPE_F16 : strcmp(name, "bfloat16") == 0 ? DTYPE_BF16 : DTYPE_F32;
 }
 
+const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES] = {
+    {"operand_dtype", offsetof(struct roundings, operands), "float32, float16, bfloat16, q8_0, q8_1 or q8_K",
+     1u << ROUNDING_F16 | 1u << ROUNDING_BF16 | 1u << ROUNDING_Q8_0 | 1u << ROUNDING_Q8_1 | 1u << ROUNDING_Q8_K},
+    {"kv_dtype", offsetof(struct roundings, keys_values), "float32, float16, bfloat16, q8_0 or q4_0",
+     1u << ROUNDING_F16 | 1u << ROUNDING_BF16 | 1u << ROUNDING_Q8_0 | 1u << ROUNDING_Q4_0},
+    {"probs_dtype", offsetof(struct roundings, probs), "float32, float16 or bfloat16",
+     1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
+    {"table_dtype", offsetof(struct roundings, tables), "float32, float16 or bfloat16",
+     1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
+};
+
+/* What ops round inside. A type that declares float32 undoes what the whole file declares. */
+static enum status read_roundings(struct trace_reader *reader, hid_t object, const char *field,
+                                  struct roundings *roundings)
+{
+    for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
+        const struct rounding_attribute *attribute = &rounding_attributes[i];
+        char name[256], label[160];
+        bool found;
+        TRY(trace_read_text(reader, object, field, attribute->name, name, &found));
+        if (!found) {
+            continue;
+        }
+        enum rounding_type type = rounding_by_name(name);
+        if (type == ROUNDING_TYPE_COUNT || (type != ROUNDING_NONE && !(attribute->types & 1u << type))) {
+            return trace_bad(reader, attribute_field(field, attribute->name, label), "is \"%s\", expected %s", name,
+                             attribute->expected);
+        }
+        ((uint8_t *)roundings)[attribute->at] = (uint8_t)type;
+    }
+    return STATUS_OK;
+}
+
+/* The types of stored values: what the run stores, and what they were rounded to for the file alone. */
+static enum status read_storage(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
+                                bool *declared)
+{
+    static const char *const names[] = {"storage_dtype", "rounded_dtype"};
+    struct declared_type types[2];
+    char label[160];
+    for (int i = 0; i < 2; i++) {
+        TRY(read_float_type(reader, object, field, names[i], &types[i]));
+        if (types[i].found && strcmp(types[i].name, "float64") == 0) {
+            return trace_bad(reader, attribute_field(field, names[i], label),
+                             "is \"float64\", expected float32, float16 or bfloat16");
+        }
+    }
+    *declared = types[0].found || types[1].found;
+    if (types[0].found) {
+        arith->u_storage = types[0].unit_roundoff;
+        arith->eta = types[0].smallest_normal;
+    }
+    if (types[1].found) {
+        arith->u_rounded = types[1].unit_roundoff > arith_float32.u_storage ? types[1].unit_roundoff : 0;
+    }
+    return STATUS_OK;
+}
+
 enum status trace_read_arith(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
                              uint32_t *weights_dtype, bool *storage_declared)
 {
-    char label[160];
-    struct declared_type storage, sum, operand, weights;
-    TRY(read_float_type(reader, object, field, "storage_dtype", &storage));
-    *storage_declared = storage.found;
-    if (storage.found && strcmp(storage.name, "float64") == 0) {
-        return trace_bad(reader, attribute_field(field, "storage_dtype", label),
-                         "is \"float64\", expected float32, float16 or bfloat16");
-    }
-    if (storage.found) {
-        arith->u_storage = storage.unit_roundoff;
-        arith->eta = storage.smallest_normal;
-    }
+    struct declared_type sum, weights;
+    TRY(read_storage(reader, object, field, arith, storage_declared));
     TRY(read_float_type(reader, object, field, "sum_dtype", &sum));
     if (sum.found) {
         arith->u_sum = sum.unit_roundoff;
     }
-    TRY(read_float_type(reader, object, field, "operand_dtype", &operand));
-    if (operand.found) {
-        /* A float32 operand is not rounded: it was stored as float32 already. */
-        arith->u_operand = operand.unit_roundoff > arith_float32.u_storage ? operand.unit_roundoff : 0;
-    }
+    TRY(read_roundings(reader, object, field, &arith->roundings));
     TRY(read_float_type(reader, object, field, "weights_dtype", &weights));
     if (weights.found) {
         *weights_dtype = weights_dtype_by_name(weights.name);

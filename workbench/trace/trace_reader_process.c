@@ -103,6 +103,7 @@ static bool receive_stage(int fd, struct trace *trace)
         received = receive_bytes(fd, stage->rows + (uint64_t)p * stage->width, stage->width * sizeof(float));
         stage->n_recorded++;
     }
+    stage_set_rounded(stage, trace->n_positions, stage->arith.u_rounded);
     return received;
 }
 

@@ -104,13 +104,44 @@ static const char *weights_dtype_name(uint32_t dtype)
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
+void trace_declarations(const struct trace *trace, declaration_function *each, void *context)
+{
+    const struct arith *arith = &trace->arith;
+    const struct {
+        const char *name;
+        double u;
+    } floats[] = {
+        {"storage_dtype", arith->u_storage}, {"rounded_dtype", arith->u_rounded}, {"sum_dtype", arith->u_sum}};
+    for (size_t i = 0; i < sizeof(floats) / sizeof(*floats); i++) {
+        if (floats[i].u != 0 && floats[i].u != arith_float32.u_storage) {
+            each(context, floats[i].name, float_type_name(floats[i].u));
+        }
+    }
+    for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
+        uint8_t type = ((const uint8_t *)&arith->roundings)[rounding_attributes[i].at];
+        if (type != ROUNDING_NONE) {
+            each(context, rounding_attributes[i].name, rounding_name((enum rounding_type)type));
+        }
+    }
+    if (trace->weights_dtype != DTYPE_F32) {
+        each(context, "weights_dtype", weights_dtype_name(trace->weights_dtype));
+    }
+}
+
 /* Declares only what differs from the outer declarations: the whole file's for a stage, none for the root. */
 static void write_arith(struct writer *writer, hid_t object, const struct arith *arith, uint32_t weights_dtype,
                         const struct arith *outer, uint32_t outer_weights_dtype)
 {
-    if (arith->u_operand != outer->u_operand) {
-        write_text(writer, object, "operand_dtype",
-                   arith->u_operand == 0 ? "float32" : float_type_name(arith->u_operand));
+    for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
+        const struct rounding_attribute *attribute = &rounding_attributes[i];
+        uint8_t type = ((const uint8_t *)&arith->roundings)[attribute->at];
+        if (type != ((const uint8_t *)&outer->roundings)[attribute->at]) {
+            write_text(writer, object, attribute->name, rounding_name((enum rounding_type)type));
+        }
+    }
+    if (arith->u_rounded != outer->u_rounded) {
+        write_text(writer, object, "rounded_dtype",
+                   arith->u_rounded == 0 ? "float32" : float_type_name(arith->u_rounded));
     }
     if (arith->u_storage != outer->u_storage) {
         write_text(writer, object, "storage_dtype", float_type_name(arith->u_storage));

@@ -148,12 +148,50 @@ static void scale_off_in_every_layer_is_found(void **state)
     }
 }
 
+/* What a file declares is taken. Where it declares too much, the run is as healthy: it computed with more. */
+static void declared_arithmetic_is_taken(void **state)
+{
+    (void)state;
+    static const struct roundings declared[] = {
+        {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .probs = ROUNDING_F16},
+        {.keys_values = ROUNDING_F16},
+        {.operands = ROUNDING_F16},
+        {.keys_values = ROUNDING_BF16},
+    };
+    for (size_t i = 0; i < sizeof(declared) / sizeof(*declared); i++) {
+        for (int wrong = 0; wrong < 2; wrong++) {
+            struct model model;
+            struct plan plan;
+            struct trace trace;
+            open_engine(&engines[0], &model, &plan, &trace);
+            trace.arith.roundings = declared[i];
+            for (uint32_t k = 0; k < trace.n_stages; k++) {
+                trace.stages[k].arith.roundings = declared[i];
+            }
+            trace_find(&trace, 2, STAGE_attn_out)->rows[3] *= wrong ? 1.01f : 1;
+            struct comparison comparison = {.plan = &plan};
+            comparison_add(&comparison, SOURCE_TRACE, &trace);
+            comparison_judge(&comparison, true, NULL);
+            assert_int_equal(comparison.verdict.n_introduced, wrong ? 2 : 0); /* o_proj was made of the right rows */
+            if (wrong) {
+                const struct step *first = &comparison.plan->steps[comparison.verdict.introduced[0].step];
+                assert_int_equal(first->layer, 2);
+                assert_int_equal(first->stage, STAGE_attn_out);
+            }
+            comparison_free(&comparison);
+            plan_free(&plan);
+            model_close(&model);
+        }
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(engines_are_healthy),
         cmocka_unit_test(one_matrix_off_is_found),
         cmocka_unit_test(scale_off_in_every_layer_is_found),
+        cmocka_unit_test(declared_arithmetic_is_taken),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
