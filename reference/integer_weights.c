@@ -152,6 +152,12 @@ bool integer_product_fits(const struct tensor *matrix, uint64_t n_in)
            n_in % dtype_info(matrix->dtype)->block_elems == 0;
 }
 
+void integer_block_decode(uint32_t dtype, const uint8_t *block, struct integer_weights *blocks)
+{
+    ASSERT(integer_operand_of(dtype) != ROUNDING_NONE);
+    formats[dtype].decode(block, blocks);
+}
+
 void integer_weights_decode(const struct tensor *matrix, uint64_t row, uint64_t n_in, struct integer_weights *blocks)
 {
     const struct dtype_info *info = dtype_info(matrix->dtype);

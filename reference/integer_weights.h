@@ -19,6 +19,9 @@ enum rounding_type integer_operand_of(uint32_t dtype);
 /* Whether a product of this matrix, row by row, can be done with 8-bit operands of its dtype's type. */
 bool integer_product_fits(const struct tensor *matrix, uint64_t n_in);
 
+/* Decodes one block of a dtype that integer_operand_of knows: blocks[block_elems / 32]. */
+void integer_block_decode(uint32_t dtype, const uint8_t *block, struct integer_weights *blocks);
+
 /* Row `row` of a matrix that fits: blocks[n_in / 32]. */
 void integer_weights_decode(const struct tensor *matrix, uint64_t row, uint64_t n_in, struct integer_weights *blocks);
 

@@ -317,7 +317,7 @@ const struct finding *audit_finding(const struct audit *audit, uint32_t step, ui
 
 bool finding_failed(const struct finding *finding)
 {
-    return finding->state == FINDING_AUDITED && finding->rows_failed > 0;
+    return finding->state == FINDING_AUDITED && finding->rows_failed > 0 && !finding->other_precision;
 }
 
 void audit_free(struct audit *audit)

@@ -27,6 +27,8 @@ struct finding {
     uint32_t rows_unaudited;   /* not judged: an input is not there, or the row is undecidable */
     uint32_t rows_undecidable; /* not judged: the bound is so wide that zeros would pass */
     bool span;                 /* judged over ops whose stages the trace lacks; span_path_find lists them */
+    bool other_precision;      /* of the golden: its weights are MODEL's in another precision, and its error is that of
+                                  their rounding (golden_weights.h): no failure */
     uint32_t rows_failed;      /* positions with a ratio above 1 */
     double max_ratio;          /* over all judged rows; infinity where only one of expected and actual is finite */
     double max_abs_error;

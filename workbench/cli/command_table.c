@@ -6,7 +6,8 @@ static const struct command commands[] = {
     {
         .name = "diff",
         .group = GROUP_COMPARE,
-        .synopsis = "MODEL --golden [--trace] [--on] [--table] [--ledger] [--json] [--weights] [--fault] [--device]",
+        .synopsis = "MODEL --golden [--golden-model] [--trace] [--on] [--table] [--ledger] [--json] [--weights] "
+                    "[--fault] [--device]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Run engine and reference on a golden's tokens; name the first error.",

@@ -6,10 +6,12 @@
 
 #define FIELD(field) offsetof(struct arguments, field)
 
-/* A value with a "|" lists the words that are possible; FILE, SCRIPT and *.h5 are paths; FAULT and STAGES are names
- * that the program knows. Completion goes by this (completion.c). */
+/* A value with a "|" lists the words that are possible; FILE, FOLDER, SCRIPT and *.h5 are paths; FAULT and STAGES are
+ * names that the program knows. Completion goes by this (completion.c). */
 static const struct option options[] = {
     {"--golden", OPTION_TEXT, FIELD(golden), "G.h5", "The golden to compare with; its tokens are run."},
+    {"--golden-model", OPTION_TEXT, FIELD(golden_model), "FOLDER",
+     "The model that the golden was made with, unquantised say: the golden is judged by its weights."},
     {"--trace", OPTION_TEXT, FIELD(trace), "T.h5",
      "Judge another engine's trace of the same tokens in the engine's place; no device is needed."},
     {"--on", OPTION_TEXT, FIELD(on), "engine|reference", "The side that runs: engine (default) or reference."},

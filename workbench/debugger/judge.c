@@ -1,7 +1,12 @@
 #include "workbench/debugger/judge.h"
 
 #include <math.h>
+#include <stdlib.h>
+#include <string.h>
+#include <strings.h>
 
+#include "model/stop.h"
+#include "workbench/audit/golden_weights.h"
 #include "workbench/debugger/capture.h"
 #include "workbench/debugger/run.h"
 
@@ -23,9 +28,47 @@ static bool compare_rows(const struct repl *repl, const struct trace_stage *stag
     return common;
 }
 
+enum { UNKNOWN, ROUNDED, FAILS }; /* of repl->golden_steps */
+
+/* Whether the golden says that it was made with MODEL's weights. */
+static bool same_weights(const struct repl *repl)
+{
+    char weights[65], config[65];
+    return model_digests(&repl->session->model, weights, config, NULL) == STATUS_OK &&
+           strcasecmp(repl->golden->weights_sha256, weights) == 0;
+}
+
+/* Whether a failing step of the golden only shows that its weights are MODEL's in another precision. Asked once a step,
+ * over all of the golden's rows. */
+static bool golden_is_rounded(struct repl *repl, uint32_t step, const struct finding *finding)
+{
+    char why[160];
+    if (repl->golden_steps == NULL) {
+        repl->golden_steps = xcalloc(repl->plan->n_steps, 1);
+        memset(repl->golden_steps, same_weights(repl) ? FAILS : UNKNOWN, repl->plan->n_steps);
+    }
+    if (repl->golden_steps[step] == UNKNOWN) {
+        bool other = golden_step_judge(repl->plan, step, repl->golden, finding, why) == GOLDEN_STEP_OTHER;
+        if (stop_asked()) {
+            return false; /* the caller asks, too */
+        }
+        repl->golden_steps[step] = other ? FAILS : ROUNDED;
+    }
+    return repl->golden_steps[step] == ROUNDED;
+}
+
+struct finding repl_audit_step(struct repl *repl, const struct repl_side *side, uint32_t step)
+{
+    struct finding finding = audit_step(repl->plan, step, side->trace);
+    if (side->source == SOURCE_GOLDEN && finding_failed(&finding)) {
+        finding.other_precision = golden_is_rounded(repl, step, &finding);
+    }
+    return finding;
+}
+
 /* Audits the current batch's rows of one step. Other rows of its output are hidden from the audit; all inputs are
  * visible. */
-static struct finding audit_batch(const struct repl *repl, const struct repl_side *side, uint32_t step)
+static struct finding audit_batch(struct repl *repl, const struct repl_side *side, uint32_t step)
 {
     struct trace_stage *stage = trace_find_step(side->trace, &repl->plan->steps[step]);
     if (stage == NULL || !repl_is_captured(repl, step)) {
@@ -35,6 +78,9 @@ static struct finding audit_batch(const struct repl *repl, const struct repl_sid
     trace_hide_others(side->trace, stage, repl->first, repl->n_rows, &whole);
     struct finding finding = audit_step(repl->plan, step, side->trace);
     trace_show_all(stage, &whole);
+    if (side->source == SOURCE_GOLDEN && finding_failed(&finding)) {
+        finding.other_precision = golden_is_rounded(repl, step, &finding);
+    }
     return finding;
 }
 

@@ -6,6 +6,12 @@
 
 /* judge.c: audits a step of a side over the current batch, which is number `batch`, and compares it with the golden. */
 void repl_judge_step(struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
+
+/* Audits a step of a side over all its rows. Where the golden's weights are MODEL's in another precision, that is no
+ * failure. */
+struct finding repl_audit_step(struct repl *repl, const struct repl_side *side, uint32_t step);
+
+/* A judgement that was made. */
 struct repl_judgement *repl_judgement_of(const struct repl *repl, uint32_t batch, uint32_t side, uint32_t step);
 
 /* Audits all batches again: the golden's steps, and steps [first, last) of the other sides. Collects the introduced

@@ -41,12 +41,14 @@ static void print_heading(struct repl *repl, uint32_t step)
 }
 
 /* Prints an audit ratio (above 1: an introduced error), "-" for not recorded, "?" for cannot be judged, or "inherited"
- * where no row could be judged. */
+ * where no row could be judged, "rounded" where the golden's weights are MODEL's in another precision. */
 static void print_ratio(const struct finding *finding)
 {
     if (finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
         const char *why = finding->state == FINDING_MISSING ? "-" : "?";
         printf(" %10s", finding->state == FINDING_AUDITED ? "inherited" : why);
+    } else if (finding->other_precision) {
+        printf(" %10s", "rounded");
     } else {
         printf(" %10.3g", finding->max_ratio);
     }
@@ -111,12 +113,19 @@ void print_introduced(const struct repl *repl, uint32_t first)
     }
 }
 
+/* A step's worst ratio in the batch, if it says something of the side. */
+static double ratio_of(const struct repl_side *side, uint32_t step)
+{
+    const struct finding *finding = &side->summaries[step].latest;
+    return finding->other_precision ? -1 : finding->max_ratio;
+}
+
 /* The step of the batch with a side's worst ratio. */
 static uint32_t worst_step(const struct repl *repl, const struct repl_side *side)
 {
     uint32_t worst = 0;
     for (uint32_t s = 1; s < repl->plan->n_steps; s++) {
-        if (side->summaries[s].latest.max_ratio > side->summaries[worst].latest.max_ratio) {
+        if (ratio_of(side, s) > ratio_of(side, worst)) {
             worst = s;
         }
     }

@@ -73,6 +73,7 @@ void repl_close(struct repl *repl)
     }
     free(repl->retired);
     free(repl->captured);
+    free(repl->golden_steps);
     free(repl->last_run);
     plan_free(&repl->judged_plan);
     if (repl->golden != NULL) {
@@ -162,6 +163,8 @@ void repl_replace_golden(struct repl *repl, struct trace *golden)
 {
     struct trace *old = repl->golden;
     repl->golden = golden;
+    free(repl->golden_steps);
+    repl->golden_steps = NULL;
     if (old != NULL) {
         retire_trace(repl, old);
     }

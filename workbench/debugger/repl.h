@@ -86,6 +86,7 @@ struct repl {
     const struct plan *plan;
     struct plan judged_plan; /* plan plus the choice of a token, which no backend runs */
     struct trace *golden;    /* owned; NULL: none */
+    uint8_t *golden_steps;   /* [n_steps] what is known of the golden's failing steps (judge.c); NULL: nothing yet */
     struct repl_side sides[REPL_MAX_SIDES];
     uint32_t n_sides;
     int32_t *tokens; /* [capacity]; the first n_known are known: all of a golden's, or those decoded so far */

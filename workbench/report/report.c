@@ -6,6 +6,7 @@
 #include "workbench/audit/ledger.h"
 #include "workbench/diagnose/triage.h"
 #include "workbench/report/report_arithmetic.h"
+#include "workbench/report/report_drift.h"
 #include "workbench/report/report_table.h"
 #include "workbench/report/wrapped_text.h"
 
@@ -195,6 +196,7 @@ void report_print(const struct report *report, FILE *out)
     }
     print_coverage(report, out);
     report_arithmetic_print(report, out);
+    report_drift_print(report, out);
     for (uint32_t i = 0; i < report->n_notes; i++) {
         fprintf(out, "Note: %s\n", report->notes[i]);
     }

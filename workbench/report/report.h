@@ -5,6 +5,7 @@
 #include <stdio.h>
 
 #include "workbench/audit/arithmetic.h"
+#include "workbench/audit/golden_weights.h"
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 
@@ -22,6 +23,7 @@ struct report {
     const enum source *sources;
     const struct arithmetic *arithmetic; /* [audit->n_traces] what was inferred of each */
     const char *const *storage;          /* [audit->n_traces] storage_dtype that was inferred, or NULL */
+    const struct golden_weights *golden_weights; /* whose the golden's weights are */
     const struct diagnosis *diagnoses;   /* of the first divergence */
     uint32_t n_diagnoses;
     const char *const *notes; /* for the reader: other weights than the golden's, and the like */

@@ -5,6 +5,7 @@
 #include "workbench/diagnose/triage.h"
 #include "workbench/report/report.h"
 #include "workbench/report/report_arithmetic.h"
+#include "workbench/report/report_drift.h"
 #include "workbench/trace/json_file.h"
 
 static void put_place(json_t *object, const struct step *step)
@@ -221,5 +222,6 @@ enum status report_write_json(const struct report *report, const char *path, str
     json_put(object, "coverage", coverage(report));
     json_put(object, "stages", stages(report));
     json_put(object, "notes", notes);
+    report_drift_put(report, object);
     return json_write_file(object, path, err);
 }

@@ -88,11 +88,13 @@ static void add_cell(const struct report *report, enum stage stage, uint32_t tra
         line_add(line, "  %9s %6s%s", "-", "", has_golden(report) && !is_golden(report, trace) ? "          " : "");
         return;
     }
-    double ratio = audit_finding(report->audit, (uint32_t)step, trace)->max_ratio;
+    const struct finding *finding = audit_finding(report->audit, (uint32_t)step, trace);
+    double ratio = finding->max_ratio;
     if (report->plan->steps[step].layer != LAYER_NONE) {
         snprintf(layer, sizeof(layer), "@%d", report->plan->steps[step].layer);
     }
-    line_add(line, "  %8s%s %-6s", ratio_text(ratio, number), ratio > 1 ? "!" : " ", layer);
+    line_add(line, "  %8s%s %-6s", ratio_text(ratio, number), ratio > 1 && !finding->other_precision ? "!" : " ",
+             layer);
     if (!has_golden(report) || is_golden(report, trace)) {
         return;
     }

@@ -64,6 +64,41 @@ enum status comparison_check_digests(struct comparison *comparison, const struct
     return STATUS_OK;
 }
 
+/* Refuses a digest that the golden declares and that is not its model's. */
+static enum status require_digest(const struct trace *golden, const struct model *model, const char *field,
+                                  const char *declared, const char *own, struct error *err)
+{
+    if (!*declared || !*own || strcasecmp(declared, own) == 0) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_BAD_INPUT, golden->path, field, ERROR_NO_OFFSET, "%.12s…, expected %.12s…, that of %s",
+                     declared, own, model->path);
+}
+
+enum status comparison_set_golden_plan(struct comparison *comparison, const struct plan *plan,
+                                       const struct trace *golden, struct error *err)
+{
+    char weights[65], config[65], label[64];
+    TRY(model_digests(plan->model, weights, config, err));
+    TRY(require_digest(golden, plan->model, "weights_sha256", golden->weights_sha256, weights, err));
+    TRY(require_digest(golden, plan->model, "config_sha256", golden->config_sha256, config, err));
+    uint32_t n = plan->n_steps < comparison->plan->n_steps ? plan->n_steps : comparison->plan->n_steps, s = 0;
+    while (s < n && plan->steps[s].op == comparison->plan->steps[s].op &&
+           plan->steps[s].layer == comparison->plan->steps[s].layer &&
+           plan->steps[s].stage == comparison->plan->steps[s].stage &&
+           plan->steps[s].width == comparison->plan->steps[s].width) {
+        s++;
+    }
+    if (s < n || plan->n_steps != comparison->plan->n_steps) {
+        const struct plan *longer = s < comparison->plan->n_steps ? comparison->plan : plan;
+        return error_set(err, STATUS_BAD_INPUT, plan->model->path, "--golden-model", ERROR_NO_OFFSET,
+                         "differs from MODEL at %s, expected the same model with other weights",
+                         step_label(&longer->steps[s], label));
+    }
+    comparison->golden_plan = plan;
+    return STATUS_OK;
+}
+
 /* Whether any trace recorded a row of the stage, in any layer. */
 static bool any_holds(const struct comparison *comparison, enum stage stage)
 {
@@ -77,15 +112,21 @@ static bool any_holds(const struct comparison *comparison, enum stage stage)
     return false;
 }
 
-/* Judges by a plan that also has the steps that no backend runs, if a trace holds their stages. */
-static void take_judged_plan(struct comparison *comparison)
+/* The steps that no backend runs and whose stages a trace holds. */
+static struct judged judged_steps(const struct comparison *comparison)
 {
-    const struct judged judged = {
+    return (struct judged){
         .attn_probs = any_holds(comparison, STAGE_attn_probs),
         .samples = any_holds(comparison, STAGE_sample_probs) || any_holds(comparison, STAGE_sample_token),
         .n_positions = comparison->list[0]->n_positions,
         .masked_id = config_masked_id(&comparison->plan->model->config),
     };
+}
+
+/* Judges by a plan that also has these steps. */
+static void take_judged_plan(struct comparison *comparison)
+{
+    const struct judged judged = judged_steps(comparison);
     plan_copy_judged(&comparison->judged, comparison->plan, &judged);
     comparison->plan = &comparison->judged;
 }
@@ -141,20 +182,85 @@ static void note_choices(struct comparison *comparison, const struct trace *trac
     }
 }
 
-/* Engines that store less than float32 without a word: such a trace is audited again, as one that declares it. */
-static void infer_storage(struct comparison *comparison)
+/* Whether a trace has errors, as audited so far. */
+static bool fails(const struct audit *audit, uint32_t t)
 {
-    for (uint32_t t = 0; t < comparison->n_traces && !stop_asked(); t++) {
-        bool fails = false;
-        for (uint32_t s = 0; s < comparison->plan->n_steps; s++) {
-            fails |= finding_failed(audit_finding(&comparison->audit, s, t));
-        }
-        comparison->storage[t] = fails && comparison->traces[t].from_file
-                                     ? recording_infer_storage(comparison->plan, &comparison->traces[t])
-                                     : NULL;
-        if (comparison->storage[t] != NULL) {
-            audit_again(&comparison->audit, comparison->list, NULL);
-        }
+    bool any = false;
+    for (uint32_t s = 0; s < audit->plan->n_steps; s++) {
+        any |= finding_failed(audit_finding(audit, s, t));
+    }
+    return any;
+}
+
+/* Finds out what a trace, number `column` of an audit, rounds without a word. An engine may store less than float32:
+ * such a trace is audited again, as one that declares it. Then the arithmetic inside its ops. */
+static void infer_roundings(struct comparison *comparison, uint32_t t, struct audit *audit,
+                            const struct trace *const *list, uint32_t column)
+{
+    if (fails(audit, column) && comparison->traces[t].from_file) {
+        comparison->storage[t] = recording_infer_storage(audit->plan, &comparison->traces[t]);
+    }
+    if (comparison->storage[t] != NULL) {
+        audit_again(audit, list, NULL);
+    }
+    if (!stop_asked()) {
+        arithmetic_infer(&comparison->arithmetic[t], audit, list, column, &comparison->traces[t]);
+    }
+}
+
+/* Judges the golden with the weights that it was made with. What it rounds is found by them, too. */
+static void audit_own(struct comparison *comparison, struct plan *plan, struct audit *own)
+{
+    uint32_t golden = comparison->n_traces - 1;
+    const struct judged judged = judged_steps(comparison);
+    plan_copy_judged(plan, comparison->golden_plan, &judged);
+    audit_run(own, plan, &comparison->list[golden], 1, NULL, NULL);
+    infer_roundings(comparison, golden, own, &comparison->list[golden], 0);
+}
+
+/* Tells the golden's own errors from what other weights do to it. If that explains all, no arithmetic has to be found;
+ * else the arithmetic comes first. */
+static void judge_golden_weights(struct comparison *comparison, const struct audit *own)
+{
+    uint32_t golden = comparison->n_traces - 1;
+    struct golden_weights *weights = &comparison->golden_weights;
+    if (comparison->golden_differs) {
+        golden_weights_judge(weights, &comparison->audit, golden, comparison->list[golden], own);
+    } else {
+        weights->kind = GOLDEN_WEIGHTS_SAME;
+    }
+    if (own || stop_asked() || !fails(&comparison->audit, golden)) {
+        return;
+    }
+    infer_roundings(comparison, golden, &comparison->audit, comparison->list, golden);
+    if (comparison->golden_differs && !stop_asked()) {
+        golden_weights_free(weights);
+        golden_weights_judge(weights, &comparison->audit, golden, comparison->list[golden], NULL);
+    }
+}
+
+/* Audits all traces, each in the arithmetic that it was found to have. */
+static void audit_all(struct comparison *comparison, progress_function *progress)
+{
+    static char what[] = "audit: step";
+    struct plan plan = {0};
+    struct audit own = {0};
+    bool has_own = comparison->golden_plan != NULL;
+    if (has_own) {
+        audit_own(comparison, &plan, &own);
+    }
+    take_judged_plan(comparison);
+    audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
+    bool has_golden = comparison->sources[comparison->n_traces - 1] == SOURCE_GOLDEN;
+    for (uint32_t t = 0; t + has_golden < comparison->n_traces && !stop_asked(); t++) {
+        infer_roundings(comparison, t, &comparison->audit, comparison->list, t);
+    }
+    if (has_golden && !stop_asked()) {
+        judge_golden_weights(comparison, has_own ? &own : NULL);
+    }
+    if (has_own) {
+        audit_free(&own);
+        plan_free(&plan);
     }
 }
 
@@ -175,14 +281,8 @@ static bool find_recording(struct comparison *comparison)
 
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
-    static char what[] = "audit: step";
     uint32_t last = comparison->n_traces - 1;
-    take_judged_plan(comparison);
-    audit_run(&comparison->audit, comparison->plan, comparison->list, comparison->n_traces, progress, what);
-    infer_storage(comparison);
-    for (uint32_t i = 0; i < comparison->n_traces && !stop_asked(); i++) {
-        arithmetic_infer(&comparison->arithmetic[i], &comparison->audit, comparison->list, i, &comparison->traces[i]);
-    }
+    audit_all(comparison, progress);
     if (stop_asked()) {
         return; /* comparison_report says so */
     }
@@ -196,7 +296,7 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
         comparison->n_diagnoses +=
             triage_find(&comparison->audit, &comparison->verdict, comparison->list, comparison->sources,
                         &comparison->diagnoses[comparison->n_diagnoses], left < TRIAGE_MOST ? left : TRIAGE_MOST);
-    } else {
+    } else if (comparison->golden_weights.kind != GOLDEN_WEIGHTS_PRECISION) {
         for (uint32_t t = 0; t < last; t++) {
             note_choices(comparison, comparison->list[t], comparison->list[last]);
         }
@@ -213,6 +313,7 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .sources = comparison->sources,
         .arithmetic = comparison->arithmetic,
         .storage = comparison->storage,
+        .golden_weights = &comparison->golden_weights,
         .diagnoses = comparison->diagnoses,
         .n_diagnoses = comparison->n_diagnoses,
         .notes = comparison->notes,
@@ -245,5 +346,6 @@ void comparison_free(struct comparison *comparison)
     audit_free(&comparison->audit);
     plan_free(&comparison->judged);
     verdict_free(&comparison->verdict);
+    golden_weights_free(&comparison->golden_weights);
     *comparison = (struct comparison){0};
 }

@@ -1,10 +1,12 @@
 /* A comparison: traces of the same tokens, audited together, with verdict, diagnoses and notes. `diff`, `audit` and
- * `faults --check` each make one. Zero-initialised but for `plan`; comparison_free releases it. */
+ * `faults --check` each make one. Zero-initialised but for `plan` and what is said of the golden; comparison_free
+ * releases it. */
 #ifndef LOCKSTEP_WORKBENCH_SESSION_COMPARISON_H
 #define LOCKSTEP_WORKBENCH_SESSION_COMPARISON_H
 
 #include "model/model.h"
 #include "workbench/audit/arithmetic.h"
+#include "workbench/audit/golden_weights.h"
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/report/report.h"
@@ -19,6 +21,9 @@ struct comparison {
     struct trace traces[SOURCE_COUNT]; /* the golden last; owned */
     const struct trace *list[SOURCE_COUNT];
     enum source sources[SOURCE_COUNT];
+    bool golden_differs;            /* the golden's digest of its weights is not the model's */
+    const struct plan *golden_plan; /* of the model that the golden was made with, as `plan`; borrowed; NULL: none */
+    struct golden_weights golden_weights;
     struct audit audit;
     struct arithmetic arithmetic[SOURCE_COUNT]; /* [n_traces] */
     const char *storage[SOURCE_COUNT];          /* [n_traces] storage_dtype that was inferred, or NULL */
@@ -43,6 +48,12 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
  * both are the same. */
 enum status comparison_check_digests(struct comparison *comparison, const struct model *model,
                                      const struct trace *trace, bool *same, struct error *err);
+
+/* Requires that a golden was made with this model, as far as it says: its digests are the model's. Adds the model's
+ * plan, borrowed, to the comparison. STATUS_BAD_INPUT: they are not, or the model has other steps than the
+ * comparison's. */
+enum status comparison_set_golden_plan(struct comparison *comparison, const struct plan *plan,
+                                       const struct trace *golden, struct error *err);
 
 /* Prints the report, or writes it as JSON (and prints it as well, unless json is "-"). Returns STATUS_OK or
  * STATUS_DIVERGED, or why the report could not be written. */

@@ -1,5 +1,6 @@
 /* lockstep diff MODEL --golden G.h5: compares the engine, or a trace in its place, and the reference with a golden. */
 #include <string.h>
+#include <strings.h>
 
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/session/comparison.h"
@@ -98,15 +99,29 @@ static enum status add_sides(const struct arguments *arguments, struct session *
     return record_side(session, comparison, SOURCE_REFERENCE, golden, err);
 }
 
-/* Fills and judges the comparison, and prints the report. Takes the golden over. */
+/* Compares the golden's digests with MODEL's; or requires those of --golden-model, whose plan then judges it. own: that
+ * model's plan; NULL: not given. */
+static enum status check_golden(struct session *session, struct comparison *comparison, const struct trace *golden,
+                                const struct plan *own, bool *same_weights, struct error *err)
+{
+    char weights[65], config[65];
+    TRY(trace_check_plan(golden, &session->plan, err));
+    if (own != NULL) {
+        TRY(comparison_set_golden_plan(comparison, own, golden, err));
+    }
+    TRY(comparison_check_digests(comparison, &session->model, golden, same_weights, err));
+    TRY(model_digests(&session->model, weights, config, err));
+    comparison->golden_differs = strcasecmp(golden->weights_sha256, weights) != 0;
+    return STATUS_OK;
+}
+
+/* Fills and judges the comparison, and prints the report. Takes the golden over. own: as in check_golden. */
 static enum status compare_sides(const struct arguments *arguments, struct session *session,
-                                 struct comparison *comparison, struct trace *golden, struct error *err)
+                                 struct comparison *comparison, struct trace *golden, const struct plan *own,
+                                 struct error *err)
 {
     bool same_weights = false;
-    enum status status = trace_check_plan(golden, &session->plan, err);
-    if (status == STATUS_OK) {
-        status = comparison_check_digests(comparison, &session->model, golden, &same_weights, err);
-    }
+    enum status status = check_golden(session, comparison, golden, own, &same_weights, err);
     if (status == STATUS_OK) {
         status = add_sides(arguments, session, comparison, golden, err);
     }
@@ -120,6 +135,48 @@ static enum status compare_sides(const struct arguments *arguments, struct sessi
     }
     comparison_judge(comparison, same_weights, progress_show);
     return comparison_report(comparison, arguments->json, err);
+}
+
+/* The model that the golden was made with. */
+struct own_model {
+    struct model model;
+    struct plan plan;
+};
+
+static enum status own_model_open(struct own_model *own, const char *path, struct error *err)
+{
+    TRY(model_open(&own->model, path, err));
+    enum status status = plan_build(&own->plan, &own->model, err);
+    if (status != STATUS_OK) {
+        model_close(&own->model);
+    }
+    return status;
+}
+
+static void own_model_close(struct own_model *own)
+{
+    plan_free(&own->plan);
+    model_close(&own->model);
+}
+
+/* Opens --golden-model, if it is given, and compares. Takes the golden over. */
+static enum status compare_with_own_model(const struct arguments *arguments, struct session *session,
+                                          struct trace *golden, struct error *err)
+{
+    struct comparison comparison = {.plan = &session->plan, .parts = parse_parts(arguments)};
+    struct own_model own;
+    bool has_own = arguments->golden_model != NULL;
+    enum status status = has_own ? own_model_open(&own, arguments->golden_model, err) : STATUS_OK;
+    if (status != STATUS_OK) {
+        trace_free(golden);
+        return status;
+    }
+    status = compare_sides(arguments, session, &comparison, golden, has_own ? &own.plan : NULL, err);
+    comparison_free(&comparison);
+    if (has_own) {
+        own_model_close(&own);
+    }
+    return status;
 }
 
 enum status command_diff(const struct arguments *arguments, struct error *err)
@@ -141,9 +198,7 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
     }
     session.sampling = golden.sampling;
     session.samples = holds_samples(&golden);
-    struct comparison comparison = {.plan = &session.plan, .parts = parse_parts(arguments)};
-    status = compare_sides(arguments, &session, &comparison, &golden, err);
-    comparison_free(&comparison);
+    status = compare_with_own_model(arguments, &session, &golden, err);
     session_close(&session);
     return status;
 }

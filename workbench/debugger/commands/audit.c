@@ -37,6 +37,10 @@ static void print_finding(const struct repl *repl, const struct repl_side *side,
                                                               : "inputs are not finite");
         return;
     }
+    if (finding->other_precision) {
+        printf(" %u rows, worst ratio %.3g: weights of another precision\n", finding->rows_judged, finding->max_ratio);
+        return;
+    }
     printf(" %u rows, %u failed, worst ratio %.3g at token %u dim %u", finding->rows_judged, finding->rows_failed,
            finding->max_ratio, finding->worst_position, finding->worst_dim);
     if (finding->rows_failed > 0) {
@@ -54,7 +58,7 @@ static enum status audit_all(struct repl *repl, struct error *err)
         const struct repl_side *side = &repl->sides[i];
         uint32_t n_passed = 0, n_failed = 0, n_other = 0;
         for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
-            struct finding finding = audit_step(repl->plan, s, side->trace);
+            struct finding finding = repl_audit_step(repl, side, s);
             bool judged = finding.state == FINDING_AUDITED && finding.rows_judged > 0;
             TRY(stop_check(err));
             n_failed += finding_failed(&finding);
@@ -83,7 +87,7 @@ enum status do_audit(struct repl *repl, const struct words *words, struct error 
     TRY(word_step(repl, words->word[0], &step, NULL, err));
     TRY(repl_ensure_captured(repl, step, err));
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        struct finding finding = audit_step(repl->plan, step, repl->sides[i].trace);
+        struct finding finding = repl_audit_step(repl, &repl->sides[i], step);
         TRY(stop_check(err));
         print_finding(repl, &repl->sides[i], step, &finding);
     }
