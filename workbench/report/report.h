@@ -21,10 +21,10 @@ struct report {
     const struct verdict *verdict;
     const struct trace *const *traces; /* [audit->n_traces] */
     const enum source *sources;
-    const struct arithmetic *arithmetic; /* [audit->n_traces] what was inferred of each */
-    const char *const *storage;          /* [audit->n_traces] storage_dtype that was inferred, or NULL */
+    const struct arithmetic *arithmetic;         /* [audit->n_traces] what was inferred of each */
+    const char *const *storage;                  /* [audit->n_traces] storage_dtype that was inferred, or NULL */
     const struct golden_weights *golden_weights; /* whose the golden's weights are */
-    const struct diagnosis *diagnoses;   /* of the first divergence */
+    const struct diagnosis *diagnoses;           /* of the first divergence */
     uint32_t n_diagnoses;
     const char *const *notes; /* for the reader: other weights than the golden's, and the like */
     uint32_t n_notes;
