@@ -12,7 +12,10 @@
 #include "workbench/diagnose/diagnose_internal.h"
 
 /* Function, kind of bug, the op that it explains (COUNT: any). */
-#define SOLVERS(X) X(saturation, SATURATION, COUNT)
+#define SOLVERS(X)                           \
+    X(saturation, SATURATION, COUNT)         \
+    X(visible_keys, VISIBLE_KEYS, attention) \
+    X(visible_keys, VISIBLE_KEYS, attention_probs)
 
 /* What a solver works on. */
 struct solve {
