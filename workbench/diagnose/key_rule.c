@@ -159,6 +159,16 @@ static void list_rows(const struct seen *seen, uint32_t n, char text[64])
     }
 }
 
+static bool repeats(const struct seen *seen)
+{
+    for (uint32_t i = 1; i < seen->n; i++) {
+        if (seen->keys[i] == seen->keys[i - 1]) {
+            return true;
+        }
+    }
+    return false;
+}
+
 static bool same_gap(const struct seen *seen, uint32_t n)
 {
     for (uint32_t i = 0; i < n; i++) {
@@ -188,8 +198,12 @@ void key_rule_find(const struct seen *seen, uint32_t n, char text[300], struct s
         }
     } else if (same_gap(seen, n)) {
         snprintf(rule_text, sizeof(rule_text), "the keys before position %u are lost in part", seen[0].range.gap_end);
+    } else if (repeats(&seen[0])) {
+        snprintf(rule_text, sizeof(rule_text),
+                 "some keys count twice and others never, as where a block of the cache is read in another's place");
     } else {
-        snprintf(rule_text, sizeof(rule_text), "they see other keys than the mask shows");
+        snprintf(rule_text, sizeof(rule_text), "they see other keys than the mask shows%s",
+                 seen[0].n > 0 && seen[0].keys[0] < seen[0].right.first ? ": old ones are still in the cache" : "");
     }
     snprintf(text, 300, "%s: %s. Row %u sees the keys %s where %u-%u are visible.", rows, rule_text, seen[0].position,
              keys, seen[0].right.first, seen[0].right.end - 1);

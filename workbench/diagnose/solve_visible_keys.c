@@ -126,11 +126,11 @@ static bool search_row(const struct solve *solve, const struct op_row *row, cons
                        struct seen *seen)
 {
     struct attention_row a;
-    const struct attention_params *p = attention_params_of(solve->evidence->step);
     attention_row_open(&a, solve, row, true);
     struct search search = {.solve = solve, .a = &a, .seen = seen};
+    uint32_t most = 2 * (a.end - a.first) + 1;
     seen->right = a.right;
-    seen->keys = xcalloc((uint64_t)(a.end - a.first) + 1, sizeof(*seen->keys));
+    seen->keys = xcalloc(most, sizeof(*seen->keys));
     bool found = before && carry_over(&search, before);
     if (!found && all_zero(solve, row)) {
         const struct key_range nothing = {a.right.first, a.right.first, 0, 0};
@@ -140,7 +140,10 @@ static bool search_row(const struct solve *solve, const struct op_row *row, cons
     if (!found && a.end - a.first <= MOST_KEYS) {
         found = search_family(&search, all_ranges) || search_family(&search, all_gaps);
     }
-    (void)p;
+    if (!found) {
+        seen->n = key_counts_find(solve, &a, seen->keys, most);
+        found = seen->n > 0;
+    }
     attention_row_close(&a);
     return found;
 }

@@ -14,6 +14,10 @@ struct seen {
     uint32_t *keys; /* [n] */
 };
 
+/* Solves for the keys of a row that sees no range of them. Writes them to keys[most], repeated where they count more
+ * than once; the row then comes out as recorded. 0: no keys do that. */
+uint32_t key_counts_find(const struct solve *solve, const struct attention_row *a, uint32_t *keys, uint32_t most);
+
 /* Writes the rule, in words, to text; *solved: its number, if it has one. */
 void key_rule_find(const struct seen *seen, uint32_t n, char text[300], struct solved *solved);
 
