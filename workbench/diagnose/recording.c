@@ -83,12 +83,12 @@ static bool move_last_behind_norm(struct trace *trace, const struct plan *plan)
     return true;
 }
 
-/* Every layer's stages are those of the layer before; layer 0's layer_out is the embedding. */
+/* Every layer's stages are those of the layer before; layer 0's layer_out is the embedding. A single layer has no place
+ * any more: nothing would be judged. */
 static bool shift_down(struct trace *trace, const struct plan *plan)
 {
-    (void)plan;
     bool moved = false;
-    for (uint32_t i = 0; i < trace->n_stages;) {
+    for (uint32_t i = 0; plan->n_layers > 1 && i < trace->n_stages;) {
         struct trace_stage *stage = &trace->stages[i];
         if (stage->layer == LAYER_NONE) {
             i++;
@@ -112,7 +112,7 @@ static bool shift_down(struct trace *trace, const struct plan *plan)
 static bool shift_up(struct trace *trace, const struct plan *plan)
 {
     bool moved = false;
-    for (uint32_t i = trace->n_stages; i-- > 0;) {
+    for (uint32_t i = trace->n_stages; plan->n_layers > 1 && i-- > 0;) {
         struct trace_stage *stage = &trace->stages[i];
         if (stage->layer == LAYER_NONE) {
             continue;
