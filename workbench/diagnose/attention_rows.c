@@ -2,11 +2,18 @@
 
 #include <math.h>
 #include <stdlib.h>
-#include <string.h>
+
+#define MOST_VALUES (1u << 25) /* sums kept for a row */
 
 const struct attention_params *attention_params_of(const struct step *step)
 {
     return step->op == OP_attention_probs ? &step->params.attention_probs.attention : &step->params.attention;
+}
+
+bool attention_row_is_small(const struct solve *solve)
+{
+    const struct attention_params *p = attention_params_of(solve->evidence->step);
+    return (uint64_t)p->heads * p->dim * (solve->evidence->trace->n_positions + 1) <= MOST_VALUES;
 }
 
 static bool is_finite(const float *row, uint32_t width)
@@ -68,11 +75,12 @@ static void sum_up(struct attention_row *a)
     for (uint32_t h = 0; h < heads; h++) {
         double *weights = a->weights + (uint64_t)h * (n + 1), *values = a->values + (uint64_t)h * (n + 1) * dim;
         for (uint32_t j = 0; j < n; j++) {
-            const float *v = a->row->in[2] + ((uint64_t)(a->first + j) * a->p->kv_heads + h / shared) * dim;
+            uint64_t at = ((uint64_t)(a->first + j) * a->p->kv_heads + h / shared) * dim;
             double weight = exp(a->scores[(uint64_t)h * n + j] - a->largest[h]);
             weights[j + 1] = weights[j] + weight;
             for (uint32_t i = 0; i < dim; i++) {
-                values[(uint64_t)(j + 1) * dim + i] = values[(uint64_t)j * dim + i] + weight * v[i];
+                double v = a->row->in[2] ? a->row->in[2][at + i] : 0; /* probabilities have none */
+                values[(uint64_t)(j + 1) * dim + i] = values[(uint64_t)j * dim + i] + weight * v;
             }
         }
     }

@@ -25,6 +25,9 @@ struct attention_row {
 /* The attention's parameters of a step of attention or attention_probs. */
 const struct attention_params *attention_params_of(const struct step *step);
 
+/* Whether the sums of one row fit in memory. */
+bool attention_row_is_small(const struct solve *solve);
+
 /* weighted: fill weights and values, for a step of attention. Needs a row whose inputs are recorded. */
 void attention_row_open(struct attention_row *a, const struct solve *solve, const struct op_row *row, bool weighted);
 void attention_row_close(struct attention_row *a);

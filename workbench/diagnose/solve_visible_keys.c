@@ -9,8 +9,7 @@
 #include "model/stop.h"
 #include "workbench/diagnose/visible_keys.h"
 
-#define MOST_KEYS 2048         /* of a row, for a search of all ranges */
-#define MOST_VALUES (1u << 25) /* sums kept for a row */
+#define MOST_KEYS 2048 /* of a row, for a search of all ranges */
 
 /* One row's search. */
 struct search {
@@ -221,13 +220,6 @@ static bool find_all(const struct solve *solve, struct seen *seen, uint32_t *n)
     return !stop_asked();
 }
 
-/* Whether the sums of one row fit in memory. */
-static bool is_small(const struct solve *solve)
-{
-    const struct attention_params *p = attention_params_of(solve->evidence->step);
-    return (uint64_t)p->heads * p->dim * (solve->evidence->trace->n_positions + 1) <= MOST_VALUES;
-}
-
 static bool prove(const struct solve *solve, const struct seen *seen, double *worst)
 {
     uint32_t n_failing = solve->trial->n_failing;
@@ -250,7 +242,7 @@ bool solve_visible_keys(const struct solve *solve, struct diagnosis *found)
 {
     uint32_t n_failing = solve->trial->n_failing, n = 0;
     double worst;
-    if (!is_small(solve) || !solve->trial->rows.rows[0].in[0]) {
+    if (!attention_row_is_small(solve) || !solve->trial->rows.rows[0].in[0]) {
         return false;
     }
     struct seen *seen = xcalloc(n_failing, sizeof(*seen));
