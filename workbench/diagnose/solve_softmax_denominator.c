@@ -234,7 +234,7 @@ static bool try_rule(struct denominators *d, const struct rule *rule, struct dia
         same &= fabs(counts[i] - counts[0]) < 1e-3 * fabs(counts[0]);
     }
     for (uint32_t i = 0; i < d->n; i++) {
-        counts[i] = whole ? round(counts[i]) : counts[0];
+        counts[i] = whole ? round(counts[i]) + 0.0 : counts[0]; /* + 0.0: no -0 */
     }
     bool nothing = rule->unit != unit_unscaled_sink && counts[0] == (rule->of_all ? 1 : 0);
     bool explains = false;
@@ -251,8 +251,7 @@ static bool try_rule(struct denominators *d, const struct rule *rule, struct dia
         if (rule->unit == unit_unscaled_sink) {
             solve_text(d->solve, worst, found, "%s.", rule->text);
         } else if (rule->unit == unit_sink) {
-            solve_text(d->solve, worst, found, "%s %s times: %s.", rule->text, counts[0] == 0 ? "no" : "other than 1",
-                       text);
+            solve_text(d->solve, worst, found, "%s not once but so many times: %s.", rule->text, text);
         } else {
             solve_text(d->solve, worst, found, "%s: %s.", rule->text, text);
         }

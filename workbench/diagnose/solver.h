@@ -12,12 +12,12 @@
 #include "workbench/diagnose/diagnose_internal.h"
 
 /* Function, kind of bug, the op that it explains (COUNT: any). */
-#define SOLVERS(X)                                         \
-    X(saturation, SATURATION, COUNT)                       \
-    X(visible_keys, VISIBLE_KEYS, attention)               \
-    X(visible_keys, VISIBLE_KEYS, attention_probs)         \
-    X(softmax_denominator, SOFTMAX_DENOMINATOR, attention) \
-    X(softmax_denominator, SOFTMAX_DENOMINATOR, attention_probs)
+#define SOLVERS(X)                                                                          \
+    X(saturation, SATURATION, COUNT)                                                        \
+    X(visible_keys, VISIBLE_KEYS, attention) X(visible_keys, VISIBLE_KEYS, attention_probs) \
+        X(softmax_denominator, SOFTMAX_DENOMINATOR, attention)                              \
+            X(softmax_denominator, SOFTMAX_DENOMINATOR, attention_probs)                    \
+                X(masked_keys, SOFTMAX_DENOMINATOR, attention) X(online_softmax, FORMULA, attention)
 
 /* What a solver works on. */
 struct solve {
