@@ -83,12 +83,12 @@ static bool move_last_behind_norm(struct trace *trace, const struct plan *plan)
     return true;
 }
 
-/* Every layer's stages are those of the layer before; layer 0's layer_out is the embedding. A single layer has no place
- * any more: nothing would be judged. */
+/* Every layer's stages are those of the layer before; layer 0's layer_out is the embedding. */
 static bool shift_down(struct trace *trace, const struct plan *plan)
 {
+    (void)plan;
     bool moved = false;
-    for (uint32_t i = 0; plan->n_layers > 1 && i < trace->n_stages;) {
+    for (uint32_t i = 0; i < trace->n_stages;) {
         struct trace_stage *stage = &trace->stages[i];
         if (stage->layer == LAYER_NONE) {
             i++;
@@ -112,7 +112,7 @@ static bool shift_down(struct trace *trace, const struct plan *plan)
 static bool shift_up(struct trace *trace, const struct plan *plan)
 {
     bool moved = false;
-    for (uint32_t i = trace->n_stages; plan->n_layers > 1 && i-- > 0;) {
+    for (uint32_t i = trace->n_stages; i-- > 0;) {
         struct trace_stage *stage = &trace->stages[i];
         if (stage->layer == LAYER_NONE) {
             continue;
@@ -324,6 +324,8 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
                                                    outcome.n_failing <= as_recorded.n_failing);
         /* Of a single step any error of that size would do. */
         explains &= recordings[i].put_right != round_for_file || as_recorded.n_failing >= 2;
+        /* Where most of what was judged has no place any more, as the stages of a single layer, nothing is proven. */
+        explains &= 2 * outcome.n_judged >= as_recorded.n_judged;
         if (!explains || outcome.n_judged + n_lost + recordings[i].n_proven < as_recorded.n_judged) {
             continue;
         }

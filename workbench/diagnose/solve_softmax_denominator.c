@@ -224,39 +224,80 @@ static const struct rule {
      "The softmax's denominator holds exp(sink) where exp(sink - largest score) belongs"},
 };
 
-static bool try_rule(struct denominators *d, const struct rule *rule, struct diagnosis *found)
+static void describe_rule(const struct denominators *d, const struct rule *rule, const double *counts, double worst,
+                          struct diagnosis *found)
 {
-    double *counts = xcalloc(d->n, sizeof(*counts)), worst;
-    bool whole = true, same = true;
+    char text[160] = "";
+    snprintf(found->solved.name, sizeof(found->solved.name), "%s", rule->name);
+    found->solved.expected = rule->of_all;
+    found->solved.found = counts[0];
+    describe_counts(d, counts, text);
+    if (rule->unit == unit_unscaled_sink) {
+        solve_text(d->solve, worst, found, "%s.", rule->text);
+    } else {
+        solve_text(d->solve, worst, found, "%s%s: %s.", rule->text,
+                   rule->unit == unit_sink ? " not once but so many times" : "", text);
+    }
+}
+
+/* Whether counts are not those of the right op, and explain all rows. */
+static bool try_counts(struct denominators *d, const struct rule *rule, const double *counts, struct diagnosis *found)
+{
+    double right = rule->unit == unit_unscaled_sink ? NAN : rule->of_all, worst;
+    if (counts[0] == right) {
+        return false;
+    }
+    set_counts(d, rule->unit, rule->of_all, counts);
+    if (!prove_sinks(d, &worst)) {
+        return false;
+    }
+    describe_rule(d, rule, counts, worst, found);
+    return true;
+}
+
+/* Counts that follow from the position p by one number: the same in every row; what fills up k positions; what fills up
+ * the last tile of k. For recorded values that are too coarse to solve each row's count. */
+static bool try_regular_counts(struct denominators *d, const struct rule *rule, const double *solved, double *counts,
+                               struct diagnosis *found)
+{
+    double mean = 0, filled = 0;
     for (uint32_t i = 0; i < d->n; i++) {
-        counts[i] = count_of(d, i, rule->unit, rule->of_all);
-        whole &= fabs(counts[i] - round(counts[i])) < COUNT_OFF && fabs(counts[i]) < 1e6;
-        same &= fabs(counts[i] - counts[0]) < 1e-3 * fabs(counts[0]);
+        mean += solved[i] / d->n;
+        filled += (solved[i] + d->rows[i].position) / d->n;
     }
-    for (uint32_t i = 0; i < d->n; i++) {
-        counts[i] = whole ? round(counts[i]) + 0.0 : counts[0]; /* + 0.0: no -0 */
-    }
-    bool nothing = rule->unit != unit_unscaled_sink && counts[0] == (rule->of_all ? 1 : 0);
-    bool explains = false;
-    if ((whole || (same && rule->unit == unit_sink && counts[0] > 0)) && !nothing) {
-        set_counts(d, rule->unit, rule->of_all, counts);
-        explains = prove_sinks(d, &worst);
-    }
-    if (explains) {
-        char text[160] = "";
-        snprintf(found->solved.name, sizeof(found->solved.name), "%s", rule->name);
-        found->solved.expected = rule->of_all;
-        found->solved.found = counts[0];
-        describe_counts(d, counts, text);
-        if (rule->unit == unit_unscaled_sink) {
-            solve_text(d->solve, worst, found, "%s.", rule->text);
-        } else if (rule->unit == unit_sink) {
-            solve_text(d->solve, worst, found, "%s not once but so many times: %s.", rule->text, text);
-        } else {
-            solve_text(d->solve, worst, found, "%s: %s.", rule->text, text);
+    for (uint32_t way = 0; way < 12; way++) {
+        uint32_t tile = 2u << (way < 2 ? 0 : way - 2);
+        for (uint32_t i = 0; i < d->n; i++) {
+            uint32_t position = d->rows[i].position;
+            counts[i] = way == 0   ? round(mean)
+                        : way == 1 ? round(filled) - position
+                                   : (double)(tile - 1 - position % tile);
+        }
+        if (try_counts(d, rule, counts, found)) {
+            return true;
         }
     }
+    return false;
+}
+
+static bool try_rule(struct denominators *d, const struct rule *rule, struct diagnosis *found)
+{
+    double *solved = xcalloc(d->n, sizeof(*solved)), *counts = xcalloc(d->n, sizeof(*counts));
+    bool whole = true, same = rule->unit == unit_sink;
+    for (uint32_t i = 0; i < d->n; i++) {
+        solved[i] = count_of(d, i, rule->unit, rule->of_all);
+        counts[i] = round(solved[i]) + 0.0; /* no -0 */
+        whole &= fabs(solved[i] - counts[i]) < COUNT_OFF && fabs(counts[i]) < 1e6;
+        same &= solved[i] > 0 && fabs(solved[i] - solved[0]) < 1e-3 * solved[0];
+    }
+    bool explains = whole && try_counts(d, rule, counts, found);
+    explains = explains || try_regular_counts(d, rule, solved, counts, found);
+    for (uint32_t i = 0; i < d->n; i++) {
+        counts[i] = solved[0];
+    }
+    explains = explains || (same && try_counts(d, rule, counts, found));
     free(counts);
+    free(solved);
     return explains;
 }
 
