@@ -132,7 +132,7 @@ static void round_row(const struct type *type, float *row, uint32_t width, uint3
 static void copy_cache(struct rounded *rounded, const struct solve *solve, const struct type *type, unsigned input,
                        bool by_row)
 {
-    const struct attention_params *p = &solve->evidence->step->params.attention;
+    const struct attention_params *p = attention_params_of(solve->evidence->step);
     uint32_t n = solve->evidence->trace->n_positions, width = p->kv_heads * p->dim;
     uint64_t n_values = (uint64_t)n * width;
     float *copy = rounded->copies[input] = xmalloc(2 * n_values * sizeof(*copy));
@@ -145,7 +145,7 @@ static void copy_cache(struct rounded *rounded, const struct solve *solve, const
 
 static void copy_queries(struct rounded *rounded, const struct solve *solve, const struct type *type, bool by_row)
 {
-    const struct attention_params *p = &solve->evidence->step->params.attention;
+    const struct attention_params *p = attention_params_of(solve->evidence->step);
     uint32_t width = p->heads * p->dim;
     float *copy = rounded->copies[0] = xmalloc((uint64_t)solve->trial->n_failing * width * sizeof(*copy));
     for (uint32_t i = 0; i < solve->trial->n_failing; i++, copy += width) {
@@ -159,7 +159,8 @@ static void rounded_open(struct rounded *rounded, const struct solve *solve, con
                          const struct place *place, bool by_row)
 {
     const struct op_trial *trial = solve->trial;
-    uint32_t n_positions = solve->evidence->trace->n_positions, window = solve->evidence->step->params.attention.window;
+    uint32_t n_positions = solve->evidence->trace->n_positions,
+             window = attention_params_of(solve->evidence->step)->window;
     *rounded = (struct rounded){.rows = xcalloc(trial->rows.n, sizeof(*rounded->rows)),
                                 .trials = xcalloc(trial->n_failing, sizeof(*rounded->trials)),
                                 .keys = xcalloc((uint64_t)trial->n_failing * (n_positions + 1), sizeof(uint32_t))};
@@ -223,7 +224,11 @@ bool solve_attention_precision(const struct solve *solve, struct diagnosis *foun
         return false;
     }
     for (size_t i = 0; i < sizeof(places) / sizeof(*places); i++) {
+        bool has_values = solve->evidence->step->op == OP_attention; /* probabilities have none */
         for (size_t k = 0; k < sizeof(types) / sizeof(*types) && !stop_asked(); k++) {
+            if (places[i].inputs & VALUES && !has_values) {
+                continue;
+            }
             if (try_rounding(solve, &types[k], &places[i], false, found) ||
                 (types[k].by_row_too && try_rounding(solve, &types[k], &places[i], true, found))) {
                 return true;

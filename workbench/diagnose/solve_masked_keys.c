@@ -60,6 +60,24 @@ static bool solve_score(const struct attention_row *a, double *score)
     return masked > 0 && above > 0 && below > 0;
 }
 
+/* The same from recorded probabilities: a masked key's to that of the row's own key, whose score is known. */
+static bool read_score(const struct attention_row *a, uint32_t n_positions, double *score)
+{
+    uint32_t own = a->row->position, n = a->end - a->first;
+    double most = 0;
+    for (uint32_t h = 0; h < a->p->heads; h++) {
+        const float *p = a->row->recorded + (uint64_t)h * n_positions;
+        for (uint32_t j = 0; j < n; j++) {
+            uint32_t key = a->first + j;
+            if ((key < a->right.first || key >= a->right.end) && p[key] > most && p[own] > 0) {
+                most = p[key];
+                *score = a->scores[(uint64_t)h * n + own - a->first] + log(p[key] / p[own]);
+            }
+        }
+    }
+    return most > 0;
+}
+
 static bool prove(const struct solve *solve, double score, double *worst)
 {
     uint32_t n = solve->trial->rows.n;
@@ -89,13 +107,15 @@ static bool prove(const struct solve *solve, double score, double *worst)
 bool solve_masked_keys(const struct solve *solve, struct diagnosis *found)
 {
     const struct op_row *first = &solve->trial->rows.rows[0];
-    double cap = attention_params_of(solve->evidence->step)->softcap, score, worst;
+    const struct step *step = solve->evidence->step;
+    double cap = attention_params_of(step)->softcap, score = 0, worst;
     if (!first->in[0] || !attention_row_is_small(solve)) {
         return false;
     }
     struct attention_row a;
     attention_row_open(&a, solve, first, true);
-    bool solved = solve_score(&a, &score);
+    bool solved = step->op == OP_attention ? solve_score(&a, &score)
+                                           : read_score(&a, step->params.attention_probs.n_positions, &score);
     attention_row_close(&a);
     if (!solved) {
         return false;

@@ -19,11 +19,13 @@
     X(softmax_denominator, SOFTMAX_DENOMINATOR, attention)       \
     X(softmax_denominator, SOFTMAX_DENOMINATOR, attention_probs) \
     X(masked_keys, SOFTMAX_DENOMINATOR, attention)               \
+    X(masked_keys, SOFTMAX_DENOMINATOR, attention_probs)         \
     X(attention_formula, FORMULA, attention)                     \
     X(attention_formula, FORMULA, attention_probs)               \
     X(online_softmax, FORMULA, attention)                        \
     X(attention_heads, LAYOUT, attention)                        \
     X(attention_precision, PRECISION, attention)                 \
+    X(attention_precision, PRECISION, attention_probs)           \
     X(keys_rotated, POSITIONS, attention)                        \
     X(rope_positions, POSITIONS, rope)                           \
     X(rope_precision, PRECISION, rope)                           \
