@@ -8,7 +8,8 @@
 #include "model/stop.h"
 #include "workbench/diagnose/attention_rows.h"
 
-#define MOST_SHIFT 256 /* positions on either side */
+#define MOST_SHIFT 4096 /* positions on either side */
+#define MOST_TURNED 3e5 /* values turned in search of a shift */
 
 /* What attention reads in place of the keys. */
 struct reading {
@@ -30,11 +31,10 @@ struct reread {
     struct op_row *rows;            /* [n_failing] */
 };
 
-/* Turns the keys of all positions by the rope that made them. */
+/* Turns the keys of the first n positions by the rope that made them. */
 static void turn_keys(struct reread *reread, const struct solve *solve, const struct step *rope,
-                      const struct reading *reading)
+                      const struct reading *reading, uint32_t n)
 {
-    uint32_t n = reread->n_positions;
     uint64_t n_values = (uint64_t)n * rope->width;
     const float *recorded = solve->trial->rows.rows[0].in[1];
     struct op_row *rows = xcalloc(n, sizeof(*rows));
@@ -156,18 +156,21 @@ static void describe(const struct solve *solve, const struct reading *reading, d
 static bool try_reading(struct reread *reread, const struct solve *solve, const struct step *rope,
                         struct reading reading, struct diagnosis *found)
 {
-    const struct op_row *last = &solve->trial->rows.rows[solve->trial->n_failing - 1];
+    const struct op_row *first = &solve->trial->rows.rows[0];
     uint32_t n_prompt = 0;
     while (n_prompt < reread->n_positions && solve->evidence->trace->phase[n_prompt] == PHASE_PREFILL) {
         n_prompt++;
     }
-    turn_keys(reread, solve, rope, &reading);
-    for (unsigned which = 0; which < (last->decode ? 3 : 2); which++) {
+    turn_keys(reread, solve, rope, &reading, first->position + 1);
+    for (unsigned which = 0; which < (first->decode ? 3 : 2); which++) {
         double worst;
         reading.but_own = which == 1;
         reading.from = which == 2 ? n_prompt : UINT32_MAX;
-        if (explains_row(reread, solve, &reading, solve->trial->n_failing - 1) &&
-            explains_all(reread, solve, &reading, &worst)) {
+        if (!explains_row(reread, solve, &reading, 0)) {
+            continue;
+        }
+        turn_keys(reread, solve, rope, &reading, reread->n_positions);
+        if (explains_all(reread, solve, &reading, &worst)) {
             describe(solve, &reading, worst, found);
             return true;
         }
@@ -185,7 +188,8 @@ bool solve_keys_rotated(const struct solve *solve, struct diagnosis *found)
     reread_open(&reread, solve, rope);
     bool explains = try_reading(&reread, solve, rope, (struct reading){.again = true}, found) ||
                     try_reading(&reread, solve, rope, (struct reading){.back = true}, found);
-    for (double shift = 1; shift <= MOST_SHIFT && !explains && !stop_asked(); shift++) {
+    double a_shift = 2.0 * (solve->trial->rows.rows[0].position + 1) * rope->width;
+    for (double shift = 1; shift <= fmin(MOST_SHIFT, MOST_TURNED / a_shift) && !explains && !stop_asked(); shift++) {
         explains = try_reading(&reread, solve, rope, (struct reading){.shift = shift}, found) ||
                    try_reading(&reread, solve, rope, (struct reading){.shift = -shift}, found);
     }
