@@ -12,24 +12,28 @@ struct attention {
     const struct attention_params *p;
     const struct op_row *row;
     uint32_t variant;
-    bool bounded;        /* fill error[] */
-    bool spans;          /* an input was computed instead of recorded; it is off by up to row->error */
-    uint32_t first, n;   /* visible keys: positions [first, first + n) */
-    double *q;           /* [heads dim] as recorded; NULL: not recorded */
-    double *probability; /* [heads][n]; holds the scores until the softmax */
-    double *error;       /* [heads][n] absolute, of scores; then relative, of probabilities */
-    double *squares;     /* [dim] */
-    bool normalised;     /* an error that all probabilities share cancels */
-    const float *sinks;  /* [heads], or NULL */
+    bool bounded;                        /* fill error[] */
+    bool spans;                          /* an input was computed instead of recorded; it is off by up to row->error */
+    uint32_t first, n;                   /* visible keys: positions [first, first + n) */
+    const struct attention_trial *trial; /* NULL: the right attention */
+    double *q;                           /* [heads dim] as recorded; NULL: not recorded */
+    double *probability;                 /* [heads][n]; holds the scores until the softmax */
+    double *error;                       /* [heads][n] absolute, of scores; then relative, of probabilities */
+    double *squares;                     /* [dim] */
+    bool normalised;                     /* an error that all probabilities share cancels */
+    const double *sinks;                 /* [heads], or NULL */
 };
 
 /* Finds the visible keys and allocates the arrays. sinks: [heads] or NULL, borrowed. */
 struct attention attention_open(const struct op_batch *batch, const struct attention_params *p,
-                                const struct op_row *row, const float *sinks);
+                                const struct op_row *row, const double *sinks);
 void attention_close(struct attention *a);
 
 /* Returns the sinks, one score for each head; NULL: there are none. The caller frees them. */
-float *attention_sinks(const struct op_batch *batch, const struct attention_params *p);
+double *attention_sinks(const struct op_batch *batch, const struct attention_params *p);
+
+/* The position of visible key j. */
+uint32_t attention_key(const struct attention *a, uint32_t j);
 
 /* Returns the key (input 1) or value (input 2) [dim] that a head of q reads at a position. *error: how far it can be
  * off, [dim]; NULL: it is exact. */

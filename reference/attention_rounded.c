@@ -57,6 +57,9 @@ static uint32_t positions_read(const struct op_batch *batch, uint32_t r)
     for (uint32_t i = 0; i < batch->n_rows; i++) {
         const struct op_row *row = &batch->rows[i];
         uint32_t end = row->position + 1 + row->has_next;
+        for (uint32_t k = 0; row->attention && k < row->attention->n_keys; k++) {
+            end = row->attention->keys[k] >= end ? row->attention->keys[k] + 1 : end;
+        }
         most = row->in[1] == batch->rows[r].in[1] && end > most ? end : most;
     }
     return most;
@@ -144,7 +147,7 @@ static void sum_rounded(const struct attention *a, uint32_t head, double sink_er
         }
     }
     for (uint32_t j = 0; j < a->n; j++) {
-        const float *v = attention_head(a, 2, a->first + j, head);
+        const float *v = attention_head(a, 2, attention_key(a, j), head);
         double off = scale == 1 ? known[j] : bound ? p[j] / scale * (error[j] + most_error) : 0;
         double rounded = scale * round_known(type, p[j] / scale, &off);
         for (uint32_t i = 0; i < a->p->dim; i++) {
@@ -174,7 +177,7 @@ static void accumulate(const struct attention *a, uint32_t head, double sink_err
     double *off = xcalloc(dim, sizeof(*off)), largest = 0, largest_error = 0;
     memset(y, 0, dim * sizeof(*y));
     for (uint32_t j = 0; j < a->n; j++) {
-        const float *v = attention_head(a, 2, a->first + j, head);
+        const float *v = attention_head(a, 2, attention_key(a, j), head);
         if (p[j] == 0) {
             continue; /* 1e-308 of the largest: it leaves no trace */
         }

@@ -23,7 +23,7 @@ static void add_passed_on(const struct attention *a, uint32_t head, const double
         bound[i] *= 1 + most;
     }
     for (uint32_t j = 0; j < a->n && a->row->error[2]; j++) {
-        const double *v_error = attention_head_error(a, 2, a->first + j, head);
+        const double *v_error = attention_head_error(a, 2, attention_key(a, j), head);
         for (uint32_t i = 0; i < a->p->dim; i++) {
             bound[i] += probability[j] * (1 + error[j]) * (1 + most) * v_error[i];
         }
@@ -42,7 +42,7 @@ static void attention_values(const struct attention *a, uint32_t head, double si
         y[i] = 0;
     }
     for (uint32_t j = 0; j < a->n; j++) {
-        const float *v = attention_head(a, 2, a->first + j, head);
+        const float *v = attention_head(a, 2, attention_key(a, j), head);
         for (uint32_t i = 0; i < dim; i++) {
             y[i] += probability[j] * v[i];
         }
@@ -55,7 +55,7 @@ static void attention_values(const struct attention *a, uint32_t head, double si
         bound[i] = sink_error * fabs(y[i]), a->squares[i] = 0;
     }
     for (uint32_t j = 0; j < a->n; j++) {
-        const float *v = attention_head(a, 2, a->first + j, head);
+        const float *v = attention_head(a, 2, attention_key(a, j), head);
         for (uint32_t i = 0; i < dim; i++) {
             double term = probability[j] * v[i];
             double spread = probability[j] * fabs(a->normalised ? v[i] - y[i] : v[i]);
@@ -117,7 +117,7 @@ static bool probabilities_stray(const struct attention *a, const double *bounds)
 /* Considers recorded probabilities: only for the right op. */
 static void consider_recorded(struct attention *a, struct head_error *errors)
 {
-    if (!a->row->probs || a->variant != VARIANT_NONE) {
+    if (!a->row->probs || a->variant != VARIANT_NONE || a->trial) {
         return;
     }
     double *bounds = xmalloc((uint64_t)a->p->heads * a->n * sizeof(double));
@@ -131,6 +131,22 @@ static void consider_recorded(struct attention *a, struct head_error *errors)
         }
     }
     free(bounds);
+}
+
+/* Multiplies a head's output by a factor that was computed of the scores: it is off by as much as they are. */
+static void multiply(const struct attention *a, uint32_t head, double *y, double *bound)
+{
+    double times = a->trial->times[head], relative = 0;
+    for (uint32_t j = 0; j < a->n && bound; j++) {
+        uint64_t at = (uint64_t)head * a->n + j;
+        relative += a->probability[at] * a->error[at];
+    }
+    for (uint32_t i = 0; i < a->p->dim; i++) {
+        y[i] *= times;
+        if (bound) {
+            bound[i] = bound[i] * times + fabs(y[i]) * relative;
+        }
+    }
 }
 
 static void attention_row(struct attention *a, double *y, double *bound)
@@ -154,6 +170,9 @@ static void attention_row(struct attention *a, double *y, double *bound)
         for (uint32_t i = 0; i < dim && bound; i++) {
             head_bound[i] += errors[h].flushed;
         }
+        if (a->trial && a->trial->times) {
+            multiply(a, h, y + (uint64_t)h * dim, head_bound);
+        }
     }
     free(errors);
 }
@@ -169,7 +188,7 @@ static bool strays(const struct op_row *row, uint64_t width, const double *y, co
     return false;
 }
 
-static void run_row(const struct op_batch *batch, const struct op_row *row, const float *sinks, double *y,
+static void run_row(const struct op_batch *batch, const struct op_row *row, const double *sinks, double *y,
                     double *bound)
 {
     const struct attention_params *p = &batch->step->params.attention;
@@ -189,7 +208,7 @@ void reference_attention(const struct op_batch *batch)
 {
     const struct attention_params *p = &batch->step->params.attention;
     uint64_t width = (uint64_t)p->heads * p->dim;
-    float *sinks = attention_sinks(batch, p);
+    double *sinks = attention_sinks(batch, p);
     struct rounded_rows rounded = {0};
     bool rounds = batch->n_rows > 0 && batch->rows[0].arith && roundings_any(&batch->rows[0].arith->roundings);
     if (rounds) {

@@ -13,7 +13,7 @@
 #include "reference/dot.h"
 
 struct attention attention_open(const struct op_batch *batch, const struct attention_params *p,
-                                const struct op_row *row, const float *sinks)
+                                const struct op_row *row, const double *sinks)
 {
     uint32_t end = row->position + 1, n = p->window != 0 && p->window < end ? p->window : end;
     uint32_t first = end - n, variant = batch->step->variant;
@@ -25,6 +25,11 @@ struct attention attention_open(const struct op_batch *batch, const struct atten
     }
     if (variant == VARIANT_NEXT_KEY && row->has_next) {
         n++;
+    }
+    const struct attention_trial *trial = row->attention;
+    if (trial && trial->keys) {
+        first = 0;
+        n = trial->n_keys;
     }
     uint64_t n_scores = (uint64_t)p->heads * n, n_q = (uint64_t)p->heads * p->dim;
     double *scratch = xmalloc(2 * n_scores * sizeof(double)), *q = NULL;
@@ -40,12 +45,13 @@ struct attention attention_open(const struct op_batch *batch, const struct atten
                               .spans = row->error[0] || row->error[1] || row->error[2],
                               .first = first,
                               .n = n,
+                              .trial = trial,
                               .q = q,
                               .probability = scratch,
                               .error = scratch + n_scores,
                               .squares = xmalloc(p->dim * sizeof(double)),
                               .normalised = variant != VARIANT_SOFTMAX_SIZES_SWAPPED, /* else nothing cancels */
-                              .sinks = sinks};
+                              .sinks = trial && trial->sinks ? trial->sinks : sinks};
 }
 
 void attention_close(struct attention *a)
@@ -55,33 +61,45 @@ void attention_close(struct attention *a)
     free(a->squares);
 }
 
-float *attention_sinks(const struct op_batch *batch, const struct attention_params *p)
+double *attention_sinks(const struct op_batch *batch, const struct attention_params *p)
 {
     ASSERT(p->heads % p->kv_heads == 0);
-    float *sinks = p->has_sinks ? xmalloc(p->heads * sizeof(*sinks)) : NULL;
-    if (sinks) {
-        op_weights(batch, batch->step->weight[0], 0, 0, p->heads, sinks);
+    if (!p->has_sinks) {
+        return NULL;
     }
+    float *stored = xmalloc(p->heads * sizeof(*stored));
+    double *sinks = xmalloc(p->heads * sizeof(*sinks));
+    op_weights(batch, batch->step->weight[0], 0, 0, p->heads, stored);
+    dot_widen(stored, p->heads, sinks);
+    free(stored);
     return sinks;
 }
 
-/* Index in the input of the key or value that a head of q reads at a position. */
-static uint64_t kv_head_at(const struct attention *a, uint32_t position, uint32_t head)
+uint32_t attention_key(const struct attention *a, uint32_t j)
+{
+    return a->trial && a->trial->keys ? a->trial->keys[j] : a->first + j;
+}
+
+/* Index in an input of the key or value that a head of q reads at a position. */
+static uint64_t kv_head_at(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
 {
     uint32_t kv_heads = a->p->kv_heads;
     uint32_t kv_head = a->variant == VARIANT_KV_HEADS_IN_TURN ? head % kv_heads : head / (a->p->heads / kv_heads);
+    if (a->trial && a->trial->heads[input - 1]) {
+        kv_head = a->trial->heads[input - 1][head];
+    }
     return ((uint64_t)position * kv_heads + kv_head) * a->p->dim;
 }
 
 const float *attention_head(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
 {
-    return a->row->in[input] + kv_head_at(a, position, head);
+    return a->row->in[input] + kv_head_at(a, input, position, head);
 }
 
 const double *attention_head_error(const struct attention *a, unsigned input, uint32_t position, uint32_t head)
 {
     const double *error = a->row->error[input];
-    return error ? error + kv_head_at(a, position, head) : NULL;
+    return error ? error + kv_head_at(a, input, position, head) : NULL;
 }
 
 /* Errors of q and k in their dot product. */
@@ -140,8 +158,11 @@ static double probability_error(const struct arith *arith, double error, double 
  * Returns how far the sink's share can be off: the share times its relative error. */
 static double softmax(const struct attention *a, uint64_t start, uint32_t length, double sink)
 {
-    double *p = a->probability + start, max = fmax(p[0], sink), sum = 0;
-    for (uint32_t i = 1; i < length; i++) {
+    double *p = a->probability + start, max = sink, sum = 0;
+    if (length == 0) {
+        return 0;
+    }
+    for (uint32_t i = 0; i < length; i++) {
         max = fmax(max, p[i]);
     }
     for (uint32_t i = 0; i < length; i++) {
@@ -196,12 +217,24 @@ static void softmax_sizes_swapped(const struct attention *a)
     }
 }
 
+/* What a trial changes at the score of key j. A number in its place has no error. */
+static double score_tried(const struct attention *a, uint32_t head, uint32_t j, double score, double *error)
+{
+    const struct attention_trial *trial = a->trial;
+    if (trial->scores && !isnan(trial->scores[j])) {
+        score = trial->scores[j];
+        *error = 0;
+    }
+    return score + (trial->added ? trial->added[(uint64_t)head * a->n + j] : 0);
+}
+
 void attention_probabilities(const struct attention *a, struct head_error *errors)
 {
     for (uint32_t h = 0; h < a->p->heads; h++) {
         for (uint32_t j = 0; j < a->n; j++) {
             uint64_t at = (uint64_t)h * a->n + j;
-            a->probability[at] = attention_score(a, h, a->first + j, &a->error[at]);
+            double score = attention_score(a, h, attention_key(a, j), &a->error[at]);
+            a->probability[at] = a->trial ? score_tried(a, h, j, score, &a->error[at]) : score;
         }
         errors[h] = (struct head_error){0};
     }
@@ -234,13 +267,57 @@ void attention_probability_bounds(const struct attention *a, uint32_t head, doub
     }
 }
 
+/* Puts a head's probabilities at the positions of their keys; a key that is seen twice has both. */
+static void place(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound)
+{
+    double *bounds = bound ? xmalloc(((uint64_t)a->n + 1) * sizeof(*bounds)) : NULL;
+    if (bound) {
+        attention_probability_bounds(a, head, sink_error, bounds);
+    }
+    for (uint32_t j = 0; j < a->n; j++) {
+        uint32_t key = attention_key(a, j);
+        y[key] += a->probability[(uint64_t)head * a->n + j];
+        if (bound) {
+            bound[key] += bounds[j];
+        }
+    }
+    free(bounds);
+}
+
+uint32_t row_keys(const struct step *step, const struct op_row *row)
+{
+    const struct attention_params *p =
+        step->op == OP_attention_probs ? &step->params.attention_probs.attention : &step->params.attention;
+    uint32_t end = row->position + 1;
+    if (row->attention && row->attention->keys) {
+        return row->attention->n_keys;
+    }
+    return p->window != 0 && p->window < end ? p->window : end;
+}
+
+void row_scores(const struct step *step, const struct op_row *row, double *scores)
+{
+    const struct attention_params *p =
+        step->op == OP_attention_probs ? &step->params.attention_probs.attention : &step->params.attention;
+    struct op_batch batch = {.step = step, .n_rows = 1, .rows = row};
+    struct op_row alone = *row;
+    alone.probs = NULL;
+    struct attention a = attention_open(&batch, p, &alone, NULL);
+    for (uint32_t h = 0; h < p->heads; h++) {
+        for (uint32_t j = 0; j < a.n; j++) {
+            scores[(uint64_t)h * a.n + j] = attention_score(&a, h, attention_key(&a, j), NULL);
+        }
+    }
+    attention_close(&a);
+}
+
 /* Probabilities of masked keys and of later positions are exactly 0. */
 void reference_attention_probs(const struct op_batch *batch)
 {
     const struct attention_params *p = &batch->step->params.attention_probs.attention;
     uint32_t n_positions = batch->step->params.attention_probs.n_positions;
     uint64_t width = (uint64_t)p->heads * n_positions;
-    float *sinks = attention_sinks(batch, p);
+    double *sinks = attention_sinks(batch, p);
     struct rounded_rows rounded = {0};
     bool rounds = batch->n_rows > 0 && batch->rows[0].arith && roundings_any(&batch->rows[0].arith->roundings);
     if (rounds) {
@@ -261,11 +338,8 @@ void reference_attention_probs(const struct op_batch *batch)
         }
         attention_probabilities(&a, errors);
         for (uint32_t h = 0; h < p->heads; h++) {
-            uint64_t at = (uint64_t)h * n_positions + a.first;
-            memcpy(y + at, a.probability + (uint64_t)h * a.n, a.n * sizeof(*y));
-            if (bound) {
-                attention_probability_bounds(&a, h, errors[h].sink, bound + at);
-            }
+            place(&a, h, errors[h].sink, y + (uint64_t)h * n_positions,
+                  bound ? bound + (uint64_t)h * n_positions : NULL);
         }
         free(errors);
         attention_close(&a);

@@ -30,6 +30,27 @@ extern const struct arith arith_float32;
  * unknown name. */
 bool float_type(const char *name, double *unit_roundoff, double *smallest_normal);
 
+/* An attention other than the right one, which a diagnosis tries. Zero: the right one. */
+struct attention_trial {
+    const uint32_t *keys; /* [n_keys] positions of the keys that are seen, in any order, repeated or not; NULL: those
+                             that are visible. In[1] and in[2] continue to the last of them */
+    uint32_t n_keys;
+    const double *scores; /* [n_keys] scores in place of those of q and k, the same for all heads; NAN: no other one */
+    const double *added;  /* [heads, n_keys] to the scores; NULL: nothing */
+    const double *sinks;  /* [heads] in place of the weights' sinks: one more score that has a share and no value.
+                             -INFINITY: none; NULL: the weights' */
+    const double *times;  /* [heads] the output is multiplied by it; NULL: 1 */
+    const uint32_t *heads[2]; /* [heads] the head of the keys, and of the values, that a head of q reads; NULL: the
+                                 right one */
+};
+
+/* A rope other than the right one, which a diagnosis tries. Zero: the right one. */
+struct rope_trial {
+    double shift;                              /* the row is rotated as position + shift */
+    const double *frequencies;                 /* [dim/2] radians a position; NULL: the right ones */
+    uint8_t position, frequency, angle, table; /* enum rounding_type: F16 or BF16; table: of cos and sin */
+};
+
 /* One output row to compute: a position of a trace. */
 struct op_row {
     const struct arith *arith; /* for the bound; NULL: no bound is wanted */
@@ -48,7 +69,9 @@ struct op_row {
     const float *places; /* topk_softmax: the places that were recorded of this row, [k]: its weights follow their
                             order; NULL: unknown, in descending order then */
     uint32_t n_positions;
-    const struct sampling *sampling; /* sample_probs, sample_token: as the trace declares it; NULL: greedy */
+    const struct attention_trial *attention; /* NULL: the right attention */
+    const struct rope_trial *rope;           /* NULL: the right rope */
+    const struct sampling *sampling;         /* sample_probs, sample_token: as the trace declares it; NULL: greedy */
     uint32_t position;
     int32_t token; /* embed: a valid id */
     bool decode;   /* some faults affect decode rows only */
@@ -70,6 +93,10 @@ struct op_batch {
  * or the machine's vector width. If stop_asked() (model/stop.h) becomes true meanwhile, y is incomplete; callers check
  * it. A row with a nonfinite input gets whatever f64 makes of it; callers judge that. */
 void op_run(const struct op_batch *batch);
+
+/* Scores [heads][n] of the keys that one row of attention or attention_probs sees: scaled, capped. n: row_keys. */
+void row_scores(const struct step *step, const struct op_row *row, double *scores);
+uint32_t row_keys(const struct step *step, const struct op_row *row);
 
 /* Rounds x, to nearest even, to DTYPE_F16 or DTYPE_BF16; DTYPE_F32 returns x. */
 float round_to_dtype(float x, uint32_t dtype);

@@ -209,6 +209,51 @@ static void evidence_open(struct evidence *evidence, const struct op_trial *tria
                               .bound = evidence->bound});
 }
 
+/* The rows of the phase that fails, where the other phase's rows all pass: prefill and decode have kernels of their
+ * own. Returns false where that is not so. part->rows.rows must be freed. */
+static bool part_of_phase(struct op_trial *part, const struct op_trial *trial)
+{
+    bool decode = trial->rows.rows[0].decode;
+    for (uint32_t i = 0; i < trial->n_failing; i++) {
+        if (trial->rows.rows[i].decode != decode) {
+            return false;
+        }
+    }
+    *part = *trial;
+    part->rows.rows = xcalloc(trial->rows.n, sizeof(*part->rows.rows));
+    part->rows.n = 0;
+    for (uint32_t i = 0; i < trial->rows.n; i++) {
+        if (trial->rows.rows[i].decode == decode) {
+            part->rows.rows[part->rows.n++] = trial->rows.rows[i];
+        }
+    }
+    return true;
+}
+
+/* A bug that all rows of one phase have. */
+static uint32_t explain_phase(const struct op_trial *trial, struct evidence *evidence, struct diagnosis *found,
+                              uint32_t max)
+{
+    struct op_trial part;
+    struct solve solve = {.trial = &part, .evidence = evidence};
+    if (!part_of_phase(&part, trial)) {
+        return 0;
+    }
+    uint32_t n = 0;
+    if (part.rows.n < trial->rows.n) {
+        n = try_mutants(&part, evidence, found, max);
+        n += n == 0 && (try_config_numbers(&solve, found) || solvers_try(&solve, found));
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        size_t length = strlen(found[i].text);
+        snprintf(found[i].text + length, sizeof(found[i].text) - length, " Only %s rows are wrong.",
+                 part.rows.rows[0].decode ? "decode" : "prefill");
+        found[i].step = evidence->step_index;
+    }
+    free(part.rows.rows);
+    return n;
+}
+
 /* Explains the failing rows, which stand first. */
 static uint32_t explain(struct op_trial *trial, const struct span_failure *failure, struct diagnosis *found,
                         uint32_t max)
@@ -223,6 +268,10 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     }
     bool is_solved = n == 0 && !is_span && (try_config_numbers(&solve, found) || solvers_try(&solve, found));
     n += is_solved;
+    if (n == 0 && !is_span) {
+        n = explain_phase(trial, &evidence, found, max);
+        is_solved = n > 0;
+    }
     uint32_t n_with_step = n; /* these say which step is wrong */
     if (n == 0 && !is_span) {
         n = precision_find(&evidence, found, max);

@@ -324,6 +324,8 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
                                                    outcome.n_failing <= as_recorded.n_failing);
         /* Of a single step any error of that size would do. */
         explains &= recordings[i].put_right != round_for_file || as_recorded.n_failing >= 2;
+        /* Where most of what was judged has no place any more, as the stages of a single layer, nothing is proven. */
+        explains &= 2 * outcome.n_judged >= as_recorded.n_judged;
         if (!explains || outcome.n_judged + n_lost + recordings[i].n_proven < as_recorded.n_judged) {
             continue;
         }

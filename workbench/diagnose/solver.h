@@ -12,7 +12,24 @@
 #include "workbench/diagnose/diagnose_internal.h"
 
 /* Function, kind of bug, the op that it explains (COUNT: any). */
-#define SOLVERS(X) X(saturation, SATURATION, COUNT)
+#define SOLVERS(X)                                               \
+    X(saturation, SATURATION, COUNT)                             \
+    X(visible_keys, VISIBLE_KEYS, attention)                     \
+    X(visible_keys, VISIBLE_KEYS, attention_probs)               \
+    X(softmax_denominator, SOFTMAX_DENOMINATOR, attention)       \
+    X(softmax_denominator, SOFTMAX_DENOMINATOR, attention_probs) \
+    X(masked_keys, SOFTMAX_DENOMINATOR, attention)               \
+    X(masked_keys, SOFTMAX_DENOMINATOR, attention_probs)         \
+    X(attention_formula, FORMULA, attention)                     \
+    X(attention_formula, FORMULA, attention_probs)               \
+    X(online_softmax, FORMULA, attention)                        \
+    X(attention_heads, LAYOUT, attention)                        \
+    X(attention_precision, PRECISION, attention)                 \
+    X(attention_precision, PRECISION, attention_probs)           \
+    X(keys_rotated, POSITIONS, attention)                        \
+    X(rope_positions, POSITIONS, rope)                           \
+    X(rope_precision, PRECISION, rope)                           \
+    X(rope_frequencies, PARAMETER, rope)
 
 /* What a solver works on. */
 struct solve {
