@@ -31,6 +31,8 @@ struct candidate {
     const struct step *step;   /* the right one, or an edited one */
     const struct op_row *rows; /* [trial rows] edited rows in the trial's order; NULL: the trial's */
     uint32_t weights_dtype;    /* weights are rounded to it: DTYPE_F32, DTYPE_F16, DTYPE_BF16 */
+    bool spares_some;          /* the bug may leave out rows that are right: those of a phase in which no row fails, and
+                                  those before the first or after the last failing position */
 };
 
 /* A candidate that edits the step alone. */

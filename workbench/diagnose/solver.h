@@ -12,7 +12,9 @@
 #include "workbench/diagnose/diagnose_internal.h"
 
 /* Function, kind of bug, the op that it explains (COUNT: any). */
-#define SOLVERS(X) X(saturation, SATURATION, COUNT)
+#define SOLVERS(X)                    \
+    X(saturation, SATURATION, COUNT)  \
+    X(missing_terms, MISSING_TERMS, COUNT)
 
 /* What a solver works on. */
 struct solve {

@@ -1,0 +1,41 @@
+/* A few outputs of the failing rows of a matrix product, matmul or expert_matmul. Many explanations are tried on them
+ * quickly; the one that fits is then proved on all rows. */
+#ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_PRODUCT_SAMPLES_H
+#define LOCKSTEP_WORKBENCH_DIAGNOSE_PRODUCT_SAMPLES_H
+
+#include "workbench/diagnose/solver.h"
+
+struct product_sample {
+    uint64_t weight_row; /* of the matrix */
+    uint32_t expert;     /* row of a bias [experts, n_out]; 0 for a matmul */
+    uint32_t output;     /* of the matrix: column of the bias */
+    const float *x;      /* [n_in] */
+    double bias, recorded;
+};
+
+struct product_samples {
+    const struct step *step;
+    uint32_t n, n_in;
+    struct product_sample *samples;
+    double right_miss; /* sum of squares: recorded - expected */
+};
+
+/* false: the step is no product, or fewer than two outputs fail. */
+bool product_samples_open(struct product_samples *samples, const struct evidence *evidence);
+void product_samples_close(struct product_samples *samples);
+
+/* A row of weights: w[n_in]. */
+typedef void weights_function(const void *context, const struct tensor *matrix, uint64_t row, float *w);
+
+/* Whether these weights miss the samples by far less than the right ones. with_bias: the step's bias is added. */
+bool product_samples_fit(const struct product_samples *samples, const struct tensor *matrix, weights_function *weights,
+                         const void *context);
+
+/* The rows of a tensor as they are. */
+weights_function weights_as_stored;
+
+/* A tensor of F32 values in the arena, of the matrix's shape, from a function. */
+struct tensor *weights_expand(struct arena *arena, const struct tensor *matrix, weights_function *weights,
+                              const void *context);
+
+#endif
