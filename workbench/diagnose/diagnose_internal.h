@@ -44,6 +44,9 @@ struct candidate trial_candidate(const struct op_trial *trial, const struct step
 bool trial_explains(struct op_trial *trial, const struct candidate *candidate, const struct evidence *right,
                     double *worst);
 
+/* Whether row i is right and lies where no row fails: in the other phase, or outside the failing positions. */
+bool trial_row_is_spared(const struct op_trial *trial, uint32_t i);
+
 /* How clearly a candidate and the right op can be told apart, from values of failing rows. */
 struct contrast {
     double right_miss, miss; /* sums of squares: recorded - right, recorded - candidate */

@@ -111,8 +111,7 @@ static void add_contrast(const struct op_trial *trial, const struct evidence *ri
     }
 }
 
-/* Whether a row is right and lies where no row fails: in the other phase, or outside the failing positions. */
-static bool is_spared(const struct op_trial *trial, uint32_t i)
+bool trial_row_is_spared(const struct op_trial *trial, uint32_t i)
 {
     const struct op_row *rows = trial->rows.rows, *row = &rows[i];
     bool same_phase = false;
@@ -140,7 +139,7 @@ bool trial_explains(struct op_trial *trial, const struct candidate *candidate, c
                                   .y = trial->expected,
                                   .bound = trial->bound});
         for (uint32_t i = 0; i < n; i++) {
-            if (candidate->spares_some && is_spared(trial, first + i)) {
+            if (candidate->spares_some && trial_row_is_spared(trial, first + i)) {
                 continue;
             }
             *worst = fmax(*worst, trial_row_ratio(trial, rows + first, i));

@@ -14,7 +14,7 @@ static bool find_factors(const struct evidence *evidence, uint32_t i, uint32_t a
 {
     const struct step *step = evidence->step;
     const struct op_row *row = &evidence->rows[i];
-    *sample = (struct product_sample){.weight_row = at, .output = at, .x = row->in[0]};
+    *sample = (struct product_sample){.row = i, .at = at, .weight_row = at, .output = at, .x = row->in[0]};
     if (step->op == OP_expert_matmul) {
         const struct expert_matmul_params *params = &step->params.expert_matmul;
         uint32_t slot = at / params->n_out;
@@ -101,6 +101,32 @@ void weights_as_stored(const void *context, const struct tensor *matrix, uint64_
     weights_decode(matrix, row, 0, tensor_row_elems(matrix), w);
 }
 
+static double sum_products(const float *w, const float *x, uint32_t n)
+{
+    double sum = 0;
+    for (uint32_t i = 0; i < n; i++) {
+        sum += (double)w[i] * x[i];
+    }
+    return sum;
+}
+
+bool product_samples_fit_inputs(const struct product_samples *samples, const struct op_row *rows)
+{
+    double miss = 0;
+    float *w = xmalloc(samples->n_in * sizeof(*w));
+    bool shared = samples->step->op == OP_matmul || samples->step->params.expert_matmul.shared_x;
+    uint32_t n_out = shared ? 1 : samples->step->params.expert_matmul.n_out;
+    for (uint32_t k = 0; k < samples->n && 16 * miss <= samples->right_miss; k++) {
+        const struct product_sample *sample = &samples->samples[k];
+        const float *x = rows[sample->row].in[0] + (shared ? 0 : (uint64_t)(sample->at / n_out) * samples->n_in);
+        weights_decode(samples->step->weight[0], sample->weight_row, 0, samples->n_in, w);
+        double left = sample->recorded - sample->bias - sum_products(w, x, samples->n_in);
+        miss += left * left;
+    }
+    free(w);
+    return 16 * miss <= samples->right_miss;
+}
+
 bool product_samples_fit(const struct product_samples *samples, const struct tensor *matrix, weights_function *weights,
                          const void *context)
 {
@@ -109,11 +135,8 @@ bool product_samples_fit(const struct product_samples *samples, const struct ten
     for (uint32_t k = 0; k < samples->n && 16 * miss <= samples->right_miss; k++) {
         const struct product_sample *sample = &samples->samples[k];
         weights(context, matrix, sample->weight_row, w);
-        double y = sample->bias;
-        for (uint32_t i = 0; i < samples->n_in; i++) {
-            y += (double)w[i] * sample->x[i];
-        }
-        miss += (sample->recorded - y) * (sample->recorded - y);
+        double left = sample->recorded - sample->bias - sum_products(w, sample->x, samples->n_in);
+        miss += left * left;
     }
     free(w);
     return 16 * miss <= samples->right_miss; /* NaN does not fit */

@@ -6,6 +6,7 @@
 #include "workbench/diagnose/solver.h"
 
 struct product_sample {
+    uint32_t row, at;    /* of the evidence; output of that row */
     uint64_t weight_row; /* of the matrix */
     uint32_t expert;     /* row of a bias [experts, n_out]; 0 for a matmul */
     uint32_t output;     /* of the matrix: column of the bias */
@@ -27,9 +28,12 @@ void product_samples_close(struct product_samples *samples);
 /* A row of weights: w[n_in]. */
 typedef void weights_function(const void *context, const struct tensor *matrix, uint64_t row, float *w);
 
-/* Whether these weights miss the samples by far less than the right ones. with_bias: the step's bias is added. */
+/* Whether these weights miss the samples by far less than the right ones do. */
 bool product_samples_fit(const struct product_samples *samples, const struct tensor *matrix, weights_function *weights,
                          const void *context);
+
+/* Whether other inputs do: those of the trial's rows, of which the failing ones stand first. */
+bool product_samples_fit_inputs(const struct product_samples *samples, const struct op_row *rows);
 
 /* The rows of a tensor as they are. */
 weights_function weights_as_stored;

@@ -14,7 +14,12 @@
 /* Function, kind of bug, the op that it explains (COUNT: any). */
 #define SOLVERS(X)                    \
     X(saturation, SATURATION, COUNT)  \
-    X(missing_terms, MISSING_TERMS, COUNT)
+    X(additive, ADDITIVE, COUNT)  \
+    X(expert_bias, ADDITIVE, expert_matmul)  \
+    X(wiring, WIRING, COUNT)  \
+    X(expert_weights, MISSING_TERMS, expert_sum)  \
+    X(missing_terms, MISSING_TERMS, COUNT) \
+    X(constant_vector, ADDITIVE, COUNT)
 
 /* What a solver works on. */
 struct solve {
