@@ -17,6 +17,10 @@
     X(additive, ADDITIVE, COUNT)  \
     X(expert_bias, ADDITIVE, expert_matmul)  \
     X(wiring, WIRING, COUNT)  \
+    X(norm, FORMULA, rms_norm)  \
+    X(activation, FORMULA, glu)  \
+    X(swiglu, FORMULA, swiglu)  \
+    X(softcap, FORMULA, softcap)  \
     X(expert_weights, MISSING_TERMS, expert_sum)  \
     X(missing_terms, MISSING_TERMS, COUNT) \
     X(constant_vector, ADDITIVE, COUNT)
