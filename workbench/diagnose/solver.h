@@ -22,6 +22,7 @@
     X(swiglu, FORMULA, swiglu)  \
     X(softcap, FORMULA, softcap)  \
     X(expert_weights, MISSING_TERMS, expert_sum)  \
+    X(decoding, WEIGHTS_DECODING, COUNT)  \
     X(missing_terms, MISSING_TERMS, COUNT) \
     X(constant_vector, ADDITIVE, COUNT)
 
