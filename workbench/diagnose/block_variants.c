@@ -156,8 +156,8 @@ static void decode_runs(struct block *block, int number, float *values)
     float d = float_from_half((uint16_t)(block->bytes[0] | block->bytes[1] << 8));
     float dmin = float_from_half((uint16_t)(block->bytes[2] | block->bytes[3] << 8));
     run_scales(block->bytes + 4, number, scale, minimum);
-    memset(block->bytes + 2, 0, 2);                                /* no minimum */
-    memset(block->bytes + 4, 1, 4);                                /* every run has the scale 1 */
+    memset(block->bytes + 2, 0, 2); /* no minimum */
+    memset(block->bytes + 4, 1, 4); /* every run has the scale 1 */
     memset(block->bytes + 8, 0, 4);
     memset(block->bytes + 12, 1, 4);
     block_decode(block, values); /* d q */
@@ -294,7 +294,8 @@ static void decode_scale_as_bf16(struct block *block, int number, float *values)
 static const struct block_variant variants[] = {
     {"the two nibbles of each byte are exchanged", NIBBLES, decode_moved, EXCHANGED, 0, 0},
     {"a byte's two nibbles are taken for neighbouring elements", NIBBLES, decode_moved, LOW_THEN_HIGH, 0, 0},
-    {"all low nibbles are taken for the first half of the block", RUNS | BIT(Q6_K), decode_moved, HALVES_OF_BLOCK, 0, 0},
+    {"all low nibbles are taken for the first half of the block", RUNS | BIT(Q6_K), decode_moved, HALVES_OF_BLOCK, 0,
+     0},
     {"the quants' high bits are lost", BIT(Q5_0) | BIT(Q5_1) | BIT(Q5_K) | BIT(Q6_K), decode_high_bits, LOST, 0, 0},
     {"the quants' high bits are always set", BIT(Q5_0) | BIT(Q5_1) | BIT(Q5_K) | BIT(Q6_K), decode_high_bits,
      ALWAYS_SET, 0, 0},

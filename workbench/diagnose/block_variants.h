@@ -14,11 +14,18 @@ struct block {
 typedef void block_function(struct block *block, int number, float *values);
 
 /* Which other block's bytes a variant takes. */
-enum block_source { SOURCE_OWN, SOURCE_FIRST_OF_ROW, SOURCE_NEXT, SOURCE_PREVIOUS, SOURCE_FIRST_ROW, SOURCE_TRANSPOSED };
+enum block_source {
+    SOURCE_OWN,
+    SOURCE_FIRST_OF_ROW,
+    SOURCE_NEXT,
+    SOURCE_PREVIOUS,
+    SOURCE_FIRST_ROW,
+    SOURCE_TRANSPOSED
+};
 
 struct block_variant {
-    const char *what;  /* for people: "the high bits of the runs' scales are lost" */
-    uint64_t dtypes;   /* bit for each DTYPE_ */
+    const char *what;       /* for people: "the high bits of the runs' scales are lost" */
+    uint64_t dtypes;        /* bit for each DTYPE_ */
     block_function *decode; /* NULL: the right one */
     int number;
     enum block_source scale; /* the block that the scale, minimum and scales of runs come from */

@@ -2,12 +2,29 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/stop.h"
 
 #define SAMPLED_ROWS 6
-#define SPREAD 4 /* outputs of a row at even distances */
-#define WORST 6  /* further outputs of a row: those that fail the most */
+#define SPREAD 4                 /* outputs of a row at even distances */
+#define WORST 6                  /* further outputs of a row: those that fail the most */
+#define MOST_VALUES (1ull << 28) /* weights that are expanded for a proof: 1 GiB */
+
+/* An embedding: output `at` is scale times one element of the token's row. */
+static bool find_unit(struct product_samples *samples, const struct evidence *evidence, uint32_t i, uint32_t at)
+{
+    float *x = samples->units + (uint64_t)samples->n * samples->n_in;
+    memset(x, 0, samples->n_in * sizeof(*x));
+    x[at] = evidence->step->params.embed.scale;
+    samples->samples[samples->n] = (struct product_sample){.row = i,
+                                                           .at = at,
+                                                           .weight_row = (uint64_t)evidence->rows[i].token,
+                                                           .output = at,
+                                                           .x = x,
+                                                           .recorded = evidence_actual(evidence, i)[at]};
+    return true;
+}
 
 /* Fills in what output `at` of failing row i is the product of. false: the row names no expert. */
 static bool find_factors(const struct evidence *evidence, uint32_t i, uint32_t at, struct product_sample *sample)
@@ -40,7 +57,8 @@ static void add_sample(struct product_samples *samples, const struct evidence *e
 {
     struct product_sample *sample = &samples->samples[samples->n];
     double expected = evidence_expected(evidence, i)[at];
-    if (find_factors(evidence, i, at, sample) && isfinite(sample->recorded) && isfinite(expected)) {
+    bool found = samples->units ? find_unit(samples, evidence, i, at) : find_factors(evidence, i, at, sample);
+    if (found && isfinite(sample->recorded) && isfinite(expected)) {
         samples->right_miss += (sample->recorded - expected) * (sample->recorded - expected);
         samples->n++;
     }
@@ -79,10 +97,16 @@ bool product_samples_open(struct product_samples *samples, const struct evidence
     const struct step *step = evidence->step;
     uint32_t n_rows = evidence->n < SAMPLED_ROWS ? evidence->n : SAMPLED_ROWS;
     *samples = (struct product_samples){.step = step};
-    if ((step->op != OP_matmul && step->op != OP_expert_matmul) || step->variant != VARIANT_NONE) {
+    if ((step->op != OP_matmul && step->op != OP_expert_matmul && step->op != OP_embed) ||
+        step->variant != VARIANT_NONE) {
         return false;
     }
-    samples->n_in = step->op == OP_matmul ? step->params.matmul.n_in : step->params.expert_matmul.n_in;
+    samples->n_in = step->op == OP_matmul          ? step->params.matmul.n_in
+                    : step->op == OP_expert_matmul ? step->params.expert_matmul.n_in
+                                                   : step->params.embed.width;
+    if (step->op == OP_embed) {
+        samples->units = xmalloc((uint64_t)n_rows * (SPREAD + WORST) * samples->n_in * sizeof(float));
+    }
     samples->samples = xcalloc((uint64_t)n_rows * (SPREAD + WORST), sizeof(*samples->samples));
     for (uint32_t k = 0; k < n_rows; k++) {
         sample_row(samples, evidence, (uint32_t)((uint64_t)k * evidence->n / n_rows));
@@ -93,6 +117,7 @@ bool product_samples_open(struct product_samples *samples, const struct evidence
 void product_samples_close(struct product_samples *samples)
 {
     free(samples->samples);
+    free(samples->units);
 }
 
 void weights_as_stored(const void *context, const struct tensor *matrix, uint64_t row, float *w)
@@ -161,4 +186,41 @@ struct tensor *weights_expand(struct arena *arena, const struct tensor *matrix, 
         }
     }
     return copy;
+}
+
+/* The rows of an embedding that occur; rows of the trial become theirs. */
+static struct tensor *expand_tokens(struct arena *arena, const struct tensor *matrix, weights_function *weights,
+                                    const void *context, struct op_row *rows, uint32_t n_rows)
+{
+    uint64_t n = tensor_row_elems(matrix);
+    struct tensor *copy = arena_alloc(arena, sizeof(*copy));
+    float *values = arena_alloc(arena, n_rows * n * sizeof(*values));
+    for (uint32_t i = 0; i < n_rows; i++) {
+        weights(context, matrix, (uint64_t)rows[i].token, values + i * n);
+        rows[i].token = (int32_t)i;
+    }
+    *copy = (struct tensor){.name = matrix->name,
+                            .dtype = DTYPE_F32,
+                            .n_dims = 2,
+                            .shape = {n_rows, n},
+                            .bytes = (const uint8_t *)values,
+                            .n_bytes = n_rows * n * sizeof(*values)};
+    return copy;
+}
+
+bool product_expand(const struct evidence *evidence, struct arena *arena, weights_function *weights,
+                    const void *context, struct step *step, struct op_row *rows, uint32_t n_rows)
+{
+    const struct tensor *matrix = evidence->step->weight[0];
+    *step = *evidence->step;
+    if (step->op == OP_embed) {
+        step->params.embed.vocab = n_rows > step->params.embed.vocab ? n_rows : step->params.embed.vocab;
+        step->weight[0] = expand_tokens(arena, matrix, weights, context, rows, n_rows);
+        return true;
+    }
+    if (tensor_rows(matrix) * tensor_row_elems(matrix) > MOST_VALUES) {
+        return false;
+    }
+    step->weight[0] = weights_expand(arena, matrix, weights, context);
+    return true;
 }

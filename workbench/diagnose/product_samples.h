@@ -1,5 +1,6 @@
-/* A few outputs of the failing rows of a matrix product, matmul or expert_matmul. Many explanations are tried on them
- * quickly; the one that fits is then proved on all rows. */
+/* A few outputs of the failing rows of a matrix product, matmul or expert_matmul, or of an embedding, which is a
+ * product with unit vectors. Many explanations are tried on them quickly; the one that fits is then proved on all rows.
+ */
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_PRODUCT_SAMPLES_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_PRODUCT_SAMPLES_H
 
@@ -19,9 +20,10 @@ struct product_samples {
     uint32_t n, n_in;
     struct product_sample *samples;
     double right_miss; /* sum of squares: recorded - expected */
+    float *units;      /* of an embedding: [n, n_in]; else NULL */
 };
 
-/* false: the step is no product, or fewer than two outputs fail. */
+/* false: the step has no matrix, or fewer than two outputs fail. */
 bool product_samples_open(struct product_samples *samples, const struct evidence *evidence);
 void product_samples_close(struct product_samples *samples);
 
@@ -37,6 +39,11 @@ bool product_samples_fit_inputs(const struct product_samples *samples, const str
 
 /* The rows of a tensor as they are. */
 weights_function weights_as_stored;
+
+/* A step whose matrix is computed by a function, and the rows that go with it: an embedding's matrix has only the rows
+ * of the tokens that occur. false: it would be too large. rows: proof_rows, which are edited. */
+bool product_expand(const struct evidence *evidence, struct arena *arena, weights_function *weights,
+                    const void *context, struct step *step, struct op_row *rows, uint32_t n_rows);
 
 /* A tensor of F32 values in the arena, of the matrix's shape, from a function. */
 struct tensor *weights_expand(struct arena *arena, const struct tensor *matrix, weights_function *weights,

@@ -79,7 +79,7 @@ static activation *own_activation(const struct step *step)
 struct formula {
     activation *act;
     enum { ACT_TIMES_UP, ACT_OF_PRODUCT, ACT_PLUS_UP, ACT_ALONE, ACT_TWICE, ACT_OF_BOTH } form;
-    double limit; /* gate <= limit, |up| <= limit; infinite: none */
+    double limit;    /* gate <= limit, |up| <= limit; infinite: none */
     bool both_sides; /* |gate| <= limit */
 };
 

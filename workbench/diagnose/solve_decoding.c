@@ -9,22 +9,23 @@
 #include "workbench/diagnose/block_variants.h"
 #include "workbench/diagnose/proof.h"
 
-#define MOST_VALUES (1u << 28) /* weights that are expanded for a proof: 1 GiB */
-
 /* All weights of the step in another way. */
 static bool prove(const struct solve *solve, const struct product_samples *samples, weights_function *weights,
                   const void *context, struct proof *proof)
 {
-    const struct tensor *matrix = solve->evidence->step->weight[0];
-    if (!product_samples_fit(samples, matrix, weights, context) ||
-        tensor_rows(matrix) * tensor_row_elems(matrix) > MOST_VALUES) {
+    if (!product_samples_fit(samples, solve->evidence->step->weight[0], weights, context)) {
         return false;
     }
     struct arena arena = {0};
-    struct step step = *solve->evidence->step;
-    step.weight[0] = weights_expand(&arena, matrix, weights, context);
-    const struct candidate candidate = trial_candidate(solve->trial, &step);
-    bool explains = proof_find(solve, &candidate, proof);
+    struct step step;
+    struct op_row *rows = proof_rows(solve);
+    bool explains = product_expand(solve->evidence, &arena, weights, context, &step, rows, solve->trial->rows.n);
+    if (explains) {
+        struct candidate candidate = trial_candidate(solve->trial, &step);
+        candidate.rows = rows;
+        explains = proof_find(solve, &candidate, proof);
+    }
+    free(rows);
     arena_free(&arena);
     return explains;
 }
@@ -70,7 +71,7 @@ static double round_near(double value)
     double power = exp2(round(log2(fabs(value)))) * (value < 0 ? -1 : 1), eighth = round(value * 32) / 32;
     return fabs(value - eighth) < 1e-3 * fmax(1, fabs(value)) ? eighth
            : fabs(value - power) < 1e-3 * fabs(value)         ? power
-                                                               : value;
+                                                              : value;
 }
 
 static void tell_linear(const struct solve *solve, const struct linear_weights *linear, const struct proof *proof,
@@ -86,8 +87,8 @@ static void tell_linear(const struct solve *solve, const struct linear_weights *
         found->kind = bias ? KIND_WEIGHTS_DECODING : KIND_CONSTANT_MULTIPLE;
         proof_solved(found, bias ? "exponent bias of the scales" : "factor of the weights", bias ? 127 : 1,
                      bias ? 128 - exponent : linear->scale);
-        proof_tell(solve, proof, found, "All weights of %.80s (%s) are %.9g times what they should be%s.",
-                   matrix->name, dtype, linear->scale, bias ? ": the exponent bias of the e8m0 scales is wrong" : "");
+        proof_tell(solve, proof, found, "All weights of %.80s (%s) are %.9g times what they should be%s.", matrix->name,
+                   dtype, linear->scale, bias ? ": the exponent bias of the e8m0 scales is wrong" : "");
         return;
     }
     bool only_minimum = linear->scale == 1;
@@ -142,7 +143,7 @@ static void weights_transposed(const void *context, const struct tensor *matrix,
 static bool is_transposed(const struct solve *solve, const struct product_samples *samples, struct diagnosis *found)
 {
     const struct step *step = solve->evidence->step;
-    uint64_t n_out = step->op == OP_matmul ? step->params.matmul.n_out : step->params.expert_matmul.n_out;
+    uint64_t n_out = step->op == OP_expert_matmul ? step->params.expert_matmul.n_out : tensor_rows(step->weight[0]);
     struct proof proof;
     if (!prove(solve, samples, weights_transposed, &n_out, &proof)) {
         return false;

@@ -152,9 +152,10 @@ static void tell_missing(const struct shares *shares, bool renormalised, const s
         snprintf(which, sizeof(which), " They are experts %u to %u.", lowest, highest);
     }
     proof_solved(found, "experts in the sum", (double)n_failing * k, (double)n_failing * k - n_left_out);
-    proof_tell(shares->solve, proof, found, "The sum over the experts is not complete: %s%s%s%s", 
+    proof_tell(shares->solve, proof, found, "The sum over the experts is not complete: %s%s%s%s",
                same_slots ? "of each row's chosen experts, those in place " : "some are left out.", which,
-               same_slots ? " are left out." : "", renormalised ? " The shares of the others are scaled to sum to 1." : "");
+               same_slots ? " are left out." : "",
+               renormalised ? " The shares of the others are scaled to sum to 1." : "");
 }
 
 /* Shares of 0, the others as they should be, or scaled so that they sum to 1 again. */
@@ -232,9 +233,7 @@ static bool is_function(const struct shares *shares, struct diagnosis *found)
         for (uint32_t i = 0; i < shares->solve->trial->rows.n; i++) {
             for (uint32_t j = 0; j < shares->k; j++) {
                 float right = right_shares(shares, i)[j];
-                shares->used[(uint64_t)i * shares->k + j] = f == 0   ? 1
-                                                            : f == 1 ? 1 / (float)shares->k
-                                                                     : right * right;
+                shares->used[(uint64_t)i * shares->k + j] = f == 0 ? 1 : f == 1 ? 1 / (float)shares->k : right * right;
             }
         }
         if (prove(shares, &proof)) {

@@ -69,8 +69,7 @@ static void fold(struct search *search, uint32_t period, bool no_bias)
     }
     for (uint32_t s = 0; s < n; s++) {
         const struct product_sample *sample = &search->samples->samples[s];
-        search->residual[s] =
-            search->sums[(uint64_t)period * n + s] + (no_bias ? 0 : sample->bias) - sample->recorded;
+        search->residual[s] = search->sums[(uint64_t)period * n + s] + (no_bias ? 0 : sample->bias) - sample->recorded;
     }
 }
 
@@ -154,9 +153,9 @@ static void tell_part(const struct solve *solve, const struct part *part, uint32
                  part->first, part->last - 1, n_in);
     } else {
         snprintf(text, 160, "inputs %u to %u (%s%u of %u)", part->first, part->last - 1,
-                 part->last == n_in   ? "the last "
+                 part->last == n_in ? "the last "
                  : part->first == 0 ? "the first "
-                                      : "",
+                                    : "",
                  n, n_in);
     }
 }
@@ -206,7 +205,7 @@ bool solve_missing_terms(const struct solve *solve, struct diagnosis *found)
     struct product_samples samples;
     struct proof proof;
     struct part part;
-    bool explains = product_samples_open(&samples, solve->evidence) && !proof_is_blank(solve);
+    bool explains = product_samples_open(&samples, solve->evidence) && !samples.units && !proof_is_blank(solve);
     if (explains) {
         struct search search;
         search_open(&search, &samples);

@@ -7,9 +7,9 @@
 
 #include "workbench/diagnose/proof.h"
 
-#define MOST_GROUPS 64    /* of failing rows, compared before a proof */
-#define ALL_RANGES 1024   /* longer groups: ranges of squares begin or end at multiples of 8 */
-#define FEWEST_GROUPS 4   /* that can tell one range from others */
+#define MOST_GROUPS 64  /* of failing rows, compared before a proof */
+#define ALL_RANGES 1024 /* longer groups: ranges of squares begin or end at multiples of 8 */
+#define FEWEST_GROUPS 4 /* that can tell one range from others */
 
 struct norm {
     const struct solve *solve;
@@ -261,12 +261,14 @@ static bool is_other_formula(const struct norm *norm, struct diagnosis *found)
         {{.inverse = of_sum}, "The squares are summed, but the sum is not divided by their number.", KIND_FORMULA},
         {{.inverse = no_eps}, "eps is not added.", KIND_FORMULA},
         {{.inverse = eps_outside}, "eps is added to the root instead of under it.", KIND_FORMULA},
-        {{.inverse = eps_added_to_sum}, "eps is added to the sum of squares before it is divided by their number.",
+        {{.inverse = eps_added_to_sum},
+         "eps is added to the sum of squares before it is divided by their number.",
          KIND_FORMULA},
         {{.inverse = eps_as_floor}, "eps is the least mean square instead of being added.", KIND_FORMULA},
         {{.inverse = of_one_less}, "The sum of squares is divided by one less than their number.", KIND_FORMULA},
         {{.inverse = no_root}, "The root of the mean square is not taken.", KIND_FORMULA},
-        {{.inverse = of_variance}, "Values are divided by their standard deviation, which subtracts the mean.",
+        {{.inverse = of_variance},
+         "Values are divided by their standard deviation, which subtracts the mean.",
          KIND_FORMULA},
         {{.inverse = of_magnitudes}, "Values are divided by the mean of their magnitudes.", KIND_FORMULA},
         {{.inverse = rounded, .type = ROUNDING_BF16}, "The inverse root is rounded to bf16.", KIND_PRECISION},

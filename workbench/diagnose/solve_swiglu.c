@@ -1,6 +1,6 @@
 /* GPT-OSS's activation with other numbers: y = (up + 1) gate sigmoid(alpha gate), gate <= limit, |up| <= limit. What is
- * added to up, alpha, the limit and the sides that it clamps are searched for; the combination that changes the least is
- * taken. */
+ * added to up, alpha, the limit and the sides that it clamps are searched for; the combination that changes the least
+ * is taken. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -23,9 +23,9 @@ struct swiglu {
     const struct solve *solve;
     struct formula right;
     uint32_t n;
-    const float **in;        /* [n] rows */
-    uint32_t *at;            /* [n] output */
-    double *recorded;        /* [n] */
+    const float **in; /* [n] rows */
+    uint32_t *at;     /* [n] output */
+    double *recorded; /* [n] */
     double right_miss;
 };
 
@@ -46,12 +46,12 @@ static void swiglu_open(struct swiglu *swiglu, const struct solve *solve)
     const struct evidence *evidence = solve->evidence;
     const struct swiglu_params *params = &evidence->step->params.swiglu;
     uint64_t n_values = (uint64_t)evidence->n * params->width, n_failing = 0, seen = 0;
-    *swiglu = (struct swiglu){.solve = solve,
-                              .right = {1, params->alpha, -INFINITY, params->limit, -(double)params->limit,
-                                        params->limit, IN_TURN},
-                              .in = xcalloc(MOST_SAMPLES, sizeof(*swiglu->in)),
-                              .at = xcalloc(MOST_SAMPLES, sizeof(*swiglu->at)),
-                              .recorded = xcalloc(MOST_SAMPLES, sizeof(*swiglu->recorded))};
+    *swiglu = (struct swiglu){
+        .solve = solve,
+        .right = {1, params->alpha, -INFINITY, params->limit, -(double)params->limit, params->limit, IN_TURN},
+        .in = xcalloc(MOST_SAMPLES, sizeof(*swiglu->in)),
+        .at = xcalloc(MOST_SAMPLES, sizeof(*swiglu->at)),
+        .recorded = xcalloc(MOST_SAMPLES, sizeof(*swiglu->recorded))};
     for (int pass = 0; pass < 2; pass++) { /* half of the samples fail */
         for (uint64_t at = 0; at < n_values; at++) {
             uint32_t i = (uint32_t)(at / params->width), d = (uint32_t)(at % params->width);
@@ -152,8 +152,8 @@ static void tell(const struct swiglu *swiglu, const struct formula *formula, con
         proof_solved(found, "swiglu_alpha", right->alpha, formula->alpha);
         n_numbers++;
     }
-    bool same_limit = formula->gate_high == formula->up_high && formula->up_low == -formula->up_high &&
-                      isinf(formula->gate_low);
+    bool same_limit =
+        formula->gate_high == formula->up_high && formula->up_low == -formula->up_high && isinf(formula->gate_low);
     if (same_limit && formula->gate_high != right->gate_high) {
         say(list, sizeof(list), "the limit", formula->gate_high, right->gate_high);
         proof_solved(found, "swiglu_limit", right->gate_high, formula->gate_high);
@@ -166,8 +166,8 @@ static void tell(const struct swiglu *swiglu, const struct formula *formula, con
                  length ? ", " : "", formula->gate_low, formula->gate_high, formula->up_low, formula->up_high,
                  right->gate_low, right->gate_high, right->up_low, right->up_high);
     }
-    found->kind = formula->order == EXCHANGED  ? KIND_WIRING
-                  : formula->order == UP_FIRST ? KIND_LAYOUT
+    found->kind = formula->order == EXCHANGED                                      ? KIND_WIRING
+                  : formula->order == UP_FIRST                                     ? KIND_LAYOUT
                   : same_limit && n_numbers == 1 && formula->added == right->added ? KIND_PARAMETER
                                                                                    : KIND_FORMULA;
     proof_tell(swiglu->solve, proof, found, "The experts' activation has another form: %s%s.",

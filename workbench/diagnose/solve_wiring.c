@@ -64,7 +64,8 @@ static bool is_source(struct wiring *wiring, const struct wiring_source *source,
     bool explains = prove(wiring, step);
     if (explains) {
         char name[160], right[64];
-        proof_tell(wiring->solve, &wiring->proof, found, "The input %s is not what the op was computed from: it was %s.",
+        proof_tell(wiring->solve, &wiring->proof, found,
+                   "The input %s is not what the op was computed from: it was %s.",
                    step_label(&wiring->solve->evidence->plan->steps[step->input[input]], right),
                    wiring_source_name(source, name));
     }
@@ -153,8 +154,8 @@ static bool weights_are_anothers(struct wiring *wiring, struct diagnosis *found)
             step.weight[1] = with_bias ? other->weight[1] : right->weight[1];
             const struct candidate candidate = trial_candidate(wiring->solve->trial, &step);
             char label[64];
-            bool may = with_bias || !wiring->samples ||
-                       product_samples_fit(wiring->samples, weight, weights_as_stored, NULL);
+            bool may =
+                with_bias || !wiring->samples || product_samples_fit(wiring->samples, weight, weights_as_stored, NULL);
             if (may && proof_find(wiring->solve, &candidate, &wiring->proof)) {
                 proof_tell(wiring->solve, &wiring->proof, found,
                            "The weights are another step's: %.80s, of %s, in place of %.80s%s.", weight->name,
@@ -177,7 +178,7 @@ bool solve_wiring(const struct solve *solve, struct diagnosis *found)
     }
     bool is_product = product_samples_open(&samples, solve->evidence);
     struct wiring wiring = {
-        .solve = solve, .samples = is_product ? &samples : NULL, .rows = proof_rows(solve)};
+        .solve = solve, .samples = is_product && !samples.units ? &samples : NULL, .rows = proof_rows(solve)};
     bool explains = inputs_are_exchanged(&wiring, found) || input_is_another(&wiring, found) ||
                     sum_is_normalised(&wiring, found) || weights_are_anothers(&wiring, found);
     free(wiring.rows);

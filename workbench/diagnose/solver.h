@@ -12,18 +12,18 @@
 #include "workbench/diagnose/diagnose_internal.h"
 
 /* Function, kind of bug, the op that it explains (COUNT: any). */
-#define SOLVERS(X)                    \
-    X(saturation, SATURATION, COUNT)  \
-    X(additive, ADDITIVE, COUNT)  \
-    X(expert_bias, ADDITIVE, expert_matmul)  \
-    X(wiring, WIRING, COUNT)  \
-    X(norm, FORMULA, rms_norm)  \
-    X(activation, FORMULA, glu)  \
-    X(swiglu, FORMULA, swiglu)  \
-    X(softcap, FORMULA, softcap)  \
-    X(expert_weights, MISSING_TERMS, expert_sum)  \
-    X(decoding, WEIGHTS_DECODING, COUNT)  \
-    X(missing_terms, MISSING_TERMS, COUNT) \
+#define SOLVERS(X)                               \
+    X(saturation, SATURATION, COUNT)             \
+    X(additive, ADDITIVE, COUNT)                 \
+    X(expert_bias, ADDITIVE, expert_matmul)      \
+    X(wiring, WIRING, COUNT)                     \
+    X(norm, FORMULA, rms_norm)                   \
+    X(activation, FORMULA, glu)                  \
+    X(swiglu, FORMULA, swiglu)                   \
+    X(softcap, FORMULA, softcap)                 \
+    X(expert_weights, MISSING_TERMS, expert_sum) \
+    X(decoding, WEIGHTS_DECODING, COUNT)         \
+    X(missing_terms, MISSING_TERMS, COUNT)       \
     X(constant_vector, ADDITIVE, COUNT)
 
 /* What a solver works on. */
