@@ -267,13 +267,15 @@ bool solve_constant_vector(const struct solve *solve, struct diagnosis *found)
     struct added added;
     struct proof proof;
     bool is = added_open(&added, solve) && solve->evidence->n >= 3;
-    double low = INFINITY, high = -INFINITY;
+    double low = INFINITY, high = -INFINITY, least = -INFINITY, most = INFINITY;
     for (uint32_t d = 0; d < added.width && is; d++) {
+        least = fmax(least, added.low[d]);
+        most = fmin(most, added.high[d]);
         added.tried[d] = (added.low[d] + added.high[d]) / 2;
         low = fmin(low, added.tried[d]);
         high = fmax(high, added.tried[d]);
     }
-    is = is && is_added(&added, &proof);
+    is = is && least > most && is_added(&added, &proof); /* one number for all dims: a relation says it */
     if (is) {
         found->how = HOW_RELATION;
         proof_tell(solve, &proof, found,

@@ -105,6 +105,12 @@ static bool is_linear(const struct solve *solve, const struct product_samples *s
     struct proof proof;
     linear.scale = round_near(linear.scale);
     linear.minimum = round_near(linear.minimum);
+    const struct step *step = solve->evidence->step;
+    bool is_multiple = linear.scale == linear.minimum && !(step->weight[1] && step->op != OP_embed) &&
+                       dtype_info(step->weight[0]->dtype)->scale != SCALE_E8M0;
+    if (is_multiple) { /* so is the output: a relation says it */
+        return false;
+    }
     if (!isfinite(linear.scale) || !isfinite(linear.minimum) || (linear.scale == 0 && linear.minimum == 0) ||
         (linear.scale == 1 && linear.minimum == 1) || !prove(solve, samples, weights_linear, &linear, &proof)) {
         return false;
