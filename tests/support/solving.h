@@ -16,7 +16,7 @@ struct solving {
     uint32_t in_width[2];
 };
 
-/* name: of a model with a golden. */
+/* name: of a model with a golden, or of a .gguf, which the reference runs then. */
 void solving_open(struct solving *solving, const char *name, int32_t layer, enum stage stage);
 void solving_close(struct solving *solving);
 

@@ -13,6 +13,7 @@
 #define NIBBLES (SMALL_NIBBLES | RUNS | BIT(Q6_K))
 #define HALF_SCALE (ALL_BLOCKS & ~BIT(MXFP4))
 #define ALL_BLOCKS (NIBBLES | BIT(Q8_0))
+#define WITH_MORE (BIT(Q4_1) | BIT(Q5_1) | RUNS | BIT(Q6_K)) /* than d beside the quants */
 #define FLOATS (BIT(F32) | BIT(F16) | BIT(BF16))
 
 void block_decode(const struct block *block, float *values)
@@ -291,6 +292,9 @@ static void decode_scale_as_bf16(struct block *block, int number, float *values)
     }
 }
 
+/* Of variants that take another block's scale. */
+enum { ALL_BUT_QUANTS, SCALE_ALONE };
+
 static const struct block_variant variants[] = {
     {"the two nibbles of each byte are exchanged", NIBBLES, decode_moved, EXCHANGED, 0, 0},
     {"a byte's two nibbles are taken for neighbouring elements", NIBBLES, decode_moved, LOW_THEN_HIGH, 0, 0},
@@ -340,6 +344,11 @@ static const struct block_variant variants[] = {
     {"scale and minimum of the block are exchanged", BIT(Q4_1) | BIT(Q5_1) | RUNS, decode_exchanged_header, 0, 0, 0},
     {"the scale is read as bf16", BIT(Q4_0) | BIT(Q5_0) | BIT(Q8_0) | BIT(Q6_K) | BIT(IQ4_NL), decode_scale_as_bf16, 0,
      0, 0},
+    {"all blocks of a row have the first one's scale, but their own minimum", WITH_MORE, NULL, SCALE_ALONE,
+     SOURCE_FIRST_OF_ROW, 0},
+    {"blocks have the scale of the next block, but their own minimum", WITH_MORE, NULL, SCALE_ALONE, SOURCE_NEXT, 0},
+    {"blocks have the scale of the block before, but their own minimum", WITH_MORE, NULL, SCALE_ALONE, SOURCE_PREVIOUS,
+     0},
     {"all blocks of a row have the first one's scale", ALL_BLOCKS, NULL, 0, SOURCE_FIRST_OF_ROW, 0},
     {"blocks have the scale of the next block", ALL_BLOCKS, NULL, 0, SOURCE_NEXT, 0},
     {"blocks have the scale of the block before", ALL_BLOCKS, NULL, 0, SOURCE_PREVIOUS, 0},
@@ -377,11 +386,13 @@ static uint64_t source_block(const struct tensor *tensor, enum block_source sour
     }
 }
 
-/* The bytes of a block that are not quants. */
-static void take_scale(struct block *block, const uint8_t *from)
+/* The bytes of a block that are not quants, or the scale d alone. */
+static void take_scale(struct block *block, const uint8_t *from, bool alone)
 {
     const struct dtype_info *info = dtype_info(block->dtype);
-    if (block->dtype == DTYPE_Q6_K) {
+    if (alone) {
+        memcpy(block->bytes + info->d_at, from + info->d_at, 2);
+    } else if (block->dtype == DTYPE_Q6_K) {
         memcpy(block->bytes + 192, from + 192, 18);
     } else if (block->dtype == DTYPE_Q4_K || block->dtype == DTYPE_Q5_K) {
         memcpy(block->bytes, from, 16);
@@ -400,7 +411,7 @@ static void read_block(const struct tensor *tensor, const struct block_variant *
     if (variant->scale != SOURCE_OWN) {
         uint8_t other[256];
         tensor_copy(tensor, source_block(tensor, variant->scale, row, b) * size, size, other);
-        take_scale(block, other);
+        take_scale(block, other, variant->number == SCALE_ALONE);
     }
 }
 
