@@ -50,6 +50,15 @@ static double gelu_erf(const struct arith *arith, double g, double up, double *b
     return y;
 }
 
+/* A product and its store. */
+static double product(const struct arith *arith, double g, double up, double *bound)
+{
+    if (bound) {
+        *bound = fabs(g * up) * (arith->u_sum + 2 * arith->u_storage) + arith->eta;
+    }
+    return g * up;
+}
+
 /* Slopes of the activations, for errors of the gate. */
 static double silu_slope(double g)
 {
@@ -68,6 +77,12 @@ static double gelu_erf_slope(double g)
     return (1 + erf(g / sqrt(2))) / 2 + g * exp(-g * g / 2) / sqrt(2 * M_PI);
 }
 
+static double product_slope(double g)
+{
+    (void)g;
+    return 1;
+}
+
 typedef double activation_function(const struct arith *arith, double g, double up, double *bound);
 
 static const struct activation {
@@ -77,6 +92,7 @@ static const struct activation {
     [ACTIVATION_SILU] = {silu, silu_slope},
     [ACTIVATION_GELU_TANH] = {gelu_tanh, gelu_tanh_slope},
     [ACTIVATION_GELU_ERF] = {gelu_erf, gelu_erf_slope},
+    [ACTIVATION_NONE] = {product, product_slope},
 };
 
 /* Errors of gate and up in y = act(gate) up: the slope at the gate, and, where the slope is 0, half of the largest

@@ -16,8 +16,7 @@ static double rms_norm_bound(const struct arith *arith, uint32_t k, double y)
 }
 
 /* mean: subtracted from every x by VARIANT_MEAN_SUBTRACTED, otherwise 0. */
-static void rms_norm_group(const struct rms_norm_params *p, const float *x, double mean, const float *multiplier,
-                           bool half, double *y)
+static double inverse_of(const struct rms_norm_params *p, const float *x, double mean, bool half)
 {
     double squares = 0;
     for (uint32_t i = 0; i < p->dim; i++) {
@@ -25,10 +24,7 @@ static void rms_norm_group(const struct rms_norm_params *p, const float *x, doub
             squares += (x[i] - mean) * (x[i] - mean);
         }
     }
-    double inverse = 1 / sqrt(squares / p->dim + p->eps);
-    for (uint32_t i = 0; i < p->dim; i++) {
-        y[i] = (x[i] - mean) * inverse * multiplier[i];
-    }
+    return 1 / sqrt(squares / p->dim + p->eps);
 }
 
 static double mean_of(const float *x, uint32_t n)
@@ -143,7 +139,10 @@ void reference_rms_norm(const struct op_batch *batch)
         for (uint32_t g = 0; g < p->groups; g++) {
             const float *x = row->in[0] + g * p->dim;
             double mean = subtracts ? mean_of(x, p->dim) : 0;
-            rms_norm_group(p, x, mean, multiplier, half, y + g * p->dim);
+            double inverse = row->inverse ? row->inverse[g] : inverse_of(p, x, mean, half);
+            for (uint32_t i = 0; i < p->dim; i++) {
+                y[g * p->dim + i] = (x[i] - mean) * inverse * multiplier[i];
+            }
             if (bound) {
                 struct norm_group group = {.arith = row->arith,
                                            .x = x,

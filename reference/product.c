@@ -19,7 +19,7 @@ static void prepare_input(struct product *product, uint64_t input, const float *
         return;
     }
     memcpy(scratch, x, n * sizeof(*scratch));
-    if (product->roundings.operands > ROUNDING_BF16) { /* a mutant's matrix has no blocks along its rows */
+    if (product->roundings.operands > ROUNDING_BF16) { /* a mutant's matrix need not have blocks along its rows */
         struct integer_operand *blocks = xmalloc(n / INTEGER_BLOCK * sizeof(*blocks));
         quantise_operand(&product->roundings, x, n, blocks);
         for (uint64_t i = 0; i < n; i++) {
@@ -56,8 +56,10 @@ void product_open(struct product *product, const struct op_batch *batch, uint64_
                                 .n_in = n_in,
                                 .n_inputs = batch->n_rows * per_row,
                                 .roundings = arith ? arith->roundings : no_roundings};
-    product->integers = product->roundings.operands > ROUNDING_BF16 && batch->step->variant != VARIANT_TRANSPOSE_B;
-    ASSERT(!product->integers || integer_product_fits(product->matrix, n_in));
+    bool blocks = product->roundings.operands > ROUNDING_BF16;
+    ASSERT(!blocks || n_in % INTEGER_BLOCK == 0);
+    product->integers =
+        blocks && batch->step->variant != VARIANT_TRANSPOSE_B && integer_product_fits(product->matrix, n_in);
     uint64_t n = product->n_inputs * n_in;
     if (product->integers) {
         product->blocks = xmalloc(n / INTEGER_BLOCK * sizeof(*product->blocks));

@@ -68,6 +68,8 @@ struct op_row {
     const float *probs;
     const float *places; /* topk_softmax: the places that were recorded of this row, [k]: its weights follow their
                             order; NULL: unknown, in descending order then */
+    const double
+        *inverse; /* rms_norm: 1 / sqrt(mean(x^2) + eps) of each group as a diagnosis assumes it; NULL: computed */
     uint32_t n_positions;
     const struct attention_trial *attention; /* NULL: the right attention */
     const struct rope_trial *rope;           /* NULL: the right rope */

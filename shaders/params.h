@@ -27,6 +27,7 @@
 #define ACTIVATION_SILU 0
 #define ACTIVATION_GELU_TANH 1
 #define ACTIVATION_GELU_ERF 2 /* no family has it; the fault gelu-erf does */
+#define ACTIVATION_NONE 3     /* y = gate up; the reference alone has it, for diagnoses */
 
 /* Rotary embeddings, as transformers' modeling_rope_utils.py names them. */
 #define ROPE_TYPE_DEFAULT 0

@@ -254,6 +254,31 @@ static uint32_t explain_phase(const struct op_trial *trial, struct evidence *evi
     return n;
 }
 
+/* Solvers, on a step whose rows are judged from stages ahead of the optional ones that a file holds: the same step
+ * judged from the optional stages, if it fails there as well. */
+static bool try_solvers_near(const struct span_failure *failure, struct diagnosis *found)
+{
+    struct trace near = *failure->trace;
+    struct span_failure nearest = *failure;
+    struct op_trial trial;
+    bool solved = false;
+    near.from_file = false;
+    nearest.trace = &near;
+    trial_open(&trial, failure->plan, failure->step, &near);
+    bool fails = failure->trace->from_file && trial.rows.n > 0 && !row_is_span(&trial.rows.rows[0]) &&
+                 trial_sort_failing_first(&trial, &failure->plan->steps[failure->step]) > 0;
+    if (fails) {
+        struct evidence evidence;
+        struct solve solve = {.trial = &trial, .evidence = &evidence};
+        evidence_open(&evidence, &trial, &nearest);
+        solved = solvers_try(&solve, found);
+        free(evidence.expected);
+        free(evidence.bound);
+    }
+    trial_close(&trial);
+    return solved;
+}
+
 /* Explains the failing rows, which stand first. */
 static uint32_t explain(struct op_trial *trial, const struct span_failure *failure, struct diagnosis *found,
                         uint32_t max)
@@ -266,7 +291,8 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     if (is_span) {
         n += try_span(trial, *failure, found + n, max - n);
     }
-    bool is_solved = n == 0 && !is_span && (try_config_numbers(&solve, found) || solvers_try(&solve, found));
+    bool is_solved = n == 0 && (is_span ? try_solvers_near(failure, found)
+                                        : try_config_numbers(&solve, found) || solvers_try(&solve, found));
     n += is_solved;
     if (n == 0 && !is_span) {
         n = explain_phase(trial, &evidence, found, max);
@@ -279,6 +305,9 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     uint32_t n_relations = is_solved ? 0 : relations_find(&evidence, found + n, max - n);
     name_relations(&evidence, found + n, n_relations);
     n += n_relations;
+    if (n == 0 && !is_span) {
+        n = precision_within(&evidence, found, max);
+    }
     for (uint32_t i = n_with_step; i < n; i++) {
         found[i].step = failure->step;
     }

@@ -31,6 +31,8 @@ struct candidate {
     const struct step *step;   /* the right one, or an edited one */
     const struct op_row *rows; /* [trial rows] edited rows in the trial's order; NULL: the trial's */
     uint32_t weights_dtype;    /* weights are rounded to it: DTYPE_F32, DTYPE_F16, DTYPE_BF16 */
+    bool spares_some;          /* the bug may leave out rows that are right: those of a phase in which no row fails, and
+                                  those before the first or after the last failing position */
 };
 
 /* A candidate that edits the step alone. */
@@ -41,6 +43,9 @@ struct candidate trial_candidate(const struct op_trial *trial, const struct step
  * the right op does. right: the right op's failing rows. */
 bool trial_explains(struct op_trial *trial, const struct candidate *candidate, const struct evidence *right,
                     double *worst);
+
+/* Whether row i is right and lies where no row fails: in the other phase, or outside the failing positions. */
+bool trial_row_is_spared(const struct op_trial *trial, uint32_t i);
 
 /* How clearly a candidate and the right op can be told apart, from values of failing rows. */
 struct contrast {

@@ -111,6 +111,19 @@ static void add_contrast(const struct op_trial *trial, const struct evidence *ri
     }
 }
 
+bool trial_row_is_spared(const struct op_trial *trial, uint32_t i)
+{
+    const struct op_row *rows = trial->rows.rows, *row = &rows[i];
+    bool same_phase = false;
+    if (i < trial->n_failing) {
+        return false;
+    }
+    for (uint32_t k = 0; k < trial->n_failing && !same_phase; k++) {
+        same_phase = rows[k].decode == row->decode;
+    }
+    return !same_phase || row->position < rows[0].position || row->position > rows[trial->n_failing - 1].position;
+}
+
 bool trial_explains(struct op_trial *trial, const struct candidate *candidate, const struct evidence *right,
                     double *worst)
 {
@@ -126,6 +139,9 @@ bool trial_explains(struct op_trial *trial, const struct candidate *candidate, c
                                   .y = trial->expected,
                                   .bound = trial->bound});
         for (uint32_t i = 0; i < n; i++) {
+            if (candidate->spares_some && trial_row_is_spared(trial, first + i)) {
+                continue;
+            }
             *worst = fmax(*worst, trial_row_ratio(trial, rows + first, i));
             if (*worst > 1) {
                 return false;

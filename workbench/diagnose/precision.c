@@ -1,4 +1,5 @@
 #include "workbench/diagnose/precision.h"
+#include "workbench/diagnose/product_samples.h"
 
 #include <math.h>
 #include <stdio.h>
@@ -60,30 +61,125 @@ static void find_block_sums(const float *values, uint64_t n, float *beyond)
     }
 }
 
+/* Rounds to floats of `bits` stored bits of mantissa and exponents from `least` on; magnitudes end at `largest`. */
+static float round_small(float x, int bits, int least, float largest)
+{
+    int exponent;
+    (void)frexpf(x, &exponent);
+    exponent = exponent - 1 < least ? least : exponent - 1;
+    float step = ldexpf(1, exponent - bits), rounded = rintf(x / step) * step;
+    return fmaxf(-largest, fminf(largest, rounded));
+}
+
+static void round_e4m3(float *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        values[i] = round_small(values[i], 3, -6, 448);
+    }
+}
+
+static void round_e5m2(float *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        values[i] = round_small(values[i], 2, -14, 57344);
+    }
+}
+
+static float largest_of(const float *values, uint64_t n)
+{
+    float most = 0;
+    for (uint64_t i = 0; i < n; i++) {
+        most = fmaxf(most, fabsf(values[i]));
+    }
+    return most;
+}
+
+/* The largest magnitude of the row becomes e4m3's, 448. */
+static void round_scaled_e4m3(float *values, uint64_t n)
+{
+    float scale = largest_of(values, n) / 448;
+    for (uint64_t i = 0; i < n && scale > 0; i++) {
+        values[i] = round_small(values[i] / scale, 3, -6, 448) * scale;
+    }
+}
+
+/* 8-bit integers with one scale a row. */
+static void round_int8(float *values, uint64_t n)
+{
+    float scale = largest_of(values, n) / 127;
+    for (uint64_t i = 0; i < n && scale > 0; i++) {
+        values[i] = rintf(values[i] / scale) * scale;
+    }
+}
+
+static void round_q4_0(float *values, uint64_t n)
+{
+    round_values(ROUNDING_Q4_0, values, n);
+}
+
+/* 10 bits of mantissa, as NVIDIA's TF32. */
+static void round_tf32(float *values, uint64_t n)
+{
+    for (uint64_t i = 0; i < n; i++) {
+        values[i] = round_small(values[i], 10, -126, INFINITY);
+    }
+}
+
 enum { INPUT_0 = 1, INPUT_1 = 2, INPUT_2 = 4, INPUTS = 7, CACHE = INPUT_1 | INPUT_2 };
 
 static const struct precision {
     const char *name, *what;
-    rounding *round;
-    unsigned inputs; /* bits; 0: the output is rounded */
-    bool attention;  /* applies to attention only */
-    bool block_sums; /* applies to matrices whose blocks have a minimum: a rounded sum of inputs multiplies it */
+    rounding *round;   /* of inputs; NULL: none */
+    unsigned inputs;   /* bits */
+    rounding *weights; /* of a matrix, row by row; NULL: none */
+    rounding *stored;  /* of the output; NULL: none */
+    bool attention;    /* applies to attention only */
+    bool block_sums;   /* applies to matrices whose blocks have a minimum: a rounded sum of inputs multiplies it */
 } precisions[] = {
-    {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, false, false},
-    {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, false, false},
+    {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, NULL, NULL, false, false},
+    {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, NULL, NULL, false, false},
     {"inputs-q8_0", "its inputs are rounded to blocks of 8-bit integers (q8_0: 32 of them with an f16 scale)",
-     round_q8_0, INPUTS, false, false},
+     round_q8_0, INPUTS, NULL, NULL, false, false},
     {"inputs-q8_1",
      "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f16 scale, and an f16 sum for the "
      "weights' minimum)",
-     round_q8_0, INPUTS, false, true},
+     round_q8_0, INPUTS, NULL, NULL, false, true},
     {"inputs-q8_1", "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f32 scale)",
-     round_q8_1, INPUTS, false, false},
-    {"kv-cache-f16", "the KV cache holds keys and values in f16", round_f16, CACHE, true, false},
-    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", round_bf16, CACHE, true, false},
-    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", round_q8_0, CACHE, true, false},
-    {"stored-bf16", "its output is stored as bf16", round_bf16, 0, false, false},
-    {"stored-f16", "its output is stored as f16", round_f16, 0, false, false},
+     round_q8_1, INPUTS, NULL, NULL, false, false},
+    {"kv-cache-f16", "the KV cache holds keys and values in f16", round_f16, CACHE, NULL, NULL, true, false},
+    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", round_bf16, CACHE, NULL, NULL, true, false},
+    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", round_q8_0, CACHE, NULL, NULL, true, false},
+    {"stored-bf16", "its output is stored as bf16", NULL, 0, NULL, round_bf16, false, false},
+    {"stored-f16", "its output is stored as f16", NULL, 0, NULL, round_f16, false, false},
+    {"weights-bf16", "its weights are rounded to bf16", NULL, 0, round_bf16, NULL, false, false},
+    {"weights-f16", "its weights are rounded to f16", NULL, 0, round_f16, NULL, false, false},
+    {"operands-bf16", "its inputs and weights are rounded to bf16", round_bf16, INPUTS, round_bf16, NULL, false, false},
+    {"operands-f16", "its inputs and weights are rounded to f16", round_f16, INPUTS, round_f16, NULL, false, false},
+    {"operands-tf32", "its inputs and weights are rounded to TF32, which has 10 bits of mantissa", round_tf32, INPUTS,
+     round_tf32, NULL, false, false},
+    {"all-bf16", "inputs, weights and output are bf16", round_bf16, INPUTS, round_bf16, round_bf16, false, false},
+    {"all-f16", "inputs, weights and output are f16", round_f16, INPUTS, round_f16, round_f16, false, false},
+    {"inputs-output-bf16", "its inputs and its output are rounded to bf16", round_bf16, INPUTS, NULL, round_bf16, false,
+     false},
+    {"inputs-output-f16", "its inputs and its output are rounded to f16", round_f16, INPUTS, NULL, round_f16, false,
+     false},
+    {"weights-output-bf16", "its weights and its output are rounded to bf16", NULL, 0, round_bf16, round_bf16, false,
+     false},
+    {"weights-output-f16", "its weights and its output are rounded to f16", NULL, 0, round_f16, round_f16, false,
+     false},
+    {"weights-q8_0", "its weights are rounded to q8_0 blocks", NULL, 0, round_q8_0, NULL, false, false},
+    {"weights-q4_0", "its weights are rounded to q4_0 blocks", NULL, 0, round_q4_0, NULL, false, false},
+    {"weights-int8", "its weights are rounded to 8-bit integers with one scale a row", NULL, 0, round_int8, NULL, false,
+     false},
+    {"weights-fp8-e4m3", "its weights are rounded to fp8 (e4m3)", NULL, 0, round_e4m3, NULL, false, false},
+    {"weights-fp8-e4m3", "its weights are rounded to fp8 (e4m3, one scale a row)", NULL, 0, round_scaled_e4m3, NULL,
+     false, false},
+    {"weights-fp8-e5m2", "its weights are rounded to fp8 (e5m2)", NULL, 0, round_e5m2, NULL, false, false},
+    {"inputs-fp8-e4m3", "its inputs are rounded to fp8 (e4m3)", round_e4m3, INPUTS, NULL, NULL, false, false},
+    {"inputs-int8", "its inputs are rounded to 8-bit integers with one scale a row", round_int8, INPUTS, NULL, NULL,
+     false, false},
+    {"inputs-tf32", "its inputs are rounded to TF32, which has 10 bits of mantissa", round_tf32, INPUTS, NULL, NULL,
+     false, false},
 };
 
 /* Copies of the rows with rounded inputs. */
@@ -129,8 +225,8 @@ static void rounded_close(struct rounded *rounded)
 static bool output_is_rounded(const struct precision *precision, double y, double bound, float actual)
 {
     float low = (float)(y - bound), high = (float)(y + bound);
-    precision->round(&low, 1);
-    precision->round(&high, 1);
+    precision->stored(&low, 1);
+    precision->stored(&high, 1);
     return actual >= low && actual <= high;
 }
 
@@ -178,13 +274,21 @@ static void add_block_sums(const struct evidence *evidence, uint32_t n, double *
     free(bytes);
 }
 
-/* Whether the rounding reproduces rows [0, n) of the evidence. */
-static bool reproduces(const struct evidence *evidence, const struct precision *precision, const struct op_row *rows,
-                       uint32_t n)
+/* Weights are rounded row by row; context: struct precision. */
+static void weights_rounded(const void *context, const struct tensor *matrix, uint64_t row, float *w)
+{
+    const struct precision *precision = context;
+    weights_decode(matrix, row, 0, tensor_row_elems(matrix), w);
+    precision->weights(w, tensor_row_elems(matrix));
+}
+
+/* Whether the rounding reproduces rows [0, n) of the evidence, computed by a step with rounded weights. */
+static bool reproduces(const struct evidence *evidence, const struct precision *precision, const struct step *step,
+                       const struct op_row *rows, uint32_t n)
 {
     uint32_t width = evidence->stage->width;
     double *y = xmalloc((uint64_t)n * width * sizeof(*y)), *bound = xmalloc((uint64_t)n * width * sizeof(*bound));
-    struct op_batch batch = {.step = evidence->step,
+    struct op_batch batch = {.step = step,
                              .weights_dtype = evidence->stage->weights_dtype,
                              .n_rows = n,
                              .rows = rows,
@@ -197,35 +301,59 @@ static bool reproduces(const struct evidence *evidence, const struct precision *
     bool same = true;
     for (uint64_t at = 0; at < (uint64_t)n * width && same; at++) {
         float actual = evidence_actual(evidence, (uint32_t)(at / width))[at % width];
-        same = precision->inputs ? judge(y[at], actual, bound[at]) <= 1
-                                 : output_is_rounded(precision, y[at], bound[at], actual);
+        same = precision->stored ? output_is_rounded(precision, y[at], bound[at], actual)
+                                 : judge(y[at], actual, bound[at]) <= 1;
     }
     free(y);
     free(bound);
     return same;
 }
 
+/* Whether a rounding of the weights comes near the recorded outputs. It is cheap, and spares most attempts. */
+static bool weights_may_fit(const struct evidence *evidence, const struct precision *precision)
+{
+    struct product_samples samples;
+    bool fits = product_samples_open(&samples, evidence) || evidence->step->op == OP_rms_norm;
+    if (fits && samples.samples && !precision->inputs && !precision->stored) {
+        fits = product_samples_fit(&samples, evidence->step->weight[0], weights_rounded, precision);
+    }
+    product_samples_close(&samples);
+    return fits;
+}
+
+static bool applies(const struct evidence *evidence, const struct precision *precision)
+{
+    const struct step *step = evidence->step;
+    if ((precision->attention && step->op != OP_attention) || (precision->block_sums && !has_minimum(step)) ||
+        (precision->inputs && step->input[0] < 0) || (step->op == OP_embed && precision->stored)) {
+        return false;
+    }
+    return !precision->weights || weights_may_fit(evidence, precision);
+}
+
+static bool holds(const struct evidence *evidence, const struct precision *precision)
+{
+    struct rounded rounded;
+    struct arena arena = {0};
+    struct step step = *evidence->step;
+    rounded_open(&rounded, evidence, precision);
+    bool holds = !precision->weights ||
+                 product_expand(evidence, &arena, weights_rounded, precision, &step, rounded.rows, evidence->n);
+    holds = holds && reproduces(evidence, precision, &step, rounded.rows, 1) &&
+            reproduces(evidence, precision, &step, rounded.rows, evidence->n);
+    rounded_close(&rounded);
+    arena_free(&arena);
+    return holds;
+}
+
 uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max)
 {
-    uint32_t n = 0;
-    if (evidence->step->op == OP_embed) {
-        return 0;
-    }
-    for (size_t i = 0; i < sizeof(precisions) / sizeof(*precisions) && n < max; i++) {
+    for (size_t i = 0; i < sizeof(precisions) / sizeof(*precisions) && max > 0; i++) {
         const struct precision *precision = &precisions[i];
-        if ((precision->attention && evidence->step->op != OP_attention) ||
-            (precision->block_sums && !has_minimum(evidence->step))) {
+        if (!applies(evidence, precision) || !holds(evidence, precision)) {
             continue;
         }
-        struct rounded rounded;
-        rounded_open(&rounded, evidence, precision);
-        bool holds = reproduces(evidence, precision, rounded.rows, 1) &&
-                     reproduces(evidence, precision, rounded.rows, evidence->n);
-        rounded_close(&rounded);
-        if (!holds) {
-            continue;
-        }
-        struct diagnosis *diagnosis = &found[n++];
+        struct diagnosis *diagnosis = &found[0];
         *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .kind = KIND_PRECISION, .postmortem = ""};
         snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", precision->name);
         snprintf(
@@ -233,6 +361,66 @@ uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found
             "Precision, not a bug: %s, which the trace does not declare. Computed so, all %u failing rows come out as "
             "recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32.",
             precision->what, evidence->n);
+        return 1; /* types that hold the same numbers tell nothing more */
     }
-    return n;
+    return 0;
+}
+
+/* Whether all failing rows lie within the bound of arithmetic with this unit roundoff, and their errors are of its
+ * size: not much smaller, and small beside the values. */
+static bool lies_within(const struct evidence *evidence, double unit)
+{
+    uint64_t n = (uint64_t)evidence->n * evidence->stage->width;
+    struct op_row *rows = xcalloc(evidence->n, sizeof(*rows));
+    struct arith ariths[2];
+    double *y = xmalloc(n * sizeof(*y)), *bound = xmalloc(n * sizeof(*bound)), error = 0, size = 0, largest = 0;
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        struct arith *arith = &ariths[evidence->rows[i].decode];
+        rows[i] = evidence->rows[i];
+        *arith = *rows[i].arith;
+        arith->u_storage = fmax(arith->u_storage, unit);
+        rows[i].arith = arith;
+    }
+    op_run(&(struct op_batch){.step = evidence->step,
+                              .weights_dtype = evidence->stage->weights_dtype,
+                              .n_rows = evidence->n,
+                              .rows = rows,
+                              .y = y,
+                              .bound = bound});
+    bool within = true;
+    for (uint64_t at = 0; at < n && within; at++) {
+        double actual = evidence_actual(evidence, (uint32_t)(at / evidence->stage->width))[at % evidence->stage->width];
+        within = judge(y[at], actual, bound[at]) <= 1;
+        error += (actual - y[at]) * (actual - y[at]);
+        size += y[at] * y[at];
+        largest += bound[at] * bound[at];
+    }
+    free(y);
+    free(bound);
+    free(rows);
+    double relative = sqrt(error / size);
+    return within && relative > unit / 16 && relative < 4 * unit && largest < size / 4;
+}
+
+uint32_t precision_within(const struct evidence *evidence, struct diagnosis *found, uint32_t max)
+{
+    static const struct {
+        const char *name, *type;
+        double unit;
+    } types[] = {{"inside-f16", "f16", 0x1p-11}, {"inside-bf16", "bf16", 0x1p-8}};
+    for (unsigned t = 0; t < 2 && max > 0 && !stage_is_integer(evidence->step->stage); t++) {
+        if (!lies_within(evidence, types[t].unit)) {
+            continue;
+        }
+        *found = (struct diagnosis){.how = HOW_RELATION, .kind = KIND_PRECISION, .postmortem = ""};
+        snprintf(found->fault, sizeof(found->fault), "%s", types[t].name);
+        snprintf(
+            found->text, sizeof(found->text),
+            "Precision, perhaps not a bug: all errors of the %u failing rows are as large as roundings to %s inside "
+            "the op make them, and no larger. Declare storage_dtype or operand_dtype, or compare with a run in "
+            "f32.",
+            evidence->n, types[t].type);
+        return 1;
+    }
+    return 0;
 }

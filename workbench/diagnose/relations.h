@@ -14,6 +14,7 @@
     X("equals-other-stage", other_stage, WIRING, HOW_RELATION)                 \
     X("equals-other-row", other_row, UNTOUCHED, HOW_RELATION)                  \
     X("tail-unwritten", tail_unwritten, UNTOUCHED, HOW_RELATION)               \
+    X("part-unwritten", part_unwritten, UNTOUCHED, HOW_RELATION)               \
     X("stages-exchanged", stages_exchanged, WIRING, HOW_RELATION)              \
     X("sign-flipped", sign_flipped, FORMULA, HOW_RELATION)                     \
     X("constant-multiple", constant_multiple, CONSTANT_MULTIPLE, HOW_RELATION) \

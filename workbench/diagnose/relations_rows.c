@@ -222,3 +222,51 @@ bool relation_tail_unwritten(const struct evidence *evidence, char text[512])
              lowest, range, width, evidence->n, tail_of(evidence, 0, first_failing_dim(evidence, 0)));
     return true;
 }
+
+/* Whether dims [first, last) of a failing row are zeros, NaN, or what the row before or another layer's row has there.
+ */
+static bool part_is_old(const struct evidence *evidence, uint32_t i, uint32_t first, uint32_t last)
+{
+    uint32_t n = last - first, position = evidence->rows[i].position;
+    const float *part = evidence_actual(evidence, i) + first;
+    bool blank = true;
+    for (uint32_t d = 0; d < n; d++) {
+        blank &= part[d] == 0 || isnan(part[d]);
+    }
+    const float *before = position > 0 ? trace_row(evidence->stage, position - 1) : NULL;
+    if (blank || (before && same_bits(part, before + first, n))) {
+        return true;
+    }
+    const struct trace_stage *other =
+        evidence->step->layer > 0 ? trace_find(evidence->trace, evidence->step->layer - 1, evidence->step->stage)
+                                  : NULL;
+    const float *row = other && other->width == evidence->stage->width ? trace_row(other, position) : NULL;
+    return row && same_bits(part, row + first, n);
+}
+
+bool relation_part_unwritten(const struct evidence *evidence, char text[512])
+{
+    uint32_t width = evidence->stage->width, first = width, last = 0;
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        for (uint32_t d = 0; d < width; d++) {
+            if (judge(evidence_expected(evidence, i)[d], evidence_actual(evidence, i)[d],
+                      evidence_bound(evidence, i)[d]) > 1) {
+                first = d < first ? d : first;
+                last = d + 1 > last ? d + 1 : last;
+            }
+        }
+    }
+    if (last < first + 2 || last - first == width) {
+        return false;
+    }
+    for (uint32_t i = 0; i < evidence->n; i++) {
+        if (!part_is_old(evidence, i, first, last)) {
+            return false;
+        }
+    }
+    snprintf(text, 512,
+             "Dims %u to %u, of %u, were not written: in each of the %u failing rows they are zeros, NaN, or what "
+             "another row left there.",
+             first, last - 1, width, evidence->n);
+    return true;
+}

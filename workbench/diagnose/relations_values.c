@@ -4,7 +4,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 
-#include "workbench/diagnose/relations.h"
+#include "workbench/diagnose/diagnose_internal.h"
 
 bool relation_sign_flipped(const struct evidence *evidence, char text[512])
 {
@@ -42,6 +42,22 @@ static struct multiple fit_multiple(const struct evidence *evidence, uint32_t fi
     return (struct multiple){factor, fmax(1, fabs(factor)) * slack / square};
 }
 
+/* Whether factor * expected + offset is clearly nearer to what was recorded than the expected values themselves. A
+ * fitted number always comes a little nearer. */
+static bool is_clearly_nearer(const struct evidence *evidence, uint32_t first, uint32_t last, double factor,
+                              double offset)
+{
+    struct contrast contrast = {0};
+    for (uint32_t i = first; i < last; i++) {
+        for (uint32_t d = 0; d < evidence->stage->width; d++) {
+            double expected = evidence_expected(evidence, i)[d], bound = evidence_bound(evidence, i)[d];
+            contrast_add(&contrast, &(struct contrast_value){evidence_actual(evidence, i)[d], expected, bound,
+                                                             factor * expected + offset, bound});
+        }
+    }
+    return contrast_tells(&contrast);
+}
+
 /* Whether rows are that multiple. One value fits any factor, so at least two must be larger than their bounds. */
 static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, uint32_t last, struct multiple multiple)
 {
@@ -57,7 +73,7 @@ static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, u
             n_clear += fabs(expected[d]) > bound[d];
         }
     }
-    return n_clear >= 2;
+    return n_clear >= 2 && is_clearly_nearer(evidence, first, last, multiple.factor, 0);
 }
 
 bool relation_constant_multiple(const struct evidence *evidence, char text[512])
@@ -108,7 +124,7 @@ bool relation_constant_offset(const struct evidence *evidence, char text[512])
         }
     }
     snprintf(text, 512, "Every value of the %u failing rows is what is expected plus %.9g.", evidence->n, offset);
-    return n >= 2;
+    return n >= 2 && is_clearly_nearer(evidence, 0, evidence->n, 1, offset);
 }
 
 static int ascending(const void *left, const void *right)
@@ -121,11 +137,12 @@ static int ascending(const void *left, const void *right)
 static bool row_is_permuted(const struct evidence *evidence, uint32_t i, double *actual, double *expected)
 {
     uint32_t width = evidence->stage->width;
-    double most = 0;
+    double most = 0, right_miss = 0, miss = 0;
     for (uint32_t d = 0; d < width; d++) {
         actual[d] = evidence_actual(evidence, i)[d];
         expected[d] = evidence_expected(evidence, i)[d];
         most = fmax(most, evidence_bound(evidence, i)[d]);
+        right_miss += (actual[d] - expected[d]) * (actual[d] - expected[d]);
         if (!isfinite(actual[d]) || !isfinite(expected[d])) {
             return false;
         }
@@ -136,8 +153,9 @@ static bool row_is_permuted(const struct evidence *evidence, uint32_t i, double 
         if (fabs(actual[d] - expected[d]) > most) {
             return false;
         }
+        miss += (actual[d] - expected[d]) * (actual[d] - expected[d]);
     }
-    return true;
+    return 16 * miss <= right_miss;
 }
 
 bool relation_permutation(const struct evidence *evidence, char text[512])

@@ -29,7 +29,18 @@
     X(keys_rotated, POSITIONS, attention)                        \
     X(rope_positions, POSITIONS, rope)                           \
     X(rope_precision, PRECISION, rope)                           \
-    X(rope_frequencies, PARAMETER, rope)
+    X(rope_frequencies, PARAMETER, rope)                         \
+    X(additive, ADDITIVE, COUNT)                                 \
+    X(expert_bias, ADDITIVE, expert_matmul)                      \
+    X(wiring, WIRING, COUNT)                                     \
+    X(norm, FORMULA, rms_norm)                                   \
+    X(activation, FORMULA, glu)                                  \
+    X(swiglu, FORMULA, swiglu)                                   \
+    X(softcap, FORMULA, softcap)                                 \
+    X(expert_weights, MISSING_TERMS, expert_sum)                 \
+    X(decoding, WEIGHTS_DECODING, COUNT)                         \
+    X(missing_terms, MISSING_TERMS, COUNT)                       \
+    X(constant_vector, ADDITIVE, COUNT)
 
 /* What a solver works on. */
 struct solve {
