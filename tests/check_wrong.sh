@@ -12,7 +12,7 @@ trap 'rm -rf "$folder"' EXIT
 # Prints what the audit says of a trace; fails if it says nothing.
 said()
 {
-    { "$program" audit "golden/$1" "$2" 2>&1 || true; } | grep -E "^First|^  diagnosis|^Verdict" || { echo "no verdict on $2"; exit 1; }
+    { "$program" audit "golden/$1" "$2" 2>&1 || true; } | grep -E "^diverged|^  cause|^parity" || { echo "no verdict on $2"; exit 1; }
 }
 
 as_committed()

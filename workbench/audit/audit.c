@@ -80,8 +80,7 @@ static void judge_row(struct finding *finding, uint32_t position, uint32_t width
     finding->ratio = worst_ratio;
 }
 
-/* Whether the bounds are so wide that a row of zeros would pass. The span is then too long to judge the row. */
-static bool tells_nothing(const double *expected, const double *bound, uint32_t width)
+bool tells_nothing(const double *expected, const double *bound, uint32_t width)
 {
     double size = 0, doubt = 0;
     for (uint32_t i = 0; i < width; i++) {

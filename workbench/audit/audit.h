@@ -77,6 +77,9 @@ struct finding audit_step(const struct plan *plan, uint32_t step, const struct t
  */
 double judge(double expected, double actual, double bound);
 
+/* Whether the bounds are so wide that a row of zeros would pass. The span is then too long to judge the row. */
+bool tells_nothing(const double *expected, const double *bound, uint32_t width);
+
 const struct finding *audit_finding(const struct audit *audit, uint32_t step, uint32_t trace);
 bool finding_failed(const struct finding *finding);
 void audit_free(struct audit *audit);

@@ -6,6 +6,7 @@
 #include "workbench/cli/command.h"
 #include "workbench/cli/thread_policy.h"
 #include "workbench/python/python.h"
+#include "workbench/report/provenance.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
 #include "workbench/trace/version.h"
@@ -15,6 +16,7 @@ int main(int argc, char **argv)
     thread_policy_choose(argv);
     struct error err = {STATUS_OK, ""};
     version_set_commit(LOCKSTEP_COMMIT);
+    provenance_set_command(argc, argv);
     interrupt_install();
     enum status status = command_line_run(argc, argv, &err);
     python_close();

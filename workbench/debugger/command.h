@@ -45,7 +45,10 @@ enum status parse_unit_count(const struct repl *repl, const struct words *words,
 const char *breakpoint_text(const struct repl *repl, const struct repl_breakpoint *breakpoint, char text[128]);
 void print_breakpoints(const struct repl *repl);
 
-/* commands/audit.c: prints an introduced error, the known bugs that explain it, for the run's first error also its
+/* commands/audit.c: prints the answer (report/answer.h) for an introduced error. */
+void print_answer(const struct repl *repl, const struct repl_introduced *introduced);
+
+/* Prints an introduced error, the known bugs that explain it, for the run's first error also its
  * symptoms, and what to try next. */
 void print_diagnosis(const struct repl *repl, const struct repl_introduced *introduced);
 

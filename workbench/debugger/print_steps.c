@@ -155,24 +155,3 @@ void print_batch(struct repl *repl)
         printf("; the run is over\n");
     }
 }
-
-void quote_text(const char *text, char *quoted, size_t size)
-{
-    size_t n = 0;
-    quoted[n++] = '"';
-    for (const char *c = text; *c != '\0' && n + 6 < size; c++) {
-        unsigned char byte = (unsigned char)*c;
-        if (byte == '\n' || byte == '\t' || byte == '\r') {
-            n += (size_t)snprintf(quoted + n, size - n, "\\%c", byte == '\n' ? 'n' : byte == '\t' ? 't' : 'r');
-        } else if (byte < 0x20 || byte == 0x7f) {
-            n += (size_t)snprintf(quoted + n, size - n, "\\x%02x", byte);
-        } else {
-            if (byte == '"' || byte == '\\') {
-                quoted[n++] = '\\';
-            }
-            quoted[n++] = *c;
-        }
-    }
-    quoted[n++] = '"';
-    quoted[n] = '\0';
-}

@@ -17,7 +17,4 @@ void print_batch(struct repl *repl);
 /* "positions 0-5 (prefill)", of the current batch */
 const char *positions_text(const struct repl *repl, char text[64]);
 
-/* Puts a text between quotes and escapes control characters. */
-void quote_text(const char *text, char *quoted, size_t size);
-
 #endif

@@ -287,7 +287,7 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     struct solve solve = {.trial = trial, .evidence = &evidence};
     bool is_span = row_is_span(&trial->rows.rows[0]);
     evidence_open(&evidence, trial, failure);
-    uint32_t n = try_mutants(trial, &evidence, found, max);
+    uint32_t n = failure->no_mutants ? 0 : try_mutants(trial, &evidence, found, max);
     if (is_span) {
         n += try_span(trial, *failure, found + n, max - n);
     }
@@ -319,17 +319,63 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     return n;
 }
 
-uint32_t diagnose_step(const struct plan *plan, uint32_t step_index, const struct trace *trace, struct diagnosis *found,
-                       uint32_t max)
+static uint32_t diagnose(const struct span_failure *failure, struct diagnosis *found, uint32_t max)
 {
-    const struct step *step = &plan->steps[step_index];
-    const struct span_failure failure = {.plan = plan, .step = step_index, .trace = trace};
+    const struct step *step = &failure->plan->steps[failure->step];
     struct op_trial trial;
-    if (!trace_find(trace, step->layer, step->stage) || max == 0) {
+    if (!trace_find_step(failure->trace, step) || max == 0) {
         return 0;
     }
-    trial_open(&trial, plan, step_index, trace);
-    uint32_t n = trial_sort_failing_first(&trial, step) > 0 ? explain(&trial, &failure, found, max) : 0;
+    trial_open(&trial, failure->plan, failure->step, failure->trace);
+    uint32_t n = trial_sort_failing_first(&trial, step) > 0 ? explain(&trial, failure, found, max) : 0;
     trial_close(&trial);
     return n;
+}
+
+uint32_t diagnose_step(const struct plan *plan, uint32_t step, const struct trace *trace, struct diagnosis *found,
+                       uint32_t max)
+{
+    return diagnose(&(struct span_failure){.plan = plan, .step = step, .trace = trace}, found, max);
+}
+
+/* Whether one fault reproduces a failing step, which is no span. */
+static bool fault_reproduces(const struct fault *fault, const struct plan *plan, uint32_t step,
+                             const struct trace *trace)
+{
+    struct op_trial trial;
+    double worst;
+    bool reproduces = false;
+    trial_open(&trial, plan, step, trace);
+    uint32_t n_failing = trial_sort_failing_first(&trial, &plan->steps[step]);
+    if (n_failing > 0) {
+        struct evidence evidence;
+        evidence_open(&evidence, &trial, &(struct span_failure){.plan = plan, .step = step, .trace = trace});
+        if (can_explain(fault, &trial, plan, step, any_nonfinite(&trial, n_failing))) {
+            struct arena arena = {0};
+            struct step mutant = fault_mutant(fault, plan, step, &arena);
+            const struct candidate candidate = trial_candidate(&trial, &mutant);
+            reproduces = trial_explains(&trial, &candidate, &evidence, &worst);
+            arena_free(&arena);
+        }
+        free(evidence.expected);
+        free(evidence.bound);
+    }
+    trial_close(&trial);
+    return reproduces;
+}
+
+bool diagnose_is_same(const struct plan *plan, uint32_t step, const struct trace *trace, const struct diagnosis *known)
+{
+    const struct fault *fault = fault_by_name(known->fault);
+    bool at_itself = known->step == known->introduced;
+    struct diagnosis found;
+    if (!trace_find_step(trace, &plan->steps[step])) {
+        return false;
+    }
+    if (at_itself && known->how == HOW_REPRODUCED && fault != NULL && fault_is_mutant(fault)) {
+        return fault_reproduces(fault, plan, step, trace);
+    }
+    /* No mutant explained the known step, so none is tried: they take most of the time. */
+    const struct span_failure failure = {.plan = plan, .step = step, .trace = trace, .no_mutants = at_itself};
+    return diagnose(&failure, &found, 1) > 0 && strcmp(found.fault, known->fault) == 0 && found.how == known->how;
 }

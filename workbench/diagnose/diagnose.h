@@ -9,6 +9,7 @@
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_DIAGNOSE_H
 
 #include "workbench/audit/audit.h"
+#include "workbench/diagnose/extent.h"
 #include "workbench/fault/fault.h"
 
 enum diagnosis_how { HOW_REPRODUCED, HOW_RELATION, HOW_CONSISTENT };
@@ -20,6 +21,9 @@ struct solved {
     double expected, found;
 };
 
+/* Further layers are not listed. */
+#define DIAGNOSIS_MOST_LAYERS 256
+
 struct diagnosis {
     char fault[64]; /* name of the fault, or of the relation ("zeros", "constant-multiple") */
     enum diagnosis_how how;
@@ -28,14 +32,22 @@ struct diagnosis {
     const char *postmortem; /* or "" */
     struct solved solved;   /* the number that a solver computed */
     uint32_t step;          /* the wrong step: the one that fails, or one inside its span */
-    uint32_t introduced;    /* the step whose error this explains; set, like trace, by whoever judges several */
+    /* Set by whoever judges several steps: */
+    uint32_t introduced; /* the step whose error this explains */
     uint32_t trace;
+    struct extent extent; /* of that step's error */
+    uint32_t n_layers,
+        layers[DIAGNOSIS_MOST_LAYERS]; /* where the same bug strikes the same stage; 0: outside the layers */
 };
 
 /* Tries every mutant and every relation that applies to a failing step of a trace. Writes those that hold to
  * found[max], the best first. Returns how many. */
 uint32_t diagnose_step(const struct plan *plan, uint32_t step, const struct trace *trace, struct diagnosis *found,
                        uint32_t max);
+
+/* Whether a failing step of another layer has the same bug as a step that was diagnosed before: the known fault
+ * reproduces it, or it is diagnosed by the same name. known: the best diagnosis of that step. */
+bool diagnose_is_same(const struct plan *plan, uint32_t step, const struct trace *trace, const struct diagnosis *known);
 
 /* Whether a fault planted in a step would show, judged by the rows of a healthy trace: its mutant leaves the bound. A
  * fault that has no mutant shows wherever it applies. */

@@ -60,7 +60,7 @@ void contrast_add(struct contrast *contrast, const struct contrast_value *value)
 /* Whether the candidate is told apart and misses by less than a quarter, in rms, of what the right op misses. */
 bool contrast_tells(const struct contrast *contrast);
 
-/* diagnose_span.c: a failing step whose inputs are computed across a span, because they are not recorded. */
+/* A failing step. In diagnose_span.c: one whose inputs are computed across a span, because they are not recorded. */
 struct span_failure {
     const struct plan *plan;
     uint32_t step;
@@ -68,6 +68,7 @@ struct span_failure {
     const struct span_path *path;
     uint32_t failing_position; /* of a row that fails */
     bool nonfinite;            /* a failing row holds NaN or infinity */
+    bool no_mutants;           /* no mutant of the step itself is tried */
 };
 
 /* Tries every mutant at the steps inside the span. Writes those that reproduce all rows to found[max], each with its

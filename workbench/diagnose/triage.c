@@ -236,3 +236,39 @@ const char *triage_next(const struct plan *plan, uint32_t step, const struct dia
         return "run the step alone at the prompt: goto it, print its inputs, patch them from the reference";
     }
 }
+
+/* The step that the prompt can go to: what no backend runs stands at the step that makes it. */
+static uint32_t step_that_runs(const struct plan *plan, uint32_t step)
+{
+    if (plan->steps[step].op < OP_COUNT) {
+        return step;
+    }
+    if (plan->steps[step].op == OP_attention_probs) {
+        return (uint32_t)plan_find(plan, plan->steps[step].layer, STAGE_attn_out);
+    }
+    while (step > 0 && plan->steps[step].op > OP_COUNT) {
+        step--;
+    }
+    return step;
+}
+
+uint32_t triage_commands(const struct triage_place *place, char commands[TRIAGE_MOST_COMMANDS][TRIAGE_COMMAND_SIZE])
+{
+    uint32_t at = step_that_runs(place->plan, place->step);
+    const struct step *step = &place->plan->steps[at];
+    char layer[16] = "", range[32] = "";
+    if (step->layer != LAYER_NONE) {
+        snprintf(commands[0], TRIAGE_COMMAND_SIZE, "goto %d.%s %u", step->layer, stage_name(step->stage),
+                 place->position);
+        snprintf(layer, sizeof(layer), "@%d", step->layer);
+    } else {
+        snprintf(commands[0], TRIAGE_COMMAND_SIZE, "goto %s %u", stage_name(step->stage), place->position);
+    }
+    if (place->finding != NULL && at == place->step) { /* eight dims around the one that is off */
+        uint32_t first = place->finding->dim & ~7u, end = first + 8 < step->width ? first + 8 : step->width;
+        snprintf(range, sizeof(range), " %u:%u", first, end);
+    }
+    snprintf(commands[1], TRIAGE_COMMAND_SIZE, "print %s%s %u%s", stage_name(step->stage), layer, place->position,
+             range);
+    return 2;
+}

@@ -19,4 +19,19 @@ uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, c
  * bug may lie in another step of the span. */
 const char *triage_next(const struct plan *plan, uint32_t step, const struct diagnosis *found, uint32_t n);
 
+/* Where the prompt's commands lead. */
+struct triage_place {
+    const struct plan *plan;
+    uint32_t step;                 /* that is wrong */
+    const struct finding *finding; /* of that step: the value to look at; NULL: none is known */
+    uint32_t position;
+};
+
+#define TRIAGE_MOST_COMMANDS 2
+#define TRIAGE_COMMAND_SIZE 64 /* bytes */
+
+/* Commands for the prompt that show the place: "goto 17.ffn_down 5", "print ffn_down@17 5 330:338". They work from any
+ * position of a run of the same tokens. Returns how many. */
+uint32_t triage_commands(const struct triage_place *place, char commands[TRIAGE_MOST_COMMANDS][TRIAGE_COMMAND_SIZE]);
+
 #endif

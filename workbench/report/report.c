@@ -1,209 +1,256 @@
-/* The report as text. No line is wider than 100 columns, except notes. */
+/* The report as text. No line is wider than 80 columns, but those of the table and the ledger. */
 #include "workbench/report/report.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "workbench/audit/ledger.h"
 #include "workbench/diagnose/triage.h"
+#include "workbench/report/answer.h"
 #include "workbench/report/report_arithmetic.h"
 #include "workbench/report/report_drift.h"
 #include "workbench/report/report_table.h"
-#include "workbench/report/wrapped_text.h"
+#include "workbench/report/text_lines.h"
 
-#define WIDTH 100      /* columns */
-#define LABEL_WIDTH 14 /* columns before the text of the first divergence */
-#define NAMES_SIZE 64  /* bytes of the names of all sources */
+#define PARITY_MOST_LINES 5
 
-/* The names of all sources but one, as a sentence has them: "engine, reference and golden". omitted: SOURCE_COUNT
- * omits none. */
-static const char *sources_text(const struct report *report, enum source omitted, char text[NAMES_SIZE])
+/* How many (layer, stage) pairs a source lacks, or holds without the inputs that are needed to judge them. */
+static uint32_t count_lacks(const struct report *report, bool unaudited)
 {
-    uint32_t n_left = 0;
-    text[0] = '\0';
-    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
-        n_left += report->sources[t] != omitted;
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < report->verdict->n_lacks; i++) {
+        n += report->verdict->lacks[i].unaudited == unaudited;
     }
-    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
-        if (report->sources[t] != omitted) {
-            n_left--;
-            size_t length = strlen(text);
-            snprintf(text + length, NAMES_SIZE - length, "%s%s", source_name(report->sources[t]),
-                     n_left > 1    ? ", "
-                     : n_left == 1 ? " and "
-                                   : "");
-        }
+    return n;
+}
+
+/* "64 of 64 stages; 3 not recorded": of each layer, and those outside the layers. */
+static const char *coverage_text(const struct report *report, char text[128])
+{
+    uint32_t missing = count_lacks(report, false), unaudited = count_lacks(report, true);
+    snprintf(text, 128, "%u of %u stages", report->verdict->compared, report->verdict->expected);
+    if (missing > 0) {
+        snprintf(text + strlen(text), 128 - strlen(text), "; %u not recorded", missing);
+    }
+    if (unaudited > 0) {
+        snprintf(text + strlen(text), 128 - strlen(text), "; %u lack inputs", unaudited);
     }
     return text;
 }
 
-/* Prints how many stages were judged in every source, and the first few that a source lacks. */
+/* Adds the worst ratio of all, and where it is. */
+static void add_worst(const struct report *report, char *text, size_t size)
+{
+    uint32_t step = 0, trace = 0;
+    double worst = -1;
+    for (uint32_t s = 0; s < report->plan->n_steps; s++) {
+        for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+            const struct finding *finding = audit_finding(report->audit, s, t);
+            if (finding->rows_judged > 0 && finding->max_ratio > worst) {
+                worst = finding->max_ratio;
+                step = s;
+                trace = t;
+            }
+        }
+    }
+    char label[64];
+    if (worst >= 0) {
+        snprintf(text + strlen(text), size - strlen(text), "; worst %.2g: %s, %s", worst,
+                 source_name(report->sources[trace]), step_label(&report->plan->steps[step], label));
+    }
+}
+
+/* The notes and what was inferred, in `left` lines: whole, or how many there are. */
+static void add_notes(const struct report *report, uint32_t left, struct text_lines *lines)
+{
+    uint32_t n_inferred = report_arithmetic_count(report), needed = n_inferred > 0;
+    char inferred[64] = "";
+    if (n_inferred > 0) {
+        snprintf(inferred, sizeof(inferred), "inferred for %u class%s of ops", n_inferred, n_inferred == 1 ? "" : "es");
+    }
+    for (uint32_t i = 0; i < report->n_notes; i++) {
+        needed += lines_needed("note", report->notes[i]);
+    }
+    if (needed <= left) {
+        if (n_inferred > 0) {
+            lines_add(lines, "arithmetic", "%s (--all)", inferred);
+        }
+        for (uint32_t i = 0; i < report->n_notes; i++) {
+            lines_add(lines, "note", "%s", report->notes[i]);
+        }
+    } else if (n_inferred > 0) {
+        lines_add(lines, "--all", "arithmetic %s, %u note%s%s", inferred, report->n_notes,
+                  report->n_notes == 1 ? "" : "s", report->n_choices > 0 ? " (other tokens!)" : "");
+    } else {
+        lines_add(lines, "--all", "%u note%s%s", report->n_notes, report->n_notes == 1 ? "" : "s",
+                  report->n_choices > 0 ? ", among them: the next token is not the golden's" : "");
+    }
+}
+
+static void print_parity(const struct report *report, FILE *out)
+{
+    struct text_lines lines = {0};
+    char sources[SOURCES_TEXT_SIZE], coverage[256], ran[PROVENANCE_SIZE];
+    bool all = report->verdict->compared == report->verdict->expected;
+    sources_text(report->sources, report->audit->n_traces, SOURCE_COUNT, sources);
+    if (report->verdict->conclusion == CONCLUSION_UNDECIDED) {
+        lines_add(&lines, NULL, "undecided: too few rows of %s can be judged (--all)", sources);
+    } else {
+        lines_add(&lines, NULL, "parity: every %sop of %s is within its rounding bound", all ? "" : "judged ", sources);
+    }
+    coverage_text(report, coverage);
+    size_t length = strlen(coverage);
+    add_worst(report, coverage, sizeof(coverage));
+    if (lines_needed("coverage", coverage) > 1) {
+        coverage[length] = '\0';
+    }
+    lines_add(&lines, "coverage", "%s", coverage);
+    lines_add(&lines, "ran", "%s", provenance_text(report, false, ran));
+    add_notes(report, PARITY_MOST_LINES - lines.n_lines, &lines);
+    lines_print(&lines, out);
+    lines_free(&lines);
+}
+
+/* What --all prints beside the answer. */
+#define REST_SIZE 256 /* bytes */
+static const char *rest_text(const struct report *report, char text[REST_SIZE])
+{
+    char notes[32] = "";
+    if (report->n_notes > 0) {
+        snprintf(notes, sizeof(notes), ", %u note%s", report->n_notes, report->n_notes == 1 ? "" : "s");
+    }
+    snprintf(text, REST_SIZE, "the rest: all diagnoses, table, ledger%s", notes);
+    if (report->verdict->n_lacks > 0) {
+        snprintf(text + strlen(text), REST_SIZE - strlen(text), ", %u stages not judged", report->verdict->n_lacks);
+    }
+    return text;
+}
+
+static void print_answer(const struct report *report, FILE *out)
+{
+    const struct introduced *first = &report->verdict->introduced[0];
+    uint32_t n_steps = report->plan->n_steps;
+    const struct finding **findings = xcalloc(n_steps, sizeof(const struct finding *));
+    char ran[PROVENANCE_SIZE], ran_short[PROVENANCE_SIZE], rest[REST_SIZE];
+    for (uint32_t s = 0; s < n_steps; s++) {
+        findings[s] = audit_finding(report->audit, s, first->trace);
+    }
+    const struct answer answer = {
+        .plan = report->plan,
+        .n = report->audit->n_traces,
+        .sources = report->sources,
+        .traces = report->traces,
+        .outlier = report->verdict->outlier,
+        .first = *first,
+        .findings = findings,
+        .cleared = report->verdict->cleared[first->trace],
+        .diagnoses = report->diagnoses,
+        .n_diagnoses = report->n_diagnoses,
+        .n_unexplained = report->n_unexplained,
+        .token_text = report->run->token_text,
+        .debug_command = report->run->debug_command,
+        .ran = provenance_text(report, false, ran),
+        .ran_short = provenance_text(report, true, ran_short),
+        .rest = report->parts.all ? NULL : rest_text(report, rest),
+        .notes = report->notes,
+        .n_notes = report->parts.all ? 0 : report->n_notes,
+    };
+    answer_print(&answer, out);
+    free(findings);
+}
+
+/* Prints how many stages were judged in every source, and those that a source lacks. */
 static void print_coverage(const struct report *report, FILE *out)
 {
     const struct verdict *verdict = report->verdict;
-    char number[32], sources[NAMES_SIZE];
-    snprintf(number, sizeof(number), verdict->compared == verdict->expected ? "all" : "%u of", verdict->compared);
-    fprintf(out, "\nCoverage: %s %u (layer, stage) pairs compared in %s\n", number, verdict->expected,
-            sources_text(report, SOURCE_COUNT, sources));
-    uint32_t n_shown = 0;
-    for (uint32_t i = 0; i < verdict->n_lacks && n_shown < 8; i++, n_shown++) {
+    char coverage[128], sources[SOURCES_TEXT_SIZE];
+    fprintf(out, "\nCoverage: %s compared in %s\n", coverage_text(report, coverage),
+            sources_text(report->sources, report->audit->n_traces, SOURCE_COUNT, sources));
+    for (uint32_t i = 0; i < verdict->n_lacks; i++) {
         char label[64];
         const struct lack *lack = &verdict->lacks[i];
         fprintf(out, "  %s: %s %s\n", source_name(lack->source), step_label(&report->plan->steps[lack->step], label),
-                lack->unaudited ? "is recorded, but not every input that is needed to judge it" : "is not recorded");
+                lack->unaudited ? "is recorded, an input of it is not" : "is not recorded");
     }
-    if (verdict->n_lacks > n_shown) {
-        fprintf(out, "  and %u more\n", verdict->n_lacks - n_shown);
-    }
-}
-
-/* The source that is wrong, and how that shows. passing: the other sources, "" if there are none. */
-static void culprit_text(enum outlier outlier, const char *passing, char *text, size_t size)
-{
-    const char *also = passing[0] != '\0' ? "; " : "", *pass = passing[0] != '\0' ? " pass" : "";
-    switch (outlier) {
-    case OUTLIER_NONE:
-        snprintf(text, size, "none");
-        break;
-    case OUTLIER_ENGINE:
-        snprintf(text, size, "engine: its output does not follow from its inputs%s%s%s", also, passing, pass);
-        break;
-    case OUTLIER_TRACE:
-        if (passing[0] != '\0') {
-            snprintf(text, size, "trace: its output does not follow from its inputs; %s pass", passing);
-        } else {
-            snprintf(text, size,
-                     "trace: its output does not follow from its inputs and MODEL's weights and config, "
-                     "which may not be those that it ran with");
-        }
-        break;
-    case OUTLIER_REFERENCE:
-        snprintf(text, size,
-                 "reference: the other sources agree with each other, on the same weights and config, and "
-                 "not with it");
-        break;
-    case OUTLIER_GOLDEN_OR_WEIGHTS:
-        snprintf(text, size, "golden, or MODEL: its weights or config are not those that the golden was made with");
-        break;
-    case OUTLIER_SEVERAL:
-        snprintf(text, size, "several: more than one source introduces errors of its own");
-        break;
-    }
-}
-
-/* Prints a line of the first divergence: a label, and a text that may go on over further lines. */
-static void print_labelled(const char *label, const char *text, FILE *out)
-{
-    fprintf(out, "  %-*s", LABEL_WIDTH - 2, label);
-    text_print_wrapped(text, (struct text_layout){LABEL_WIDTH, LABEL_WIDTH, WIDTH}, out);
-}
-
-static void print_culprit(const struct report *report, FILE *out)
-{
-    static const enum source suspects[] = {[OUTLIER_ENGINE] = SOURCE_ENGINE, [OUTLIER_TRACE] = SOURCE_TRACE};
-    enum outlier outlier = report->verdict->outlier;
-    char passing[NAMES_SIZE] = "", text[256];
-    if (outlier == OUTLIER_ENGINE || outlier == OUTLIER_TRACE) {
-        sources_text(report, suspects[outlier], passing);
-    }
-    culprit_text(outlier, passing, text, sizeof(text));
-    print_labelled("culprit", text, out);
 }
 
 static void print_diagnoses(const struct report *report, FILE *out)
 {
-    if (report->n_diagnoses == 0 || report->diagnoses[0].how == HOW_CONSISTENT) {
-        print_labelled("diagnosis", "no known fault reproduces it, and no simple relation to another value holds", out);
-    }
+    struct text_lines lines = {0};
+    fprintf(out, "\nDiagnoses (reproduced: planting this bug gives the recorded values; relation: the\n"
+                 "values are related as by this bug; consistent: a symptom only)\n");
     for (uint32_t i = 0; i < report->n_diagnoses; i++) {
         const struct diagnosis *diagnosis = &report->diagnoses[i];
-        const struct introduced *first = &report->verdict->introduced[0];
-        char label[64], place[96] = "";
-        if (diagnosis->step != first->step || diagnosis->introduced != first->step ||
-            diagnosis->trace != first->trace) {
-            snprintf(place, sizeof(place), " at %s, %s", source_name(report->sources[diagnosis->trace]),
-                     step_label(&report->plan->steps[diagnosis->step], label));
-        }
-        fprintf(out, "  %-12s%s (%s)%s\n", "diagnosis", diagnosis->fault, diagnosis_how_name(diagnosis->how), place);
-        print_labelled("", diagnosis->text, out);
+        char label[64];
+        lines_add(&lines, NULL, "%s (%s) at %s, %s; rows: %s", diagnosis->fault, diagnosis_how_name(diagnosis->how),
+                  source_name(report->sources[diagnosis->trace]),
+                  step_label(&report->plan->steps[diagnosis->step], label), diagnosis->extent.rows);
+        lines_add(&lines, "", "%s", diagnosis->text);
         if (*diagnosis->postmortem) {
-            print_labelled("postmortem", diagnosis->postmortem, out);
+            lines_add(&lines, "on record", "%s", diagnosis->postmortem);
         }
+        lines_print(&lines, out);
+        lines_free(&lines);
     }
-    if (report->n_diagnoses > 0) {
-        print_labelled("",
-                       "(reproduced: planting this bug gives the recorded values; relation: the values are related as "
-                       "by this bug; consistent: a symptom only)",
-                       out);
+    uint32_t first = report->verdict->introduced[0].step;
+    lines_add(&lines, NULL, "Next: %s", triage_next(report->plan, first, report->diagnoses, report->n_diagnoses));
+    lines_print(&lines, out);
+    lines_free(&lines);
+}
+
+/* Prints each further step that introduces an error. */
+static void print_introduced(const struct report *report, FILE *out)
+{
+    fprintf(out, "\nSteps that introduce an error: %u\n", report->verdict->n_introduced);
+    for (uint32_t i = 0; i < report->verdict->n_introduced; i++) {
+        const struct introduced *at = &report->verdict->introduced[i];
+        const struct finding *finding = audit_finding(report->audit, at->step, at->trace);
+        char label[64];
+        fprintf(out, "  %-9s %-24s %u of %u rows, ratio %.4g\n", source_name(at->source),
+                step_label(&report->plan->steps[at->step], label), finding->rows_failed, finding->rows_judged,
+                finding->max_ratio);
     }
 }
 
-/* Where not every op's stage is recorded, the failing op is one of several: prints them, and those of them that are
- * likely right. */
-static void print_span(const struct report *report, const struct introduced *first, FILE *out)
+static void print_all(const struct report *report, FILE *out)
 {
-    struct span_path path;
-    char text[1024];
-    span_path_find(&path, report->plan, first->step, report->traces[first->trace]);
-    if (path.n_between > 0) {
-        print_labelled("span", span_path_text(&path, report->plan, first->step, text, sizeof(text)), out);
-        print_labelled("", "these stages are not recorded: any of their ops may be wrong, or the last", out);
+    struct text_lines notes = {0}, prompt = {0};
+    if (report->run->debug_command != NULL) {
+        fprintf(out, "\nThe prompt on the same run:\n");
+        lines_add_command(&prompt, "", report->run->debug_command);
+        lines_print(&prompt, out);
+        lines_free(&prompt);
     }
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < path.n_between; i++) {
-        if (report->verdict->cleared[first->trace][path.between[i]]) {
-            path.between[n++] = path.between[i];
-        }
-    }
-    path.n_between = n;
-    if (n > 0) {
-        strcpy(text, "spans that pass cover ");
-        print_labelled("likely not", span_steps_text(&path, report->plan, first->step, text, sizeof(text)), out);
-    }
-    span_path_free(&path);
-}
-
-static void print_divergence(const struct report *report, FILE *out)
-{
-    char label[64];
-    const struct verdict *verdict = report->verdict;
-    const struct introduced *first = &verdict->introduced[0];
-    const struct finding *finding = audit_finding(report->audit, first->step, first->trace);
-    const struct trace *trace = report->traces[first->trace];
-    fprintf(out, "\nFirst divergence: %s, %s\n", source_name(first->source),
-            step_label(&report->plan->steps[first->step], label));
-    print_span(report, first, out);
-    fprintf(out, "  where       token %u (id %d, %s), dim %u; %u of %u positions judged fail\n", finding->position,
-            trace->tokens[finding->position], trace->phase[finding->position] == PHASE_DECODE ? "decode" : "prefill",
-            finding->dim, finding->rows_failed, finding->rows_judged);
-    fprintf(out, "  expected    %.9g   from the source's own inputs, in double precision\n", finding->expected);
-    fprintf(out, "  actual      %.9g\n", finding->actual);
-    fprintf(out, "  abs error   %.6g, %.6g times the bound of %.6g\n", finding->abs_error, finding->ratio,
-            finding->bound);
-    print_culprit(report, out);
-    fprintf(out, "  further     %u other step%s introduce%s an error\n", verdict->n_introduced - 1,
-            verdict->n_introduced == 2 ? "" : "s", verdict->n_introduced == 2 ? "s" : "");
-    print_diagnoses(report, out);
-    print_labelled("try next", triage_next(report->plan, first->step, report->diagnoses, report->n_diagnoses), out);
-}
-
-void report_print(const struct report *report, FILE *out)
-{
-    if (report->parts.table) {
-        report_table_print(report, out);
-    }
-    if (report->parts.ledger) {
-        ledger_print(&(struct ledger_table){report->plan, report->audit, report->sources}, out);
+    if (report->verdict->diverged) {
+        print_introduced(report, out);
+        print_diagnoses(report, out);
     }
     print_coverage(report, out);
     report_arithmetic_print(report, out);
     report_drift_print(report, out);
     for (uint32_t i = 0; i < report->n_notes; i++) {
-        fprintf(out, "Note: %s\n", report->notes[i]);
+        lines_add(&notes, NULL, "Note: %s", report->notes[i]);
     }
+    lines_print(&notes, out);
+    lines_free(&notes);
+    provenance_print(report, out);
+}
+
+void report_print(const struct report *report, FILE *out)
+{
     if (report->verdict->diverged) {
-        print_divergence(report, out);
+        print_answer(report, out);
+    } else {
+        print_parity(report, out);
     }
-    fprintf(out, "\nVerdict: %s%s%s\n", conclusion_name(report->verdict->conclusion),
-            report->verdict->diverged ? ", outlier: " : "",
-            report->verdict->diverged ? outlier_name(report->verdict->outlier) : "");
+    if (report->parts.all) {
+        print_all(report, out);
+    }
+    if (report->parts.table || report->parts.all) {
+        fputc('\n', out);
+        report_table_print(report, out);
+    }
+    if (report->parts.ledger || report->parts.all) {
+        ledger_print(&(struct ledger_table){report->plan, report->audit, report->sources}, out);
+    }
 }

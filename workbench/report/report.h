@@ -8,11 +8,13 @@
 #include "workbench/audit/golden_weights.h"
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
+#include "workbench/report/provenance.h"
 
-/* Which parts are printed besides coverage, first divergence and verdict, which always are. */
+/* What is printed after the answer. */
 struct report_parts {
     bool table;  /* the worst ratio by stage and source */
     bool ledger; /* the gain ledger */
+    bool all;    /* both, and every diagnosis, coverage, arithmetic, note, and the provenance, in full */
 };
 
 struct report {
@@ -24,15 +26,17 @@ struct report {
     const struct arithmetic *arithmetic;         /* [audit->n_traces] what was inferred of each */
     const char *const *storage;                  /* [audit->n_traces] storage_dtype that was inferred, or NULL */
     const struct golden_weights *golden_weights; /* whose the golden's weights are */
-    const struct diagnosis *diagnoses;           /* of the first divergence */
+    const struct diagnosis *diagnoses;           /* of the first divergence, then of further ones */
     uint32_t n_diagnoses;
+    uint32_t n_unexplained; /* further introduced errors whose cause is not proven */
+    const struct report_run *run;
     const char *const *notes; /* for the reader: other weights than the golden's, and the like */
     uint32_t n_notes;
+    uint32_t n_choices; /* notes on next tokens that are not the golden's */
     struct report_parts parts;
 };
 
-/* Prints the parts that are asked for, the coverage, and the verdict. Of a divergence it also prints where it starts,
- * which source is wrong, and which known bug explains it. */
+/* Prints the answer (answer.h), or of parity at most five lines; then the parts that are asked for. */
 void report_print(const struct report *report, FILE *out);
 
 /* Writes the format "lockstep-report", version 1. path "-" is standard output. */

@@ -5,7 +5,7 @@
 #include "workbench/report/wrapped_text.h"
 #include "workbench/trace/json_file.h"
 
-#define WIDTH 100 /* columns */
+#define WIDTH 80 /* columns */
 
 /* A line that is being made from the attributes of a class. */
 struct line {
@@ -89,6 +89,31 @@ void report_arithmetic_print(const struct report *report, FILE *out)
             print_class(&report->arithmetic[t].classes[i], source, out);
         }
     }
+}
+
+uint32_t report_arithmetic_count(const struct report *report)
+{
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+        n += (report->storage[t] != NULL) + report->arithmetic[t].n;
+    }
+    return n;
+}
+
+const char *report_arithmetic_word(const struct report *report)
+{
+    if (report_arithmetic_count(report) > 0) {
+        return "inferred arithmetic";
+    }
+    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+        const struct arith *arith = &report->traces[t]->arith;
+        if (arith->u_storage != arith_float32.u_storage || arith->u_sum != arith_float32.u_sum ||
+            arith->u_rounded != 0 || roundings_any(&arith->roundings) ||
+            report->traces[t]->weights_dtype != DTYPE_F32) {
+            return "declared arithmetic";
+        }
+    }
+    return "float32";
 }
 
 /* Where add_entry puts the entries of a class. */

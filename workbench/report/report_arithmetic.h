@@ -9,6 +9,12 @@
 /* Prints one line for each inferred class of steps; nothing if nothing was inferred. */
 void report_arithmetic_print(const struct report *report, FILE *out);
 
+/* The number of lines that report_arithmetic_print prints, each maybe over several. */
+uint32_t report_arithmetic_count(const struct report *report);
+
+/* "float32"; or that it is another, declared by a file or inferred. */
+const char *report_arithmetic_word(const struct report *report);
+
 /* Makes the member "sources": verdict, arithmetic and number of judged rows of each source. */
 json_t *report_sources(const struct report *report);
 

@@ -93,6 +93,41 @@ static void put_solved(json_t *object, const struct solved *solved)
     json_put(object, "solved", number);
 }
 
+static json_t *numbers(const uint32_t *values, uint32_t n)
+{
+    json_t *array = json_array();
+    for (uint32_t i = 0; i < n; i++) {
+        json_push(array, json_integer(values[i]));
+    }
+    return array;
+}
+
+/* Adds where the bug strikes: layers, rows, heads, dims. */
+static void put_extent(json_t *object, const struct diagnosis *diagnosis)
+{
+    const struct extent *extent = &diagnosis->extent;
+    const uint32_t dims[] = {extent->first_dim, extent->end_dim};
+    json_put(object, "layers", numbers(diagnosis->layers, diagnosis->n_layers));
+    json_put(object, "rows", json_string(extent->rows));
+    json_put(object, "heads", extent->n_heads > 0 ? numbers(extent->heads, extent->n_heads) : json_null());
+    json_put(object, "dims", extent->end_dim > 0 ? numbers(dims, 2) : json_null());
+}
+
+/* The prompt's commands that show what is diagnosed. */
+static json_t *commands(const struct report *report, const struct diagnosis *diagnosis)
+{
+    char texts[TRIAGE_MOST_COMMANDS][TRIAGE_COMMAND_SIZE];
+    const struct finding *finding = audit_finding(report->audit, diagnosis->introduced, diagnosis->trace);
+    const struct triage_place place = {report->plan, diagnosis->step,
+                                       diagnosis->step == diagnosis->introduced ? finding : NULL, finding->position};
+    json_t *array = json_array();
+    uint32_t n = triage_commands(&place, texts);
+    for (uint32_t i = 0; i < n; i++) {
+        json_push(array, json_string(texts[i]));
+    }
+    return array;
+}
+
 static json_t *diagnoses(const struct report *report)
 {
     json_t *array = json_array();
@@ -107,6 +142,8 @@ static json_t *diagnoses(const struct report *report)
         put_solved(object, &diagnosis->solved);
         json_put(object, "source", json_string(source_name(report->sources[diagnosis->trace])));
         put_place(object, &report->plan->steps[diagnosis->step]);
+        put_extent(object, diagnosis);
+        json_put(object, "next", commands(report, diagnosis));
         json_push(array, object);
     }
     return array;
@@ -213,6 +250,7 @@ enum status report_write_json(const struct report *report, const char *path, str
     json_put(object, "format", json_string("lockstep-report"));
     json_put(object, "version", json_integer(1));
     json_put(object, "verdict", json_string(conclusion_name(report->verdict->conclusion)));
+    json_put(object, "provenance", provenance_json(report));
     json_put(object, "sources", report_sources(report));
     json_put(object, "outlier", json_string(outlier_name(report->verdict->outlier)));
     json_put(object, "first_divergence", first_divergence(report));

@@ -8,8 +8,8 @@
 
 #include "model/stop.h"
 #include "workbench/diagnose/recording.h"
-#include "workbench/diagnose/triage.h"
 #include "workbench/report/token_choices.h"
+#include "workbench/session/diagnose_bugs.h"
 #include "workbench/session/session.h"
 
 void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)
@@ -131,51 +131,13 @@ static void take_judged_plan(struct comparison *comparison)
     comparison->plan = &comparison->judged;
 }
 
-/* The most diagnoses at a step after the first. */
-#define MOST_FURTHER 2
-
-/* Whether introduced error k needs no diagnosis, because its trace has two earlier ones at the same stage: a bug in
- * every layer is diagnosed only in the first two. */
-static bool is_told(const struct comparison *comparison, uint32_t k)
-{
-    const struct introduced *all = comparison->verdict.introduced;
-    enum stage stage = comparison->plan->steps[all[k].step].stage;
-    uint32_t n = 0;
-    for (uint32_t i = 0; i < k; i++) {
-        n += all[i].trace == all[k].trace && comparison->plan->steps[all[i].step].stage == stage;
-    }
-    return n >= 2;
-}
-
-/* Diagnoses the first divergence in full, then errors that further steps introduce, so that two bugs are both named. */
-static void diagnose_all(struct comparison *comparison)
-{
-    const struct verdict *verdict = &comparison->verdict;
-    uint32_t n_steps = 0;
-    for (uint32_t k = 0; k < verdict->n_introduced && n_steps < 8; k++) {
-        if (is_told(comparison, k)) {
-            continue;
-        }
-        const struct introduced *at = &verdict->introduced[k];
-        uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses, most = k == 0 ? 8 : MOST_FURTHER;
-        struct diagnosis *found = &comparison->diagnoses[comparison->n_diagnoses];
-        uint32_t n =
-            diagnose_step(comparison->plan, at->step, comparison->list[at->trace], found, left < most ? left : most);
-        for (uint32_t i = 0; i < n; i++) {
-            found[i].introduced = at->step;
-            found[i].trace = at->trace;
-        }
-        comparison->n_diagnoses += n;
-        n_steps++;
-    }
-}
-
 /* Notes where a trace's next tokens differ from the golden's, although every op that could be judged passes. */
 static void note_choices(struct comparison *comparison, const struct trace *trace, const struct trace *golden)
 {
     const struct token_choices choices = {.trace = trace, .golden = golden, .lacks = comparison->verdict.n_lacks > 0};
     char *texts[TOKEN_CHOICES_MOST];
     uint32_t n = token_choices_notes(&choices, texts);
+    comparison->n_choices += n;
     for (uint32_t i = 0; i < n; i++) {
         comparison_note(comparison, "%s", texts[i]);
         free(texts[i]);
@@ -275,7 +237,7 @@ static bool find_recording(struct comparison *comparison)
     }
     found->introduced = first->step;
     found->trace = first->trace;
-    comparison->n_diagnoses = 1;
+    diagnose_add(comparison, 1);
     return true;
 }
 
@@ -291,11 +253,7 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
         return;
     }
     if (comparison->verdict.diverged) {
-        diagnose_all(comparison);
-        uint32_t left = COMPARISON_MOST_DIAGNOSES - comparison->n_diagnoses;
-        comparison->n_diagnoses +=
-            triage_find(&comparison->audit, &comparison->verdict, comparison->list, comparison->sources,
-                        &comparison->diagnoses[comparison->n_diagnoses], left < TRIAGE_MOST ? left : TRIAGE_MOST);
+        diagnose_bugs(comparison);
     } else if (comparison->golden_weights.kind != GOLDEN_WEIGHTS_PRECISION) {
         for (uint32_t t = 0; t < last; t++) {
             note_choices(comparison, comparison->list[t], comparison->list[last]);
@@ -316,8 +274,11 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .golden_weights = &comparison->golden_weights,
         .diagnoses = comparison->diagnoses,
         .n_diagnoses = comparison->n_diagnoses,
+        .n_unexplained = comparison->n_unexplained,
+        .run = &comparison->run,
         .notes = comparison->notes,
         .n_notes = comparison->n_notes,
+        .n_choices = comparison->n_choices,
         .parts = comparison->parts,
     };
     enum status status = stop_check(err);
@@ -343,6 +304,7 @@ void comparison_free(struct comparison *comparison)
     for (uint32_t i = 0; i < comparison->n_notes; i++) {
         free((char *)comparison->notes[i]);
     }
+    report_run_free(&comparison->run);
     audit_free(&comparison->audit);
     plan_free(&comparison->judged);
     verdict_free(&comparison->verdict);

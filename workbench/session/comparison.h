@@ -12,7 +12,7 @@
 #include "workbench/report/report.h"
 
 #define COMPARISON_MOST_NOTES 24
-#define COMPARISON_MOST_DIAGNOSES 24
+#define COMPARISON_MOST_DIAGNOSES 32
 
 struct comparison {
     const struct plan *plan; /* borrowed; once judged, `judged` */
@@ -30,8 +30,11 @@ struct comparison {
     struct verdict verdict;
     struct diagnosis diagnoses[COMPARISON_MOST_DIAGNOSES]; /* of the first divergence, then of further ones */
     uint32_t n_diagnoses;
+    uint32_t n_unexplained;                   /* further introduced errors whose cause is not proven */
+    struct report_run run;                    /* of which run the report is */
     const char *notes[COMPARISON_MOST_NOTES]; /* owned */
     uint32_t n_notes;
+    uint32_t n_choices;        /* notes on next tokens that are not the golden's */
     struct report_parts parts; /* of the report that is printed */
 };
 

@@ -201,6 +201,18 @@ enum status fault_check_run(struct fault_check *check, const char *text, struct 
     return STATUS_OK;
 }
 
+/* Whether a diagnosis is of a bug in this step: at the same stage of one of its layers. */
+static bool is_at(const struct diagnosis *diagnosis, const struct plan *plan, int64_t step)
+{
+    bool same_stage = plan->steps[diagnosis->step].stage == plan->steps[step].stage;
+    for (uint32_t i = 0; i < diagnosis->n_layers && same_stage; i++) {
+        if ((int32_t)diagnosis->layers[i] == plan->steps[step].layer) {
+            return true;
+        }
+    }
+    return (int64_t)diagnosis->step == step;
+}
+
 /* Whether one of several planted faults is found and named at its own place. */
 static enum status is_among(const struct fault_check *check, const char *text, const struct fault_outcome *outcome,
                             bool *among, struct error *err)
@@ -214,7 +226,7 @@ static enum status is_among(const struct fault_check *check, const char *text, c
     *among = false;
     for (uint32_t i = 0; i < judged->n_diagnoses && !*among; i++) { /* a step's first diagnosis counts */
         bool first = i == 0 || judged->diagnoses[i].step != judged->diagnoses[i - 1].step;
-        *among = first && (int64_t)judged->diagnoses[i].step == planted &&
+        *among = first && planted >= 0 && is_at(&judged->diagnoses[i], judged->plan, planted) &&
                  names(&judged->diagnoses[i], request.fault) && shows_at(request.fault, planted, judged);
     }
     return STATUS_OK;

@@ -105,7 +105,7 @@ static void faults_come_and_go(void **state)
                NULL, NULL);
     assert_int_equal(outcome.status, 0);
     expect_text(outcome.out, "no step introduced an error\n");
-    expect_text(outcome.out, "diverge after layer 3 q_norm");
+    expect_text(outcome.out, "diverged: engine, layer 3 q_norm, token 15, outlier engine");
     expect_text(outcome.out, "qk-norm-no-offset (reproduced)");
     expect_text(strstr(outcome.out, "dbg> first"), "no step introduced an error so far");
     expect_text(outcome.out, "faults   none");
@@ -143,7 +143,8 @@ static void diagnose_tells_how_to_go_on(void **state)
     static const char symptom[] = "triage-wrong-token-probabilities (consistent)";
     struct outcome outcome, diff;
     for (int i = 0; i < 2; i++) {
-        const char *const arguments[] = {"diff", GEMMA, "--golden", GEMMA ".h5", "--fault", rows[i].fault, NULL};
+        const char *const arguments[] = {"diff",    GEMMA,         "--golden", GEMMA ".h5",
+                                         "--fault", rows[i].fault, "--all",    NULL};
         run_script(&outcome, "continue\ndiagnose\n", "--fault", rows[i].fault);
         program_run(&diff, LOCKSTEP_PROGRAM, "", arguments);
         expect_text(outcome.out, rows[i].next);
@@ -369,7 +370,7 @@ static void progress_is_for_terminals(void **state)
     terminal_start(&terminal, LOCKSTEP_PROGRAM, folder, arguments);
     terminal_expect(&terminal, "loading golden/tiny-llama");
     terminal_expect(&terminal, "audit: step 1/");
-    terminal_expect(&terminal, "Verdict: parity");
+    terminal_expect(&terminal, "parity: ");
     assert_int_equal(terminal_end(&terminal), 0);
     program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
     assert_string_equal(outcome.err, "");

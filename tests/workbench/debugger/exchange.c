@@ -235,10 +235,10 @@ static void a_layer_is_recomputed(void **state)
     struct outcome outcome;
     type_lines(&outcome, "set layers 4\nfault on qk-norm-no-offset@2\nrun\nfirst\nstats q_norm@2\nfirst\n"
                          "fault on layernorm-for-rmsnorm@1\nprint q_norm@1\naudit q_norm@1\nshow\nwhere\n");
-    const char *first = strstr(outcome.out, "first introduced error: engine, layer 2 k_rope, token 0");
+    const char *first = strstr(outcome.out, "diverged: engine, layer 2 k_rope, token 0");
     assert_non_null(first);
     expect_text(first, "layer 2 was not read back: recomputed, and read back from now on\n");
-    expect_text(first, "first introduced error: engine, layer 2 q_norm, token 0");
+    expect_text(first, "diverged: engine, layer 2 q_norm, token 0");
     expect_text(first, "layers   4 2; only these are read back");
     expect_text(outcome.err,
                 "lockstep: layer 1: was not read back, and the engine has changed since it ran (v_proj differs)");
@@ -263,12 +263,12 @@ static void a_choice_is_judged(void **state)
         program_run(&outcome, LOCKSTEP_PROGRAM, "until diverge\nfirst\nback token 1\nfirst\ncontinue\n", arguments);
         const char *again = strstr(outcome.out, "dbg> back token 1");
         if (planted) {
-            expect_text(outcome.out, "diverge after logits_final, position 12 (decode)");
+            expect_text(outcome.out, "dbg> until diverge\n");
             expect_text(outcome.out, "  engine introduces an error at sample_token, token 12, dim 0: 54, expected 4, ");
-            expect_text(outcome.out, "first introduced error: engine, sample_token, token 12");
-            expect_text(outcome.out,
-                        "  pad-not-masked (consistent): Padding (id 54) is chosen from position 12 on, at 1 position.");
-            expect_text(outcome.out, "try next: check that pad_token_id is masked before the choice");
+            expect_text(outcome.out, "\ndiverged: engine, sample_token, token 12, outlier engine\n");
+            expect_text(strstr(outcome.out, "dbg> first"), "\ndiverged: engine, sample_token, token 12, ");
+            expect_text(outcome.out, "  symptom   pad-not-masked (consistent: a symptom, not a proof): Padding (id");
+            expect_text(outcome.out, "  check     check that pad_token_id is masked before the choice");
             expect_text(again, "no step introduced an error so far");
             expect_text(again, "engine introduces an error at sample_token, token 12");
         } else {

@@ -106,7 +106,7 @@ static void twenty_layers(void **state)
         wrong_next,                                   /* step token */
         "\" Kaw\"",                                   /* logits of */
         "before position 0",                          /* back token */
-        "diverge after layer 17 ffn_down",            /* until diverge */
+        "diverged: engine, layer 17 ffn_down",        /* until diverge */
         "layer_out",                                  /* step layer 17 */
         "largest dims",                               /* stats */
         "next is layer 17 attn_norm",                 /* back layer */
@@ -131,7 +131,7 @@ static void the_real_model(void **state)
         "; next token 1592\r\n",                      /* " together" */
         "15.7402 #5 p=0.037",                         /* the reference's " blue"; the engine ranks it far below */
         "before position 0",                          /* back token */
-        "diverge after layer 17 ffn_down",            /* until diverge */
+        "diverged: engine, layer 17 ffn_down",        /* until diverge */
         "layer_out",                                  /* step layer 17 */
         "largest dims 192: 3436.7",                   /* stats */
         "next is layer 17 attn_norm",                 /* back layer */

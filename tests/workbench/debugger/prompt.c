@@ -443,7 +443,7 @@ static void first_names_the_bug(void **state)
     assert_int_equal(outcome.status, 0);
     expect_text(outcome.out, "engine introduces an error at layer 3 q_norm");
     expect_text(outcome.out, "<-- introduced by engine\n");
-    expect_text(outcome.out, "first introduced error: engine, layer 3 q_norm");
+    expect_text(outcome.out, "diverged: engine, layer 3 q_norm");
     expect_text(outcome.out, "qk-norm-no-offset (reproduced)");
     outcome_free(&outcome);
     program_run(&outcome, LOCKSTEP_PROGRAM, "", healthy);

@@ -1,5 +1,6 @@
 /* lockstep audit MODEL TRACE.h5: checks every op of one trace against its own recorded inputs. It needs neither a
  * device nor a second trace. */
+#include "workbench/cli/commands/describe_run.h"
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/session/comparison.h"
 #include "workbench/session/progress.h"
@@ -20,6 +21,7 @@ static enum status audit_trace(const struct arguments *arguments, const struct m
             comparison_note(&comparison, "%s", model->notes[i]);
         }
         comparison_judge(&comparison, same_weights, progress_show);
+        describe_run(&comparison, arguments, NULL);
         status = comparison_report(&comparison, arguments->json, err);
     }
     comparison_free(&comparison);

@@ -2,6 +2,7 @@
 #include <string.h>
 #include <strings.h>
 
+#include "workbench/cli/commands/describe_run.h"
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/session/comparison.h"
 #include "workbench/session/progress.h"
@@ -134,6 +135,7 @@ static enum status compare_sides(const struct arguments *arguments, struct sessi
         comparison_note(comparison, "%s", session->model.notes[i]);
     }
     comparison_judge(comparison, same_weights, progress_show);
+    describe_run(comparison, arguments, session->on[SOURCE_ENGINE] ? &session->backend[SOURCE_ENGINE] : NULL);
     return comparison_report(comparison, arguments->json, err);
 }
 

@@ -98,8 +98,7 @@ enum status check_ids(const struct model *model, const struct token_list *tokens
 
 struct report_parts parse_parts(const struct arguments *arguments)
 {
-    bool any = arguments->table || arguments->ledger;
-    return (struct report_parts){.table = arguments->table || !any, .ledger = arguments->ledger || !any};
+    return (struct report_parts){.table = arguments->table, .ledger = arguments->ledger, .all = arguments->all};
 }
 
 /* The numbers that an option's value may be. */

@@ -37,7 +37,7 @@ enum status parse_decoded(const struct arguments *arguments, struct token_list *
  * with another, the temperature is 1. */
 enum status parse_sampling(const struct arguments *arguments, struct sampling *sampling, struct error *err);
 
-/* Reads --table and --ledger: the parts of the report that are printed. With neither: both. */
+/* Reads --table, --ledger and --all: what the report prints after the answer. */
 struct report_parts parse_parts(const struct arguments *arguments);
 
 /* Returns STATUS_BAD_INPUT at the first id that is not in the model's vocabulary. */

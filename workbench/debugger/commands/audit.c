@@ -1,4 +1,5 @@
-/* audit, diagnose: recompute recorded rows from their own inputs; explain the errors found. */
+/* audit, diagnose: recompute recorded rows from their own inputs; explain the errors found. And the answer, which
+ * `first` and `until` print. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -8,6 +9,8 @@
 #include "workbench/debugger/judge.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/diagnose/triage.h"
+#include "workbench/python/python.h"
+#include "workbench/report/answer.h"
 
 #define MAX_DIAGNOSES 4
 
@@ -165,6 +168,89 @@ void print_diagnosis(const struct repl *repl, const struct repl_introduced *intr
         print_diagnoses(symptoms, triage(repl, introduced, symptoms));
     }
     printf("  try next: %s\n", triage_next(&repl->judged_plan, introduced->step, diagnoses, n));
+}
+
+/* The only source that introduced errors so far, as an outlier. */
+static enum outlier find_outlier(const struct repl *repl)
+{
+    static const enum outlier alone[SOURCE_COUNT] = {OUTLIER_ENGINE, OUTLIER_TRACE, OUTLIER_REFERENCE,
+                                                     OUTLIER_GOLDEN_OR_WEIGHTS};
+    uint32_t side = repl->introduced[0].side;
+    for (uint32_t i = 1; i < repl->n_introduced; i++) {
+        if (repl->introduced[i].side != side) {
+            return OUTLIER_SEVERAL;
+        }
+    }
+    return alone[repl->sides[side].source];
+}
+
+/* The findings of the batch and side that introduced the error, [judged_plan.n_steps]; NULL where a step did not run.
+ * malloc'ed. */
+static const struct finding **batch_findings(const struct repl *repl, const struct repl_introduced *introduced)
+{
+    const struct finding **findings = xcalloc(repl->judged_plan.n_steps, sizeof(const struct finding *));
+    uint32_t n = introduced->batch + 1 < repl->n_batches ? repl->plan->n_steps : repl->next;
+    for (uint32_t s = 0; s < n && introduced->batch < repl->n_batches; s++) {
+        findings[s] = &repl_judgement_of(repl, introduced->batch, introduced->side, s)->finding;
+    }
+    findings[introduced->step] = &introduced->finding;
+    return findings;
+}
+
+/* The text of a token, malloc'ed; NULL: the model has no tokenizer, or Python or its packages are missing. */
+static char *token_text(const struct repl *repl, int32_t id)
+{
+    const struct model *model = &repl->session->model;
+    bool has_tokenizer = model->tokenizer_json != NULL || model->tokenizer.model != NULL;
+    char *text;
+    struct error err;
+    return has_tokenizer && python_detokenize(model, &id, 1, &text, &err) == STATUS_OK ? text : NULL;
+}
+
+void print_answer(const struct repl *repl, const struct repl_introduced *introduced)
+{
+    struct diagnosis diagnoses[MAX_DIAGNOSES + TRIAGE_MOST];
+    enum source sources[REPL_MAX_SIDES];
+    const struct trace *traces[REPL_MAX_SIDES];
+    uint32_t n = diagnose(repl, introduced, diagnoses);
+    if (introduced == repl->introduced && !stop_asked()) {
+        n += triage(repl, introduced, diagnoses + n);
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        sources[i] = repl->sides[i].source;
+        traces[i] = repl->sides[i].trace;
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        diagnoses[i].introduced = introduced->step;
+        diagnoses[i].trace = introduced->side;
+        diagnoses[i].n_layers = 0;
+        if (i > 0) {
+            diagnoses[i].extent = diagnoses[0].extent;
+        } else {
+            extent_find(&diagnoses[0].extent, &repl->judged_plan, introduced->step, traces[introduced->side]);
+        }
+    }
+    if (stop_asked()) {
+        printf("interrupted\n");
+        return;
+    }
+    const struct finding **findings = batch_findings(repl, introduced);
+    char *text = token_text(repl, repl->tokens[introduced->finding.position]);
+    const struct answer answer = {
+        .plan = &repl->judged_plan,
+        .n = repl->n_sides,
+        .sources = sources,
+        .traces = traces,
+        .outlier = find_outlier(repl),
+        .first = {introduced->step, sources[introduced->side], introduced->side},
+        .findings = findings,
+        .diagnoses = diagnoses,
+        .n_diagnoses = n,
+        .token_text = text,
+    };
+    answer_print(&answer, stdout);
+    free(text);
+    free(findings);
 }
 
 /* Whether an earlier batch introduced an error at the same step of the same side. */

@@ -216,7 +216,9 @@ enum status do_first(struct repl *repl, const struct words *words, struct error 
         printf("no step introduced an error so far\n");
         return STATUS_OK;
     }
-    printf("first introduced error: ");
-    print_diagnosis(repl, &repl->introduced[0]);
+    print_answer(repl, &repl->introduced[0]);
+    if (repl->n_introduced > 1) {
+        printf("diagnose shows the other errors introduced so far: %u\n", repl->n_introduced - 1);
+    }
     return STATUS_OK;
 }

@@ -8,6 +8,7 @@
 #include "workbench/debugger/command.h"
 #include "workbench/debugger/print_steps.h"
 #include "workbench/python/python.h"
+#include "workbench/report/wrapped_text.h"
 
 #define DEFAULT_CHOICES 5
 

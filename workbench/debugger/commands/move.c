@@ -8,6 +8,7 @@
 #include "workbench/debugger/run.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
+#include "workbench/report/wrapped_text.h"
 
 /* Prints the text decoded so far, if the model has a tokenizer. */
 static void print_output(struct repl *repl)
@@ -68,8 +69,13 @@ enum status do_until(struct repl *repl, const struct words *words, struct error 
     }
     repl->breakpoints = xrealloc(repl->breakpoints, (repl->n_breakpoints + 1) * sizeof(*repl->breakpoints));
     repl->breakpoints[repl->n_breakpoints++] = (struct repl_breakpoint){.diverge = true};
+    uint32_t n_before = repl->n_introduced;
     enum status status = run_tokens(repl, INT64_MAX, err);
     repl->n_breakpoints--; /* it is still the last one: no command that changes the list ran */
+    if (status == STATUS_OK && repl->stopped) {
+        ASSERT(repl->n_introduced > n_before);
+        print_answer(repl, &repl->introduced[n_before]);
+    }
     if (status == STATUS_OK && !repl->stopped) {
         printf("no step introduced an error%s\n",
                repl->captured == NULL ? "" : " in the layers that are read back (set layers all reads every layer)");

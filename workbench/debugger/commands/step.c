@@ -54,13 +54,11 @@ static enum status stop_at_breakpoint(struct repl *repl, uint32_t first, struct 
         TRY(repl_go_back(repl, repl->n_batches - 1, (uint32_t)step + 1, err));
     }
     repl->stopped = true;
-    if (number > 0) {
-        printf("breakpoint %u (%s)", number, text);
-    } else {
-        printf("%s", text);
+    if (number > 0) { /* `until` prints the answer */
+        printf("breakpoint %u (%s) after %s, %s\n", number, text, step_label(&repl->plan->steps[step], label),
+               positions_text(repl, positions));
+        print_steps(repl, (uint32_t)step, (uint32_t)step + 1, true);
     }
-    printf(" after %s, %s\n", step_label(&repl->plan->steps[step], label), positions_text(repl, positions));
-    print_steps(repl, (uint32_t)step, (uint32_t)step + 1, true);
     return STATUS_OK;
 }
 
