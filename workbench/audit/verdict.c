@@ -247,6 +247,27 @@ static enum outlier find_outlier(const struct verdict *verdict, const struct aud
     return same_weights ? OUTLIER_REFERENCE : OUTLIER_GOLDEN_OR_WEIGHTS;
 }
 
+static uint32_t find_first(const struct verdict *verdict)
+{
+    uint32_t first = 0;
+    for (uint32_t i = 1; i < verdict->n_introduced; i++) {
+        first = verdict->introduced[i].source < verdict->introduced[first].source ? i : first;
+    }
+    return first;
+}
+
+const struct introduced *verdict_first(const struct verdict *verdict)
+{
+    ASSERT(verdict->n_introduced > 0);
+    return &verdict->introduced[verdict->first];
+}
+
+const char *verdict_source(enum outlier outlier, enum source source)
+{
+    bool nobody = outlier == OUTLIER_REFERENCE || outlier == OUTLIER_GOLDEN_OR_WEIGHTS;
+    return nobody && source < SOURCE_REFERENCE ? outlier_name(outlier) : source_name(source);
+}
+
 /* Whether too little of a trace could be judged for a verdict. */
 static bool is_undecided(const struct audit *audit, uint32_t t)
 {
@@ -281,6 +302,7 @@ void verdict_reach(struct verdict *verdict, const struct audit *audit, const str
     ASSERT(audit->n_traces <= SOURCE_COUNT);
     collect_introduced(verdict, audit, traces, sources);
     collect_coverage(verdict, audit, sources);
+    verdict->first = find_first(verdict);
     conclude(verdict, audit);
     verdict->outlier = find_outlier(verdict, audit, traces, sources, same_weights);
 }

@@ -48,7 +48,10 @@ struct verdict {
     enum conclusion of[SOURCE_COUNT]; /* of each audited trace */
     enum outlier outlier;
     uint32_t n_introduced;
-    struct introduced *introduced; /* in plan order, then in the order of enum source; the first is first_divergence */
+    struct introduced *introduced; /* in plan order, then in the order of enum source */
+    /* Index of the first divergence: the first error of the engine or the trace, if they have one, else of the
+     * reference, else of the golden. Whoever diagnoses moves it behind errors that precision explains. */
+    uint32_t first;
     /* Numbers of (layer, stage) pairs over all sources. */
     uint32_t expected; /* required stages, and the optional ones that a file holds */
     uint32_t compared; /* judged in every source that must hold them */
@@ -58,6 +61,13 @@ struct verdict {
      * it and fails does so for another reason. */
     uint8_t *cleared[SOURCE_COUNT];
 };
+
+/* The first divergence; only where there is one. */
+const struct introduced *verdict_first(const struct verdict *verdict);
+
+/* Whose error the first divergence, of `source`, is: a source's name, or "golden-or-weights". Where the engine (or the
+ * trace) and the golden agree with each other and fail alike, neither is accused. */
+const char *verdict_source(enum outlier outlier, enum source source);
 
 /* sources[i] says whose trace i is. same_weights: the golden's digests of weights and config are those of the model. */
 void verdict_reach(struct verdict *verdict, const struct audit *audit, const struct trace *const *traces,

@@ -27,7 +27,7 @@ static struct outcome audit_alone(const struct plan *plan, struct trace *trace)
     arithmetic_infer(&arithmetic, &audit, list, 0, trace);
     verdict_reach(&verdict, &audit, list, sources, true);
     struct outcome outcome = {.n_failing = verdict.n_introduced,
-                              .first = verdict.n_introduced > 0 ? verdict.introduced[0].step : plan->n_steps};
+                              .first = verdict.n_introduced > 0 ? verdict_first(&verdict)->step : plan->n_steps};
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         outcome.n_judged += audit_finding(&audit, s, 0)->rows_judged > 0;
     }

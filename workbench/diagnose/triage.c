@@ -184,7 +184,7 @@ uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, c
     if (verdict->n_introduced == 0) {
         return 0;
     }
-    const struct introduced *first = &verdict->introduced[0];
+    const struct introduced *first = verdict_first(verdict);
     bool beside = last > 0 && sources[last] == SOURCE_GOLDEN && first->trace != last &&
                   traces[last]->n_positions == traces[first->trace]->n_positions;
     struct examined examined = {audit->plan, audit, first->trace, traces[first->trace], beside ? traces[last] : NULL};

@@ -37,7 +37,8 @@ static const struct finding *first_finding(const struct answer *answer)
 static void add_verdict(const struct answer *answer, struct text_lines *lines)
 {
     char label[64];
-    lines_add(lines, NULL, "diverged: %s, %s, token %u, outlier %s", source_name(answer->first.source),
+    lines_add(lines, NULL, "diverged: %s, %s, token %u, outlier %s",
+              verdict_source(answer->outlier, answer->first.source),
               step_label(&answer->plan->steps[answer->first.step], label), first_finding(answer)->position,
               outlier_name(answer->outlier));
 }

@@ -128,7 +128,7 @@ static const char *rest_text(const struct report *report, char text[REST_SIZE])
 
 static void print_answer(const struct report *report, FILE *out)
 {
-    const struct introduced *first = &report->verdict->introduced[0];
+    const struct introduced *first = verdict_first(report->verdict);
     uint32_t n_steps = report->plan->n_steps;
     const struct finding **findings = xcalloc(n_steps, sizeof(const struct finding *));
     char ran[PROVENANCE_SIZE], ran_short[PROVENANCE_SIZE], rest[REST_SIZE];
@@ -192,7 +192,7 @@ static void print_diagnoses(const struct report *report, FILE *out)
         lines_print(&lines, out);
         lines_free(&lines);
     }
-    uint32_t first = report->verdict->introduced[0].step;
+    uint32_t first = verdict_first(report->verdict)->step;
     lines_add(&lines, NULL, "Next: %s", triage_next(report->plan, first, report->diagnoses, report->n_diagnoses));
     lines_print(&lines, out);
     lines_free(&lines);

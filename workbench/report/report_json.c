@@ -43,7 +43,7 @@ static json_t *first_divergence(const struct report *report)
     if (!report->verdict->diverged) {
         return json_null();
     }
-    const struct introduced *first = &report->verdict->introduced[0];
+    const struct introduced *first = verdict_first(report->verdict);
     const struct finding *finding = audit_finding(report->audit, first->step, first->trace);
     const uint8_t *phase = report->traces[first->trace]->phase;
     json_t *object = json_object();
@@ -56,7 +56,7 @@ static json_t *first_divergence(const struct report *report)
     json_put(object, "abs_error", json_number_or_text(finding->abs_error));
     json_put(object, "bound", json_number_or_text(finding->bound));
     json_put(object, "ratio", json_number_or_text(finding->ratio));
-    json_put(object, "source", json_string(source_name(first->source)));
+    json_put(object, "source", json_string(verdict_source(report->verdict->outlier, first->source)));
     put_span(object, report, first->step, first->trace);
     return object;
 }
@@ -155,7 +155,7 @@ static json_t *next(const struct report *report)
     if (!report->verdict->diverged) {
         return json_null();
     }
-    uint32_t first = report->verdict->introduced[0].step;
+    uint32_t first = verdict_first(report->verdict)->step;
     return json_string(triage_next(report->plan, first, report->diagnoses, report->n_diagnoses));
 }
 

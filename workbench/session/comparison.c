@@ -229,7 +229,7 @@ static void audit_all(struct comparison *comparison, progress_function *progress
 /* Whether the first divergence is a mistake of whoever recorded the file: then nothing else is diagnosed. */
 static bool find_recording(struct comparison *comparison)
 {
-    const struct introduced *first = &comparison->verdict.introduced[0];
+    const struct introduced *first = verdict_first(&comparison->verdict);
     const struct trace *trace = comparison->list[first->trace];
     struct diagnosis *found = &comparison->diagnoses[0];
     if (!trace->from_file || !recording_find(comparison->plan, trace, first->step, found)) {

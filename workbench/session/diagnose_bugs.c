@@ -1,5 +1,6 @@
 #include "workbench/session/diagnose_bugs.h"
 
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/stop.h"
@@ -77,26 +78,72 @@ static bool diagnose_introduced(struct comparison *comparison, const struct intr
     return n > 0 && found[0].how != HOW_CONSISTENT;
 }
 
-static void diagnose_first(struct comparison *comparison)
+static void add_symptoms(struct comparison *comparison)
 {
-    diagnose_introduced(comparison, &comparison->verdict.introduced[0], MOST_FIRST);
     diagnose_add(comparison,
                  triage_find(&comparison->audit, &comparison->verdict, comparison->list, comparison->sources,
                              &comparison->diagnoses[comparison->n_diagnoses], room_for(comparison, TRIAGE_MOST)));
 }
 
+/* Whether diagnosis i says that the step computes with less precision than its source declares, and that alone. */
+static bool is_precision(const struct comparison *comparison, uint32_t i)
+{
+    return i < comparison->n_diagnoses && comparison->diagnoses[i].kind == KIND_PRECISION &&
+           comparison->diagnoses[i].how == HOW_REPRODUCED;
+}
+
+/* Moves the diagnoses from `begin` on ahead of the others. */
+static void move_to_front(struct comparison *comparison, uint32_t begin)
+{
+    struct diagnosis *all = comparison->diagnoses, before[COMPARISON_MOST_DIAGNOSES];
+    uint32_t n = comparison->n_diagnoses - begin;
+    memcpy(before, all, begin * sizeof(*all));
+    memmove(all, all + begin, n * sizeof(*all));
+    memcpy(all + n, before, begin * sizeof(*all));
+}
+
+/* Diagnoses errors of the first divergence's trace, from it on, until one is not a matter of precision: that one is the
+ * first divergence. done[n_introduced] marks those that were told. Returns how many were diagnosed in full. */
+static uint32_t diagnose_first(struct comparison *comparison, uint8_t *done)
+{
+    struct verdict *verdict = &comparison->verdict;
+    uint32_t trace = verdict_first(verdict)->trace, first = verdict->first, n_steps = 0;
+    for (uint32_t k = first; k < verdict->n_introduced && n_steps < MOST_STEPS && !stop_asked(); k++) {
+        const struct introduced *at = &verdict->introduced[k];
+        uint32_t begin = comparison->n_diagnoses;
+        if (at->trace != trace) {
+            continue;
+        }
+        done[k] = 1;
+        if (is_told(comparison, at)) {
+            continue;
+        }
+        bool proven = diagnose_introduced(comparison, at, n_steps == 0 ? MOST_FIRST : MOST_FURTHER);
+        n_steps++;
+        if (!is_precision(comparison, begin)) {
+            comparison->n_unexplained += k != first && !proven;
+            verdict->first = k;
+            move_to_front(comparison, begin);
+            return n_steps;
+        }
+    }
+    return n_steps;
+}
+
 void diagnose_bugs(struct comparison *comparison)
 {
     const struct verdict *verdict = &comparison->verdict;
-    uint32_t n_steps = 1;
-    diagnose_first(comparison);
-    for (uint32_t k = 1; k < verdict->n_introduced && !stop_asked(); k++) {
+    uint8_t *done = xcalloc(verdict->n_introduced, 1);
+    uint32_t n_steps = diagnose_first(comparison, done);
+    add_symptoms(comparison);
+    for (uint32_t k = 0; k < verdict->n_introduced && !stop_asked(); k++) {
         const struct introduced *at = &verdict->introduced[k];
-        if (is_told(comparison, at)) {
+        if (done[k] || is_told(comparison, at)) {
             continue;
         }
         bool proven = n_steps < MOST_STEPS && diagnose_introduced(comparison, at, MOST_FURTHER);
         n_steps++;
         comparison->n_unexplained += !proven;
     }
+    free(done);
 }

@@ -160,7 +160,7 @@ static void fill_outcome(struct fault_outcome *outcome, const struct fault *faul
 {
     const struct comparison *judged = &outcome->judged;
     const struct diagnosis *first = judged->n_diagnoses > 0 ? &judged->diagnoses[0] : NULL;
-    outcome->found = !outcome->failed && judged->verdict.diverged ? (int64_t)judged->verdict.introduced[0].step : -1;
+    outcome->found = !outcome->failed && judged->verdict.diverged ? (int64_t)verdict_first(&judged->verdict)->step : -1;
     if (outcome->failed) { /* no value was judged, so nothing is proven */
         outcome->how = "consistent";
         snprintf(outcome->named, sizeof(outcome->named), "%s", fault->breaks_engine ? fault->name : "");

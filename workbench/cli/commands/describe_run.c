@@ -67,7 +67,7 @@ void describe_run(struct comparison *comparison, const struct arguments *argumen
     if (comparison->verdict.n_introduced == 0) {
         return;
     }
-    const struct introduced *first = &comparison->verdict.introduced[0];
+    const struct introduced *first = verdict_first(&comparison->verdict);
     const struct finding *finding = audit_finding(&comparison->audit, first->step, first->trace);
     run->token_text = token_text(comparison->plan->model, comparison->list[first->trace]->tokens[finding->position]);
     run->debug_command = debug_command(arguments, engine != NULL);
