@@ -33,7 +33,7 @@ bool float_type(const char *name, double *unit_roundoff, double *smallest_normal
 /* An attention other than the right one, which a diagnosis tries. Zero: the right one. */
 struct attention_trial {
     const uint32_t *keys; /* [n_keys] positions of the keys that are seen, in any order, repeated or not; NULL: those
-                             that are visible. In[1] and in[2] continue to the last of them */
+                             that are visible. in[1] and in[2] continue to the last of them */
     uint32_t n_keys;
     const double *scores; /* [n_keys] scores in place of those of q and k, the same for all heads; NAN: no other one */
     const double *added;  /* [heads, n_keys] to the scores; NULL: nothing */

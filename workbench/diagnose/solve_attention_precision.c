@@ -49,6 +49,18 @@ static void round_int8(float *values, uint32_t n)
     }
 }
 
+/* Blocks of 32 8-bit integers with a scale in f32, as in ggml's first q8_1. */
+static void round_blocks_f32(float *values, uint32_t n)
+{
+    for (uint32_t first = 0; first < n; first += 32) {
+        uint32_t end = first + 32 < n ? first + 32 : n;
+        float scale = largest(values + first, end - first) / 127, inverse = scale > 0 ? 1 / scale : 0;
+        for (uint32_t i = first; i < end; i++) {
+            values[i] = roundf(values[i] * inverse) * scale;
+        }
+    }
+}
+
 /* A float of `bits` significant bits; `lowest`: exponent of its smallest number. Beyond `most` it saturates. */
 static float to_small_float(float x, int bits, int lowest, float most)
 {
@@ -82,18 +94,19 @@ static void round_e4m3_scaled(float *values, uint32_t n)
 }
 
 static const struct type {
-    const char *name;
+    const char *code, *name; /* in the diagnosis's name; in words */
     rounding *round;
     bool by_row_too; /* blocks also over all heads of a row */
 } types[] = {
-    {"bfloat16", round_bf16, false},
-    {"float16", round_f16, false},
-    {"q8_0 (blocks of 32 8-bit integers with an f16 scale)", round_q8_0, true},
-    {"q4_0 (blocks of 32 4-bit integers with an f16 scale)", round_q4_0, true},
-    {"8-bit integers with a scale for each head", round_int8, false},
-    {"fp8 (e4m3)", round_e4m3, false},
-    {"fp8 (e5m2)", round_e5m2, false},
-    {"fp8 (e4m3) with a scale for each head", round_e4m3_scaled, false},
+    {"bf16", "bf16", round_bf16, false},
+    {"f16", "f16", round_f16, false},
+    {"q8_0", "q8_0 blocks (8 bits, f16 scale)", round_q8_0, true},
+    {"q4_0", "q4_0 blocks (4 bits, f16 scale)", round_q4_0, true},
+    {"q8_1", "blocks of 32 8-bit integers (f32 scale)", round_blocks_f32, true},
+    {"int8", "8-bit integers with a scale for each head", round_int8, false},
+    {"e4m3", "fp8 (e4m3)", round_e4m3, false},
+    {"e5m2", "fp8 (e5m2)", round_e5m2, false},
+    {"e4m3-scaled", "fp8 (e4m3) with a scale for each head", round_e4m3_scaled, false},
 };
 
 enum { QUERIES = 1, KEYS = 2, VALUES = 4 };
@@ -101,15 +114,15 @@ enum { QUERIES = 1, KEYS = 2, VALUES = 4 };
 static const struct place {
     unsigned inputs;
     bool earlier; /* a row's own key and value are exact */
-    const char *text;
+    const char *code, *text;
 } places[] = {
-    {KEYS | VALUES, false, "keys and values"},
-    {KEYS, false, "keys"},
-    {VALUES, false, "values"},
-    {QUERIES | KEYS | VALUES, false, "queries, keys and values"},
-    {QUERIES | KEYS, false, "queries and keys"},
-    {QUERIES, false, "queries"},
-    {KEYS | VALUES, true, "keys and values of earlier positions"},
+    {KEYS | VALUES, false, "kv-cache", "the KV cache holds keys and values in"},
+    {KEYS, false, "k-cache", "the KV cache holds keys in"},
+    {VALUES, false, "v-cache", "the KV cache holds values in"},
+    {QUERIES | KEYS | VALUES, false, "inputs", "its inputs are rounded to"},
+    {QUERIES | KEYS, false, "q-k", "queries and keys are rounded to"},
+    {QUERIES, false, "queries", "queries are rounded to"},
+    {KEYS | VALUES, true, "kv-cache", "the KV cache holds keys and values of earlier positions in"},
 };
 
 /* Failing rows with rounded copies of their inputs. Keys and values: the rounded ones of all positions, then the
@@ -211,9 +224,9 @@ static bool try_rounding(const struct solve *solve, const struct type *type, con
     bool explains = trial_explains(solve->trial, &candidate, solve->evidence, &worst);
     rounded_close(&rounded);
     if (explains) {
-        solve_text(solve, worst, found,
-                   "Precision: attention's %s are rounded to %s%s, which the trace does not declare.", place->text,
-                   type->name, by_row ? ", blocks over all heads" : "");
+        snprintf(found->fault, sizeof(found->fault), "%s-%s", place->code, type->code);
+        solve_text(solve, worst, found, "Precision, not a bug: %s %s%s, which the trace does not declare.", place->text,
+                   type->name, by_row ? " over all heads" : "");
     }
     return explains;
 }

@@ -31,7 +31,11 @@ static bool try_rounding(const struct solve *solve, unsigned what, enum rounding
             length += (size_t)snprintf(list + length, sizeof(list) - length, "%s%s", length ? ", " : "", names[i]);
         }
     }
-    solve_text(solve, worst, found, "Precision: rope's %s are rounded to %s.", list, rounding_name(type));
+    snprintf(found->fault, sizeof(found->fault), "rope-%s-%s", what == TABLE ? "tables" : "angles",
+             type == ROUNDING_BF16 ? "bf16" : "f16");
+    solve_text(solve, worst, found,
+               "Precision, not a bug: rope's %s are rounded to %s, which the trace does not declare.", list,
+               rounding_name(type));
     return true;
 }
 
