@@ -64,8 +64,7 @@ static bool is_source(struct wiring *wiring, const struct wiring_source *source,
     bool explains = prove(wiring, step);
     if (explains) {
         char name[160], right[64];
-        proof_tell(wiring->solve, &wiring->proof, found,
-                   "The op read another input than %s: it was computed from %s.",
+        proof_tell(wiring->solve, &wiring->proof, found, "The op read another input than %s: it was computed from %s.",
                    step_label(&wiring->solve->evidence->plan->steps[step->input[input]], right),
                    wiring_source_name(source, name));
     }
