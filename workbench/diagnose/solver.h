@@ -33,6 +33,7 @@
     X(additive, ADDITIVE, COUNT)                                 \
     X(expert_bias, ADDITIVE, expert_matmul)                      \
     X(wiring, WIRING, COUNT)                                     \
+    X(sum, CONSTANT_MULTIPLE, add)                               \
     X(norm, FORMULA, rms_norm)                                   \
     X(activation, FORMULA, glu)                                  \
     X(swiglu, FORMULA, swiglu)                                   \
