@@ -64,9 +64,10 @@ bool solve_sum(const struct solve *solve, struct diagnosis *found)
     struct proof proof;
     factors.of[0] = near_round(factors.of[0]);
     factors.of[1] = near_round(factors.of[1]);
-    if (!isfinite(factors.of[0]) || !isfinite(factors.of[1]) || factors.of[0] == factors.of[1] ||
+    bool is_copy = (factors.of[0] == 1 && factors.of[1] == 0) || (factors.of[0] == 0 && factors.of[1] == 1);
+    if (!isfinite(factors.of[0]) || !isfinite(factors.of[1]) || factors.of[0] == factors.of[1] || is_copy ||
         proof_is_blank(solve) || !prove(solve, &factors, &proof)) {
-        return false; /* with one factor for both the output is a multiple: a relation says it */
+        return false; /* a relation names a copied input, and one factor for both */
     }
     unsigned which = factors.of[0] != 1 ? 0 : 1;
     if (factors.of[which] == 0) {
