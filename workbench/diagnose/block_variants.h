@@ -23,6 +23,9 @@ enum block_source {
     SOURCE_TRANSPOSED
 };
 
+/* `number` of variants that take another block's scale: with all that is not quants, or alone. */
+enum { ALL_BUT_QUANTS, SCALE_ALONE };
+
 struct block_variant {
     const char *what;       /* for people: "the high bits of the runs' scales are lost" */
     uint64_t dtypes;        /* bit for each DTYPE_ */

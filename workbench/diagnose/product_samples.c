@@ -188,34 +188,33 @@ struct tensor *weights_expand(struct arena *arena, const struct tensor *matrix, 
     return copy;
 }
 
-/* The rows of an embedding that occur; rows of the trial become theirs. */
+/* The rows of an embedding that occur; the tokens become theirs. */
 static struct tensor *expand_tokens(struct arena *arena, const struct tensor *matrix, weights_function *weights,
-                                    const void *context, struct op_row *rows, uint32_t n_rows)
+                                    const void *context, const struct product_rows *rows)
 {
     uint64_t n = tensor_row_elems(matrix);
     struct tensor *copy = arena_alloc(arena, sizeof(*copy));
-    float *values = arena_alloc(arena, n_rows * n * sizeof(*values));
-    for (uint32_t i = 0; i < n_rows; i++) {
-        weights(context, matrix, (uint64_t)rows[i].token, values + i * n);
-        rows[i].token = (int32_t)i;
+    float *values = arena_alloc(arena, rows->n * n * sizeof(*values));
+    for (uint32_t i = 0; i < rows->n; i++) {
+        weights(context, matrix, (uint64_t)rows->rows[i].token, values + i * n);
+        rows->rows[i].token = (int32_t)i;
     }
     *copy = (struct tensor){.name = matrix->name,
                             .dtype = DTYPE_F32,
                             .n_dims = 2,
-                            .shape = {n_rows, n},
+                            .shape = {rows->n, n},
                             .bytes = (const uint8_t *)values,
-                            .n_bytes = n_rows * n * sizeof(*values)};
+                            .n_bytes = rows->n * n * sizeof(*values)};
     return copy;
 }
 
-bool product_expand(const struct evidence *evidence, struct arena *arena, weights_function *weights,
-                    const void *context, struct step *step, struct op_row *rows, uint32_t n_rows)
+bool product_expand(struct step *step, struct arena *arena, weights_function *weights, const void *context,
+                    const struct product_rows *rows)
 {
-    const struct tensor *matrix = evidence->step->weight[0];
-    *step = *evidence->step;
+    const struct tensor *matrix = step->weight[0];
     if (step->op == OP_embed) {
-        step->params.embed.vocab = n_rows > step->params.embed.vocab ? n_rows : step->params.embed.vocab;
-        step->weight[0] = expand_tokens(arena, matrix, weights, context, rows, n_rows);
+        step->params.embed.vocab = rows->n > step->params.embed.vocab ? rows->n : step->params.embed.vocab;
+        step->weight[0] = expand_tokens(arena, matrix, weights, context, rows);
         return true;
     }
     if (tensor_rows(matrix) * tensor_row_elems(matrix) > MOST_VALUES) {

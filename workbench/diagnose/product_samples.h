@@ -40,10 +40,16 @@ bool product_samples_fit_inputs(const struct product_samples *samples, const str
 /* The rows of a tensor as they are. */
 weights_function weights_as_stored;
 
+/* The rows of a trial, or of the evidence, that an expanded matrix is for. */
+struct product_rows {
+    struct op_row *rows; /* edited: an embedding's tokens become rows of its matrix */
+    uint32_t n;
+};
+
 /* A step whose matrix is computed by a function, and the rows that go with it: an embedding's matrix has only the rows
- * of the tokens that occur. false: it would be too large. rows: proof_rows, which are edited. */
-bool product_expand(const struct evidence *evidence, struct arena *arena, weights_function *weights,
-                    const void *context, struct step *step, struct op_row *rows, uint32_t n_rows);
+ * of the tokens that occur. *step: the right step, which is edited. false: it would be too large. */
+bool product_expand(struct step *step, struct arena *arena, weights_function *weights, const void *context,
+                    const struct product_rows *rows);
 
 /* A tensor of F32 values in the arena, of the matrix's shape, from a function. */
 struct tensor *weights_expand(struct arena *arena, const struct tensor *matrix, weights_function *weights,

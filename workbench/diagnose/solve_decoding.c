@@ -17,9 +17,9 @@ static bool prove(const struct solve *solve, const struct product_samples *sampl
         return false;
     }
     struct arena arena = {0};
-    struct step step;
+    struct step step = *solve->evidence->step;
     struct op_row *rows = proof_rows(solve);
-    bool explains = product_expand(solve->evidence, &arena, weights, context, &step, rows, solve->trial->rows.n);
+    bool explains = product_expand(&step, &arena, weights, context, &(struct product_rows){rows, solve->trial->rows.n});
     if (explains) {
         struct candidate candidate = trial_candidate(solve->trial, &step);
         candidate.rows = rows;

@@ -76,8 +76,7 @@ static bool shares_open(struct shares *shares, const struct solve *solve)
     const struct step *step = solve->evidence->step;
     uint32_t k = step->params.expert_sum.k;
     *shares = (struct shares){.solve = solve, .k = k};
-    if (k > MOST_EXPERTS || k < 2 || k >= step->width || solve->evidence->n < solve->trial->n_failing ||
-        proof_is_blank(solve)) {
+    if (k > MOST_EXPERTS || k < 2 || k >= step->width || solve->evidence->n < solve->trial->n_failing) {
         return false;
     }
     shares->solved = xcalloc((uint64_t)solve->evidence->n * k, sizeof(double));

@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/diagnose/norm_formulas.h"
 #include "workbench/diagnose/proof.h"
 
 #define MOST_GROUPS 64  /* of failing rows, compared before a proof */
@@ -70,141 +71,8 @@ static void norm_close(struct norm *norm)
     free(norm->read);
 }
 
-/* Another r. x: the whole row. */
-struct formula {
-    double (*inverse)(const struct rms_norm_params *params, const float *x, uint32_t group,
-                      const struct formula *formula);
-    uint32_t run;         /* values that are normalised together */
-    uint32_t first, last; /* of a group's squares that are in the sum */
-    bool by_count;        /* their mean is over as many; else over all */
-    enum rounding_type type;
-};
-
-static double mean_square(const float *x, uint32_t first, uint32_t last, double n)
-{
-    double squares = 0;
-    for (uint32_t d = first; d < last; d++) {
-        squares += (double)x[d] * x[d];
-    }
-    return squares / n;
-}
-
-static double own_mean(const struct rms_norm_params *params, const float *x, uint32_t group)
-{
-    return mean_square(x, group * params->dim, (group + 1) * params->dim, params->dim);
-}
-
-static double over_run(const struct rms_norm_params *params, const float *x, uint32_t group,
-                       const struct formula *formula)
-{
-    uint32_t first = group * params->dim / formula->run * formula->run;
-    return 1 / sqrt(mean_square(x, first, first + formula->run, formula->run) + params->eps);
-}
-
-static double of_range(const struct rms_norm_params *params, const float *x, uint32_t group,
-                       const struct formula *formula)
-{
-    uint32_t start = group * params->dim;
-    double n = formula->by_count ? formula->last - formula->first : params->dim;
-    return 1 / sqrt(mean_square(x, start + formula->first, start + formula->last, n) + params->eps);
-}
-
-static double of_first_group(const struct rms_norm_params *params, const float *x, uint32_t group,
-                             const struct formula *formula)
-{
-    (void)group;
-    (void)formula;
-    return 1 / sqrt(own_mean(params, x, 0) + params->eps);
-}
-
-static double of_sum(const struct rms_norm_params *params, const float *x, uint32_t group,
-                     const struct formula *formula)
-{
-    (void)formula;
-    return 1 / sqrt(own_mean(params, x, group) * params->dim + params->eps);
-}
-
-static double of_one_less(const struct rms_norm_params *params, const float *x, uint32_t group,
-                          const struct formula *formula)
-{
-    (void)formula;
-    return 1 / sqrt(own_mean(params, x, group) * params->dim / (params->dim - 1.0) + params->eps);
-}
-
-static double eps_outside(const struct rms_norm_params *params, const float *x, uint32_t group,
-                          const struct formula *formula)
-{
-    (void)formula;
-    return 1 / (sqrt(own_mean(params, x, group)) + params->eps);
-}
-
-static double eps_added_to_sum(const struct rms_norm_params *params, const float *x, uint32_t group,
-                               const struct formula *formula)
-{
-    (void)formula;
-    return 1 / sqrt(own_mean(params, x, group) + (double)params->eps / params->dim);
-}
-
-static double eps_as_floor(const struct rms_norm_params *params, const float *x, uint32_t group,
-                           const struct formula *formula)
-{
-    (void)formula;
-    return 1 / sqrt(fmax(own_mean(params, x, group), params->eps));
-}
-
-static double no_eps(const struct rms_norm_params *params, const float *x, uint32_t group,
-                     const struct formula *formula)
-{
-    (void)formula;
-    return 1 / sqrt(own_mean(params, x, group));
-}
-
-static double no_root(const struct rms_norm_params *params, const float *x, uint32_t group,
-                      const struct formula *formula)
-{
-    (void)formula;
-    return 1 / (own_mean(params, x, group) + params->eps);
-}
-
-/* Mean of the values of a group, or of their magnitudes. */
-static double mean_value(const struct rms_norm_params *params, const float *x, uint32_t group, bool magnitudes)
-{
-    double sum = 0;
-    for (uint32_t d = group * params->dim; d < (group + 1) * params->dim; d++) {
-        sum += magnitudes ? fabs(x[d]) : x[d];
-    }
-    return sum / params->dim;
-}
-
-static double of_variance(const struct rms_norm_params *params, const float *x, uint32_t group,
-                          const struct formula *formula)
-{
-    (void)formula;
-    double mean = mean_value(params, x, group, false);
-    return 1 / sqrt(own_mean(params, x, group) - mean * mean + params->eps);
-}
-
-static double of_magnitudes(const struct rms_norm_params *params, const float *x, uint32_t group,
-                            const struct formula *formula)
-{
-    (void)formula;
-    return 1 / (mean_value(params, x, group, true) + params->eps);
-}
-
-static double rounded(const struct rms_norm_params *params, const float *x, uint32_t group,
-                      const struct formula *formula)
-{
-    return round_number(formula->type, 1 / sqrt(own_mean(params, x, group) + params->eps));
-}
-
-static double of_rounded_mean(const struct rms_norm_params *params, const float *x, uint32_t group,
-                              const struct formula *formula)
-{
-    return 1 / sqrt(round_number(formula->type, own_mean(params, x, group)) + params->eps);
-}
-
 /* Whether a formula gives r as it was read off, and then every row. */
-static bool holds(const struct norm *norm, const struct formula *formula, struct proof *proof)
+static bool holds(const struct norm *norm, const struct norm_formula *formula, struct proof *proof)
 {
     const struct rms_norm_params *params = norm->params;
     uint32_t n = norm->solve->trial->rows.n;
@@ -236,7 +104,7 @@ static bool is_other_run(const struct norm *norm, struct diagnosis *found)
     uint32_t width = norm->params->groups * norm->params->dim;
     struct proof proof;
     for (uint32_t run = width; run >= 2 && norm->params->groups > 1; run--) {
-        struct formula formula = {.inverse = over_run, .run = run};
+        struct norm_formula formula = {.inverse = norm_over_run, .run = run};
         bool whole_groups = width % run == 0 && (run % norm->params->dim == 0);
         if (!whole_groups || run == norm->params->dim || !holds(norm, &formula, &proof)) {
             continue;
@@ -252,35 +120,13 @@ static bool is_other_run(const struct norm *norm, struct diagnosis *found)
 
 static bool is_other_formula(const struct norm *norm, struct diagnosis *found)
 {
-    static const struct {
-        struct formula formula;
-        const char *what;
-        enum fault_kind kind;
-    } formulas[] = {
-        {{.inverse = of_first_group}, "Every head is divided by the first head's root mean square.", KIND_FORMULA},
-        {{.inverse = of_sum}, "The squares are summed, but the sum is not divided by their number.", KIND_FORMULA},
-        {{.inverse = no_eps}, "eps is not added.", KIND_FORMULA},
-        {{.inverse = eps_outside}, "eps is added to the root instead of under it.", KIND_FORMULA},
-        {{.inverse = eps_added_to_sum},
-         "eps is added to the sum of squares before it is divided by their number.",
-         KIND_FORMULA},
-        {{.inverse = eps_as_floor}, "eps is the least mean square instead of being added.", KIND_FORMULA},
-        {{.inverse = of_one_less}, "The sum of squares is divided by one less than their number.", KIND_FORMULA},
-        {{.inverse = no_root}, "The root of the mean square is not taken.", KIND_FORMULA},
-        {{.inverse = of_variance},
-         "Values are divided by their standard deviation, which subtracts the mean.",
-         KIND_FORMULA},
-        {{.inverse = of_magnitudes}, "Values are divided by the mean of their magnitudes.", KIND_FORMULA},
-        {{.inverse = rounded, .type = ROUNDING_BF16}, "The inverse root is rounded to bf16.", KIND_PRECISION},
-        {{.inverse = rounded, .type = ROUNDING_F16}, "The inverse root is rounded to f16.", KIND_PRECISION},
-        {{.inverse = of_rounded_mean, .type = ROUNDING_BF16}, "The mean square is rounded to bf16.", KIND_PRECISION},
-        {{.inverse = of_rounded_mean, .type = ROUNDING_F16}, "The mean square is rounded to f16.", KIND_PRECISION},
-    };
+    uint32_t n;
+    const struct norm_other *others = norm_others(&n);
     struct proof proof;
-    for (size_t f = 0; f < sizeof(formulas) / sizeof(*formulas); f++) {
-        if (holds(norm, &formulas[f].formula, &proof)) {
-            found->kind = formulas[f].kind;
-            proof_tell(norm->solve, &proof, found, "%s", formulas[f].what);
+    for (uint32_t f = 0; f < n; f++) {
+        if (holds(norm, &others[f].formula, &proof)) {
+            found->kind = others[f].kind;
+            proof_tell(norm->solve, &proof, found, "%s", others[f].what);
             return true;
         }
     }
@@ -301,7 +147,7 @@ static double *sum_squares(const struct norm *norm)
     return sums;
 }
 
-static bool range_fits(const struct norm *norm, const double *sums, const struct formula *range)
+static bool range_fits(const struct norm *norm, const double *sums, const struct norm_formula *range)
 {
     uint32_t dim = norm->params->dim;
     double n = range->by_count ? range->last - range->first : dim;
@@ -325,7 +171,8 @@ static bool is_missing_squares(const struct norm *norm, struct diagnosis *found)
     for (int by_count = 0; by_count < 2; by_count++) {
         for (uint32_t first = 0; first < dim && !explains; first++) {
             for (uint32_t last = first + 1; last <= dim && !explains; last++) {
-                struct formula range = {.inverse = of_range, .first = first, .last = last, .by_count = by_count};
+                struct norm_formula range = {
+                    .inverse = norm_of_range, .first = first, .last = last, .by_count = by_count};
                 bool edge = (first == 0) != (last == dim);
                 bool inner = first > 0 && last < dim && first % grain == 0 && last % grain == 0;
                 explains = (edge || inner) && norm->n >= FEWEST_GROUPS && range_fits(norm, sums, &range) &&

@@ -72,6 +72,57 @@ static bool is_source(struct wiring *wiring, const struct wiring_source *source,
     return explains;
 }
 
+/* Element i of the attention's output, heads by dim, in another order of heads. ways: the heads inside each dim; the
+ * heads that share a key head spread apart; and the reverse of either. */
+static uint32_t reordered(const struct attention_params *params, unsigned way, uint32_t i)
+{
+    uint32_t dim = params->dim, heads = params->heads, shared = heads / params->kv_heads, head = i / dim;
+    switch (way) {
+    case 0:
+        return i % heads * dim + i / heads;
+    case 1:
+        return i % dim * heads + head;
+    case 2:
+        return (head % params->kv_heads * shared + head / params->kv_heads) * dim + i % dim;
+    default:
+        return (head % shared * params->kv_heads + head / shared) * dim + i % dim;
+    }
+}
+
+/* The heads of the attention's output are read in another order. */
+static bool heads_are_reordered(struct wiring *wiring, struct diagnosis *found)
+{
+    static const char *const what[] = {"as if it were [dim, heads]", "as if it had been transposed to [dim, heads]",
+                                       "with the heads of one key head spread apart",
+                                       "with heads joined that belong to different key heads"};
+    const struct step *step = wiring->solve->evidence->step;
+    const struct step *from = step->input[0] >= 0 ? &wiring->solve->evidence->plan->steps[step->input[0]] : NULL;
+    bool explains = false;
+    if (!from || from->op != OP_attention || step->op != OP_matmul) {
+        return false;
+    }
+    for (unsigned way = 0; way < 4 && !explains; way++) {
+        float *x = proof_copy_input(wiring->solve, wiring->rows, 0, from->width);
+        for (uint32_t r = 0; r < wiring->solve->trial->rows.n; r++) {
+            for (uint32_t i = 0; i < from->width; i++) {
+                x[(uint64_t)r * from->width + i] =
+                    wiring->solve->trial->rows.rows[r].in[0][reordered(&from->params.attention, way, i)];
+            }
+        }
+        explains = prove(wiring, step);
+        free(x);
+        restore(wiring);
+        if (explains) {
+            char label[64];
+            found->kind = KIND_LAYOUT;
+            snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
+            proof_tell(wiring->solve, &wiring->proof, found, "The input %s is read %s: %u heads of %u.",
+                       step_label(from, label), what[way], from->params.attention.heads, from->params.attention.dim);
+        }
+    }
+    return explains;
+}
+
 /* Another stage, or a sum or norm of others, in place of an input. */
 static bool input_is_another(struct wiring *wiring, struct diagnosis *found)
 {
@@ -178,8 +229,9 @@ bool solve_wiring(const struct solve *solve, struct diagnosis *found)
     bool is_product = product_samples_open(&samples, solve->evidence);
     struct wiring wiring = {
         .solve = solve, .samples = is_product && !samples.units ? &samples : NULL, .rows = proof_rows(solve)};
-    bool explains = inputs_are_exchanged(&wiring, found) || input_is_another(&wiring, found) ||
-                    sum_is_normalised(&wiring, found) || weights_are_anothers(&wiring, found);
+    bool explains = inputs_are_exchanged(&wiring, found) || heads_are_reordered(&wiring, found) ||
+                    input_is_another(&wiring, found) || sum_is_normalised(&wiring, found) ||
+                    weights_are_anothers(&wiring, found);
     free(wiring.rows);
     product_samples_close(&samples);
     return explains;

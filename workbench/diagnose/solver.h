@@ -4,8 +4,8 @@
  *
  * A new solver is one row of SOLVERS and the function solve_NAME in a file solve_NAME.c. They are tried in the order of
  * the table, after the faults of fault_table.c, until one succeeds: those that explain the most with the least first.
- * A solver writes the diagnosis's text and, where it solved for a number, `solved`; it may write another fault's name,
- * kind and postmortem where its answer is a bug with a story. */
+ * Candidates are proved by proof_find (proof.h). A solver writes the diagnosis's text and, where it solved for a
+ * number, `solved`; it may write another fault's name, kind and postmortem where its answer is a bug with a story. */
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_SOLVER_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_SOLVER_H
 
@@ -33,6 +33,7 @@
     X(additive, ADDITIVE, COUNT)                                 \
     X(expert_bias, ADDITIVE, expert_matmul)                      \
     X(wiring, WIRING, COUNT)                                     \
+    X(sum, CONSTANT_MULTIPLE, add)                               \
     X(norm, FORMULA, rms_norm)                                   \
     X(activation, FORMULA, glu)                                  \
     X(swiglu, FORMULA, swiglu)                                   \

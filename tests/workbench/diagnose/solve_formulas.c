@@ -255,12 +255,39 @@ static void rounded_weights_are_precision(void **state)
     }
 }
 
+/* A sum that is kept in bf16: no known rounding reproduces it, but its errors are of that size. */
+static void sums_in_bf16_are_precision(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"tiny-gemma2", "tiny-llama"};
+    for (size_t m = 0; m < 2; m++) {
+        struct solving solving;
+        solving_open(&solving, models[m], 1, STAGE_q_proj);
+        float *w = solving_weights(solving.step->weight[0]);
+        for (uint64_t at = 0; at < (uint64_t)solving.n * solving.width; at++) {
+            uint64_t p = at / solving.width, o = at % solving.width, n_in = solving.in_width[0];
+            float sum = 0;
+            for (uint64_t i = 0; i < n_in; i++) {
+                sum = round_to_dtype(sum + w[o * n_in + i] * solving.in[0][p * n_in + i], DTYPE_BF16);
+            }
+            solving.rows[at] = sum;
+        }
+        solving_expect(&solving, KIND_PRECISION, "roundings to bf16 inside", NAN);
+        for (uint64_t at = 0; at < (uint64_t)solving.n * solving.width; at++) { /* the twin: errors of 20 % */
+            solving.rows[at] *= 1 + 0.1f * (float)(at * 2654435761u >> 7 & 3);
+        }
+        solving_refuse(&solving, KIND_PRECISION);
+        free(w);
+        solving_close(&solving);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(norms_have_another_formula),           cmocka_unit_test(activations_are_others),
         cmocka_unit_test(experts_activation_has_other_numbers), cmocka_unit_test(softcap_is_applied_otherwise),
-        cmocka_unit_test(rounded_weights_are_precision),
+        cmocka_unit_test(rounded_weights_are_precision),        cmocka_unit_test(sums_in_bf16_are_precision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -250,6 +250,55 @@ static void shares_are_wrong(void **state)
     }
 }
 
+static void sums_have_factors(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        float residual, branch;
+        enum fault_kind kind;
+        double solved;
+    } cases[] = {{"tiny-llama", 1, 0.5f, KIND_CONSTANT_MULTIPLE, 0.5},
+                 {"tiny-gemma2", 1.25f, 1, KIND_CONSTANT_MULTIPLE, 1.25}};
+    for (size_t i = 0; i < 2; i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, 1, STAGE_layer_out);
+        for (uint64_t at = 0; at < (uint64_t)solving.n * solving.width; at++) {
+            solving.rows[at] = cases[i].residual * solving.in[0][at] + cases[i].branch * solving.in[1][at];
+        }
+        solving_expect(&solving, cases[i].kind, "times the residual", cases[i].solved);
+        for (uint64_t at = 0; at < (uint64_t)solving.n * solving.width; at++) { /* the twin: a factor of each value */
+            solving.rows[at] = solving.in[0][at] + solving.in[1][at] * (1 + (float)(at % 3));
+        }
+        solving_refuse(&solving, KIND_CONSTANT_MULTIPLE);
+        solving_close(&solving);
+    }
+}
+
+static void heads_are_read_in_another_order(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"tiny-llama", "tiny-gpt-oss"};
+    for (size_t m = 0; m < 2; m++) {
+        struct solving solving;
+        solving_open(&solving, models[m], 1, STAGE_o_proj);
+        const struct step *from = &solving.small.plan.steps[solving.step->input[0]];
+        uint32_t heads = from->params.attention.heads, width = from->width;
+        float *x = xmalloc((uint64_t)solving.n * width * sizeof(*x)), *w = solving_weights(solving.step->weight[0]);
+        float *b = solving.step->weight[1] ? solving_weights(solving.step->weight[1]) : NULL;
+        for (uint64_t at = 0; at < (uint64_t)solving.n * width; at++) {
+            uint64_t i = at % width;
+            x[at] = solving.in[0][at - i + i % heads * (width / heads) + i / heads];
+        }
+        solving_product(&solving, w, x, b);
+        solving_expect(&solving, KIND_LAYOUT, "as if it were [dim, heads]", NAN);
+        free(b);
+        free(w);
+        free(x);
+        solving_close(&solving);
+    }
+}
+
 static void values_are_clipped(void **state)
 {
     (void)state;
@@ -275,10 +324,16 @@ static void values_are_clipped(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(terms_are_missing),   cmocka_unit_test(other_terms_are_not),
-        cmocka_unit_test(vectors_are_added),   cmocka_unit_test(experts_bias_is_added_again),
-        cmocka_unit_test(inputs_are_miswired), cmocka_unit_test(weights_are_miswired),
-        cmocka_unit_test(shares_are_wrong),    cmocka_unit_test(values_are_clipped),
+        cmocka_unit_test(terms_are_missing),
+        cmocka_unit_test(other_terms_are_not),
+        cmocka_unit_test(vectors_are_added),
+        cmocka_unit_test(experts_bias_is_added_again),
+        cmocka_unit_test(inputs_are_miswired),
+        cmocka_unit_test(weights_are_miswired),
+        cmocka_unit_test(shares_are_wrong),
+        cmocka_unit_test(sums_have_factors),
+        cmocka_unit_test(heads_are_read_in_another_order),
+        cmocka_unit_test(values_are_clipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
