@@ -55,4 +55,12 @@ for folder in "${!LAYERS[@]}"; do
         wrong=1
     fi
 done
+# A folder of more files is no room any more.
+while read -r folder; do
+    n=$(find "$folder" -maxdepth 1 -type f | wc -l)
+    if [ "$n" -gt 25 ]; then
+        echo "$folder holds $n files, expected 25 at most"
+        wrong=1
+    fi
+done < <(find workbench engine -type d)
 exit "$wrong"

@@ -8,7 +8,7 @@
 #include "workbench/diagnose/config_numbers.h"
 #include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/precision.h"
-#include "workbench/diagnose/relations.h"
+#include "workbench/diagnose/relations/relations.h"
 #include "workbench/diagnose/solver.h"
 
 const char *diagnosis_how_name(enum diagnosis_how how)

@@ -3,7 +3,7 @@
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_DIAGNOSE_INTERNAL_H
 
 #include "workbench/diagnose/diagnose.h"
-#include "workbench/diagnose/relations.h"
+#include "workbench/diagnose/relations/relations.h"
 
 /* op_trial.c: a step's rows that can be judged, and room for the results of some of them at once. */
 struct op_trial {

@@ -2,7 +2,7 @@
 #include <math.h>
 
 #include "workbench/diagnose/diagnose_internal.h"
-#include "workbench/diagnose/relations.h"
+#include "workbench/diagnose/relations/relations.h"
 #include "workbench/trace/sample.h"
 
 /* Whether a mutant leaves the bound in any row; nonfinite: whether it gives NaN or infinity in one. */

@@ -1,5 +1,5 @@
 #include "workbench/diagnose/precision.h"
-#include "workbench/diagnose/product_samples.h"
+#include "workbench/diagnose/products/product_samples.h"
 
 #include <math.h>
 #include <stdio.h>

@@ -3,7 +3,7 @@
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_PRECISION_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_PRECISION_H
 
-#include "workbench/diagnose/relations.h"
+#include "workbench/diagnose/relations/relations.h"
 
 /* Writes every rounding that reproduces all rows of the evidence to found[max]. */
 uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max);

@@ -77,7 +77,7 @@ struct fault {
     bool silent;        /* a false alarm of the past: nothing may be reported */
     bool breaks_engine; /* the engine fails (exit 6), and nothing is judged */
 
-    /* How it is named. NULL: by a mutant of the op; else by this relation (diagnose/relations.h). */
+    /* How it is named. NULL: by a mutant of the op; else by this relation (diagnose/relations/relations.h). */
     const char *relation;
     double larger_than;   /* the relation's only wrong dim is more than so many times too large */
     bool mutant_in_spans; /* a mutant names it too, where the op's own output is not recorded */

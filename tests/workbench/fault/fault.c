@@ -8,7 +8,7 @@
 #include <cmocka.h>
 
 #include "tests/support/recording.h"
-#include "workbench/diagnose/relations.h"
+#include "workbench/diagnose/relations/relations.h"
 #include "workbench/fault/fault.h"
 
 /* Where each must be found, and how many steps it strikes. The rows of the fault table add their own places. */
