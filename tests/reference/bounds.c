@@ -245,8 +245,8 @@ static void float_types_are_known(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(honest_kernels_stay_within),       cmocka_unit_test(small_errors_leave_it),
-        cmocka_unit_test(zeroed_bf16_output_leaves_it),     cmocka_unit_test(copies_are_exact_where_they_can_be),
+        cmocka_unit_test(honest_kernels_stay_within),     cmocka_unit_test(small_errors_leave_it),
+        cmocka_unit_test(zeroed_bf16_output_leaves_it),   cmocka_unit_test(copies_are_exact_where_they_can_be),
         cmocka_unit_test(rounded_operands_are_simulated), cmocka_unit_test(float_types_are_known),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
