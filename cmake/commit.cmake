@@ -1,4 +1,5 @@
 # Writes OUTPUT, a header with the commit that SOURCE is at, where it changed. "unknown" outside git; "-dirty": with changes.
+cmake_minimum_required(VERSION 3.25) # a script has no policies of its own: CMake 3.31 warns of @commit@ below
 set(commit unknown)
 find_program(GIT git)
 if(GIT)

@@ -44,13 +44,14 @@ static int32_t add_layer(struct fixture *f, int32_t layer, int32_t residual)
     int32_t v = add_matmul(f, STAGE_v_proj, layer, DTYPE_F16, norm, KV_HEADS * DIM);
     q = add_rope(f, STAGE_q_rope, layer, q, HEADS);
     k = add_rope(f, STAGE_k_rope, layer, k, KV_HEADS);
-    int32_t attention =
-        fixture_stage(f, (struct step){.op = OP_attention,
-                                       .stage = STAGE_attn_out,
-                                       .layer = layer,
-                                       .width = HEADS * DIM,
-                                       .input = {q, k},
-                                       .params = {.attention = {HEADS, KV_HEADS, DIM, 0.02f, 0, layer ? 0 : 7}}});
+    struct attention_params params = {
+        .heads = HEADS, .kv_heads = KV_HEADS, .dim = DIM, .scale = 0.02f, .window = layer ? 0 : 7};
+    int32_t attention = fixture_stage(f, (struct step){.op = OP_attention,
+                                                       .stage = STAGE_attn_out,
+                                                       .layer = layer,
+                                                       .width = HEADS * DIM,
+                                                       .input = {q, k},
+                                                       .params = {.attention = params}});
     f->plan.steps[attention].input[2] = v;
     int32_t o = add_matmul(f, STAGE_o_proj, layer, DTYPE_F16, attention, HIDDEN);
     int32_t middle = fixture_stage(f, (struct step){.op = OP_add,

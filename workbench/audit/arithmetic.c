@@ -33,6 +33,11 @@ static bool is_attention(enum op op)
     return op == OP_attention || op == OP_attention_probs;
 }
 
+bool arithmetic_may_explain(const struct step *step, const struct finding *finding)
+{
+    return (is_product(step->op) || is_attention(step->op)) && !finding->span;
+}
+
 /* Whether every row of one phase of a step follows from its inputs in an arithmetic. *n: rows that were judged. */
 static bool explains(const struct plan *plan, uint32_t s, const struct trace *trace, unsigned phase,
                      const struct arith *arith, uint32_t *n)
@@ -315,9 +320,9 @@ void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const 
         uint8_t *seen[2] = {xcalloc(plan->n_steps, 1), xcalloc(plan->n_steps, 1)};
         for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
             const struct finding *finding = audit_finding(audit, s, t);
-            bool can = is_product(plan->steps[s].op) || is_attention(plan->steps[s].op);
+            bool can = finding_failed(finding) && arithmetic_may_explain(&plan->steps[s], finding);
             for (unsigned phase = PHASE_PREFILL; can && phase <= PHASE_DECODE; phase++) {
-                if (seen[phase][s] || finding->span || !finding_failed(finding)) {
+                if (seen[phase][s]) {
                     continue;
                 }
                 struct class_steps class = class_open(audit, t, trace, s, phase);

@@ -24,6 +24,9 @@ struct arithmetic {
     struct arithmetic_class classes[ARITHMETIC_MOST];
 };
 
+/* Whether a step that fails is of those whose arithmetic can be inferred. Others fail whatever is inferred. */
+bool arithmetic_may_explain(const struct step *step, const struct finding *finding);
+
 /* Infers the arithmetic of audited trace t, sets it in the trace's stages, and audits those steps again. A step that
  * its class's hypothesis does not explain stays a finding, judged in that arithmetic. */
 void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces, uint32_t t,

@@ -213,6 +213,15 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
     free(gathered);
 }
 
+static struct audit audit_of(const struct plan *plan, uint32_t n_traces)
+{
+    uint64_t n = (uint64_t)plan->n_steps * n_traces;
+    struct audit audit = {.plan = plan, .n_traces = n_traces};
+    audit.findings = xcalloc(n, sizeof(*audit.findings));
+    audit.relative_rms = xcalloc(n, sizeof(*audit.relative_rms));
+    return audit;
+}
+
 /* The rms of the difference from the golden / the rms of the golden, over the positions that both hold. */
 static double relative_rms(const struct step *step, const struct trace *trace, const struct trace *golden)
 {
@@ -264,9 +273,7 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
                progress_function *progress, void *context)
 {
     ASSERT(n_traces > 0);
-    *audit = (struct audit){.plan = plan, .n_traces = n_traces};
-    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->findings));
-    audit->relative_rms = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->relative_rms));
+    *audit = audit_of(plan, n_traces);
     audit_steps(audit, traces, NULL, progress, context);
     for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
         for (uint32_t t = 0; t < n_traces; t++) {
@@ -276,6 +283,21 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     }
 }
 
+bool audit_while(struct audit *audit, const struct plan *plan, const struct trace *trace, audit_goes_on *goes_on)
+{
+    bool all = true;
+    struct spans spans;
+    *audit = audit_of(plan, 1);
+    spans_open(&spans, plan, trace);
+    for (uint32_t s = 0; s < plan->n_steps && all && !stop_asked(); s++) {
+        audit_one(plan, s, &trace, 1, &spans, &audit->findings[s]);
+        spans_forget(&spans, s + 1);
+        all = !finding_failed(&audit->findings[s]) || goes_on(&plan->steps[s], &audit->findings[s]);
+    }
+    spans_close(&spans);
+    return all;
+}
+
 void audit_again(struct audit *audit, const struct trace *const *traces, const uint8_t *steps)
 {
     audit_steps(audit, traces, steps, NULL, NULL);
@@ -283,8 +305,7 @@ void audit_again(struct audit *audit, const struct trace *const *traces, const u
 
 void audit_measure(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces)
 {
-    *audit = (struct audit){.plan = plan, .n_traces = n_traces};
-    audit->findings = xcalloc((uint64_t)plan->n_steps * n_traces, sizeof(*audit->findings));
+    *audit = audit_of(plan, n_traces);
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         for (uint32_t t = 0; t < n_traces; t++) {
             const struct trace_stage *stage = trace_find_step(traces[t], &plan->steps[s]);

@@ -62,6 +62,11 @@ typedef void progress_function(void *context, uint32_t done, uint32_t total);
 void audit_run(struct audit *audit, const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
                progress_function *progress, void *context);
 
+/* Audits one trace for as long as goes_on says so of each failing step. Returns whether it came to the end; if not, the
+ * later findings are empty. */
+typedef bool audit_goes_on(const struct step *step, const struct finding *finding);
+bool audit_while(struct audit *audit, const struct plan *plan, const struct trace *trace, audit_goes_on *goes_on);
+
 /* Audits steps of the traces again, after the arithmetic of one of them was inferred: those in steps[n_steps]; NULL:
  * all. */
 void audit_again(struct audit *audit, const struct trace *const *traces, const uint8_t *steps);

@@ -16,14 +16,21 @@ struct outcome {
     uint32_t n_judged; /* steps with at least one judged row */
 };
 
-static struct outcome audit_alone(const struct plan *plan, struct trace *trace)
+/* whole: also what fails, and where first. Else only whether all passes is asked, and the audit ends at the first step
+ * that fails whatever arithmetic is inferred: nearly every change of a trace that is no cure is refused in layer 0. */
+static struct outcome audit_alone(const struct plan *plan, struct trace *trace, bool whole)
 {
     const struct trace *list[] = {trace};
     const enum source sources[] = {SOURCE_TRACE};
     struct audit audit;
     struct arithmetic arithmetic;
     struct verdict verdict;
-    audit_run(&audit, plan, list, 1, NULL, NULL);
+    if (whole) {
+        audit_run(&audit, plan, list, 1, NULL, NULL);
+    } else if (!audit_while(&audit, plan, trace, arithmetic_may_explain)) {
+        audit_free(&audit);
+        return (struct outcome){.n_failing = 1};
+    }
     arithmetic_infer(&arithmetic, &audit, list, 0, trace);
     verdict_reach(&verdict, &audit, list, sources, true);
     struct outcome outcome = {.n_failing = verdict.n_introduced,
@@ -265,9 +272,8 @@ static const struct recording {
     uint32_t n_proven; /* stages that put_right itself proves to lie where it puts them */
 } recordings[] = {
     {"last-state-after-norm",
-     "the last layer's layer_out is the state after the final norm, as in transformers' output_hidden_states; record "
-     "it "
-     "as final_norm, and layer_out from a hook on the last layer",
+     "the last layer's layer_out is the state after the final norm, as in transformers' output_hidden_states; "
+     "record it as final_norm, and layer_out from a hook on the last layer",
      move_last_behind_norm, 1},
     {"layers-shifted-down",
      "every layer's stages are those of the layer before, and layer 0 layer_out is embed; record "
@@ -276,17 +282,16 @@ static const struct recording {
     {"layers-shifted-up", "every layer's stages are those of the next layer; record them one layer higher", shift_up,
      0},
     {"pairs-side-by-side",
-     "q and k are in the order of a GGUF file, rope's pairs side by side; record dims 0, 2, 4 … of each head, then 1, "
-     "3, "
-     "5 …",
+     "q and k are in the order of a GGUF file, rope's pairs side by side; record dims 0, 2, 4 … of each "
+     "head, then 1, 3, 5 …",
      unpair_all, 0},
     {"heads-first",
-     "q, k, v and attn_out are recorded as [heads, positions, dim]; transpose them to [positions, heads, "
-     "dim]",
+     "q, k, v and attn_out are recorded as [heads, positions, dim]; transpose them to "
+     "[positions, heads, dim]",
      heads_behind_all, 0},
     {"heads-first",
-     "q and k are recorded as [heads, positions, dim] from their norms on; transpose them to [positions, "
-     "heads, dim]",
+     "q and k are recorded as [heads, positions, dim] from their norms on; transpose them to "
+     "[positions, heads, dim]",
      heads_behind_norms, 0},
     {"heads-first",
      "q_rope and k_rope are recorded as [heads, positions, dim]; transpose them to [positions, heads, dim]",
@@ -297,27 +302,40 @@ static const struct recording {
      round_for_file, 0},
 };
 
+/* The audit of a copy of the trace once put right. n_failing UINT32_MAX: there is nothing to put right. *n_lost: stages
+ * that have no place any more, and cannot be judged. */
+static struct outcome audit_put_right(const struct plan *plan, const struct trace *trace,
+                                      const struct recording *recording, uint32_t *n_lost)
+{
+    struct outcome outcome = {.n_failing = UINT32_MAX};
+    bool whole = recording->n_proven > 0; /* else it must explain everything */
+    struct trace copy;
+    trace_copy(&copy, trace);
+    for (uint32_t s = 0; s < copy.n_stages; s++) {
+        copy.stages[s].is_inferred[PHASE_PREFILL] = copy.stages[s].is_inferred[PHASE_DECODE] = false;
+    }
+    if (recording->put_right(&copy, plan)) {
+        outcome = audit_alone(plan, &copy, whole);
+        if (outcome.n_failing > 0 && recording_infer_storage(plan, &copy)) {
+            outcome = audit_alone(plan, &copy, whole);
+        }
+    }
+    *n_lost = trace->n_stages - copy.n_stages;
+    trace_free(&copy);
+    return outcome;
+}
+
 bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t first, struct diagnosis *found)
 {
-    struct trace before;
-    trace_copy(&before, trace);
-    struct outcome as_recorded = audit_alone(plan, &before);
-    trace_free(&before);
     for (size_t i = 0; i < sizeof(recordings) / sizeof(*recordings) && !stop_asked(); i++) {
+        uint32_t n_lost;
+        struct outcome outcome = audit_put_right(plan, trace, &recordings[i], &n_lost);
         struct trace copy;
+        if (outcome.n_failing == UINT32_MAX || (outcome.n_failing > 0 && recordings[i].n_proven == 0)) {
+            continue;
+        }
         trace_copy(&copy, trace);
-        for (uint32_t s = 0; s < copy.n_stages; s++) {
-            copy.stages[s].is_inferred[PHASE_PREFILL] = copy.stages[s].is_inferred[PHASE_DECODE] = false;
-        }
-        struct outcome outcome = {.n_failing = UINT32_MAX};
-        uint32_t n_lost = trace->n_stages;
-        if (recordings[i].put_right(&copy, plan)) {
-            outcome = audit_alone(plan, &copy);
-            if (outcome.n_failing > 0 && recording_infer_storage(plan, &copy)) {
-                outcome = audit_alone(plan, &copy);
-            }
-        }
-        n_lost -= copy.n_stages; /* what has no place any more cannot be judged */
+        struct outcome as_recorded = audit_alone(plan, &copy, true);
         trace_free(&copy);
         /* What is proven by itself need not explain everything: the trace may hold a bug as well. */
         bool explains = outcome.n_failing == 0 || (recordings[i].n_proven > 0 && outcome.first > as_recorded.first &&
@@ -371,7 +389,7 @@ const char *recording_infer_storage(const struct plan *plan, struct trace *trace
         struct trace copy;
         trace_copy(&copy, trace);
         declare(&copy, type, with_operands ? rounding_by_name(type) : ROUNDING_NONE);
-        struct outcome outcome = audit_alone(plan, &copy);
+        struct outcome outcome = audit_alone(plan, &copy, false);
         if (outcome.n_failing == 0 && outcome.n_judged > 0) {
             trace_free(trace);
             *trace = copy;

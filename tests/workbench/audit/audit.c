@@ -265,6 +265,50 @@ static void test_declared_arithmetic(void **state)
     small_close(&small);
 }
 
+/* Which failing steps were met, in order. */
+static enum stage met[64];
+static uint32_t n_met;
+
+static bool goes_on_always(const struct step *step, const struct finding *finding)
+{
+    assert_true(finding_failed(finding) && n_met < sizeof(met) / sizeof(*met));
+    met[n_met++] = step->stage;
+    return true;
+}
+
+static bool goes_on_before_o_proj(const struct step *step, const struct finding *finding)
+{
+    return goes_on_always(step, finding) && step->stage != STAGE_o_proj;
+}
+
+/* The audit ends at the first failing step that is refused, and judges nothing behind it. The twin refuses none, and
+ * judges all. */
+static void test_audit_while(void **state)
+{
+    (void)state;
+    struct small_model small;
+    struct audit audit;
+    small_open(&small, "tiny-llama", NULL);
+    uint32_t refused = (uint32_t)plan_find(&small.plan, 1, STAGE_o_proj);
+    push_value(&small.plan, (uint32_t)plan_find(&small.plan, 1, STAGE_attn_norm), &small.golden, 4, 10, 50);
+    push_value(&small.plan, refused, &small.golden, 5, 20, 4);
+    push_value(&small.plan, (uint32_t)plan_find(&small.plan, 2, STAGE_ffn_norm), &small.golden, 6, 30, 4);
+    for (int twin = 0; twin <= 1; twin++) {
+        n_met = 0;
+        assert_int_equal(audit_while(&audit, &small.plan, &small.golden, twin ? goes_on_always : goes_on_before_o_proj),
+                         twin);
+        assert_true(n_met > 1);
+        assert_int_equal(met[0], STAGE_attn_norm);
+        assert_int_equal(met[n_met - 1] == STAGE_o_proj, !twin);
+        for (uint32_t s = 0; s < small.plan.n_steps; s++) {
+            bool judged = twin || s <= refused;
+            assert_int_equal(audit_finding(&audit, s, 0)->rows_judged, judged ? small.golden.n_positions : 0);
+        }
+        audit_free(&audit);
+    }
+    small_close(&small);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -277,6 +321,7 @@ int main(void)
         cmocka_unit_test(test_missing_inputs),
         cmocka_unit_test(test_statistics_span_rows),
         cmocka_unit_test(test_declared_arithmetic),
+        cmocka_unit_test(test_audit_while),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

@@ -19,7 +19,7 @@
 #define SMOLLM2 ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 #define GOLDEN "golden/smollm2-color-of-the-sky.h5"
 
-/* CPU seconds of all cores, so that other load on the machine does not count. About 3 are used. */
+/* CPU seconds of all cores. About 2 are used, with both cores of the machine busy. */
 #define MOST 10.0
 
 SCRATCH_FIXTURE

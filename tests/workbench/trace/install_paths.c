@@ -114,11 +114,13 @@ static void a_program_alone_says_so(void **state)
     outcome_free(&outcome);
 }
 
-/* Whether a program holds the name of a file in the source folder. */
+/* Whether a program holds the name of a file in the source folder. Where that is /lockstep, the end of another name, as
+ * in ~/.local/state/lockstep/history, is none. */
 static bool names_the_source_folder(const char *file)
 {
     char command[2048];
-    snprintf(command, sizeof(command), "strip -g -o %s/stripped %s && ! grep -qF %s/ %s/stripped", folder, file,
+    snprintf(command, sizeof(command),
+             "strip -g -o %s/stripped %s && ! LC_ALL=C grep -qaP '(?<![\\w.-])\\Q%s/\\E' %s/stripped", folder, file,
              LOCKSTEP_SOURCE_DIR, folder);
     return system(command) != 0;
 }
