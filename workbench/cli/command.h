@@ -24,7 +24,7 @@ struct arguments {
     const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
     struct text_list faults;
     int64_t n, n_prompt; /* counts; -1: not given */
-    bool check, drift, ops, kernels, verbose, attn_probs, table, ledger, all;
+    bool check, drift, ops, kernels, verbose, attn_probs, table, ledger, all, strict;
 };
 
 /* Finds the command that argv[1] names, parses its arguments and runs it. Returns the exit status. */

@@ -6,7 +6,7 @@ static const struct command commands[] = {
     {
         .name = "diff",
         .group = GROUP_COMPARE,
-        .synopsis = "MODEL --golden [--golden-model] [--trace] [--on] [--table] [--ledger] [--all] [--json] "
+        .synopsis = "MODEL --golden [--golden-model] [--trace] [--on] [--strict] [--table] [--ledger] [--all] [--json] "
                     "[--weights] [--fault] [--device]",
         .min_words = 1,
         .max_words = 1,
@@ -21,7 +21,7 @@ static const struct command commands[] = {
     {
         .name = "audit",
         .group = GROUP_COMPARE,
-        .synopsis = "MODEL TRACE.h5 [--table] [--ledger] [--all] [--json]",
+        .synopsis = "MODEL TRACE.h5 [--strict] [--table] [--ledger] [--all] [--json]",
         .min_words = 2,
         .max_words = 2,
         .summary = "Check every op of a trace against its own recorded inputs.",

@@ -17,6 +17,8 @@ static const struct option options[] = {
     {"--on", OPTION_TEXT, FIELD(on), "engine|reference", "The side that runs: engine (default) or reference."},
     {"--json", OPTION_TEXT, FIELD(json), "FILE",
      "Also write the result as JSON; - writes it to standard output, and nothing else."},
+    {"--strict", OPTION_FLAG, FIELD(strict), NULL,
+     "Infer no arithmetic: what a file rounds and does not declare is a divergence."},
     {"--table", OPTION_FLAG, FIELD(table), NULL, "Also print the table by stage."},
     {"--ledger", OPTION_FLAG, FIELD(ledger), NULL, "Also print the gain ledger."},
     {"--all", OPTION_FLAG, FIELD(all), NULL,

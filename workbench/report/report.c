@@ -60,28 +60,28 @@ static void add_worst(const struct report *report, char *text, size_t size)
     }
 }
 
-/* The notes and what was inferred, in `left` lines: whole, or how many there are. */
+/* What was inferred, and the notes, in `left` lines: whole, or how many there are. */
 static void add_notes(const struct report *report, uint32_t left, struct text_lines *lines)
 {
-    uint32_t n_inferred = report_arithmetic_count(report), needed = n_inferred > 0;
-    char inferred[64] = "";
+    uint32_t needed = 0, n_inferred = report_arithmetic_count(report);
+    char inferred[512];
+    report_arithmetic_text(report, inferred, sizeof(inferred) - 16);
+    strcat(inferred, " (inferred)");
+    if (n_inferred > 0 && lines_needed("rounding", inferred) > left) {
+        snprintf(inferred, sizeof(inferred), "inferred for %u class%s of ops (--all)", n_inferred,
+                 n_inferred == 1 ? "" : "es");
+    }
     if (n_inferred > 0) {
-        snprintf(inferred, sizeof(inferred), "inferred for %u class%s of ops", n_inferred, n_inferred == 1 ? "" : "es");
+        lines_add(lines, "rounding", "%s", inferred);
+        left -= lines_needed("rounding", inferred);
     }
     for (uint32_t i = 0; i < report->n_notes; i++) {
         needed += lines_needed("note", report->notes[i]);
     }
-    if (needed <= left) {
-        if (n_inferred > 0) {
-            lines_add(lines, "arithmetic", "%s (--all)", inferred);
-        }
-        for (uint32_t i = 0; i < report->n_notes; i++) {
-            lines_add(lines, "note", "%s", report->notes[i]);
-        }
-    } else if (n_inferred > 0) {
-        lines_add(lines, "--all", "arithmetic %s, %u note%s%s", inferred, report->n_notes,
-                  report->n_notes == 1 ? "" : "s", report->n_choices > 0 ? " (other tokens!)" : "");
-    } else {
+    for (uint32_t i = 0; i < report->n_notes && needed <= left; i++) {
+        lines_add(lines, "note", "%s", report->notes[i]);
+    }
+    if (needed > left && (left > 0 || report->n_choices > 0)) {
         lines_add(lines, "--all", "%u note%s%s", report->n_notes, report->n_notes == 1 ? "" : "s",
                   report->n_choices > 0 ? ", among them: the next token is not the golden's" : "");
     }
@@ -96,7 +96,8 @@ static void print_parity(const struct report *report, FILE *out)
     if (report->verdict->conclusion == CONCLUSION_UNDECIDED) {
         lines_add(&lines, NULL, "undecided: too few rows of %s can be judged (--all)", sources);
     } else {
-        lines_add(&lines, NULL, "parity: every %sop of %s is within its rounding bound", all ? "" : "judged ", sources);
+        lines_add(&lines, NULL, "parity: every %sop of %s is within its %sbound", all ? "" : "judged ", sources,
+                  all ? "rounding " : "");
     }
     coverage_text(report, coverage);
     size_t length = strlen(coverage);

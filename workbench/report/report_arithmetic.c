@@ -52,24 +52,25 @@ static const char *phase_text(const struct arithmetic_class *class)
     return prefill && decode ? "both" : prefill ? "prefill" : "decode";
 }
 
-static void print_class(const struct arithmetic_class *class, const char *source, FILE *out)
-{
-    struct line line = {.attention = class->weights == DTYPE_COUNT};
-    char text[512];
-    const char *phase = phase_text(class);
-    bool one_phase = strcmp(phase, "both") != 0;
-    arithmetic_attributes(class, add_words, &line);
-    snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u steps)", source,
-             op_info(class->op)->name, line.attention ? "" : " of ",
-             line.attention ? "" : dtype_info(class->weights)->name, line.what, one_phase ? phase : "",
-             one_phase ? ", " : "", class->n_explained, class->n_steps);
-    text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
-}
-
 static void add_declaration(void *context, const char *attribute, const char *value)
 {
     struct line *line = context;
     append(line->what, sizeof(line->what), "%s=%s", attribute, value);
+}
+
+static void print_class(const struct arithmetic_class *class, const char *source, FILE *out)
+{
+    struct line line = {.attention = class->weights == DTYPE_COUNT}, declaration = {0};
+    char text[640];
+    const char *phase = phase_text(class);
+    bool one_phase = strcmp(phase, "both") != 0;
+    arithmetic_attributes(class, add_words, &line);
+    arithmetic_attributes(class, add_declaration, &declaration);
+    snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u steps); declare %s", source,
+             op_info(class->op)->name, line.attention ? "" : " of ",
+             line.attention ? "" : dtype_info(class->weights)->name, line.what, one_phase ? phase : "",
+             one_phase ? ", " : "", class->n_explained, class->n_steps, declaration.what);
+    text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
 }
 
 void report_arithmetic_print(const struct report *report, FILE *out)
@@ -98,6 +99,63 @@ uint32_t report_arithmetic_count(const struct report *report)
         n += (report->storage[t] != NULL) + report->arithmetic[t].n;
     }
     return n;
+}
+
+/* "f16" for "float16"; blocks of integers keep their names. */
+static const char *short_type(const char *value)
+{
+    return strcmp(value, "float16") == 0 ? "f16" : strcmp(value, "bfloat16") == 0 ? "bf16" : value;
+}
+
+/* A class that is being written in few words: "attention q, k, v, p in f16", "Q4_1 x in q8_1". */
+struct few_words {
+    char names[64];
+    char type[16]; /* of the last name */
+    bool attention;
+};
+
+static const char *short_thing(const char *attribute, bool attention)
+{
+    if (strcmp(attribute, "operand_dtype") == 0) {
+        return attention ? "q" : "x";
+    }
+    return strcmp(attribute, "kv_dtype") == 0      ? "k, v"
+           : strcmp(attribute, "probs_dtype") == 0 ? "p"
+           : strcmp(attribute, "sum_dtype") == 0   ? "sums"
+                                                   : "W";
+}
+
+static void add_few_words(void *context, const char *attribute, const char *value)
+{
+    struct few_words *words = context;
+    size_t length = strlen(words->names);
+    const char *thing = short_thing(attribute, words->attention), *type = short_type(value);
+    bool same = length == 0 || strcmp(words->type, type) == 0;
+    snprintf(words->names + length, sizeof(words->names) - length, "%s%s%s%s", same ? "" : " in ",
+             same ? "" : words->type, length > 0 ? ", " : "", thing);
+    snprintf(words->type, sizeof(words->type), "%s", type);
+}
+
+const char *report_arithmetic_text(const struct report *report, char *text, size_t size)
+{
+    *text = '\0';
+    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+        size_t length = strlen(text);
+        if (report->storage[t] != NULL) {
+            snprintf(text + length, size - length, "%sstored in %s", length > 0 ? "; " : "",
+                     short_type(report->storage[t]));
+        }
+        for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
+            const struct arithmetic_class *class = &report->arithmetic[t].classes[i];
+            struct few_words words = {.attention = class->weights == DTYPE_COUNT};
+            arithmetic_attributes(class, add_few_words, &words);
+            length = strlen(text);
+            snprintf(text + length, size - length, "%s%s %s in %s", length > 0 ? "; " : "",
+                     words.attention ? op_info(class->op)->name : dtype_info(class->weights)->name, words.names,
+                     words.type);
+        }
+    }
+    return text;
 }
 
 const char *report_arithmetic_word(const struct report *report)

@@ -12,6 +12,9 @@ void report_arithmetic_print(const struct report *report, FILE *out);
 /* The number of lines that report_arithmetic_print prints, each maybe over several. */
 uint32_t report_arithmetic_count(const struct report *report);
 
+/* What was inferred, in few words: "Q4_1 x in q8_1; attention q, k, v, p in f16". Returns text. */
+const char *report_arithmetic_text(const struct report *report, char *text, size_t size);
+
 /* "float32"; or that it is another, declared by a file or inferred. */
 const char *report_arithmetic_word(const struct report *report);
 

@@ -159,6 +159,9 @@ static bool fails(const struct audit *audit, uint32_t t)
 static void infer_roundings(struct comparison *comparison, uint32_t t, struct audit *audit,
                             const struct trace *const *list, uint32_t column)
 {
+    if (comparison->strict) {
+        return;
+    }
     if (fails(audit, column) && comparison->traces[t].from_file) {
         comparison->storage[t] = recording_infer_storage(audit->plan, &comparison->traces[t]);
     }

@@ -35,6 +35,7 @@ struct comparison {
     const char *notes[COMPARISON_MOST_NOTES]; /* owned */
     uint32_t n_notes;
     uint32_t n_choices;        /* notes on next tokens that are not the golden's */
+    bool strict;               /* infer no arithmetic: what a file does not declare is a divergence */
     struct report_parts parts; /* of the report that is printed */
 };
 

@@ -323,6 +323,25 @@ static void a_choice_that_rounding_decides(void **state)
     outcome_free(&outcome);
 }
 
+/* A healthy engine that rounds without a word: its arithmetic is named, and with --strict it is a divergence. */
+static void undeclared_arithmetic(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    const char *engine = "golden/real/llama.cpp-flash-attention.h5", *float32 = "golden/real/onnxruntime.h5";
+    RUN(&outcome, 0, "audit", LLAMA, engine);
+    expect_text(outcome.out, "  rounding  attention q, k, v, sums in f16 (inferred)\n");
+    outcome_free(&outcome);
+    RUN(&outcome, 1, "audit", LLAMA, engine, "--strict", "--json", "-");
+    json_t *report = parse_report(&outcome);
+    assert_string_equal(text_at(json_array_get(json_object_get(report, "diagnosis"), 0), "kind"), "precision");
+    json_decref(report);
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "audit", LLAMA, float32, "--strict"); /* the twin */
+    expect_no_text(outcome.out, "rounding  ");
+    outcome_free(&outcome);
+}
+
 static void compare(void **state)
 {
     (void)state;
@@ -389,6 +408,7 @@ int main(void)
         cmocka_unit_test_setup_teardown(wrong_input, set_up, tear_down),
         cmocka_unit_test_setup_teardown(wrong_usage, set_up, tear_down),
         cmocka_unit_test_setup_teardown(foreign_trace, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(undeclared_arithmetic, set_up, tear_down),
         cmocka_unit_test_setup_teardown(compare, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,7 +9,7 @@
 static enum status audit_trace(const struct arguments *arguments, const struct model *model, const struct plan *plan,
                                struct trace *trace, struct error *err)
 {
-    struct comparison comparison = {.plan = plan, .parts = parse_parts(arguments)};
+    struct comparison comparison = {.plan = plan, .parts = parse_parts(arguments), .strict = arguments->strict};
     bool same_weights = false;
     comparison_add(&comparison, SOURCE_TRACE, trace);
     enum status status = trace_check_plan(comparison.list[0], plan, err);

@@ -165,7 +165,8 @@ static void own_model_close(struct own_model *own)
 static enum status compare_with_own_model(const struct arguments *arguments, struct session *session,
                                           struct trace *golden, struct error *err)
 {
-    struct comparison comparison = {.plan = &session->plan, .parts = parse_parts(arguments)};
+    struct comparison comparison = {
+        .plan = &session->plan, .parts = parse_parts(arguments), .strict = arguments->strict};
     struct own_model own;
     bool has_own = arguments->golden_model != NULL;
     enum status status = has_own ? own_model_open(&own, arguments->golden_model, err) : STATUS_OK;
