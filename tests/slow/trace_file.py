@@ -1,6 +1,8 @@
 """What the scripts of this folder share: writing a trace, and asking lockstep about it."""
 import json
+import pathlib
 import subprocess
+import tempfile
 
 import h5py
 import numpy as np
@@ -10,8 +12,8 @@ def write_trace(path, model_type, tokens, n_prompt, stages, **declared):
     """stages: {(layer or None, stage): [positions, width] or [(position, row)…], where only some positions have one}. declared:
     further attributes of the file."""
     with h5py.File(path, "w") as file:
-        n_layers = 1 + max(layer for layer, _ in stages if layer is not None)
-        file.attrs.update(format="lockstep-trace", version=1, model_type=model_type, n_layers=n_layers, **declared)
+        declared.setdefault("n_layers", 1 + max(layer for layer, _ in stages if layer is not None))
+        file.attrs.update(format="lockstep-trace", version=1, model_type=model_type, **declared)
         file["tokens"] = np.array(tokens, np.int32)
         file["phase"] = (np.arange(len(tokens)) >= n_prompt).astype(np.uint8)
         for (layer, stage), rows in stages.items():
@@ -26,13 +28,13 @@ def write_trace(path, model_type, tokens, n_prompt, stages, **declared):
 
 
 def ask(*command):
-    """Runs lockstep. Returns its exit status, its text and its report (None where it made none)."""
-    result = subprocess.run([*map(str, command), "--json", "-"], capture_output=True, text=True)
-    report = json.loads(result.stdout) if result.stdout else None
-    text = subprocess.run(list(map(str, command)), capture_output=True, text=True).stdout
-    if result.returncode not in (0, 1, 7):
-        raise SystemExit(f"lockstep ended with {result.returncode}: {result.stderr}")
-    return result.returncode, text, report
+    """Runs lockstep. Returns its exit status, its text and its report."""
+    with tempfile.TemporaryDirectory() as folder:
+        report = pathlib.Path(folder) / "report.json"
+        result = subprocess.run([*map(str, command), "--json", report], capture_output=True, text=True)
+        if result.returncode not in (0, 1, 7):
+            raise SystemExit(f"lockstep ended with {result.returncode}: {result.stderr}")
+        return result.returncode, result.stdout, json.loads(report.read_text())
 
 
 def expect(condition, what, seen):

@@ -156,7 +156,10 @@ static void declared_arithmetic_is_taken(void **state)
         {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .probs = ROUNDING_F16},
         {.keys_values = ROUNDING_F16},
         {.operands = ROUNDING_F16},
+        {.operands = ROUNDING_Q8_1}, /* the matrices have no blocks */
+        {.operands = ROUNDING_Q8_K}, /* nor are rows multiples of 256 */
         {.keys_values = ROUNDING_BF16},
+        {.keys_values = ROUNDING_Q8_0},
     };
     for (size_t i = 0; i < sizeof(declared) / sizeof(*declared); i++) {
         for (int wrong = 0; wrong < 2; wrong++) {
