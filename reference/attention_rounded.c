@@ -8,7 +8,7 @@
 #include "reference/bounds.h"
 
 /* n values that may be off by error[n], rounded: in place. */
-static void round_inexact(enum rounding_type type, float *values, double *error, uint64_t n)
+static void round_inexact(enum rounding_type type, bool to_even, float *values, double *error, uint64_t n)
 {
     for (uint64_t first = 0; first < n; first += INTEGER_BLOCK) {
         double most = 0, u = type == ROUNDING_F16 ? 0x1p-11 : 0x1p-8;
@@ -21,7 +21,7 @@ static void round_inexact(enum rounding_type type, float *values, double *error,
             error[i] += error[i] > 0 ? step : 0;
         }
     }
-    round_values(type, values, n);
+    round_stored(type, to_even, values, n);
 }
 
 static void *keep(struct rounded_rows *rounded, const void *from, uint64_t bytes)
@@ -32,21 +32,68 @@ static void *keep(struct rounded_rows *rounded, const void *from, uint64_t bytes
     return rounded->copies[rounded->n_copies++] = copy;
 }
 
-/* An input of one row; of n values. */
-static void round_input(struct rounded_rows *rounded, struct op_row *row, unsigned input, enum rounding_type type,
-                        uint64_t n)
+/* An input that is being rounded. */
+struct rounded_input {
+    enum rounding_type type;
+    uint64_t n;
+    uint32_t dim; /* of a head */
+    bool to_even, in_pairs;
+};
+
+/* The place in the order of adjacent pairs of value i in the order of halves. */
+static uint64_t place_in_pairs(uint64_t i, uint32_t dim)
 {
-    if (!row->in[input] || type == ROUNDING_NONE) {
+    uint64_t in_head = i % dim, half = dim / 2;
+    return i - in_head + 2 * (in_head % half) + in_head / half;
+}
+
+/* values[n] and their errors (NULL: exact), in place. */
+static void round_in_order(const struct rounded_input *input, float *values, double *error)
+{
+    if (error) {
+        round_inexact(input->type, input->to_even, values, error, input->n);
+    } else {
+        round_stored(input->type, input->to_even, values, input->n);
+    }
+}
+
+static void round_in_pairs(const struct rounded_input *input, float *values, double *error)
+{
+    uint64_t n = input->n;
+    float *paired = xmalloc(n * sizeof(*paired));
+    double *paired_error = error ? xmalloc(n * sizeof(*paired_error)) : NULL;
+    for (uint64_t i = 0; i < n; i++) {
+        paired[place_in_pairs(i, input->dim)] = values[i];
+        if (error) {
+            paired_error[place_in_pairs(i, input->dim)] = error[i];
+        }
+    }
+    round_in_order(input, paired, paired_error);
+    for (uint64_t i = 0; i < n; i++) {
+        values[i] = paired[place_in_pairs(i, input->dim)];
+        if (error) {
+            error[i] = paired_error[place_in_pairs(i, input->dim)];
+        }
+    }
+    free(paired);
+    free(paired_error);
+}
+
+/* An input of one row. */
+static void round_input(struct rounded_rows *rounded, struct op_row *row, unsigned which,
+                        const struct rounded_input *input)
+{
+    if (!row->in[which] || input->type == ROUNDING_NONE) {
         return;
     }
-    float *values = keep(rounded, row->in[input], n * sizeof(*values));
-    row->in[input] = values;
-    if (row->error[input]) {
-        double *error = keep(rounded, row->error[input], n * sizeof(*error));
-        row->error[input] = error;
-        round_inexact(type, values, error, n);
+    float *values = keep(rounded, row->in[which], input->n * sizeof(*values));
+    double *error = row->error[which] ? keep(rounded, row->error[which], input->n * sizeof(*error)) : NULL;
+    row->in[which] = values;
+    row->error[which] = error;
+    if (input->in_pairs && input->type > ROUNDING_BF16 && input->dim % 2 == 0) {
+        round_in_pairs(input, values, error);
     } else {
-        round_values(type, values, n);
+        round_in_order(input, values, error);
     }
 }
 
@@ -79,18 +126,25 @@ void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batc
         const struct roundings *roundings = &batch->rows[r].arith->roundings;
         struct op_row *row = &rounded->rows[r];
         *row = batch->rows[r];
-        round_input(rounded, row, 0, operand_type(roundings->queries, roundings->operands), q_width);
+        struct rounded_input input = {.type = operand_type(roundings->queries, roundings->operands),
+                                      .n = q_width,
+                                      .dim = p->dim,
+                                      .to_even = roundings->to_even,
+                                      .in_pairs = roundings->in_pairs};
+        round_input(rounded, row, 0, &input);
         uint32_t same = 0;
         while (batch->rows[same].in[1] != batch->rows[r].in[1] || batch->rows[same].in[2] != batch->rows[r].in[2]) {
             same++;
         }
-        for (unsigned input = 1; input <= 2; input++) {
+        input.type = operand_type(roundings->keys_values, roundings->operands);
+        input.n = positions_read(batch, r) * kv_width;
+        for (unsigned which = 1; which <= 2; which++) {
+            input.in_pairs = roundings->in_pairs && which == 1;
             if (same < r) {
-                row->in[input] = rounded->rows[same].in[input];
-                row->error[input] = rounded->rows[same].error[input];
+                row->in[which] = rounded->rows[same].in[which];
+                row->error[which] = rounded->rows[same].error[which];
             } else {
-                round_input(rounded, row, input, operand_type(roundings->keys_values, roundings->operands),
-                            positions_read(batch, r) * kv_width);
+                round_input(rounded, row, which, &input);
             }
         }
     }

@@ -33,6 +33,17 @@ static void prepare_input(struct product *product, uint64_t input, const float *
     dot_widen(scratch, n, product->x + input * n);
 }
 
+/* The step between neighbours in a block of x that was rounded to 8-bit integers and widened again. */
+static double block_step(const struct product *product, uint64_t input, const double *error, uint64_t i)
+{
+    uint64_t length = product->roundings.operands == ROUNDING_Q8_K ? 256 : INTEGER_BLOCK, first = i / length * length;
+    double most = 0;
+    for (uint64_t k = first; k < first + length; k++) {
+        most = fmax(most, fabs(product->x[input * product->n_in + k]) + error[k]);
+    }
+    return most / 127;
+}
+
 /* An x that is off by `error` may be rounded to a neighbour of what the right one is rounded to. */
 static void prepare_error(const struct product *product, uint64_t input, const double *error, double *to)
 {
@@ -40,6 +51,8 @@ static void prepare_error(const struct product *product, uint64_t input, const d
         double step = 0;
         if (error[i] > 0 && product->integers) {
             step = fabs(product->blocks[input * (product->n_in / INTEGER_BLOCK) + i / INTEGER_BLOCK].d);
+        } else if (error[i] > 0 && product->roundings.operands > ROUNDING_BF16) {
+            step = block_step(product, input, error, i);
         } else if (error[i] > 0 && product->roundings.operands != ROUNDING_NONE) {
             double u = product->roundings.operands == ROUNDING_F16 ? 0x1p-11 : 0x1p-8;
             step = 2 * u * (fabs(product->x[input * product->n_in + i]) + error[i]);
@@ -57,7 +70,10 @@ void product_open(struct product *product, const struct op_batch *batch, uint64_
                                 .n_inputs = batch->n_rows * per_row,
                                 .roundings = arith ? arith->roundings : no_roundings};
     bool blocks = product->roundings.operands > ROUNDING_BF16;
-    ASSERT(!blocks || n_in % INTEGER_BLOCK == 0);
+    if (blocks && n_in % (product->roundings.operands == ROUNDING_Q8_K ? 256 : INTEGER_BLOCK) != 0) {
+        product->roundings.operands = ROUNDING_NONE; /* a file declared blocks that no input of this width has */
+        blocks = false;
+    }
     product->integers =
         blocks && batch->step->variant != VARIANT_TRANSPOSE_B && integer_product_fits(product->matrix, n_in);
     uint64_t n = product->n_inputs * n_in;

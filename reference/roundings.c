@@ -33,13 +33,15 @@ bool roundings_equal(const struct roundings *a, const struct roundings *b)
 {
     return a->operands == b->operands && a->weights == b->weights && a->tables == b->tables &&
            a->queries == b->queries && a->keys_values == b->keys_values && a->probs == b->probs &&
-           a->accumulator == b->accumulator && a->unnormalised == b->unnormalised && a->to_even == b->to_even;
+           a->accumulator == b->accumulator && a->unnormalised == b->unnormalised && a->to_even == b->to_even &&
+           a->in_pairs == b->in_pairs;
 }
 
 bool roundings_any(const struct roundings *roundings)
 {
-    const struct roundings none = {.unnormalised = roundings->unnormalised, .to_even = roundings->to_even};
-    return !roundings_equal(roundings, &none);
+    const struct roundings how = {
+        .unnormalised = roundings->unnormalised, .to_even = roundings->to_even, .in_pairs = roundings->in_pairs};
+    return !roundings_equal(roundings, &how);
 }
 
 struct roundings roundings_join(const struct roundings *declared, const struct roundings *supposed)
@@ -66,12 +68,26 @@ static float largest(const float *values, uint64_t n)
     return most;
 }
 
-/* One block of Q8_0: d = max / 127, stored in f16; q = roundf(x / d). */
-static void round_q8_0(float *values, uint64_t n)
+/* The scale of a block of Q8_0 or Q8_1, before it is stored, and what values are multiplied by. */
+static float scale_of_block(bool to_even, const float *values, uint64_t n, float *inverse)
 {
-    float d = largest(values, n) / 127, inverse = d > 0 ? 1 / d : 0, stored = round_to_dtype(d, DTYPE_F16);
+    float most = largest(values, n), d = most / 127;
+    *inverse = to_even ? (most > 0 ? 127 / most : 0) : d > 0 ? 1 / d : 0;
+    return d;
+}
+
+/* The integer of a scaled value. */
+static float round_scaled(bool to_even, float scaled)
+{
+    return to_even ? rintf(scaled) : roundf(scaled);
+}
+
+/* One block of Q8_0: d = max / 127, stored in f16. */
+static void round_q8_0(bool to_even, float *values, uint64_t n)
+{
+    float inverse, stored = round_to_dtype(scale_of_block(to_even, values, n, &inverse), DTYPE_F16);
     for (uint64_t i = 0; i < n; i++) {
-        values[i] = roundf(values[i] * inverse) * stored;
+        values[i] = round_scaled(to_even, values[i] * inverse) * stored;
     }
 }
 
@@ -105,6 +121,11 @@ double round_number(enum rounding_type type, double y)
 
 void round_values(enum rounding_type type, float *values, uint64_t n)
 {
+    round_stored(type, false, values, n);
+}
+
+void round_stored(enum rounding_type type, bool to_even, float *values, uint64_t n)
+{
     switch (type) {
     case ROUNDING_NONE:
         break;
@@ -118,7 +139,7 @@ void round_values(enum rounding_type type, float *values, uint64_t n)
     case ROUNDING_Q4_0:
         for (uint64_t first = 0; first < n; first += INTEGER_BLOCK) {
             uint64_t count = n - first < INTEGER_BLOCK ? n - first : INTEGER_BLOCK;
-            type == ROUNDING_Q8_0 ? round_q8_0(values + first, count) : round_q4_0(values + first, count);
+            type == ROUNDING_Q8_0 ? round_q8_0(to_even, values + first, count) : round_q4_0(values + first, count);
         }
         break;
     default:
@@ -129,12 +150,10 @@ void round_values(enum rounding_type type, float *values, uint64_t n)
 /* Q8_0 and Q8_1: 32 values, d = max / 127 in f16. */
 static void quantise_32(const struct roundings *roundings, const float *x, struct integer_operand *block)
 {
-    float most = largest(x, INTEGER_BLOCK), d = most / 127;
-    float inverse = roundings->to_even ? (most > 0 ? 127 / most : 0) : d > 0 ? 1 / d : 0;
+    float inverse, d = scale_of_block(roundings->to_even, x, INTEGER_BLOCK, &inverse);
     int sum = 0;
     for (unsigned i = 0; i < INTEGER_BLOCK; i++) {
-        float scaled = x[i] * inverse;
-        block->q[i] = (int8_t)(roundings->to_even ? rintf(scaled) : roundf(scaled));
+        block->q[i] = (int8_t)round_scaled(roundings->to_even, x[i] * inverse);
         sum += block->q[i];
     }
     block->d = round_to_dtype(d, DTYPE_F16);

@@ -40,7 +40,9 @@ struct roundings {
     uint8_t probs;       /* attention: probabilities, NONE, F16 or BF16 */
     uint8_t accumulator; /* attention: the weighted sum of values, after each key; NONE, F16 or BF16 */
     bool unnormalised; /* probs are exp(score - largest score), divided by their sum after the weighted sum of values */
-    bool to_even;      /* 8-bit operands: x * (127 / max) rounded to even, as ggml's AVX2 code; else roundf(x / d) */
+    bool to_even;      /* Q8_0, Q8_1: x * (127 / max) rounded to even, as ggml's AVX2 code; else roundf(x / d) */
+    bool in_pairs;     /* attention: blocks of queries and keys are cut from each head's dims in the order of adjacent
+                          pairs (0, dim / 2, 1, dim / 2 + 1, ...), as an engine that runs a Llama GGUF has them */
 };
 
 bool roundings_equal(const struct roundings *a, const struct roundings *b);
@@ -52,6 +54,9 @@ struct roundings roundings_join(const struct roundings *declared, const struct r
 /* Rounds values in place to F16, BF16, or blocks of Q8_0 or Q4_0 as a KV cache stores them (32 values, scale in f16);
  * NONE: nothing. n: a multiple of 32 for blocks; a shorter last block is rounded by itself. */
 void round_values(enum rounding_type type, float *values, uint64_t n);
+
+/* As round_values; to_even: blocks of Q8_0 as struct roundings says. */
+void round_stored(enum rounding_type type, bool to_even, float *values, uint64_t n);
 
 /* The number that a type of floats stores for the real number y. */
 double round_number(enum rounding_type type, double y);

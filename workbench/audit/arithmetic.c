@@ -6,6 +6,7 @@
 
 #include "model/stop.h"
 #include "reference/integer_weights.h"
+#include "workbench/audit/hypotheses.h"
 
 /* The steps of one class that one trace recorded and that were judged from recorded inputs. */
 struct class_steps {
@@ -23,11 +24,6 @@ static uint32_t weights_of(const struct step *step)
                                                                                          : DTYPE_COUNT;
 }
 
-static bool is_product(enum op op)
-{
-    return op == OP_matmul || op == OP_expert_matmul;
-}
-
 static bool is_attention(enum op op)
 {
     return op == OP_attention || op == OP_attention_probs;
@@ -35,7 +31,7 @@ static bool is_attention(enum op op)
 
 bool arithmetic_may_explain(const struct step *step, const struct finding *finding)
 {
-    return (is_product(step->op) || is_attention(step->op)) && !finding->span;
+    return (op_is_product(step->op) || is_attention(step->op)) && !finding->span;
 }
 
 /* Whether every row of one phase of a step follows from its inputs in an arithmetic. *n: rows that were judged. */
@@ -121,56 +117,6 @@ static void class_close(struct class_steps *class)
     free(class->fails);
 }
 
-/* The hypotheses of a class, the simplest first. */
-#define HYPOTHESES_MOST 96
-static uint32_t list_hypotheses(const struct class_steps *class, const struct plan *plan,
-                                struct roundings list[HYPOTHESES_MOST])
-{
-    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
-    uint32_t n = 0;
-    if (is_product(class->op)) {
-        const struct step *step = &plan->steps[class->steps[0]];
-        uint64_t n_in = step->op == OP_matmul ? step->params.matmul.n_in : step->params.expert_matmul.n_in;
-        for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
-            list[n++] = (struct roundings){.operands = floats[f]};
-        }
-        for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
-            list[n++] = (struct roundings){.operands = floats[f], .weights = floats[f]};
-        }
-        if (integer_product_fits(step->weight[0], n_in)) {
-            uint8_t operands = integer_operand_of(class->weights);
-            list[n++] = (struct roundings){.operands = operands, .to_even = true};
-            list[n++] = (struct roundings){.operands = operands};
-        }
-    }
-    for (unsigned roundings = 1; is_attention(class->op) && roundings < 16; roundings++) {
-        /* In the order of the number of roundings. */
-        static const uint8_t order[16] = {0, 1, 2, 4, 8, 3, 5, 6, 9, 10, 12, 7, 11, 13, 14, 15};
-        for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
-            unsigned bits = order[roundings];
-            struct roundings r = {.keys_values = bits & 1 ? floats[f] : 0,
-                                  .queries = bits & 2 ? floats[f] : 0,
-                                  .probs = bits & 4 ? floats[f] : 0,
-                                  .accumulator = bits & 8 ? floats[f] : 0};
-            if (class->op == OP_attention_probs && (r.probs || r.accumulator)) {
-                continue;
-            }
-            /* Engines with an accumulator in f16 (flash attention) never store probabilities, so both together are no
-             * engine's arithmetic. */
-            if (r.probs && r.accumulator) {
-                continue;
-            }
-            list[n++] = r;
-            if (r.probs) {
-                r.unnormalised = true;
-                list[n++] = r;
-            }
-        }
-    }
-    ASSERT(n <= HYPOTHESES_MOST);
-    return n;
-}
-
 /* What a class rounds: beyond what its file declares, or instead of it. */
 struct hypothesis {
     struct roundings roundings;
@@ -254,7 +200,7 @@ __attribute__((noinline)) static bool follow_others(struct arithmetic *arithmeti
         const struct arithmetic_class *other = &arithmetic->classes[i];
         struct hypothesis hypothesis = {.roundings = other->roundings};
         uint32_t n_needed;
-        if (!is_product(other->op)) {
+        if (!op_is_product(other->op)) {
             continue;
         }
         if (hypothesis.roundings.operands > ROUNDING_BF16) {
@@ -286,7 +232,9 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
                         const struct class_steps *class)
 {
     struct roundings list[HYPOTHESES_MOST];
-    uint32_t n = list_hypotheses(class, audit->plan, list), n_failing = 0;
+    const struct step *first = &audit->plan->steps[class->steps[0]];
+    uint32_t n = hypotheses_list(first, trace_find_step(trace, first)->arith.roundings.keys_values, list),
+             n_failing = 0;
     for (uint32_t i = 0; i < class->n; i++) {
         n_failing += class->fails[i];
     }
@@ -363,6 +311,6 @@ void arithmetic_attributes(const struct arithmetic_class *class,
         }
     }
     if (!roundings_any(r)) { /* more exact than its file declares */
-        each(context, is_product(class->op) ? "operand_dtype" : "kv_dtype", rounding_name(ROUNDING_NONE));
+        each(context, op_is_product(class->op) ? "operand_dtype" : "kv_dtype", rounding_name(ROUNDING_NONE));
     }
 }

@@ -156,7 +156,10 @@ static void declared_arithmetic_is_taken(void **state)
         {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .probs = ROUNDING_F16},
         {.keys_values = ROUNDING_F16},
         {.operands = ROUNDING_F16},
+        {.operands = ROUNDING_Q8_1}, /* the matrices have no blocks */
+        {.operands = ROUNDING_Q8_K}, /* nor are rows multiples of 256 */
         {.keys_values = ROUNDING_BF16},
+        {.keys_values = ROUNDING_Q8_0},
     };
     for (size_t i = 0; i < sizeof(declared) / sizeof(*declared); i++) {
         for (int wrong = 0; wrong < 2; wrong++) {
@@ -242,6 +245,32 @@ static void precision_comes_behind_bugs(void **state)
     }
 }
 
+/* A model that is loaded in bf16 has its weights rounded, and the scale of Gemma's embedding. A file that does not say
+ * so is no divergence; a value that is one per cent off is. */
+static void load_in_bf16_is_inferred(void **state)
+{
+    (void)state;
+    static const struct engine engine = {.model = "tiny-gemma3", .trace = "transformers-bfloat16"};
+    for (int wrong = 0; wrong < 2; wrong++) {
+        struct model model;
+        struct plan plan;
+        struct trace trace;
+        open_engine(&engine, &model, &plan, &trace);
+        trace_find(&trace, LAYER_NONE, STAGE_embed)->rows[3] *= wrong ? 1.015625f : 1;
+        struct comparison comparison = {.plan = &plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_int_equal(comparison.verdict.diverged, wrong);
+        if (!wrong) {
+            assert_string_equal(comparison.storage[0], "bfloat16");
+            assert_int_equal(comparison.traces[0].weights_dtype, DTYPE_BF16);
+        }
+        comparison_free(&comparison);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -249,6 +278,7 @@ int main(void)
         cmocka_unit_test(one_matrix_off_is_found),
         cmocka_unit_test(scale_off_in_every_layer_is_found),
         cmocka_unit_test(declared_arithmetic_is_taken),
+        cmocka_unit_test(load_in_bf16_is_inferred),
         cmocka_unit_test(precision_comes_behind_bugs),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
