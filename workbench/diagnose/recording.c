@@ -389,11 +389,21 @@ static void declare(struct trace *trace, const char *storage, enum narrow_run ru
     }
 }
 
-const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
+/* Whether so many steps may be findings: one, or one in ten. */
+static bool may_fail(const struct outcome *outcome)
+{
+    return outcome->n_judged >= 2 && (outcome->n_failing <= 1 || outcome->n_failing * 10 <= outcome->n_judged);
+}
+
+/* Tries each storage with each way to run. findings false: takes the first that explains every step. true: takes the
+ * one that leaves the fewest steps, which then are findings. NULL: none will do. */
+static const char *try_storages(const struct plan *plan, struct trace *trace, bool findings)
 {
     static const char *const types[] = {"bfloat16", "float16"};
-    const char *narrow = recording_narrow_type(trace);
-    for (unsigned k = 0; k < NARROW_RUNS * sizeof(types) / sizeof(*types); k++) {
+    const char *narrow = recording_narrow_type(trace), *best = NULL;
+    struct trace taken = {0};
+    uint32_t fewest = UINT32_MAX;
+    for (unsigned k = 0; k < NARROW_RUNS * sizeof(types) / sizeof(*types) && fewest > 0 && !stop_asked(); k++) {
         const char *type = types[k / NARROW_RUNS];
         enum narrow_run run = (enum narrow_run)(k % NARROW_RUNS);
         double u, smallest;
@@ -404,13 +414,26 @@ const char *recording_infer_storage(const struct plan *plan, struct trace *trace
         struct trace copy;
         trace_copy(&copy, trace);
         declare(&copy, type, run);
-        struct outcome outcome = audit_alone(plan, &copy, false);
-        if (outcome.n_failing == 0 && outcome.n_judged > 0) {
-            trace_free(trace);
-            *trace = copy;
-            return type;
+        struct outcome outcome = audit_alone(plan, &copy, findings);
+        bool will_do = findings ? may_fail(&outcome) : outcome.n_failing == 0 && outcome.n_judged > 0;
+        if (!will_do || outcome.n_failing >= fewest) {
+            trace_free(&copy);
+            continue;
         }
-        trace_free(&copy);
+        trace_free(&taken);
+        taken = copy;
+        best = type;
+        fewest = outcome.n_failing;
     }
-    return NULL;
+    if (best) {
+        trace_free(trace);
+        *trace = taken;
+    }
+    return best;
+}
+
+const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
+{
+    const char *type = try_storages(plan, trace, false);
+    return type ? type : try_storages(plan, trace, true);
 }

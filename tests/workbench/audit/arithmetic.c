@@ -271,6 +271,41 @@ static void load_in_bf16_is_inferred(void **state)
     }
 }
 
+/* Every stage is stored in f16, which the file does not say, and a bug of one per cent is in layer 1. */
+static void a_bug_under_undeclared_storage_is_found(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        struct model model;
+        struct plan plan;
+        struct trace trace;
+        open_engine(&engines[0], &model, &plan, &trace);
+        for (uint32_t s = 0; s < plan.n_steps; s++) {
+            compute_step(&plan, s, &trace, &arith_float32);
+            struct trace_stage *stage = trace_find_step(&trace, &plan.steps[s]);
+            uint64_t n = (uint64_t)trace.n_positions * stage->width;
+            bool bug = wrong && plan.steps[s].layer == 1 && plan.steps[s].stage == STAGE_o_proj;
+            for (uint64_t i = 0; i < n && bug; i++) {
+                stage->rows[i] *= 1.01f;
+            }
+            round_values(ROUNDING_F16, stage->rows, n);
+        }
+        struct comparison comparison = {.plan = &plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_string_equal(comparison.storage[0], "float16");
+        assert_int_equal(comparison.verdict.n_introduced, wrong);
+        if (wrong) {
+            const struct step *first = &comparison.plan->steps[verdict_first(&comparison.verdict)->step];
+            assert_int_equal(first->layer, 1);
+            assert_int_equal(first->stage, STAGE_o_proj);
+        }
+        comparison_free(&comparison);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -280,6 +315,7 @@ int main(void)
         cmocka_unit_test(declared_arithmetic_is_taken),
         cmocka_unit_test(load_in_bf16_is_inferred),
         cmocka_unit_test(precision_comes_behind_bugs),
+        cmocka_unit_test(a_bug_under_undeclared_storage_is_found),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
