@@ -11,8 +11,13 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
 /* Whether every recorded value is one that a type of floats holds: "bfloat16", "float16", or NULL. */
 const char *recording_narrow_type(const struct trace *trace);
 
-/* Takes a narrower storage_dtype that the file does not declare, where every value is of that type and every step then
- * follows from its inputs: an engine that stores so. Returns the type's name, or NULL where the trace stays as it is.
+/* Whether every step of a trace that can be judged follows from its inputs; some are judged. Takes the arithmetic that
+ * is inferred into the trace's stages. */
+bool recording_passes(const struct plan *plan, struct trace *trace);
+
+/* In recording_storage.c. Takes a narrower storage_dtype that the file does not declare, where every value is of that
+ * type and every step then follows from its inputs: an engine that stores so. Returns the type's name, or NULL where
+ * the trace stays as it is.
  */
 const char *recording_infer_storage(const struct plan *plan, struct trace *trace);
 

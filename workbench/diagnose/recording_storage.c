@@ -1,0 +1,58 @@
+/* What a run that stores its stages in 16 bits rounds, where its file does not declare it. */
+#include <string.h>
+
+#include "workbench/diagnose/recording.h"
+
+/* What a run whose stages are stored in 16 bits may round besides. */
+enum narrow_run {
+    NARROW_STORES,   /* nothing */
+    NARROW_WEIGHTS,  /* the model was loaded in that type: weights, and the scale of the embedding */
+    NARROW_OPERANDS, /* operands and weights of matrix products */
+    NARROW_RUNS
+};
+
+/* Declares for every stage of a trace what it stores, and what is rounded besides. */
+static void declare(struct trace *trace, const char *storage, enum narrow_run run)
+{
+    double u, smallest;
+    enum rounding_type type = rounding_by_name(storage);
+    bool known = float_type(storage, &u, &smallest);
+    ASSERT(known);
+    for (uint32_t i = 0; i <= trace->n_stages; i++) {
+        struct arith *arith = i < trace->n_stages ? &trace->stages[i].arith : &trace->arith;
+        arith->u_storage = u;
+        arith->eta = smallest;
+        if (run == NARROW_OPERANDS) {
+            arith->roundings.operands = arith->roundings.weights = (uint8_t)type;
+        }
+        if (run == NARROW_WEIGHTS) {
+            *(i < trace->n_stages ? &trace->stages[i].weights_dtype : &trace->weights_dtype) =
+                type == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16;
+        }
+    }
+}
+
+const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
+{
+    static const char *const types[] = {"bfloat16", "float16"};
+    const char *narrow = recording_narrow_type(trace);
+    for (unsigned k = 0; k < NARROW_RUNS * sizeof(types) / sizeof(*types); k++) {
+        const char *type = types[k / NARROW_RUNS];
+        enum narrow_run run = (enum narrow_run)(k % NARROW_RUNS);
+        double u, smallest;
+        bool known = float_type(type, &u, &smallest), declared = trace->arith.u_storage == u;
+        if (!known || (!declared && (!narrow || strcmp(narrow, type) != 0)) || (declared && run == NARROW_STORES)) {
+            continue;
+        }
+        struct trace copy;
+        trace_copy(&copy, trace);
+        declare(&copy, type, run);
+        if (recording_passes(plan, &copy)) {
+            trace_free(trace);
+            *trace = copy;
+            return type;
+        }
+        trace_free(&copy);
+    }
+    return NULL;
+}
