@@ -51,7 +51,7 @@ def check_healthy(program, engine, folder, twin):
     expected = {
         ("matmul", "Q4_1", "operand_dtype", "q8_1"), ("matmul", "Q8_0", "operand_dtype", "q8_0"),
         ("attention", None, "kv_dtype", "float16"), ("attention", None, "sum_dtype", "float16")}
-    for command in (["audit", MODEL, path], ["diff", MODEL, "--golden", GOLDEN, "--trace", path]):
+    for command in (["audit", MODEL, path, "--all"], ["diff", MODEL, "--golden", GOLDEN, "--trace", path, "--all"]):
         status, text, report = ask(program, *command)
         expect(status == 0 and report["verdict"] == "parity", f"{command[0]}: parity", (status, report["verdict"]))
         expect(expected <= arithmetic(report), f"{command[0]}: its arithmetic", arithmetic(report))
@@ -66,6 +66,8 @@ def check_quantised_cache(program, engine, folder, twin):
         status, _, report = ask(program, "audit", MODEL, path)
         first = report["first_divergence"]
         expect(status == 1 and first["stage"] == "attn_out", f"undeclared {name}: diverges at attn_out", (status, first))
+        named = {(d["kind"], d["fault"]) for d in report["diagnosis"] if d["stage"] == "attn_out" and d["kind"] != "symptom"}
+        expect(named == {("precision", f"kv-cache-{name}")}, f"undeclared {name}: precision, named", named)
         record(engine, path, cache=cache, kv_dtype=name)
         status, _, report = ask(program, "audit", MODEL, path)
         expect(status == 0 and report["verdict"] == "parity", f"declared {name}: parity", (status, report["first_divergence"]))
@@ -89,9 +91,9 @@ def check_spoiled_weights(program, engine, folder, twin):
     first, found = report["first_divergence"], {(i["layer"], i["stage"]) for i in report["introduced"]}
     expect(status == 1 and (first["layer"], first["stage"]) == (17, "ffn_norm"), "first: layer 17 ffn_norm", (status, first))
     expect(found == {(17, "ffn_norm"), (20, "ffn_up")}, "both are found, and nothing else", found)
-    named = {(d["layer"], d["stage"], d["kind"], d["text"]) for d in report["diagnosis"]}
-    print(*named, sep="\n")
-    expect({(17, "ffn_norm"), (20, "ffn_up")} <= {n[:2] for n in named}, "both are named", named)
+    named = {(d["layer"], d["stage"], d["fault"], d["how"]) for d in report["diagnosis"]}
+    expected = {(17, "ffn_norm", "norm-double-offset", "reproduced"), (20, "ffn_up", "constant-multiple", "reproduced")}
+    expect(expected <= named, "both are named", named)
 
 
 def main():

@@ -209,9 +209,12 @@ __attribute__((noinline)) static bool follow_others(struct arithmetic *arithmeti
             }
             hypothesis.roundings.operands = integer_operand_of(step->weight[0]->dtype);
         }
-        if (count_explained(audit, trace, class, &hypothesis, &n_needed) == 1) {
-            accept(arithmetic, audit, trace, class, &hypothesis, 1);
-            return true;
+        for (int to_even = 1; to_even >= 0; to_even--) { /* kernels of one program may differ in this */
+            hypothesis.roundings.to_even = hypothesis.roundings.operands > ROUNDING_BF16 && to_even;
+            if (count_explained(audit, trace, class, &hypothesis, &n_needed) == 1) {
+                accept(arithmetic, audit, trace, class, &hypothesis, 1);
+                return true;
+            }
         }
     }
     return false;
@@ -245,16 +248,21 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
         return class->op == OP_matmul && follow_others(arithmetic, audit, trace, class);
     }
     bool declares = declares_roundings(audit, trace, class);
-    for (uint32_t h = 0; h < (declares ? 2 * n + 1 : n) && !stop_asked(); h++) {
+    struct hypothesis best = {0};
+    uint32_t most = 0; /* steps that the best one explains */
+    for (uint32_t h = 0; h < (declares ? 2 * n + 1 : n) && most < class->n && !stop_asked(); h++) {
         struct hypothesis hypothesis = {.instead = h >= n};
         hypothesis.roundings = h == n ? (struct roundings){0} : list[h < n ? h : h - n - 1];
         uint32_t n_needed, n_explained = count_explained(audit, trace, class, &hypothesis, &n_needed);
-        if (n_explained >= 2 && n_needed >= 2) {
-            accept(arithmetic, audit, trace, class, &hypothesis, n_explained);
-            return true;
+        if (n_explained > most && n_explained >= 2 && n_needed >= 2) {
+            most = n_explained;
+            best = hypothesis;
         }
     }
-    return false;
+    if (most > 0) {
+        accept(arithmetic, audit, trace, class, &best, most);
+    }
+    return most > 0;
 }
 
 void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces, uint32_t t,

@@ -90,7 +90,7 @@ uint32_t precision_within(const struct evidence *evidence, struct diagnosis *fou
         if (!applies(evidence->step, inside) || !lies_within(evidence, types[t % 2].unit, inside)) {
             continue;
         }
-        *found = (struct diagnosis){.how = HOW_RELATION, .kind = KIND_PRECISION, .postmortem = ""};
+        *found = (struct diagnosis){.how = HOW_CONSISTENT, .kind = KIND_PRECISION, .postmortem = ""};
         snprintf(found->fault, sizeof(found->fault), "%s", types[t % 2].name);
         snprintf(
             found->text, sizeof(found->text),

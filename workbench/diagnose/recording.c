@@ -9,16 +9,7 @@
 #include "workbench/audit/arithmetic.h"
 #include "workbench/audit/verdict.h"
 
-/* What the audit of one trace says. */
-struct outcome {
-    uint32_t n_failing;
-    uint32_t first;    /* the first failing step; n_steps: none */
-    uint32_t n_judged; /* steps with at least one judged row */
-};
-
-/* whole: also what fails, and where first. Else only whether all passes is asked, and the audit ends at the first step
- * that fails whatever arithmetic is inferred: nearly every change of a trace that is no cure is refused in layer 0. */
-static struct outcome audit_alone(const struct plan *plan, struct trace *trace, bool whole)
+struct recording_outcome recording_audit(const struct plan *plan, struct trace *trace, bool whole)
 {
     const struct trace *list[] = {trace};
     const enum source sources[] = {SOURCE_TRACE};
@@ -29,12 +20,13 @@ static struct outcome audit_alone(const struct plan *plan, struct trace *trace, 
         audit_run(&audit, plan, list, 1, NULL, NULL);
     } else if (!audit_while(&audit, plan, trace, arithmetic_may_explain)) {
         audit_free(&audit);
-        return (struct outcome){.n_failing = 1};
+        return (struct recording_outcome){.n_failing = 1};
     }
     arithmetic_infer(&arithmetic, &audit, list, 0, trace);
     verdict_reach(&verdict, &audit, list, sources, true);
-    struct outcome outcome = {.n_failing = verdict.n_introduced,
-                              .first = verdict.n_introduced > 0 ? verdict_first(&verdict)->step : plan->n_steps};
+    struct recording_outcome outcome = {.n_failing = verdict.n_introduced,
+                                        .first =
+                                            verdict.n_introduced > 0 ? verdict_first(&verdict)->step : plan->n_steps};
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         outcome.n_judged += audit_finding(&audit, s, 0)->rows_judged > 0;
     }
@@ -304,10 +296,10 @@ static const struct recording {
 
 /* The audit of a copy of the trace once put right. n_failing UINT32_MAX: there is nothing to put right. *n_lost: stages
  * that have no place any more, and cannot be judged. */
-static struct outcome audit_put_right(const struct plan *plan, const struct trace *trace,
-                                      const struct recording *recording, uint32_t *n_lost)
+static struct recording_outcome audit_put_right(const struct plan *plan, const struct trace *trace,
+                                                const struct recording *recording, uint32_t *n_lost)
 {
-    struct outcome outcome = {.n_failing = UINT32_MAX};
+    struct recording_outcome outcome = {.n_failing = UINT32_MAX};
     bool whole = recording->n_proven > 0; /* else it must explain everything */
     struct trace copy;
     trace_copy(&copy, trace);
@@ -315,9 +307,9 @@ static struct outcome audit_put_right(const struct plan *plan, const struct trac
         copy.stages[s].is_inferred[PHASE_PREFILL] = copy.stages[s].is_inferred[PHASE_DECODE] = false;
     }
     if (recording->put_right(&copy, plan)) {
-        outcome = audit_alone(plan, &copy, whole);
+        outcome = recording_audit(plan, &copy, whole);
         if (outcome.n_failing > 0 && recording_infer_storage(plan, &copy)) {
-            outcome = audit_alone(plan, &copy, whole);
+            outcome = recording_audit(plan, &copy, whole);
         }
     }
     *n_lost = trace->n_stages - copy.n_stages;
@@ -329,13 +321,13 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
 {
     for (size_t i = 0; i < sizeof(recordings) / sizeof(*recordings) && !stop_asked(); i++) {
         uint32_t n_lost;
-        struct outcome outcome = audit_put_right(plan, trace, &recordings[i], &n_lost);
+        struct recording_outcome outcome = audit_put_right(plan, trace, &recordings[i], &n_lost);
         struct trace copy;
         if (outcome.n_failing == UINT32_MAX || (outcome.n_failing > 0 && recordings[i].n_proven == 0)) {
             continue;
         }
         trace_copy(&copy, trace);
-        struct outcome as_recorded = audit_alone(plan, &copy, true);
+        struct recording_outcome as_recorded = recording_audit(plan, &copy, true);
         trace_free(&copy);
         /* What is proven by itself need not explain everything: the trace may hold a bug as well. */
         bool explains = outcome.n_failing == 0 || (recordings[i].n_proven > 0 && outcome.first > as_recorded.first &&
@@ -358,82 +350,4 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
         return true;
     }
     return false;
-}
-
-/* What a run whose stages are stored in 16 bits may round besides. */
-enum narrow_run {
-    NARROW_STORES,   /* nothing */
-    NARROW_WEIGHTS,  /* the model was loaded in that type: weights, and the scale of the embedding */
-    NARROW_OPERANDS, /* operands and weights of matrix products */
-    NARROW_RUNS
-};
-
-/* Declares for every stage of a trace what it stores, and what is rounded besides. */
-static void declare(struct trace *trace, const char *storage, enum narrow_run run)
-{
-    double u, smallest;
-    enum rounding_type type = rounding_by_name(storage);
-    bool known = float_type(storage, &u, &smallest);
-    ASSERT(known);
-    for (uint32_t i = 0; i <= trace->n_stages; i++) {
-        struct arith *arith = i < trace->n_stages ? &trace->stages[i].arith : &trace->arith;
-        arith->u_storage = u;
-        arith->eta = smallest;
-        if (run == NARROW_OPERANDS) {
-            arith->roundings.operands = arith->roundings.weights = (uint8_t)type;
-        }
-        if (run == NARROW_WEIGHTS) {
-            *(i < trace->n_stages ? &trace->stages[i].weights_dtype : &trace->weights_dtype) =
-                type == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16;
-        }
-    }
-}
-
-/* Whether so many steps may be findings: one, or one in ten. */
-static bool may_fail(const struct outcome *outcome)
-{
-    return outcome->n_judged >= 2 && (outcome->n_failing <= 1 || outcome->n_failing * 10 <= outcome->n_judged);
-}
-
-/* Tries each storage with each way to run. findings false: takes the first that explains every step. true: takes the
- * one that leaves the fewest steps, which then are findings. NULL: none will do. */
-static const char *try_storages(const struct plan *plan, struct trace *trace, bool findings)
-{
-    static const char *const types[] = {"bfloat16", "float16"};
-    const char *narrow = recording_narrow_type(trace), *best = NULL;
-    struct trace taken = {0};
-    uint32_t fewest = UINT32_MAX;
-    for (unsigned k = 0; k < NARROW_RUNS * sizeof(types) / sizeof(*types) && fewest > 0 && !stop_asked(); k++) {
-        const char *type = types[k / NARROW_RUNS];
-        enum narrow_run run = (enum narrow_run)(k % NARROW_RUNS);
-        double u, smallest;
-        bool known = float_type(type, &u, &smallest), declared = trace->arith.u_storage == u;
-        if (!known || (!declared && (!narrow || strcmp(narrow, type) != 0)) || (declared && run == NARROW_STORES)) {
-            continue;
-        }
-        struct trace copy;
-        trace_copy(&copy, trace);
-        declare(&copy, type, run);
-        struct outcome outcome = audit_alone(plan, &copy, findings);
-        bool will_do = findings ? may_fail(&outcome) : outcome.n_failing == 0 && outcome.n_judged > 0;
-        if (!will_do || outcome.n_failing >= fewest) {
-            trace_free(&copy);
-            continue;
-        }
-        trace_free(&taken);
-        taken = copy;
-        best = type;
-        fewest = outcome.n_failing;
-    }
-    if (best) {
-        trace_free(trace);
-        *trace = taken;
-    }
-    return best;
-}
-
-const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
-{
-    const char *type = try_storages(plan, trace, false);
-    return type ? type : try_storages(plan, trace, true);
 }

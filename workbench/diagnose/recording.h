@@ -11,9 +11,21 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
 /* Whether every recorded value is one that a type of floats holds: "bfloat16", "float16", or NULL. */
 const char *recording_narrow_type(const struct trace *trace);
 
-/* Takes a narrower storage_dtype that the file does not declare, where every value is of that type and every step then
- * follows from its inputs: an engine that stores so. Returns the type's name, or NULL where the trace stays as it is.
- */
+/* A trace audited alone, in the arithmetic that is inferred. */
+struct recording_outcome {
+    uint32_t n_failing;
+    uint32_t first;    /* the first failing step; n_steps: none */
+    uint32_t n_judged; /* steps with at least one judged row */
+};
+
+/* Takes the inferred arithmetic into the trace's stages. whole: also what fails, and where first. Else only whether all
+ * passes is asked, and the audit ends at the first step that fails whatever arithmetic is inferred: nearly every change
+ * of a trace that is no cure is refused in layer 0. */
+struct recording_outcome recording_audit(const struct plan *plan, struct trace *trace, bool whole);
+
+/* In recording_storage.c. Takes a narrower storage_dtype that the file does not declare, where every value is of that
+ * type and the steps then follow from their inputs: an engine that stores so. One step, or one in ten, may stay a
+ * finding. Returns the type's name, or NULL where the trace stays as it is. */
 const char *recording_infer_storage(const struct plan *plan, struct trace *trace);
 
 #endif

@@ -27,6 +27,8 @@
     X(attention_heads, LAYOUT, attention)                        \
     X(attention_precision, PRECISION, attention)                 \
     X(attention_precision, PRECISION, attention_probs)           \
+    X(block_cache, PRECISION, attention)                         \
+    X(block_cache, PRECISION, attention_probs)                   \
     X(keys_rotated, POSITIONS, attention)                        \
     X(rope_positions, POSITIONS, rope)                           \
     X(rope_precision, PRECISION, rope)                           \
@@ -40,6 +42,7 @@
     X(swiglu, FORMULA, swiglu)                                   \
     X(softcap, FORMULA, softcap)                                 \
     X(expert_weights, MISSING_TERMS, expert_sum)                 \
+    X(rescaled, CONSTANT_MULTIPLE, COUNT)                        \
     X(decoding, WEIGHTS_DECODING, COUNT)                         \
     X(missing_terms, MISSING_TERMS, COUNT)                       \
     X(constant_vector, ADDITIVE, COUNT)

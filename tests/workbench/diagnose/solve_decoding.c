@@ -276,6 +276,61 @@ static void a_transposed_matrix_is_layout(void **state)
     solving_close(&solving);
 }
 
+/* The matrix with the scales and minimums of its blocks multiplied and stored in f16 again; every other block by a
+ * factor that is `apart` larger. */
+static float *rescaled(const struct tensor *matrix, float factor, float apart)
+{
+    const struct dtype_info *info = dtype_info(matrix->dtype);
+    uint8_t *bytes = xmalloc(matrix->n_bytes);
+    tensor_copy(matrix, 0, matrix->n_bytes, bytes);
+    for (uint64_t at = 0; at < matrix->n_bytes; at += info->block_bytes) {
+        for (uint32_t i = 0; i < (info->m_times != 0 ? 2u : 1u); i++) {
+            uint8_t *half = bytes + at + (i == 0 ? info->d_at : info->m_at);
+            float times = factor + (at / info->block_bytes % 2 ? apart : 0);
+            uint16_t bits = half_of(times * half_at(half));
+            memcpy(half, &bits, sizeof(bits));
+        }
+    }
+    struct tensor copy = *matrix;
+    copy.bytes = bytes;
+    float *w = solving_weights(&copy);
+    free(bytes);
+    return w;
+}
+
+static void rescaled_blocks_are_a_multiple(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        int32_t layer;
+        enum stage stage;
+        float factor;
+    } cases[] = {
+        {"tiny-llama-q4_1.gguf", 2, STAGE_ffn_up, 1.1f},
+        {"tiny-llama-q4_1.gguf", 1, STAGE_o_proj, 0.97f},
+        {formats, 0, STAGE_ffn_down, 1.1f},
+        {formats, 0, STAGE_ffn_gate, 1.125f},
+        {formats, 0, STAGE_o_proj, 1.099609375f},
+        {formats, 0, STAGE_q_proj, 0.333f},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        for (int apart = 0; apart < 2; apart++) {
+            struct solving solving;
+            solving_open(&solving, cases[i].model, cases[i].layer, cases[i].stage);
+            float *w = rescaled(solving.step->weight[0], cases[i].factor, apart ? 0.01f : 0);
+            solving_product(&solving, w, solving.in[0], NULL);
+            if (apart) {
+                solving_refuse(&solving, KIND_CONSTANT_MULTIPLE);
+            } else {
+                solving_expect(&solving, KIND_CONSTANT_MULTIPLE, "stored in f16 again", NAN);
+            }
+            free(w);
+            solving_close(&solving);
+        }
+    }
+}
+
 /* The twins: the right decoder, noise, and inputs that are missing. */
 static void other_errors_are_not_named(void **state)
 {
@@ -304,6 +359,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(wrong_decoders_are_named),
         cmocka_unit_test(a_transposed_matrix_is_layout),
+        cmocka_unit_test(rescaled_blocks_are_a_multiple),
         cmocka_unit_test(other_errors_are_not_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
