@@ -139,6 +139,26 @@ static void put_solved(struct config_number *found, const char *name, double exp
     snprintf(found->solved.name, sizeof(found->solved.name), "%s", name);
 }
 
+/* A scale that is a round multiple of MODEL's, which no round number of the config gives. */
+static bool try_multiple(const struct config_search *search, const struct parameter *parameter, double had, double best,
+                         struct config_number *found)
+{
+    struct step step = *search->step;
+    for (int digits = 1; parameter->inverse_square && had != 0 && digits <= MOST_DIGITS; digits++) {
+        double multiple = round_digits(best / had, digits);
+        set(&step, parameter->field, had * multiple);
+        if (multiple == 1 || !search->reproduces(search->context, &step)) {
+            continue;
+        }
+        put_solved(found, "scale of attention's scores", had, had * multiple);
+        snprintf(found->name, sizeof(found->name), "%s", parameter->name);
+        snprintf(found->text, sizeof(found->text), "The scale of attention's scores is %.6g, %.6g times MODEL's",
+                 had * multiple, multiple);
+        return true;
+    }
+    return false;
+}
+
 static bool try_parameter(const struct config_search *search, const struct parameter *parameter,
                           struct config_number *found)
 {
@@ -150,8 +170,9 @@ static bool try_parameter(const struct config_search *search, const struct param
     if (parameter->field == FIELD(rope.original) && step.params.rope.type == ROPE_TYPE_LINEAR) {
         return false;
     }
-    if (!reproduced_near(search, &step, parameter, best_value(search, step, parameter), &value)) {
-        return false;
+    double best = best_value(search, step, parameter);
+    if (!reproduced_near(search, &step, parameter, best, &value)) {
+        return try_multiple(search, parameter, had, best, found);
     }
     char instead[64] = "none";
     if (had != 0) {

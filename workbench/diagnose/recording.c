@@ -30,6 +30,12 @@ struct recording_outcome recording_audit(const struct plan *plan, struct trace *
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         outcome.n_judged += audit_finding(&audit, s, 0)->rows_judged > 0;
     }
+    uint64_t ops = 0;
+    for (uint32_t i = 0; i < verdict.n_introduced; i++) {
+        uint64_t op = (uint64_t)1 << plan->steps[verdict.introduced[i].step].op;
+        outcome.n_ops += !(ops & op);
+        ops |= op;
+    }
     verdict_free(&verdict);
     audit_free(&audit);
     return outcome;
@@ -332,8 +338,8 @@ bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t
         /* What is proven by itself need not explain everything: the trace may hold a bug as well. */
         bool explains = outcome.n_failing == 0 || (recordings[i].n_proven > 0 && outcome.first > as_recorded.first &&
                                                    outcome.n_failing <= as_recorded.n_failing);
-        /* Of a single step any error of that size would do. */
-        explains &= recordings[i].put_right != round_for_file || as_recorded.n_failing >= 2;
+        /* Of a single op any error of that size would do; values rounded for the file make several fail. */
+        explains &= recordings[i].put_right != round_for_file || as_recorded.n_ops >= 2;
         /* Where most of what was judged has no place any more, as the stages of a single layer, nothing is proven. */
         explains &= 2 * outcome.n_judged >= as_recorded.n_judged;
         if (!explains || outcome.n_judged + n_lost + recordings[i].n_proven < as_recorded.n_judged) {

@@ -14,6 +14,7 @@ const char *recording_narrow_type(const struct trace *trace);
 /* A trace audited alone, in the arithmetic that is inferred. */
 struct recording_outcome {
     uint32_t n_failing;
+    uint32_t n_ops;    /* different ops that fail */
     uint32_t first;    /* the first failing step; n_steps: none */
     uint32_t n_judged; /* steps with at least one judged row */
 };

@@ -306,6 +306,44 @@ static void a_bug_under_undeclared_storage_is_found(void **state)
     }
 }
 
+/* Every layer's softmax scale is off by a factor: a round one is solved for, another is not. */
+static void a_multiple_of_the_scale_is_named(void **state)
+{
+    (void)state;
+    static const struct {
+        float factor;
+        bool named;
+    } cases[] = {{1.01f, true}, {1.25f, true}, {1.0123457f, false}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct model model;
+        struct plan plan, off;
+        struct trace trace;
+        open_engine(&engines[0], &model, &plan, &trace);
+        plan_copy(&off, &plan);
+        for (uint32_t s = 0; s < off.n_steps; s++) {
+            if (off.steps[s].op == OP_attention) {
+                off.steps[s].params.attention.scale *= cases[i].factor;
+            }
+            compute_step(&off, s, &trace, &arith_float32);
+        }
+        struct comparison comparison = {.plan = &plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_true(comparison.verdict.diverged);
+        assert_int_equal(comparison.plan->steps[verdict_first(&comparison.verdict)->step].stage, STAGE_attn_out);
+        bool named = comparison.n_diagnoses > 0 && comparison.diagnoses[0].how == HOW_REPRODUCED;
+        assert_int_equal(named, cases[i].named);
+        if (named) {
+            assert_string_equal(comparison.diagnoses[0].fault, "wrong-attention-scale");
+            assert_int_equal(comparison.diagnoses[0].kind, KIND_PARAMETER);
+        }
+        comparison_free(&comparison);
+        plan_free(&off);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -316,6 +354,7 @@ int main(void)
         cmocka_unit_test(load_in_bf16_is_inferred),
         cmocka_unit_test(precision_comes_behind_bugs),
         cmocka_unit_test(a_bug_under_undeclared_storage_is_found),
+        cmocka_unit_test(a_multiple_of_the_scale_is_named),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
