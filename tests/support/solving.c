@@ -88,6 +88,15 @@ static uint32_t diagnose(struct solving *solving, struct diagnosis *found)
     return n;
 }
 
+void solving_expect_symptom(struct solving *solving, enum fault_kind kind, const char *says)
+{
+    struct diagnosis found[8];
+    assert_true(diagnose(solving, found) > 0);
+    assert_string_equal(fault_kind_name(found[0].kind), fault_kind_name(kind));
+    assert_int_equal(found[0].how, HOW_CONSISTENT);
+    assert_non_null(strstr(found[0].text, says));
+}
+
 void solving_expect(struct solving *solving, enum fault_kind kind, const char *says, double solved)
 {
     struct diagnosis found[8];

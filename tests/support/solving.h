@@ -29,6 +29,9 @@ void solving_product(struct solving *solving, const float *w, const float *x, co
 /* The first diagnosis must be of this kind and say this; solved: the number that it found, NAN: any. */
 void solving_expect(struct solving *solving, enum fault_kind kind, const char *says, double solved);
 
+/* The first diagnosis is a symptom: it has this kind, proves nothing, and says so much. */
+void solving_expect_symptom(struct solving *solving, enum fault_kind kind, const char *says);
+
 /* The first diagnosis, if any, must not be of this kind. */
 void solving_refuse(struct solving *solving, enum fault_kind kind);
 

@@ -47,8 +47,9 @@ static void move_nibbles(struct block *block, const uint32_t *from)
     uint32_t n = dtype_info(block->dtype)->block_elems;
     for (uint32_t i = 0; i < n; i++) {
         unsigned shift, to_shift;
-        unsigned q = *nibble_at(&right, from[i], &shift) >> shift & 15;
+        const uint8_t *byte = nibble_at(&right, from[i], &shift);
         uint8_t *to = nibble_at(block, i, &to_shift);
+        unsigned q = *byte >> shift & 15;
         *to = (uint8_t)((*to & ~(15u << to_shift)) | q << to_shift);
     }
 }
@@ -211,7 +212,9 @@ static void decode_table(struct block *block, int number, float *values)
     memset(unit.bytes + dtype_info(block->dtype)->block_bytes - 16, mxfp4 ? 0x22 : 0x88, 16);
     block_decode(&unit, values); /* the scale itself: code 2 of e2m1 is 1, code 8 of IQ4_NL's table too */
     for (uint32_t i = 0; i < n; i++) {
-        unsigned shift, q = *nibble_at(block, i, &shift) >> shift & 15;
+        unsigned shift;
+        const uint8_t *byte = nibble_at(block, i, &shift);
+        unsigned q = *byte >> shift & 15;
         float sign = q & 8 ? -1 : 1, table = sign * magnitudes[q & 7];
         switch (number) {
         case TWOS_COMPLEMENT:
