@@ -46,7 +46,7 @@ static void add_worst(const struct report *report, char *text, size_t size)
     for (uint32_t s = 0; s < report->plan->n_steps; s++) {
         for (uint32_t t = 0; t < report->audit->n_traces; t++) {
             const struct finding *finding = audit_finding(report->audit, s, t);
-            if (finding->rows_judged > 0 && finding->max_ratio > worst) {
+            if (finding->rows_judged > 0 && !finding->other_precision && finding->max_ratio > worst) {
                 worst = finding->max_ratio;
                 step = s;
                 trace = t;

@@ -79,7 +79,8 @@ static void every_mutant_is_tried_in_time(void **state)
     json_array_foreach(json_object_get(report, "diagnosis"), i, diagnosis)
     {
         /* The run read another attn_norm than the file holds: what reads it is told so, rightly. */
-        bool reads_spoiled = integer_at(diagnosis, "layer") == 3 && strcmp(text_at(diagnosis, "kind"), "wiring") == 0;
+        bool reads_spoiled = json_integer_value(json_object_get(diagnosis, "layer")) == 3 &&
+                             strcmp(text_at(diagnosis, "kind"), "wiring") == 0;
         assert_true(reads_spoiled || strcmp(text_at(diagnosis, "how"), "reproduced") != 0);
     }
     json_decref(report);

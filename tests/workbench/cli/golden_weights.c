@@ -56,7 +56,7 @@ static void healthy(const char *model, const char *golden, size_t n_layers, json
     expect_drift(report, n_layers, positions);
     json_decref(report);
     outcome_free(&outcome);
-    RUN(&outcome, 0, "diff", model, "--golden", golden);
+    RUN(&outcome, 0, "diff", model, "--golden", golden, "--all");
     expect_text(outcome.out, "\nGolden weights: MODEL's in another precision. ");
     expect_text(outcome.out, "cannot be told from these.\n");
     expect_text(outcome.out, "\nDrift by layer. ");
@@ -170,7 +170,8 @@ static void golden_model(void **state)
     trace_remove_stage(&small.golden, stage_at(&small.golden, 1, STAGE_ffn_act));
     assert_int_equal(trace_write(&small.golden, scratch_path(golden, folder, "wrong.h5"), NULL), STATUS_OK);
     small_close(&small);
-    RUN(&outcome, 0, "diff", MODEL, "--golden", UNQUANTISED ".h5", "--golden-model", UNQUANTISED, "--on", "reference");
+    RUN(&outcome, 0, "diff", MODEL, "--golden", UNQUANTISED ".h5", "--golden-model", UNQUANTISED, "--on", "reference",
+        "--all");
     expect_text(outcome.out, "\nGolden weights: MODEL's in another precision. ");
     outcome_free(&outcome);
     RUN(&outcome, 1, "diff", MODEL, "--golden", golden, "--golden-model", UNQUANTISED, "--on", "reference", "--json",
