@@ -268,6 +268,8 @@ bool solve_norm(const struct solve *solve, struct diagnosis *found)
     bool explains = is_other_run(&norm, found) || is_other_formula(&norm, found) || is_other_weight(&norm, found) ||
                     is_missing_squares(&norm, found);
     norm_close(&norm);
-    snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
+    if (!*found->postmortem) { /* else it has a known fault's name */
+        snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
+    }
     return explains;
 }
