@@ -125,10 +125,10 @@ static void other_weights(void **state)
     assert_string_equal(text_at(json_object_get(report, "first_divergence"), "stage"), "ffn_norm");
     json_decref(report);
     outcome_free(&outcome);
-    RUN(&outcome, 1, "diff", MODEL, "--golden", golden, "--on", "reference");
+    RUN(&outcome, 1, "diff", MODEL, "--golden", golden, "--on", "reference", "--all");
     expect_text(outcome.out, "\nGolden weights: others than MODEL's, ");
     expect_text(outcome.out, "\n  model.layers.2.post_attention_layernorm.weight: ");
-    expect_text(outcome.out, "Verdict: diverged, outlier: golden-or-weights");
+    expect_text(outcome.out, "diverged: golden, ");
     outcome_free(&outcome);
 }
 
