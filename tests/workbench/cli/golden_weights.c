@@ -222,7 +222,7 @@ static void the_prompt_does_not_stop_at_it(void **state)
     assert_int_equal(trace_write(&small.golden, scratch_path(golden, folder, "wrong.h5"), NULL), STATUS_OK);
     small_close(&small);
     at_prompt(&outcome, golden, "until diverge\n");
-    expect_text(outcome.out, "diverge after layer 1 q_rope");
+    expect_text(outcome.out, "diverged: golden, layer 1 q_rope, token 3");
     outcome_free(&outcome);
 }
 
