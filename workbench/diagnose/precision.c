@@ -1,44 +1,12 @@
 #include "workbench/diagnose/precision.h"
-#include "workbench/diagnose/products/product_samples.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-/* Rounds n values in place. */
-typedef void rounding(float *values, uint64_t n);
-
-static void round_bf16(float *values, uint64_t n)
-{
-    round_values(ROUNDING_BF16, values, n);
-}
-
-static void round_f16(float *values, uint64_t n)
-{
-    round_values(ROUNDING_F16, values, n);
-}
-
-static void round_q8_0(float *values, uint64_t n)
-{
-    round_values(ROUNDING_Q8_0, values, n);
-}
-
-/* q8_1 with its scale d = max/127 in f32, as in ggml's first version. The last block of 32 values may be short. */
-static void round_q8_1(float *values, uint64_t n)
-{
-    for (uint64_t first = 0; first < n; first += 32) {
-        uint64_t end = first + 32 < n ? first + 32 : n;
-        float most = 0;
-        for (uint64_t i = first; i < end; i++) {
-            most = fmaxf(most, fabsf(values[i]));
-        }
-        float d = most / 127, inverse = d > 0 ? 1 / d : 0;
-        for (uint64_t i = first; i < end; i++) {
-            values[i] = roundf(values[i] * inverse) * d;
-        }
-    }
-}
+#include "workbench/diagnose/narrow_types.h"
+#include "workbench/diagnose/products/product_samples.h"
 
 /* ggml's q8_1 blocks also hold s = d * (sum of the integers), rounded to f16; a weight's minimum is multiplied by it.
  * The first element of each block of `beyond`: s minus the sum of the rounded values, which it stands for. The others:
@@ -61,124 +29,61 @@ static void find_block_sums(const float *values, uint64_t n, float *beyond)
     }
 }
 
-/* Rounds to floats of `bits` stored bits of mantissa and exponents from `least` on; magnitudes end at `largest`. */
-static float round_small(float x, int bits, int least, float largest)
-{
-    int exponent;
-    (void)frexpf(x, &exponent);
-    exponent = exponent - 1 < least ? least : exponent - 1;
-    float step = ldexpf(1, exponent - bits), rounded = rintf(x / step) * step;
-    return fmaxf(-largest, fminf(largest, rounded));
-}
-
-static void round_e4m3(float *values, uint64_t n)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        values[i] = round_small(values[i], 3, -6, 448);
-    }
-}
-
-static void round_e5m2(float *values, uint64_t n)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        values[i] = round_small(values[i], 2, -14, 57344);
-    }
-}
-
-static float largest_of(const float *values, uint64_t n)
-{
-    float most = 0;
-    for (uint64_t i = 0; i < n; i++) {
-        most = fmaxf(most, fabsf(values[i]));
-    }
-    return most;
-}
-
-/* The largest magnitude of the row becomes e4m3's, 448. */
-static void round_scaled_e4m3(float *values, uint64_t n)
-{
-    float scale = largest_of(values, n) / 448;
-    for (uint64_t i = 0; i < n && scale > 0; i++) {
-        values[i] = round_small(values[i] / scale, 3, -6, 448) * scale;
-    }
-}
-
-/* 8-bit integers with one scale a row. */
-static void round_int8(float *values, uint64_t n)
-{
-    float scale = largest_of(values, n) / 127;
-    for (uint64_t i = 0; i < n && scale > 0; i++) {
-        values[i] = rintf(values[i] / scale) * scale;
-    }
-}
-
-static void round_q4_0(float *values, uint64_t n)
-{
-    round_values(ROUNDING_Q4_0, values, n);
-}
-
-/* 10 bits of mantissa, as NVIDIA's TF32. */
-static void round_tf32(float *values, uint64_t n)
-{
-    for (uint64_t i = 0; i < n; i++) {
-        values[i] = round_small(values[i], 10, -126, INFINITY);
-    }
-}
-
 enum { INPUT_0 = 1, INPUT_1 = 2, INPUT_2 = 4, INPUTS = 7, CACHE = INPUT_1 | INPUT_2 };
 
 static const struct precision {
     const char *name, *what;
-    rounding *round;   /* of inputs; NULL: none */
-    unsigned inputs;   /* bits */
-    rounding *weights; /* of a matrix, row by row; NULL: none */
-    rounding *stored;  /* of the output; NULL: none */
-    bool attention;    /* applies to attention only */
-    bool block_sums;   /* applies to matrices whose blocks have a minimum: a rounded sum of inputs multiplies it */
+    narrow_rounding *round;   /* of inputs; NULL: none */
+    unsigned inputs;          /* bits */
+    narrow_rounding *weights; /* of a matrix, row by row; NULL: none */
+    narrow_rounding *stored;  /* of the output; NULL: none */
+    bool attention;           /* applies to attention only */
+    bool block_sums; /* applies to matrices whose blocks have a minimum: a rounded sum of inputs multiplies it */
 } precisions[] = {
-    {"inputs-bf16", "its inputs are rounded to bf16", round_bf16, INPUTS, NULL, NULL, false, false},
-    {"inputs-f16", "its inputs are rounded to f16", round_f16, INPUTS, NULL, NULL, false, false},
+    {"inputs-bf16", "its inputs are rounded to bf16", narrow_bf16, INPUTS, NULL, NULL, false, false},
+    {"inputs-f16", "its inputs are rounded to f16", narrow_f16, INPUTS, NULL, NULL, false, false},
     {"inputs-q8_0", "its inputs are rounded to blocks of 8-bit integers (q8_0: 32 of them with an f16 scale)",
-     round_q8_0, INPUTS, NULL, NULL, false, false},
+     narrow_q8_0, INPUTS, NULL, NULL, false, false},
     {"inputs-q8_1",
      "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f16 scale, and an f16 sum for the "
      "weights' minimum)",
-     round_q8_0, INPUTS, NULL, NULL, false, true},
+     narrow_q8_0, INPUTS, NULL, NULL, false, true},
     {"inputs-q8_1", "its inputs are rounded to blocks of 8-bit integers (q8_1: 32 of them with an f32 scale)",
-     round_q8_1, INPUTS, NULL, NULL, false, false},
-    {"kv-cache-f16", "the KV cache holds keys and values in f16", round_f16, CACHE, NULL, NULL, true, false},
-    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", round_bf16, CACHE, NULL, NULL, true, false},
-    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", round_q8_0, CACHE, NULL, NULL, true, false},
-    {"stored-bf16", "its output is stored as bf16", NULL, 0, NULL, round_bf16, false, false},
-    {"stored-f16", "its output is stored as f16", NULL, 0, NULL, round_f16, false, false},
-    {"weights-bf16", "its weights are rounded to bf16", NULL, 0, round_bf16, NULL, false, false},
-    {"weights-f16", "its weights are rounded to f16", NULL, 0, round_f16, NULL, false, false},
-    {"operands-bf16", "its inputs and weights are rounded to bf16", round_bf16, INPUTS, round_bf16, NULL, false, false},
-    {"operands-f16", "its inputs and weights are rounded to f16", round_f16, INPUTS, round_f16, NULL, false, false},
-    {"operands-tf32", "its inputs and weights are rounded to TF32, which has 10 bits of mantissa", round_tf32, INPUTS,
-     round_tf32, NULL, false, false},
-    {"all-bf16", "inputs, weights and output are bf16", round_bf16, INPUTS, round_bf16, round_bf16, false, false},
-    {"all-f16", "inputs, weights and output are f16", round_f16, INPUTS, round_f16, round_f16, false, false},
-    {"inputs-output-bf16", "its inputs and its output are rounded to bf16", round_bf16, INPUTS, NULL, round_bf16, false,
+     narrow_q8_1, INPUTS, NULL, NULL, false, false},
+    {"kv-cache-f16", "the KV cache holds keys and values in f16", narrow_f16, CACHE, NULL, NULL, true, false},
+    {"kv-cache-bf16", "the KV cache holds keys and values in bf16", narrow_bf16, CACHE, NULL, NULL, true, false},
+    {"kv-cache-q8_0", "the KV cache holds keys and values in q8_0 blocks", narrow_q8_0, CACHE, NULL, NULL, true, false},
+    {"stored-bf16", "its output is stored as bf16", NULL, 0, NULL, narrow_bf16, false, false},
+    {"stored-f16", "its output is stored as f16", NULL, 0, NULL, narrow_f16, false, false},
+    {"weights-bf16", "its weights are rounded to bf16", NULL, 0, narrow_bf16, NULL, false, false},
+    {"weights-f16", "its weights are rounded to f16", NULL, 0, narrow_f16, NULL, false, false},
+    {"operands-bf16", "its inputs and weights are rounded to bf16", narrow_bf16, INPUTS, narrow_bf16, NULL, false,
      false},
-    {"inputs-output-f16", "its inputs and its output are rounded to f16", round_f16, INPUTS, NULL, round_f16, false,
-     false},
-    {"weights-output-bf16", "its weights and its output are rounded to bf16", NULL, 0, round_bf16, round_bf16, false,
-     false},
-    {"weights-output-f16", "its weights and its output are rounded to f16", NULL, 0, round_f16, round_f16, false,
-     false},
-    {"weights-q8_0", "its weights are rounded to q8_0 blocks", NULL, 0, round_q8_0, NULL, false, false},
-    {"weights-q4_0", "its weights are rounded to q4_0 blocks", NULL, 0, round_q4_0, NULL, false, false},
-    {"weights-int8", "its weights are rounded to 8-bit integers with one scale a row", NULL, 0, round_int8, NULL, false,
-     false},
-    {"weights-fp8-e4m3", "its weights are rounded to fp8 (e4m3)", NULL, 0, round_e4m3, NULL, false, false},
-    {"weights-fp8-e4m3", "its weights are rounded to fp8 (e4m3, one scale a row)", NULL, 0, round_scaled_e4m3, NULL,
+    {"operands-f16", "its inputs and weights are rounded to f16", narrow_f16, INPUTS, narrow_f16, NULL, false, false},
+    {"operands-tf32", "its inputs and weights are rounded to TF32, which has 10 bits of mantissa", narrow_tf32, INPUTS,
+     narrow_tf32, NULL, false, false},
+    {"all-bf16", "inputs, weights and output are bf16", narrow_bf16, INPUTS, narrow_bf16, narrow_bf16, false, false},
+    {"all-f16", "inputs, weights and output are f16", narrow_f16, INPUTS, narrow_f16, narrow_f16, false, false},
+    {"inputs-output-bf16", "its inputs and its output are rounded to bf16", narrow_bf16, INPUTS, NULL, narrow_bf16,
      false, false},
-    {"weights-fp8-e5m2", "its weights are rounded to fp8 (e5m2)", NULL, 0, round_e5m2, NULL, false, false},
-    {"inputs-fp8-e4m3", "its inputs are rounded to fp8 (e4m3)", round_e4m3, INPUTS, NULL, NULL, false, false},
-    {"inputs-int8", "its inputs are rounded to 8-bit integers with one scale a row", round_int8, INPUTS, NULL, NULL,
+    {"inputs-output-f16", "its inputs and its output are rounded to f16", narrow_f16, INPUTS, NULL, narrow_f16, false,
+     false},
+    {"weights-output-bf16", "its weights and its output are rounded to bf16", NULL, 0, narrow_bf16, narrow_bf16, false,
+     false},
+    {"weights-output-f16", "its weights and its output are rounded to f16", NULL, 0, narrow_f16, narrow_f16, false,
+     false},
+    {"weights-q8_0", "its weights are rounded to q8_0 blocks", NULL, 0, narrow_q8_0, NULL, false, false},
+    {"weights-q4_0", "its weights are rounded to q4_0 blocks", NULL, 0, narrow_q4_0, NULL, false, false},
+    {"weights-int8", "its weights are rounded to 8-bit integers with one scale a row", NULL, 0, narrow_int8, NULL,
      false, false},
-    {"inputs-tf32", "its inputs are rounded to TF32, which has 10 bits of mantissa", round_tf32, INPUTS, NULL, NULL,
+    {"weights-fp8-e4m3", "its weights are rounded to fp8 (e4m3)", NULL, 0, narrow_e4m3, NULL, false, false},
+    {"weights-fp8-e4m3", "its weights are rounded to fp8 (e4m3, one scale a row)", NULL, 0, narrow_e4m3_scaled, NULL,
+     false, false},
+    {"weights-fp8-e5m2", "its weights are rounded to fp8 (e5m2)", NULL, 0, narrow_e5m2, NULL, false, false},
+    {"inputs-fp8-e4m3", "its inputs are rounded to fp8 (e4m3)", narrow_e4m3, INPUTS, NULL, NULL, false, false},
+    {"inputs-int8", "its inputs are rounded to 8-bit integers with one scale a row", narrow_int8, INPUTS, NULL, NULL,
+     false, false},
+    {"inputs-tf32", "its inputs are rounded to TF32, which has 10 bits of mantissa", narrow_tf32, INPUTS, NULL, NULL,
      false, false},
 };
 

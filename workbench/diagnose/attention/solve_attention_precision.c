@@ -7,106 +7,22 @@
 
 #include "model/stop.h"
 #include "workbench/diagnose/attention/attention_rows.h"
-
-/* Rounds n values in place: a block of its own, or several. */
-typedef void rounding(float *values, uint32_t n);
-
-static void round_f16(float *values, uint32_t n)
-{
-    round_values(ROUNDING_F16, values, n);
-}
-
-static void round_bf16(float *values, uint32_t n)
-{
-    round_values(ROUNDING_BF16, values, n);
-}
-
-static void round_q8_0(float *values, uint32_t n)
-{
-    round_values(ROUNDING_Q8_0, values, n);
-}
-
-static void round_q4_0(float *values, uint32_t n)
-{
-    round_values(ROUNDING_Q4_0, values, n);
-}
-
-static float largest(const float *values, uint32_t n)
-{
-    float most = 0;
-    for (uint32_t i = 0; i < n; i++) {
-        most = fmaxf(most, fabsf(values[i]));
-    }
-    return most;
-}
-
-/* 8-bit integers with one scale in f32. */
-static void round_int8(float *values, uint32_t n)
-{
-    float scale = largest(values, n) / 127;
-    for (uint32_t i = 0; i < n && scale > 0; i++) {
-        values[i] = rintf(values[i] / scale) * scale;
-    }
-}
-
-/* Blocks of 32 8-bit integers with a scale in f32, as in ggml's first q8_1. */
-static void round_blocks_f32(float *values, uint32_t n)
-{
-    for (uint32_t first = 0; first < n; first += 32) {
-        uint32_t end = first + 32 < n ? first + 32 : n;
-        float scale = largest(values + first, end - first) / 127, inverse = scale > 0 ? 1 / scale : 0;
-        for (uint32_t i = first; i < end; i++) {
-            values[i] = roundf(values[i] * inverse) * scale;
-        }
-    }
-}
-
-/* A float of `bits` significant bits; `lowest`: exponent of its smallest number. Beyond `most` it saturates. */
-static float to_small_float(float x, int bits, int lowest, float most)
-{
-    int exponent;
-    (void)frexpf(x, &exponent);
-    int unit = exponent - bits < lowest ? lowest : exponent - bits;
-    float rounded = ldexpf(rintf(ldexpf(x, -unit)), unit);
-    return fabsf(rounded) > most ? copysignf(most, x) : rounded;
-}
-
-static void round_e4m3(float *values, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        values[i] = to_small_float(values[i], 4, -9, 448);
-    }
-}
-
-static void round_e5m2(float *values, uint32_t n)
-{
-    for (uint32_t i = 0; i < n; i++) {
-        values[i] = to_small_float(values[i], 3, -16, 57344);
-    }
-}
-
-static void round_e4m3_scaled(float *values, uint32_t n)
-{
-    float scale = largest(values, n) / 448;
-    for (uint32_t i = 0; i < n && scale > 0; i++) {
-        values[i] = to_small_float(values[i] / scale, 4, -9, 448) * scale;
-    }
-}
+#include "workbench/diagnose/narrow_types.h"
 
 static const struct type {
     const char *code, *name; /* in the diagnosis's name; in words */
-    rounding *round;
+    narrow_rounding *round;
     bool by_row_too; /* blocks also over all heads of a row */
 } types[] = {
-    {"bf16", "bf16", round_bf16, false},
-    {"f16", "f16", round_f16, false},
-    {"q8_0", "q8_0 blocks (8 bits, f16 scale)", round_q8_0, true},
-    {"q4_0", "q4_0 blocks (4 bits, f16 scale)", round_q4_0, true},
-    {"q8_1", "blocks of 32 8-bit integers (f32 scale)", round_blocks_f32, true},
-    {"int8", "8-bit integers with a scale for each head", round_int8, false},
-    {"e4m3", "fp8 (e4m3)", round_e4m3, false},
-    {"e5m2", "fp8 (e5m2)", round_e5m2, false},
-    {"e4m3-scaled", "fp8 (e4m3) with a scale for each head", round_e4m3_scaled, false},
+    {"bf16", "bf16", narrow_bf16, false},
+    {"f16", "f16", narrow_f16, false},
+    {"q8_0", "q8_0 blocks (8 bits, f16 scale)", narrow_q8_0, true},
+    {"q4_0", "q4_0 blocks (4 bits, f16 scale)", narrow_q4_0, true},
+    {"q8_1", "blocks of 32 8-bit integers (f32 scale)", narrow_q8_1, true},
+    {"int8", "8-bit integers with a scale for each head", narrow_int8, false},
+    {"e4m3", "fp8 (e4m3)", narrow_e4m3, false},
+    {"e5m2", "fp8 (e5m2)", narrow_e5m2, false},
+    {"e4m3-scaled", "fp8 (e4m3) with a scale for each head", narrow_e4m3_scaled, false},
 };
 
 enum { QUERIES = 1, KEYS = 2, VALUES = 4 };
