@@ -133,12 +133,6 @@ static bool reproduced_near(const struct config_search *search, struct step *ste
     return false;
 }
 
-static void put_solved(struct config_number *found, const char *name, double expected, double value)
-{
-    found->solved = (struct solved){.expected = expected, .found = value};
-    snprintf(found->solved.name, sizeof(found->solved.name), "%s", name);
-}
-
 /* A scale that is a round multiple of MODEL's, which no round number of the config gives. */
 static bool try_multiple(const struct config_search *search, const struct parameter *parameter, double had, double best,
                          struct config_number *found)
@@ -150,7 +144,7 @@ static bool try_multiple(const struct config_search *search, const struct parame
         if (multiple == 1 || !search->reproduces(search->context, &step)) {
             continue;
         }
-        put_solved(found, "scale of attention's scores", had, had * multiple);
+        found->solved = solved_number("scale of attention's scores", had, had * multiple);
         snprintf(found->name, sizeof(found->name), "%s", parameter->name);
         snprintf(found->text, sizeof(found->text), "The scale of attention's scores is %.6g, %.6g times MODEL's",
                  had * multiple, multiple);
@@ -178,7 +172,8 @@ static bool try_parameter(const struct config_search *search, const struct param
     if (had != 0) {
         snprintf(instead, sizeof(instead), "%.6g", parameter->inverse_square ? 1 / (had * had) : had);
     }
-    put_solved(found, parameter->config, parameter->inverse_square && had != 0 ? 1 / (had * had) : had, value);
+    found->solved =
+        solved_number(parameter->config, parameter->inverse_square && had != 0 ? 1 / (had * had) : had, value);
     snprintf(found->name, sizeof(found->name), "%s", parameter->name);
     snprintf(found->text, sizeof(found->text), "%s is %.6g where MODEL has %s", parameter->config, value, instead);
     return true;
@@ -197,7 +192,7 @@ static bool try_plain_rope(const struct config_search *search, struct config_num
     if (!search->reproduces(search->context, &step)) {
         return false;
     }
-    put_solved(found, "rope scaling", search->step->params.rope.type, ROPE_TYPE_DEFAULT);
+    found->solved = solved_number("rope scaling", search->step->params.rope.type, ROPE_TYPE_DEFAULT);
     snprintf(found->name, sizeof(found->name), "wrong-rope-type");
     snprintf(found->text, sizeof(found->text), "rope is not scaled where MODEL has a rope scaling");
     return true;
@@ -217,7 +212,7 @@ static bool try_heads(const struct config_search *search, struct config_number *
         if (!search->reproduces(search->context, &step)) {
             continue;
         }
-        put_solved(found, "head_dim", search->step->params.rope.dim, dims[i]);
+        found->solved = solved_number("head_dim", search->step->params.rope.dim, dims[i]);
         snprintf(found->name, sizeof(found->name), "wrong-head-dim");
         snprintf(found->text, sizeof(found->text), "there are %u heads of head_dim %u where MODEL has %u of %u",
                  step.params.rope.heads, dims[i], search->step->params.rope.heads, search->step->params.rope.dim);
@@ -241,7 +236,7 @@ static bool is_window(const struct config_search *search, uint32_t window, struc
     if (had) {
         snprintf(instead, sizeof(instead), "%u", had);
     }
-    put_solved(found, "sliding_window", had, window);
+    found->solved = solved_number("sliding_window", had, window);
     snprintf(found->name, sizeof(found->name), "wrong-sliding-window");
     snprintf(found->text, sizeof(found->text), "sliding_window is %s where MODEL has %s in this layer", is, instead);
     return true;

@@ -18,6 +18,13 @@ const char *diagnosis_how_name(enum diagnosis_how how)
     return names[how];
 }
 
+struct solved solved_number(const char *name, double expected, double found)
+{
+    struct solved solved = {.expected = expected, .found = found};
+    snprintf(solved.name, sizeof(solved.name), "%s", name);
+    return solved;
+}
+
 /* Whether a failing row holds NaN or infinity. */
 static bool any_nonfinite(const struct op_trial *trial, uint32_t n_failing)
 {

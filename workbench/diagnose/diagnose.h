@@ -24,6 +24,8 @@ struct solved {
 /* Further layers are not listed. */
 #define DIAGNOSIS_MOST_LAYERS 256
 
+struct solved solved_number(const char *name, double expected, double found);
+
 struct diagnosis {
     char fault[64]; /* name of the fault, or of the relation ("zeros", "constant-multiple") */
     enum diagnosis_how how;

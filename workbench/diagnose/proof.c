@@ -59,12 +59,6 @@ void proof_tell(const struct solve *solve, const struct proof *proof, struct dia
              trial->n_failing, where, proof->worst, trial->rows.n - trial->n_failing);
 }
 
-void proof_solved(struct diagnosis *found, const char *name, double expected, double value)
-{
-    found->solved = (struct solved){.expected = expected, .found = value};
-    snprintf(found->solved.name, sizeof(found->solved.name), "%s", name);
-}
-
 struct op_row *proof_rows(const struct solve *solve)
 {
     uint32_t n = solve->trial->rows.n;

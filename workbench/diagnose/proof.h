@@ -16,9 +16,6 @@ bool proof_find(const struct solve *solve, const struct candidate *candidate, st
 void proof_tell(const struct solve *solve, const struct proof *proof, struct diagnosis *found, const char *format, ...)
     __attribute__((format(printf, 4, 5)));
 
-/* Writes the number that was solved for. */
-void proof_solved(struct diagnosis *found, const char *name, double expected, double value);
-
 /* The step's own rows, to be edited: a copy in the trial's order, which the caller frees. */
 struct op_row *proof_rows(const struct solve *solve);
 

@@ -1,8 +1,6 @@
 #include "workbench/diagnose/solver.h"
 
-#include <stdarg.h>
 #include <stdio.h>
-#include <string.h>
 
 static const struct solver {
     solve_function *solve;
@@ -28,16 +26,4 @@ bool solvers_try(const struct solve *solve, struct diagnosis *found)
         }
     }
     return false;
-}
-
-void solve_text(const struct solve *solve, double worst, struct diagnosis *found, const char *format, ...)
-{
-    va_list arguments;
-    va_start(arguments, format);
-    vsnprintf(found->text, sizeof(found->text), format, arguments);
-    va_end(arguments);
-    size_t length = strlen(found->text);
-    snprintf(found->text + length, sizeof(found->text) - length,
-             " Computed so, all %u rows come out as recorded (worst ratio %.3f); the right op fails in %u.",
-             solve->trial->rows.n, worst, solve->trial->n_failing);
 }

@@ -63,9 +63,4 @@ SOLVERS(SOLVER_PROTOTYPE)
 /* Tries the solvers of the step's op in turn. Returns whether one explains the error. */
 bool solvers_try(const struct solve *solve, struct diagnosis *found);
 
-/* The middle of a solver's text: how the proof stands. "Computed so, all 12 rows come out as recorded (worst ratio
- * 0.312); the right op fails in 8." */
-void solve_text(const struct solve *solve, double worst, struct diagnosis *found, const char *format, ...)
-    __attribute__((format(printf, 4, 5)));
-
 #endif

@@ -3,7 +3,7 @@
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_ATTENTION_ROWS_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_ATTENTION_ROWS_H
 
-#include "workbench/diagnose/solver.h"
+#include "workbench/diagnose/proof.h"
 
 /* Keys [first, end) without those of the gap [gap, gap_end). */
 struct key_range {

@@ -4,7 +4,7 @@
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_ROPE_TURNS_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_ROPE_TURNS_H
 
-#include "workbench/diagnose/solver.h"
+#include "workbench/diagnose/proof.h"
 
 struct rope_turns {
     const struct solve *solve;

@@ -35,7 +35,7 @@ bool solve_attention_formula(const struct solve *solve, struct diagnosis *found)
         p->softcap = (float)formulas[i].softcap;
         const struct candidate candidate = trial_candidate(solve->trial, &step);
         if (trial_explains(solve->trial, &candidate, solve->evidence, &worst)) {
-            solve_text(solve, worst, found, "%s.", formulas[i].text);
+            proof_tell(solve, &(struct proof){.worst = worst}, found, "%s.", formulas[i].text);
             return true;
         }
     }

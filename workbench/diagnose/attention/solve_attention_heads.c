@@ -66,10 +66,10 @@ static void describe(const struct solve *solve, const uint32_t *read, double wor
         same &= read[h] == read[p->heads + h];
     }
     if (same) {
-        solve_text(solve, worst, found, "Heads 0, 1, … of q read the key and value heads %s, where %s are right.", keys,
-                   right);
+        proof_tell(solve, &(struct proof){.worst = worst}, found,
+                   "Heads 0, 1, … of q read the key and value heads %s, where %s are right.", keys, right);
     } else {
-        solve_text(solve, worst, found,
+        proof_tell(solve, &(struct proof){.worst = worst}, found,
                    "Heads 0, 1, … of q read the key heads %s and the value heads %s, where %s are right.", keys, values,
                    right);
     }

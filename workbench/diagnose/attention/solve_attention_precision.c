@@ -141,8 +141,9 @@ static bool try_rounding(const struct solve *solve, const struct type *type, con
     rounded_close(&rounded);
     if (explains) {
         snprintf(found->fault, sizeof(found->fault), "%s-%s", place->code, type->code);
-        solve_text(solve, worst, found, "Precision, not a bug: %s %s%s, which the trace does not declare.", place->text,
-                   type->name, by_row ? " over all heads" : "");
+        proof_tell(solve, &(struct proof){.worst = worst}, found,
+                   "Precision, not a bug: %s %s%s, which the trace does not declare.", place->text, type->name,
+                   by_row ? " over all heads" : "");
     }
     return explains;
 }

@@ -141,14 +141,14 @@ static void describe(const struct solve *solve, const struct reading *reading, d
         snprintf(which, sizeof(which), "keys of earlier positions");
     }
     if (reading->again) {
-        solve_text(solve, worst, found, "Attention reads %s that are rotated twice.", which);
+        proof_tell(solve, &(struct proof){.worst = worst}, found, "Attention reads %s that are rotated twice.", which);
     } else if (reading->back) {
-        solve_text(solve, worst, found, "Attention reads %s that are not rotated.", which);
+        proof_tell(solve, &(struct proof){.worst = worst}, found, "Attention reads %s that are not rotated.", which);
     } else {
-        snprintf(found->solved.name, sizeof(found->solved.name), "positions that keys are shifted by");
-        found->solved.found = reading->shift;
-        solve_text(solve, worst, found, "Attention reads %s that are rotated as positions %g %s.", which,
-                   fabs(reading->shift), reading->shift > 0 ? "larger" : "smaller");
+        found->solved = solved_number("positions that keys are shifted by", 0, reading->shift);
+        proof_tell(solve, &(struct proof){.worst = worst}, found,
+                   "Attention reads %s that are rotated as positions %g %s.", which, fabs(reading->shift),
+                   reading->shift > 0 ? "larger" : "smaller");
     }
 }
 

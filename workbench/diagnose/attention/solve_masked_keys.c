@@ -126,10 +126,9 @@ bool solve_masked_keys(const struct solve *solve, struct diagnosis *found)
     if (!prove(solve, taken, &worst)) {
         return false;
     }
-    snprintf(found->solved.name, sizeof(found->solved.name), "score of masked keys");
-    found->solved.expected = -INFINITY;
-    found->solved.found = taken;
-    solve_text(solve, worst, found, "Masked keys count in the softmax, with their values and a score of %g%s.", taken,
+    found->solved = solved_number("score of masked keys", -INFINITY, taken);
+    proof_tell(solve, &(struct proof){.worst = worst}, found,
+               "Masked keys count in the softmax, with their values and a score of %g%s.", taken,
                cap != 0 && taken == -cap ? ", which is -softcap: the softcap comes after the mask" : "");
     return true;
 }

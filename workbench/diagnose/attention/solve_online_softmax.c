@@ -128,9 +128,8 @@ bool solve_online_softmax(const struct solve *solve, struct diagnosis *found)
             if (!explains_first(solve, &online) || !explains_all(solve, &online, &worst)) {
                 continue;
             }
-            snprintf(found->solved.name, sizeof(found->solved.name), "keys of a tile");
-            found->solved.found = tile;
-            solve_text(solve, worst, found,
+            found->solved = solved_number("keys of a tile", 0, tile);
+            proof_tell(solve, &(struct proof){.worst = worst}, found,
                        "The softmax goes over tiles of %u keys with a running maximum, and %s %srescaled when the "
                        "maximum grows.",
                        tile, what[online.not_rescaled], online.not_rescaled == BOTH ? "" : "not ");

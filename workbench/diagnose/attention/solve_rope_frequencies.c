@@ -33,7 +33,7 @@ static bool try_rounding(const struct solve *solve, unsigned what, enum rounding
     }
     snprintf(found->fault, sizeof(found->fault), "rope-%s-%s", what == TABLE ? "tables" : "angles",
              type == ROUNDING_BF16 ? "bf16" : "f16");
-    solve_text(solve, worst, found,
+    proof_tell(solve, &(struct proof){.worst = worst}, found,
                "Precision, not a bug: rope's %s are rounded to %s, which the trace does not declare.", list,
                rounding_name(type));
     return true;
@@ -130,14 +130,10 @@ static bool try_formulas(const struct solve *solve, struct diagnosis *found)
         char text[200];
         snprintf(text, sizeof(text), formulas[i].text, p->truncate ? "" : "not ", right->truncate ? "" : "not ");
         if (formulas[i].truncate) {
-            *found = (struct diagnosis){.how = found->how,
-                                        .kind = found->kind,
-                                        .step = found->step,
-                                        .postmortem = "",
-                                        .solved = {"truncate", right->truncate, p->truncate}};
+            found->solved = solved_number("truncate", right->truncate, p->truncate);
             snprintf(found->fault, sizeof(found->fault), "wrong-yarn-truncate");
         }
-        solve_text(solve, worst, found, "%s.", text);
+        proof_tell(solve, &(struct proof){.worst = worst}, found, "%s.", text);
         return true;
     }
     return false;
@@ -166,10 +162,8 @@ static bool try_theta_and_factor(const struct rope_turns *turns, const double *f
         !trial_explains(turns->solve->trial, &candidate, turns->solve->evidence, &worst)) {
         return false;
     }
-    snprintf(found->solved.name, sizeof(found->solved.name), "rope_theta");
-    found->solved.expected = turns->p->theta;
-    found->solved.found = step.params.rope.theta;
-    solve_text(turns->solve, worst, found,
+    found->solved = solved_number("rope_theta", turns->p->theta, step.params.rope.theta);
+    proof_tell(turns->solve, &(struct proof){.worst = worst}, found,
                "rope_theta is %s and positions are divided by %s, where MODEL has rope_theta %g%s.", theta, factor,
                turns->p->theta, turns->p->type == ROPE_TYPE_DEFAULT ? "" : " and a rope scaling");
     return true;
@@ -200,7 +194,7 @@ static void describe_pairs(const struct rope_turns *turns, const double *frequen
     snprintf(found->solved.name, sizeof(found->solved.name), "frequency of pair %u", most);
     found->solved.expected = turns->frequencies[most];
     found->solved.found = frequencies[most];
-    solve_text(turns->solve, worst, found,
+    proof_tell(turns->solve, &(struct proof){.worst = worst}, found,
                "Rope's frequencies are not MODEL's: pairs %u-%u of %u turn at another speed, pair %u at %.6g of its "
                "own%s. Look at rope's scaling.",
                first, last, turns->pairs, most, frequencies[most] / turns->frequencies[most], also);

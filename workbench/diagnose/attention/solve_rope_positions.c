@@ -133,7 +133,8 @@ bool solve_rope_positions(const struct solve *solve, struct diagnosis *found)
             snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(KIND_FORMULA));
             snprintf(rule, sizeof(rule), "pairs are turned backwards, for sin has the wrong sign");
         }
-        solve_text(solve, worst, found, "Rows %s%u-%u are rotated as other positions: %s. Row %u is rotated as %g.",
+        proof_tell(solve, &(struct proof){.worst = worst}, found,
+                   "Rows %s%u-%u are rotated as other positions: %s. Row %u is rotated as %g.",
                    last - first == n - 1 ? "" : "among ", first, last, rule, first, first + trials[0].shift);
     }
     free(trials);

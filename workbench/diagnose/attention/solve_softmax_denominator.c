@@ -228,14 +228,12 @@ static void describe_rule(const struct denominators *d, const struct rule *rule,
                           struct diagnosis *found)
 {
     char text[160] = "";
-    snprintf(found->solved.name, sizeof(found->solved.name), "%s", rule->name);
-    found->solved.expected = rule->of_all;
-    found->solved.found = counts[0];
+    found->solved = solved_number(rule->name, rule->of_all, counts[0]);
     describe_counts(d, counts, text);
     if (rule->unit == unit_unscaled_sink) {
-        solve_text(d->solve, worst, found, "%s.", rule->text);
+        proof_tell(d->solve, &(struct proof){.worst = worst}, found, "%s.", rule->text);
     } else {
-        solve_text(d->solve, worst, found, "%s%s: %s.", rule->text,
+        proof_tell(d->solve, &(struct proof){.worst = worst}, found, "%s%s: %s.", rule->text,
                    rule->unit == unit_sink ? " not once but so many times" : "", text);
     }
 }
@@ -324,11 +322,9 @@ static bool try_scaled_sinks(struct denominators *d, struct diagnosis *found)
             d->sinks[i] = taken * (row->largest[i % d->heads] + log(row->sink[i % d->heads]));
         }
         if (prove_sinks(d, &worst)) {
-            snprintf(found->solved.name, sizeof(found->solved.name), "factor of the sinks");
-            found->solved.expected = 1;
-            found->solved.found = taken;
-            solve_text(d->solve, worst, found, "Each head's sink is multiplied by %g before it joins the softmax.",
-                       taken);
+            found->solved = solved_number("factor of the sinks", 1, taken);
+            proof_tell(d->solve, &(struct proof){.worst = worst}, found,
+                       "Each head's sink is multiplied by %g before it joins the softmax.", taken);
             return true;
         }
     }

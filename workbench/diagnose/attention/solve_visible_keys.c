@@ -250,7 +250,7 @@ bool solve_visible_keys(const struct solve *solve, struct diagnosis *found)
     if (explains) {
         char rule[300];
         key_rule_find(seen, n, rule, &found->solved);
-        solve_text(solve, worst, found, "%s", rule);
+        proof_tell(solve, &(struct proof){.worst = worst}, found, "%s", rule);
     }
     for (uint32_t i = 0; i < n; i++) {
         free(seen[i].keys);

@@ -208,7 +208,7 @@ static bool is_clamped(const struct solve *solve, struct diagnosis *found)
         for (int both = 0; both < 2; both++) {
             struct formula formula = {own_activation(solve->evidence->step), ACT_TIMES_UP, quarters / 4.0, both};
             if (holds(solve, &formula, &proof)) {
-                proof_solved(found, "limit of gate and up", INFINITY, formula.limit);
+                found->solved = solved_number("limit of gate and up", INFINITY, formula.limit);
                 proof_tell(solve, &proof, found, "gate and up are clamped at %.6g%s, which this family does not do.",
                            formula.limit, both ? " on both sides" : ", gate from above alone");
                 return true;

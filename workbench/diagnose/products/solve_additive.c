@@ -140,7 +140,7 @@ static bool is_own_again(struct added *added, struct diagnosis *found)
     if (!(square > 0) || !is_added(added, &proof)) {
         return false;
     }
-    proof_solved(found, "times that the bias is added", 1, times);
+    found->solved = solved_number("times that the bias is added", 1, times);
     proof_tell(added->solve, &proof, found, "The bias %.80s is added %.6g times instead of once.",
                added->solve->evidence->step->weight[1]->name, times);
     return true;

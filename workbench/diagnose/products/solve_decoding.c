@@ -85,15 +85,15 @@ static void tell_linear(const struct solve *solve, const struct linear_weights *
     if (linear->scale == linear->minimum) {
         bool bias = power && dtype_info(matrix->dtype)->scale == SCALE_E8M0;
         found->kind = bias ? KIND_WEIGHTS_DECODING : KIND_CONSTANT_MULTIPLE;
-        proof_solved(found, bias ? "exponent bias of the scales" : "factor of the weights", bias ? 127 : 1,
-                     bias ? 128 - exponent : linear->scale);
+        found->solved = solved_number(bias ? "exponent bias of the scales" : "factor of the weights", bias ? 127 : 1,
+                                      bias ? 128 - exponent : linear->scale);
         proof_tell(solve, proof, found, "All weights of %.80s (%s) are %.9g times what they should be%s.", matrix->name,
                    dtype, linear->scale, bias ? ": the exponent bias of the e8m0 scales is wrong" : "");
         return;
     }
     bool only_minimum = linear->scale == 1;
-    proof_solved(found, only_minimum ? "times that the zero point is taken" : "factor of the scales", 1,
-                 only_minimum ? linear->minimum : linear->scale);
+    found->solved = solved_number(only_minimum ? "times that the zero point is taken" : "factor of the scales", 1,
+                                  only_minimum ? linear->minimum : linear->scale);
     proof_tell(solve, proof, found,
                "%.80s (%s) is decoded wrongly: the scales are taken %.6g times, %s %.6g times, instead of once each.",
                matrix->name, dtype, linear->scale, counts ? "the minimums" : "the quants' offset", linear->minimum);

@@ -69,7 +69,7 @@ static bool is_own_again(const struct solve *solve, struct diagnosis *found)
     if (!is_edited(solve, bias, &edit, &proof)) {
         return false;
     }
-    proof_solved(found, "times that the bias is added", 1, edit.times);
+    found->solved = solved_number("times that the bias is added", 1, edit.times);
     proof_tell(solve, &proof, found, "The experts' bias %.80s is added %.6g times instead of once.", bias->name,
                edit.times);
     return true;
@@ -96,7 +96,7 @@ static bool is_anothers(const struct solve *solve, struct diagnosis *found)
     uint64_t n_experts = tensor_rows(step->weight[1]);
     for (edit.shift = 1; edit.shift < n_experts; edit.shift++) {
         if (is_edited(solve, step->weight[1], &edit, &proof)) {
-            proof_solved(found, "expert whose bias expert 0 has", 0, (double)edit.shift);
+            found->solved = solved_number("expert whose bias expert 0 has", 0, (double)edit.shift);
             proof_tell(solve, &proof, found, "Experts have each other's bias: expert e has that of (e + %u) mod %u.",
                        (unsigned)edit.shift, (unsigned)n_experts);
             return true;

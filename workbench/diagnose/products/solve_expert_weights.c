@@ -150,7 +150,7 @@ static void tell_missing(const struct shares *shares, bool renormalised, const s
     if (!same_slots && lowest != UINT32_MAX) {
         snprintf(which, sizeof(which), " They are experts %u to %u.", lowest, highest);
     }
-    proof_solved(found, "experts in the sum", (double)n_failing * k, (double)n_failing * k - n_left_out);
+    found->solved = solved_number("experts in the sum", (double)n_failing * k, (double)n_failing * k - n_left_out);
     proof_tell(shares->solve, proof, found, "The sum over the experts is not complete: %s%s%s%s",
                same_slots ? "of each row's chosen experts, those in place " : "some are left out.", which,
                same_slots ? " are left out." : "",

@@ -169,8 +169,8 @@ static void tell(const struct solve *solve, const struct part *part, uint32_t n_
         n += is_in(part, i);
     }
     tell_part(solve, part, n_in, which);
-    proof_solved(found, part->count == 0 ? "inputs in the sum" : "terms in the sum", n_in,
-                 part->count == 0 ? n_in - n : n_in + n);
+    found->solved = solved_number(part->count == 0 ? "inputs in the sum" : "terms in the sum", n_in,
+                                  part->count == 0 ? n_in - n : n_in + n);
     proof_tell(solve, proof, found, "The sum over the %u inputs %s: %s are %s%s.", n_in,
                part->count == 0 ? "is not complete" : "has terms twice", which,
                part->count == 0 ? "left out" : "counted twice", part->no_bias ? ", and so is the bias" : "");

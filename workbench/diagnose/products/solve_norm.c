@@ -110,7 +110,7 @@ static bool is_other_run(const struct norm *norm, struct diagnosis *found)
         if (!whole_groups || run == norm->params->dim || !holds(norm, &formula, &proof)) {
             continue;
         }
-        proof_solved(found, "values that are normalised together", norm->params->dim, run);
+        found->solved = solved_number("values that are normalised together", norm->params->dim, run);
         proof_tell(norm->solve, &proof, found,
                    "The norm goes over %s%u values at once, %u heads, instead of over each head's %u.",
                    run == width ? "all " : "", run, run / norm->params->dim, norm->params->dim);
@@ -180,7 +180,7 @@ static bool is_missing_squares(const struct norm *norm, struct diagnosis *found)
                            holds(norm, &range, &proof);
                 if (explains) {
                     found->kind = KIND_MISSING_TERMS;
-                    proof_solved(found, "squares in the sum", dim, last - first);
+                    found->solved = solved_number("squares in the sum", dim, last - first);
                     proof_tell(norm->solve, &proof, found,
                                "The mean of the squares is not complete: of %u values, only those from %u to %u are in "
                                "the sum, which is divided by %u.",
@@ -234,7 +234,7 @@ static bool is_other_weight(const struct norm *norm, struct diagnosis *found)
     struct candidate candidate = trial_candidate(norm->solve->trial, &step);
     if (isfinite(offset) && proof_find(norm->solve, &candidate, &proof)) {
         found->kind = KIND_PARAMETER;
-        proof_solved(found, "number added to the norm's weight", norm->params->offset, near);
+        found->solved = solved_number("number added to the norm's weight", norm->params->offset, near);
         proof_tell(norm->solve, &proof, found, "The norm multiplies by %.6g + w where this family has %.6g + w.", near,
                    norm->params->offset);
         name_offset(evidence, near, found);

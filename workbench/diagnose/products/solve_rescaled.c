@@ -93,7 +93,7 @@ bool solve_rescaled(const struct solve *solve, struct diagnosis *found)
             !prove(solve, factors[i], &proof)) {
             continue;
         }
-        proof_solved(found, "factor of the weights", 1, factors[i]);
+        found->solved = solved_number("factor of the weights", 1, factors[i]);
         proof_tell(solve, &proof, found,
                    "All weights of %.80s (%s) are %.6g times what they should be: the scales of its blocks are "
                    "multiplied and stored in f16 again.",

@@ -75,12 +75,10 @@ bool solve_saturation(const struct solve *solve, struct diagnosis *found)
     if ((n < 3 && !known && !(n == 2 && same && !one)) || (limit == 0 && n < 8)) {
         return false;
     }
-    proof_solved(found, one ? (limits.n_low ? "smallest value" : "largest value") : "largest magnitude",
-                 limits.n_low && one ? -INFINITY : INFINITY, limits.n_low && one ? limits.low : limit);
+    found->solved = solved_number(one ? (limits.n_low ? "smallest value" : "largest value") : "largest magnitude",
+                                  limits.n_low && one ? -INFINITY : INFINITY, limits.n_low && one ? limits.low : limit);
     if (same && (!one || known)) {
-        snprintf(found->solved.name, sizeof(found->solved.name), "largest magnitude");
-        found->solved.expected = INFINITY;
-        found->solved.found = limit;
+        found->solved = solved_number("largest magnitude", INFINITY, limit);
         snprintf(found->text, sizeof(found->text),
                  "Values are clipped at %.9g%s: each of the %llu values that fail is that, with the sign of a larger "
                  "one that is expected, and no recorded value is larger.",

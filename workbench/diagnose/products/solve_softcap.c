@@ -65,7 +65,7 @@ bool solve_softcap(const struct solve *solve, struct diagnosis *found)
     if (!isfinite(factor) || !prove(solve, near, false, &proof)) {
         return false;
     }
-    proof_solved(found, "factor of x ahead of the softcap", 1, near);
+    found->solved = solved_number("factor of x ahead of the softcap", 1, near);
     proof_tell(solve, &proof, found, "x is multiplied by %.6g before the softcap of %.6g%s.", near, cap,
                near == cap ? ": its division by the cap is left out" : "");
     return true;

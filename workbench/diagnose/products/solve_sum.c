@@ -74,7 +74,7 @@ bool solve_sum(const struct solve *solve, struct diagnosis *found)
         found->kind = KIND_MISSING_TERMS;
         snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
     }
-    proof_solved(found, which ? "factor of the branch" : "factor of the residual", 1, factors.of[which]);
+    found->solved = solved_number(which ? "factor of the branch" : "factor of the residual", 1, factors.of[which]);
     proof_tell(solve, &proof, found, "The sum is %.9g times the residual plus %.9g times the branch.", factors.of[0],
                factors.of[1]);
     return true;

@@ -144,19 +144,19 @@ static void tell(const struct swiglu *swiglu, const struct formula *formula, con
     unsigned n_numbers = 0;
     if (formula->added != right->added) {
         say(list, sizeof(list), "the number added to up", formula->added, right->added);
-        proof_solved(found, "number added to up", right->added, formula->added);
+        found->solved = solved_number("number added to up", right->added, formula->added);
         n_numbers++;
     }
     if (formula->alpha != right->alpha) {
         say(list, sizeof(list), "alpha", formula->alpha, right->alpha);
-        proof_solved(found, "swiglu_alpha", right->alpha, formula->alpha);
+        found->solved = solved_number("swiglu_alpha", right->alpha, formula->alpha);
         n_numbers++;
     }
     bool same_limit =
         formula->gate_high == formula->up_high && formula->up_low == -formula->up_high && isinf(formula->gate_low);
     if (same_limit && formula->gate_high != right->gate_high) {
         say(list, sizeof(list), "the limit", formula->gate_high, right->gate_high);
-        proof_solved(found, "swiglu_limit", right->gate_high, formula->gate_high);
+        found->solved = solved_number("swiglu_limit", right->gate_high, formula->gate_high);
         n_numbers++;
     } else if (!same_limit) {
         size_t length = strlen(list);
