@@ -23,8 +23,9 @@ struct report {
     const struct verdict *verdict;
     const struct trace *const *traces; /* [audit->n_traces] */
     const enum source *sources;
-    const struct arithmetic *arithmetic;         /* [audit->n_traces] what was inferred of each */
-    const char *const *storage;                  /* [audit->n_traces] storage_dtype that was inferred, or NULL */
+    const struct arithmetic *arithmetic; /* [audit->n_traces] what was inferred of each */
+    /* [audit->n_traces] what each declared; where a trace now has another arithmetic, that was inferred */
+    const struct declaration *declared;
     const struct golden_weights *golden_weights; /* whose the golden's weights are */
     const struct diagnosis *diagnoses;           /* of the first divergence, then of further ones */
     uint32_t n_diagnoses;

@@ -7,28 +7,39 @@
 
 #define WIDTH 80 /* columns */
 
-/* A line that is being made from the attributes of a class. */
-struct line {
-    bool attention;
-    char what[160]; /* "queries in float16, keys and values in float16" */
+/* What an attribute rounds: in words, and in few; the second pair of an attention, where it differs. */
+static const struct thing {
+    const char *attribute, *words, *few, *attention_words, *attention_few;
+} things[] = {
+    {"operand_dtype", "inputs", "x", "queries", "q"},
+    {"kv_dtype", "keys and values", "k, v", NULL, NULL},
+    {"probs_dtype", "probabilities", "p", NULL, NULL},
+    {"sum_dtype", "accumulator", "sums", NULL, NULL},
+    {"weights_dtype", "weights", "W", NULL, NULL},
+    {"storage_dtype", "stored values", "stages", NULL, NULL},
+    {"rounded_dtype", "recorded values", "file", NULL, NULL},
+    {"table_dtype", "rope's tables", "tables", NULL, NULL},
 };
 
-/* What an attribute rounds, in words. */
-static const char *rounded_thing(const char *attribute, bool attention)
+static const char *thing_text(const char *attribute, bool attention, bool few)
 {
-    static const char *const names[][2] = {
-        {"kv_dtype", "keys and values"},
-        {"probs_dtype", "probabilities"},
-        {"sum_dtype", "accumulator"},
-        {"weights_dtype", "weights"},
-    };
-    for (size_t i = 0; i < sizeof(names) / sizeof(names[0]); i++) {
-        if (strcmp(attribute, names[i][0]) == 0) {
-            return names[i][1];
+    for (size_t i = 0; i < sizeof(things) / sizeof(*things); i++) {
+        const struct thing *thing = &things[i];
+        if (strcmp(attribute, thing->attribute) == 0) {
+            const char *special = few ? thing->attention_few : thing->attention_words;
+            return attention && special ? special : few ? thing->few : thing->words;
         }
     }
-    return attention ? "queries" : "inputs";
+    return attribute;
 }
+
+/* Attributes of a class, or of a whole trace, that are being put in words. */
+struct line {
+    bool attention;
+    char words[160];        /* "queries in float16, keys and values in float16" */
+    char few[64], type[16]; /* "q, k, v", and of the last of them, "f16": its end " in f16" comes later */
+    char declaration[160];  /* "operand_dtype=float16, kv_dtype=float16" */
+};
 
 static void append(char *text, size_t size, const char *format, const char *first, const char *second)
 {
@@ -40,10 +51,43 @@ static void append(char *text, size_t size, const char *format, const char *firs
     snprintf(text + length, size - length, format, first, second);
 }
 
-static void add_words(void *context, const char *attribute, const char *value)
+static const char *short_type(const char *value)
+{
+    return strcmp(value, "float16") == 0 ? "f16" : strcmp(value, "bfloat16") == 0 ? "bf16" : value;
+}
+
+static void add_attribute(void *context, const char *attribute, const char *value)
 {
     struct line *line = context;
-    append(line->what, sizeof(line->what), "%s in %s", rounded_thing(attribute, line->attention), value);
+    const char *type = short_type(value);
+    append(line->words, sizeof(line->words), "%s in %s", thing_text(attribute, line->attention, false), value);
+    append(line->declaration, sizeof(line->declaration), "%s=%s", attribute, value);
+    size_t length = strlen(line->few);
+    if (length > 0 && strcmp(line->type, type) != 0) {
+        snprintf(line->few + length, sizeof(line->few) - length, " in %s", line->type);
+    }
+    append(line->few, sizeof(line->few), "%s%s", thing_text(attribute, line->attention, true), "");
+    snprintf(line->type, sizeof(line->type), "%s", type);
+}
+
+static struct line class_line(const struct arithmetic_class *class)
+{
+    struct line line = {.attention = class->weights == DTYPE_COUNT};
+    arithmetic_attributes(class, add_attribute, &line);
+    return line;
+}
+
+/* What trace t declares; or what was inferred of all its stages. */
+static struct line trace_line(const struct report *report, uint32_t t, bool inferred)
+{
+    struct line line = {0};
+    const struct declaration now = trace_declaration(report->traces[t]);
+    if (inferred) {
+        declaration_differences(&now, &report->declared[t], add_attribute, &line);
+    } else {
+        declaration_differences(&report->declared[t], &declaration_none, add_attribute, &line);
+    }
+    return line;
 }
 
 static const char *phase_text(const struct arithmetic_class *class)
@@ -52,24 +96,16 @@ static const char *phase_text(const struct arithmetic_class *class)
     return prefill && decode ? "both" : prefill ? "prefill" : "decode";
 }
 
-static void add_declaration(void *context, const char *attribute, const char *value)
-{
-    struct line *line = context;
-    append(line->what, sizeof(line->what), "%s=%s", attribute, value);
-}
-
 static void print_class(const struct arithmetic_class *class, const char *source, FILE *out)
 {
-    struct line line = {.attention = class->weights == DTYPE_COUNT}, declaration = {0};
+    const struct line line = class_line(class);
     char text[640];
     const char *phase = phase_text(class);
     bool one_phase = strcmp(phase, "both") != 0;
-    arithmetic_attributes(class, add_words, &line);
-    arithmetic_attributes(class, add_declaration, &declaration);
     snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u steps); declare %s", source,
              op_info(class->op)->name, line.attention ? "" : " of ",
-             line.attention ? "" : dtype_info(class->weights)->name, line.what, one_phase ? phase : "",
-             one_phase ? ", " : "", class->n_explained, class->n_steps, declaration.what);
+             line.attention ? "" : dtype_info(class->weights)->name, line.words, one_phase ? phase : "",
+             one_phase ? ", " : "", class->n_explained, class->n_steps, line.declaration);
     text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
 }
 
@@ -77,14 +113,13 @@ void report_arithmetic_print(const struct report *report, FILE *out)
 {
     for (uint32_t t = 0; t < report->audit->n_traces; t++) {
         const char *source = source_name(report->sources[t]);
-        struct line declared = {0};
-        trace_declarations(report->traces[t], add_declaration, &declared);
-        if (*declared.what) {
-            fprintf(out, "Arithmetic of the %s, declared: %s\n", source, declared.what);
+        const struct line declared = trace_line(report, t, false), inferred = trace_line(report, t, true);
+        if (*declared.declaration) {
+            fprintf(out, "Arithmetic of the %s, declared: %s\n", source, declared.declaration);
         }
-        if (report->storage[t] != NULL) {
-            fprintf(out, "Arithmetic of the %s, inferred: stored values in %s; declare storage_dtype=%s\n", source,
-                    report->storage[t], report->storage[t]);
+        if (*inferred.declaration) {
+            fprintf(out, "Arithmetic of the %s, inferred: %s; declare %s\n", source, inferred.words,
+                    inferred.declaration);
         }
         for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
             print_class(&report->arithmetic[t].classes[i], source, out);
@@ -96,63 +131,32 @@ uint32_t report_arithmetic_count(const struct report *report)
 {
     uint32_t n = 0;
     for (uint32_t t = 0; t < report->audit->n_traces; t++) {
-        n += (report->storage[t] != NULL) + report->arithmetic[t].n;
+        n += (*trace_line(report, t, true).declaration != '\0') + report->arithmetic[t].n;
     }
     return n;
 }
 
-/* "f16" for "float16"; blocks of integers keep their names. */
-static const char *short_type(const char *value)
+static void add_few(char *text, size_t size, const char *of, const struct line *line)
 {
-    return strcmp(value, "float16") == 0 ? "f16" : strcmp(value, "bfloat16") == 0 ? "bf16" : value;
-}
-
-/* A class that is being written in few words: "attention q, k, v, p in f16", "Q4_1 x in q8_1". */
-struct few_words {
-    char names[64];
-    char type[16]; /* of the last name */
-    bool attention;
-};
-
-static const char *short_thing(const char *attribute, bool attention)
-{
-    if (strcmp(attribute, "operand_dtype") == 0) {
-        return attention ? "q" : "x";
-    }
-    return strcmp(attribute, "kv_dtype") == 0      ? "k, v"
-           : strcmp(attribute, "probs_dtype") == 0 ? "p"
-           : strcmp(attribute, "sum_dtype") == 0   ? "sums"
-                                                   : "W";
-}
-
-static void add_few_words(void *context, const char *attribute, const char *value)
-{
-    struct few_words *words = context;
-    size_t length = strlen(words->names);
-    const char *thing = short_thing(attribute, words->attention), *type = short_type(value);
-    bool same = length == 0 || strcmp(words->type, type) == 0;
-    snprintf(words->names + length, sizeof(words->names) - length, "%s%s%s%s", same ? "" : " in ",
-             same ? "" : words->type, length > 0 ? ", " : "", thing);
-    snprintf(words->type, sizeof(words->type), "%s", type);
+    size_t length = strlen(text);
+    snprintf(text + length, size - length, "%s%s%s in %s", length > 0 ? "; " : "", of, line->few, line->type);
 }
 
 const char *report_arithmetic_text(const struct report *report, char *text, size_t size)
 {
     *text = '\0';
     for (uint32_t t = 0; t < report->audit->n_traces; t++) {
-        size_t length = strlen(text);
-        if (report->storage[t] != NULL) {
-            snprintf(text + length, size - length, "%sstored in %s", length > 0 ? "; " : "",
-                     short_type(report->storage[t]));
+        const struct line whole = trace_line(report, t, true);
+        if (*whole.declaration) {
+            add_few(text, size, "", &whole);
         }
         for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
             const struct arithmetic_class *class = &report->arithmetic[t].classes[i];
-            struct few_words words = {.attention = class->weights == DTYPE_COUNT};
-            arithmetic_attributes(class, add_few_words, &words);
-            length = strlen(text);
-            snprintf(text + length, size - length, "%s%s %s in %s", length > 0 ? "; " : "",
-                     words.attention ? op_info(class->op)->name : dtype_info(class->weights)->name, words.names,
-                     words.type);
+            const struct line line = class_line(class);
+            char of[32];
+            snprintf(of, sizeof(of), "%s ",
+                     line.attention ? op_info(class->op)->name : dtype_info(class->weights)->name);
+            add_few(text, size, of, &line);
         }
     }
     return text;
@@ -164,10 +168,7 @@ const char *report_arithmetic_word(const struct report *report)
         return "inferred arithmetic";
     }
     for (uint32_t t = 0; t < report->audit->n_traces; t++) {
-        const struct arith *arith = &report->traces[t]->arith;
-        if (arith->u_storage != arith_float32.u_storage || arith->u_sum != arith_float32.u_sum ||
-            arith->u_rounded != 0 || roundings_any(&arith->roundings) ||
-            report->traces[t]->weights_dtype != DTYPE_F32) {
+        if (*trace_line(report, t, false).declaration) {
             return "declared arithmetic";
         }
     }
@@ -177,7 +178,7 @@ const char *report_arithmetic_word(const struct report *report)
 /* Where add_entry puts the entries of a class. */
 struct entries {
     const struct arithmetic_class *class;
-    const struct trace *trace;
+    const struct declaration *declared;
     json_t *array;
 };
 
@@ -199,7 +200,7 @@ static void add_entry(void *context, const char *attribute, const char *value)
     const struct arithmetic_class *class = entries->class;
     bool has_weights = class->weights != DTYPE_COUNT;
     struct question question = {.attribute = attribute, .value = value};
-    trace_declarations(entries->trace, answer, &question);
+    declaration_differences(entries->declared, &declaration_none, answer, &question);
     json_t *entry = json_object();
     json_put(entry, "op", json_string(op_info(class->op)->name));
     json_put(entry, "weights", has_weights ? json_string(dtype_info(class->weights)->name) : json_null());
@@ -244,12 +245,12 @@ static json_t *source_entry(const struct report *report, uint32_t t)
         n_undecidable += audit_finding(report->audit, s, t)->rows_undecidable;
         n_steps += audit_finding(report->audit, s, t)->rows_judged > 0;
     }
-    trace_declarations(report->traces[t], add_whole, &(struct whole){"declared", array, n_steps});
-    if (report->storage[t] != NULL) {
-        add_whole(&(struct whole){"inferred", array, n_steps}, "storage_dtype", report->storage[t]);
-    }
+    const struct declaration now = trace_declaration(report->traces[t]);
+    declaration_differences(&report->declared[t], &declaration_none, add_whole,
+                            &(struct whole){"declared", array, n_steps});
+    declaration_differences(&now, &report->declared[t], add_whole, &(struct whole){"inferred", array, n_steps});
     for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
-        struct entries entries = {&report->arithmetic[t].classes[i], report->traces[t], array};
+        struct entries entries = {&report->arithmetic[t].classes[i], &report->declared[t], array};
         arithmetic_attributes(entries.class, add_entry, &entries);
     }
     json_put(entry, "source", json_string(source_name(report->sources[t])));

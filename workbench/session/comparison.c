@@ -19,6 +19,7 @@ void comparison_add(struct comparison *comparison, enum source source, struct tr
     comparison->traces[i] = *trace;
     comparison->list[i] = &comparison->traces[i];
     comparison->sources[i] = source;
+    comparison->declared[i] = trace_declaration(&comparison->traces[i]);
     *trace = (struct trace){0};
 }
 
@@ -273,7 +274,7 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .traces = comparison->list,
         .sources = comparison->sources,
         .arithmetic = comparison->arithmetic,
-        .storage = comparison->storage,
+        .declared = comparison->declared,
         .golden_weights = &comparison->golden_weights,
         .diagnoses = comparison->diagnoses,
         .n_diagnoses = comparison->n_diagnoses,

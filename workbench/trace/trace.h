@@ -77,10 +77,18 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
 /* The arithmetic that a stage's rows of one phase are judged in. Borrowed from the stage. */
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase);
 
-/* What a file declares of the whole trace: calls each(context, attribute, value) for every attribute of arithmetic that
- * is not float32. */
+/* What is declared of a whole trace, or of one stage. */
+struct declaration {
+    struct arith arith;
+    uint32_t weights_dtype;
+};
+extern const struct declaration declaration_none; /* float32 throughout */
+struct declaration trace_declaration(const struct trace *trace);
+
+/* Calls each(context, attribute, value) for every attribute of a file in which a declaration differs from another. */
 typedef void declaration_function(void *context, const char *attribute, const char *value);
-void trace_declarations(const struct trace *trace, declaration_function *each, void *context);
+void declaration_differences(const struct declaration *declaration, const struct declaration *other,
+                             declaration_function *each, void *context);
 
 /* The row [width] of a position, or NULL if it was not recorded. */
 const float *trace_row(const struct trace_stage *stage, uint32_t position);

@@ -2,6 +2,7 @@
  * one contiguous dataset. So equal traces are the same bytes. */
 #include <errno.h>
 #include <fcntl.h>
+#include <float.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -104,65 +105,62 @@ static const char *weights_dtype_name(uint32_t dtype)
     return dtype == DTYPE_F16 ? "float16" : dtype == DTYPE_BF16 ? "bfloat16" : "float32";
 }
 
-void trace_declarations(const struct trace *trace, declaration_function *each, void *context)
+const struct declaration declaration_none = {.arith = {.u_sum = 0x1p-24, .u_storage = 0x1p-24, .eta = FLT_MIN},
+                                             .weights_dtype = DTYPE_F32};
+
+struct declaration trace_declaration(const struct trace *trace)
 {
-    const struct arith *arith = &trace->arith;
-    const struct {
-        const char *name;
-        double u;
-    } floats[] = {
-        {"storage_dtype", arith->u_storage}, {"rounded_dtype", arith->u_rounded}, {"sum_dtype", arith->u_sum}};
-    for (size_t i = 0; i < sizeof(floats) / sizeof(*floats); i++) {
-        if (floats[i].u != 0 && floats[i].u != arith_float32.u_storage) {
-            each(context, floats[i].name, float_type_name(floats[i].u));
-        }
-    }
-    for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
-        uint8_t type = ((const uint8_t *)&arith->roundings)[rounding_attributes[i].at];
-        if (type != ROUNDING_NONE) {
-            each(context, rounding_attributes[i].name, rounding_name((enum rounding_type)type));
-        }
-    }
-    if (trace->weights_dtype != DTYPE_F32) {
-        each(context, "weights_dtype", weights_dtype_name(trace->weights_dtype));
-    }
+    return (struct declaration){trace->arith, trace->weights_dtype};
 }
 
-/* Declares only what differs from the outer declarations: the whole file's for a stage, none for the root. */
-static void write_arith(struct writer *writer, hid_t object, const struct arith *arith, uint32_t weights_dtype,
-                        const struct arith *outer, uint32_t outer_weights_dtype)
+void declaration_differences(const struct declaration *declaration, const struct declaration *other,
+                             declaration_function *each, void *context)
 {
+    const struct arith *arith = &declaration->arith, *outer = &other->arith;
     for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
         const struct rounding_attribute *attribute = &rounding_attributes[i];
         uint8_t type = ((const uint8_t *)&arith->roundings)[attribute->at];
         if (type != ((const uint8_t *)&outer->roundings)[attribute->at]) {
-            write_text(writer, object, attribute->name, rounding_name((enum rounding_type)type));
+            each(context, attribute->name, rounding_name((enum rounding_type)type));
         }
     }
     if (arith->u_rounded != outer->u_rounded) {
-        write_text(writer, object, "rounded_dtype",
-                   arith->u_rounded == 0 ? "float32" : float_type_name(arith->u_rounded));
+        each(context, "rounded_dtype", arith->u_rounded == 0 ? "float32" : float_type_name(arith->u_rounded));
     }
     if (arith->u_storage != outer->u_storage) {
-        write_text(writer, object, "storage_dtype", float_type_name(arith->u_storage));
+        each(context, "storage_dtype", float_type_name(arith->u_storage));
     }
     if (arith->u_sum != outer->u_sum) {
-        write_text(writer, object, "sum_dtype", float_type_name(arith->u_sum));
+        each(context, "sum_dtype", float_type_name(arith->u_sum));
     }
-    if (weights_dtype != outer_weights_dtype) {
-        write_text(writer, object, "weights_dtype", weights_dtype_name(weights_dtype));
+    if (declaration->weights_dtype != other->weights_dtype) {
+        each(context, "weights_dtype", weights_dtype_name(declaration->weights_dtype));
     }
+}
+
+/* Where write_declaration writes. */
+struct declaration_target {
+    struct writer *writer;
+    hid_t object;
+};
+
+static void write_declaration(void *context, const char *attribute, const char *value)
+{
+    const struct declaration_target *target = context;
+    write_text(target->writer, target->object, attribute, value);
 }
 
 static void write_root(struct writer *writer, hid_t file, const struct trace *trace)
 {
-    static const struct arith undeclared = {.u_sum = -1, .u_storage = -1};
+    /* The root says its types even where they are float32. */
+    static const struct declaration unsaid = {.arith = {.u_sum = -1, .u_storage = -1}, .weights_dtype = DTYPE_COUNT};
+    const struct declaration declaration = trace_declaration(trace);
     write_text(writer, file, "format", TRACE_FORMAT);
     write_integer(writer, file, "version", TRACE_VERSION);
     write_text(writer, file, "producer", trace->producer);
     write_text(writer, file, "model_type", trace->model_type);
     write_integer(writer, file, "n_layers", (int32_t)trace->n_layers);
-    write_arith(writer, file, &trace->arith, trace->weights_dtype, &undeclared, DTYPE_COUNT);
+    declaration_differences(&declaration, &unsaid, write_declaration, &(struct declaration_target){writer, file});
     write_sampling(writer, file, &trace->sampling);
     if (trace->weights_sha256[0] != '\0') {
         write_text(writer, file, "weights_sha256", trace->weights_sha256);
@@ -238,7 +236,8 @@ static void write_stage(struct writer *writer, hid_t group, const struct trace *
         H5Sclose(space);
     }
     if (dataset >= 0) {
-        write_arith(writer, dataset, &stage->arith, stage->weights_dtype, &trace->arith, trace->weights_dtype);
+        const struct declaration whole_file = trace_declaration(trace), own = {stage->arith, stage->weights_dtype};
+        declaration_differences(&own, &whole_file, write_declaration, &(struct declaration_target){writer, dataset});
     }
     close_dataset(writer, dataset, form.name);
     free(packed);
