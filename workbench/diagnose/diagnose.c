@@ -8,6 +8,7 @@
 #include "workbench/diagnose/config_numbers.h"
 #include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/precision.h"
+#include "workbench/diagnose/proof.h"
 #include "workbench/diagnose/relations/relations.h"
 #include "workbench/diagnose/solver.h"
 
@@ -47,20 +48,24 @@ static bool can_explain(const struct fault *fault, const struct op_trial *trial,
            !(fault->exact_input && trial->rows.rows[0].error[0]);
 }
 
-static uint32_t try_mutants(struct op_trial *trial, const struct evidence *right, struct diagnosis *found, uint32_t max)
+/* Mutants of the step. spares_some: their bug may have spared rows that are right. */
+static uint32_t try_mutants(const struct solve *solve, bool spares_some, struct diagnosis *found, uint32_t max)
 {
+    struct op_trial *trial = solve->trial;
+    const struct evidence *right = solve->evidence;
     uint32_t n = 0, n_faults;
     const struct fault *faults = fault_list(&n_faults);
     bool nonfinite = any_nonfinite(trial, trial->n_failing);
     for (uint32_t i = 0; i < n_faults && n < max; i++) {
-        double worst;
+        struct proof proof = {.spares_some = spares_some};
         if (!can_explain(&faults[i], trial, right->plan, right->step_index, nonfinite)) {
             continue;
         }
         struct arena arena = {0};
         struct step mutant = fault_mutant(&faults[i], right->plan, right->step_index, &arena);
-        const struct candidate candidate = trial_candidate(trial, &mutant);
-        bool explains = trial_explains(trial, &candidate, right, &worst);
+        struct candidate candidate = trial_candidate(trial, &mutant);
+        candidate.spares_some = spares_some;
+        bool explains = trial_explains(trial, &candidate, right, &proof.worst);
         arena_free(&arena);
         if (!explains) {
             continue;
@@ -71,10 +76,14 @@ static uint32_t try_mutants(struct op_trial *trial, const struct evidence *right
                                         .step = right->step_index,
                                         .postmortem = faults[i].postmortem};
         snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", faults[i].name);
+        if (spares_some) {
+            proof_tell(solve, &proof, diagnosis, "%s", faults[i].story);
+            continue;
+        }
         snprintf(diagnosis->text, sizeof(diagnosis->text),
                  "%s Computed with this bug, all %u rows come out as recorded (worst ratio %.3f); the right op fails "
                  "in %u.",
-                 faults[i].story, trial->rows.n, worst, trial->n_failing);
+                 faults[i].story, trial->rows.n, proof.worst, trial->n_failing);
     }
     return n;
 }
@@ -248,7 +257,7 @@ static uint32_t explain_phase(const struct op_trial *trial, struct evidence *evi
     }
     uint32_t n = 0;
     if (part.rows.n < trial->rows.n) {
-        n = try_mutants(&part, evidence, found, max);
+        n = try_mutants(&solve, false, found, max);
         n += n == 0 && (try_config_numbers(&solve, found) || solvers_try(&solve, found));
     }
     for (uint32_t i = 0; i < n; i++) {
@@ -294,7 +303,10 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     struct solve solve = {.trial = trial, .evidence = &evidence};
     bool is_span = row_is_span(&trial->rows.rows[0]);
     evidence_open(&evidence, trial, failure);
-    uint32_t n = failure->no_mutants ? 0 : try_mutants(trial, &evidence, found, max);
+    uint32_t n = failure->no_mutants ? 0 : try_mutants(&solve, false, found, max);
+    if (n == 0 && !failure->no_mutants && !is_span && trial->n_failing < trial->rows.n) {
+        n = try_mutants(&solve, true, found, max);
+    }
     if (is_span) {
         n += try_span(trial, *failure, found + n, max - n);
     }

@@ -1,7 +1,6 @@
 /* A norm with another formula. Its multiplier of each group, r = 1 / sqrt(mean(x^2) + eps), is read off the recorded
  * rows and compared with what other formulas give; so is the number that is added to the weight. */
 #include <math.h>
-#include <stddef.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -193,26 +192,6 @@ static bool is_missing_squares(const struct norm *norm, struct diagnosis *found)
     return explains;
 }
 
-/* The fault of the table that sets the offset to the one found, where one does. */
-static void name_offset(const struct evidence *evidence, double offset, struct diagnosis *found)
-{
-    uint32_t n_faults;
-    const struct fault *faults = fault_list(&n_faults);
-    for (uint32_t i = 0; i < n_faults; i++) {
-        if (faults[i].op != OP_rms_norm || faults[i].number.change == NUMBER_KEPT || !faults[i].number.is_float ||
-            faults[i].number.offset != offsetof(union step_params, rms_norm.offset) ||
-            !fault_applies(&faults[i], evidence->plan, evidence->step_index)) {
-            continue;
-        }
-        struct step mutant = fault_mutant(&faults[i], evidence->plan, evidence->step_index, NULL);
-        if (mutant.params.rms_norm.offset == (float)offset) {
-            snprintf(found->fault, sizeof(found->fault), "%s", faults[i].name);
-            found->postmortem = faults[i].postmortem;
-            return;
-        }
-    }
-}
-
 /* Another number than MODEL's family has is added to the weight, or the weight is not used. */
 static bool is_other_weight(const struct norm *norm, struct diagnosis *found)
 {
@@ -237,7 +216,6 @@ static bool is_other_weight(const struct norm *norm, struct diagnosis *found)
         found->solved = solved_number("number added to the norm's weight", norm->params->offset, near);
         proof_tell(norm->solve, &proof, found, "The norm multiplies by %.6g + w where this family has %.6g + w.", near,
                    norm->params->offset);
-        name_offset(evidence, near, found);
         return true;
     }
     float *zeros = xcalloc(dim, sizeof(*zeros));
@@ -268,8 +246,6 @@ bool solve_norm(const struct solve *solve, struct diagnosis *found)
     bool explains = is_other_run(&norm, found) || is_other_formula(&norm, found) || is_other_weight(&norm, found) ||
                     is_missing_squares(&norm, found);
     norm_close(&norm);
-    if (!*found->postmortem) { /* else it has a known fault's name */
-        snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
-    }
+    snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
     return explains;
 }
