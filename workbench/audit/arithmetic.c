@@ -132,8 +132,7 @@ static struct arith supposed(const struct trace_stage *stage, const struct hypot
     return arith;
 }
 
-/* Whether so many steps of n may be findings: one, or one in ten. Most models have few layers or many. */
-static bool may_miss(uint32_t n_missed, uint32_t n)
+bool arithmetic_may_miss(uint32_t n_missed, uint32_t n)
 {
     return n_missed <= 1 || n_missed * 10 <= n;
 }
@@ -146,7 +145,7 @@ static uint32_t count_explained(const struct audit *audit, const struct trace *t
     uint32_t n = 0, n_missed = 0;
     *n_needed = 0;
     for (int failing = 1; failing >= 0; failing--) { /* where float32 fails first: most hypotheses end there */
-        for (uint32_t i = 0; i < class->n && may_miss(n_missed, class->n); i++) {
+        for (uint32_t i = 0; i < class->n && arithmetic_may_miss(n_missed, class->n); i++) {
             if (class->fails[i] != failing) {
                 continue;
             }
@@ -158,7 +157,7 @@ static uint32_t count_explained(const struct audit *audit, const struct trace *t
             *n_needed += explained && failing;
         }
     }
-    return may_miss(n_missed, class->n) ? n : 0;
+    return arithmetic_may_miss(n_missed, class->n) ? n : 0;
 }
 
 /* Takes a class's arithmetic into the trace's stages. */

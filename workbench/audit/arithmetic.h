@@ -27,6 +27,10 @@ struct arithmetic {
 /* Whether a step that fails is of those whose arithmetic can be inferred. Others fail whatever is inferred. */
 bool arithmetic_may_explain(const struct step *step, const struct finding *finding);
 
+/* Whether an arithmetic that explains all but so many of n steps is taken, and these are findings: one, or one in ten.
+ * Most models have few layers or many. */
+bool arithmetic_may_miss(uint32_t n_missed, uint32_t n);
+
 /* Infers the arithmetic of audited trace t, sets it in the trace's stages, and audits those steps again. A step that
  * its class's hypothesis does not explain stays a finding, judged in that arithmetic. */
 void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces, uint32_t t,

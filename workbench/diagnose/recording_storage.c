@@ -2,6 +2,7 @@
 #include <string.h>
 
 #include "model/stop.h"
+#include "workbench/audit/arithmetic.h"
 #include "workbench/diagnose/recording.h"
 
 /* What a run whose stages are stored in 16 bits may round besides. */
@@ -33,12 +34,6 @@ static void declare(struct trace *trace, const char *storage, enum narrow_run ru
     }
 }
 
-/* Whether so many steps may be findings: one, or one in ten. */
-static bool may_fail(const struct recording_outcome *outcome)
-{
-    return outcome->n_judged >= 2 && (outcome->n_failing <= 1 || outcome->n_failing * 10 <= outcome->n_judged);
-}
-
 /* Tries each storage with each way to run. findings false: takes the first that explains every step. true: takes the
  * one that leaves the fewest steps, which then are findings. NULL: none will do. */
 static const char *try_storages(const struct plan *plan, struct trace *trace, bool findings)
@@ -59,7 +54,8 @@ static const char *try_storages(const struct plan *plan, struct trace *trace, bo
         trace_copy(&copy, trace);
         declare(&copy, type, run);
         struct recording_outcome outcome = recording_audit(plan, &copy, findings);
-        bool will_do = findings ? may_fail(&outcome) : outcome.n_failing == 0 && outcome.n_judged > 0;
+        bool will_do = findings ? outcome.n_judged >= 2 && arithmetic_may_miss(outcome.n_failing, outcome.n_judged)
+                                : outcome.n_failing == 0 && outcome.n_judged > 0;
         if (!will_do || outcome.n_failing >= fewest) {
             trace_free(&copy);
             continue;
