@@ -24,6 +24,14 @@ const char *conclusion_name(enum conclusion conclusion)
     return names[conclusion];
 }
 
+enum outlier outlier_alone(enum source source)
+{
+    static const enum outlier alone[SOURCE_COUNT] = {OUTLIER_ENGINE, OUTLIER_TRACE, OUTLIER_REFERENCE,
+                                                     OUTLIER_GOLDEN_OR_WEIGHTS};
+    ASSERT((unsigned)source < SOURCE_COUNT);
+    return alone[source];
+}
+
 /* The audited trace of a source, or -1. */
 static int32_t trace_of(const enum source *sources, uint32_t n_traces, enum source source)
 {
@@ -216,8 +224,6 @@ static int64_t first_step(const struct verdict *verdict, int32_t trace)
 static enum outlier find_outlier(const struct verdict *verdict, const struct audit *audit,
                                  const struct trace *const *traces, const enum source *sources, bool same_weights)
 {
-    static const enum outlier alone[SOURCE_COUNT] = {OUTLIER_ENGINE, OUTLIER_TRACE, OUTLIER_REFERENCE,
-                                                     OUTLIER_GOLDEN_OR_WEIGHTS};
     int64_t first[SOURCE_COUNT];
     unsigned n_failing = 0;
     enum source failing = SOURCE_COUNT;
@@ -234,7 +240,7 @@ static enum outlier find_outlier(const struct verdict *verdict, const struct aud
         return OUTLIER_NONE;
     }
     if (n_failing == 1) {
-        return alone[failing];
+        return outlier_alone(failing);
     }
     enum source candidate = first[SOURCE_ENGINE] >= 0 ? SOURCE_ENGINE : SOURCE_TRACE;
     if (n_failing != 2 || first[SOURCE_GOLDEN] < 0 || first[candidate] != first[SOURCE_GOLDEN]) {

@@ -19,6 +19,9 @@ enum outlier {
 };
 const char *outlier_name(enum outlier outlier); /* "golden-or-weights" */
 
+/* The outlier where only this source introduces errors. */
+enum outlier outlier_alone(enum source source);
+
 /* An error that a step of one source introduces. */
 struct introduced {
     uint32_t step;

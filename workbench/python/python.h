@@ -22,6 +22,9 @@ enum status python_tokenize_plain(const struct model *model, const char *text, i
 enum status python_detokenize(const struct model *model, const int32_t *ids, uint32_t n_ids, char **text,
                               struct error *err);
 
+/* The text of one token, malloc'ed; NULL: the model has no tokenizer, or Python or its packages are missing. */
+char *python_token_text(const struct model *model, int32_t id);
+
 /* What python_golden runs and records. */
 struct golden_options {
     const int32_t *ids; /* [n_ids] the prompt */

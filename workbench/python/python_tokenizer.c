@@ -194,3 +194,11 @@ enum status python_detokenize(const struct model *model, const int32_t *ids, uin
     struct error unused;
     return decode(model, ids, n_ids, text, err != NULL ? err : &unused);
 }
+
+char *python_token_text(const struct model *model, int32_t id)
+{
+    char *text = NULL;
+    struct error err;
+    bool has_tokenizer = model->tokenizer_json != NULL || model->tokenizer.model != NULL;
+    return has_tokenizer && python_detokenize(model, &id, 1, &text, &err) == STATUS_OK ? text : NULL;
+}

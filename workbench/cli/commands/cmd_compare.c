@@ -95,11 +95,10 @@ static const char *label_of(const struct distance *distance, char text[64])
 /* Prints the stages that differ, one a line. */
 static void print_distances(const struct distance *distances, uint32_t n, const struct trace *a, const struct trace *b)
 {
-    uint32_t n_identical = 0, n_compared = 0;
+    uint32_t n_identical = 0;
     char label[64];
     for (uint32_t i = 0; i < n; i++) {
         n_identical += distances[i].identical;
-        n_compared += distances[i].rows;
     }
     if (n_identical < n) {
         printf("%-26s %12s %7s %7s %12s %12s\n", "stage", "max error", "token", "dim", "rms error", "cosine");
@@ -119,9 +118,6 @@ static void print_distances(const struct distance *distances, uint32_t n, const 
         }
     }
     printf("%u of %u (layer, stage) pairs are bit-identical\n", n_identical, n);
-    if (n_compared == 0) {
-        printf("undecided: no row is recorded in both traces\n");
-    }
 }
 
 static enum status write_json(const struct distance *distances, uint32_t n, bool identical, bool drift,
@@ -168,6 +164,9 @@ static enum status report_distances(const struct arguments *arguments, const str
             drift_print(distances, n);
         } else {
             print_distances(distances, n, a, b);
+        }
+        if (!comparable) {
+            printf("undecided: no row is recorded in both traces\n");
         }
     }
     if (arguments->json != NULL) {

@@ -8,15 +8,6 @@
 #include "model/model.h"
 #include "workbench/python/python.h"
 
-/* The text of a token, malloc'ed; NULL: the model has no tokenizer, or Python or its packages are missing. */
-static char *token_text(const struct model *model, int32_t id)
-{
-    char *text;
-    struct error err;
-    bool has_tokenizer = model->tokenizer_json != NULL || model->tokenizer.model != NULL;
-    return has_tokenizer && python_detokenize(model, &id, 1, &text, &err) == STATUS_OK ? text : NULL;
-}
-
 /* Writes a word so that a shell reads it as it is. */
 static void write_word(const char *word, FILE *out)
 {
@@ -69,6 +60,7 @@ void describe_run(struct comparison *comparison, const struct arguments *argumen
     }
     const struct introduced *first = verdict_first(&comparison->verdict);
     const struct finding *finding = audit_finding(&comparison->audit, first->step, first->trace);
-    run->token_text = token_text(comparison->plan->model, comparison->list[first->trace]->tokens[finding->position]);
+    run->token_text =
+        python_token_text(comparison->plan->model, comparison->list[first->trace]->tokens[finding->position]);
     run->debug_command = debug_command(arguments, engine != NULL);
 }

@@ -173,15 +173,13 @@ void print_diagnosis(const struct repl *repl, const struct repl_introduced *intr
 /* The only source that introduced errors so far, as an outlier. */
 static enum outlier find_outlier(const struct repl *repl)
 {
-    static const enum outlier alone[SOURCE_COUNT] = {OUTLIER_ENGINE, OUTLIER_TRACE, OUTLIER_REFERENCE,
-                                                     OUTLIER_GOLDEN_OR_WEIGHTS};
     uint32_t side = repl->introduced[0].side;
     for (uint32_t i = 1; i < repl->n_introduced; i++) {
         if (repl->introduced[i].side != side) {
             return OUTLIER_SEVERAL;
         }
     }
-    return alone[repl->sides[side].source];
+    return outlier_alone(repl->sides[side].source);
 }
 
 /* The findings of the batch and side that introduced the error, [judged_plan.n_steps]; NULL where a step did not run.
@@ -195,16 +193,6 @@ static const struct finding **batch_findings(const struct repl *repl, const stru
     }
     findings[introduced->step] = &introduced->finding;
     return findings;
-}
-
-/* The text of a token, malloc'ed; NULL: the model has no tokenizer, or Python or its packages are missing. */
-static char *token_text(const struct repl *repl, int32_t id)
-{
-    const struct model *model = &repl->session->model;
-    bool has_tokenizer = model->tokenizer_json != NULL || model->tokenizer.model != NULL;
-    char *text;
-    struct error err;
-    return has_tokenizer && python_detokenize(model, &id, 1, &text, &err) == STATUS_OK ? text : NULL;
 }
 
 void print_answer(const struct repl *repl, const struct repl_introduced *introduced)
@@ -235,7 +223,7 @@ void print_answer(const struct repl *repl, const struct repl_introduced *introdu
         return;
     }
     const struct finding **findings = batch_findings(repl, introduced);
-    char *text = token_text(repl, repl->tokens[introduced->finding.position]);
+    char *text = python_token_text(&repl->session->model, repl->tokens[introduced->finding.position]);
     const struct answer answer = {
         .plan = &repl->judged_plan,
         .n = repl->n_sides,
