@@ -157,7 +157,7 @@ static void transformers_runs_inside(void **state)
              "f.close()\nload golden %s\nstep layer 1\nfirst\n",
              dumped, dumped);
     program_run(&outcome, LOCKSTEP_PROGRAM, lines, arguments);
-    expect_text(outcome.out, "first introduced error: golden, ");
+    expect_text(outcome.out, "diverged: golden, embed, token 0, ");
     outcome_free(&outcome);
     assert_int_equal(unsetenv("ASAN_OPTIONS"), 0);
 }
