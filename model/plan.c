@@ -273,6 +273,12 @@ void plan_free(struct plan *plan)
     memset(plan, 0, sizeof(*plan));
 }
 
+uint32_t step_weights_dtype(const struct step *step)
+{
+    bool none = !step->weight[0] || step->op == OP_attention || step->op == OP_attention_probs;
+    return none ? DTYPE_COUNT : step->weight[0]->dtype;
+}
+
 int32_t plan_find(const struct plan *plan, int32_t layer, enum stage stage)
 {
     for (uint32_t i = 0; i < plan->n_steps; i++) {

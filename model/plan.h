@@ -72,6 +72,9 @@ struct judged {
 /* Copies a plan and adds those steps. Both share the model. */
 void plan_copy_judged(struct plan *copy, const struct plan *plan, const struct judged *judged);
 
+/* DTYPE_ code of the matrix that a step multiplies with; DTYPE_COUNT: none (an attention's weights are its sinks). */
+uint32_t step_weights_dtype(const struct step *step);
+
 /* Index of the step that makes (layer, stage), or -1. */
 int32_t plan_find(const struct plan *plan, int32_t layer, enum stage stage);
 

@@ -11,14 +11,15 @@
 static void round_inexact(enum rounding_type type, bool to_even, float *values, double *error, uint64_t n)
 {
     for (uint64_t first = 0; first < n; first += INTEGER_BLOCK) {
-        double most = 0, u = type == ROUNDING_F16 ? 0x1p-11 : 0x1p-8;
+        double most = 0;
         for (uint64_t i = first; i < first + INTEGER_BLOCK && i < n; i++) {
             most = fmax(most, fabs(values[i]) + error[i]);
         }
         double block_step = most / (type == ROUNDING_Q8_0 ? 127 : 8);
         for (uint64_t i = first; i < first + INTEGER_BLOCK && i < n; i++) {
-            double step = type > ROUNDING_BF16 ? block_step : 2 * u * (fabs(values[i]) + error[i]);
-            error[i] += error[i] > 0 ? step : 0;
+            error[i] = type <= ROUNDING_BF16 ? rounded_float_error(type, values[i], error[i])
+                       : error[i] > 0        ? error[i] + block_step
+                                             : 0;
         }
     }
     round_stored(type, to_even, values, n);
@@ -202,6 +203,7 @@ static void sum_rounded(const struct attention *a, uint32_t head, double sink_er
     }
     for (uint32_t j = 0; j < a->n; j++) {
         const float *v = attention_head(a, 2, attention_key(a, j), head);
+        const double *v_error = attention_head_error(a, 2, attention_key(a, j), head);
         double off = scale == 1 ? known[j] : bound ? p[j] / scale * (error[j] + most_error) : 0;
         double rounded = scale * round_known(type, p[j] / scale, &off);
         for (uint32_t i = 0; i < a->p->dim; i++) {
@@ -209,7 +211,8 @@ static void sum_rounded(const struct attention *a, uint32_t head, double sink_er
             y[i] += term;
             a->squares[i] += term * term;
             if (bound) {
-                bound[i] += scale * off * fabs(v[i]);
+                double v_off = v_error ? v_error[i] : 0;
+                bound[i] += scale * off * (fabs(v[i]) + v_off) + fabs(rounded) * v_off;
             }
         }
     }
@@ -232,6 +235,7 @@ static void accumulate(const struct attention *a, uint32_t head, double sink_err
     memset(y, 0, dim * sizeof(*y));
     for (uint32_t j = 0; j < a->n; j++) {
         const float *v = attention_head(a, 2, attention_key(a, j), head);
+        const double *v_error = attention_head_error(a, 2, attention_key(a, j), head);
         if (p[j] == 0) {
             continue; /* 1e-308 of the largest: it leaves no trace */
         }
@@ -250,6 +254,7 @@ static void accumulate(const struct attention *a, uint32_t head, double sink_err
         for (uint32_t i = 0; i < dim; i++) {
             double term = share * v[i];
             off[i] += fabs(term) * (relative + arith->u_sum) + arith->u_sum * fabs(y[i] + term);
+            off[i] += v_error ? share * (1 + relative) * v_error[i] : 0;
             y[i] = round_known(type, y[i] + term, &off[i]);
         }
     }

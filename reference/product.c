@@ -33,31 +33,19 @@ static void prepare_input(struct product *product, uint64_t input, const float *
     dot_widen(scratch, n, product->x + input * n);
 }
 
-/* The step between neighbours in a block of x that was rounded to 8-bit integers and widened again. */
-static double block_step(const struct product *product, uint64_t input, const double *error, uint64_t i)
+/* How far the rounded values of an input can be off that is off by `error`. */
+static void prepare_error(const struct product *product, uint64_t input, const float *x, const double *error)
 {
-    uint64_t length = product->roundings.operands == ROUNDING_Q8_K ? 256 : INTEGER_BLOCK, first = i / length * length;
-    double most = 0;
-    for (uint64_t k = first; k < first + length; k++) {
-        most = fmax(most, fabs(product->x[input * product->n_in + k]) + error[k]);
+    enum rounding_type type = (enum rounding_type)product->roundings.operands;
+    uint64_t n = product->n_in;
+    double *to = product->error + input * n;
+    if (type > ROUNDING_BF16) {
+        double *sums = product->sum_error ? product->sum_error + input * (n / INTEGER_BLOCK) : NULL;
+        quantised_errors(&product->roundings, x, error, n, to, sums);
+        return;
     }
-    return most / 127;
-}
-
-/* An x that is off by `error` may be rounded to a neighbour of what the right one is rounded to. */
-static void prepare_error(const struct product *product, uint64_t input, const double *error, double *to)
-{
-    for (uint64_t i = 0; i < product->n_in; i++) {
-        double step = 0;
-        if (error[i] > 0 && product->integers) {
-            step = fabs(product->blocks[input * (product->n_in / INTEGER_BLOCK) + i / INTEGER_BLOCK].d);
-        } else if (error[i] > 0 && product->roundings.operands > ROUNDING_BF16) {
-            step = block_step(product, input, error, i);
-        } else if (error[i] > 0 && product->roundings.operands != ROUNDING_NONE) {
-            double u = product->roundings.operands == ROUNDING_F16 ? 0x1p-11 : 0x1p-8;
-            step = 2 * u * (fabs(product->x[input * product->n_in + i]) + error[i]);
-        }
-        to[i] = error[i] + step;
+    for (uint64_t i = 0; i < n; i++) {
+        to[i] = type == ROUNDING_NONE ? error[i] : rounded_float_error(type, x[i], error[i]);
     }
 }
 
@@ -91,11 +79,16 @@ void product_open(struct product *product, const struct op_batch *batch, uint64_
         }
     }
     free(scratch);
-    product->error = inexact && batch->bound ? xcalloc(n, sizeof(*product->error)) : NULL;
+    bool sums = product->integers && product->roundings.operands == ROUNDING_Q8_1;
+    if (inexact && batch->bound) {
+        product->error = xcalloc(n, sizeof(*product->error));
+        product->sum_error = sums ? xcalloc(n / INTEGER_BLOCK, sizeof(*product->sum_error)) : NULL;
+    }
     for (uint64_t i = 0; i < product->n_inputs && product->error; i++) {
         const double *error = batch->rows[i / per_row].error[0];
         if (error) {
-            prepare_error(product, i, error + i % per_row * n_in, product->error + i * n_in);
+            const float *x = batch->rows[i / per_row].in[0] + i % per_row * n_in;
+            prepare_error(product, i, x, error + i % per_row * n_in);
         }
     }
 }
@@ -105,6 +98,7 @@ void product_close(struct product *product)
     free(product->x);
     free(product->blocks);
     free(product->error);
+    free(product->sum_error);
 }
 
 void product_weights_open(const struct product *product, struct product_weights *weights)
@@ -132,6 +126,18 @@ void product_weights_close(struct product_weights *weights)
     free(weights->blocks);
 }
 
+/* What the errors of an input do to its product with a row of W. */
+static double passed_on(const struct product *product, const struct product_weights *weights, uint64_t input)
+{
+    uint64_t n = product->n_in, n_blocks = n / INTEGER_BLOCK;
+    double passed = dot_error(weights->w, product->error + input * n, n), squares = passed * passed;
+    for (uint64_t b = 0; b < n_blocks && product->sum_error; b++) {
+        double moved = weights->blocks[b].minimum * product->sum_error[input * n_blocks + b];
+        squares += moved * moved;
+    }
+    return product->sum_error ? sqrt(squares) : passed;
+}
+
 double product_dot(const struct product *product, const struct product_weights *weights, uint64_t input, double bias,
                    double *bound)
 {
@@ -150,7 +156,7 @@ double product_dot(const struct product *product, const struct product_weights *
         const struct op_row *row = &product->batch->rows[input / (product->n_inputs / product->batch->n_rows)];
         *bound = bound_dot(row->arith, n_terms, dot.squares, dot.sum, bias);
         if (product->error && row->error[0]) {
-            *bound += dot_error(weights->w, product->error + input * n, n);
+            *bound += passed_on(product, weights, input);
         }
     }
     return dot.sum + bias;

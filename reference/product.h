@@ -16,6 +16,7 @@ struct product {
     double *x;                      /* [n_inputs, n_in] as rounded; with integers: NULL */
     struct integer_operand *blocks; /* [n_inputs, n_in / 32] with integers; else NULL */
     double *error;                  /* [n_inputs, n_in] how far x can be off; NULL: every input is exact */
+    double *sum_error;              /* [n_inputs, n_in / 32] of the sums of blocks of Q8_1; else NULL */
 };
 
 /* Row r of the batch has `per_row` inputs of n_in values each, one behind the other. */

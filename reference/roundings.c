@@ -6,6 +6,7 @@
 #include <string.h>
 
 #include "model/error.h"
+#include "reference/bounds.h"
 #include "reference/reference.h"
 
 static const char *const names[ROUNDING_TYPE_COUNT] = {
@@ -117,6 +118,76 @@ double round_number(enum rounding_type type, double y)
     int unit = exponent - bits < lowest ? lowest : exponent - bits;
     double rounded = ldexp(rint(ldexp(y, -unit)), unit), most = type == ROUNDING_F16 ? 65504 : 0x1.fep127;
     return fabs(rounded) > most ? copysign(INFINITY, y) : rounded;
+}
+
+/* Distance of neighbours at a number of this size. */
+static double float_spacing(enum rounding_type type, double size)
+{
+    int exponent, bits = type == ROUNDING_F16 ? 11 : 8, lowest = type == ROUNDING_F16 ? -24 : -133;
+    (void)frexp(size, &exponent);
+    return ldexp(1, exponent - bits < lowest ? lowest : exponent - bits);
+}
+
+/* to_middle: from the number to the nearest middle of two neighbours, whose distance is h. */
+static double rounded_error(double error, double h, double to_middle)
+{
+    if (error >= h / 16) {
+        double crossing = BOUND_LAMBDA * sqrt(2 / M_PI) * error * h, apart = BOUND_LAMBDA * BOUND_LAMBDA * h * h / 6;
+        return sqrt(fmin(crossing, error * error + apart));
+    }
+    return to_middle < error ? BOUND_LAMBDA * h * sqrt((error - to_middle) / (2 * error)) : 0;
+}
+
+double rounded_float_error(enum rounding_type type, double x, double error)
+{
+    double low = round_number(type, x - error), high = round_number(type, x + error);
+    if (error == 0 || low == high) {
+        return 0;
+    }
+    bool finite = isfinite(low) && isfinite(high);
+    return finite ? rounded_error(error, float_spacing(type, fabs(x) + error), fabs((low + high) / 2 - x)) : INFINITY;
+}
+
+/* One block that shares a scale. */
+static void block_errors(enum rounding_type type, const float *x, const double *error, uint64_t length, double *to)
+{
+    double most = 0, most_error = 0;
+    for (uint64_t i = 0; i < length; i++) {
+        most = fmax(most, fabs(x[i]));
+        most_error = fmax(most_error, error[i]); /* the largest value may be another one than it seems */
+    }
+    double d = most / 127, relative = most > 0 ? most_error / most : 0;
+    double d_error = type == ROUNDING_Q8_K ? d * relative : rounded_float_error(ROUNDING_F16, d, d * relative);
+    for (uint64_t i = 0; i < length; i++) {
+        double scaled = d > 0 ? x[i] / d : 0;
+        /* In float32 the scaled value is off by some roundings more. */
+        double off = d > 0 && most_error > 0 ? error[i] / d + fabs(scaled) * (relative + 0x1p-22) : 0;
+        to[i] = rounded_error(off, 1, fabs(scaled - (floor(scaled) + 0.5))) * d +
+                (fabs(scaled) + 1) * d_error * sqrt((double)length);
+    }
+}
+
+/* The f16 of d times the sum of a block's integers: any change of these makes it another rounding. */
+static double block_sum_error(const float *x, const double *error)
+{
+    double sum = 0, moved = 0;
+    for (unsigned i = 0; i < INTEGER_BLOCK; i++) {
+        sum += x[i];
+        moved += error[i];
+    }
+    return moved > 0 ? BOUND_LAMBDA / sqrt(6) * float_spacing(ROUNDING_F16, fabs(sum) + moved) : 0;
+}
+
+void quantised_errors(const struct roundings *roundings, const float *x, const double *error, uint64_t n, double *to,
+                      double *sum_error)
+{
+    uint64_t length = roundings->operands == ROUNDING_Q8_K ? 256 : INTEGER_BLOCK;
+    for (uint64_t at = 0; at < n; at += length) {
+        block_errors((enum rounding_type)roundings->operands, x + at, error + at, length, to + at);
+    }
+    for (uint64_t at = 0; at < n && sum_error; at += INTEGER_BLOCK) {
+        sum_error[at / INTEGER_BLOCK] = block_sum_error(x + at, to + at);
+    }
 }
 
 void round_values(enum rounding_type type, float *values, uint64_t n)

@@ -61,6 +61,17 @@ void round_stored(enum rounding_type type, bool to_even, float *values, uint64_t
 /* The number that a type of floats stores for the real number y. */
 double round_number(enum rounding_type type, double y);
 
+/* How far a number can be off that is rounded to F16 or BF16, if x is off by up to `error`: as inputs' errors are
+ * meant, BOUND_LAMBDA standard deviations.
+ *
+ * Let h be the distance of neighbours there, and t that of x from the middle of two of them. A small error changes
+ * nothing but where t < error. It may be a single rounding, uniform within its limits: then it crosses the middle with
+ * the probability p = (error - t) / (2 error), and moves the result by h, which has the second moment p h^2.
+ * An error from h / 16 on is a sum of many: Gaussian, its deviation error / LAMBDA. Of all x, it brings the share
+ * sqrt(2 / pi) error / (LAMBDA h) over a middle. The second moment is never above that of the error and of two
+ * independent roundings, each of the variance h^2 / 12. */
+double rounded_float_error(enum rounding_type type, double x, double error);
+
 /* The integers of one block of x: value = d q. */
 #define INTEGER_BLOCK 32
 struct integer_operand {
@@ -71,5 +82,15 @@ struct integer_operand {
 
 /* x[n] as blocks of 32 (Q8_K: eight of them share a scale). n: a multiple of 32; of 256 for Q8_K. */
 void quantise_operand(const struct roundings *roundings, const float *x, uint64_t n, struct integer_operand *blocks);
+
+/* How far the values of quantise_operand's blocks can be off where x[n] is off by up to error[n]: to[n], which may be
+ * error.
+ *
+ * An integer is rounded as a float is, in steps of d (rounded_float_error). x / d is off by error / d, and by |x / d|
+ * times the relative error of d, which is that of the block's largest value. The scale moves all values of a block
+ * together: sqrt(length) covers that they are not independent. In Q8_0 and Q8_1 it is rounded to f16, which absorbs a
+ * small error. sum_error[n / 32], NULL but for Q8_1: how far the rounding to f16 of a block's sum can be off. */
+void quantised_errors(const struct roundings *roundings, const float *x, const double *error, uint64_t n, double *to,
+                      double *sum_error);
 
 #endif

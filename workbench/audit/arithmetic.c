@@ -18,12 +18,6 @@ struct class_steps {
     uint8_t *fails;  /* [n] in the declared arithmetic */
 };
 
-static uint32_t weights_of(const struct step *step)
-{
-    return step->weight[0] && step->op != OP_attention && step->op != OP_attention_probs ? step->weight[0]->dtype
-                                                                                         : DTYPE_COUNT;
-}
-
 static bool is_attention(enum op op)
 {
     return op == OP_attention || op == OP_attention_probs;
@@ -85,14 +79,14 @@ static struct class_steps class_open(const struct audit *audit, uint32_t t, cons
 {
     const struct plan *plan = audit->plan;
     struct class_steps class = {
-        .op = plan->steps[first].op, .weights = weights_of(&plan->steps[first]), .phase = phase};
+        .op = plan->steps[first].op, .weights = step_weights_dtype(&plan->steps[first]), .phase = phase};
     class.steps = xmalloc(plan->n_steps * sizeof(*class.steps));
     class.fails = xcalloc(plan->n_steps, 1);
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         const struct step *step = &plan->steps[s];
         const struct finding *finding = audit_finding(audit, s, t);
         uint32_t n_rows = 0;
-        if (step->op != class.op || weights_of(step) != class.weights || finding->state != FINDING_AUDITED ||
+        if (step->op != class.op || step_weights_dtype(step) != class.weights || finding->state != FINDING_AUDITED ||
             finding->span) {
             continue;
         }
@@ -160,6 +154,23 @@ static uint32_t count_explained(const struct audit *audit, const struct trace *t
     return arithmetic_may_miss(n_missed, class->n) ? n : 0;
 }
 
+void arithmetic_add(struct arithmetic *arithmetic, const struct arithmetic_class *class)
+{
+    for (uint32_t i = 0; i < arithmetic->n; i++) {
+        struct arithmetic_class *other = &arithmetic->classes[i];
+        if (other->op == class->op && other->weights == class->weights && other->spans == class->spans &&
+            roundings_equal(&other->roundings, &class->roundings) && other->n_explained == class->n_explained &&
+            other->n_steps == class->n_steps) {
+            other->phase[PHASE_PREFILL] |= class->phase[PHASE_PREFILL];
+            other->phase[PHASE_DECODE] |= class->phase[PHASE_DECODE];
+            return;
+        }
+    }
+    if (arithmetic->n < ARITHMETIC_MOST) {
+        arithmetic->classes[arithmetic->n++] = *class;
+    }
+}
+
 /* Takes a class's arithmetic into the trace's stages. */
 static void accept(struct arithmetic *arithmetic, const struct audit *audit, struct trace *trace,
                    const struct class_steps *class, const struct hypothesis *hypothesis, uint32_t n_explained)
@@ -170,24 +181,13 @@ static void accept(struct arithmetic *arithmetic, const struct audit *audit, str
         stage->is_inferred[class->phase] = true;
         stage->inferred[class->phase] = supposed(stage, hypothesis);
     }
-    for (uint32_t i = 0; i < arithmetic->n; i++) {
-        struct arithmetic_class *other = &arithmetic->classes[i];
-        if (other->op == class->op && other->weights == class->weights &&
-            roundings_equal(&other->roundings, roundings) && other->n_explained == n_explained &&
-            other->n_steps == class->n) {
-            other->phase[class->phase] = true;
-            return;
-        }
-    }
-    if (arithmetic->n < ARITHMETIC_MOST) {
-        struct arithmetic_class *found = &arithmetic->classes[arithmetic->n++];
-        *found = (struct arithmetic_class){.op = class->op,
-                                           .weights = class->weights,
-                                           .roundings = *roundings,
-                                           .n_explained = n_explained,
-                                           .n_steps = class->n};
-        found->phase[class->phase] = true;
-    }
+    struct arithmetic_class found = {.op = class->op,
+                                     .weights = class->weights,
+                                     .roundings = *roundings,
+                                     .n_explained = n_explained,
+                                     .n_steps = class->n};
+    found.phase[class->phase] = true;
+    arithmetic_add(arithmetic, &found);
 }
 
 /* A class of one step: what the source's other matrix products round to, if that explains it. */
@@ -264,41 +264,45 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
     return most > 0;
 }
 
+/* Infers what classes of recorded steps round, and audits them again. alone: classes of one step. */
+static void infer_recorded(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces,
+                           uint32_t t, struct trace *trace, bool alone)
+{
+    const struct plan *plan = audit->plan;
+    uint8_t *changed = xcalloc(plan->n_steps, 1), *seen[2] = {xcalloc(plan->n_steps, 1), xcalloc(plan->n_steps, 1)};
+    bool any = false;
+    for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
+        const struct finding *finding = audit_finding(audit, s, t);
+        bool can = finding_failed(finding) && arithmetic_may_explain(&plan->steps[s], finding);
+        for (unsigned phase = PHASE_PREFILL; can && phase <= PHASE_DECODE; phase++) {
+            if (seen[phase][s]) {
+                continue;
+            }
+            struct class_steps class = class_open(audit, t, trace, s, phase);
+            bool infers = class.n > 0 && (class.n == 1) == alone && infer_class(arithmetic, audit, trace, &class);
+            for (uint32_t i = 0; i < class.n; i++) {
+                seen[phase][class.steps[i]] = 1;
+                changed[class.steps[i]] |= infers;
+            }
+            any |= infers;
+            class_close(&class);
+        }
+    }
+    if (any) {
+        audit_again(audit, traces, changed);
+    }
+    free(seen[0]);
+    free(seen[1]);
+    free(changed);
+}
+
 void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces, uint32_t t,
                       struct trace *trace)
 {
-    const struct plan *plan = audit->plan;
     *arithmetic = (struct arithmetic){0};
-    uint8_t *changed = xcalloc(plan->n_steps, 1);
-    /* Classes of one step follow the others, so they come last. */
-    for (int alone = 0; alone <= 1; alone++) {
-        uint8_t *seen[2] = {xcalloc(plan->n_steps, 1), xcalloc(plan->n_steps, 1)};
-        for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
-            const struct finding *finding = audit_finding(audit, s, t);
-            bool can = finding_failed(finding) && arithmetic_may_explain(&plan->steps[s], finding);
-            for (unsigned phase = PHASE_PREFILL; can && phase <= PHASE_DECODE; phase++) {
-                if (seen[phase][s]) {
-                    continue;
-                }
-                struct class_steps class = class_open(audit, t, trace, s, phase);
-                for (uint32_t i = 0; i < class.n; i++) {
-                    seen[phase][class.steps[i]] = 1;
-                }
-                if (class.n > 0 && (class.n == 1) == alone && infer_class(arithmetic, audit, trace, &class)) {
-                    for (uint32_t i = 0; i < class.n; i++) {
-                        changed[class.steps[i]] = 1;
-                    }
-                }
-                class_close(&class);
-            }
-        }
-        free(seen[0]);
-        free(seen[1]);
-    }
-    if (arithmetic->n > 0) {
-        audit_again(audit, traces, changed);
-    }
-    free(changed);
+    infer_recorded(arithmetic, audit, traces, t, trace, false);
+    arithmetic_infer_spans(arithmetic, audit, traces, t, trace);
+    infer_recorded(arithmetic, audit, traces, t, trace, true); /* these follow the others */
 }
 
 void arithmetic_attributes(const struct arithmetic_class *class,

@@ -16,6 +16,7 @@ struct arithmetic_class {
     bool phase[2];    /* PHASE_PREFILL, PHASE_DECODE: it holds for these */
     struct roundings roundings;
     uint32_t n_explained, n_steps; /* steps whose every row the roundings explain; steps of the class */
+    bool spans; /* the class's stages are not recorded: the steps are those that were judged over others */
 };
 
 #define ARITHMETIC_MOST 64
@@ -35,6 +36,17 @@ bool arithmetic_may_miss(uint32_t n_missed, uint32_t n);
  * its class's hypothesis does not explain stays a finding, judged in that arithmetic. */
 void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces, uint32_t t,
                       struct trace *trace);
+
+/* The part of arithmetic_infer that is about ops whose stages the trace lacks. Infers what the ops round over which
+ * spans are judged, sets it in the trace, and audits the spans again. A class of steps of which some are recorded with
+ * their inputs rounds as those do. Of the other classes, those roundings are taken that come nearest to the recorded
+ * values. They must explain every span but those that then are findings, two spans at least; and simulating them must
+ * remove half of the squared error that float32 leaves, so that a wide bound alone explains nothing. */
+void arithmetic_infer_spans(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces,
+                            uint32_t t, struct trace *trace);
+
+/* Adds a class; two that differ in nothing but their phases become one. */
+void arithmetic_add(struct arithmetic *arithmetic, const struct arithmetic_class *class);
 
 /* The roundings of a class as attributes of a trace: calls each(context, attribute, value) for every one. */
 void arithmetic_attributes(const struct arithmetic_class *class,

@@ -269,7 +269,8 @@ static void gather(struct rows *rows, const struct gathering *gathering, uint8_t
     rows->origin = xcalloc((uint64_t)trace->n_positions + 1, sizeof(*rows->origin));
     for (uint32_t p = 0; p < trace->n_positions; p++) {
         struct op_row *row = &rows->rows[rows->n];
-        *row = (struct op_row){.arith = output ? trace_stage_arith(output, trace->phase[p]) : &trace->arith,
+        *row = (struct op_row){.arith = output ? trace_stage_arith(output, trace->phase[p])
+                                               : trace_unrecorded_arith(trace, step, trace->phase[p]),
                                .recorded = output ? trace_row(output, p) : NULL,
                                .probs = recorded_probs(step, trace, p),
                                .places = recorded_places(step, trace, p),

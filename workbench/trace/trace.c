@@ -185,6 +185,34 @@ const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned 
     return stage->is_inferred[phase] ? &stage->inferred[phase] : &stage->arith;
 }
 
+static struct unrecorded_class *find_unrecorded(const struct trace *trace, enum op op, uint32_t weights, unsigned phase)
+{
+    for (uint32_t i = 0; i < trace->n_unrecorded; i++) {
+        const struct unrecorded_class *class = &trace->unrecorded[i];
+        if (class->op == op && class->weights == weights && class->phase == phase) {
+            return (struct unrecorded_class *)class;
+        }
+    }
+    return NULL;
+}
+
+const struct arith *trace_unrecorded_arith(const struct trace *trace, const struct step *step, unsigned phase)
+{
+    const struct unrecorded_class *class = find_unrecorded(trace, step->op, step_weights_dtype(step), phase);
+    return class ? &class->arith : &trace->arith;
+}
+
+void trace_set_unrecorded(struct trace *trace, const struct unrecorded_class *class)
+{
+    struct unrecorded_class *place = find_unrecorded(trace, class->op, class->weights, class->phase);
+    if (!place && trace->n_unrecorded < TRACE_MOST_UNRECORDED) {
+        place = &trace->unrecorded[trace->n_unrecorded++];
+    }
+    if (place) {
+        *place = *class;
+    }
+}
+
 const float *trace_row(const struct trace_stage *stage, uint32_t position)
 {
     return stage->recorded[position] ? stage->rows + (uint64_t)position * stage->width : NULL;

@@ -24,6 +24,15 @@ struct trace_stage {
     struct arith inferred[2]; /* [phase] that arithmetic */
 };
 
+/* The arithmetic of steps whose stages a file lacks, as the audit found it: of a class of steps in one phase. */
+struct unrecorded_class {
+    enum op op;
+    uint32_t weights; /* DTYPE_ code (step_weights_dtype) */
+    unsigned phase;
+    struct arith arith;
+};
+#define TRACE_MOST_UNRECORDED 32
+
 struct trace {
     char *path;     /* the file that it was read from, or a name for messages ("engine") */
     char *producer; /* the program that recorded it */
@@ -39,6 +48,8 @@ struct trace {
     struct sampling sampling; /* how sample_token was chosen; greedy if the file says nothing */
     char weights_sha256[65];  /* "" if not given */
     char config_sha256[65];
+    uint32_t n_unrecorded;
+    struct unrecorded_class unrecorded[TRACE_MOST_UNRECORDED];
     uint32_t n_stages;
     struct trace_stage *stages; /* in plan order: embed, layer 0 …, final_norm, logits, logits_final */
 };
@@ -76,6 +87,12 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
 
 /* The arithmetic that a stage's rows of one phase are judged in. Borrowed from the stage. */
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase);
+
+/* The arithmetic of one phase of a step whose stage is not recorded. Borrowed from the trace. */
+const struct arith *trace_unrecorded_arith(const struct trace *trace, const struct step *step, unsigned phase);
+
+/* Sets the arithmetic of a class of such steps. At most TRACE_MOST_UNRECORDED; what is beyond is as declared. */
+void trace_set_unrecorded(struct trace *trace, const struct unrecorded_class *class);
 
 /* What is declared of a whole trace, or of one stage. */
 struct declaration {

@@ -8,56 +8,28 @@
 
 #include <cmocka.h>
 
+#include "tests/support/real_engines.h"
 #include "tests/support/recording.h"
 #include "workbench/session/comparison.h"
-
-static const struct engine {
-    const char *model, *trace;
-    uint32_t n_classes;
-    struct roundings first; /* of the first class */
-} engines[] = {
-    {"tiny-llama",
-     "llama.cpp-f16-cache",
-     1,
-     {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .probs = ROUNDING_F16}},
-    {"tiny-llama",
-     "llama.cpp-flash-attention",
-     1,
-     {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .accumulator = ROUNDING_F16}},
-    {"tiny-llama-q4_1.gguf", "llama.cpp-q4_1", 2, {.operands = ROUNDING_Q8_1}},
-    {"tiny-llama", "onnxruntime", 0, {0}},
-};
-#define N_ENGINES (sizeof(engines) / sizeof(engines[0]))
-
-static void open_engine(const struct engine *engine, struct model *model, struct plan *plan, struct trace *trace)
-{
-    char path[512];
-    struct error err;
-    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/%s", engine->model);
-    assert_int_equal(model_open(model, path, &err), STATUS_OK);
-    assert_int_equal(plan_build(plan, model, &err), STATUS_OK);
-    snprintf(path, sizeof(path), LOCKSTEP_SOURCE_DIR "/golden/real/%s.h5", engine->trace);
-    assert_int_equal(trace_read(trace, path, &err), STATUS_OK);
-}
 
 static void engines_are_healthy(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < N_ENGINES; i++) {
+    for (size_t i = 0; i < N_REAL_ENGINES; i++) {
         struct model model;
         struct plan plan;
         struct trace trace;
-        open_engine(&engines[i], &model, &plan, &trace);
+        real_engine_open(&real_engines[i], &model, &plan, &trace);
         struct comparison comparison = {.plan = &plan};
         comparison_add(&comparison, SOURCE_TRACE, &trace);
         comparison_judge(&comparison, true, NULL);
         assert_false(comparison.verdict.diverged);
         const struct arithmetic *found = &comparison.arithmetic[0];
-        assert_int_equal(found->n, engines[i].n_classes);
+        assert_int_equal(found->n, real_engines[i].n_classes);
         if (found->n > 0) {
             struct roundings first = found->classes[0].roundings;
             first.to_even = first.unnormalised = false;
-            assert_true(roundings_equal(&first, &engines[i].first));
+            assert_true(roundings_equal(&first, &real_engines[i].first));
             assert_int_equal(found->classes[0].n_explained, found->classes[0].n_steps);
         }
         comparison_free(&comparison);
@@ -66,44 +38,19 @@ static void engines_are_healthy(void **state)
     }
 }
 
-/* Copies a matrix of F32 or Q4_1 and makes it about one per cent larger. Free *bytes. */
-static struct tensor larger_matrix(const struct tensor *matrix, uint8_t **bytes)
-{
-    struct tensor copy = *matrix;
-    *bytes = xmalloc(matrix->n_bytes);
-    memcpy(*bytes, matrix->bytes, matrix->n_bytes);
-    copy.bytes = *bytes;
-    if (matrix->dtype == DTYPE_F32) {
-        float *values = (float *)*bytes;
-        for (uint64_t i = 0; i < matrix->n_bytes / sizeof(*values); i++) {
-            values[i] *= 1.01f;
-        }
-        return copy;
-    }
-    assert_int_equal(matrix->dtype, DTYPE_Q4_1);
-    for (uint64_t at = 0; at < matrix->n_bytes; at += 20) {
-        uint16_t scales[2]; /* d and m in f16: 14 units of 2^-10 to 2^-11 */
-        memcpy(scales, *bytes + at, sizeof(scales));
-        scales[0] = (uint16_t)(scales[0] + 14);
-        scales[1] = (uint16_t)(scales[1] + 14);
-        memcpy(*bytes + at, scales, sizeof(scales));
-    }
-    return copy;
-}
-
 /* Against a model in which one matrix is larger, that matrix product fails alone. */
 static void one_matrix_off_is_found(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < N_ENGINES; i++) {
+    for (size_t i = 0; i < N_REAL_ENGINES; i++) {
         struct model model;
         struct plan plan, off;
         struct trace trace;
         uint8_t *bytes;
-        open_engine(&engines[i], &model, &plan, &trace);
+        real_engine_open(&real_engines[i], &model, &plan, &trace);
         plan_copy(&off, &plan);
         struct step *step = &off.steps[plan_find(&off, 2, STAGE_ffn_gate)];
-        struct tensor matrix = larger_matrix(step->weight[0], &bytes);
+        struct tensor matrix = matrix_larger(step->weight[0], &bytes);
         step->weight[0] = &matrix;
         struct comparison comparison = {.plan = &off};
         comparison_add(&comparison, SOURCE_TRACE, &trace);
@@ -125,11 +72,11 @@ static void one_matrix_off_is_found(void **state)
 static void scale_off_in_every_layer_is_found(void **state)
 {
     (void)state;
-    for (size_t i = 0; i < N_ENGINES; i++) {
+    for (size_t i = 0; i < N_REAL_ENGINES; i++) {
         struct model model;
         struct plan plan, off;
         struct trace trace;
-        open_engine(&engines[i], &model, &plan, &trace);
+        real_engine_open(&real_engines[i], &model, &plan, &trace);
         plan_copy(&off, &plan);
         for (uint32_t s = 0; s < off.n_steps; s++) {
             if (off.steps[s].op == OP_attention) {
@@ -166,7 +113,7 @@ static void declared_arithmetic_is_taken(void **state)
             struct model model;
             struct plan plan;
             struct trace trace;
-            open_engine(&engines[0], &model, &plan, &trace);
+            real_engine_open(&real_engines[0], &model, &plan, &trace);
             trace.arith.roundings = declared[i];
             for (uint32_t k = 0; k < trace.n_stages; k++) {
                 trace.stages[k].arith.roundings = declared[i];
@@ -218,7 +165,7 @@ static void precision_comes_behind_bugs(void **state)
         struct model model;
         struct plan plan;
         struct trace trace;
-        open_engine(&engines[0], &model, &plan, &trace);
+        real_engine_open(&real_engines[0], &model, &plan, &trace);
         struct arith tables = arith_float32;
         tables.roundings.tables = ROUNDING_BF16;
         for (uint32_t s = 0; s < plan.n_steps; s++) {
@@ -250,12 +197,12 @@ static void precision_comes_behind_bugs(void **state)
 static void load_in_bf16_is_inferred(void **state)
 {
     (void)state;
-    static const struct engine engine = {.model = "tiny-gemma3", .trace = "transformers-bfloat16"};
+    static const struct real_engine engine = {.model = "tiny-gemma3", .trace = "transformers-bfloat16"};
     for (int wrong = 0; wrong < 2; wrong++) {
         struct model model;
         struct plan plan;
         struct trace trace;
-        open_engine(&engine, &model, &plan, &trace);
+        real_engine_open(&engine, &model, &plan, &trace);
         trace_find(&trace, LAYER_NONE, STAGE_embed)->rows[3] *= wrong ? 1.015625f : 1;
         struct comparison comparison = {.plan = &plan};
         comparison_add(&comparison, SOURCE_TRACE, &trace);
@@ -279,7 +226,7 @@ static void a_bug_under_undeclared_storage_is_found(void **state)
         struct model model;
         struct plan plan;
         struct trace trace;
-        open_engine(&engines[0], &model, &plan, &trace);
+        real_engine_open(&real_engines[0], &model, &plan, &trace);
         for (uint32_t s = 0; s < plan.n_steps; s++) {
             compute_step(&plan, s, &trace, &arith_float32);
             struct trace_stage *stage = trace_find_step(&trace, &plan.steps[s]);
@@ -318,7 +265,7 @@ static void a_multiple_of_the_scale_is_named(void **state)
         struct model model;
         struct plan plan, off;
         struct trace trace;
-        open_engine(&engines[0], &model, &plan, &trace);
+        real_engine_open(&real_engines[0], &model, &plan, &trace);
         plan_copy(&off, &plan);
         for (uint32_t s = 0; s < off.n_steps; s++) {
             if (off.steps[s].op == OP_attention) {

@@ -1,0 +1,135 @@
+/* What an engine rounds in ops whose stages its dump lacks: it is inferred from what the dump has, and a bug of one per
+ * cent under it is still found. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdlib.h>
+
+#include <cmocka.h>
+
+#include "tests/support/real_engines.h"
+#include "workbench/session/comparison.h"
+
+/* The stages that a sparse dump holds. */
+static const struct dump {
+    uint32_t n;
+    enum stage stages[3];
+} dumps[] = {
+    {1, {STAGE_layer_out}},
+    {3, {STAGE_layer_out, STAGE_final_norm, STAGE_logits}},
+    {2, {STAGE_attn_out, STAGE_layer_out}},
+    {3, {STAGE_attn_norm, STAGE_ffn_norm, STAGE_layer_out}},
+};
+#define N_DUMPS (sizeof(dumps) / sizeof(*dumps))
+
+static bool holds(const struct dump *dump, enum stage stage)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < dump->n; i++) {
+        any |= dump->stages[i] == stage;
+    }
+    return any;
+}
+
+/* An engine's trace with a dump's stages alone, and the plan that it is judged by. */
+struct sparse {
+    struct model model;
+    struct plan plan;
+    struct comparison comparison;
+};
+
+static void sparse_open(struct sparse *sparse, const struct real_engine *engine, const struct dump *dump)
+{
+    struct trace trace;
+    *sparse = (struct sparse){0};
+    real_engine_open(engine, &sparse->model, &sparse->plan, &trace);
+    for (uint32_t i = trace.n_stages; i-- > 0;) {
+        if (!holds(dump, trace.stages[i].stage)) {
+            trace_remove_stage(&trace, &trace.stages[i]);
+        }
+    }
+    sparse->comparison.plan = &sparse->plan;
+    comparison_add(&sparse->comparison, SOURCE_TRACE, &trace);
+}
+
+static void sparse_close(struct sparse *sparse)
+{
+    comparison_free(&sparse->comparison);
+    plan_free(&sparse->plan);
+    model_close(&sparse->model);
+}
+
+static void sparse_dumps_are_healthy(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_REAL_ENGINES * N_DUMPS; i++) {
+        const struct real_engine *engine = &real_engines[i / N_DUMPS];
+        struct sparse sparse;
+        sparse_open(&sparse, engine, &dumps[i % N_DUMPS]);
+        comparison_judge(&sparse.comparison, true, NULL);
+        const struct arithmetic *found = &sparse.comparison.arithmetic[0];
+        assert_int_equal(sparse.comparison.verdict.conclusion, 0);
+        assert_int_equal(found->n > 0, engine->n_classes > 0);
+        if (found->n > 0) {
+            struct roundings first = found->classes[0].roundings;
+            first.to_even = first.unnormalised = false;
+            assert_true(roundings_equal(&first, &engine->first));
+        }
+        sparse_close(&sparse);
+    }
+}
+
+/* The twins: judged against a model whose softmax scale is one per cent larger in every layer. */
+static void scale_off_in_every_layer_is_found(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < N_REAL_ENGINES * N_DUMPS; i++) {
+        struct sparse sparse;
+        sparse_open(&sparse, &real_engines[i / N_DUMPS], &dumps[i % N_DUMPS]);
+        for (uint32_t s = 0; s < sparse.plan.n_steps; s++) {
+            if (sparse.plan.steps[s].op == OP_attention) {
+                sparse.plan.steps[s].params.attention.scale *= 1.01f;
+            }
+        }
+        comparison_judge(&sparse.comparison, true, NULL);
+        assert_true(sparse.comparison.verdict.diverged);
+        sparse_close(&sparse);
+    }
+}
+
+/* And against one with a matrix that is one per cent larger in one layer: that layer is accused, and no other. */
+static void one_matrix_off_is_found(void **state)
+{
+    (void)state;
+    static const enum stage matrices[] = {STAGE_q_proj, STAGE_o_proj, STAGE_ffn_gate, STAGE_ffn_down};
+    for (size_t i = 0; i < N_REAL_ENGINES * 4; i++) {
+        for (int32_t layer = 0; layer < 4; layer += 2) {
+            struct sparse sparse;
+            uint8_t *bytes;
+            sparse_open(&sparse, &real_engines[i / 4], &dumps[0]);
+            struct step *step = &sparse.plan.steps[plan_find(&sparse.plan, layer, matrices[i % 4])];
+            if (step->weight[0]->dtype == DTYPE_Q8_0) {
+                sparse_close(&sparse);
+                continue;
+            }
+            struct tensor matrix = matrix_larger(step->weight[0], &bytes);
+            step->weight[0] = &matrix;
+            comparison_judge(&sparse.comparison, true, NULL);
+            assert_true(sparse.comparison.verdict.diverged);
+            assert_int_equal(sparse.comparison.verdict.n_introduced, 1);
+            assert_int_equal(sparse.comparison.plan->steps[sparse.comparison.verdict.introduced[0].step].layer, layer);
+            sparse_close(&sparse);
+            free(bytes);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(sparse_dumps_are_healthy),
+        cmocka_unit_test(scale_off_in_every_layer_is_found),
+        cmocka_unit_test(one_matrix_off_is_found),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
