@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/diagnose/recording.h"
+#include "workbench/diagnose/recording/recording.h"
 #include "workbench/report/token_choices.h"
 #include "workbench/session/diagnose_bugs.h"
 #include "workbench/session/session.h"
@@ -230,18 +230,21 @@ static void audit_all(struct comparison *comparison, progress_function *progress
     }
 }
 
-/* Whether the first divergence is a mistake of whoever recorded the file: then nothing else is diagnosed. */
+/* Whether the first divergence is a mistake of whoever recorded the file: then the bugs of the trace once put right are
+ * diagnosed. */
 static bool find_recording(struct comparison *comparison)
 {
     const struct introduced *first = verdict_first(&comparison->verdict);
     const struct trace *trace = comparison->list[first->trace];
     struct diagnosis *found = &comparison->diagnoses[0];
-    if (!trace->from_file || !recording_find(comparison->plan, trace, first->step, found)) {
+    struct trace cured;
+    if (!trace->from_file || !recording_find(comparison->plan, trace, first->step, found, &cured)) {
         return false;
     }
     found->introduced = first->step;
     found->trace = first->trace;
     diagnose_add(comparison, 1);
+    diagnose_cured(comparison, &cured);
     return true;
 }
 
