@@ -296,9 +296,8 @@ static void test_audit_while(void **state)
     push_value(&small.plan, (uint32_t)plan_find(&small.plan, 2, STAGE_ffn_norm), &small.golden, 6, 30, 4);
     for (int twin = 0; twin <= 1; twin++) {
         n_met = 0;
-        assert_int_equal(audit_while(&audit, &small.plan, &small.golden, twin ? goes_on_always : goes_on_before_o_proj,
-                                     met),
-                         twin);
+        assert_int_equal(
+            audit_while(&audit, &small.plan, &small.golden, twin ? goes_on_always : goes_on_before_o_proj, met), twin);
         assert_true(n_met > 1);
         assert_int_equal(met[0], STAGE_attn_norm);
         assert_int_equal(met[n_met - 1] == STAGE_o_proj, !twin);

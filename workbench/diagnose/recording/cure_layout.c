@@ -21,8 +21,7 @@ static const struct {
                       "record dims 0, 2, 4 … of each head, then 1, 3, 5 …"},
     [LAYOUT_HEADS_FIRST] = {"heads-first", "recorded as [heads, positions, dim]",
                             "transpose to [positions, heads, dim]"},
-    [LAYOUT_COLUMNS_FIRST] = {"columns-first", "recorded as [width, positions]",
-                              "transpose to [positions, width]"},
+    [LAYOUT_COLUMNS_FIRST] = {"columns-first", "recorded as [width, positions]", "transpose to [positions, width]"},
 };
 
 /* An order of a stage's values. An engine computes the prompt at once and decodes one position at a time: where it
@@ -102,8 +101,8 @@ static bool put_in_order(const struct trace *trace, const struct trace_stage *st
     }
     uint32_t *positions = xmalloc(trace->n_positions * sizeof(*positions));
     uint32_t n = rows_of_order(trace, stage, order.prompt_alone, positions), parts = width / part;
-    bool differs = order.layout == LAYOUT_PAIRS ||
-                   (n >= 2 && parts >= 2 && (!order.prompt_alone || n < stage->n_recorded));
+    bool differs =
+        order.layout == LAYOUT_PAIRS || (n >= 2 && parts >= 2 && (!order.prompt_alone || n < stage->n_recorded));
     memcpy(rows, stage->rows, (uint64_t)trace->n_positions * width * sizeof(*rows));
     for (uint32_t i = 0; i < n && differs; i++) {
         float *row = rows + (uint64_t)positions[i] * width;
@@ -156,7 +155,7 @@ static void orders_close(struct orders *orders)
 }
 
 /* The order that comes closest, where it misses by less than a quarter, in rms, of what the recorded one misses
- * (contrast_tells asks the same of mutants). 0: as it was recorded. */
+ * (contrast_tells asks the same of mutants). 0: as it was recorded, or a value is not finite. */
 static uint32_t closest_order(struct orders *orders, struct op_trial *trial, const struct step *step)
 {
     uint32_t width = step->width, best = 0;
@@ -172,7 +171,7 @@ static uint32_t closest_order(struct orders *orders, struct op_trial *trial, con
         }
     }
     for (uint32_t k = 1; k < orders->n; k++) {
-        bool tells = 16 * orders->miss[k] <= orders->miss[0];
+        bool tells = isfinite(orders->miss[0]) && 16 * orders->miss[k] <= orders->miss[0];
         best = tells && (best == 0 || orders->miss[k] < orders->miss[best]) ? k : best;
     }
     return best;

@@ -212,8 +212,8 @@ static bool is_proven(const struct trial_of_cure *trial)
 {
     const struct recording_outcome *before = &trial->before, *after = &trial->after;
     uint32_t n_judged = after->n_judged + trial->n_lost + trial->recording->n_moved;
-    bool most = after->n_failing == 0 || (arithmetic_may_miss(after->n_failing, after->n_judged) &&
-                                          after->n_failing + 2 <= before->n_failing);
+    bool most = after->n_failing == 0 ||
+                (arithmetic_may_miss(after->n_failing, after->n_judged) && after->n_failing + 2 <= before->n_failing);
     /* Of a single op any error of that size would do; values rounded for the file make several fail. */
     most &= trial->recording->put_right != cure_rounding || before->n_ops >= 2;
     /* Where most of what was judged has no place any more, as the stages of a single layer, nothing is proven. */
