@@ -248,9 +248,26 @@ static bool find_recording(struct comparison *comparison)
     return true;
 }
 
+/* Notes files whose tokens begin with BOS twice. Every op of such a run is right, and the model was not trained so. */
+static void note_doubled_bos(struct comparison *comparison)
+{
+    int32_t bos = comparison->plan->model->config.bos_id;
+    for (uint32_t t = 0; t < comparison->n_traces; t++) {
+        const struct trace *trace = comparison->list[t];
+        if (trace->from_file && bos >= 0 && trace->n_positions > 1 && trace->tokens[0] == bos &&
+            trace->tokens[1] == bos) {
+            comparison_note(comparison,
+                            "%s: the tokens begin with BOS (%d) twice; let the tokenizer or the template add it, not "
+                            "both",
+                            trace->path, bos);
+        }
+    }
+}
+
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
     uint32_t last = comparison->n_traces - 1;
+    note_doubled_bos(comparison);
     audit_all(comparison, progress);
     if (stop_asked()) {
         return; /* comparison_report says so */
