@@ -139,6 +139,32 @@ static bool may_be_proven(const struct trial_of_cure *trial)
     return proof != PROOF_MOST || few_fail(trial->plan, &trial->cured, trial->plan->n_steps / 10 + 1);
 }
 
+/* Where values that were put right are rounded for the file as well: takes that for granted too, if fewer steps fail.
+ */
+static void round_cured(struct trial_of_cure *trial)
+{
+    struct trial_of_cure rounded = *trial;
+    trace_copy(&rounded.cured, &trial->cured);
+    rounded.states_after = xcalloc(trial->plan->n_steps, 1);
+    bool fewer = false;
+    if (cure_rounding(&rounded.cured, trial->plan, &rounded.cure)) {
+        rounded.after = recording_audit(trial->plan, &rounded.cured, rounded.states_after);
+        fewer = rounded.after.n_failing < trial->after.n_failing;
+    }
+    if (fewer) {
+        struct trace before = trial->cured;
+        trial->cured = rounded.cured;
+        rounded.cured = before;
+        trial->after = rounded.after;
+        memcpy(trial->states_after, rounded.states_after, trial->plan->n_steps);
+        size_t length = strlen(trial->cure.text);
+        snprintf(trial->cure.text + length, sizeof(trial->cure.text) - length,
+                 "; values were rounded for the file, too: declare rounded_dtype");
+    }
+    trace_free(&rounded.cured);
+    free(rounded.states_after);
+}
+
 /* Puts a copy of the trace right, and audits it. Returns false where there is nothing to put right. */
 static bool try_cure(struct trial_of_cure *trial, const struct trace *trace)
 {
@@ -163,6 +189,9 @@ static bool try_cure(struct trial_of_cure *trial, const struct trace *trace)
     trial->after = recording_audit(trial->plan, &trial->cured, trial->states_after);
     if (trial->after.n_failing > 0 && recording_infer_storage(trial->plan, &trial->cured)) {
         trial->after = recording_audit(trial->plan, &trial->cured, trial->states_after);
+    }
+    if (trial->after.n_failing > 0 && trial->recording->put_right != cure_rounding) {
+        round_cured(trial);
     }
     return true;
 }
