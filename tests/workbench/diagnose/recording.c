@@ -10,9 +10,12 @@
 
 #include <cmocka.h>
 
-#include "tests/support/program.h"
 #include "tests/support/recording.h"
+#include "tests/support/report.h"
+#include "tests/support/scratch.h"
 #include "workbench/diagnose/recording/recording.h"
+
+SCRATCH_FIXTURE
 
 struct recorded {
     struct small_model small;
@@ -324,11 +327,65 @@ static void test_an_engine_that_goes_on_is_not_excused(void **state)
     }
 }
 
+/* The program tells the mistake first, then the bug beside it; the twin has none. */
+static void test_mistake_and_bug_are_told(void **state)
+{
+    (void)state;
+    for (int bug = 0; bug <= 1; bug++) {
+        struct recorded recorded;
+        struct outcome outcome;
+        char path[512];
+        recorded_open(&recorded, "tiny-llama", bug);
+        all_heads_first(&recorded);
+        scratch_path(path, folder, "heads-first.h5");
+        assert_int_equal(trace_write(&recorded.run, path, NULL), STATUS_OK);
+        RUN(&outcome, 1, "audit", LOCKSTEP_SOURCE_DIR "/golden/tiny-llama", path, "--json", "-");
+        json_t *report = parse_report(&outcome), *diagnoses = json_object_get(report, "diagnosis");
+        assert_string_equal(text_at(report, "outlier"), "trace");
+        assert_string_equal(text_at(json_array_get(diagnoses, 0), "kind"), "recording");
+        assert_int_equal(json_array_size(diagnoses) > 1, bug);
+        if (bug) {
+            const json_t *second = json_array_get(diagnoses, 1);
+            assert_string_equal(text_at(second, "stage"), "o_proj");
+            assert_int_equal(integer_at(second, "layer"), 1);
+            expect_text(text_at(second, "text"), "Once the recording is put right: Every value");
+        }
+        json_decref(report);
+        outcome_free(&outcome);
+        recorded_close(&recorded);
+    }
+}
+
+/* A run whose tokens begin with BOS twice is at parity, and a note says so. The twin: once. */
+static void test_doubled_bos_is_noted(void **state)
+{
+    (void)state;
+    for (int twice = 0; twice <= 1; twice++) {
+        struct small_model small;
+        struct outcome outcome;
+        struct trace run;
+        char path[512];
+        small_open(&small, "tiny-gemma3", NULL);
+        small.golden.tokens[0] = 2;
+        small.golden.tokens[1] = twice ? 2 : 17;
+        record_run(&run, &small.plan, &small.golden);
+        scratch_path(path, folder, "bos.h5");
+        assert_int_equal(trace_write(&run, path, NULL), STATUS_OK);
+        RUN(&outcome, 0, "audit", LOCKSTEP_SOURCE_DIR "/golden/tiny-gemma3", path, "--all");
+        assert_int_equal(strstr(outcome.out, "begin with BOS (2) twice") != NULL, twice);
+        outcome_free(&outcome);
+        trace_free(&run);
+        small_close(&small);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_an_engine_that_goes_on_is_not_excused),
+        cmocka_unit_test_setup_teardown(test_mistake_and_bug_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_doubled_bos_is_noted, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }
