@@ -283,7 +283,8 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     }
 }
 
-bool audit_while(struct audit *audit, const struct plan *plan, const struct trace *trace, audit_goes_on *goes_on)
+bool audit_while(struct audit *audit, const struct plan *plan, const struct trace *trace, audit_goes_on *goes_on,
+                 void *context)
 {
     bool all = true;
     struct spans spans;
@@ -292,7 +293,7 @@ bool audit_while(struct audit *audit, const struct plan *plan, const struct trac
     for (uint32_t s = 0; s < plan->n_steps && all && !stop_asked(); s++) {
         audit_one(plan, s, &trace, 1, &spans, &audit->findings[s]);
         spans_forget(&spans, s + 1);
-        all = !finding_failed(&audit->findings[s]) || goes_on(&plan->steps[s], &audit->findings[s]);
+        all = !finding_failed(&audit->findings[s]) || goes_on(context, &plan->steps[s], &audit->findings[s]);
     }
     spans_close(&spans);
     return all;

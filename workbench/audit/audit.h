@@ -64,8 +64,9 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
 
 /* Audits one trace for as long as goes_on says so of each failing step. Returns whether it came to the end; if not, the
  * later findings are empty. */
-typedef bool audit_goes_on(const struct step *step, const struct finding *finding);
-bool audit_while(struct audit *audit, const struct plan *plan, const struct trace *trace, audit_goes_on *goes_on);
+typedef bool audit_goes_on(void *context, const struct step *step, const struct finding *finding);
+bool audit_while(struct audit *audit, const struct plan *plan, const struct trace *trace, audit_goes_on *goes_on,
+                 void *context);
 
 /* Audits steps of the traces again, after the arithmetic of one of them was inferred: those in steps[n_steps]; NULL:
  * all. */

@@ -203,7 +203,7 @@ enum row_state {
 static enum row_state row_fill(struct op_row *row, struct input *inputs, unsigned n_inputs, const struct step *step)
 {
     uint32_t position = row->position;
-    bool missing = false, nonfinite = false, no_scores = false;
+    bool missing = step->op == OP_embed && row->token < 0, nonfinite = false, no_scores = false;
     for (unsigned i = 0; i < n_inputs; i++) {
         struct input *input = &inputs[i];
         input_advance(input, step, position);

@@ -7,7 +7,7 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/diagnose/recording.h"
+#include "workbench/diagnose/recording/recording.h"
 #include "workbench/report/token_choices.h"
 #include "workbench/session/diagnose_bugs.h"
 #include "workbench/session/session.h"
@@ -230,24 +230,44 @@ static void audit_all(struct comparison *comparison, progress_function *progress
     }
 }
 
-/* Whether the first divergence is a mistake of whoever recorded the file: then nothing else is diagnosed. */
+/* Whether the first divergence is a mistake of whoever recorded the file: then the bugs of the trace once put right are
+ * diagnosed. */
 static bool find_recording(struct comparison *comparison)
 {
     const struct introduced *first = verdict_first(&comparison->verdict);
     const struct trace *trace = comparison->list[first->trace];
     struct diagnosis *found = &comparison->diagnoses[0];
-    if (!trace->from_file || !recording_find(comparison->plan, trace, first->step, found)) {
+    struct trace cured;
+    if (!trace->from_file || !recording_find(comparison->plan, trace, first->step, found, &cured)) {
         return false;
     }
     found->introduced = first->step;
     found->trace = first->trace;
     diagnose_add(comparison, 1);
+    diagnose_cured(comparison, &cured);
     return true;
+}
+
+/* Notes files whose tokens begin with BOS twice. Every op of such a run is right, and the model was not trained so. */
+static void note_doubled_bos(struct comparison *comparison)
+{
+    int32_t bos = comparison->plan->model->config.bos_id;
+    for (uint32_t t = 0; t < comparison->n_traces; t++) {
+        const struct trace *trace = comparison->list[t];
+        if (trace->from_file && bos >= 0 && trace->n_positions > 1 && trace->tokens[0] == bos &&
+            trace->tokens[1] == bos) {
+            comparison_note(comparison,
+                            "%s: the tokens begin with BOS (%d) twice; let the tokenizer or the template add it, not "
+                            "both",
+                            trace->path, bos);
+        }
+    }
 }
 
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
     uint32_t last = comparison->n_traces - 1;
+    note_doubled_bos(comparison);
     audit_all(comparison, progress);
     if (stop_asked()) {
         return; /* comparison_report says so */

@@ -1,5 +1,6 @@
 #include "workbench/session/diagnose_bugs.h"
 
+#include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -146,4 +147,31 @@ void diagnose_bugs(struct comparison *comparison)
         comparison->n_unexplained += !proven;
     }
     free(done);
+}
+
+/* Takes a diagnosis of a trace that was put right over. */
+static void add_cured(struct comparison *comparison, const struct diagnosis *of_cured)
+{
+    struct diagnosis *added = &comparison->diagnoses[comparison->n_diagnoses++];
+    *added = *of_cured;
+    added->trace = verdict_first(&comparison->verdict)->trace;
+    snprintf(added->text, sizeof(added->text), "Once the recording is put right: %.470s", of_cured->text);
+}
+
+void diagnose_cured(struct comparison *comparison, struct trace *trace)
+{
+    struct comparison *cured = xcalloc(1, sizeof(*cured));
+    cured->plan = comparison->plan;
+    comparison_add(cured, SOURCE_TRACE, trace);
+    audit_run(&cured->audit, cured->plan, cured->list, 1, NULL, NULL);
+    verdict_reach(&cured->verdict, &cured->audit, cured->list, cured->sources, true);
+    if (cured->verdict.diverged && !stop_asked()) {
+        diagnose_bugs(cured);
+        for (uint32_t i = 0; i < cured->n_diagnoses && room_for(comparison, 1) > 0; i++) {
+            add_cured(comparison, &cured->diagnoses[i]);
+        }
+        comparison->n_unexplained += cured->n_unexplained + (cured->n_diagnoses == 0);
+    }
+    comparison_free(cured);
+    free(cured);
 }

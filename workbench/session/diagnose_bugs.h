@@ -13,4 +13,8 @@ void diagnose_bugs(struct comparison *comparison);
  * layers are not. */
 void diagnose_add(struct comparison *comparison, uint32_t n);
 
+/* Adds the diagnoses of a trace that is the comparison's first divergence's once its recording was put right. Takes the
+ * trace over. */
+void diagnose_cured(struct comparison *comparison, struct trace *trace);
+
 #endif

@@ -40,7 +40,7 @@ struct trace {
     bool from_file; /* read, not run here: its optional stages may be rounded differently from what the run used */
     uint32_t n_layers;
     uint32_t n_positions;
-    int32_t *tokens;    /* [n_positions] */
+    int32_t *tokens;    /* [n_positions]; -1: not known (no file that is read has one) */
     uint8_t *phase;     /* [n_positions] 0 prefill, 1 decode */
     struct arith arith; /* declared for the whole file; each stage starts with it */
     /* DTYPE_F16 or DTYPE_BF16: the audit rounds MODEL's weights to it first. DTYPE_F32: it takes them as they are. */

@@ -114,23 +114,26 @@ static enum status check_type(struct trace_reader *reader, hid_t dataset, const 
 
 static enum status check_shape(struct trace_reader *reader, hid_t dataset, const char *field, struct form *form)
 {
-    int n_dims = form->n_dims;
-    hsize_t dims[2] = {0, 1};
+    int n_dims = form->n_dims, n_found;
+    hsize_t dims[H5S_MAX_RANK] = {0, 1};
     hid_t space = H5Dget_space(dataset);
-    bool fits = space >= 0 && H5Sget_simple_extent_type(space) == H5S_SIMPLE &&
-                H5Sget_simple_extent_ndims(space) == n_dims && H5Sget_simple_extent_dims(space, dims, NULL) == n_dims;
+    bool simple = space >= 0 && H5Sget_simple_extent_type(space) == H5S_SIMPLE;
+    n_found = simple ? H5Sget_simple_extent_dims(space, dims, NULL) : -1;
     if (space >= 0) {
         H5Sclose(space);
     }
-    if (!fits) {
+    if (n_found < 0) {
         return trace_bad(reader, field, "has the wrong shape, expected %s",
                          n_dims == 1 ? "one dimension" : "[positions, width]");
     }
+    if (n_found != n_dims) {
+        return trace_bad_shape(reader, field, dims, n_found, n_dims);
+    }
     form->rows = dims[0];
-    form->width = dims[1];
-    if (dims[0] == 0 || dims[1] == 0 || dims[0] > INT32_MAX || dims[1] > INT32_MAX) {
+    form->width = n_dims == 1 ? 1 : dims[1];
+    if (form->rows == 0 || form->width == 0 || form->rows > INT32_MAX || form->width > INT32_MAX) {
         return trace_bad(reader, field, "has shape [%llu, %llu], expected at least one value and less than 2^31",
-                         (unsigned long long)dims[0], (unsigned long long)dims[1]);
+                         (unsigned long long)form->rows, (unsigned long long)form->width);
     }
     return STATUS_OK;
 }
@@ -239,8 +242,7 @@ static enum status read_positions(struct trace_reader *reader, hid_t dataset, co
     uint32_t n_positions = reader->trace->n_positions;
     htri_t exists = H5Aexists(dataset, "positions");
     if (exists < 0 || (exists == 0 && form->rows != n_positions)) {
-        return trace_bad(reader, field, "has %llu rows, expected %u as in /tokens, or an attribute positions",
-                         (unsigned long long)form->rows, n_positions);
+        return trace_bad_rows(reader, field, form->rows, form->width);
     }
     if (form->rows > n_positions) {
         return trace_bad(reader, field, "has %llu rows, expected at most %u as in /tokens",

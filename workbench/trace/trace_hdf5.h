@@ -69,4 +69,10 @@ enum status trace_read_phase(struct trace_reader *reader, hid_t dataset);
 enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const char *field, int32_t layer,
                              enum stage stage);
 
+/* In trace_shape.c. Refuse a dataset of other dimensions than n_expected (1: of integers, one a position; 2: rows), or
+ * of another number of rows than /tokens has positions. Return STATUS_BAD_INPUT. */
+enum status trace_bad_shape(struct trace_reader *reader, const char *field, const hsize_t *dims, int n_dims,
+                            int n_expected);
+enum status trace_bad_rows(struct trace_reader *reader, const char *field, hsize_t n_rows, hsize_t width);
+
 #endif

@@ -269,16 +269,17 @@ static void test_declared_arithmetic(void **state)
 static enum stage met[64];
 static uint32_t n_met;
 
-static bool goes_on_always(const struct step *step, const struct finding *finding)
+static bool goes_on_always(void *context, const struct step *step, const struct finding *finding)
 {
+    assert_ptr_equal(context, met);
     assert_true(finding_failed(finding) && n_met < sizeof(met) / sizeof(*met));
     met[n_met++] = step->stage;
     return true;
 }
 
-static bool goes_on_before_o_proj(const struct step *step, const struct finding *finding)
+static bool goes_on_before_o_proj(void *context, const struct step *step, const struct finding *finding)
 {
-    return goes_on_always(step, finding) && step->stage != STAGE_o_proj;
+    return goes_on_always(context, step, finding) && step->stage != STAGE_o_proj;
 }
 
 /* The audit ends at the first failing step that is refused, and judges nothing behind it. The twin refuses none, and
@@ -295,8 +296,8 @@ static void test_audit_while(void **state)
     push_value(&small.plan, (uint32_t)plan_find(&small.plan, 2, STAGE_ffn_norm), &small.golden, 6, 30, 4);
     for (int twin = 0; twin <= 1; twin++) {
         n_met = 0;
-        assert_int_equal(audit_while(&audit, &small.plan, &small.golden, twin ? goes_on_always : goes_on_before_o_proj),
-                         twin);
+        assert_int_equal(
+            audit_while(&audit, &small.plan, &small.golden, twin ? goes_on_always : goes_on_before_o_proj, met), twin);
         assert_true(n_met > 1);
         assert_int_equal(met[0], STAGE_attn_norm);
         assert_int_equal(met[n_met - 1] == STAGE_o_proj, !twin);

@@ -263,6 +263,67 @@ static void test_checks(void **state)
     small_close(&gemma);
 }
 
+/* The rows of a fused product are refused with what to slice. The twin: rows of another width are not said to be one.
+ */
+static void test_fused_products(void **state)
+{
+    (void)state;
+    static const struct {
+        enum stage stage;
+        uint32_t width;
+        const char *says;
+    } cases[] = {
+        {STAGE_q_proj, 128, "x[:, 0:64] as q_proj, x[:, 64:96] as k_proj, x[:, 96:128] as v_proj"},
+        {STAGE_v_proj, 64, "x[:, 0:32] as k_proj, x[:, 32:64] as v_proj"},
+        {STAGE_ffn_up, 320, "x[:, 0:160] as ffn_gate, x[:, 160:320] as ffn_up"},
+        {STAGE_q_proj, 127, NULL},
+        {STAGE_ffn_down, 320, NULL},
+    };
+    struct small_model small;
+    small_open(&small, "tiny-llama", NULL);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct trace trace;
+        struct error err = {0};
+        trace_init(&trace, "fused", "llama", 4, 2, small.golden.tokens, small.golden.phase);
+        trace_add(&trace, 1, cases[i].stage, cases[i].width);
+        assert_int_equal(trace_check_plan(&trace, &small.plan, &err), STATUS_BAD_INPUT);
+        assert_int_equal(strstr(err.text, "of a fused product") != NULL, cases[i].says != NULL);
+        assert_true(cases[i].says == NULL || strstr(err.text, cases[i].says) != NULL);
+        trace_free(&trace);
+    }
+    small_close(&small);
+}
+
+/* Where one of two traces has one token more at the front, the refusal says so. The twin: tokens that differ otherwise.
+ */
+static void test_tokens_that_are_shifted(void **state)
+{
+    (void)state;
+    static const struct {
+        int32_t tokens[4];
+        const char *says;
+    } cases[] = {
+        {{2, 2, 17, 101}, "stands twice"},
+        {{9, 2, 17, 101}, "is not in the golden"},
+        {{17, 101, 44, 7}, "the golden's first token, BOS as a rule, is missing"},
+        {{2, 17, 102, 44}, NULL},
+    };
+    static const int32_t golden_tokens[] = {2, 17, 101, 44};
+    static const uint8_t phase[4] = {0};
+    struct trace golden;
+    trace_init(&golden, "golden", "llama", 4, 4, golden_tokens, phase);
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct trace trace;
+        struct error err = {0};
+        trace_init(&trace, "shifted", "llama", 4, 4, cases[i].tokens, phase);
+        assert_int_equal(trace_check_same_tokens(&trace, &golden, &err), STATUS_BAD_INPUT);
+        assert_int_equal(strstr(err.text, "BOS") != NULL, cases[i].says != NULL);
+        assert_true(cases[i].says == NULL || strstr(err.text, cases[i].says) != NULL);
+        trace_free(&trace);
+    }
+    trace_free(&golden);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
@@ -273,6 +334,8 @@ int main(void)
         cmocka_unit_test(test_where_nothing_can_be_written),
         cmocka_unit_test(test_link_is_followed),
         cmocka_unit_test(test_checks),
+        cmocka_unit_test(test_fused_products),
+        cmocka_unit_test(test_tokens_that_are_shifted),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,9 +1,10 @@
 /* What a run that stores its stages in 16 bits rounds, where its file does not declare it. */
+#include <stdlib.h>
 #include <string.h>
 
 #include "model/stop.h"
 #include "workbench/audit/arithmetic.h"
-#include "workbench/diagnose/recording.h"
+#include "workbench/diagnose/recording/recording.h"
 
 /* What a run whose stages are stored in 16 bits may round besides. */
 enum narrow_run {
@@ -42,6 +43,7 @@ static const char *try_storages(const struct plan *plan, struct trace *trace, bo
     const char *narrow = recording_narrow_type(trace), *best = NULL;
     struct trace taken = {0};
     uint32_t fewest = UINT32_MAX;
+    uint8_t *states = xcalloc(plan->n_steps, 1);
     for (unsigned k = 0; k < NARROW_RUNS * sizeof(types) / sizeof(*types) && fewest > 0 && !stop_asked(); k++) {
         const char *type = types[k / NARROW_RUNS];
         enum narrow_run run = (enum narrow_run)(k % NARROW_RUNS);
@@ -53,7 +55,7 @@ static const char *try_storages(const struct plan *plan, struct trace *trace, bo
         struct trace copy;
         trace_copy(&copy, trace);
         declare(&copy, type, run);
-        struct recording_outcome outcome = recording_audit(plan, &copy, findings);
+        struct recording_outcome outcome = recording_audit(plan, &copy, findings ? states : NULL);
         bool will_do = findings ? outcome.n_judged >= 2 && arithmetic_may_miss(outcome.n_failing, outcome.n_judged)
                                 : outcome.n_failing == 0 && outcome.n_judged > 0;
         if (!will_do || outcome.n_failing >= fewest) {
@@ -65,6 +67,7 @@ static const char *try_storages(const struct plan *plan, struct trace *trace, bo
         best = type;
         fewest = outcome.n_failing;
     }
+    free(states);
     if (best) {
         trace_free(trace);
         *trace = taken;

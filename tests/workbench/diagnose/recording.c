@@ -1,0 +1,391 @@
+/* Recording mistakes: a healthy run, recorded wrongly, is named with its cure, and the verdict once put right is given.
+ * The twins: with one matrix times 1.01 the trace put right still diverges, there; and an engine that goes on with the
+ * values that it recorded in another order has a bug, and is not excused. */
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/recording.h"
+#include "tests/support/report.h"
+#include "tests/support/scratch.h"
+#include "workbench/diagnose/recording/recording.h"
+
+SCRATCH_FIXTURE
+
+struct recorded {
+    struct small_model small;
+    struct plan plan; /* that ran: one matrix is `scaled` */
+    struct tensor scaled;
+    struct trace run;
+};
+
+/* A run of a small model; with a bug, layer 1 o_proj is times 1.01. Read back from a file, as it were. */
+static void recorded_open(struct recorded *recorded, const char *model, bool bug)
+{
+    small_open(&recorded->small, model, NULL);
+    plan_copy(&recorded->plan, &recorded->small.plan);
+    struct step *step = &recorded->plan.steps[plan_find(&recorded->plan, 1, STAGE_o_proj)];
+    recorded->scaled = *step->weight[0];
+    assert_int_equal(recorded->scaled.dtype, DTYPE_F32);
+    float *values = xmalloc(recorded->scaled.n_bytes);
+    memcpy(values, recorded->scaled.bytes, recorded->scaled.n_bytes);
+    for (uint64_t i = 0; i < recorded->scaled.n_bytes / sizeof(float); i++) {
+        values[i] *= bug ? 1.01f : 1;
+    }
+    recorded->scaled.bytes = (const uint8_t *)values;
+    step->weight[0] = &recorded->scaled;
+    record_run(&recorded->run, &recorded->plan, &recorded->small.golden);
+    recorded->run.from_file = true;
+}
+
+static void recorded_close(struct recorded *recorded)
+{
+    trace_free(&recorded->run);
+    plan_free(&recorded->plan);
+    free((void *)recorded->scaled.bytes);
+    small_close(&recorded->small);
+}
+
+/* Records rows first to first + n of a stage part by part: [width / part, n, part]. */
+static void parts_first(struct trace_stage *stage, uint32_t n, uint32_t part)
+{
+    uint32_t parts = stage->width / part;
+    float *rows = xmalloc((uint64_t)n * stage->width * sizeof(*rows));
+    for (uint32_t k = 0; k < parts; k++) {
+        for (uint32_t p = 0; p < n; p++) {
+            memcpy(rows + ((uint64_t)k * n + p) * part, stage->rows + (uint64_t)p * stage->width + k * part,
+                   part * sizeof(*rows));
+        }
+    }
+    memcpy(stage->rows, rows, (uint64_t)n * stage->width * sizeof(*rows));
+    free(rows);
+}
+
+static void heads_first(struct recorded *recorded, const enum stage *stages, uint32_t n_stages, uint32_t n_layers)
+{
+    for (uint32_t i = 0; i < recorded->run.n_stages; i++) {
+        struct trace_stage *stage = &recorded->run.stages[i];
+        for (uint32_t k = 0; k < n_stages; k++) {
+            if (stage->stage == stages[k] && stage->layer < (int32_t)n_layers) {
+                int32_t attention = plan_find(&recorded->plan, stage->layer, STAGE_attn_out);
+                parts_first(stage, recorded->run.n_positions, recorded->plan.steps[attention].params.attention.dim);
+            }
+        }
+    }
+}
+
+static const enum stage of_heads[] = {STAGE_q_proj, STAGE_k_proj, STAGE_v_proj, STAGE_q_norm,
+                                      STAGE_k_norm, STAGE_q_rope, STAGE_k_rope};
+
+static void all_heads_first(struct recorded *recorded)
+{
+    heads_first(recorded, of_heads, 7, recorded->plan.n_layers);
+}
+
+static void half_heads_first(struct recorded *recorded)
+{
+    heads_first(recorded, of_heads, 7, recorded->plan.n_layers / 2);
+}
+
+static void norms_heads_first(struct recorded *recorded)
+{
+    heads_first(recorded, of_heads + 3, 2, recorded->plan.n_layers);
+}
+
+static void attn_out_heads_first(struct recorded *recorded)
+{
+    static const enum stage stages[] = {STAGE_attn_out};
+    heads_first(recorded, stages, 1, recorded->plan.n_layers);
+}
+
+/* An engine that dumps each run's tensor: of one decoded position, nothing is exchanged. */
+static void prompt_heads_first(struct recorded *recorded)
+{
+    uint32_t n_prompt = 0;
+    while (recorded->run.phase[n_prompt] == PHASE_PREFILL) {
+        n_prompt++;
+    }
+    for (uint32_t layer = 0; layer < recorded->plan.n_layers; layer++) {
+        int32_t attention = plan_find(&recorded->plan, (int32_t)layer, STAGE_attn_out);
+        parts_first(stage_at(&recorded->run, (int32_t)layer, STAGE_q_proj), n_prompt,
+                    recorded->plan.steps[attention].params.attention.dim);
+    }
+}
+
+static void keep_layers_alone(struct recorded *recorded)
+{
+    struct trace *run = &recorded->run;
+    for (uint32_t i = run->n_stages; i-- > 0;) {
+        enum stage stage = run->stages[i].stage;
+        if (stage != STAGE_embed && stage != STAGE_layer_out && stage != STAGE_logits_final) {
+            trace_remove_stage(run, &run->stages[i]);
+        }
+    }
+}
+
+static void columns_first_of_layers_alone(struct recorded *recorded)
+{
+    keep_layers_alone(recorded);
+    for (uint32_t layer = 0; layer < recorded->plan.n_layers; layer++) {
+        parts_first(stage_at(&recorded->run, (int32_t)layer, STAGE_layer_out), recorded->run.n_positions, 1);
+    }
+}
+
+static void layers_up(struct recorded *recorded)
+{
+    struct trace *run = &recorded->run;
+    for (uint32_t i = run->n_stages; i-- > 0;) {
+        struct trace_stage *stage = &run->stages[i];
+        if (stage->layer + 1 == (int32_t)run->n_layers) {
+            trace_remove_stage(run, stage);
+        } else if (stage->layer != LAYER_NONE) {
+            trace_move_stage(run, stage, stage->layer + 1, stage->stage);
+        }
+    }
+    trace_move_stage(run, stage_at(run, LAYER_NONE, STAGE_embed), 0, STAGE_layer_out);
+}
+
+/* /tokens lacks the first that ran. */
+static void first_token_missing(struct recorded *recorded)
+{
+    struct trace *run = &recorded->run;
+    memmove(run->tokens, run->tokens + 1, (run->n_positions - 1) * sizeof(*run->tokens));
+}
+
+/* /tokens has one more at the front than ran. */
+static void first_token_added(struct recorded *recorded)
+{
+    struct trace *run = &recorded->run;
+    memmove(run->tokens + 1, run->tokens, (run->n_positions - 1) * sizeof(*run->tokens));
+    run->tokens[0] = 2;
+}
+
+/* The same with a token that is there already. */
+static void first_token_twice(struct recorded *recorded)
+{
+    first_token_added(recorded);
+    recorded->run.tokens[0] = recorded->run.tokens[1];
+}
+
+static void decode_alone(struct recorded *recorded)
+{
+    struct trace *run = &recorded->run, decoded;
+    uint32_t first = 0;
+    while (run->phase[first] == PHASE_PREFILL) {
+        first++;
+    }
+    trace_init(&decoded, "decoded", run->model_type, run->n_layers, run->n_positions - first, run->tokens + first,
+               run->phase + first);
+    for (uint32_t i = 0; i < run->n_stages; i++) {
+        const struct trace_stage *stage = &run->stages[i];
+        struct trace_stage *added = trace_add(&decoded, stage->layer, stage->stage, stage->width);
+        for (uint32_t p = first; p < run->n_positions; p++) {
+            trace_set_row(&decoded, added, p - first, trace_row(stage, p));
+        }
+    }
+    decoded.from_file = true;
+    trace_free(run);
+    *run = decoded;
+}
+
+static void round_all(struct recorded *recorded)
+{
+    for (uint32_t i = 0; i < recorded->run.n_stages; i++) {
+        struct trace_stage *stage = &recorded->run.stages[i];
+        for (uint64_t k = 0; k < (uint64_t)recorded->run.n_positions * stage->width; k++) {
+            stage->rows[k] = round_to_dtype(stage->rows[k], DTYPE_F16);
+        }
+    }
+}
+
+static void all_heads_first_and_rounded(struct recorded *recorded)
+{
+    all_heads_first(recorded);
+    round_all(recorded);
+}
+
+static const struct mistake {
+    const char *model;
+    void (*make)(struct recorded *recorded);
+    const char *name, *says, *verdict;
+} mistakes[] = {
+    {"tiny-llama", all_heads_first, "heads-first", "q_proj, k_proj, v_proj, q_rope and k_rope are recorded as [heads",
+     "parity"},
+    {"tiny-gemma2", all_heads_first, "heads-first", "q_proj, k_proj, v_proj, q_rope and k_rope are", "parity"},
+    {"tiny-gemma3", all_heads_first, "heads-first", "q_proj, q_norm and q_rope are", "parity"},
+    {"tiny-gemma3", norms_heads_first, "heads-first", "q_norm is recorded", "parity"},
+    {"tiny-llama", half_heads_first, "heads-first", "in layer 0-1 are", "parity"},
+    {"tiny-llama", attn_out_heads_first, "heads-first", "attn_out is recorded", "parity"},
+    {"tiny-gemma2", prompt_heads_first, "heads-first", "in the prompt's rows", "parity"},
+    {"tiny-llama", columns_first_of_layers_alone, "columns-first", "layer_out is recorded as [width, positions]",
+     "parity"},
+    {"tiny-gemma2", layers_up, "layers-shifted-down", "hidden_states[i + 1]", "parity"},
+    {"tiny-gemma3", first_token_missing, "bos-missing", "which /tokens lacks", "parity"},
+    {"tiny-gemma3", first_token_added, "bos-missing", "without the first of /tokens, 2 (BOS)", "parity"},
+    {"tiny-llama", first_token_twice, "bos-doubled", "/tokens begins with 3 twice", "parity"},
+    {"tiny-gemma2", round_all, "rounded-for-file", "the engine computes with more", "parity"},
+    {"tiny-llama", all_heads_first_and_rounded, "heads-first", "values were rounded for the file, too", "parity"},
+    {"tiny-llama", decode_alone, "prompt-missing", "the 10 positions before it are missing", "undecided"},
+    {"tiny-gemma3", decode_alone, "prompt-missing", "the 10 positions before it are missing", "undecided"},
+};
+
+/* The first step of a trace that fails; n_steps: none. */
+static uint32_t first_failing(const struct plan *plan, struct trace *trace)
+{
+    uint8_t *states = xcalloc(plan->n_steps, 1);
+    struct recording_outcome outcome = recording_audit(plan, trace, states);
+    free(states);
+    return outcome.first;
+}
+
+static void find_mistake(const struct mistake *mistake, bool bug)
+{
+    struct recorded recorded;
+    struct diagnosis found;
+    struct trace cured;
+    char says[128];
+    recorded_open(&recorded, mistake->model, bug);
+    const struct plan *plan = &recorded.small.plan;
+    uint32_t o_proj = (uint32_t)plan_find(plan, 1, STAGE_o_proj);
+    mistake->make(&recorded);
+    uint32_t first = first_failing(plan, &recorded.run);
+    assert_true(first < plan->n_steps);
+    assert_true(recording_find(plan, &recorded.run, first, &found, &cured));
+    assert_int_equal(found.kind, KIND_RECORDING);
+    assert_int_equal(found.how, HOW_REPRODUCED);
+    assert_string_equal(found.fault, mistake->name);
+    expect_text(found.text, mistake->says);
+    bool sparse = !trace_find_step(&cured, &plan->steps[o_proj]);
+    snprintf(says, sizeof(says), "the verdict is %s",
+             !bug     ? mistake->verdict
+             : sparse ? "diverged, first at layer 1"
+                      : "diverged, first at layer 1 o_proj");
+    expect_text(found.text, says);
+    uint32_t then = first_failing(plan, &cured);
+    assert_true(bug ? plan->steps[then].layer == 1 && (sparse || then == o_proj) : then == plan->n_steps);
+    trace_free(&cured);
+    recorded_close(&recorded);
+}
+
+static void test_mistakes_are_named(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(mistakes) / sizeof(*mistakes); i++) {
+        for (int bug = 0; bug <= 1; bug++) {
+            print_message("%s, %s%s\n", mistakes[i].model, mistakes[i].says, bug ? ", and a bug" : "");
+            find_mistake(&mistakes[i], bug);
+        }
+    }
+}
+
+/* Computes a step again from what is recorded: the engine went on with it. */
+static void go_on(struct recorded *recorded, int32_t layer, enum stage stage)
+{
+    const struct plan *plan = &recorded->small.plan;
+    uint32_t s = (uint32_t)plan_find(plan, layer, stage);
+    struct trace_stage *output = stage_at(&recorded->run, layer, stage);
+    struct rows rows;
+    rows_gather(&rows, plan, s, &recorded->run, NULL);
+    assert_int_equal(rows.n, recorded->run.n_positions);
+    double *y = xmalloc((uint64_t)rows.n * output->width * sizeof(*y));
+    op_run(&(struct op_batch){
+        .step = &plan->steps[s], .weights_dtype = output->weights_dtype, .n_rows = rows.n, .rows = rows.rows, .y = y});
+    for (uint64_t i = 0; i < (uint64_t)rows.n * output->width; i++) {
+        output->rows[i] = (float)y[i];
+    }
+    free(y);
+    rows_free(&rows);
+}
+
+/* An engine whose o_proj reads attn_out in the order in which it is recorded, is wrong. The twin is the recording
+ * mistake: o_proj read it in the right order. */
+static void test_an_engine_that_goes_on_is_not_excused(void **state)
+{
+    (void)state;
+    for (int goes_on = 0; goes_on <= 1; goes_on++) {
+        struct recorded recorded;
+        struct diagnosis found;
+        struct trace cured;
+        recorded_open(&recorded, "tiny-llama", false);
+        attn_out_heads_first(&recorded);
+        for (int32_t layer = 0; layer < (int32_t)recorded.plan.n_layers && goes_on; layer++) {
+            go_on(&recorded, layer, STAGE_o_proj);
+        }
+        uint32_t first = first_failing(&recorded.small.plan, &recorded.run);
+        assert_int_equal(recorded.small.plan.steps[first].stage, STAGE_attn_out);
+        bool excused = recording_find(&recorded.small.plan, &recorded.run, first, &found, &cured);
+        assert_int_equal(excused, !goes_on);
+        if (excused) {
+            trace_free(&cured);
+        }
+        recorded_close(&recorded);
+    }
+}
+
+/* The program tells the mistake first, then the bug beside it; the twin has none. */
+static void test_mistake_and_bug_are_told(void **state)
+{
+    (void)state;
+    for (int bug = 0; bug <= 1; bug++) {
+        struct recorded recorded;
+        struct outcome outcome;
+        char path[512];
+        recorded_open(&recorded, "tiny-llama", bug);
+        all_heads_first(&recorded);
+        scratch_path(path, folder, "heads-first.h5");
+        assert_int_equal(trace_write(&recorded.run, path, NULL), STATUS_OK);
+        RUN(&outcome, 1, "audit", LOCKSTEP_SOURCE_DIR "/golden/tiny-llama", path, "--json", "-");
+        json_t *report = parse_report(&outcome), *diagnoses = json_object_get(report, "diagnosis");
+        assert_string_equal(text_at(report, "outlier"), "trace");
+        assert_string_equal(text_at(json_array_get(diagnoses, 0), "kind"), "recording");
+        assert_int_equal(json_array_size(diagnoses) > 1, bug);
+        if (bug) {
+            const json_t *second = json_array_get(diagnoses, 1);
+            assert_string_equal(text_at(second, "stage"), "o_proj");
+            assert_int_equal(integer_at(second, "layer"), 1);
+            expect_text(text_at(second, "text"), "Once the recording is put right: Every value");
+        }
+        json_decref(report);
+        outcome_free(&outcome);
+        recorded_close(&recorded);
+    }
+}
+
+/* A run whose tokens begin with BOS twice is at parity, and a note says so. The twin: once. */
+static void test_doubled_bos_is_noted(void **state)
+{
+    (void)state;
+    for (int twice = 0; twice <= 1; twice++) {
+        struct small_model small;
+        struct outcome outcome;
+        struct trace run;
+        char path[512];
+        small_open(&small, "tiny-gemma3", NULL);
+        small.golden.tokens[0] = 2;
+        small.golden.tokens[1] = twice ? 2 : 17;
+        record_run(&run, &small.plan, &small.golden);
+        scratch_path(path, folder, "bos.h5");
+        assert_int_equal(trace_write(&run, path, NULL), STATUS_OK);
+        RUN(&outcome, 0, "audit", LOCKSTEP_SOURCE_DIR "/golden/tiny-gemma3", path, "--all");
+        assert_int_equal(strstr(outcome.out, "begin with BOS (2) twice") != NULL, twice);
+        outcome_free(&outcome);
+        trace_free(&run);
+        small_close(&small);
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_mistakes_are_named),
+        cmocka_unit_test(test_an_engine_that_goes_on_is_not_excused),
+        cmocka_unit_test_setup_teardown(test_mistake_and_bug_are_told, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_doubled_bos_is_noted, set_up, tear_down),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}

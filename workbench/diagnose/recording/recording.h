@@ -1,0 +1,40 @@
+/* Recording mistakes: the engine is right, and what was written down of it is not. Each has a cure, a change that puts
+ * a trace right; one that does is named, with its cure and with the verdict on the trace once put right. */
+#ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_RECORDING_RECORDING_H
+#define LOCKSTEP_WORKBENCH_DIAGNOSE_RECORDING_RECORDING_H
+
+#include "workbench/audit/verdict.h"
+#include "workbench/diagnose/diagnose.h"
+
+/* A trace from a file that fails from step `first` on. Returns whether a recording mistake explains it: *found, and
+ * *cured, the trace once put right, in the arithmetic that is inferred then; it may hold bugs as well. trace_free
+ * releases it. */
+bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t first, struct diagnosis *found,
+                    struct trace *cured);
+
+/* Whether every recorded value is one that a type of floats holds: "bfloat16", "float16", or NULL. */
+const char *recording_narrow_type(const struct trace *trace);
+
+/* What became of a step. */
+enum step_state { STEP_UNJUDGED, STEP_PASSES, STEP_FAILS };
+
+/* A trace audited alone, in the arithmetic that is inferred. */
+struct recording_outcome {
+    uint32_t n_failing;
+    uint32_t n_ops;    /* different ops that fail */
+    uint32_t first;    /* the first failing step; n_steps: none */
+    uint32_t n_judged; /* steps with at least one judged row */
+    enum conclusion conclusion;
+};
+
+/* Takes the inferred arithmetic into the trace's stages. states[n_steps] receives each step's enum step_state. states
+ * NULL: only whether all passes is asked, and the audit ends at the first step that fails whatever arithmetic is
+ * inferred: nearly every change of a trace that is no cure is refused in layer 0. */
+struct recording_outcome recording_audit(const struct plan *plan, struct trace *trace, uint8_t *states);
+
+/* In infer_storage.c. Takes a narrower storage_dtype that the file does not declare, where every value is of that
+ * type and the steps then follow from their inputs: an engine that stores so. One step, or one in ten, may stay a
+ * finding. Returns the type's name, or NULL where the trace stays as it is. */
+const char *recording_infer_storage(const struct plan *plan, struct trace *trace);
+
+#endif
