@@ -127,13 +127,17 @@ static const struct command commands[] = {
     {
         .name = "faults",
         .group = GROUP_INSPECT,
-        .synopsis = "[--json]\n--check [MODEL] [--json] [--device]",
+        .synopsis = "[NAME] [--json]\n--check [MODEL] [--json] [--device]",
         .min_words = 0,
         .max_words = 1,
         .summary = "List the known bugs, or plant each and check that it is found.",
         .description =
-            "Lists the known bugs that --fault can plant. With --check each is planted in the engine and must "
-            "be found where it was planted and called by its name; healthy runs must raise no alarm.",
+            "Lists the known bugs that --fault can plant, and the kinds of bugs that are solved for. With NAME it "
+            "tells "
+            "one of them: what it is, its formula, where it applies, how it shows and how to plant it. With --check "
+            "each "
+            "is planted in the engine and must be found where it was planted and called by its name; healthy runs must "
+            "raise no alarm; and bugs of each kind must be called what they are.",
         .function = command_faults,
     },
     {

@@ -238,7 +238,8 @@ static bool is_window(const struct config_search *search, uint32_t window, struc
     }
     found->solved = solved_number("sliding_window", had, window);
     snprintf(found->name, sizeof(found->name), "wrong-sliding-window");
-    snprintf(found->text, sizeof(found->text), "sliding_window is %s where MODEL has %s in this layer", is, instead);
+    snprintf(found->text, sizeof(found->text), "sliding_window is %s where MODEL has %s in this layer%s", is, instead,
+             window == 0 ? ": its window is missing" : "");
     return true;
 }
 

@@ -51,6 +51,8 @@ static bool can_explain(const struct fault *fault, const struct op_trial *trial,
 /* Mutants of the step. spares_some: their bug may have spared rows that are right. */
 static uint32_t try_mutants(const struct solve *solve, bool spares_some, struct diagnosis *found, uint32_t max)
 {
+    const struct span_failure failure = {
+        .plan = solve->evidence->plan, .step = solve->evidence->step_index, .trace = solve->evidence->trace};
     struct op_trial *trial = solve->trial;
     const struct evidence *right = solve->evidence;
     uint32_t n = 0, n_faults;
@@ -67,7 +69,7 @@ static uint32_t try_mutants(const struct solve *solve, bool spares_some, struct 
         candidate.spares_some = spares_some;
         bool explains = trial_explains(trial, &candidate, right, &proof.worst);
         arena_free(&arena);
-        if (!explains) {
+        if (!explains || (faults[i].alone && !exchange_is_elsewhere(&faults[i], &failure, failure.step))) {
             continue;
         }
         struct diagnosis *diagnosis = &found[n++];
@@ -202,29 +204,6 @@ static uint32_t try_span(const struct op_trial *trial, struct span_failure failu
     return n;
 }
 
-/* What the right step makes of the failing rows, or of as many as are computed at once. */
-static void evidence_open(struct evidence *evidence, const struct op_trial *trial, const struct span_failure *failure)
-{
-    const struct step *step = &failure->plan->steps[failure->step];
-    uint32_t n = trial->n_failing < trial->at_once ? trial->n_failing : trial->at_once;
-    uint64_t n_values = (uint64_t)n * step->width;
-    *evidence = (struct evidence){.plan = failure->plan,
-                                  .step_index = failure->step,
-                                  .step = step,
-                                  .trace = failure->trace,
-                                  .stage = trial->stage,
-                                  .n = n,
-                                  .rows = trial->rows.rows,
-                                  .expected = xmalloc(n_values * sizeof(double)),
-                                  .bound = xmalloc(n_values * sizeof(double))};
-    op_run(&(struct op_batch){.step = step,
-                              .weights_dtype = trial->stage->weights_dtype,
-                              .n_rows = n,
-                              .rows = trial->rows.rows,
-                              .y = evidence->expected,
-                              .bound = evidence->bound});
-}
-
 /* The rows of the phase that fails, where the other phase's rows all pass: prefill and decode have kernels of their
  * own. Returns false where that is not so. part->rows.rows must be freed. */
 static bool part_of_phase(struct op_trial *part, const struct op_trial *trial)
@@ -286,10 +265,9 @@ static bool try_solvers_near(const struct span_failure *failure, struct diagnosi
     if (fails) {
         struct evidence evidence;
         struct solve solve = {.trial = &trial, .evidence = &evidence};
-        evidence_open(&evidence, &trial, &nearest);
+        evidence_open(&evidence, &trial, nearest.plan, nearest.step, nearest.trace);
         solved = solvers_try(&solve, found);
-        free(evidence.expected);
-        free(evidence.bound);
+        evidence_close(&evidence);
     }
     trial_close(&trial);
     return solved;
@@ -302,7 +280,7 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     struct evidence evidence;
     struct solve solve = {.trial = trial, .evidence = &evidence};
     bool is_span = row_is_span(&trial->rows.rows[0]);
-    evidence_open(&evidence, trial, failure);
+    evidence_open(&evidence, trial, failure->plan, failure->step, failure->trace);
     uint32_t n = failure->no_mutants ? 0 : try_mutants(&solve, false, found, max);
     if (n == 0 && !failure->no_mutants && !is_span && trial->n_failing < trial->rows.n) {
         n = try_mutants(&solve, true, found, max);
@@ -333,12 +311,11 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     if (n > 0) {
         add_magnitude(&evidence, &found[0]);
     }
-    free(evidence.expected);
-    free(evidence.bound);
+    evidence_close(&evidence);
     return n;
 }
 
-static uint32_t diagnose(const struct span_failure *failure, struct diagnosis *found, uint32_t max)
+uint32_t diagnose_failure(const struct span_failure *failure, struct diagnosis *found, uint32_t max)
 {
     const struct step *step = &failure->plan->steps[failure->step];
     struct op_trial trial;
@@ -354,12 +331,10 @@ static uint32_t diagnose(const struct span_failure *failure, struct diagnosis *f
 uint32_t diagnose_step(const struct plan *plan, uint32_t step, const struct trace *trace, struct diagnosis *found,
                        uint32_t max)
 {
-    return diagnose(&(struct span_failure){.plan = plan, .step = step, .trace = trace}, found, max);
+    return diagnose_failure(&(struct span_failure){.plan = plan, .step = step, .trace = trace}, found, max);
 }
 
-/* Whether one fault reproduces a failing step, which is no span. */
-static bool fault_reproduces(const struct fault *fault, const struct plan *plan, uint32_t step,
-                             const struct trace *trace)
+bool fault_reproduces(const struct fault *fault, const struct plan *plan, uint32_t step, const struct trace *trace)
 {
     struct op_trial trial;
     double worst;
@@ -368,7 +343,7 @@ static bool fault_reproduces(const struct fault *fault, const struct plan *plan,
     uint32_t n_failing = trial_sort_failing_first(&trial, &plan->steps[step]);
     if (n_failing > 0) {
         struct evidence evidence;
-        evidence_open(&evidence, &trial, &(struct span_failure){.plan = plan, .step = step, .trace = trace});
+        evidence_open(&evidence, &trial, plan, step, trace);
         if (can_explain(fault, &trial, plan, step, any_nonfinite(&trial, n_failing))) {
             struct arena arena = {0};
             struct step mutant = fault_mutant(fault, plan, step, &arena);
@@ -376,8 +351,7 @@ static bool fault_reproduces(const struct fault *fault, const struct plan *plan,
             reproduces = trial_explains(&trial, &candidate, &evidence, &worst);
             arena_free(&arena);
         }
-        free(evidence.expected);
-        free(evidence.bound);
+        evidence_close(&evidence);
     }
     trial_close(&trial);
     return reproduces;
@@ -396,5 +370,6 @@ bool diagnose_is_same(const struct plan *plan, uint32_t step, const struct trace
     }
     /* No mutant explained the known step, so none is tried: they take most of the time. */
     const struct span_failure failure = {.plan = plan, .step = step, .trace = trace, .no_mutants = at_itself};
-    return diagnose(&failure, &found, 1) > 0 && strcmp(found.fault, known->fault) == 0 && found.how == known->how;
+    return diagnose_failure(&failure, &found, 1) > 0 && strcmp(found.fault, known->fault) == 0 &&
+           found.how == known->how;
 }

@@ -26,6 +26,14 @@ double trial_row_ratio(const struct op_trial *trial, const struct op_row *rows, 
 /* Moves the rows that fail the right step to the front and keeps their order. Returns how many there are. */
 uint32_t trial_sort_failing_first(struct op_trial *trial, const struct step *right);
 
+/* What the right step makes of the failing rows, which stand first, or of as many as are computed at once. */
+void evidence_open(struct evidence *evidence, const struct op_trial *trial, const struct plan *plan, uint32_t index,
+                   const struct trace *trace);
+void evidence_close(struct evidence *evidence);
+
+/* How many rows of a recorded step fail. */
+uint32_t diagnose_n_failing(const struct plan *plan, uint32_t step, const struct trace *trace);
+
 /* Another way to compute the step's rows. */
 struct candidate {
     const struct step *step;   /* the right one, or an edited one */
@@ -60,6 +68,12 @@ void contrast_add(struct contrast *contrast, const struct contrast_value *value)
 /* Whether the candidate is told apart and misses by less than a quarter, in rms, of what the right op misses. */
 bool contrast_tells(const struct contrast *contrast);
 
+struct span_failure;
+
+/* attention/window_layers.c: whether a step of the other kind of layer has the same exchange. A fault that explains
+ * `step` is an exchange only then. */
+bool exchange_is_elsewhere(const struct fault *fault, const struct span_failure *failure, uint32_t step);
+
 /* A failing step. In diagnose_span.c: one whose inputs are computed across a span, because they are not recorded. */
 struct span_failure {
     const struct plan *plan;
@@ -69,10 +83,15 @@ struct span_failure {
     uint32_t failing_position; /* of a row that fails */
     bool nonfinite;            /* a failing row holds NaN or infinity */
     bool no_mutants;           /* no mutant of the step itself is tried */
+    bool is_exchange;          /* layers of another kind need not be asked: see exchange_is_elsewhere */
 };
 
 /* Tries every mutant at the steps inside the span. Writes those that reproduce all rows to found[max], each with its
  * place in `step`, the closest to the recorded rows first. Returns how many. */
 uint32_t diagnose_span(const struct span_failure *failure, struct diagnosis *found, uint32_t max);
+
+/* diagnose.c: explains a failing step, and whether one fault reproduces a step that is no span. */
+uint32_t diagnose_failure(const struct span_failure *failure, struct diagnosis *found, uint32_t max);
+bool fault_reproduces(const struct fault *fault, const struct plan *plan, uint32_t step, const struct trace *trace);
 
 #endif

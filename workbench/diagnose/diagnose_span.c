@@ -187,10 +187,47 @@ static struct diagnosis *insert_ranked(struct ranked_diagnoses *found, double wo
     return &found->list[at];
 }
 
-static void add_found(const struct plan *plan, const struct fault *fault, const uint8_t *edited, double worst,
-                      struct ranked_diagnoses *found)
+/* Whether edited steps differ in their parameters: layers of both kinds are among them. */
+static bool both_kinds(const struct plan *plan, const uint8_t *edited)
+{
+    const struct step *first = NULL;
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        if (edited[s] && first && memcmp(&first->params, &plan->steps[s].params, sizeof(first->params)) != 0) {
+            return true;
+        }
+        first = edited[s] && !first ? &plan->steps[s] : first;
+    }
+    return false;
+}
+
+/* An exchange of two kinds of layers that one kind alone has: it is told as what it is there, another window. */
+static void tell_alone(const struct plan *plan, const struct fault *fault, const char *where, struct diagnosis *found)
+{
+    char is[16] = "none", had[16] = "none";
+    struct step wrong = fault_mutant(fault, plan, found->step, NULL);
+    const struct step *right = &plan->steps[found->step];
+    uint32_t window = wrong.params.attention.window, right_window = right->params.attention.window;
+    if (window != 0) {
+        snprintf(is, sizeof(is), "%u", window);
+    }
+    if (right_window != 0) {
+        snprintf(had, sizeof(had), "%u", right_window);
+    }
+    found->solved = solved_number("sliding_window", right_window, window);
+    found->postmortem = "";
+    snprintf(found->fault, sizeof(found->fault), "%s", fault->alone);
+    snprintf(found->text, sizeof(found->text),
+             "sliding_window is %s where MODEL has %s, here in %.110s, which is not recorded: computed so, the rows "
+             "recorded "
+             "after it come out as recorded. No layer of the other kind is found to have it.",
+             is, had, where);
+}
+
+static void add_found(const struct span_failure *failure, const struct fault *fault, const uint8_t *edited,
+                      double worst, struct ranked_diagnoses *found)
 {
     char where[160];
+    const struct plan *plan = failure->plan;
     uint32_t first = name_edited(plan, edited, where);
     struct diagnosis *diagnosis = insert_ranked(found, worst);
     if (diagnosis == NULL) {
@@ -204,6 +241,10 @@ static void add_found(const struct plan *plan, const struct fault *fault, const 
         "%.240s Here in %.110s, which is not recorded: computed with this bug, the rows recorded after it come out as "
         "recorded (worst ratio %.3f).",
         fault->story, where, worst);
+    if (fault->alone && !failure->is_exchange && !both_kinds(plan, edited) &&
+        !exchange_is_elsewhere(fault, failure, first)) {
+        tell_alone(plan, fault, where, diagnosis);
+    }
 }
 
 /* A fault in all steps of the span that it can strike; if that fails, in each of them alone. */
@@ -219,7 +260,7 @@ static void try_fault(struct span_search *search, const struct fault *fault, str
     }
     double worst = n > 1 ? try_edited(search, fault, all) : INFINITY;
     if (worst <= 1) {
-        add_found(failure->plan, fault, all, worst, found);
+        add_found(failure, fault, all, worst, found);
     }
     for (uint32_t i = 0; i < path->n_between && worst > 1; i++) {
         uint32_t s = path->between[i];
@@ -229,7 +270,7 @@ static void try_fault(struct span_search *search, const struct fault *fault, str
         one[s] = 1;
         double alone = try_edited(search, fault, one);
         if (alone <= 1) {
-            add_found(failure->plan, fault, one, alone, found);
+            add_found(failure, fault, one, alone, found);
         }
         one[s] = 0;
     }

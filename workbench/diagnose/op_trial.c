@@ -151,3 +151,41 @@ bool trial_explains(struct op_trial *trial, const struct candidate *candidate, c
     }
     return contrast_tells(&contrast);
 }
+
+uint32_t diagnose_n_failing(const struct plan *plan, uint32_t step, const struct trace *trace)
+{
+    struct op_trial trial;
+    trial_open(&trial, plan, step, trace);
+    uint32_t n = trial_sort_failing_first(&trial, &plan->steps[step]);
+    trial_close(&trial);
+    return n;
+}
+
+void evidence_open(struct evidence *evidence, const struct op_trial *trial, const struct plan *plan, uint32_t index,
+                   const struct trace *trace)
+{
+    const struct step *step = &plan->steps[index];
+    uint32_t n = trial->n_failing < trial->at_once ? trial->n_failing : trial->at_once;
+    uint64_t n_values = (uint64_t)n * step->width;
+    *evidence = (struct evidence){.plan = plan,
+                                  .step_index = index,
+                                  .step = step,
+                                  .trace = trace,
+                                  .stage = trial->stage,
+                                  .n = n,
+                                  .rows = trial->rows.rows,
+                                  .expected = xmalloc(n_values * sizeof(double)),
+                                  .bound = xmalloc(n_values * sizeof(double))};
+    op_run(&(struct op_batch){.step = step,
+                              .weights_dtype = trial->stage->weights_dtype,
+                              .n_rows = n,
+                              .rows = trial->rows.rows,
+                              .y = evidence->expected,
+                              .bound = evidence->bound});
+}
+
+void evidence_close(struct evidence *evidence)
+{
+    free(evidence->expected);
+    free(evidence->bound);
+}

@@ -35,6 +35,7 @@
     X(rope_frequencies, PARAMETER, rope)                         \
     X(additive, ADDITIVE, COUNT)                                 \
     X(expert_bias, ADDITIVE, expert_matmul)                      \
+    X(router_input, WIRING, expert_matmul)                       \
     X(wiring, WIRING, COUNT)                                     \
     X(sum, CONSTANT_MULTIPLE, add)                               \
     X(norm, FORMULA, rms_norm)                                   \
@@ -62,5 +63,18 @@ SOLVERS(SOLVER_PROTOTYPE)
 
 /* Tries the solvers of the step's op in turn. Returns whether one explains the error. */
 bool solvers_try(const struct solve *solve, struct diagnosis *found);
+
+/* What one solver says, asked alone. */
+struct solver_claim {
+    const char *solver;   /* of SOLVERS */
+    enum fault_kind kind; /* that it names */
+};
+
+/* Asks every solver of the step's op. Writes those that explain the error. Returns how many. */
+#define SOLVERS_MOST 40
+uint32_t solvers_ask(const struct solve *solve, struct solver_claim claims[SOLVERS_MOST]);
+
+/* Row `index` of SOLVERS: returns its name. NULL: past the last. */
+const char *solver_at(uint32_t index, enum fault_kind *kind, enum op *op);
 
 #endif

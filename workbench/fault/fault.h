@@ -81,6 +81,8 @@ struct fault {
     const char *relation;
     double larger_than;   /* the relation's only wrong dim is more than so many times too large */
     bool mutant_in_spans; /* a mutant names it too, where the op's own output is not recorded */
+    const char *alone;    /* an exchange of two kinds of layers is one only where layers of both kinds have it; what it
+                             is called where one kind alone has it. NULL: its name */
 
     /* Where it must be found: a model under golden/, and the step that fails first when it is planted there. The tests
      * plant it there, and again in a layer in the middle. */

@@ -346,6 +346,7 @@ static const struct fault faults[] = {
      STRIKES(OP_attention, STAGE_attn_out),
      .edit = edit_other_kind,
      .every_layer = true,
+     .alone = "wrong-sliding-window",
      .found = {"tiny-gemma3", 0, STAGE_attn_out}},
     {.name = "rope-theta-swapped",
      .kind = KIND_PARAMETER,

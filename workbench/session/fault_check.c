@@ -123,10 +123,17 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
     return STATUS_OK;
 }
 
-/* Whether a diagnosis names the fault, and is as sure of it as its row says. */
-static bool names(const struct diagnosis *diagnosis, const struct fault *fault)
+const char *fault_check_name(const struct fault_request *request)
 {
-    return strcmp(diagnosis->fault, fault->name) == 0 && diagnosis->how == fault_named_how(fault);
+    bool one_layer = request->layer != LAYER_NONE;
+    return one_layer && request->fault->alone ? request->fault->alone : request->fault->name;
+}
+
+/* Whether a diagnosis names the fault, and is as sure of it as its row says. */
+static bool names(const struct diagnosis *diagnosis, const struct fault_request *request)
+{
+    return strcmp(diagnosis->fault, fault_check_name(request)) == 0 &&
+           diagnosis->how == fault_named_how(request->fault);
 }
 
 /* Whether step `planted` introduces an error in the phase where the fault shows. */
@@ -143,8 +150,9 @@ static bool shows_at(const struct fault *fault, int64_t planted, const struct co
 }
 
 /* Whether the first error is found where the fault was planted, and is named first. */
-static bool is_found(const struct fault *fault, const struct fault_outcome *outcome)
+static bool is_found(const struct fault_request *request, const struct fault_outcome *outcome)
 {
+    const struct fault *fault = request->fault;
     if (fault->breaks_engine) {
         return outcome->failed;
     }
@@ -153,7 +161,7 @@ static bool is_found(const struct fault *fault, const struct fault_outcome *outc
     }
     const struct comparison *judged = &outcome->judged;
     return outcome->found >= 0 && outcome->found == outcome->planted && shows_at(fault, outcome->planted, judged) &&
-           judged->n_diagnoses > 0 && names(&judged->diagnoses[0], fault);
+           judged->n_diagnoses > 0 && names(&judged->diagnoses[0], request);
 }
 
 static void fill_outcome(struct fault_outcome *outcome, const struct fault *fault)
@@ -197,7 +205,7 @@ enum status fault_check_run(struct fault_check *check, const char *text, struct 
     TRY(fault_check_applies(check, text, &applies, &outcome->planted, err));
     TRY(run_planted(check, &text, 1, request.fault, outcome, err));
     fill_outcome(outcome, request.fault);
-    outcome->ok = is_found(request.fault, outcome);
+    outcome->ok = is_found(&request, outcome);
     return STATUS_OK;
 }
 
@@ -227,7 +235,7 @@ static enum status is_among(const struct fault_check *check, const char *text, c
     for (uint32_t i = 0; i < judged->n_diagnoses && !*among; i++) { /* a step's first diagnosis counts */
         bool first = i == 0 || judged->diagnoses[i].step != judged->diagnoses[i - 1].step;
         *among = first && planted >= 0 && is_at(&judged->diagnoses[i], judged->plan, planted) &&
-                 names(&judged->diagnoses[i], request.fault) && shows_at(request.fault, planted, judged);
+                 names(&judged->diagnoses[i], &request) && shows_at(request.fault, planted, judged);
     }
     return STATUS_OK;
 }

@@ -35,6 +35,9 @@ struct fault_outcome {
 enum status fault_check_applies(const struct fault_check *check, const char *text, bool *applies, int64_t *planted,
                                 struct error *err);
 
+/* What the diagnosis must call a fault that is planted so: its name, or what it is called in one layer alone. */
+const char *fault_check_name(const struct fault_request *request);
+
 /* Plants one fault that applies, runs the engine and judges the run. */
 enum status fault_check_run(struct fault_check *check, const char *text, struct fault_outcome *outcome,
                             struct error *err);

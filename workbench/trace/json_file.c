@@ -2,6 +2,7 @@
 
 #include <errno.h>
 #include <math.h>
+#include <stdbool.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -116,8 +117,8 @@ static void put_value(const json_t *value, size_t flags, FILE *out)
     ASSERT(!failed);
 }
 
-/* An object, each entry of the array `lines` in it on a line of its own. */
-static void put_lines(json_t *object, const char *lines, FILE *out)
+/* An object, each entry of an array in it on a line of its own. */
+static void put_lines(json_t *object, FILE *out)
 {
     const char *key, *comma = "";
     json_t *value, *entry;
@@ -127,33 +128,32 @@ static void put_lines(json_t *object, const char *lines, FILE *out)
     {
         fprintf(out, "%s\n \"%s\": ", comma, key);
         comma = ",";
-        if (strcmp(key, lines) != 0) {
+        if (!json_is_array(value)) {
             put_value(value, 0, out);
             continue;
         }
         json_array_foreach(value, i, entry)
         {
             fputs(i == 0 ? "[\n  " : ",\n  ", out);
-            put_value(entry, 0, out);
+            put_value(entry, JSON_REAL_PRECISION(6), out);
         }
         fputs(json_array_size(value) == 0 ? "[]" : "\n ]", out);
     }
     fputs("\n}", out);
 }
 
-/* Dumps the document, releases it and writes it to path. lines: NULL, or as in put_lines. */
-static enum status write_document(json_t *document, const char *lines, size_t flags, const char *path,
-                                  struct error *err)
+/* Dumps the document, releases it and writes it to path. lines: as put_lines does. */
+static enum status write_document(json_t *document, bool lines, size_t flags, const char *path, struct error *err)
 {
     ASSERT(document);
     char *text = NULL;
     size_t length = 0;
     FILE *out = open_memstream(&text, &length);
     ASSERT(out);
-    if (lines == NULL) {
+    if (!lines) {
         put_value(document, flags, out);
     } else {
-        put_lines(document, lines, out);
+        put_lines(document, out);
     }
     fputc('\n', out);
     int failed = fclose(out);
@@ -166,15 +166,15 @@ static enum status write_document(json_t *document, const char *lines, size_t fl
 
 enum status json_write_file(json_t *document, const char *path, struct error *err)
 {
-    return write_document(document, NULL, JSON_INDENT(1), path, err);
+    return write_document(document, false, JSON_INDENT(1), path, err);
 }
 
 enum status json_write_floats(json_t *document, const char *path, struct error *err)
 {
-    return write_document(document, NULL, JSON_INDENT(1) | JSON_REAL_PRECISION(9), path, err);
+    return write_document(document, false, JSON_INDENT(1) | JSON_REAL_PRECISION(9), path, err);
 }
 
-enum status json_write_lines(json_t *document, const char *key, const char *path, struct error *err)
+enum status json_write_lines(json_t *document, const char *path, struct error *err)
 {
-    return write_document(document, key, 0, path, err);
+    return write_document(document, true, 0, path, err);
 }

@@ -26,8 +26,8 @@ enum status json_write_file(json_t *document, const char *path, struct error *er
 /* The same, with at most 9 digits a number: enough for every f32. */
 enum status json_write_floats(json_t *document, const char *path, struct error *err);
 
-/* An object as in json_write_file, but each entry of the array object[key] is on one line, so that diffs are readable.
- */
-enum status json_write_lines(json_t *document, const char *key, const char *path, struct error *err);
+/* An object as in json_write_file, but each entry of an array in it is on one line, so that diffs are readable. Numbers
+ * have at most 6 digits. */
+enum status json_write_lines(json_t *document, const char *path, struct error *err);
 
 #endif

@@ -10,7 +10,7 @@
 #include <cmocka.h>
 
 #include "tests/support/report.h"
-#include "workbench/fault/fault.h"
+#include "workbench/fault/fault_story.h"
 
 #define LLAMA "golden/tiny-llama"
 #define GEMMA "golden/tiny-gemma3"
@@ -22,6 +22,95 @@ static void faults_are_listed(void **state)
     RUN(&outcome, 0, "faults");
     expect_text(outcome.out, "softmax-sizes-swapped");
     expect_text(outcome.out, "pool-padding (silent");
+    expect_text(outcome.out, "softmax-denominator\n    The softmax's sum"); /* the kinds as well */
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "faults", "--json", "-");
+    json_t *report = parse_report(&outcome);
+    uint32_t n;
+    fault_list(&n);
+    assert_int_equal(json_array_size(json_object_get(report, "faults")), n);
+    assert_string_equal(text_at(json_array_get(json_object_get(report, "kinds"), 0), "kind"), "parameter");
+    json_decref(report);
+    outcome_free(&outcome);
+}
+
+/* Every fault has a formula, and every kind a story. */
+static void everything_has_a_story(void **state)
+{
+    (void)state;
+    uint32_t n;
+    const struct fault *faults = fault_list(&n);
+    for (uint32_t i = 0; i < n; i++) {
+        if (!fault_formula_of(&faults[i])) {
+            fail_msg("%s has no formula in workbench/fault/fault_formulas.c", faults[i].name);
+        }
+        const struct kind_story *story = kind_story_of(faults[i].kind);
+        assert_non_null(story);
+        assert_int_equal(fault_kind_by_name(fault_kind_name(faults[i].kind)), faults[i].kind);
+    }
+    struct fault unknown = faults[0]; /* the twin */
+    unknown.name = "softmax-sizes";
+    assert_null(fault_formula_of(&unknown));
+    assert_null(kind_story_of(KIND_NONE));
+    assert_int_equal(fault_kind_by_name("none"), KIND_NONE);
+}
+
+/* Runs the command that a description tells, which begins with "lockstep". */
+static void run_told_command(const json_t *told, int status)
+{
+    const char *arguments[16] = {NULL};
+    char text[512];
+    size_t n = 0;
+    snprintf(text, sizeof(text), "%s", text_at(told, "plant"));
+    for (char *word = strtok(text, " "); word && n < 15; word = strtok(NULL, " ")) {
+        arguments[n++] = word;
+    }
+    assert_string_equal(arguments[0], "lockstep");
+    struct outcome outcome;
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments + 1);
+    assert_int_equal(outcome.status, status);
+    if (status == 1) {
+        expect_text(outcome.out, text_at(told, "fault"));
+    }
+    outcome_free(&outcome);
+}
+
+static void one_fault_is_told(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    RUN(&outcome, 0, "faults", "yarn-off");
+    expect_text(outcome.out, "wrong        angle = p theta^(-2i/dim)");
+    expect_text(outcome.out, "rope, at q_rope, k_rope");
+    outcome_free(&outcome);
+    static const struct {
+        const char *name;
+        int status;
+    } told[] = {{"yarn-off", 1}, {"mask-off-by-one", 1}, {"pool-padding", 0}};
+    for (size_t i = 0; i < sizeof(told) / sizeof(*told); i++) {
+        RUN(&outcome, 0, "faults", told[i].name, "--json", "-");
+        json_t *report = parse_report(&outcome);
+        assert_string_equal(text_at(report, "fault"), told[i].name);
+        run_told_command(report, told[i].status);
+        json_decref(report);
+        outcome_free(&outcome);
+    }
+}
+
+static void one_kind_is_told(void **state)
+{
+    (void)state;
+    struct outcome outcome;
+    RUN(&outcome, 0, "faults", "additive");
+    expect_text(outcome.out, "bias-missing");
+    expect_text(outcome.out, "constant_vector");
+    expect_text(outcome.out, "--fault subgroup-columns-mixed");
+    outcome_free(&outcome);
+    RUN(&outcome, 0, "faults", "bias-twice"); /* a bug that is planted for a solver */
+    expect_text(outcome.out, "The bias is added twice.");
+    outcome_free(&outcome);
+    RUN(&outcome, 2, "faults", "additiv"); /* the twin */
+    expect_one_line(outcome.err, "additiv");
     outcome_free(&outcome);
 }
 
@@ -91,22 +180,27 @@ static json_t *read_baseline(void)
     return baseline;
 }
 
-/* Whether a report says the same as the baseline. Prints the first difference. */
-static bool is_baseline(const json_t *report, const json_t *baseline)
+/* Prints the first entry of an array in which two reports differ. key: what an entry is called. */
+static void print_difference(const json_t *report, const json_t *baseline, const char *array, const char *key)
 {
-    const json_t *found = json_object_get(report, "faults"), *expected = json_object_get(baseline, "faults");
-    bool same = json_equal((json_t *)report, (json_t *)baseline);
+    const json_t *found = json_object_get(report, array), *expected = json_object_get(baseline, array);
     for (size_t i = 0; i < json_array_size(found) || i < json_array_size(expected); i++) {
         const json_t *a = json_array_get(found, i), *b = json_array_get(expected, i);
         if (a && b && json_equal((json_t *)a, (json_t *)b)) {
             continue;
         }
-        print_message("entry %zu: %s on %s, expected %s on %s\n", i, a ? text_at(a, "fault") : "nothing",
-                      a ? text_at(a, "model") : "-", b ? text_at(b, "fault") : "nothing",
-                      b ? text_at(b, "model") : "-");
+        print_message("%s, entry %zu: %s on %s, expected %s on %s\n", array, i, a ? text_at(a, key) : "nothing",
+                      a ? text_at(a, "model") : "-", b ? text_at(b, key) : "nothing", b ? text_at(b, "model") : "-");
         break;
     }
-    return same;
+}
+
+/* Whether a report says the same as the baseline. */
+static bool is_baseline(const json_t *report, const json_t *baseline)
+{
+    print_difference(report, baseline, "faults", "fault");
+    print_difference(report, baseline, "kinds", "bug");
+    return json_equal((json_t *)report, (json_t *)baseline);
 }
 
 static void every_fault_is_found_on_every_model(void **state)
@@ -210,15 +304,44 @@ static void the_baseline_is_clean(void **state)
     json_decref(baseline);
 }
 
+/* The table kind x solver: every bug is called what it is, and which solver explains which bug is as it was read. */
+static void the_table_of_kinds_is_clean(void **state)
+{
+    (void)state;
+    json_t *baseline = read_baseline(), *entry;
+    size_t i, k;
+    assert_true(json_array_size(json_object_get(baseline, "kinds")) >= 300);
+    json_array_foreach(json_object_get(baseline, "kinds"), i, entry)
+    {
+        json_t *solver;
+        bool own = false;
+        assert_true(json_is_true(json_object_get(entry, "ok")));
+        assert_string_equal(text_at(entry, "kind"), text_at(entry, "named_kind"));
+        json_array_foreach(json_object_get(entry, "solvers"), k, solver)
+        {
+            own |= strcmp(json_string_value(solver), text_at(entry, "solver")) == 0;
+        }
+        if (!own) {
+            fail_msg("%s on %s is not explained by its own solver, %s", text_at(entry, "bug"), text_at(entry, "model"),
+                     text_at(entry, "solver"));
+        }
+    }
+    json_decref(baseline);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(faults_are_listed),
+        cmocka_unit_test(everything_has_a_story),
+        cmocka_unit_test(one_fault_is_told),
+        cmocka_unit_test(one_kind_is_told),
         cmocka_unit_test(planted_fault_is_named_first),
         cmocka_unit_test(two_faults_are_both_named),
         cmocka_unit_test(the_baseline_has_a_line_a_case),
         cmocka_unit_test(the_baseline_has_every_row),
         cmocka_unit_test(the_baseline_is_clean),
+        cmocka_unit_test(the_table_of_kinds_is_clean),
         cmocka_unit_test(every_fault_is_found_on_every_model),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -104,7 +104,7 @@ static void expect_found(const char *text, int64_t expected, const char *says)
                                      : request.fault->breaks_engine
                                          ? "consistent"
                                          : diagnosis_how_name(fault_named_how(request.fault)));
-    assert_string_equal(outcome.named, request.fault->silent ? "" : request.fault->name);
+    assert_string_equal(outcome.named, request.fault->silent ? "" : fault_check_name(&request));
     bool one_batch = says == more_batches && strcmp(device_kind(LOCKSTEP_PROGRAM), "gpu") == 0;
     if (says && !one_batch && !strstr(outcome.judged.diagnoses[0].text, says)) {
         fail_msg("\"%s\" does not say \"%s\"", outcome.judged.diagnoses[0].text, says);

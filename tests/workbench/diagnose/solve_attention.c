@@ -129,6 +129,12 @@ static double weight_lost_tail(const struct head *head, uint32_t key, double sco
     return is_visible(head, key) && !(head->row >= 8 && key >= 4 && key < 8) ? exp(score) : 0;
 }
 
+/* The first two keys are lost. */
+static double weight_first_lost(const struct head *head, uint32_t key, double score)
+{
+    return is_visible(head, key) && !(head->row >= 2 && key < 2) ? exp(score) : 0;
+}
+
 /* A ring that kept the key before the window in place of the newest but one. */
 static double weight_old_key(const struct head *head, uint32_t key, double score)
 {
@@ -242,6 +248,8 @@ static const struct {
     {"tiny-gemma3", 2, {.weight = weight_tiles_of_4}, KIND_VISIBLE_KEYS, "multiple of 4", 4},
     {"tiny-llama", 2, {.weight = weight_lost_tail}, KIND_VISIBLE_KEYS, "Row 8 sees the keys 0-3, 8 where 0-8", NAN},
     {"tiny-gpt-oss", 3, {.weight = weight_lost_tail}, KIND_VISIBLE_KEYS, "before position 8 are lost", NAN},
+    {"tiny-gemma3-loud", 0, {.weight = weight_first_lost}, KIND_VISIBLE_KEYS, "", NAN}, /* the rest weighs e^-100 */
+    {"tiny-gpt-oss", 1, {.weight = weight_first_lost}, KIND_VISIBLE_KEYS, "from position 2 on alone", 2},
     {"tiny-gemma3", 0, {.weight = weight_old_key}, KIND_VISIBLE_KEYS, "old ones are still in the cache", NAN},
     {"tiny-gpt-oss", 0, {.weight = weight_old_key}, KIND_VISIBLE_KEYS, "old ones are still in the cache", NAN},
     {"tiny-llama", 3, {.weight = weight_block_twice}, KIND_VISIBLE_KEYS, "some keys count twice", NAN},

@@ -128,6 +128,58 @@ static void experts_bias_is_added_again(void **state)
     solving_close(&solving);
 }
 
+/* moe_gate_up or moe_down with each expert's input multiplied by `times` of its share. */
+static void multiply_expert_inputs(struct solving *solving, float (*times)(float share, uint32_t j))
+{
+    const struct expert_matmul_params *p = &solving->step->params.expert_matmul;
+    const float *shares = stage_at(&solving->small.golden, solving->step->layer, STAGE_router_weights)->rows;
+    float *w = solving_weights(solving->step->weight[0]), *b = solving_weights(solving->step->weight[1]);
+    for (uint64_t at = 0; at < (uint64_t)solving->n * solving->width; at++) {
+        uint64_t row = at / solving->width, d = at % solving->width, j = d / p->n_out, o = d % p->n_out;
+        uint64_t expert = (uint64_t)solving->in[1][row * p->k + j];
+        const float *x = solving->in[0] + row * solving->in_width[0] + (p->shared_x ? 0 : j * p->n_in);
+        double sum = 0;
+        for (uint32_t i = 0; i < p->n_in; i++) {
+            sum += (double)w[(expert * p->n_out + o) * p->n_in + i] * x[i];
+        }
+        solving->rows[at] =
+            (float)((double)times(shares[row * p->k + j], (uint32_t)j) * sum + b[expert * p->n_out + o]);
+    }
+    free(b);
+    free(w);
+}
+
+static float by_share(float share, uint32_t j)
+{
+    (void)j;
+    return share;
+}
+
+static float by_slot(float share, uint32_t j)
+{
+    (void)share;
+    return 0.3F + 0.4F * (float)j;
+}
+
+static void router_weight_is_on_the_input(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        int32_t layer;
+        enum stage stage;
+    } cases[] = {{"tiny-gpt-oss", 1, STAGE_moe_gate_up}, {"tiny-gpt-oss-odd", 0, STAGE_moe_down}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, cases[i].layer, cases[i].stage);
+        multiply_expert_inputs(&solving, by_share);
+        solving_expect(&solving, KIND_WIRING, "router's weight multiplies the input", NAN);
+        multiply_expert_inputs(&solving, by_slot); /* the twin: not by the share */
+        solving_refuse(&solving, KIND_WIRING);
+        solving_close(&solving);
+    }
+}
+
 static double silu(double gate)
 {
     return gate / (1 + exp(-gate));
@@ -328,6 +380,7 @@ int main(void)
         cmocka_unit_test(other_terms_are_not),
         cmocka_unit_test(vectors_are_added),
         cmocka_unit_test(experts_bias_is_added_again),
+        cmocka_unit_test(router_weight_is_on_the_input),
         cmocka_unit_test(inputs_are_miswired),
         cmocka_unit_test(weights_are_miswired),
         cmocka_unit_test(shares_are_wrong),

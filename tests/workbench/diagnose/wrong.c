@@ -25,7 +25,7 @@ static const struct {
     {"mask-shows-the-next", "tiny-llama", 1, "attn_out", "mask-off-by-one", "reproduced"},
     {"bias-dropped", "tiny-gpt-oss", 1, "o_proj", "bias-missing", "reproduced"},
     {"values-of-the-layer-before", "tiny-gemma3", 3, "v_proj", "weights-of-layer-before", "reproduced"},
-    {"window-ignored", "tiny-gemma2", 0, "attn_out", "window-layers-swapped", "reproduced"},
+    {"window-ignored", "tiny-gemma2", 0, "attn_out", "wrong-sliding-window", "reproduced"},
     {"embedding-scaled-in-bf16", "tiny-gemma3", -1, "embed", "constant-multiple", "relation"},
     {"q-norm-without-offset", "tiny-gemma3", 2, "q_norm", "qk-norm-no-offset", "reproduced"},
     {"eps-too-large", "tiny-gemma2", 2, "post_attn_norm", "wrong-eps", "reproduced"},

@@ -2,8 +2,10 @@
 
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #define MOST_VALUES (1u << 25) /* sums kept for a row */
+#define LEAST_SHARE 0x1p-30    /* of all keys' sum: a smaller difference of prefix sums is mostly rounding */
 
 const struct attention_params *attention_params_of(const struct step *step)
 {
@@ -128,29 +130,62 @@ void attention_row_close(struct attention_row *a)
     free(a->values);
 }
 
+/* A head's sums over a range of keys, from the scores: where a key outside the range has so large a score that the
+ * prefix sums hold nothing of the range. y: [dim] */
+static double sum_directly(const struct attention_row *a, uint32_t h, const struct key_range *keys, double *y)
+{
+    uint32_t dim = a->p->dim, n = a->end - a->first, shared = a->p->heads / a->p->kv_heads;
+    const double *scores = a->scores + (uint64_t)h * n;
+    double largest = a->sinks[h], sum;
+    for (uint32_t key = keys->first; key < keys->end; key++) {
+        bool seen = key < keys->gap || key >= keys->gap_end;
+        largest = seen ? fmax(largest, scores[key - a->first]) : largest;
+    }
+    sum = exp(a->sinks[h] - largest);
+    memset(y, 0, dim * sizeof(*y));
+    for (uint32_t key = keys->first; key < keys->end; key++) {
+        double weight = key < keys->gap || key >= keys->gap_end ? exp(scores[key - a->first] - largest) : 0;
+        const float *v = a->row->in[2] ? a->row->in[2] + ((uint64_t)key * a->p->kv_heads + h / shared) * dim : NULL;
+        sum += weight;
+        for (uint32_t i = 0; i < dim && v; i++) {
+            y[i] += weight * v[i];
+        }
+    }
+    return sum;
+}
+
 double attention_row_miss(const struct attention_row *a, const struct key_range *keys, double limit)
 {
     uint32_t dim = a->p->dim, n = a->end - a->first, first = keys->first - a->first, end = keys->end - a->first;
     uint32_t gap = keys->gap - a->first, gap_end = keys->gap_end - a->first;
     bool has_gap = keys->gap < keys->gap_end;
-    double miss = 0;
+    double miss = 0, *direct = NULL;
     for (uint32_t h = 0; h < a->p->heads; h++) {
         const double *weights = a->weights + (uint64_t)h * (n + 1), *values = a->values + (uint64_t)h * (n + 1) * dim;
         double sum = weights[end] - weights[first] - (has_gap ? weights[gap_end] - weights[gap] : 0) +
                      exp(a->sinks[h] - a->largest[h]);
+        bool lost = !(sum > LEAST_SHARE * weights[n]);
+        if (lost) {
+            direct = direct ? direct : xmalloc(dim * sizeof(*direct));
+            sum = sum_directly(a, h, keys, direct);
+        }
         if (!(sum > 0)) {
+            free(direct);
             return INFINITY;
         }
         for (uint32_t i = 0; i < dim; i++) {
             double y = values[(uint64_t)end * dim + i] - values[(uint64_t)first * dim + i];
             y -= has_gap ? values[(uint64_t)gap_end * dim + i] - values[(uint64_t)gap * dim + i] : 0;
+            y = lost ? direct[i] : y;
             double off = y / sum - a->row->recorded[(uint64_t)h * dim + i];
             miss += off * off;
             if (!(miss <= limit)) {
+                free(direct);
                 return INFINITY;
             }
         }
     }
+    free(direct);
     return miss;
 }
 

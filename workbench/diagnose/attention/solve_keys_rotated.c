@@ -31,11 +31,15 @@ struct reread {
     struct op_row *rows;            /* [n_failing] */
 };
 
-/* Turns the keys of the first n positions by the rope that made them. */
+/* Turns the keys of the first n positions by the rope that made them. The recorded keys have its factor of cos and sin
+ * already: keys that are rotated twice have it twice, keys that are not rotated do not have it. */
 static void turn_keys(struct reread *reread, const struct solve *solve, const struct step *rope,
                       const struct reading *reading, uint32_t n)
 {
     uint64_t n_values = (uint64_t)n * rope->width;
+    struct step step = *rope;
+    float *scale = &step.params.rope.scale;
+    *scale = reading->again ? *scale : reading->back ? 1 / *scale : 1;
     const float *recorded = solve->trial->rows.rows[0].in[1];
     struct op_row *rows = xcalloc(n, sizeof(*rows));
     struct rope_trial *trials = xcalloc(n, sizeof(*trials));
@@ -47,7 +51,7 @@ static void turn_keys(struct reread *reread, const struct solve *solve, const st
                                   .position = i,
                                   .rope = &trials[i]};
     }
-    op_run(&(struct op_batch){.step = rope, .n_rows = n, .rows = rows, .y = y, .bound = reread->errors});
+    op_run(&(struct op_batch){.step = &step, .n_rows = n, .rows = rows, .y = y, .bound = reread->errors});
     for (uint64_t i = 0; i < n_values; i++) {
         reread->keys[i] = (float)y[i];
     }
@@ -189,10 +193,17 @@ bool solve_keys_rotated(const struct solve *solve, struct diagnosis *found)
     bool explains = try_reading(&reread, solve, rope, (struct reading){.again = true}, found) ||
                     try_reading(&reread, solve, rope, (struct reading){.back = true}, found);
     double a_shift = 2.0 * (solve->trial->rows.rows[0].position + 1) * rope->width;
-    for (double shift = 1; shift <= fmin(MOST_SHIFT, MOST_TURNED / a_shift) && !explains && !stop_asked(); shift++) {
-        explains = try_reading(&reread, solve, rope, (struct reading){.shift = shift}, found) ||
-                   try_reading(&reread, solve, rope, (struct reading){.shift = -shift}, found);
+    uint32_t n_shifts = 0;
+    for (double shift = 1; shift <= fmin(MOST_SHIFT, MOST_TURNED / a_shift) && !explains && n_shifts < 2; shift++) {
+        if (stop_asked()) {
+            break;
+        }
+        struct diagnosis other = *found;
+        for (int sign = 1; sign >= -1 && n_shifts < 2; sign -= 2) {
+            n_shifts += try_reading(&reread, solve, rope, (struct reading){.shift = sign * shift},
+                                    n_shifts == 0 ? found : &other);
+        }
     }
     reread_close(&reread);
-    return explains;
+    return explains || n_shifts == 1; /* two shifts that fit are chance, as where a row sees almost one key */
 }

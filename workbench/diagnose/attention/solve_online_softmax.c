@@ -113,6 +113,27 @@ static bool explains_all(const struct solve *solve, const struct online *online,
     return explains;
 }
 
+/* The sizes of tiles with which the rows come out as recorded, in words: "2 or 4". Returns how many; *tile: the first.
+ */
+static uint32_t list_tiles(const struct solve *solve, struct online online, char list[64], uint32_t *tile,
+                           double *worst)
+{
+    uint32_t n = 0;
+    size_t length = 0;
+    list[0] = '\0';
+    for (online.tile = 1; online.tile <= 512 && length + 12 < 64; online.tile *= 2) {
+        double of_tile;
+        if (!explains_first(solve, &online) || !explains_all(solve, &online, &of_tile)) {
+            continue;
+        }
+        length += (size_t)snprintf(list + length, 64 - length, "%s%u", n > 0 ? " or " : "", online.tile);
+        *tile = n == 0 ? online.tile : *tile;
+        *worst = n == 0 ? of_tile : *worst;
+        n++;
+    }
+    return n;
+}
+
 bool solve_online_softmax(const struct solve *solve, struct diagnosis *found)
 {
     static const char *const what[] = {
@@ -121,20 +142,22 @@ bool solve_online_softmax(const struct solve *solve, struct diagnosis *found)
         return false;
     }
     for (uint32_t way = 0; way < 6 && !stop_asked(); way++) {
-        for (uint32_t tile = 1; tile <= 512; tile *= 2) {
-            const struct online online = {
-                .not_rescaled = (enum not_rescaled)(way / 2 + 1), .tile = tile, .from_first = way % 2};
-            double worst;
-            if (!explains_first(solve, &online) || !explains_all(solve, &online, &worst)) {
-                continue;
-            }
-            found->solved = solved_number("keys of a tile", 0, tile);
-            proof_tell(solve, &(struct proof){.worst = worst}, found,
-                       "The softmax goes over tiles of %u keys with a running maximum, and %s %srescaled when the "
-                       "maximum grows.",
-                       tile, what[online.not_rescaled], online.not_rescaled == BOTH ? "" : "not ");
-            return true;
+        const struct online online = {.not_rescaled = (enum not_rescaled)(way / 2 + 1), .from_first = way % 2};
+        char tiles[64];
+        uint32_t tile;
+        double worst;
+        uint32_t n = list_tiles(solve, online, tiles, &tile, &worst);
+        if (n == 0) {
+            continue;
         }
+        if (n == 1) {
+            found->solved = solved_number("keys of a tile", 0, tile);
+        }
+        proof_tell(solve, &(struct proof){.worst = worst}, found,
+                   "The softmax goes over tiles of %s keys with a running maximum, and %s %srescaled when the "
+                   "maximum grows.",
+                   tiles, what[online.not_rescaled], online.not_rescaled == BOTH ? "" : "not ");
+        return true;
     }
     return false;
 }

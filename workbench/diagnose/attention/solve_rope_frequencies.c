@@ -200,6 +200,28 @@ static void describe_pairs(const struct rope_turns *turns, const double *frequen
                first, last, turns->pairs, most, frequencies[most] / turns->frequencies[most], also);
 }
 
+/* A slow pair's frequency is solved less well than a fast one's. Those that are near the right ones are the right ones,
+ * if all rows come out with them. */
+static void keep_right_ones(const struct rope_turns *turns, const struct step *step, double *frequencies, double *worst)
+{
+    static const double near[] = {0.1, 0.03, 0.01, 0.003, 0.001, 3e-4, 1e-4};
+    double *kept = xcalloc(turns->pairs, sizeof(*kept));
+    for (size_t k = 0; k < sizeof(near) / sizeof(*near); k++) {
+        for (uint32_t i = 0; i < turns->pairs; i++) {
+            bool is_near = fabs(frequencies[i] / turns->frequencies[i] - 1) < near[k];
+            kept[i] = is_near ? turns->frequencies[i] : frequencies[i];
+        }
+        const struct rope_trial trial = {.frequencies = kept};
+        double with_kept;
+        if (rope_explains(turns->solve, step, &trial, true, &with_kept)) {
+            memcpy(frequencies, kept, turns->pairs * sizeof(*kept));
+            *worst = with_kept;
+            break;
+        }
+    }
+    free(kept);
+}
+
 bool solve_rope_frequencies(const struct solve *solve, struct diagnosis *found)
 {
     struct rope_turns turns;
@@ -221,6 +243,9 @@ bool solve_rope_frequencies(const struct solve *solve, struct diagnosis *found)
     step.params.rope.scale = (float)scale;
     const struct rope_trial trial = {.frequencies = frequencies};
     bool explains = rope_explains(solve, &step, &trial, true, &worst);
+    if (explains) {
+        keep_right_ones(&turns, &step, frequencies, &worst);
+    }
     if (explains && !try_theta_and_factor(&turns, frequencies, scale, found)) {
         describe_pairs(&turns, frequencies, scale, found, worst);
     }

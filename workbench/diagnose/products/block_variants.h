@@ -50,6 +50,9 @@ struct linear_weights {
 };
 weights_function weights_linear;
 
+/* The matrix with the scales and minimums of all blocks multiplied, in its own format. */
+struct tensor *weights_rescaled(struct arena *arena, const struct tensor *matrix, float factor);
+
 /* Whether a format's blocks hold something where quants are 0. */
 bool has_zero_point(uint32_t dtype);
 

@@ -8,6 +8,7 @@
 
 #include "model/arena.h"
 #include "reference/bits.h"
+#include "workbench/diagnose/products/block_variants.h"
 #include "workbench/diagnose/proof.h"
 
 /* Whether all that a block adds is a multiple of f16 numbers. Biases are no part of the weights. */
@@ -48,8 +49,7 @@ static void multiply_half(uint8_t *bytes, float factor)
     bytes[1] = (uint8_t)(half >> 8);
 }
 
-/* The matrix with the scales and minimums of all blocks multiplied, in its own format. */
-static struct tensor *rescale(struct arena *arena, const struct tensor *matrix, float factor)
+struct tensor *weights_rescaled(struct arena *arena, const struct tensor *matrix, float factor)
 {
     const struct dtype_info *info = dtype_info(matrix->dtype);
     struct tensor *copy = arena_alloc(arena, sizeof(*copy));
@@ -71,7 +71,7 @@ static bool prove(const struct solve *solve, double factor, struct proof *proof)
 {
     struct arena arena = {0};
     struct step step = *solve->evidence->step;
-    step.weight[0] = rescale(&arena, step.weight[0], (float)factor);
+    step.weight[0] = weights_rescaled(&arena, step.weight[0], (float)factor);
     struct candidate candidate = trial_candidate(solve->trial, &step);
     bool explains = proof_find(solve, &candidate, proof);
     arena_free(&arena);

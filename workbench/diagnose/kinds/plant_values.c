@@ -1,0 +1,110 @@
+/* Bugs of sums, norms, activations, caps and experts' shares. */
+#include "workbench/diagnose/kinds/plant.h"
+
+bool plant_clipped(struct plant *plant)
+{
+    double largest = 0;
+    plant_compute(plant);
+    for (uint64_t at = 0; at < (uint64_t)plant->n * plant->right->width; at++) {
+        largest = fmax(largest, plant->y[at]);
+    }
+    plant->number = (double)(float)(largest / 2);
+    for (uint64_t at = 0; at < (uint64_t)plant->n * plant->right->width; at++) {
+        plant->y[at] = fmin(plant->y[at], plant->number);
+    }
+    return largest > 0;
+}
+
+bool plant_half_branch(struct plant *plant)
+{
+    float *branch = plant_copy_input(plant, 1, plant->right->width);
+    for (uint64_t at = 0; at < (uint64_t)plant->n * plant->right->width; at++) {
+        branch[at] /= 2;
+    }
+    plant->number = 0.5;
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_norm_offset(struct plant *plant)
+{
+    plant->step.params.rms_norm.offset += 0.25F;
+    plant->number = (double)plant->step.params.rms_norm.offset;
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_norm_without_root(struct plant *plant)
+{
+    const struct rms_norm_params *p = &plant->right->params.rms_norm;
+    for (uint32_t i = 0; i < plant->n; i++) {
+        double *inverse = arena_alloc(&plant->arena, p->groups * sizeof(*inverse));
+        for (uint32_t g = 0; g < p->groups; g++) {
+            double squares = 0;
+            for (uint32_t d = 0; d < p->dim; d++) {
+                double x = plant->rows[i].in[0][(uint64_t)g * p->dim + d];
+                squares += x * x;
+            }
+            inverse[g] = 1 / (squares / p->dim + p->eps);
+        }
+        plant->rows[i].inverse = inverse;
+    }
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_relu(struct plant *plant)
+{
+    float *gate = plant_copy_input(plant, 0, plant->right->width);
+    for (uint64_t at = 0; at < (uint64_t)plant->n * plant->right->width; at++) {
+        gate[at] = fmaxf(gate[at], 0);
+    }
+    plant->step.params.glu.activation = ACTIVATION_NONE;
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_swiglu_alpha(struct plant *plant)
+{
+    plant->step.params.swiglu.alpha = 1;
+    plant->number = 1;
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_swiglu_added(struct plant *plant)
+{
+    const struct swiglu_params *p = &plant->right->params.swiglu;
+    float limit = p->limit, *x = plant_copy_input(plant, 0, 2 * p->width);
+    for (uint64_t i = 0; i < (uint64_t)plant->n * p->width; i++) {
+        x[2 * i] = fminf(x[2 * i], limit);
+        x[2 * i + 1] = fmaxf(fminf(x[2 * i + 1], limit), -limit) - 0.5F;
+    }
+    plant->step.params.swiglu.limit = INFINITY;
+    plant->number = 0.5;
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_capped_larger(struct plant *plant)
+{
+    float *x = plant_copy_input(plant, 0, plant->right->width);
+    for (uint64_t at = 0; at < (uint64_t)plant->n * plant->right->width; at++) {
+        x[at] *= 3;
+    }
+    plant->number = 3;
+    plant_compute(plant);
+    return plant->right->params.softcap.cap != 0;
+}
+
+bool plant_last_expert_lost(struct plant *plant)
+{
+    uint32_t k = plant->right->params.expert_sum.k;
+    float *shares = plant_copy_input(plant, 1, k);
+    for (uint32_t i = 0; i < plant->n; i++) {
+        shares[(uint64_t)i * k + k - 1] = 0;
+    }
+    plant->number = (double)plant->n * (k - 1);
+    plant_compute(plant);
+    return k > 1;
+}
