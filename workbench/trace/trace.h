@@ -77,6 +77,9 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
 /* The arithmetic that a stage's rows of one phase are judged in. Borrowed from the stage. */
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase);
 
+/* Takes back what was inferred of the arithmetic inside ops. */
+void trace_forget_inferred(struct trace *trace);
+
 /* What is declared of a whole trace, or of one stage. */
 struct declaration {
     struct arith arith;
