@@ -14,9 +14,17 @@ struct rounded_rows {
 void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batch, const struct attention_params *p);
 void rounded_rows_close(struct rounded_rows *rounded);
 
-/* One head's output where probabilities or the accumulator are rounded: y[dim], bound[dim] (NULL: not wanted). Values
- * that rounding may bring to either of two neighbours, for they lie close to the middle of them, count by their
- * distance; all others are rounded exactly. */
-void attention_rounded_values(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound);
+/* A number that is known up to *error, rounded; *error becomes how far the rounded one can be off. That is 0 unless the
+ * number lies so close to the middle of two neighbours that it may become either. */
+double round_known(enum rounding_type type, double y, double *error);
+
+/* One head's output where probabilities or the accumulator are rounded: y[dim], bound[dim] (NULL: not wanted). */
+void attention_rounded_values(const struct attention *a, uint32_t head, const struct head_error *of, double *y,
+                              double *bound);
+
+/* How far one head's probabilities can be off that are rounded, in place: probability[n], bounds[n] (NULL: not wanted).
+ */
+void attention_rounded_probabilities(const struct attention *a, uint32_t head, const struct head_error *of,
+                                     double *bounds);
 
 #endif

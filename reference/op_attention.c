@@ -32,10 +32,11 @@ static void add_passed_on(const struct attention *a, uint32_t head, const double
 
 /* y = sum of p v. Errors e of the normalised probabilities move it by sum p e (v - y): a common error cancels; a sink's
  * value is 0. Further: the dot product of p and v; the store of p; the normalising sum (all positive: lambda u sqrt(n)
- * / 3), its division, and the stores. */
+ * / 3), its division, and the stores: that of p is in the arithmetic inside, y's in that of the stage. */
 static void attention_values(const struct attention *a, uint32_t head, double sink_error, double *y, double *bound)
 {
     const struct arith *arith = a->row->arith;
+    const struct arith inside = bound ? attention_inside(a) : arith_float32;
     uint32_t dim = a->p->dim;
     const double *probability = a->probability + (uint64_t)head * a->n, *error = a->error + (uint64_t)head * a->n;
     for (uint32_t i = 0; i < dim; i++) {
@@ -59,14 +60,14 @@ static void attention_values(const struct attention *a, uint32_t head, double si
         for (uint32_t i = 0; i < dim; i++) {
             double term = probability[j] * v[i];
             double spread = probability[j] * fabs(a->normalised ? v[i] - y[i] : v[i]);
-            bound[i] += spread * error[j] + arith->u_storage * fabs(term);
+            bound[i] += spread * error[j] + inside.u_storage * fabs(term);
             a->squares[i] += term * term;
         }
     }
     if (a->spans) {
         add_passed_on(a, head, probability, error, bound);
     }
-    double relative = BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * arith->u_storage;
+    double relative = BOUND_LAMBDA * arith->u_sum * sqrt(a->n) / 3 + 4 * arith->u_sum + 2 * inside.u_storage;
     for (uint32_t i = 0; i < dim; i++) {
         bound[i] += bound_dot(arith, a->n, a->squares[i], y[i], 0) + fabs(y[i]) * relative;
     }
@@ -91,6 +92,7 @@ static void take_recorded(struct attention *a, const double *bounds, double time
                             .row = a->row,
                             .bounded = a->bounded,
                             .spans = a->row->error[2] != NULL,
+                            .recorded = true,
                             .n = n,
                             .q = a->q,
                             .probability = probability,
@@ -123,6 +125,7 @@ static void consider_recorded(struct attention *a, struct head_error *errors)
     double *bounds = xmalloc((uint64_t)a->p->heads * a->n * sizeof(double));
     for (uint32_t h = 0; h < a->p->heads; h++) {
         attention_probability_bounds(a, h, errors[h].sink, bounds + (uint64_t)h * a->n);
+        attention_add_store(a, a->probability + (uint64_t)h * a->n, bounds + (uint64_t)h * a->n);
     }
     if (probabilities_stray(a, bounds)) {
         take_recorded(a, bounds, 2);
@@ -163,7 +166,7 @@ static void attention_row(struct attention *a, double *y, double *bound)
         double *head_bound = bound ? bound + (uint64_t)h * dim : NULL;
         const struct roundings *roundings = a->row->arith ? &a->row->arith->roundings : NULL;
         if (roundings && (roundings->probs != ROUNDING_NONE || roundings->accumulator != ROUNDING_NONE)) {
-            attention_rounded_values(a, h, errors[h].sink, y + (uint64_t)h * dim, head_bound);
+            attention_rounded_values(a, h, &errors[h], y + (uint64_t)h * dim, head_bound);
         } else {
             attention_values(a, h, errors[h].sink, y + (uint64_t)h * dim, head_bound);
         }
@@ -215,7 +218,7 @@ void reference_attention(const struct op_batch *batch)
         rounded_rows_open(&rounded, batch, p);
     }
     const struct op_row *rows = rounds ? rounded.rows : batch->rows;
-#pragma omp parallel for schedule(dynamic)
+#pragma omp parallel for schedule(dynamic) if (attention_is_large(batch, p))
     for (uint32_t r = 0; r < batch->n_rows; r++) {
         if (stop_asked()) {
             continue;

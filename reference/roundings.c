@@ -32,17 +32,15 @@ enum rounding_type rounding_by_name(const char *name)
 
 bool roundings_equal(const struct roundings *a, const struct roundings *b)
 {
-    return a->operands == b->operands && a->weights == b->weights && a->tables == b->tables &&
-           a->queries == b->queries && a->keys_values == b->keys_values && a->probs == b->probs &&
-           a->accumulator == b->accumulator && a->unnormalised == b->unnormalised && a->to_even == b->to_even &&
-           a->in_pairs == b->in_pairs;
+    /* Bytes and bools: there is no padding. */
+    _Static_assert(sizeof(struct roundings) == 17, "as many bytes as fields");
+    return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 bool roundings_any(const struct roundings *roundings)
 {
-    const struct roundings how = {
-        .unnormalised = roundings->unnormalised, .to_even = roundings->to_even, .in_pairs = roundings->in_pairs};
-    return !roundings_equal(roundings, &how);
+    return roundings->operands || roundings->weights || roundings->tables || roundings->queries ||
+           roundings->keys_values || roundings->scores || roundings->probs || roundings->accumulator;
 }
 
 struct roundings roundings_join(const struct roundings *declared, const struct roundings *supposed)
@@ -54,6 +52,7 @@ struct roundings roundings_join(const struct roundings *declared, const struct r
     TAKE(tables);
     TAKE(queries);
     TAKE(keys_values);
+    TAKE(scores);
     TAKE(probs);
     TAKE(accumulator);
 #undef TAKE

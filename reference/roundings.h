@@ -30,19 +30,41 @@ const char *rounding_name(enum rounding_type type);
 /* ROUNDING_TYPE_COUNT where no type has this name. */
 enum rounding_type rounding_by_name(const char *name);
 
-/* Zero: nothing is rounded. Each field is an enum rounding_type. */
+/* What the normalising sum of unnormalised probabilities adds up. */
+enum rounding_sum {
+    SUM_EXACT,           /* exp(score - maximum) before it is rounded */
+    SUM_ROUNDED,         /* as rounded, the sink's as well */
+    SUM_ROUNDED_BUT_SINK /* as rounded, but the sink's */
+};
+
+/* How products with values are added to a rounded accumulator. */
+enum rounding_adds {
+    ADD_KEYS,       /* one key after the other, rounded after each */
+    ADD_TILES,      /* the accumulator is rescaled and rounded; the sum of a tile is added, and rounded again */
+    ADD_TILES_FUSED /* rescaled and added, then rounded once */
+};
+
+/* Zero: nothing is rounded. Each field up to accumulator is an enum rounding_type. */
 struct roundings {
     uint8_t operands;    /* matrix products: x */
     uint8_t weights;     /* matrix products: W; NONE, F16 or BF16 */
     uint8_t tables;      /* rope: cos and sin; NONE, F16 or BF16 */
     uint8_t queries;     /* attention */
     uint8_t keys_values; /* attention */
+    uint8_t scores;      /* attention: q k, scaled, capped, stored after each of these; NONE, F16 or BF16 */
     uint8_t probs;       /* attention: probabilities, NONE, F16 or BF16 */
-    uint8_t accumulator; /* attention: the weighted sum of values, after each key; NONE, F16 or BF16 */
-    bool unnormalised; /* probs are exp(score - largest score), divided by their sum after the weighted sum of values */
-    bool to_even;      /* Q8_0, Q8_1: x * (127 / max) rounded to even, as ggml's AVX2 code; else roundf(x / d) */
-    bool in_pairs;     /* attention: blocks of queries and keys are cut from each head's dims in the order of adjacent
-                          pairs (0, dim / 2, 1, dim / 2 + 1, ...), as an engine that runs a Llama GGUF has them */
+    uint8_t accumulator; /* attention: the weighted sum of values; NONE, F16 or BF16 */
+    uint8_t sums;        /* attention: enum rounding_sum */
+    uint8_t adds;        /* attention: enum rounding_adds */
+    uint8_t tile;        /* attention, unnormalised: the maximum is that of the keys so far, renewed after so many keys,
+                            counted from position 0; 0: it is that of all keys from the start */
+    bool scores_once;    /* q k is scaled before it is stored */
+    bool below_maximum;  /* score - maximum is stored in the type of scores as well */
+    bool unnormalised;   /* probs are exp(score - maximum), divided by their sum after the weighted sum of values */
+    bool sink_in_maximum; /* unnormalised: the sink counts in the maximum, from the start */
+    bool to_even;         /* Q8_0, Q8_1: x * (127 / max) rounded to even, as ggml's AVX2 code; else roundf(x / d) */
+    bool in_pairs; /* attention: blocks of queries and keys are cut from each head's dims in the order of adjacent
+                      pairs (0, dim / 2, 1, dim / 2 + 1, ...), as an engine that runs a Llama GGUF has them */
 };
 
 bool roundings_equal(const struct roundings *a, const struct roundings *b);

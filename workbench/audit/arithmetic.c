@@ -48,8 +48,9 @@ static bool explains(const struct plan *plan, uint32_t s, const struct trace *tr
     uint32_t most = rows_at_once(*n > 0 ? *n : 1, step->width);
     double *y = xmalloc((uint64_t)most * step->width * sizeof(*y));
     double *bound = xmalloc((uint64_t)most * step->width * sizeof(*bound));
-    /* The first row alone is enough to refuse most hypotheses. */
-    for (uint32_t first = 0, count = 1; same && first < *n && !stop_asked(); first += count, count = most) {
+    /* The first rows are enough to refuse most hypotheses. */
+    for (uint32_t first = 0, count = 1; same && first < *n && !stop_asked(); first += count, count *= 2) {
+        count = count < most ? count : most;
         count = count < *n - first ? count : *n - first;
         struct op_batch batch = {.step = step,
                                  .weights_dtype = stage->weights_dtype,
@@ -73,6 +74,17 @@ static bool explains(const struct plan *plan, uint32_t s, const struct trace *tr
     return same;
 }
 
+/* Recorded rows of one phase. */
+static uint32_t count_rows(const struct trace *trace, const struct step *step, unsigned phase)
+{
+    const struct trace_stage *stage = trace_find_step(trace, step);
+    uint32_t n = 0;
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        n += trace_row(stage, p) && trace->phase[p] == phase;
+    }
+    return n;
+}
+
 /* The class of a step in one phase, with all its steps; n 0: none of them fails, or it was found already. */
 static struct class_steps class_open(const struct audit *audit, uint32_t t, const struct trace *trace, uint32_t first,
                                      unsigned phase)
@@ -93,9 +105,7 @@ static struct class_steps class_open(const struct audit *audit, uint32_t t, cons
         const struct trace_stage *stage = trace_find_step(trace, step);
         bool fails = finding_failed(finding) && !explains(audit->plan, s, trace, phase, &stage->arith, &n_rows);
         if (!finding_failed(finding)) {
-            for (uint32_t p = 0; p < trace->n_positions; p++) {
-                n_rows += trace_row(stage, p) && trace->phase[p] == phase;
-            }
+            n_rows = count_rows(trace, step, phase);
         }
         if (n_rows > 0) {
             class.fails[class.n] = fails;
@@ -131,6 +141,14 @@ bool arithmetic_may_miss(uint32_t n_missed, uint32_t n)
     return n_missed <= 1 || n_missed * 10 <= n;
 }
 
+/* Whether a hypothesis may miss so many steps of a class. Of a few attentions half may be wrong: each of the others has
+ * all its rows explained where float32 explains none, so what is missed is a finding, not the arithmetic. */
+static bool class_may_miss(const struct class_steps *class, uint32_t n_missed)
+{
+    bool few = is_attention(class->op) && class->n < 10;
+    return arithmetic_may_miss(n_missed, class->n) || (few && 2 * n_missed <= class->n);
+}
+
 /* Steps that a hypothesis explains, and of them those that fail in the declared arithmetic. Gives up where more
  * are missed than may be. */
 static uint32_t count_explained(const struct audit *audit, const struct trace *trace, const struct class_steps *class,
@@ -139,7 +157,7 @@ static uint32_t count_explained(const struct audit *audit, const struct trace *t
     uint32_t n = 0, n_missed = 0;
     *n_needed = 0;
     for (int failing = 1; failing >= 0; failing--) { /* where float32 fails first: most hypotheses end there */
-        for (uint32_t i = 0; i < class->n && arithmetic_may_miss(n_missed, class->n); i++) {
+        for (uint32_t i = 0; i < class->n && class_may_miss(class, n_missed); i++) {
             if (class->fails[i] != failing) {
                 continue;
             }
@@ -151,7 +169,7 @@ static uint32_t count_explained(const struct audit *audit, const struct trace *t
             *n_needed += explained && failing;
         }
     }
-    return arithmetic_may_miss(n_missed, class->n) ? n : 0;
+    return class_may_miss(class, n_missed) ? n : 0;
 }
 
 void arithmetic_add(struct arithmetic *arithmetic, const struct arithmetic_class *class)
@@ -219,6 +237,22 @@ __attribute__((noinline)) static bool follow_others(struct arithmetic *arithmeti
     return false;
 }
 
+/* An attention alone in its class: what another phase's rounds, if that explains it. */
+static bool follow_attention(struct arithmetic *arithmetic, const struct audit *audit, struct trace *trace,
+                             const struct class_steps *class)
+{
+    for (uint32_t i = 0; i < arithmetic->n; i++) {
+        struct hypothesis hypothesis = {.roundings = arithmetic->classes[i].roundings};
+        uint32_t n_needed;
+        if (arithmetic->classes[i].op == class->op &&
+            count_explained(audit, trace, class, &hypothesis, &n_needed) == 1) {
+            accept(arithmetic, audit, trace, class, &hypothesis, 1);
+            return true;
+        }
+    }
+    return false;
+}
+
 /* Whether a file declares a rounding inside ops for a step of the class. */
 static bool declares_roundings(const struct audit *audit, const struct trace *trace, const struct class_steps *class)
 {
@@ -235,7 +269,8 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
 {
     struct roundings list[HYPOTHESES_MOST];
     const struct step *first = &audit->plan->steps[class->steps[0]];
-    uint32_t n = hypotheses_list(first, trace_find_step(trace, first)->arith.roundings.keys_values, list),
+    uint32_t n = hypotheses_list(first, trace->n_positions, trace_find_step(trace, first)->arith.roundings.keys_values,
+                                 list),
              n_failing = 0;
     for (uint32_t i = 0; i < class->n; i++) {
         n_failing += class->fails[i];
@@ -243,9 +278,20 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
     if (n_failing == 0) {
         return false;
     }
-    if (class->n == 1) {
+    if (class->n == 1 && !is_attention(class->op)) {
         return class->op == OP_matmul && follow_others(arithmetic, audit, trace, class);
     }
+    if (class->n == 1 && follow_attention(arithmetic, audit, trace, class)) {
+        return true;
+    }
+    /* An attention alone in its class, in a model of one layer, has as many witnesses as rows. */
+    if (class->n == 1 && count_rows(trace, first, class->phase) < 2) {
+        return false;
+    }
+    uint32_t least = class->n == 1 ? 1 : 2;
+    /* Where stages are stored in 16 bits, their store hides most of what is rounded before it. */
+    bool narrow = trace_find_step(trace, first)->arith.u_storage > arith_float32.u_storage;
+    uint32_t least_needed = narrow ? 1 : least;
     bool declares = declares_roundings(audit, trace, class);
     struct hypothesis best = {0};
     uint32_t most = 0; /* steps that the best one explains */
@@ -253,7 +299,7 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
         struct hypothesis hypothesis = {.instead = h >= n};
         hypothesis.roundings = h == n ? (struct roundings){0} : list[h < n ? h : h - n - 1];
         uint32_t n_needed, n_explained = count_explained(audit, trace, class, &hypothesis, &n_needed);
-        if (n_explained > most && n_explained >= 2 && n_needed >= 2) {
+        if (n_explained > most && n_explained >= least && n_needed >= least_needed) {
             most = n_explained;
             best = hypothesis;
         }
@@ -314,7 +360,8 @@ void arithmetic_attributes(const struct arithmetic_class *class,
         uint8_t type;
     } all[] = {
         {"operand_dtype", r->operands}, {"weights_dtype", r->weights}, {"operand_dtype", r->queries},
-        {"kv_dtype", r->keys_values},   {"probs_dtype", r->probs},     {"sum_dtype", r->accumulator},
+        {"kv_dtype", r->keys_values},   {"scores_dtype", r->scores},   {"probs_dtype", r->probs},
+        {"sum_dtype", r->accumulator},
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
         if (all[i].type != ROUNDING_NONE) {

@@ -228,20 +228,48 @@ static uint32_t positions_before(const struct trace *trace, unsigned phase)
     return n;
 }
 
-/* What an attention rounds beside products that are rounded as well. */
-static uint32_t list_joint(struct roundings list[16])
+/* What an attention rounds, from inputs on: probabilities, or an accumulator after each key, as ggml does. */
+static uint32_t list_behind(struct roundings inputs, uint8_t type, struct roundings *list)
+{
+    uint32_t n = 0;
+    struct roundings roundings = inputs;
+    roundings.probs = type;
+    list[n++] = roundings;
+    for (uint8_t sum = SUM_EXACT; sum <= SUM_ROUNDED; sum++) {
+        roundings.unnormalised = true;
+        roundings.sums = sum;
+        list[n++] = roundings;
+    }
+    roundings = inputs;
+    roundings.unnormalised = true;
+    roundings.accumulator = type;
+    roundings.tile = 1;
+    list[n++] = roundings;
+    return n;
+}
+
+/* What engines round in an attention, in one type: its inputs, and what comes behind them. The list is shorter than
+ * that for an attention whose inputs are recorded: a span is judged for every line. with_inputs: both queries and keys
+ * are rounded, or keys, in all lines. */
+#define ATTENTIONS_MOST 48
+static uint32_t list_attentions(bool with_inputs, struct roundings list[ATTENTIONS_MOST])
 {
     static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
     uint32_t n = 0;
-    for (unsigned f = 0; f < 2; f++) {
-        uint8_t type = floats[f];
-        list[n++] = (struct roundings){.keys_values = type};
-        list[n++] = (struct roundings){.queries = type, .keys_values = type};
-        list[n++] = (struct roundings){.keys_values = type, .probs = type};
-        list[n++] = (struct roundings){.queries = type, .keys_values = type, .probs = type};
-        list[n++] = (struct roundings){.queries = type, .keys_values = type, .probs = type, .unnormalised = true};
-        list[n++] = (struct roundings){.queries = type, .keys_values = type, .accumulator = type};
+    for (unsigned i = 0; i < 2 * 4; i++) {
+        uint8_t type = floats[i % 2];
+        bool keys = i / 2 % 2, queries = i / 2 / 2;
+        if (with_inputs && !keys) {
+            continue;
+        }
+        const struct roundings inputs = {.keys_values = keys ? type : ROUNDING_NONE,
+                                         .queries = queries ? type : ROUNDING_NONE};
+        if (keys || queries) {
+            list[n++] = inputs;
+        }
+        n += list_behind(inputs, type, list + n);
     }
+    ASSERT(n <= ATTENTIONS_MOST);
     return n;
 }
 
@@ -249,17 +277,15 @@ static uint32_t list_joint(struct roundings list[16])
  * together, of attention's roundings the usual ones. Else by turns, which finds neither where both round much. */
 static struct supposed choose(const struct search *search, bool together)
 {
-    struct roundings products[8], attention[HYPOTHESES_MOST], joint[16];
+    struct roundings products[8], attention[ATTENTIONS_MOST];
     struct supposed best = {0};
-    const struct step attend = {.op = OP_attention};
-    uint32_t n_products = list_products(products), n_attention = hypotheses_list(&attend, ROUNDING_NONE, attention),
-             n_joint = list_joint(joint);
+    uint32_t n_products = list_products(products), n_attention = list_attentions(together, attention);
     struct trace sample;
     trace_copy(&sample, search->trace);
     shorten(&sample, positions_before(search->trace, search->phase) + SAMPLE_POSITIONS);
     double error = sample_error(search, &sample, &best);
-    for (uint32_t i = 0; together && i < n_joint; i++) {
-        struct supposed other = {.attention = joint[i]};
+    for (uint32_t i = 0; together && i < n_attention; i++) {
+        struct supposed other = {.attention = attention[i]};
         double left = error;
         if (improve(search, &sample, true, products, n_products, &other, &left)) {
             best = other;

@@ -3,6 +3,9 @@
 #include "model/error.h"
 #include "reference/integer_weights.h"
 
+static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
+#define N_FLOATS (sizeof(floats) / sizeof(*floats))
+
 bool op_is_product(enum op op)
 {
     return op == OP_matmul || op == OP_expert_matmul;
@@ -11,13 +14,12 @@ bool op_is_product(enum op op)
 /* What products round: floats, or the 8-bit operands that go with a format of weights. */
 static uint32_t list_products(const struct step *step, struct roundings *list)
 {
-    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
     uint64_t n_in = step->op == OP_matmul ? step->params.matmul.n_in : step->params.expert_matmul.n_in;
     uint32_t n = 0;
-    for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
+    for (unsigned f = 0; f < N_FLOATS; f++) {
         list[n++] = (struct roundings){.operands = floats[f]};
     }
-    for (unsigned f = 0; f < sizeof(floats) / sizeof(*floats); f++) {
+    for (unsigned f = 0; f < N_FLOATS; f++) {
         list[n++] = (struct roundings){.operands = floats[f], .weights = floats[f]};
     }
     if (integer_product_fits(step->weight[0], n_in)) {
@@ -28,70 +30,178 @@ static uint32_t list_products(const struct step *step, struct roundings *list)
     return n;
 }
 
-/* What attention rounds to floats. */
-static uint32_t list_attention(enum op op, struct roundings *list)
+/* What attention rounds of its inputs: queries, keys and values in one type, or in no type. */
+struct inputs {
+    uint8_t queries, keys_values;
+};
+static const struct inputs inputs[] = {
+    {0, 0},
+    {0, ROUNDING_F16},
+    {0, ROUNDING_BF16},
+    {ROUNDING_F16, 0},
+    {ROUNDING_BF16, 0},
+    {ROUNDING_F16, ROUNDING_F16},
+    {ROUNDING_BF16, ROUNDING_BF16},
+};
+#define N_INPUTS (sizeof(inputs) / sizeof(*inputs))
+
+/* The hypotheses of one step. */
+struct listing {
+    const struct step *step;
+    uint32_t n_positions;
+    struct roundings *list;
+    uint32_t n;
+};
+
+/* Adds what rounds these inputs. An attention whose probabilities are recorded has no accumulator in them. */
+static void add(struct listing *listing, struct roundings roundings, const struct inputs *of)
 {
-    /* In the order of the number of roundings. */
-    static const uint8_t order[] = {1, 2, 4, 8, 3, 5, 6, 9, 10, 12, 7, 11, 13, 14, 15};
-    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
-    uint32_t n = 0;
-    for (unsigned i = 0; i < 2 * sizeof(order); i++) {
-        unsigned bits = order[i / 2];
-        uint8_t type = floats[i % 2];
-        struct roundings r = {.keys_values = bits & 1 ? type : 0,
-                              .queries = bits & 2 ? type : 0,
-                              .probs = bits & 4 ? type : 0,
-                              .accumulator = bits & 8 ? type : 0};
-        if (op == OP_attention_probs && (r.probs || r.accumulator)) {
-            continue;
-        }
-        /* Engines with an accumulator in f16 (flash attention) never store probabilities, so both together are no
-         * engine's arithmetic. */
-        if (r.probs && r.accumulator) {
-            continue;
-        }
-        list[n++] = r;
-        if (r.probs) {
-            r.unnormalised = true;
-            list[n++] = r;
+    if (listing->step->op == OP_attention_probs &&
+        (roundings.accumulator || (roundings.tile > 0 && roundings.unnormalised))) {
+        return;
+    }
+    roundings.queries = of->queries;
+    roundings.keys_values = of->keys_values;
+    if (roundings_any(&roundings)) {
+        ASSERT(listing->n < HYPOTHESES_MOST);
+        listing->list[listing->n++] = roundings;
+    }
+}
+
+static bool has_sinks(const struct step *step)
+{
+    return step->op == OP_attention ? step->params.attention.has_sinks
+                                    : step->params.attention_probs.attention.has_sinks;
+}
+
+/* Adds an unnormalised softmax with every sum, and with the sink in the maximum and not. */
+static void add_unnormalised(struct listing *listing, struct roundings roundings, const struct inputs *of)
+{
+    bool sinks = has_sinks(listing->step);
+    uint8_t last_sum = roundings.probs == ROUNDING_NONE ? SUM_EXACT : sinks ? SUM_ROUNDED_BUT_SINK : SUM_ROUNDED;
+    roundings.unnormalised = true;
+    for (uint8_t sum = SUM_EXACT; sum <= last_sum; sum++) {
+        for (int in_maximum = sinks; in_maximum >= 0; in_maximum--) {
+            roundings.sums = sum;
+            roundings.sink_in_maximum = in_maximum;
+            add(listing, roundings, of);
         }
     }
-    return n;
+}
+
+/* Tiles of keys: all of them, or as many as kernels take, where the trace has more positions than a tile. */
+static const uint8_t tiles[] = {0, 1, 32, 64, 128};
+#define N_TILES (sizeof(tiles) / sizeof(*tiles))
+
+/* A tile of one key is a key, and one of all keys is never rescaled. */
+static uint8_t most_adds(uint8_t tile)
+{
+    return tile == 1 ? ADD_KEYS : tile == 0 ? ADD_TILES : ADD_TILES_FUSED;
+}
+
+/* An accumulator in 16 bits, of keys or of tiles, and probabilities in float32 or in its type. */
+static void add_accumulators(struct listing *listing, uint8_t type, const struct inputs *of)
+{
+    for (unsigned rounds_probs = 0; rounds_probs < 2; rounds_probs++) {
+        struct roundings roundings = {.accumulator = type, .probs = rounds_probs ? type : ROUNDING_NONE};
+        for (unsigned t = 0; t < N_TILES; t++) {
+            roundings.tile = tiles[(t + 1) % N_TILES]; /* key by key is ggml's, the simplest */
+            if (roundings.tile > 1 && roundings.tile >= listing->n_positions) {
+                continue; /* as if all keys were one tile */
+            }
+            for (uint8_t adds = ADD_KEYS; adds <= most_adds(roundings.tile); adds++) {
+                roundings.adds = adds;
+                add_unnormalised(listing, roundings, of);
+            }
+        }
+        roundings.tile = roundings.adds = 0;
+        add(listing, roundings, of);
+    }
+}
+
+/* Probabilities, and scores in no type or in theirs; a file whose stages are stored in 16 bits says nothing of both. */
+static void add_probs(struct listing *listing, const struct inputs *of)
+{
+    for (unsigned f = 0; f < N_FLOATS; f++) {
+        add(listing, (struct roundings){.probs = floats[f]}, of);
+    }
+    for (unsigned f = 0; f < N_FLOATS; f++) {
+        for (unsigned t = 0; t < N_TILES; t++) {
+            if (tiles[t] <= 1 || tiles[t] < listing->n_positions) {
+                add_unnormalised(listing, (struct roundings){.probs = floats[f], .tile = tiles[t]}, of);
+            }
+        }
+    }
+    for (unsigned f = 0; f < N_FLOATS && (of->queries == ROUNDING_NONE || of->queries == floats[f]); f++) {
+        for (unsigned how = 0; how < 4; how++) {
+            struct roundings roundings = {
+                .scores = floats[f], .scores_once = (how & 1) != 0, .below_maximum = (how & 2) != 0};
+            add(listing, roundings, of);
+            roundings.probs = floats[f];
+            add(listing, roundings, of);
+            add_unnormalised(listing, roundings, of);
+        }
+    }
+}
+
+/* What attention rounds to floats: the fewest roundings first. */
+static uint32_t list_attention(const struct step *step, uint32_t n_positions, struct roundings *list)
+{
+    struct listing listing = {.step = step, .n_positions = n_positions, .list = list};
+    for (unsigned i = 0; i < N_INPUTS; i++) {
+        add(&listing, (struct roundings){0}, &inputs[i]);
+    }
+    for (unsigned i = 0; i < N_INPUTS; i++) {
+        add_probs(&listing, &inputs[i]);
+    }
+    for (unsigned i = 0; i < N_INPUTS; i++) {
+        for (unsigned f = 0; f < N_FLOATS; f++) {
+            add_accumulators(&listing, floats[f], &inputs[i]);
+        }
+    }
+    return listing.n;
 }
 
 /* A KV cache that is declared to hold blocks: how they are cut and rounded, whether queries are as well (ggml's flash
  * attention on the CPU multiplies blocks by blocks), and what else is rounded to floats. */
-static uint32_t list_block_caches(enum op op, uint8_t blocks, struct roundings *list)
+static uint32_t list_block_caches(uint8_t blocks, struct roundings *list)
 {
-    struct roundings floats[HYPOTHESES_MOST];
-    uint32_t n_floats = list_attention(op, floats), n = 0;
+    uint32_t n = 0;
     for (unsigned how = 0; how < 4; how++) {
         struct roundings cache = {.keys_values = blocks, .to_even = how & 1, .in_pairs = how & 2};
         list[n++] = cache;
         cache.queries = ROUNDING_Q8_0;
         list[n++] = cache;
-        for (uint32_t i = 0; i < n_floats; i++) {
-            if (floats[i].keys_values == ROUNDING_NONE) {
-                list[n] = floats[i];
-                list[n].keys_values = blocks;
-                list[n].to_even = cache.to_even;
-                list[n++].in_pairs = cache.in_pairs;
-            }
+        for (unsigned i = 0; i < 3 * N_FLOATS; i++) {
+            cache.queries = i / N_FLOATS == 1   ? ROUNDING_Q8_0
+                            : i / N_FLOATS == 2 ? floats[i % N_FLOATS]
+                                                : ROUNDING_NONE;
+            list[n] = cache;
+            list[n++].probs = floats[i % N_FLOATS];
+            list[n] = cache;
+            list[n].accumulator = floats[i % N_FLOATS];
+            list[n].unnormalised = true;
+            list[n++].tile = 1;
+        }
+        for (unsigned f = 0; f < N_FLOATS; f++) {
+            cache.queries = floats[f];
+            list[n++] = cache;
         }
     }
     return n;
 }
 
-uint32_t hypotheses_list(const struct step *step, uint8_t cache, struct roundings list[HYPOTHESES_MOST])
+uint32_t hypotheses_list(const struct step *step, uint32_t n_positions, uint8_t cache,
+                         struct roundings list[HYPOTHESES_MOST])
 {
     uint32_t n = 0;
     if (op_is_product(step->op)) {
         return list_products(step, list);
     }
     if (cache > ROUNDING_BF16) {
-        n = list_block_caches(step->op, cache, list);
+        n = list_block_caches(cache, list);
     }
-    n += list_attention(step->op, list + n);
+    n += list_attention(step, n_positions, list + n);
     ASSERT(n <= HYPOTHESES_MOST);
     return n;
 }

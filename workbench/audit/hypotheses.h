@@ -7,10 +7,11 @@
 
 bool op_is_product(enum op op);
 
-#define HYPOTHESES_MOST 128
+#define HYPOTHESES_MOST 2048
 
 /* Lists the roundings that a matrix product or an attention may make, the simplest first. cache: what the file declares
  * keys and values to be kept in. Returns their number. */
-uint32_t hypotheses_list(const struct step *step, uint8_t cache, struct roundings list[HYPOTHESES_MOST]);
+uint32_t hypotheses_list(const struct step *step, uint32_t n_positions, uint8_t cache,
+                         struct roundings list[HYPOTHESES_MOST]);
 
 #endif

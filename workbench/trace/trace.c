@@ -179,6 +179,14 @@ void stage_set_rounded(struct trace_stage *stage, uint32_t n_positions, double u
     }
 }
 
+void trace_forget_inferred(struct trace *trace)
+{
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        memset(trace->stages[i].is_inferred, 0, sizeof(trace->stages[i].is_inferred));
+    }
+    trace->n_unrecorded = 0;
+}
+
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase)
 {
     ASSERT(phase <= PHASE_DECODE);

@@ -94,6 +94,9 @@ const struct arith *trace_unrecorded_arith(const struct trace *trace, const stru
 /* Sets the arithmetic of a class of such steps. At most TRACE_MOST_UNRECORDED; what is beyond is as declared. */
 void trace_set_unrecorded(struct trace *trace, const struct unrecorded_class *class);
 
+/* Takes back what was inferred of the arithmetic inside ops. */
+void trace_forget_inferred(struct trace *trace);
+
 /* What is declared of a whole trace, or of one stage. */
 struct declaration {
     struct arith arith;

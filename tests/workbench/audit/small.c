@@ -215,9 +215,11 @@ static uint32_t n_introduced(const struct plan *plan, const struct trace *trace,
     return n;
 }
 
+/* The plain loops store scores and probabilities, too, which are no stages. */
 static void declare_bf16(struct trace *trace)
 {
     for (uint32_t i = 0; i < trace->n_stages; i++) {
+        trace->stages[i].arith.roundings.scores = trace->stages[i].arith.roundings.probs = ROUNDING_BF16;
         assert_true(float_type("bfloat16", &trace->stages[i].arith.u_storage, &trace->stages[i].arith.eta));
     }
 }

@@ -47,7 +47,7 @@ bool solve_block_cache(const struct solve *solve, struct diagnosis *found)
     }
     for (size_t c = 0; c < sizeof(caches); c++) {
         struct roundings list[HYPOTHESES_MOST];
-        uint32_t n = hypotheses_list(solve->evidence->step, caches[c], list);
+        uint32_t n = hypotheses_list(solve->evidence->step, 0, caches[c], list);
         for (uint32_t i = 0; i < n && !stop_asked(); i++) {
             struct proof proof;
             if (list[i].keys_values == caches[c] && prove(solve, &list[i], &proof)) {

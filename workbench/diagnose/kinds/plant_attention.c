@@ -179,7 +179,7 @@ bool plant_cache_q4_0(struct plant *plant)
     if (params_of(plant)->kv_heads * params_of(plant)->dim % 32 != 0) {
         return false; /* blocks of 32 are cut from a row */
     }
-    uint32_t n = hypotheses_list(plant->right, ROUNDING_Q4_0, list);
+    uint32_t n = hypotheses_list(plant->right, plant->trace->n_positions, ROUNDING_Q4_0, list);
     for (uint32_t i = 0; i < n && !chosen; i++) {
         chosen = list[i].keys_values == ROUNDING_Q4_0 && list[i].queries != ROUNDING_NONE ? &list[i] : NULL;
     }

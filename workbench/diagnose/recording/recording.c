@@ -175,10 +175,7 @@ static bool try_cure(struct trial_of_cure *trial, const struct trace *trace)
     }
     trace_free(&trial->cured);
     trace_copy(&trial->cured, trace);
-    for (uint32_t s = 0; s < trial->cured.n_stages; s++) {
-        struct trace_stage *stage = &trial->cured.stages[s];
-        stage->is_inferred[PHASE_PREFILL] = stage->is_inferred[PHASE_DECODE] = false;
-    }
+    trace_forget_inferred(&trial->cured);
     if (!trial->recording->put_right(&trial->cured, trial->plan, &trial->cure)) {
         return false;
     }
