@@ -160,23 +160,6 @@ static double sample_error(const struct search *search, struct trace *sample, co
     return error;
 }
 
-/* Products: floats; floats and weights; 8-bit operands. Returns how many there are. */
-static uint32_t list_products(struct roundings list[8])
-{
-    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
-    uint32_t n = 0;
-    list[n++] = (struct roundings){0};
-    for (unsigned f = 0; f < 2; f++) {
-        list[n++] = (struct roundings){.operands = floats[f]};
-    }
-    for (unsigned f = 0; f < 2; f++) {
-        list[n++] = (struct roundings){.operands = floats[f], .weights = floats[f]};
-    }
-    list[n++] = (struct roundings){.operands = ROUNDING_Q8_0, .to_even = true};
-    list[n++] = (struct roundings){.operands = ROUNDING_Q8_0};
-    return n;
-}
-
 /* The part of a supposition that is varied. */
 static void take(struct supposed *supposed, bool products, const struct roundings *roundings)
 {
@@ -228,77 +211,47 @@ static uint32_t positions_before(const struct trace *trace, unsigned phase)
     return n;
 }
 
-/* What an attention rounds, from inputs on: probabilities, or an accumulator after each key, as ggml does. */
-static uint32_t list_behind(struct roundings inputs, uint8_t type, struct roundings *list)
+/* Products and attention by turns. */
+static void choose_by_turns(const struct search *search, struct trace *sample, struct supposed *best)
 {
-    uint32_t n = 0;
-    struct roundings roundings = inputs;
-    roundings.probs = type;
-    list[n++] = roundings;
-    for (uint8_t sum = SUM_EXACT; sum <= SUM_ROUNDED; sum++) {
-        roundings.unnormalised = true;
-        roundings.sums = sum;
-        list[n++] = roundings;
+    struct roundings products[SPAN_PRODUCTS_MOST], attention[SPAN_ATTENTIONS_MOST];
+    uint32_t n_products = span_products_list(products), n_attention = span_attentions_list(ROUNDING_F16, attention);
+    n_attention += span_attentions_list(ROUNDING_BF16, attention + n_attention);
+    double error = sample_error(search, sample, best);
+    improve(search, sample, true, products, n_products, best, &error);
+    if (improve(search, sample, false, attention, n_attention, best, &error) &&
+        improve(search, sample, true, products, n_products, best, &error)) {
+        improve(search, sample, false, attention, n_attention, best, &error);
     }
-    roundings = inputs;
-    roundings.unnormalised = true;
-    roundings.accumulator = type;
-    roundings.tile = 1;
-    list[n++] = roundings;
-    return n;
 }
 
-/* What engines round in an attention, in one type: its inputs, and what comes behind them. The list is shorter than
- * that for an attention whose inputs are recorded: a span is judged for every line. with_inputs: both queries and keys
- * are rounded, or keys, in all lines. */
-#define ATTENTIONS_MOST 48
-static uint32_t list_attentions(bool with_inputs, struct roundings list[ATTENTIONS_MOST])
+/* Products and attention together, in one type: where both round much, neither is found without the other. */
+static void choose_together(const struct search *search, struct trace *sample, struct supposed *best)
 {
-    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
-    uint32_t n = 0;
-    for (unsigned i = 0; i < 2 * 4; i++) {
-        uint8_t type = floats[i % 2];
-        bool keys = i / 2 % 2, queries = i / 2 / 2;
-        if (with_inputs && !keys) {
-            continue;
+    double error = sample_error(search, sample, best);
+    for (uint8_t type = ROUNDING_F16; type <= ROUNDING_BF16; type++) {
+        const struct roundings products[] = {{.operands = type}, {.operands = type, .weights = type}};
+        struct roundings attention[SPAN_ATTENTIONS_MOST];
+        uint32_t n = span_attentions_list(type, attention);
+        for (uint32_t i = 0; i < n; i++) {
+            struct supposed other = {.attention = attention[i]};
+            double left = error;
+            if (improve(search, sample, true, products, 2, &other, &left)) {
+                *best = other;
+                error = left;
+            }
         }
-        const struct roundings inputs = {.keys_values = keys ? type : ROUNDING_NONE,
-                                         .queries = queries ? type : ROUNDING_NONE};
-        if (keys || queries) {
-            list[n++] = inputs;
-        }
-        n += list_behind(inputs, type, list + n);
     }
-    ASSERT(n <= ATTENTIONS_MOST);
-    return n;
 }
 
-/* The supposition that comes nearest to the recorded values of a sample. together: products and attention are varied
- * together, of attention's roundings the usual ones. Else by turns, which finds neither where both round much. */
+/* The supposition that comes nearest to the recorded values of a sample. */
 static struct supposed choose(const struct search *search, bool together)
 {
-    struct roundings products[8], attention[ATTENTIONS_MOST];
     struct supposed best = {0};
-    uint32_t n_products = list_products(products), n_attention = list_attentions(together, attention);
     struct trace sample;
     trace_copy(&sample, search->trace);
     shorten(&sample, positions_before(search->trace, search->phase) + SAMPLE_POSITIONS);
-    double error = sample_error(search, &sample, &best);
-    for (uint32_t i = 0; together && i < n_attention; i++) {
-        struct supposed other = {.attention = attention[i]};
-        double left = error;
-        if (improve(search, &sample, true, products, n_products, &other, &left)) {
-            best = other;
-            error = left;
-        }
-    }
-    if (!together) {
-        improve(search, &sample, true, products, n_products, &best, &error);
-        if (improve(search, &sample, false, attention, n_attention, &best, &error) &&
-            improve(search, &sample, true, products, n_products, &best, &error)) {
-            improve(search, &sample, false, attention, n_attention, &best, &error);
-        }
-    }
+    (together ? choose_together : choose_by_turns)(search, &sample, &best);
     trace_free(&sample);
     return best;
 }

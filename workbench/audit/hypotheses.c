@@ -205,3 +205,44 @@ uint32_t hypotheses_list(const struct step *step, uint32_t n_positions, uint8_t 
     ASSERT(n <= HYPOTHESES_MOST);
     return n;
 }
+
+uint32_t span_products_list(struct roundings list[SPAN_PRODUCTS_MOST])
+{
+    uint32_t n = 0;
+    list[n++] = (struct roundings){0};
+    for (unsigned f = 0; f < N_FLOATS; f++) {
+        list[n++] = (struct roundings){.operands = floats[f]};
+    }
+    for (unsigned f = 0; f < N_FLOATS; f++) {
+        list[n++] = (struct roundings){.operands = floats[f], .weights = floats[f]};
+    }
+    list[n++] = (struct roundings){.operands = ROUNDING_Q8_0, .to_even = true};
+    list[n++] = (struct roundings){.operands = ROUNDING_Q8_0};
+    return n;
+}
+
+uint32_t span_attentions_list(uint8_t type, struct roundings *list)
+{
+    uint32_t n = 0;
+    for (unsigned i = 0; i < 4; i++) {
+        const struct roundings of = {.keys_values = i & 1 ? type : ROUNDING_NONE,
+                                     .queries = i & 2 ? type : ROUNDING_NONE};
+        if (roundings_any(&of)) {
+            list[n++] = of;
+        }
+        list[n] = of;
+        list[n++].probs = type;
+        for (uint8_t sum = SUM_EXACT; sum <= SUM_ROUNDED; sum++) {
+            list[n] = of;
+            list[n].probs = type;
+            list[n].unnormalised = true;
+            list[n++].sums = sum;
+        }
+        list[n] = of;
+        list[n].unnormalised = true;
+        list[n].accumulator = type;
+        list[n++].tile = 1;
+    }
+    ASSERT(2 * n <= SPAN_ATTENTIONS_MOST);
+    return n;
+}

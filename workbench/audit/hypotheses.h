@@ -14,4 +14,15 @@ bool op_is_product(enum op op);
 uint32_t hypotheses_list(const struct step *step, uint32_t n_positions, uint8_t cache,
                          struct roundings list[HYPOTHESES_MOST]);
 
+/* What is tried of ops whose stages are not recorded: shorter lists, because a whole span is computed for every line.
+ * Products: nothing; operands in floats, alone and with the weights; operands of ROUNDING_Q8_0, which stands for the
+ * 8-bit type of each format of weights. */
+#define SPAN_PRODUCTS_MOST 7
+uint32_t span_products_list(struct roundings list[SPAN_PRODUCTS_MOST]);
+
+/* Attention, all in one type (ROUNDING_F16 or _BF16): inputs, probabilities, an accumulator after each key as ggml has.
+ */
+#define SPAN_ATTENTIONS_MOST 48 /* of both types */
+uint32_t span_attentions_list(uint8_t type, struct roundings *list);
+
 #endif

@@ -103,10 +103,11 @@ static void print_class(const struct arithmetic_class *class, const char *source
     char text[640];
     const char *phase = phase_text(class);
     bool one_phase = strcmp(phase, "both") != 0;
-    snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u steps); declare %s", source,
+    snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u %s); declare %s", source,
              op_info(class->op)->name, line.attention ? "" : " of ",
              line.attention ? "" : dtype_info(class->weights)->name, line.words, one_phase ? phase : "",
-             one_phase ? ", " : "", class->n_explained, class->n_steps, line.declaration);
+             one_phase ? ", " : "", class->n_explained, class->n_steps, class->spans ? "spans" : "steps",
+             line.declaration);
     text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
 }
 
@@ -211,6 +212,7 @@ static void add_entry(void *context, const char *attribute, const char *value)
     json_put(entry, "how", json_string(question.declared ? "declared" : "inferred"));
     json_put(entry, "steps", json_integer(class->n_explained));
     json_put(entry, "of", json_integer(class->n_steps));
+    json_put(entry, "spans", json_boolean(class->spans));
     json_push(entries->array, entry);
 }
 
