@@ -8,14 +8,22 @@
 #include "reference/integer_weights.h"
 #include "workbench/audit/hypotheses.h"
 
+/* The rows of one step and phase, gathered once for all hypotheses. */
+struct phase_rows {
+    struct rows rows;
+    uint32_t n;
+    struct op_row *list; /* [n] NULL: not gathered yet */
+};
+
 /* The steps of one class that one trace recorded and that were judged from recorded inputs. */
 struct class_steps {
     enum op op;
     uint32_t weights;
     unsigned phase;
     uint32_t n;
-    uint32_t *steps; /* [n] */
-    uint8_t *fails;  /* [n] in the declared arithmetic */
+    uint32_t *steps;         /* [n] */
+    uint8_t *fails;          /* [n] in the declared arithmetic */
+    struct phase_rows *rows; /* [n] */
 };
 
 static bool is_attention(enum op op)
@@ -28,39 +36,51 @@ bool arithmetic_may_explain(const struct step *step, const struct finding *findi
     return (op_is_product(step->op) || is_attention(step->op)) && !finding->span;
 }
 
-/* Whether every row of one phase of a step follows from its inputs in an arithmetic. *n: rows that were judged. */
-static bool explains(const struct plan *plan, uint32_t s, const struct trace *trace, unsigned phase,
-                     const struct arith *arith, uint32_t *n)
+static void phase_rows_gather(struct phase_rows *gathered, const struct plan *plan, uint32_t s,
+                              const struct trace *trace, unsigned phase)
 {
-    const struct step *step = &plan->steps[s];
-    const struct trace_stage *stage = trace_find_step(trace, step);
-    struct rows rows;
-    rows_gather(&rows, plan, s, trace, NULL);
-    struct op_row *of_phase = xmalloc((rows.n + 1) * sizeof(*of_phase));
-    *n = 0;
-    for (uint32_t i = 0; i < rows.n; i++) {
-        if (rows.rows[i].decode == (phase == PHASE_DECODE)) {
-            of_phase[*n] = rows.rows[i];
-            of_phase[(*n)++].arith = arith;
+    rows_gather(&gathered->rows, plan, s, trace, NULL);
+    gathered->list = xmalloc((gathered->rows.n + 1) * sizeof(*gathered->list));
+    gathered->n = 0;
+    for (uint32_t i = 0; i < gathered->rows.n; i++) {
+        if (gathered->rows.rows[i].decode == (phase == PHASE_DECODE)) {
+            gathered->list[gathered->n++] = gathered->rows.rows[i];
         }
     }
+}
+
+static void phase_rows_free(struct phase_rows *gathered)
+{
+    if (gathered->list) {
+        free(gathered->list);
+        rows_free(&gathered->rows);
+    }
+}
+
+/* Whether every row of a step follows from its inputs in an arithmetic. */
+static bool explains(const struct step *step, const struct trace_stage *stage, const struct phase_rows *gathered,
+                     const struct arith *arith)
+{
+    for (uint32_t i = 0; i < gathered->n; i++) {
+        gathered->list[i].arith = arith;
+    }
     bool same = true;
-    uint32_t most = rows_at_once(*n > 0 ? *n : 1, step->width);
+    uint32_t n = gathered->n, most = rows_at_once(n > 0 ? n : 1, step->width);
     double *y = xmalloc((uint64_t)most * step->width * sizeof(*y));
     double *bound = xmalloc((uint64_t)most * step->width * sizeof(*bound));
     /* The first rows are enough to refuse most hypotheses. */
-    for (uint32_t first = 0, count = 1; same && first < *n && !stop_asked(); first += count, count *= 2) {
+    for (uint32_t first = 0, count = 1; same && first < n && !stop_asked(); first += count, count *= 2) {
         count = count < most ? count : most;
-        count = count < *n - first ? count : *n - first;
+        count = count < n - first ? count : n - first;
         struct op_batch batch = {.step = step,
                                  .weights_dtype = stage->weights_dtype,
                                  .n_rows = count,
-                                 .rows = of_phase + first,
+                                 .rows = gathered->list + first,
                                  .y = y,
                                  .bound = bound};
         op_run(&batch);
         for (uint32_t i = 0; i < count && same; i++) {
-            const float *actual = trace_row(stage, of_phase[first + i].position);
+            const float *actual = trace_row(stage, gathered->list[first + i].position);
             for (uint32_t d = 0; d < step->width && same; d++) {
                 uint64_t at = (uint64_t)i * step->width + d;
                 same = !(judge(y[at], actual[d], bound[at]) > 1);
@@ -69,8 +89,6 @@ static bool explains(const struct plan *plan, uint32_t s, const struct trace *tr
     }
     free(bound);
     free(y);
-    free(of_phase);
-    rows_free(&rows);
     return same;
 }
 
@@ -94,29 +112,36 @@ static struct class_steps class_open(const struct audit *audit, uint32_t t, cons
         .op = plan->steps[first].op, .weights = step_weights_dtype(&plan->steps[first]), .phase = phase};
     class.steps = xmalloc(plan->n_steps * sizeof(*class.steps));
     class.fails = xcalloc(plan->n_steps, 1);
+    class.rows = xcalloc(plan->n_steps, sizeof(*class.rows));
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         const struct step *step = &plan->steps[s];
         const struct finding *finding = audit_finding(audit, s, t);
-        uint32_t n_rows = 0;
         if (step->op != class.op || step_weights_dtype(step) != class.weights || finding->state != FINDING_AUDITED ||
-            finding->span) {
+            finding->span || count_rows(trace, step, phase) == 0) {
             continue;
         }
-        const struct trace_stage *stage = trace_find_step(trace, step);
-        bool fails = finding_failed(finding) && !explains(audit->plan, s, trace, phase, &stage->arith, &n_rows);
-        if (!finding_failed(finding)) {
-            n_rows = count_rows(trace, step, phase);
+        if (finding_failed(finding)) {
+            const struct trace_stage *stage = trace_find_step(trace, step);
+            struct phase_rows *gathered = &class.rows[class.n];
+            phase_rows_gather(gathered, plan, s, trace, phase);
+            if (gathered->n == 0) {
+                phase_rows_free(gathered);
+                *gathered = (struct phase_rows){0};
+                continue;
+            }
+            class.fails[class.n] = !explains(step, stage, gathered, &stage->arith);
         }
-        if (n_rows > 0) {
-            class.fails[class.n] = fails;
-            class.steps[class.n++] = s;
-        }
+        class.steps[class.n++] = s;
     }
     return class;
 }
 
 static void class_close(struct class_steps *class)
 {
+    for (uint32_t i = 0; i < class->n; i++) {
+        phase_rows_free(&class->rows[i]);
+    }
+    free(class->rows);
     free(class->steps);
     free(class->fails);
 }
@@ -161,9 +186,13 @@ static uint32_t count_explained(const struct audit *audit, const struct trace *t
             if (class->fails[i] != failing) {
                 continue;
             }
-            uint32_t n_rows, s = class->steps[i];
-            struct arith arith = supposed(trace_find_step(trace, &audit->plan->steps[s]), hypothesis);
-            bool explained = explains(audit->plan, s, trace, class->phase, &arith, &n_rows);
+            const struct step *step = &audit->plan->steps[class->steps[i]];
+            const struct trace_stage *stage = trace_find_step(trace, step);
+            const struct arith arith = supposed(stage, hypothesis);
+            if (!class->rows[i].list) {
+                phase_rows_gather(&class->rows[i], audit->plan, class->steps[i], trace, class->phase);
+            }
+            bool explained = explains(step, stage, &class->rows[i], &arith);
             n += explained;
             n_missed += !explained;
             *n_needed += explained && failing;

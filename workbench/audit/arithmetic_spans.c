@@ -9,6 +9,7 @@
 #include "reference/integer_weights.h"
 #include "workbench/audit/hypotheses.h"
 
+#define FAR 0.01            /* squared relative error of a row that no rounding to 8 or 16 bits makes in a span */
 #define SAMPLE_SPANS 3      /* spans that roundings are chosen by */
 #define SAMPLE_POSITIONS 12 /* of a prompt, likewise */
 #define SAMPLE_ROWS 3       /* of a span, likewise: the last of these positions */
@@ -23,7 +24,7 @@ struct supposed {
 
 /* How a span's recorded rows of one phase follow from what they were computed of. */
 struct fit {
-    uint32_t n_judged, n_failed;
+    uint32_t n_rows, n_judged, n_failed;
     double error; /* sum over the rows, judged or not, of their sum of squared errors / sum of squares expected */
 };
 
@@ -48,6 +49,7 @@ static void add_row(struct fit *fit, uint32_t width, const float *actual, const 
         error += (actual[d] - y[d]) * (actual[d] - y[d]);
         size += y[d] * y[d];
     }
+    fit->n_rows++;
     fit->n_judged += bound != NULL;
     fit->n_failed += fails;
     fit->error += size > 0 && isfinite(error) ? error / size : 0;
@@ -136,6 +138,12 @@ static void suppose(const struct search *search, struct trace *trace, const stru
     }
 }
 
+/* Whether a span fails by so little that roundings may be the reason. */
+static bool may_be_rounded(const struct fit *fit)
+{
+    return fit->n_failed > 0 && fit->error < FAR * fit->n_rows;
+}
+
 /* The error that a supposition leaves in the sample: the logarithm of the product over its spans, because one of them
  * may have a bug as well, whose size would hide what the others tell. */
 static double sample_error(const struct search *search, struct trace *sample, const struct supposed *supposed)
@@ -149,7 +157,7 @@ static double sample_error(const struct search *search, struct trace *sample, co
     suppose(search, sample, supposed);
     for (uint32_t i = 0; i < search->n && n < SAMPLE_SPANS && !stop_asked(); i++) {
         struct trace_stage whole, *stage = trace_find_step(sample, &search->plan->steps[search->steps[i]]);
-        if (search->fits[i].n_failed == 0 || !stage) {
+        if (!may_be_rounded(&search->fits[i]) || !stage) {
             continue;
         }
         trace_hide_others(sample, stage, first, end - first, &whole);
@@ -277,7 +285,7 @@ static void find_known(struct search *search, const struct audit *audit, uint32_
     }
 }
 
-/* The spans with rows in the phase. Returns how many fail. */
+/* The spans with rows in the phase. Returns how many fail by no more than roundings may. */
 static uint32_t find_spans(struct search *search, const struct audit *audit, uint32_t t)
 {
     uint32_t n_failing = 0;
@@ -295,7 +303,7 @@ static uint32_t find_spans(struct search *search, const struct audit *audit, uin
             struct fit *fit = &search->fits[search->n];
             *fit = finding->rows_failed > 0 ? fit_span(search, s, search->trace) : (struct fit){0};
             search->steps[search->n++] = s;
-            n_failing += fit->n_failed > 0;
+            n_failing += may_be_rounded(fit);
         }
     }
     return n_failing;
