@@ -57,7 +57,6 @@ static const struct expectation {
     {"tiny-gemma3-odd", "query-scale@2", 2, STAGE_attn_out, false, 1},
     {"tiny-gemma3", "window-off-by-one", 0, STAGE_attn_out, false, 4},
     {"tiny-gemma3", "window-layers-swapped", 0, STAGE_attn_out, false, 6},
-    {"tiny-gemma3", "window-layers-swapped@2", 2, STAGE_attn_out, false, 1},
     {"tiny-gemma3", "rope-theta-swapped", 0, STAGE_q_rope, false, 12},
     {"tiny-gemma3", "rope-theta-swapped@2.k_rope", 2, STAGE_k_rope, false, 1},
     {"tiny-llama", "rope-interleaved", 0, STAGE_q_rope, false, 8},
