@@ -237,7 +237,9 @@ static void choose_by_turns(const struct search *search, struct trace *sample, s
 static void choose_together(const struct search *search, struct trace *sample, struct supposed *best)
 {
     double error = sample_error(search, sample, best);
-    for (uint8_t type = ROUNDING_F16; type <= ROUNDING_BF16; type++) {
+    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
+    for (unsigned f = 0; f < 2; f++) {
+        uint8_t type = floats[f];
         const struct roundings products[] = {{.operands = type}, {.operands = type, .weights = type}};
         struct roundings attention[SPAN_ATTENTIONS_MOST];
         uint32_t n = span_attentions_list(type, attention);

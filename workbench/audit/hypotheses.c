@@ -232,11 +232,11 @@ uint32_t span_attentions_list(uint8_t type, struct roundings *list)
         }
         list[n] = of;
         list[n++].probs = type;
-        for (uint8_t sum = SUM_EXACT; sum <= SUM_ROUNDED; sum++) {
+        for (unsigned sum = SUM_EXACT; sum <= SUM_ROUNDED; sum++) {
             list[n] = of;
             list[n].probs = type;
             list[n].unnormalised = true;
-            list[n++].sums = sum;
+            list[n++].sums = (uint8_t)sum;
         }
         list[n] = of;
         list[n].unnormalised = true;
