@@ -125,7 +125,7 @@ static double score_passed_on(const struct attention *a, uint32_t head, uint32_t
 struct arith attention_inside(const struct attention *a)
 {
     struct arith inside = *a->row->arith;
-    if (!a->spans && a->row->recorded) {
+    if (inside.exact_inside && !a->spans && a->row->recorded) {
         inside.u_storage = fmin(inside.u_storage, arith_float32.u_storage);
         inside.eta = fmin(inside.eta, arith_float32.eta);
     }

@@ -21,6 +21,8 @@ struct arith {
     double
         u_rounded; /* of the recorded values, that were rounded for the file alone; 0: none. Inputs then have errors */
     struct roundings roundings; /* inside ops, simulated; zero: none */
+    bool exact_inside; /* what attention makes of scores and probabilities is float32, or simulated; false: it may be
+                          stored as stages are */
 };
 
 /* float32 throughout, as the engine, the reference and transformers' float32 runs declare it. */

@@ -20,6 +20,7 @@ void comparison_add(struct comparison *comparison, enum source source, struct tr
     comparison->list[i] = &comparison->traces[i];
     comparison->sources[i] = source;
     comparison->declared[i] = trace_declaration(&comparison->traces[i]);
+    trace_take_exact_inside(&comparison->traces[i]);
     *trace = (struct trace){0};
 }
 

@@ -179,6 +179,14 @@ void stage_set_rounded(struct trace_stage *stage, uint32_t n_positions, double u
     }
 }
 
+void trace_take_exact_inside(struct trace *trace)
+{
+    trace->arith.exact_inside = true;
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        trace->stages[i].arith.exact_inside = true;
+    }
+}
+
 void trace_forget_inferred(struct trace *trace)
 {
     for (uint32_t i = 0; i < trace->n_stages; i++) {

@@ -94,6 +94,10 @@ const struct arith *trace_unrecorded_arith(const struct trace *trace, const stru
 /* Sets the arithmetic of a class of such steps. At most TRACE_MOST_UNRECORDED; what is beyond is as declared. */
 void trace_set_unrecorded(struct trace *trace, const struct unrecorded_class *class);
 
+/* Scores and probabilities are no stages: storage_dtype says nothing of them. What they are rounded to must be
+ * declared, or is inferred. Where nothing is inferred (at the prompt), they may be stored as stages are. */
+void trace_take_exact_inside(struct trace *trace);
+
 /* Takes back what was inferred of the arithmetic inside ops. */
 void trace_forget_inferred(struct trace *trace);
 

@@ -29,7 +29,7 @@ static hid_t add_dataset(hid_t file, const char *name, hid_t type, int n_dims, c
     hid_t space = H5Screate_simple(n_dims, dims, NULL);
     hid_t dataset = H5Dcreate2(file, name, type, space, H5P_DEFAULT, properties, H5P_DEFAULT);
     assert_true(dataset >= 0);
-    char *zeros = xcalloc(dims[0] * (n_dims > 1 ? dims[1] : 1), 8);
+    char *zeros = xcalloc((uint64_t)H5Sget_simple_extent_npoints(space), 8);
     assert_true(H5Dwrite(dataset, type, H5S_ALL, H5S_ALL, H5P_DEFAULT, zeros) >= 0);
     free(zeros);
     H5Sclose(space);
