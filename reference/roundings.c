@@ -104,27 +104,23 @@ static void round_q4_0(float *values, uint64_t n)
     }
 }
 
-double round_number(enum rounding_type type, double y)
-{
-    /* Rounding to float32 first would round twice: an odd last bit keeps the second one right. */
-    int exponent;
-    if (type == ROUNDING_NONE || y == 0 || !isfinite(y)) {
-        return y;
-    }
-    ASSERT(type == ROUNDING_F16 || type == ROUNDING_BF16);
-    int bits = type == ROUNDING_F16 ? 11 : 8, lowest = type == ROUNDING_F16 ? -24 : -133;
-    (void)frexp(y, &exponent);
-    int unit = exponent - bits < lowest ? lowest : exponent - bits;
-    double rounded = ldexp(rint(ldexp(y, -unit)), unit), most = type == ROUNDING_F16 ? 65504 : 0x1.fep127;
-    return fabs(rounded) > most ? copysign(INFINITY, y) : rounded;
-}
-
-/* Distance of neighbours at a number of this size. */
+/* Distance of neighbours at a number of this size, in F16 or BF16. */
 static double float_spacing(enum rounding_type type, double size)
 {
     int exponent, bits = type == ROUNDING_F16 ? 11 : 8, lowest = type == ROUNDING_F16 ? -24 : -133;
     (void)frexp(size, &exponent);
     return ldexp(1, exponent - bits < lowest ? lowest : exponent - bits);
+}
+
+double round_number(enum rounding_type type, double y)
+{
+    /* Rounding to float32 first would round twice: an odd last bit keeps the second one right. */
+    if (type == ROUNDING_NONE || y == 0 || !isfinite(y)) {
+        return y;
+    }
+    ASSERT(type == ROUNDING_F16 || type == ROUNDING_BF16);
+    double h = float_spacing(type, y), rounded = rint(y / h) * h, most = type == ROUNDING_F16 ? 65504 : 0x1.fep127;
+    return fabs(rounded) > most ? copysign(INFINITY, y) : rounded;
 }
 
 /* to_middle: from the number to the nearest middle of two neighbours, whose distance is h. */

@@ -26,14 +26,9 @@ struct class_steps {
     struct phase_rows *rows; /* [n] */
 };
 
-static bool is_attention(enum op op)
-{
-    return op == OP_attention || op == OP_attention_probs;
-}
-
 bool arithmetic_may_explain(const struct step *step, const struct finding *finding)
 {
-    return (op_is_product(step->op) || is_attention(step->op)) && !finding->span;
+    return (op_is_product(step->op) || op_is_attention(step->op)) && !finding->span;
 }
 
 static void phase_rows_gather(struct phase_rows *gathered, const struct plan *plan, uint32_t s,
@@ -170,7 +165,7 @@ bool arithmetic_may_miss(uint32_t n_missed, uint32_t n)
  * all its rows explained where float32 explains none, so what is missed is a finding, not the arithmetic. */
 static bool class_may_miss(const struct class_steps *class, uint32_t n_missed)
 {
-    bool few = is_attention(class->op) && class->n < 10;
+    bool few = op_is_attention(class->op) && class->n < 10;
     return arithmetic_may_miss(n_missed, class->n) || (few && 2 * n_missed <= class->n);
 }
 
@@ -307,7 +302,7 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
     if (n_failing == 0) {
         return false;
     }
-    if (class->n == 1 && !is_attention(class->op)) {
+    if (class->n == 1 && !op_is_attention(class->op)) {
         return class->op == OP_matmul && follow_others(arithmetic, audit, trace, class);
     }
     if (class->n == 1 && follow_attention(arithmetic, audit, trace, class)) {

@@ -114,7 +114,7 @@ static struct roundings roundings_of(const struct step *step, const struct suppo
 
 static bool is_class_step(const struct step *step)
 {
-    return op_is_product(step->op) || step->op == OP_attention || step->op == OP_attention_probs;
+    return op_is_product(step->op) || op_is_attention(step->op);
 }
 
 /* Sets a supposition in a trace: for the classes that are not known, and for spans that end in one of their steps. */

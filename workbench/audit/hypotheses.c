@@ -11,6 +11,11 @@ bool op_is_product(enum op op)
     return op == OP_matmul || op == OP_expert_matmul;
 }
 
+bool op_is_attention(enum op op)
+{
+    return op == OP_attention || op == OP_attention_probs;
+}
+
 /* What products round: floats, or the 8-bit operands that go with a format of weights. */
 static uint32_t list_products(const struct step *step, struct roundings *list)
 {

@@ -6,6 +6,7 @@
 #include "reference/roundings.h"
 
 bool op_is_product(enum op op);
+bool op_is_attention(enum op op);
 
 #define HYPOTHESES_MOST 2048
 

@@ -4,12 +4,13 @@
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_PRECISION_H
 
 #include "workbench/diagnose/relations/relations.h"
+#include "workbench/diagnose/solver.h"
 
 /* Writes every rounding that reproduces all rows of the evidence to found[max]. */
 uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max);
 
 /* The same of what an attention rounds inside (in attention/attention_arithmetic.c). Returns 0 or 1. */
-uint32_t precision_of_attention(const struct evidence *evidence, struct diagnosis *found, uint32_t max);
+uint32_t precision_of_attention(const struct solve *solve, struct diagnosis *found, uint32_t max);
 
 /* Where no known rounding reproduces the rows: whether their errors are of the size that roundings to f16 or bf16 at an
  * unknown place inside the op leave. A symptom, for another small error looks so, too. Returns 0 or 1. */

@@ -93,3 +93,21 @@ bool proof_is_blank(const struct solve *solve)
     }
     return false;
 }
+
+bool proof_of_roundings(const struct solve *solve, const struct roundings *roundings, struct proof *proof)
+{
+    uint32_t n = solve->trial->rows.n;
+    struct op_row *rows = proof_rows(solve);
+    struct arith *arith = xcalloc(n, sizeof(*arith));
+    for (uint32_t i = 0; i < n; i++) {
+        arith[i] = *rows[i].arith;
+        arith[i].roundings = *roundings;
+        rows[i].arith = &arith[i];
+    }
+    struct candidate candidate = trial_candidate(solve->trial, solve->evidence->step);
+    candidate.rows = rows;
+    bool explains = proof_find(solve, &candidate, proof);
+    free(arith);
+    free(rows);
+    return explains;
+}

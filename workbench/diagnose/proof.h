@@ -12,6 +12,9 @@ struct proof {
 /* Whether a candidate explains the error: of all rows, or else of all but those that the bug may have spared. */
 bool proof_find(const struct solve *solve, const struct candidate *candidate, struct proof *proof);
 
+/* The same of the step's own op with these roundings in place of those that are declared. */
+bool proof_of_roundings(const struct solve *solve, const struct roundings *roundings, struct proof *proof);
+
 /* Writes a solver's text, and how the proof stands. */
 void proof_tell(const struct solve *solve, const struct proof *proof, struct diagnosis *found, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

@@ -1,30 +1,10 @@
 /* Attention over a KV cache of blocks that the trace does not declare, in every way in which an engine whose file does
  * declare it may cut and round them (workbench/audit/hypotheses.h). */
 #include <stdio.h>
-#include <stdlib.h>
 
 #include "model/stop.h"
 #include "workbench/audit/hypotheses.h"
 #include "workbench/diagnose/proof.h"
-
-/* Whether the recorded rows come out with these roundings, beyond the arithmetic of each row. */
-static bool prove(const struct solve *solve, const struct roundings *roundings, struct proof *proof)
-{
-    uint32_t n = solve->trial->rows.n;
-    struct op_row *rows = proof_rows(solve);
-    struct arith *arith = xcalloc(n, sizeof(*arith));
-    for (uint32_t i = 0; i < n; i++) {
-        arith[i] = *rows[i].arith;
-        arith[i].roundings = *roundings;
-        rows[i].arith = &arith[i];
-    }
-    struct candidate candidate = trial_candidate(solve->trial, solve->evidence->step);
-    candidate.rows = rows;
-    bool explains = proof_find(solve, &candidate, proof);
-    free(arith);
-    free(rows);
-    return explains;
-}
 
 static void tell(const struct solve *solve, const struct roundings *roundings, const struct proof *proof,
                  struct diagnosis *found)
@@ -50,7 +30,7 @@ bool solve_block_cache(const struct solve *solve, struct diagnosis *found)
         uint32_t n = hypotheses_list(solve->evidence->step, 0, caches[c], list);
         for (uint32_t i = 0; i < n && !stop_asked(); i++) {
             struct proof proof;
-            if (list[i].keys_values == caches[c] && prove(solve, &list[i], &proof)) {
+            if (list[i].keys_values == caches[c] && proof_of_roundings(solve, &list[i], &proof)) {
                 tell(solve, &list[i], &proof, found);
                 return true;
             }

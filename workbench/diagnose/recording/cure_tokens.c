@@ -98,12 +98,8 @@ static uint32_t missing_positions(const struct trace *trace, const struct plan *
         for (uint32_t n = 1; trial.rows.n > 0 && n < most && found == 0 && !stop_asked(); n++) {
             row.position = first + n;
             trial_run(&trial, step, &row, 1);
-            float *actual = trial.stage->rows + (uint64_t)first * step->width;
-            bool same = true;
-            for (uint32_t d = 0; d < step->width && same; d++) {
-                same = judge(trial.expected[d], actual[d], trial.bound[d]) <= 1;
-            }
-            found = same ? n : 0;
+            struct op_row recorded = {.position = first};
+            found = trial_row_ratio(&trial, &recorded, 0) <= 1 ? n : 0;
         }
         uint32_t n_rows = trial.rows.n;
         trial_close(&trial);
