@@ -14,6 +14,7 @@
 #include "engine/run/backend.h"
 #include "engine/run/bandwidth.h"
 #include "engine/run/batch.h"
+#include "model/variants.h"
 
 _Static_assert(ENGINE_TOKENS_A_SUBMIT == CHAIN_TOKENS, "engine.h and recording/chain.h state the same number");
 _Static_assert(ENGINE_TOKENS_KEPT == CAPTURE_RING, "engine.h and placement/buffers.h state the same number");
@@ -176,6 +177,51 @@ enum status engine_list_programs(struct backend *backend, uint32_t first, uint32
 {
     struct engine *engine = engine_of(backend);
     return state_check(engine, list_programs(engine, first, last, list, err), err);
+}
+
+/* The dispatch of an entry that writes the step's slot; the last one if none does. */
+static uint32_t writing_dispatch(const struct schedule *schedule, const struct entry *entry, uint32_t step)
+{
+    for (uint32_t i = entry->n_dispatches; i-- > 0;) {
+        const struct dispatch *dispatch = &schedule->dispatches[entry->first_dispatch + i];
+        for (uint32_t k = 0; k < dispatch->program->key.n_bindings; k++) {
+            if (dispatch->bindings[k].write && dispatch->bindings[k].resource == (int32_t)(2 * step)) {
+                return i;
+            }
+        }
+    }
+    return entry->n_dispatches - 1;
+}
+
+bool engine_kernel_of(const struct backend *backend, uint32_t n_rows, uint32_t step, bool by_itself,
+                      struct engine_kernel *kernel)
+{
+    const struct engine *engine = engine_of(backend);
+    const struct shape *shape = state_find_shape(engine, n_rows);
+    if (shape == NULL) {
+        return false;
+    }
+    const struct schedule *schedule = &shape->schedule;
+    uint32_t at = 0, n_before = 0, n_steps = engine->buffers.plan->n_steps;
+    const struct entry *entry = by_itself ? &schedule->single[0] : schedule_next(schedule, 0, n_steps, true);
+    while (at + entry->n_steps <= step) {
+        n_before += entry->n_dispatches;
+        at += entry->n_steps;
+        entry = by_itself ? &schedule->single[at] : schedule_next(schedule, at, n_steps, true);
+    }
+    uint32_t i = writing_dispatch(schedule, entry, step);
+    const struct dispatch *dispatch = &schedule->dispatches[entry->first_dispatch + i];
+    const struct program_key *key = &dispatch->program->key;
+    *kernel = (struct engine_kernel){
+        .shader = key->shader,
+        .variant = key->variant == VARIANT_NONE ? NULL : variant_info(key->variant)->name,
+        .dispatch = n_before + i,
+        .first_step = at,
+        .n_steps = entry->n_steps,
+        .lanes = key->constants.local_size,
+        .groups = dispatch->groups_x * dispatch->groups_y,
+    };
+    return true;
 }
 
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err)

@@ -98,6 +98,20 @@ struct engine_programs {
 enum status engine_list_programs(struct backend *backend, uint32_t first, uint32_t last, struct engine_programs *list,
                                  struct error *err);
 
+/* The dispatch that makes a step's rows in a run of the whole plan. */
+struct engine_kernel {
+    const char *shader;           /* "head_norm_rope": file shaders/head_norm_rope.comp */
+    const char *variant;          /* name of the faulty variant; NULL: none */
+    uint32_t dispatch;            /* its number in the run, from 0 */
+    uint32_t first_step, n_steps; /* the steps that it covers, with others of its group */
+    uint32_t lanes, groups;       /* of a workgroup; workgroups */
+};
+
+/* Finds the dispatch of a step for batches of n_rows. by_itself: as the step runs alone, with its place in the group of
+ * one. false: no batch of so many rows ran lately. */
+bool engine_kernel_of(const struct backend *backend, uint32_t n_rows, uint32_t step, bool by_itself,
+                      struct engine_kernel *kernel);
+
 /* Measures how fast this device reads a large buffer. */
 enum status engine_read_bandwidth(struct backend *backend, double *bytes_per_second, struct error *err);
 

@@ -27,14 +27,19 @@ enum status state_use_shape(struct engine *engine, uint32_t n_rows, struct error
     return STATUS_OK;
 }
 
-const struct shape *state_decode_shape(const struct engine *engine)
+const struct shape *state_find_shape(const struct engine *engine, uint32_t n_rows)
 {
     for (uint32_t i = 0; i < MAX_SHAPES; i++) {
-        if (engine->shapes[i].schedule.n_rows == 1) {
+        if (engine->shapes[i].schedule.n_rows == n_rows) {
             return &engine->shapes[i];
         }
     }
     return NULL;
+}
+
+const struct shape *state_decode_shape(const struct engine *engine)
+{
+    return state_find_shape(engine, 1);
 }
 
 void state_close_shapes(struct engine *engine)

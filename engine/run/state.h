@@ -35,6 +35,9 @@ enum status state_check(struct engine *engine, enum status status, struct error 
  * closed. */
 enum status state_use_shape(struct engine *engine, uint32_t n_rows, struct error *err);
 
+/* The shape for n_rows; NULL: there is none. */
+const struct shape *state_find_shape(const struct engine *engine, uint32_t n_rows);
+
 /* The shape of decoding; NULL: it was closed to make room for others. */
 const struct shape *state_decode_shape(const struct engine *engine);
 

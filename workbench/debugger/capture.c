@@ -48,6 +48,17 @@ static bool same(const bool *a, const bool *b, uint32_t n)
     return (a == NULL) == (b == NULL) && (a == NULL || memcmp(a, b, n * sizeof(*a)) == 0);
 }
 
+/* Rows of the stages that are captured now may not have been read. The current batch runs again if this engine made all
+ * of it. */
+static void forget_unread(struct repl *repl, struct repl_side *side)
+{
+    uint32_t i = (uint32_t)(side - repl->sides), version = side->version;
+    repl_side_changed(repl, side);
+    if (repl->n_batches > 0 && repl->batches[repl->n_batches - 1].version[i] == version) {
+        repl->batches[repl->n_batches - 1].version[i] = side->version;
+    }
+}
+
 enum status repl_update_capture(struct repl *repl, struct error *err)
 {
     bool *captured = choose_stages(repl);
@@ -66,7 +77,7 @@ enum status repl_update_capture(struct repl *repl, struct error *err)
         return status;
     }
     if (status == STATUS_OK) {
-        status = repl_replay(repl, side, err);
+        forget_unread(repl, side);
     }
     return repl_side_failed(repl, side, status, err);
 }

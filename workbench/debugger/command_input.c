@@ -14,8 +14,8 @@
 #define PROMPT "dbg> "
 #define MAX_DEPTH 8 /* of nested scripts */
 
-/* Runs a line from a person or a pipe. An error is printed in one line; the session goes on. */
-static void run_line(struct repl *repl, const char *line)
+/* Runs a line, and prints its error in one line. */
+static enum status run_line(struct repl *repl, const char *line)
 {
     struct error err = {STATUS_OK, ""};
     interrupt_clear();
@@ -25,6 +25,7 @@ static void run_line(struct repl *repl, const char *line)
     if (status != STATUS_OK) {
         fprintf(stderr, "lockstep: %s\n", err.text);
     }
+    return status;
 }
 
 static void strip_newline(char *line)
@@ -67,17 +68,21 @@ enum status repl_run_script(struct repl *repl, const char *path, struct error *e
     return status;
 }
 
-/* Reads lines from a pipe or a file and echoes them, so that the output reads like a session. */
-static void loop_over_stdin(struct repl *repl)
+/* Reads lines from a pipe or a file and echoes them, so that the output reads like a session. The first that fails ends
+ * it, unless `set errors continue` was given: a script must not go on from where it was not meant to be. */
+static enum status loop_over_stdin(struct repl *repl)
 {
     char *line = NULL;
     size_t size = 0;
-    while (!repl->quit && getline(&line, &size, stdin) >= 0) {
+    enum status status = STATUS_OK;
+    while (!repl->quit && status == STATUS_OK && getline(&line, &size, stdin) >= 0) {
         strip_newline(line);
         printf(PROMPT "%s\n", line);
-        run_line(repl, line);
+        status = run_line(repl, line);
+        status = repl->settings.errors_continue ? STATUS_OK : status;
     }
     free(line);
+    return status;
 }
 
 static void loop_on_terminal(struct repl *repl)
@@ -85,17 +90,17 @@ static void loop_on_terminal(struct repl *repl)
     line_editor_begin();
     char *line;
     while (!repl->quit && (line = line_editor_read(PROMPT)) != NULL) {
-        run_line(repl, line);
+        (void)run_line(repl, line); /* the session goes on */
         free(line);
     }
     line_editor_end();
 }
 
-void repl_loop(struct repl *repl)
+enum status repl_loop(struct repl *repl)
 {
     if (isatty(STDIN_FILENO) && isatty(STDOUT_FILENO)) {
         loop_on_terminal(repl);
-    } else {
-        loop_over_stdin(repl);
+        return STATUS_OK;
     }
+    return loop_over_stdin(repl);
 }

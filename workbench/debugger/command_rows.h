@@ -39,6 +39,10 @@ COMMAND(diff, .args = "[STAGE[@LAYER]]", .max = 1, .completion = "<stages>", .ex
 COMMAND(first, .help = "Show the first error that a step introduced, and the known bug that explains it")
 COMMAND(audit, .args = "[STAGE@LAYER]", .max = 1, .completion = "<stages>", .example = "audit ffn_down@17",
         .help = "Recompute every recorded row from its own inputs: of all stages, or of one")
+COMMAND(assert, .args = "parity | STAGE[@LAYER] ratio < X", .min = 1, .max = 4, .completion = "parity:<stages>",
+        .example = "assert ffn_down@17 ratio < 1",
+        .help = "Fail, with exit status 1 in a script, unless all that the golden has is parity, as diff judges it; or "
+                "unless the worst audit ratio of a stage so far is below X")
 COMMAND(diagnose, .help = "Show every introduced error, the known bug that explains it, and what to try next")
 COMMAND(logits, .args = "[K] | of TEXT…", .max = MAX_WORDS, .example = "logits of \" blue\" id:253",
         .help =
@@ -69,12 +73,14 @@ COMMAND(fault, .args = "on|off NAME[@LAYER[.STAGE]]", .min = 2, .max = 2, .compl
         .example = "fault on qk-norm-no-offset@3", .help = "Plant a known bug in the engine, or take it out")
 COMMAND(faults, .args = "[NAME]", .max = 1, .completion = "<faults>", .help = "List the known bugs, or describe one")
 COMMAND(reload, .args = "shaders", .min = 1, .max = 1, .completion = "shaders",
-        .help = "Compile the GLSL again, from the folder that show names, and repeat the last step. Model and position "
-                "stay")
-COMMAND(set, .args = "device|shaders|decode|width|layers|preset VALUE", .min = 2, .max = 2,
-        .completion = "device shaders:<files> decode width layers preset:<presets>", .example = "set layers 3,17",
+        .help = "Compile the GLSL again, from the folder that show names, run all again with it as far as the position "
+                "goes, and repeat the last step. Model, tokens and position stay")
+COMMAND(set, .args = "device|shaders|decode|width|layers|preset|fuse|errors VALUE", .min = 2, .max = 2,
+        .completion = "device shaders:<files> decode width layers preset:<presets> fuse errors",
+        .example = "set layers 3,17",
         .help = "Change a setting that show lists. set layers 3,17 copies only those layers to the host; looking at "
-                "another recomputes it. set layers all copies every layer")
+                "another recomputes it. set layers all copies every layer. set fuse off runs each op by itself. set "
+                "errors continue lets a pipe go on after a command that failed")
 COMMAND(show, .help = "Show the settings")
 COMMAND(
     plot, .args = "STAGE[@LAYER] [FILE.png]", .min = 1, .max = 2, .completion = "<stages>", .example = "plot layer_out",

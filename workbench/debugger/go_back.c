@@ -1,5 +1,5 @@
-/* Goes back to any point that the run passed. Recorded rows are written back to the backends, so nothing is recomputed,
- * and what runs from there on is the same bit for bit as before. */
+/* Goes back to any point that the run passed. Nothing is recomputed: rows after the point are hidden, and a backend is
+ * brought to the point only if it has to run from there. */
 #include <stdlib.h>
 
 #include "model/stop.h"
@@ -10,7 +10,7 @@ void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows)
 {
     repl->batches = xrealloc(repl->batches, (repl->n_batches + 1) * sizeof(*repl->batches));
     struct repl_judgement *judged = xcalloc((uint64_t)REPL_MAX_SIDES * repl->plan->n_steps, sizeof(*judged));
-    repl->batches[repl->n_batches++] = (struct repl_batch){first, n_rows, judged};
+    repl->batches[repl->n_batches++] = (struct repl_batch){.first = first, .n_rows = n_rows, .judgements = judged};
     repl->first = first;
     repl->n_rows = n_rows;
     repl->next = 0;
@@ -118,7 +118,7 @@ enum status repl_restore(const struct repl *repl, const struct repl_side *side, 
 {
     struct batch begin = {batch->first, batch->n_rows, repl->tokens + batch->first,
                           repl->phase[batch->first] == PHASE_DECODE};
-    enum status status = side->backend->ops->begin(side->backend, &begin, err);
+    enum status status = repl_begin_on(repl, side, &begin, err);
     uint8_t *live = live_steps(repl, side, batch->first, next);
     for (uint32_t s = 0; status == STATUS_OK && s < next; s++) {
         const float *rows = live[s] ? recorded_rows(repl, side, s, batch->first) : NULL;
@@ -132,32 +132,32 @@ enum status repl_restore(const struct repl *repl, const struct repl_side *side, 
     return status;
 }
 
-/* After Ctrl-C: brings all sides to the current position again. */
-static void undo(struct repl *repl)
+void repl_side_changed(const struct repl *repl, struct repl_side *side)
 {
-    struct error unused;
-    stop_clear();
-    for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (repl_side_runs(&repl->sides[i]) && repl_replay(repl, &repl->sides[i], &unused) == STATUS_DEVICE) {
-            (void)repl_side_failed(repl, &repl->sides[i], STATUS_DEVICE, &unused);
-        }
-    }
-    stop_ask();
+    side->version++;
+    side->made = repl->next;
+    side->behind = true;
+}
+
+/* A side at a point of a batch that the run passed. Rows that it would now compute otherwise are not shown again. */
+static void move_side(const struct repl *repl, uint32_t side_index, struct repl_side *side, uint32_t batch,
+                      uint32_t next)
+{
+    bool current = batch + 1 == repl->n_batches;
+    bool own = repl->batches[batch].version[side_index] == side->version && next >= repl->batches[batch].from[side_index];
+    uint32_t made = current ? side->made : repl->plan->n_steps;
+    side->behind = !current || side->behind || !own;
+    side->made = own ? made : next;
 }
 
 enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struct error *err)
 {
+    (void)err;
     ASSERT(batch < repl->n_batches && next <= repl->plan->n_steps);
     ASSERT(batch + 1 < repl->n_batches || next <= repl->next);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        enum status status = repl_side_runs(&repl->sides[i])
-                                 ? repl_restore(repl, &repl->sides[i], &repl->batches[batch], next, err)
-                                 : STATUS_OK;
-        if (status == STATUS_INTERRUPTED) {
-            undo(repl);
-        }
-        if (status != STATUS_OK) {
-            return repl_side_failed(repl, &repl->sides[i], status, err);
+        if (repl_side_runs(&repl->sides[i])) {
+            move_side(repl, i, &repl->sides[i], batch, next);
         }
     }
     repl_drop_batches(repl, batch + 1);

@@ -5,6 +5,7 @@
 
 #include "workbench/debugger/capture.h"
 #include "workbench/debugger/run.h"
+#include "workbench/session/step_kernel.h"
 
 const char *positions_text(const struct repl *repl, char text[64])
 {
@@ -15,6 +16,12 @@ const char *positions_text(const struct repl *repl, char text[64])
         snprintf(text, 64, "positions %u-%u (%s)", repl->first, repl->first + repl->n_rows - 1, phase);
     }
     return text;
+}
+
+const char *repl_kernel_text(const struct repl *repl, uint32_t batch, uint32_t step, char *text)
+{
+    const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
+    return step_kernel_text(engine, repl->batches[batch].n_rows, &repl->judged_plan.steps[step], repl->settings.no_fuse, text);
 }
 
 static void print_heading(struct repl *repl, uint32_t step)
@@ -37,7 +44,7 @@ static void print_heading(struct repl *repl, uint32_t step)
             printf(" %16s", column);
         }
     }
-    printf("\n");
+    printf("%s\n", repl_side_of(repl, SOURCE_ENGINE) != NULL ? "  kernel" : "");
 }
 
 /* Prints an audit ratio (above 1: an introduced error), "-" for not recorded, "?" for cannot be judged, or "inherited"
@@ -79,6 +86,11 @@ static void print_step(struct repl *repl, uint32_t step)
         } else {
             printf(" %16.3g", relative);
         }
+    }
+    if (repl_side_of(repl, SOURCE_ENGINE) != NULL) {
+        char kernel[STEP_KERNEL_SIZE];
+        const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
+        printf("  %s", step_kernel_name(engine, repl->n_rows, &repl->plan->steps[step], repl->settings.no_fuse, kernel));
     }
     const char *mark = "  <-- introduced by";
     for (uint32_t i = 0; i < repl->n_sides; i++) {

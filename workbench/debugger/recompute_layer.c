@@ -49,20 +49,23 @@ static enum status record_rows(const struct repl *repl, struct repl_side *side, 
     return status;
 }
 
-/* Recomputes a layer of a batch, as far as the batch ran, and restores the state after that. */
+/* Recomputes a layer of a batch, as far as the batch ran: by running all of the batch again, as it ran; but with patches,
+ * or op by op, the layer alone. */
 static enum status recompute_in_batch(const struct repl *repl, struct repl_side *side, uint32_t b, uint32_t first,
                                       uint32_t last, struct error *err)
 {
     const struct repl_batch *batch = &repl->batches[b];
     uint32_t ran = b + 1 < repl->n_batches ? repl->plan->n_steps : repl->next, end = ran < last ? ran : last;
-    TRY(repl_restore(repl, side, batch, first < ran ? first : ran, err));
-    if (first < end) {
+    bool whole = repl->n_patches == 0 && !repl->settings.no_fuse;
+    TRY(repl_restore(repl, side, batch, whole ? 0 : first < ran ? first : ran, err));
+    if (whole) {
+        TRY(side->backend->ops->run(side->backend, 0, repl->plan->n_steps, err));
+    } else if (first < end) {
         TRY(side->backend->ops->run(side->backend, first, end, err));
     }
     for (uint32_t s = first; s < end; s++) {
         TRY(record_rows(repl, side, s, batch, err));
     }
-    TRY(repl_restore(repl, side, batch, ran, err));
     return stop_check(err);
 }
 
@@ -90,14 +93,16 @@ static enum status add_checkpoint(struct repl *repl, int32_t layer, struct error
 }
 
 /* After a failure: everything is as it was before. */
-static void undo(struct repl *repl, const struct repl_side *side, const bool *before, uint32_t first, uint32_t last)
+static void undo(struct repl *repl, struct repl_side *side, const bool *before, uint32_t first, uint32_t last)
 {
     struct error unused;
     bool asked = stop_asked();
     drop_new_rows(repl, side, before, first, last);
     repl->config->n_layers--;
     stop_clear(); /* Ctrl-C must not stop the undoing */
-    (void)repl_update_capture(repl, &unused);
+    if (repl_update_capture(repl, &unused) == STATUS_OK) {
+        (void)repl_side_failed(repl, side, repl_replay(repl, side, &unused), &unused);
+    }
     if (asked) {
         stop_ask();
     }
@@ -118,6 +123,7 @@ enum status repl_ensure_captured(struct repl *repl, uint32_t step, struct error 
     for (uint32_t b = 0; status == STATUS_OK && b < repl->n_batches; b++) {
         status = recompute_in_batch(repl, side, b, first, last, err);
     }
+    side->behind = true;
     if (status != STATUS_OK && status != STATUS_DEVICE) {
         undo(repl, side, before, first, last);
     }

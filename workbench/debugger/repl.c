@@ -2,6 +2,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/debugger/full_comparison.h"
 #include "workbench/debugger/judge.h"
 #include "workbench/debugger/run.h"
 #include "workbench/probes/probe_config.h"
@@ -35,6 +36,7 @@ static void retire_trace(struct repl *repl, struct trace *trace)
 /* Ends the run; the session and the golden stay. */
 static void clear_run(struct repl *repl)
 {
+    repl_forget_comparison(repl);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         if (repl->sides[i].backend != NULL) {
             retire_trace(repl, repl->sides[i].trace);
@@ -162,6 +164,7 @@ enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, 
 void repl_replace_golden(struct repl *repl, struct trace *golden)
 {
     struct trace *old = repl->golden;
+    repl_forget_comparison(repl);
     repl->golden = golden;
     free(repl->golden_steps);
     repl->golden_steps = NULL;

@@ -1,5 +1,8 @@
 /* The prompt (read-eval-print loop): both sides of a session advance together, op by op if wanted, and every op is
- * audited as it runs.
+ * audited.
+ *
+ * The engine runs a batch as `run` and `diff` do: the whole plan in one go, with fused kernels. Stepping moves through
+ * the rows that it made. The reference computes a step when the position passes it.
  *
  * There is one position: a batch (as many prompt positions as fit, or one decoded token), and the step of the plan that
  * runs next in it. Each running side records its rows in a trace. The golden is a side that is only read. */
@@ -29,7 +32,9 @@ struct repl_summary {
 /* A batch that began. Its rows stay in the traces and its judgements here, so going back needs no computing. */
 struct repl_batch {
     uint32_t first, n_rows;
-    struct repl_judgement *judgements; /* [REPL_MAX_SIDES, n_steps], of the steps that ran */
+    struct repl_judgement *judgements;   /* [REPL_MAX_SIDES, n_steps], of the steps that ran */
+    uint32_t version[REPL_MAX_SIDES];    /* repl_side.version that made its rows… */
+    uint32_t from[REPL_MAX_SIDES];       /* …of this step and those behind it; others are of an earlier version */
 };
 
 struct repl_side {
@@ -37,6 +42,9 @@ struct repl_side {
     struct backend *backend;        /* NULL: the golden */
     struct trace *trace;            /* n_positions grows with the run */
     struct repl_summary *summaries; /* [n_steps] */
+    uint32_t version;               /* counts what changes its results: engines, patches, schedules */
+    uint32_t made;                  /* steps of the current batch whose rows are in `trace`, seen or not yet */
+    bool behind;                    /* the backend is not after step `made` - 1 of the current batch */
     bool lost;                      /* the device failed; the side does not run until it is opened again */
     uint64_t lost_at;               /* repl_point up to which it ran */
 };
@@ -75,6 +83,8 @@ struct repl_settings {
     uint32_t n_faults;
     uint32_t decode; /* tokens decoded after a prompt */
     uint32_t width;  /* of plots, in columns; 0: the terminal's */
+    bool errors_continue; /* a piped command that fails does not end the run */
+    bool no_fuse;    /* the engine runs each op by itself; else the schedule of `run` and `diff` */
 };
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
                         uint32_t n_faults);
@@ -105,6 +115,8 @@ struct repl {
     bool *captured;                     /* [n_steps] stages that the engine copies to the host; NULL: all */
     struct repl_introduced *introduced; /* [n_introduced] in the order in which the run met them */
     uint32_t n_introduced;
+    struct comparison *comparison;      /* full_comparison.h; NULL: none was made */
+    uint32_t compared_version;          /* the leader's version that it is of */
     struct trace **retired; /* traces of earlier runs, kept while user code may look into them */
     uint32_t n_retired;
     bool python_used, quit;
@@ -147,7 +159,7 @@ enum status repl_run_line(struct repl *repl, const char *line, struct error *err
 enum status repl_run_script(struct repl *repl, const char *path, struct error *err);
 
 /* Reads command lines until `quit` or the end of input: through readline on a terminal, else as plain lines. A command
- * that fails prints one line and the loop goes on. */
-void repl_loop(struct repl *repl);
+ * that fails prints one line. On a terminal the loop goes on; otherwise it ends, and the command's status is returned. */
+enum status repl_loop(struct repl *repl);
 
 #endif

@@ -41,6 +41,15 @@ static uint32_t batch_rows(const struct repl *repl, uint32_t first)
     return n;
 }
 
+enum status repl_begin_on(const struct repl *repl, const struct repl_side *side, const struct batch *batch,
+                          struct error *err)
+{
+    struct batch own = *batch;
+    own.tokens = session_batch_tokens(side->backend->plan, repl->tokens, repl->phase, repl->n_known,
+                                      batch->first_position);
+    return side->backend->ops->begin(side->backend, &own, err);
+}
+
 enum status repl_begin_batch(struct repl *repl, struct error *err)
 {
     if (repl->next < repl->plan->n_steps) {
@@ -60,9 +69,8 @@ enum status repl_begin_batch(struct repl *repl, struct error *err)
     uint32_t first = repl->first + repl->n_rows;
     struct batch batch = {first, batch_rows(repl, first), repl->tokens + first, repl->phase[first] == PHASE_DECODE};
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        struct backend *backend = repl->sides[i].backend;
         if (repl_side_runs(&repl->sides[i])) {
-            TRY(repl_side_failed(repl, &repl->sides[i], backend->ops->begin(backend, &batch, err), err));
+            TRY(repl_side_failed(repl, &repl->sides[i], repl_begin_on(repl, &repl->sides[i], &batch, err), err));
         }
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
@@ -73,6 +81,11 @@ enum status repl_begin_batch(struct repl *repl, struct error *err)
         }
     }
     repl_add_batch(repl, first, batch.n_rows);
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        repl->batches[repl->n_batches - 1].version[i] = repl->sides[i].version;
+        repl->sides[i].made = 0;
+        repl->sides[i].behind = false;
+    }
     return STATUS_OK;
 }
 
@@ -87,6 +100,7 @@ static bool is_recorded(const struct repl *repl, const struct repl_side *side, u
 static enum status read_step(struct repl *repl, const struct repl_side *side, uint32_t step, struct error *err)
 {
     struct trace_stage *stage = trace_find_step(side->trace, &repl->plan->steps[step]);
+    session_declare_storage(&side->backend->plan->steps[step], stage);
     float *rows = stage->rows + (uint64_t)repl->first * stage->width;
     TRY(side->backend->ops->read(side->backend, step, rows, err));
     if (side != repl_leader(repl) || !repl_is_patched(repl, step)) {
@@ -100,7 +114,7 @@ static enum status read_step(struct repl *repl, const struct repl_side *side, ui
  * between them. The leader stops after a patched step, whose rows are replaced before the next step reads them. */
 static uint32_t call_end(struct repl *repl, const struct repl_side *side, uint32_t first, uint32_t last)
 {
-    if (side->source == SOURCE_REFERENCE) {
+    if (side->source == SOURCE_REFERENCE || repl->settings.no_fuse) {
         return first + 1;
     }
     for (uint32_t s = first; side == repl_leader(repl) && s < last; s++) {
@@ -111,19 +125,53 @@ static uint32_t call_end(struct repl *repl, const struct repl_side *side, uint32
     return last;
 }
 
-/* Runs steps [repl->next, last) on one side. */
-static enum status run_side(struct repl *repl, const struct repl_side *side, uint32_t last, struct error *err)
+/* How far a side runs when the position moves to step `last`. The engine runs to the end of the batch, as `run` and
+ * `diff` do; not past a patch, which may take rows that the reference is yet to compute. */
+static uint32_t run_end(const struct repl *repl, const struct repl_side *side, uint32_t last)
 {
-    for (uint32_t first = repl->next; first < last;) {
-        uint32_t end = call_end(repl, side, first, last);
-        TRY(side->backend->ops->run(side->backend, first, end, err));
-        for (uint32_t s = first; s < end; s++) {
+    bool ahead = side->source == SOURCE_ENGINE && !repl->settings.no_fuse && repl->n_patches == 0;
+    return ahead ? repl->plan->n_steps : last;
+}
+
+/* Brings the backend to where the side's rows end. If the rows are its own, the batch is begun anew, and runs from its
+ * start; otherwise the recorded rows are written to it. */
+static enum status catch_up(struct repl *repl, uint32_t side_index, struct error *err)
+{
+    struct repl_side *side = &repl->sides[side_index];
+    struct repl_batch *batch = &repl->batches[repl->n_batches - 1];
+    if (!side->behind) {
+        return STATUS_OK;
+    }
+    bool own = batch->version[side_index] == side->version && batch->from[side_index] == 0;
+    bool again = own && run_end(repl, side, 0) > 0;
+    side->made = again ? 0 : repl->next;
+    TRY(repl_restore(repl, side, batch, side->made, err));
+    if (!own) {
+        batch->version[side_index] = side->version;
+        batch->from[side_index] = repl->next;
+    }
+    side->behind = false;
+    return STATUS_OK;
+}
+
+/* Has a side compute its rows of the steps before `last`. */
+static enum status run_side(struct repl *repl, uint32_t side_index, uint32_t last, struct error *err)
+{
+    struct repl_side *side = &repl->sides[side_index];
+    if (side->made >= last) {
+        return STATUS_OK;
+    }
+    TRY(catch_up(repl, side_index, err));
+    for (uint32_t end = run_end(repl, side, last); side->made < end;) {
+        uint32_t first = side->made, stop = call_end(repl, side, first, end);
+        TRY(side->backend->ops->run(side->backend, first, stop, err));
+        for (uint32_t s = first; s < stop; s++) {
             if (is_recorded(repl, side, s)) {
                 TRY(read_step(repl, side, s, err));
             }
         }
-        first = end;
-        if (first < last) {
+        side->made = stop;
+        if (stop < end) {
             TRY(stop_check(err));
         }
     }
@@ -199,11 +247,51 @@ enum status repl_run_steps(struct repl *repl, uint32_t last, struct error *err)
     /* The leader runs last, since a patch may take rows that the reference computes. */
     for (uint32_t i = repl->n_sides; i-- > 0;) {
         if (repl_side_runs(&repl->sides[i])) {
-            TRY(repl_side_failed(repl, &repl->sides[i], run_side(repl, &repl->sides[i], last, err), err));
+            TRY(repl_side_failed(repl, &repl->sides[i], run_side(repl, i, last, err), err));
         }
     }
     for (uint32_t s = repl->next; s < last; s++) {
         TRY(finish_step(repl, s, err));
     }
     return STATUS_OK;
+}
+
+/* Runs a batch again on one side, as far as the position goes: the batch is the last one for the time of the call. */
+static enum status rerun_batch(struct repl *repl, uint32_t side_index, struct error *err)
+{
+    struct repl_side *side = &repl->sides[side_index];
+    struct repl_batch *batch = &repl->batches[repl->n_batches - 1];
+    struct batch begin = {batch->first, batch->n_rows, repl->tokens + batch->first,
+                          repl->phase[batch->first] == PHASE_DECODE};
+    repl->first = batch->first;
+    repl->n_rows = batch->n_rows;
+    TRY(repl_begin_on(repl, side, &begin, err));
+    side->made = batch->from[side_index] = 0;
+    side->behind = false;
+    batch->version[side_index] = side->version;
+    TRY(repl->next > 0 ? run_side(repl, side_index, repl->next, err) : STATUS_OK);
+    if (repl->next == repl->plan->n_steps) {
+        repl_choose_tokens(repl);
+    }
+    return STATUS_OK;
+}
+
+enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *err)
+{
+    uint32_t n_batches = repl->n_batches, next = repl->next;
+    enum status status = STATUS_OK;
+    for (uint32_t b = 0; b < n_batches && status == STATUS_OK; b++) {
+        repl->n_batches = b + 1;
+        repl->next = b + 1 < n_batches ? repl->plan->n_steps : next;
+        status = rerun_batch(repl, (uint32_t)(side - repl->sides), err);
+    }
+    repl->n_batches = n_batches;
+    repl->next = next;
+    if (n_batches > 0) {
+        repl->first = repl->batches[n_batches - 1].first;
+        repl->n_rows = repl->batches[n_batches - 1].n_rows;
+    }
+    side->behind = side->behind || status != STATUS_OK;
+    repl_rejudge(repl, 0, repl->plan->n_steps);
+    return repl_side_failed(repl, side, status, err);
 }

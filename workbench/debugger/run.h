@@ -7,8 +7,13 @@
 /* run.c: begins a batch unless one is under way. STATUS_USAGE: no tokens are left to run. */
 enum status repl_begin_batch(struct repl *repl, struct error *err);
 
-/* Runs steps [repl->next, last) of the current batch on every side, records and audits them. On failure the position
- * stays; on Ctrl-C (STATUS_INTERRUPTED) it is after the last step that was judged. */
+/* Begins a batch on one side. It gets the tokens that the side's plan lets it have. */
+enum status repl_begin_on(const struct repl *repl, const struct repl_side *side, const struct batch *batch,
+                          struct error *err);
+
+/* Moves the position to step `last` of the current batch: every side computes what it has not yet computed, and the
+ * steps passed are recorded and audited. On failure the position stays; on Ctrl-C (STATUS_INTERRUPTED) it is after the
+ * last step that was judged. */
 enum status repl_run_steps(struct repl *repl, uint32_t last, struct error *err);
 
 /* Whether all tokens ran. */
@@ -17,6 +22,10 @@ bool repl_is_over(const struct repl *repl);
 /* What a failing call means for a side. A side whose device was lost leaves the run; the others go on. */
 enum status repl_side_failed(struct repl *repl, struct repl_side *side, enum status status, struct error *err);
 
+/* Has a side compute all batches again, as far as the position goes, and judges everything anew. The tokens and the
+ * position stay. */
+enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *err);
+
 /* go_back.c: starts and drops batches. */
 void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows);
 void repl_drop_batches(struct repl *repl, uint32_t n_kept);
@@ -24,8 +33,8 @@ void repl_drop_batches(struct repl *repl, uint32_t n_kept);
 /* A position as a number: 0 is before position 0; b * n_steps + s is after step s - 1 of batch b. */
 uint64_t repl_point(const struct repl *repl);
 
-/* Goes back to a point that the run passed: after step `next` - 1 of a batch. Nothing is computed: recorded rows are
- * written back to the backends. Everything recorded after the point is forgotten. */
+/* Goes back to a point that the run passed: after step `next` - 1 of a batch. Nothing is computed. Rows after the point
+ * are hidden; in the same batch they are shown again as the position passes them. */
 enum status repl_go_back(struct repl *repl, uint32_t batch, uint32_t next, struct error *err);
 enum status repl_go_to_point(struct repl *repl, uint64_t point, struct error *err);
 void repl_go_to_start(struct repl *repl);
@@ -37,6 +46,9 @@ enum status repl_restore(const struct repl *repl, const struct repl_side *side, 
 
 /* Restores all batches of a side, for a backend that was opened anew. */
 enum status repl_replay(struct repl *repl, struct repl_side *side, struct error *err);
+
+/* Says that a side would compute other rows from here on: its next run starts from the recorded ones. */
+void repl_side_changed(const struct repl *repl, struct repl_side *side);
 
 /* commands/step.c: runs to step `last` of the current batch, layer by layer. Stops at a breakpoint and then sets
  * repl->stopped. */

@@ -58,6 +58,9 @@ static void add_op(const struct answer *answer, struct text_lines *lines)
         snprintf(text, sizeof(text), "%s: %s", op->name, op->what);
     }
     lines_add(lines, "op", "%s", text);
+    if (answer->kernel != NULL && answer->kernel[0] != '\0' && answer->first.source == SOURCE_ENGINE) {
+        lines_add(lines, "kernel", "%s", answer->kernel);
+    }
 }
 
 /* Writes numbers as runs: "0-3, 7". */

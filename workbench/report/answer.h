@@ -26,6 +26,7 @@ struct answer {
     const struct diagnosis *diagnoses;
     uint32_t n_diagnoses, n_unexplained;
     const char *token_text;    /* of the failing position; NULL: not known */
+    const char *kernel;        /* that made the failing rows of an engine (session/step_kernel.h); NULL: not known */
     const char *debug_command; /* opens the prompt on the same run, from a shell; NULL: it is open */
     const char *ran;           /* of which run it is; NULL: not said */
     const char *ran_short;     /* the same in one line, for where many bugs leave no more */

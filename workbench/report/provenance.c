@@ -34,6 +34,7 @@ const char *provenance_program(void)
 void report_run_free(struct report_run *run)
 {
     free(run->token_text);
+    free(run->kernel);
     free(run->debug_command);
     *run = (struct report_run){0};
 }

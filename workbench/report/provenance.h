@@ -10,6 +10,7 @@
 struct report_run {
     const char *device, *driver; /* borrowed; NULL: no engine ran */
     char *token_text;            /* text of the first divergence's token; NULL: not known */
+    char *kernel;                /* of the engine, that made its rows (session/step_kernel.h); NULL: not known */
     char *debug_command;         /* shell command that opens the prompt on the same run; NULL: none */
 };
 void report_run_free(struct report_run *run);

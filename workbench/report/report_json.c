@@ -57,6 +57,9 @@ static json_t *first_divergence(const struct report *report)
     json_put(object, "bound", json_number_or_text(finding->bound));
     json_put(object, "ratio", json_number_or_text(finding->ratio));
     json_put(object, "source", json_string(verdict_source(report->verdict->outlier, first->source)));
+    if (report->run->kernel != NULL) {
+        json_put(object, "kernel", json_string(report->run->kernel));
+    }
     put_span(object, report, first->step, first->trace);
     return object;
 }

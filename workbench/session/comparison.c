@@ -287,9 +287,9 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     }
 }
 
-enum status comparison_report(const struct comparison *comparison, const char *json, struct error *err)
+static struct report report_of(const struct comparison *comparison)
 {
-    const struct report report = {
+    return (struct report){
         .plan = comparison->plan,
         .audit = &comparison->audit,
         .verdict = &comparison->verdict,
@@ -307,6 +307,17 @@ enum status comparison_report(const struct comparison *comparison, const char *j
         .n_choices = comparison->n_choices,
         .parts = comparison->parts,
     };
+}
+
+void comparison_print(const struct comparison *comparison, FILE *out)
+{
+    const struct report report = report_of(comparison);
+    report_print(&report, out);
+}
+
+enum status comparison_report(const struct comparison *comparison, const char *json, struct error *err)
+{
+    const struct report report = report_of(comparison);
     enum status status = stop_check(err);
     if (status) {
         return status;

@@ -60,6 +60,9 @@ enum status comparison_check_digests(struct comparison *comparison, const struct
 enum status comparison_set_golden_plan(struct comparison *comparison, const struct plan *plan,
                                        const struct trace *golden, struct error *err);
 
+/* Prints the report. */
+void comparison_print(const struct comparison *comparison, FILE *out);
+
 /* Prints the report, or writes it as JSON (and prints it as well, unless json is "-"). Returns STATUS_OK or
  * STATUS_DIVERGED, or why the report could not be written. */
 enum status comparison_report(const struct comparison *comparison, const char *json, struct error *err);

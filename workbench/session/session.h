@@ -83,6 +83,15 @@ struct record_options {
 enum status session_record(struct session *session, enum source source, const struct record_options *options,
                            struct trace *trace, struct error *err);
 
+/* Declares what a backend stores of a step: an engine with the variant STORE_F16 stores, and declares, f16. */
+void session_declare_storage(const struct step *step, struct trace_stage *stage);
+
+/* The tokens that a backend with this plan gets for the batch at `first`. With TAMPER_LATER_TOKENS a decode row may get
+ * a later one: of each four tokens in a submit, the last two's parameter blocks overwrite the first two's before these
+ * are read (postmortem 2026-01-03 batched-decode-repetition). tokens, phase: [n_positions], borrowed. */
+const int32_t *session_batch_tokens(const struct plan *plan, const int32_t *tokens, const uint8_t *phase,
+                                    uint32_t n_positions, uint32_t first);
+
 /* What session_generate continues, and how far. */
 struct generate_options {
     const int32_t *prompt; /* [n_prompt], at least one */

@@ -26,9 +26,7 @@ static enum status record_batch(struct backend *backend, const struct batch *bat
             continue;
         }
         struct trace_stage *stage = trace_add(trace, step->layer, step->stage, step->width);
-        if (step->variant == VARIANT_STORE_F16) { /* this engine stores f16, and declares it */
-            ASSERT(float_type("float16", &stage->arith.u_storage, &stage->arith.eta));
-        }
+        session_declare_storage(step, stage);
         /* A batch's rows are consecutive positions, in the trace too, so they are read in place. */
         TRY(backend->ops->read(backend, i, stage->rows + (uint64_t)batch->first_position * step->width, err));
         for (uint32_t row = 0; row < batch->n_rows; row++) {
@@ -103,13 +101,16 @@ static enum status record_samples(struct samples *samples, struct backend *backe
     return status;
 }
 
-/* The tokens of the batch at `first`. With TAMPER_LATER_TOKENS a decode row may get a later one: of each four tokens in
- * a submit, the last two's parameter blocks overwrite the first two's before these are read (postmortem 2026-01-03
- * batched-decode-repetition). */
-static const int32_t *row_tokens(const struct plan *plan, const struct record_options *options, uint32_t first)
+void session_declare_storage(const struct step *step, struct trace_stage *stage)
 {
-    const int32_t *tokens = options->tokens;
-    const uint8_t *phase = options->phase;
+    if (step->variant == VARIANT_STORE_F16) {
+        ASSERT(float_type("float16", &stage->arith.u_storage, &stage->arith.eta));
+    }
+}
+
+const int32_t *session_batch_tokens(const struct plan *plan, const int32_t *tokens, const uint8_t *phase,
+                                    uint32_t n_positions, uint32_t first)
+{
     if (plan->steps[0].tamper.how != TAMPER_LATER_TOKENS || phase[first] != PHASE_DECODE) {
         return tokens + first;
     }
@@ -117,7 +118,7 @@ static const int32_t *row_tokens(const struct plan *plan, const struct record_op
     while (start > 0 && phase[start - 1] == PHASE_DECODE) {
         start--;
     }
-    bool overwritten = (first - start) % 4 < 2 && first + 2 < options->n_positions;
+    bool overwritten = (first - start) % 4 < 2 && first + 2 < n_positions;
     return tokens + first + (overwritten ? 2 : 0);
 }
 
@@ -139,7 +140,7 @@ static enum status run_batches(struct backend *backend, const struct record_opti
     TRY(session_check_positions(backend, n_positions, err));
     for (uint32_t first = 0; first < n_positions;) {
         struct batch batch = {first, batch_rows(backend, options->phase, first, n_positions),
-                              row_tokens(backend->plan, options, first), options->phase[first] == PHASE_DECODE};
+                              session_batch_tokens(backend->plan, options->tokens, options->phase, n_positions, first), options->phase[first] == PHASE_DECODE};
         enum status status = run_batch(backend, &batch, options->stages, samples, trace, err);
         first += batch.n_rows;
         if (options->progress != NULL) {

@@ -79,8 +79,8 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
     if (isatty(STDIN_FILENO)) {
         printf("lockstep: %s; help lists the commands\n", repl->session->model.path);
     }
-    repl_loop(repl);
-    return STATUS_OK;
+    err->text[0] = '\0'; /* the loop prints its own errors */
+    return repl_loop(repl);
 }
 
 static void free_golden(struct trace *golden)

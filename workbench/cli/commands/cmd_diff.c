@@ -1,10 +1,7 @@
 /* lockstep diff MODEL --golden G.h5: compares the engine, or a trace in its place, and the reference with a golden. */
-#include <string.h>
-#include <strings.h>
-
 #include "workbench/cli/commands/describe_run.h"
 #include "workbench/cli/commands/option_values.h"
-#include "workbench/session/comparison.h"
+#include "workbench/session/compare_run.h"
 #include "workbench/session/progress.h"
 
 /* Reads the options that say what runs. With --trace no engine runs: the file takes its place. */
@@ -28,46 +25,9 @@ static enum status choose_sides(const struct arguments *arguments, struct sessio
     return STATUS_OK;
 }
 
-/* A stage that our own run did not record is a failure of the run, never a divergence. */
-static enum status check_complete(const struct trace *trace, const struct plan *plan, struct error *err)
-{
-    for (uint32_t s = 0; s < plan->n_steps; s++) {
-        const struct trace_stage *stage = trace_find_step(trace, &plan->steps[s]);
-        char label[64];
-        if (!stage || stage->n_recorded < trace->n_positions) {
-            return error_set(err, STATUS_DEVICE, trace->path, step_label(&plan->steps[s], label), ERROR_NO_OFFSET,
-                             "%u rows were captured, expected %u", stage ? stage->n_recorded : 0, trace->n_positions);
-        }
-    }
-    return STATUS_OK;
-}
-
 static bool holds_samples(const struct trace *trace)
 {
     return trace_find(trace, LAYER_NONE, STAGE_sample_probs) || trace_find(trace, LAYER_NONE, STAGE_sample_token);
-}
-
-/* Runs the golden's tokens on one side. */
-static enum status record_side(struct session *session, struct comparison *comparison, enum source source,
-                               const struct trace *golden, struct error *err)
-{
-    char what[32];
-    struct trace trace;
-    if (!session->on[source]) {
-        return STATUS_OK;
-    }
-    strcpy(what, source_name(source));
-    strcat(what, ": position");
-    const struct record_options options = {
-        .n_positions = golden->n_positions,
-        .tokens = golden->tokens,
-        .phase = golden->phase,
-        .progress = progress_show,
-        .progress_context = what,
-    };
-    TRY(session_record(session, source, &options, &trace, err));
-    comparison_add(comparison, source, &trace);
-    return check_complete(&comparison->traces[comparison->n_traces - 1], comparison->plan, err);
 }
 
 /* Reads --trace, if it is given. */
@@ -96,33 +56,17 @@ static enum status add_sides(const struct arguments *arguments, struct session *
                              const struct trace *golden, struct error *err)
 {
     TRY(add_foreign_trace(session, comparison, arguments->trace, golden, err));
-    TRY(record_side(session, comparison, SOURCE_ENGINE, golden, err));
-    return record_side(session, comparison, SOURCE_REFERENCE, golden, err);
+    TRY(compare_record(session, comparison, SOURCE_ENGINE, golden, false, err));
+    return compare_record(session, comparison, SOURCE_REFERENCE, golden, false, err);
 }
 
-/* Compares the golden's digests with MODEL's; or requires those of --golden-model, whose plan then judges it. own: that
- * model's plan; NULL: not given. */
-static enum status check_golden(struct session *session, struct comparison *comparison, const struct trace *golden,
-                                const struct plan *own, bool *same_weights, struct error *err)
-{
-    char weights[65], config[65];
-    TRY(trace_check_plan(golden, &session->plan, err));
-    if (own != NULL) {
-        TRY(comparison_set_golden_plan(comparison, own, golden, err));
-    }
-    TRY(comparison_check_digests(comparison, &session->model, golden, same_weights, err));
-    TRY(model_digests(&session->model, weights, config, err));
-    comparison->golden_differs = strcasecmp(golden->weights_sha256, weights) != 0;
-    return STATUS_OK;
-}
-
-/* Fills and judges the comparison, and prints the report. Takes the golden over. own: as in check_golden. */
+/* Fills and judges the comparison, and prints the report. Takes the golden over. own: as in compare_check_golden. */
 static enum status compare_sides(const struct arguments *arguments, struct session *session,
                                  struct comparison *comparison, struct trace *golden, const struct plan *own,
                                  struct error *err)
 {
     bool same_weights = false;
-    enum status status = check_golden(session, comparison, golden, own, &same_weights, err);
+    enum status status = compare_check_golden(session, comparison, golden, own, &same_weights, err);
     if (status == STATUS_OK) {
         status = add_sides(arguments, session, comparison, golden, err);
     }

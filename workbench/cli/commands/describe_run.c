@@ -7,6 +7,7 @@
 #include "engine/engine.h"
 #include "model/model.h"
 #include "workbench/python/python.h"
+#include "workbench/session/step_kernel.h"
 
 /* Writes a word so that a shell reads it as it is. */
 static void write_word(const char *word, FILE *out)
@@ -63,4 +64,10 @@ void describe_run(struct comparison *comparison, const struct arguments *argumen
     run->token_text =
         python_token_text(comparison->plan->model, comparison->list[first->trace]->tokens[finding->position]);
     run->debug_command = debug_command(arguments, engine != NULL);
+    if (first->source == SOURCE_ENGINE && engine != NULL) {
+        const struct step *step = &comparison->plan->steps[first->step];
+        const struct trace *trace = comparison->list[first->trace];
+        uint32_t n_rows = step_kernel_rows(engine, trace->phase, trace->n_positions, finding->position);
+        run->kernel = xstrdup(step_kernel_text(engine, n_rows, step, false, (char[STEP_KERNEL_SIZE]){0}));
+    }
 }

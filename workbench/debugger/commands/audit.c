@@ -6,11 +6,14 @@
 #include "model/stop.h"
 #include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/full_comparison.h"
 #include "workbench/debugger/judge.h"
+#include "workbench/debugger/print_steps.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/diagnose/triage.h"
 #include "workbench/python/python.h"
 #include "workbench/report/answer.h"
+#include "workbench/session/step_kernel.h"
 
 #define MAX_DIAGNOSES 4
 
@@ -54,6 +57,30 @@ static void print_finding(const struct repl *repl, const struct repl_side *side,
     print_span(repl, side, step, finding);
 }
 
+/* The verdict of `diff` over all of the golden's tokens, in one line. */
+static enum status print_verdict(struct repl *repl, struct error *err)
+{
+    const struct comparison *comparison;
+    TRY(repl_compare(repl, &comparison, err));
+    if (comparison == NULL) {
+        return STATUS_OK;
+    }
+    if (!comparison->verdict.diverged) {
+        printf("  all tokens, as diff judges them: %s\n",
+               comparison->verdict.conclusion == CONCLUSION_UNDECIDED ? "undecided" : "parity");
+        return STATUS_OK;
+    }
+    char label[64];
+    const struct introduced *first = verdict_first(&comparison->verdict);
+    const struct diagnosis *found = &comparison->diagnoses[0];
+    printf("  all tokens, as diff judges them: diverged: %s, %s%s%s%s%s%s\n",
+           verdict_source(comparison->verdict.outlier, first->source),
+           step_label(&comparison->plan->steps[first->step], label), comparison->n_diagnoses > 0 ? ", " : "",
+           comparison->n_diagnoses > 0 ? found->fault : "", comparison->n_diagnoses > 0 ? " (" : "",
+           comparison->n_diagnoses > 0 ? diagnosis_how_name(found->how) : "", comparison->n_diagnoses > 0 ? ")" : "");
+    return STATUS_OK;
+}
+
 /* Audits all stages; prints those that fail, and counts. */
 static enum status audit_all(struct repl *repl, struct error *err)
 {
@@ -74,7 +101,7 @@ static enum status audit_all(struct repl *repl, struct error *err)
         printf("  %-9s %u stages pass, %u fail, %u are not recorded or cannot be judged\n", source_name(side->source),
                n_passed, n_failed, n_other);
     }
-    return STATUS_OK;
+    return print_verdict(repl, err);
 }
 
 enum status do_audit(struct repl *repl, const struct words *words, struct error *err)
@@ -223,6 +250,7 @@ void print_answer(const struct repl *repl, const struct repl_introduced *introdu
         return;
     }
     const struct finding **findings = batch_findings(repl, introduced);
+    char kernel[STEP_KERNEL_SIZE];
     char *text = python_token_text(&repl->session->model, repl->tokens[introduced->finding.position]);
     const struct answer answer = {
         .plan = &repl->judged_plan,
@@ -235,6 +263,9 @@ void print_answer(const struct repl *repl, const struct repl_introduced *introdu
         .diagnoses = diagnoses,
         .n_diagnoses = n,
         .token_text = text,
+        .kernel = sources[introduced->side] == SOURCE_ENGINE && introduced->batch < repl->n_batches
+                      ? repl_kernel_text(repl, introduced->batch, introduced->step, kernel)
+                      : NULL,
     };
     answer_print(&answer, stdout);
     free(text);

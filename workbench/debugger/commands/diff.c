@@ -4,6 +4,7 @@
 
 #include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/full_comparison.h"
 
 /* A stage over the layers that ran, [side]: the worst ratio, and sums of squares as in repl_judgement. */
 struct stage_summary {
@@ -210,13 +211,23 @@ enum status do_diff(struct repl *repl, const struct words *words, struct error *
 
 enum status do_first(struct repl *repl, const struct words *words, struct error *err)
 {
+    const struct comparison *comparison = NULL;
+    uint32_t step, position;
     (void)words;
-    (void)err;
-    if (repl->n_introduced == 0) {
+    if (repl->n_introduced > 0) {
+        TRY(repl_compare(repl, &comparison, err));
+    }
+    if (repl->n_introduced == 0 || (comparison != NULL && !comparison->verdict.diverged)) {
         printf("no step introduced an error so far\n");
         return STATUS_OK;
     }
-    print_answer(repl, &repl->introduced[0]);
+    bool same = comparison != NULL && repl_first_divergence(repl, comparison, &step, &position) &&
+                position < repl->first + repl->n_rows;
+    if (same) {
+        repl_print_comparison(repl, comparison);
+    } else {
+        print_answer(repl, &repl->introduced[0]);
+    }
     if (repl->n_introduced > 1) {
         printf("diagnose shows the other errors introduced so far: %u\n", repl->n_introduced - 1);
     }

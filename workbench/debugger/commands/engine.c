@@ -75,6 +75,7 @@ static enum status exchange(struct repl *repl, const struct repl_settings *setti
     session_replace_engine(repl->session, &engine);
     if (side != NULL) {
         side->lost = false;
+        repl_side_changed(repl, side);
     }
     return STATUS_OK;
 }
@@ -210,6 +211,8 @@ enum status do_reload(struct repl *repl, const struct words *words, struct error
     free(repl->settings.shaders);
     repl->settings = changed;
     printf("shaders compiled from %s\n", repl->settings.shaders);
+    struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
+    TRY(side != NULL && repl->n_batches > 0 ? repl_rerun(repl, side, err) : STATUS_OK);
     return repl->n_batches > 0 && repl->next > 0 ? repeat_last_run(repl, err) : STATUS_OK;
 }
 
@@ -254,6 +257,36 @@ static enum status set_width(struct repl *repl, const char *value, struct error 
     return STATUS_OK;
 }
 
+/* on or off, or two words of the same meaning. */
+static enum status word_choice(const char *value, const char *name, const char *yes, const char *no, bool *is_yes,
+                               struct error *err)
+{
+    *is_yes = strcmp(value, yes) == 0;
+    return *is_yes || strcmp(value, no) == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected %s or %s", value, yes, no);
+}
+
+static enum status set_fuse(struct repl *repl, const char *value, struct error *err)
+{
+    bool fuse;
+    TRY(word_choice(value, "fuse", "on", "off", &fuse, err));
+    TRY(need_engine(repl, "fuse", err));
+    struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
+    if (repl->settings.no_fuse == fuse && side != NULL) {
+        repl_side_changed(repl, side);
+    }
+    repl->settings.no_fuse = !fuse;
+    printf(fuse ? "the engine runs what run and diff run\n"
+                : "the engine runs each op by itself, from here on: other kernels than those of run and diff\n");
+    return STATUS_OK;
+}
+
+static enum status set_errors(struct repl *repl, const char *value, struct error *err)
+{
+    return word_choice(value, "errors", "continue", "stop", &repl->settings.errors_continue, err);
+}
+
 static enum status set_layers(struct repl *repl, const char *value, struct error *err)
 {
     TRY(probe_config_set_layers(repl->config, value, repl->plan, err));
@@ -271,7 +304,8 @@ static const struct {
     const char *name;
     enum status (*set)(struct repl *repl, const char *value, struct error *err);
 } settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode},
-                {"width", set_width},   {"layers", set_layers},   {"preset", set_preset}};
+                {"width", set_width},   {"layers", set_layers},   {"preset", set_preset},
+                {"fuse", set_fuse},     {"errors", set_errors}};
 
 enum status do_set(struct repl *repl, const struct words *words, struct error *err)
 {
@@ -296,6 +330,8 @@ enum status do_show(struct repl *repl, const struct words *words, struct error *
     }
     printf("  shaders  %s%s\n", shaders, s->shaders == NULL ? " (built in until reload shaders)" : "");
     free(shaders);
+    printf("  fuse     %s\n", s->no_fuse ? "off: each op by itself" : "on: the kernels of run and diff");
+    printf("  errors   a piped command that fails %s\n", s->errors_continue ? "ends nothing" : "ends the run");
     printf("  decode   %u tokens after a prompt, unless -n says otherwise\n", s->decode);
     if (s->width == 0) {
         printf("  width    the terminal's\n");

@@ -4,6 +4,7 @@
 
 #include "model/family.h"
 #include "workbench/debugger/command.h"
+#include "workbench/session/step_kernel.h"
 
 static void info_model(const struct repl *repl)
 {
@@ -30,16 +31,29 @@ static void info_device(const struct repl *repl)
            device->api, device->subgroup, (double)device->memory / (1 << 30));
 }
 
-/* Prints the steps outside the layers and those of layer 0. Other layers have the same steps. */
+/* Prints the steps outside the layers and those of layer 0, with the kernels of the current batch, or of decoding. Other
+ * layers have the same steps, and the same kernels but where a fault is planted. */
 static void info_plan(const struct repl *repl)
 {
-    printf("%u steps, %u layers\n  %-15s %-10s %9s\n", repl->plan->n_steps, repl->plan->n_layers, "stage", "op",
-           "width");
+    bool has_engine = repl->session->on[SOURCE_ENGINE];
+    uint32_t n_rows = repl->n_rows > 0 ? repl->n_rows : 1;
+    printf("%u steps, %u layers", repl->plan->n_steps, repl->plan->n_layers);
+    if (has_engine) {
+        printf("; kernels of a batch of %u row%s, %s", n_rows, n_rows == 1 ? "" : "s",
+               repl->settings.no_fuse ? "each op by itself (set fuse off)" : "as run and diff use them");
+    }
+    printf("\n  %-15s %-10s %9s\n", "stage", "op", "width");
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
         const struct step *step = &repl->plan->steps[s];
-        if (step->layer <= 0) {
-            printf("  %-15s %-10s %9u  %s%s\n", stage_name(step->stage), op_info(step->op)->name, step->width,
-                   stage_what(step->stage), step->layer == 0 ? ", in each layer" : "");
+        char kernel[STEP_KERNEL_SIZE] = "";
+        if (step->layer > 0) {
+            continue;
+        }
+        printf("  %-15s %-10s %9u  %s%s\n", stage_name(step->stage), op_info(step->op)->name, step->width,
+               stage_what(step->stage), step->layer == 0 ? ", in each layer" : "");
+        if (has_engine) {
+            const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
+            printf("  %-15s %s\n", "", step_kernel_text(engine, n_rows, step, repl->settings.no_fuse, kernel));
         }
     }
 }

@@ -4,6 +4,7 @@
 #include <string.h>
 
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/full_comparison.h"
 #include "workbench/debugger/print_steps.h"
 #include "workbench/debugger/run.h"
 #include "workbench/probes/probe_config.h"
@@ -60,27 +61,6 @@ enum status do_run(struct repl *repl, const struct words *words, struct error *e
         repl_go_to_start(repl);
     }
     return run_tokens(repl, n, err);
-}
-
-enum status do_until(struct repl *repl, const struct words *words, struct error *err)
-{
-    if (strcmp(words->word[0], "diverge") != 0) {
-        return words_refuse(words, 0, err);
-    }
-    repl->breakpoints = xrealloc(repl->breakpoints, (repl->n_breakpoints + 1) * sizeof(*repl->breakpoints));
-    repl->breakpoints[repl->n_breakpoints++] = (struct repl_breakpoint){.diverge = true};
-    uint32_t n_before = repl->n_introduced;
-    enum status status = run_tokens(repl, INT64_MAX, err);
-    repl->n_breakpoints--; /* it is still the last one: no command that changes the list ran */
-    if (status == STATUS_OK && repl->stopped) {
-        ASSERT(repl->n_introduced > n_before);
-        print_answer(repl, &repl->introduced[n_before]);
-    }
-    if (status == STATUS_OK && !repl->stopped) {
-        printf("no step introduced an error%s\n",
-               repl->captured == NULL ? "" : " in the layers that are read back (set layers all reads every layer)");
-    }
-    return status;
 }
 
 /* Whether a point lies at the end of a layer, before the layers, or at the end of a batch. */
@@ -179,6 +159,14 @@ static enum status run_forward(struct repl *repl, int64_t position, uint32_t nex
     return !repl->stopped && repl->next < next ? repl_run_to(repl, next, err) : STATUS_OK;
 }
 
+/* Goes, back or forward, to before step `next` of the batch that holds the position. */
+static enum status go_to(struct repl *repl, int64_t position, uint32_t next, struct error *err)
+{
+    uint32_t batch = batch_of(repl, position);
+    bool passed = batch + 1 < repl->n_batches || (batch + 1 == repl->n_batches && next <= repl->next);
+    return passed ? repl_go_back(repl, batch, next, err) : run_forward(repl, position, next, err);
+}
+
 enum status do_goto(struct repl *repl, const struct words *words, struct error *err)
 {
     uint32_t step;
@@ -190,8 +178,76 @@ enum status do_goto(struct repl *repl, const struct words *words, struct error *
     if (repl->n_known == 0) {
         TRY(repl_begin_batch(repl, err)); /* fails and says why */
     }
-    uint32_t batch = batch_of(repl, position);
-    bool passed = batch + 1 < repl->n_batches || (batch + 1 == repl->n_batches && step + 1 <= repl->next);
-    TRY(passed ? repl_go_back(repl, batch, step + 1, err) : run_forward(repl, position, step + 1, err));
+    TRY(go_to(repl, position, step + 1, err));
     return repl->stopped ? STATUS_OK : do_where(repl, words, err);
+}
+
+/* Runs on until a step introduces an error. Stops right after it, and sets repl->stopped; or at the end of the run. */
+static enum status run_until_introduced(struct repl *repl, struct error *err)
+{
+    repl->stopped = false;
+    repl->breakpoints = xrealloc(repl->breakpoints, (repl->n_breakpoints + 1) * sizeof(*repl->breakpoints));
+    repl->breakpoints[repl->n_breakpoints++] = (struct repl_breakpoint){.diverge = true};
+    enum status status = run_tokens(repl, INT64_MAX, err);
+    repl->n_breakpoints--; /* it is still the last one: no command that changes the list ran */
+    return status;
+}
+
+/* Goes to where `diff` finds the first divergence, and prints its answer. */
+static enum status show_first(struct repl *repl, const struct comparison *comparison, struct error *err)
+{
+    uint32_t step, position;
+    if (repl_first_divergence(repl, comparison, &step, &position)) {
+        repl->stopped = false;
+        TRY(go_to(repl, position, step < repl->plan->n_steps ? step + 1 : repl->plan->n_steps, err));
+        repl->stopped = true;
+    }
+    repl_print_comparison(repl, comparison);
+    return STATUS_OK;
+}
+
+static void print_parity(const struct repl *repl, const struct comparison *comparison)
+{
+    printf("no step introduced an error%s\n",
+           repl->captured == NULL ? "" : " in the layers that are read back (set layers all reads every layer)");
+    if (comparison != NULL) {
+        repl_print_comparison(repl, comparison);
+    }
+}
+
+enum status do_until(struct repl *repl, const struct words *words, struct error *err)
+{
+    const struct comparison *comparison = NULL;
+    if (strcmp(words->word[0], "diverge") != 0) {
+        return words_refuse(words, 0, err);
+    }
+    uint32_t n_before = repl->n_introduced;
+    bool over = repl_is_over(repl);
+    TRY(run_until_introduced(repl, err));
+    while (repl->stopped) {
+        const struct repl_introduced *last = &repl->introduced[n_before];
+        TRY(repl_compare(repl, &comparison, err));
+        if (comparison == NULL) {
+            print_answer(repl, last);
+            return STATUS_OK;
+        }
+        if (n_before == 0 && comparison->verdict.diverged) {
+            return show_first(repl, comparison, err);
+        }
+        if (repl_is_introduced(repl, comparison, last)) {
+            print_answer(repl, last);
+            return STATUS_OK;
+        }
+        n_before = repl->n_introduced;
+        if (repl_is_over(repl)) {
+            break; /* it was the last step */
+        }
+        TRY(run_until_introduced(repl, err));
+    }
+    TRY(over ? STATUS_OK : repl_compare(repl, &comparison, err));
+    if (comparison != NULL && n_before == 0 && comparison->verdict.diverged) {
+        return show_first(repl, comparison, err); /* of roundings or tokens, of which no step alone tells */
+    }
+    print_parity(repl, comparison);
+    return STATUS_OK;
 }

@@ -168,9 +168,11 @@ static enum status parse_patch(struct repl *repl, const struct words *words, str
 static enum status go_before(struct repl *repl, uint32_t step, struct error *err)
 {
     if (repl->n_batches == 0 || repl->next <= step) {
+        repl_side_changed(repl, repl_leader(repl));
         return STATUS_OK;
     }
     TRY(repl_go_back(repl, repl->n_batches - 1, step, err));
+    repl_side_changed(repl, repl_leader(repl));
     char label[64];
     printf("back to before %s, which had run\n", step_label(&repl->plan->steps[step], label));
     return STATUS_OK;

@@ -1,0 +1,95 @@
+/* assert: for scripts, which end at the first command that fails. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "workbench/debugger/capture.h"
+#include "workbench/debugger/command.h"
+#include "workbench/debugger/full_comparison.h"
+#include "workbench/debugger/run.h"
+
+static enum status fail(struct error *err, const char *what)
+{
+    return error_set(err, STATUS_DIVERGED, NULL, "assert parity", ERROR_NO_OFFSET, "%s", what);
+}
+
+/* Without a golden: the errors that what ran so far introduced. */
+static enum status assert_nothing_introduced(const struct repl *repl, struct error *err)
+{
+    if (repl->n_batches == 0) {
+        return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET,
+                         "nothing ran yet, expected continue or step first");
+    }
+    return repl->n_introduced > 0 ? fail(err, "a step introduced an error (first shows it)") : STATUS_OK;
+}
+
+static enum status assert_parity(struct repl *repl, struct error *err)
+{
+    const struct comparison *comparison = NULL;
+    if (repl->n_sides == 0) {
+        return assert_nothing_introduced(repl, err);
+    }
+    TRY(repl_compare(repl, &comparison, err));
+    if (comparison == NULL) {
+        return assert_nothing_introduced(repl, err);
+    }
+    if (!comparison->verdict.diverged) {
+        return comparison->verdict.conclusion == CONCLUSION_UNDECIDED
+                   ? error_set(err, STATUS_UNDECIDED, NULL, "assert parity", ERROR_NO_OFFSET,
+                               "undecided: too few rows can be judged")
+                   : STATUS_OK;
+    }
+    char label[64], what[512];
+    const struct introduced *first = verdict_first(&comparison->verdict);
+    snprintf(what, sizeof(what), "diverged: %s, %s%s%s", verdict_source(comparison->verdict.outlier, first->source),
+             step_label(&comparison->plan->steps[first->step], label), comparison->n_diagnoses > 0 ? ", " : "",
+             comparison->n_diagnoses > 0 ? comparison->diagnoses[0].fault : "");
+    return fail(err, what);
+}
+
+/* The worst ratio that any running side, or the golden, has had at a step. */
+static double worst_ratio(const struct repl *repl, uint32_t step, bool *judged)
+{
+    double worst = 0;
+    *judged = false;
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const struct finding *finding = &repl->sides[i].summaries[step].worst;
+        if (finding->state == FINDING_AUDITED && finding->rows_judged > 0 && !finding->other_precision) {
+            *judged = true;
+            worst = finding->max_ratio > worst || finding->max_ratio != finding->max_ratio ? finding->max_ratio : worst;
+        }
+    }
+    return worst;
+}
+
+static enum status assert_ratio(struct repl *repl, const struct words *words, struct error *err)
+{
+    uint32_t step;
+    char *end, label[64];
+    bool judged;
+    if (words->n != 4 || strcmp(words->word[1], "ratio") != 0 || strcmp(words->word[2], "<") != 0) {
+        return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET,
+                         "expected assert parity, or assert STAGE[@LAYER] ratio < X");
+    }
+    TRY(word_step(repl, words->word[0], &step, NULL, err));
+    double limit = strtod(words->word[3], &end);
+    if (end == words->word[3] || *end != '\0') {
+        return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET, "\"%s\", expected a number",
+                         words->word[3]);
+    }
+    TRY(repl_ensure_captured(repl, step, err));
+    double worst = worst_ratio(repl, step, &judged);
+    step_label(&repl->plan->steps[step], label);
+    if (!judged) {
+        return error_set(err, STATUS_UNDECIDED, NULL, "assert", ERROR_NO_OFFSET, "%s was not judged so far", label);
+    }
+    return worst < limit ? STATUS_OK
+                         : error_set(err, STATUS_DIVERGED, NULL, "assert", ERROR_NO_OFFSET,
+                                     "%s: the worst ratio is %.4g, expected below %s", label, worst, words->word[3]);
+}
+
+enum status do_assert(struct repl *repl, const struct words *words, struct error *err)
+{
+    return words->n == 1 && strcmp(words->word[0], "parity") == 0 ? assert_parity(repl, err)
+                                                                   : assert_ratio(repl, words, err);
+}

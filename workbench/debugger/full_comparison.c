@@ -1,0 +1,169 @@
+#include "workbench/debugger/full_comparison.h"
+
+#include <stdlib.h>
+
+#include "model/stop.h"
+#include "workbench/python/python.h"
+#include "workbench/session/compare_run.h"
+#include "workbench/session/step_kernel.h"
+
+void repl_forget_comparison(struct repl *repl)
+{
+    if (repl->comparison != NULL) {
+        comparison_free(repl->comparison);
+        free(repl->comparison);
+        repl->comparison = NULL;
+    }
+}
+
+/* Whether all rows so far are of the sides as they are now. */
+static bool is_uniform(const struct repl *repl)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        for (uint32_t b = 0; b < repl->n_batches; b++) {
+            const struct repl_batch *batch = &repl->batches[b];
+            if (repl->sides[i].backend != NULL &&
+                (batch->version[i] != repl->sides[i].version || batch->from[i] > 0)) {
+                return false;
+            }
+        }
+    }
+    return true;
+}
+
+static bool has_counterpart(struct repl *repl)
+{
+    const struct repl_side *golden = repl_side_of(repl, SOURCE_GOLDEN);
+    if (golden == NULL || repl->n_prompt > 0 || repl->n_patches > 0 || repl->captured != NULL ||
+        repl->settings.no_fuse) {
+        return false;
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (repl->sides[i].lost) {
+            return false;
+        }
+    }
+    return is_uniform(repl);
+}
+
+/* The golden's own sampling, as `diff` takes it. */
+static void take_sampling(struct session *session, const struct trace *golden)
+{
+    session->sampling = golden->sampling;
+    session->samples = trace_find(golden, LAYER_NONE, STAGE_sample_probs) != NULL ||
+                       trace_find(golden, LAYER_NONE, STAGE_sample_token) != NULL;
+}
+
+static enum status fill(struct repl *repl, struct comparison *comparison, bool *same_weights, struct error *err)
+{
+    struct trace golden;
+    struct session *session = repl->session;
+    struct sampling sampling = session->sampling;
+    bool samples = session->samples;
+    TRY(compare_check_golden(session, comparison, repl->golden, NULL, same_weights, err));
+    take_sampling(session, repl->golden);
+    enum status status = compare_record(session, comparison, SOURCE_ENGINE, repl->golden, true, err);
+    if (status == STATUS_OK) {
+        status = compare_record(session, comparison, SOURCE_REFERENCE, repl->golden, true, err);
+    }
+    session->sampling = sampling;
+    session->samples = samples;
+    if (status == STATUS_OK) {
+        trace_copy(&golden, repl->golden);
+        comparison_add(comparison, SOURCE_GOLDEN, &golden);
+    }
+    return status;
+}
+
+/* The kernel and the token's text, for the answer. */
+static void describe(struct repl *repl, struct comparison *comparison)
+{
+    const struct introduced *first = verdict_first(&comparison->verdict);
+    const struct finding *finding = audit_finding(&comparison->audit, first->step, first->trace);
+    const struct trace *trace = comparison->list[first->trace];
+    comparison->run.token_text = python_token_text(&repl->session->model, trace->tokens[finding->position]);
+    if (first->source == SOURCE_ENGINE && repl->session->on[SOURCE_ENGINE]) {
+        char text[STEP_KERNEL_SIZE];
+        const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
+        uint32_t n_rows = step_kernel_rows(engine, trace->phase, trace->n_positions, finding->position);
+        comparison->run.kernel =
+            xstrdup(step_kernel_text(engine, n_rows, &comparison->plan->steps[first->step], false, text));
+    }
+}
+
+enum status repl_compare(struct repl *repl, const struct comparison **comparison, struct error *err)
+{
+    const struct repl_side *leader = repl_leader(repl);
+    *comparison = NULL;
+    if (!has_counterpart(repl)) {
+        return STATUS_OK;
+    }
+    if (repl->comparison == NULL || repl->compared_version != leader->version) {
+        bool same_weights = false;
+        struct comparison *made = xcalloc(1, sizeof(*made));
+        made->plan = repl->plan;
+        made->parts.at_prompt = true;
+        repl_forget_comparison(repl);
+        repl->comparison = made;
+        repl->compared_version = leader->version;
+        enum status status = fill(repl, made, &same_weights, err);
+        for (uint32_t i = 0; i < repl->n_sides; i++) {
+            repl->sides[i].behind = true;
+        }
+        if (status == STATUS_OK) {
+            comparison_judge(made, same_weights, NULL);
+            status = stop_check(err);
+        }
+        if (status != STATUS_OK) {
+            repl_forget_comparison(repl);
+            return status;
+        }
+        if (made->verdict.n_introduced > 0) {
+            describe(repl, made);
+        }
+    }
+    *comparison = repl->comparison;
+    return STATUS_OK;
+}
+
+/* The prompt's step of the same layer and stage; n_steps of its judged plan: none. */
+static uint32_t own_step(const struct repl *repl, const struct step *step)
+{
+    uint32_t s = 0;
+    while (s < repl->judged_plan.n_steps && (repl->judged_plan.steps[s].layer != step->layer ||
+                                             repl->judged_plan.steps[s].stage != step->stage)) {
+        s++;
+    }
+    return s;
+}
+
+bool repl_first_divergence(const struct repl *repl, const struct comparison *comparison, uint32_t *step,
+                           uint32_t *position)
+{
+    if (!comparison->verdict.diverged || comparison->verdict.n_introduced == 0) {
+        return false;
+    }
+    const struct introduced *first = verdict_first(&comparison->verdict);
+    *step = own_step(repl, &comparison->plan->steps[first->step]);
+    *position = audit_finding(&comparison->audit, first->step, first->trace)->position;
+    return *step < repl->judged_plan.n_steps;
+}
+
+bool repl_is_introduced(const struct repl *repl, const struct comparison *comparison,
+                        const struct repl_introduced *introduced)
+{
+    for (uint32_t i = 0; i < comparison->verdict.n_introduced; i++) {
+        const struct introduced *at = &comparison->verdict.introduced[i];
+        if (at->source == repl->sides[introduced->side].source &&
+            own_step(repl, &comparison->plan->steps[at->step]) == introduced->step) {
+            return true;
+        }
+    }
+    return false;
+}
+
+void repl_print_comparison(const struct repl *repl, const struct comparison *comparison)
+{
+    (void)repl;
+    comparison_print(comparison, stdout);
+}

@@ -1,0 +1,68 @@
+#include "workbench/session/step_kernel.h"
+
+#include <stdio.h>
+#include <string.h>
+
+#include "workbench/trace/trace.h"
+
+static void write_name(const struct engine_kernel *kernel, char text[STEP_KERNEL_SIZE])
+{
+    bool faulty = kernel->variant != NULL;
+    snprintf(text, STEP_KERNEL_SIZE, "%s.comp%s%s", kernel->shader, faulty ? " " : "", faulty ? kernel->variant : "");
+}
+
+/* step: of any plan of the model; layer and stage name it. */
+static bool find_kernel(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
+                        struct engine_kernel *kernel)
+{
+    const struct plan *plan = engine->plan;
+    uint32_t s = 0;
+    while (s < plan->n_steps && (plan->steps[s].layer != step->layer || plan->steps[s].stage != step->stage)) {
+        s++;
+    }
+    return s < plan->n_steps && engine_kernel_of(engine, n_rows, s, by_itself, kernel);
+}
+
+const char *step_kernel_name(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
+                             char text[STEP_KERNEL_SIZE])
+{
+    struct engine_kernel kernel;
+    text[0] = '\0';
+    if (find_kernel(engine, n_rows, step, by_itself, &kernel)) {
+        write_name(&kernel, text);
+    }
+    return text;
+}
+
+const char *step_kernel_text(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
+                             char text[STEP_KERNEL_SIZE])
+{
+    struct engine_kernel kernel;
+    text[0] = '\0';
+    if (!find_kernel(engine, n_rows, step, by_itself, &kernel)) {
+        return text;
+    }
+    write_name(&kernel, text);
+    size_t length = strlen(text);
+    snprintf(text + length, STEP_KERNEL_SIZE - length, ", dispatch %u", kernel.dispatch);
+    if (kernel.n_steps > 1) {
+        const struct step *steps = engine->plan->steps;
+        length = strlen(text);
+        snprintf(text + length, STEP_KERNEL_SIZE - length, ", fused: %s to %s",
+                 stage_name(steps[kernel.first_step].stage),
+                 stage_name(steps[kernel.first_step + kernel.n_steps - 1].stage));
+    }
+    return text;
+}
+
+uint32_t step_kernel_rows(const struct backend *engine, const uint8_t *phase, uint32_t n_positions, uint32_t position)
+{
+    if (phase[position] == PHASE_DECODE) {
+        return 1;
+    }
+    uint32_t first = position / engine->max_rows * engine->max_rows, n = 0;
+    while (first + n < n_positions && n < engine->max_rows && phase[first + n] == PHASE_PREFILL) {
+        n++;
+    }
+    return n;
+}

@@ -1,0 +1,21 @@
+/* Which kernel made a stage, in words: for `step`, `info plan` and the report. */
+#ifndef LOCKSTEP_WORKBENCH_SESSION_STEP_KERNEL_H
+#define LOCKSTEP_WORKBENCH_SESSION_STEP_KERNEL_H
+
+#include "engine/engine.h"
+
+/* "head_norm_rope.comp" or, of a fault's variant, "rope.comp NO_SCALE". Empty: no batch of so many rows ran lately,
+ * or the engine doesn't run such a step. by_itself: as in engine_kernel_of. Returns text. */
+#define STEP_KERNEL_SIZE 160 /* bytes */
+const char *step_kernel_name(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
+                             char text[STEP_KERNEL_SIZE]);
+
+/* The same with the dispatch and what else it makes: "head_norm_rope.comp, dispatch 7, q_norm to k_rope". */
+const char *step_kernel_text(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
+                             char text[STEP_KERNEL_SIZE]);
+
+/* The number of rows of the batch in which a position was computed, when tokens ran in batches as large as possible.
+ * phase: [n_positions]. */
+uint32_t step_kernel_rows(const struct backend *engine, const uint8_t *phase, uint32_t n_positions, uint32_t position);
+
+#endif
