@@ -7,6 +7,7 @@
 #include "engine/device/submit.h"
 #include "engine/lowering/lower_argmax.h"
 #include "engine/lowering/prefill.h"
+#include "engine/program/embedded_shaders.h"
 #include "engine/program/statistics.h"
 #include "engine/recording/chain.h"
 #include "engine/recording/readback.h"
@@ -64,6 +65,23 @@ enum status engine_capture(struct backend *backend, const bool *steps, struct er
 {
     struct engine *engine = engine_of(backend);
     return state_check(engine, capture(engine, steps, err), err);
+}
+
+static enum status reload(struct engine *engine, const char *shader_dir, struct error *err)
+{
+    TRY(submit_wait_all(&engine->device, err));
+    TRY(programs_reload(&engine->programs, shader_dir, err));
+    capture_ring_forget(&engine->ring);
+    state_close_shapes(engine);
+    TRY(state_use_shape(engine, 1, err));
+    engine->shape = NULL;
+    return STATUS_OK;
+}
+
+enum status engine_reload(struct backend *backend, const char *shader_dir, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return state_check(engine, reload(engine, shader_dir, err), err);
 }
 
 uint32_t engine_many_rows(const struct backend *backend)
@@ -177,6 +195,12 @@ enum status engine_list_programs(struct backend *backend, uint32_t first, uint32
 {
     struct engine *engine = engine_of(backend);
     return state_check(engine, list_programs(engine, first, last, list, err), err);
+}
+
+const char *engine_shader_source(uint32_t i, const char **file)
+{
+    *file = shader_texts[i].name;
+    return shader_texts[i].text;
 }
 
 /* The dispatch of an entry that writes the step's slot; the last one if none does. */

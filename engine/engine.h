@@ -27,6 +27,10 @@ enum status engine_replan(struct backend *backend, const struct plan *plan, cons
  * Dispatches and barriers stay the same. A batch that was begun has to be begun again. Not allowed after no_capture. */
 enum status engine_capture(struct backend *backend, const bool *steps, struct error *err);
 
+/* Compiles the GLSL of a folder, and runs it from now on. If it does not compile, all stays as it is. A batch that was
+ * begun has to be begun again. */
+enum status engine_reload(struct backend *backend, const char *shader_dir, struct error *err);
+
 /* The fewest rows of a batch that tiled kernels compute (matrix products, attention); 0: this device never uses them.
  */
 uint32_t engine_many_rows(const struct backend *backend);
@@ -106,6 +110,9 @@ struct engine_kernel {
     uint32_t first_step, n_steps; /* the steps that it covers, with others of its group */
     uint32_t lanes, groups;       /* of a workgroup; workgroups */
 };
+
+/* The text of a shader's source file as it was built into the program, by number; NULL past the last one. */
+const char *engine_shader_source(uint32_t i, const char **file);
 
 /* Finds the dispatch of a step for batches of n_rows. by_itself: as the step runs alone, with its place in the group of
  * one. false: no batch of so many rows ran lately. */

@@ -57,6 +57,20 @@ enum status error_set(struct error *err, enum status status, const char *file, c
     return status;
 }
 
+void error_quote(struct error *err, const char *line, size_t length, size_t column)
+{
+    if (!err) {
+        return;
+    }
+    size_t used = strlen(err->text);
+    appendf(err, &used, "\n  ");
+    for (size_t i = 0; i < length && used + 1 < sizeof(err->text); i++) {
+        err->text[used++] = (unsigned char)line[i] < 0x20 || line[i] == 0x7f ? ' ' : line[i];
+    }
+    err->text[used] = '\0';
+    appendf(err, &used, "\n  %*s^", (int)column, "");
+}
+
 void assert_failed(const char *condition, const char *file, int line)
 {
     fprintf(stderr, "lockstep: %s:%d: assertion failed: %s\n", file, line, condition);

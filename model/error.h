@@ -8,6 +8,7 @@
 #ifndef LOCKSTEP_MODEL_ERROR_H
 #define LOCKSTEP_MODEL_ERROR_H
 
+#include <stddef.h>
 #include <stdint.h>
 
 /* The values are the program's exit statuses. */
@@ -25,7 +26,7 @@ enum status {
 
 struct error {
     enum status status;
-    char text[1024]; /* one line, without the leading "lockstep: " */
+    char text[1024]; /* one line, without the leading "lockstep: "; error_quote adds lines below it */
 };
 
 #define ERROR_NO_OFFSET (-1)
@@ -34,6 +35,10 @@ struct error {
  * ERROR_NO_OFFSET. Newlines and control characters in the text become '?'. */
 enum status error_set(struct error *err, enum status status, const char *file, const char *field, int64_t offset,
                       const char *format, ...) __attribute__((format(printf, 6, 7)));
+
+/* Adds a line of source text below an error, and below that a caret at a column. *err may be NULL. Control characters
+ * become blanks. */
+void error_quote(struct error *err, const char *line, size_t length, size_t column);
 
 /* An assertion for our own mistakes, never for input. It stays on in every build. */
 #define ASSERT(condition) ((condition) ? (void)0 : assert_failed(#condition, __FILE__, __LINE__))

@@ -126,21 +126,64 @@ static enum status expand(struct source *source, const char *name, const char *s
     return status;
 }
 
-/* glslang's log has many lines. The first error is shown. */
-static enum status compile_error(const char *name, const char *log, struct error *err)
+/* Finds "FILE:LINE: 'TOKEN' : WHAT" at the start of a message of glslang. *token is empty if there is none. */
+static bool parse_message(const char *message, char file[256], unsigned *line, char token[128])
+{
+    token[0] = '\0';
+    int end = 0;
+    if (sscanf(message, "%255[^:\n]:%u:%n", file, line, &end) != 2 || end == 0) {
+        return false;
+    }
+    (void)sscanf(message + end, " '%127[^'\n]'", token);
+    return true;
+}
+
+/* Adds line `number` of a text to the error, with a caret under the token, or under the line's first character. */
+static void quote_line(const char *text, unsigned number, const char *token, struct error *err)
+{
+    while (number > 1 && *text != '\0') {
+        text += strcspn(text, "\n");
+        text += *text == '\n';
+        number--;
+    }
+    size_t length = strcspn(text, "\n"), column = strspn(text, " \t");
+    const char *at = token[0] != '\0' ? strstr(text, token) : NULL;
+    if (at != NULL && at < text + length) {
+        column = (size_t)(at - text);
+    }
+    error_quote(err, text, length < 160 ? length : 160, column);
+}
+
+/* glslang's log has many lines. The first error is shown, with its source line. */
+static enum status compile_error(const char *name, const char *shader_dir, const char *log, struct error *err)
 {
     const char *start = strstr(log, "ERROR: ");
     start = start ? start + strlen("ERROR: ") : log;
-    return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s: %.*s", name, (int)strcspn(start, "\n"),
-                     start);
+    char file[256], token[128], *text = NULL;
+    unsigned line;
+    if (!parse_message(start, file, &line, token)) {
+        return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s: %.*s", name,
+                         (int)strcspn(start, "\n"), start);
+    }
+    const char *what = start + strcspn(start, ":") + 1;
+    what += strspn(what, "0123456789: ");
+    struct error unread;
+    bool found = load(file, shader_dir, &text, &unread) == STATUS_OK;
+    (void)error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s/%s:%u: %.*s",
+                    shader_dir ? shader_dir : "shaders", file, line, (int)strcspn(what, "\n"), what);
+    if (found) {
+        quote_line(text, line, token, err);
+    }
+    free(text);
+    return STATUS_BAD_INPUT;
 }
 
-static enum status link_program(const char *name, glslang_shader_t *shader, glslang_program_t *program,
+static enum status link_program(const char *name, const char *shader_dir, glslang_shader_t *shader, glslang_program_t *program,
                                 uint32_t **words, size_t *n_bytes, struct error *err)
 {
     glslang_program_add_shader(program, shader);
     if (!glslang_program_link(program, GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT)) {
-        return compile_error(name, glslang_program_get_info_log(program), err);
+        return compile_error(name, shader_dir, glslang_program_get_info_log(program), err);
     }
     glslang_program_SPIRV_generate(program, GLSLANG_STAGE_COMPUTE);
     *n_bytes = glslang_program_SPIRV_get_size(program) * sizeof(uint32_t);
@@ -149,8 +192,8 @@ static enum status link_program(const char *name, glslang_shader_t *shader, glsl
     return STATUS_OK;
 }
 
-static enum status compile(const char *name, const char *text, uint32_t variant, uint32_t **words, size_t *n_bytes,
-                           struct error *err)
+static enum status compile(const char *name, const char *text, const char *shader_dir, uint32_t variant,
+                           uint32_t **words, size_t *n_bytes, struct error *err)
 {
     glslang_input_t input = {
         .language = GLSLANG_SOURCE_GLSL,
@@ -175,13 +218,60 @@ static enum status compile(const char *name, const char *text, uint32_t variant,
     glslang_shader_set_preamble(shader, preamble);
     enum status status;
     if (!glslang_shader_preprocess(shader, &input) || !glslang_shader_parse(shader, &input)) {
-        status = compile_error(name, glslang_shader_get_info_log(shader), err);
+        status = compile_error(name, shader_dir, glslang_shader_get_info_log(shader), err);
     } else {
-        status = link_program(name, shader, program, words, n_bytes, err);
+        status = link_program(name, shader_dir, shader, program, words, n_bytes, err);
     }
     glslang_program_delete(program);
     glslang_shader_delete(shader);
     return status;
+}
+
+bool shader_is_unedited(const char *name, const char *shader_dir)
+{
+    char file[256];
+    struct source edited = {0}, built = {0};
+    struct error unused;
+    snprintf(file, sizeof(file), "%.200s.comp", name);
+    bool same = expand(&edited, file, shader_dir, 0, &unused) == STATUS_OK &&
+                expand(&built, file, NULL, 0, &unused) == STATUS_OK && edited.length == built.length &&
+                memcmp(edited.text, built.text, built.length) == 0;
+    free(edited.text);
+    free(built.text);
+    return same;
+}
+
+/* What was compiled so far, for whoever edits one shader of many. It is kept until the program ends. */
+#define MOST_COMPILED 256
+static struct compiled {
+    char *text;
+    uint32_t variant;
+    uint32_t *words;
+    size_t n_bytes;
+} compiled[MOST_COMPILED];
+static uint32_t n_compiled;
+
+static bool find_compiled(const char *text, uint32_t variant, uint32_t **words, size_t *n_bytes)
+{
+    for (uint32_t i = 0; i < n_compiled; i++) {
+        if (compiled[i].variant == variant && strcmp(compiled[i].text, text) == 0) {
+            *n_bytes = compiled[i].n_bytes;
+            *words = xmalloc(*n_bytes);
+            memcpy(*words, compiled[i].words, *n_bytes);
+            return true;
+        }
+    }
+    return false;
+}
+
+static void keep_compiled(const char *text, uint32_t variant, const uint32_t *words, size_t n_bytes)
+{
+    if (n_compiled == MOST_COMPILED) {
+        return;
+    }
+    struct compiled *kept = &compiled[n_compiled++];
+    *kept = (struct compiled){xstrdup(text), variant, xmalloc(n_bytes), n_bytes};
+    memcpy(kept->words, words, n_bytes);
 }
 
 enum status shader_compile(const char *name, uint32_t variant, const char *shader_dir, uint32_t **words,
@@ -191,10 +281,14 @@ enum status shader_compile(const char *name, uint32_t variant, const char *shade
     snprintf(file, sizeof(file), "%.200s.comp", name);
     struct source source = {0};
     enum status status = expand(&source, file, shader_dir, 0, err);
-    if (status == STATUS_OK) {
+    const char *text = source.text ? source.text : "";
+    if (status == STATUS_OK && !find_compiled(text, variant, words, n_bytes)) {
         ASSERT(glslang_initialize_process());
-        status = compile(file, source.text ? source.text : "", variant, words, n_bytes, err);
+        status = compile(file, text, shader_dir, variant, words, n_bytes, err);
         glslang_finalize_process();
+        if (status == STATUS_OK) {
+            keep_compiled(text, variant, *words, *n_bytes);
+        }
     }
     free(source.text);
     return status;

@@ -51,7 +51,8 @@ void programs_close(struct programs *programs)
 static enum status load_compiled(const struct programs *programs, const struct program_key *key, const char *shader,
                                  uint32_t **words, size_t *n_bytes, struct error *err)
 {
-    if (key->variant != VARIANT_NONE || programs->shader_dir) {
+    bool edited = programs->shader_dir && !shader_is_unedited(shader, programs->shader_dir);
+    if (key->variant != VARIANT_NONE || edited) {
         return shader_compile(shader, key->variant, programs->shader_dir, words, n_bytes, err);
     }
     for (const struct shader_binary *binary = shader_binaries; binary->name; binary++) {
@@ -162,6 +163,16 @@ static enum status check(const struct programs *programs, const struct program_k
     return status;
 }
 
+/* FNV-1a. */
+static uint64_t hash_of(const uint32_t *words, size_t n_bytes)
+{
+    uint64_t hash = 0xcbf29ce484222325u;
+    for (size_t i = 0; i < n_bytes / sizeof(*words); i++) {
+        hash = (hash ^ words[i]) * 0x100000001b3u;
+    }
+    return hash;
+}
+
 static enum status create(struct programs *programs, struct program *program, struct error *err)
 {
     uint32_t *words = NULL;
@@ -169,6 +180,7 @@ static enum status create(struct programs *programs, struct program *program, st
     TRY(load_words(programs, &program->key, program->key.shader, &words, &n_bytes, err));
     VkDevice device = programs->device->handle;
     enum status status = check(programs, &program->key, words, n_bytes, err);
+    program->code = hash_of(words, n_bytes);
     if (status == STATUS_OK) {
         status = create_layouts(program, device, err);
     }
@@ -208,4 +220,55 @@ enum status programs_get(struct programs *programs, const struct program_key *ke
     programs->items[programs->n_items++] = made;
     *program = made;
     return STATUS_OK;
+}
+
+/* Makes the pipeline of a program's present source, if that is another one. fresh: receives its pipeline and code;
+ * pipeline NULL: nothing changed. */
+static enum status recreate(const struct programs *programs, const struct program *program, struct program *fresh,
+                            struct error *err)
+{
+    uint32_t *words = NULL;
+    size_t n_bytes = 0;
+    *fresh = *program;
+    fresh->pipeline = NULL;
+    TRY(stop_check(err));
+    TRY(load_words(programs, &program->key, program->key.shader, &words, &n_bytes, err));
+    enum status status = STATUS_OK;
+    fresh->code = hash_of(words, n_bytes);
+    if (fresh->code != program->code) {
+        status = check(programs, &program->key, words, n_bytes, err);
+        if (status == STATUS_OK) {
+            status = create_pipeline(fresh, programs->device->handle, programs->cache, words, n_bytes, err);
+        }
+    }
+    free(words);
+    return status;
+}
+
+enum status programs_reload(struct programs *programs, const char *shader_dir, struct error *err)
+{
+    VkDevice device = programs->device->handle;
+    struct program *fresh = xcalloc(programs->n_items, sizeof(*fresh));
+    char *before = programs->shader_dir;
+    enum status status = STATUS_OK;
+    programs->shader_dir = xstrdup(shader_dir);
+    for (uint32_t i = 0; i < programs->n_items && status == STATUS_OK; i++) {
+        status = recreate(programs, programs->items[i], &fresh[i], err);
+    }
+    for (uint32_t i = 0; i < programs->n_items; i++) {
+        if (fresh[i].pipeline == NULL) {
+            continue;
+        }
+        struct program *program = programs->items[i];
+        VkPipeline unused = status == STATUS_OK ? program->pipeline : fresh[i].pipeline;
+        vkDestroyPipeline(device, unused, NULL);
+        if (status == STATUS_OK) {
+            program->pipeline = fresh[i].pipeline;
+            program->code = fresh[i].code;
+        }
+    }
+    free(status == STATUS_OK ? before : programs->shader_dir);
+    programs->shader_dir = status == STATUS_OK ? programs->shader_dir : before;
+    free(fresh);
+    return status;
 }

@@ -11,6 +11,7 @@ struct program {
     VkPipelineLayout layout;
     VkPipeline pipeline;
     bool statistics; /* the driver kept statistics of it */
+    uint64_t code;   /* hash of its SPIR-V */
 };
 
 struct programs {
@@ -28,6 +29,11 @@ void programs_open(struct programs *programs, struct device *device, const char 
 /* Returns the program of a key in *program, created at the first request. It is freed by programs_close. */
 enum status programs_get(struct programs *programs, const struct program_key *key, const struct program **program,
                          struct error *err);
+
+/* Compiles the GLSL of another folder, or of the same one after it was edited. Programs whose SPIR-V is another one get
+ * a new pipeline; pointers to them stay valid, but commands that were recorded with them do not. If a shader does not
+ * compile, all stays as it is. No program may be running. */
+enum status programs_reload(struct programs *programs, const char *shader_dir, struct error *err);
 
 /* Saves the pipeline cache and frees everything. A failure to save is no error. No program may be running. */
 void programs_close(struct programs *programs);

@@ -95,6 +95,15 @@ void program_run(struct outcome *outcome, const char *program, const char *input
     (void)run(outcome, program, input, -1, arguments);
 }
 
+void program_converse(struct outcome *outcome, const char *program, const char *lines, const char *const arguments[])
+{
+    static const char set[] = "set errors continue\n";
+    char *input = xmalloc(strlen(lines) + sizeof(set));
+    strcat(strcpy(input, set), lines);
+    program_run(outcome, program, input, arguments);
+    free(input);
+}
+
 double program_interrupt(struct outcome *outcome, const char *program, double after, const char *const arguments[])
 {
     return run(outcome, program, "", after, arguments);

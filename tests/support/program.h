@@ -13,6 +13,9 @@ struct outcome {
 
 /* Runs a program with these arguments (NULL-terminated, without the program's name) and this standard input. */
 void program_run(struct outcome *outcome, const char *program, const char *input, const char *const arguments[]);
+
+/* The same with lines for the prompt, which goes on after those that fail, as on a terminal. */
+void program_converse(struct outcome *outcome, const char *program, const char *lines, const char *const arguments[]);
 void outcome_free(struct outcome *outcome);
 
 /* The same without input; sends Ctrl-C (SIGINT) after some seconds. Returns the seconds from then to its end. */

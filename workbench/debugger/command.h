@@ -41,6 +41,16 @@ struct unit_count {
 enum status parse_unit_count(const struct repl *repl, const struct words *words, int64_t most, struct unit_count *count,
                              struct error *err);
 
+/* commands/engine.c: STATUS_USAGE if the session has no engine; what: of the command. */
+enum status repl_need_engine(const struct repl *repl, const char *what, struct error *err);
+
+/* Opens an engine with other settings, brings it to the position, and replaces the old one. On failure nothing changes.
+ */
+enum status repl_exchange_engine(struct repl *repl, const struct repl_settings *settings, struct error *err);
+
+/* commands/shaders.c: the folder with the GLSL, as set, or the program's own. *folder is malloc'ed. */
+enum status repl_shader_folder(const struct repl *repl, char **folder, struct error *err);
+
 /* commands/break.c: "layer 17 ffn_down if maxabs>100" */
 const char *breakpoint_text(const struct repl *repl, const struct repl_breakpoint *breakpoint, char text[128]);
 void print_breakpoints(const struct repl *repl);

@@ -56,7 +56,10 @@ enum status repl_run_script(struct repl *repl, const char *path, struct error *e
         if (status != STATUS_OK) {
             char field[32];
             snprintf(field, sizeof(field), "line %u", number);
-            error_set(err, status, path, field, ERROR_NO_OFFSET, "%s", inner.text);
+            size_t first = strcspn(inner.text, "\n"), used;
+            error_set(err, status, path, field, ERROR_NO_OFFSET, "%.*s", (int)first, inner.text);
+            used = strlen(err->text);
+            snprintf(err->text + used, sizeof(err->text) - used, "%s", inner.text + first); /* lines below it */
         }
     }
     if (status == STATUS_OK && ferror(file)) {

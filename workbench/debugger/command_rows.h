@@ -75,6 +75,9 @@ COMMAND(faults, .args = "[NAME]", .max = 1, .completion = "<faults>", .help = "L
 COMMAND(reload, .args = "shaders", .min = 1, .max = 1, .completion = "shaders",
         .help = "Compile the GLSL again, from the folder that show names, run all again with it as far as the position "
                 "goes, and repeat the last step. Model, tokens and position stay")
+COMMAND(watch, .args = "shaders [N]", .min = 1, .max = 2, .completion = "shaders",
+        .help = "Each time a GLSL file is saved, compile it, run all again as far as the position goes, and print what "
+                "changed in the verdict; until Ctrl-C, or N times")
 COMMAND(set, .args = "device|shaders|decode|width|layers|preset|fuse|errors VALUE", .min = 2, .max = 2,
         .completion = "device shaders:<files> decode width layers preset:<presets> fuse errors",
         .example = "set layers 3,17",

@@ -5,6 +5,7 @@
 #include "workbench/debugger/full_comparison.h"
 #include "workbench/debugger/judge.h"
 #include "workbench/debugger/run.h"
+#include "workbench/debugger/shader_files.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
 
@@ -74,6 +75,10 @@ void repl_close(struct repl *repl)
         free(repl->retired[i]);
     }
     free(repl->retired);
+    if (repl->shaders != NULL) {
+        shader_files_free(repl->shaders);
+        free(repl->shaders);
+    }
     free(repl->captured);
     free(repl->golden_steps);
     free(repl->last_run);

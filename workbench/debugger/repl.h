@@ -115,6 +115,7 @@ struct repl {
     bool *captured;                     /* [n_steps] stages that the engine copies to the host; NULL: all */
     struct repl_introduced *introduced; /* [n_introduced] in the order in which the run met them */
     uint32_t n_introduced;
+    struct shader_files *shaders;       /* as compiled last (shader_files.h); NULL: those built in */
     struct comparison *comparison;      /* full_comparison.h; NULL: none was made */
     uint32_t compared_version;          /* the leader's version that it is of */
     struct trace **retired; /* traces of earlier runs, kept while user code may look into them */

@@ -21,7 +21,7 @@ SCRATCH_FIXTURE
 static void type_lines(struct outcome *outcome, const char *lines)
 {
     const char *const arguments[] = {"debug", MODEL, "--golden", GOLDEN, NULL};
-    program_run(outcome, LOCKSTEP_PROGRAM, lines, arguments);
+    program_converse(outcome, LOCKSTEP_PROGRAM, lines, arguments);
     assert_int_equal(outcome->status, 0);
 }
 

@@ -228,7 +228,7 @@ static void wrong_input_is_one_line(void **state)
         strcat(strcat(strcat(input, wrong_lines[i].line), "\n"), "where\n");
     }
     struct outcome outcome;
-    program_run(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
+    program_converse(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
     const char *err = outcome.err, *out = outcome.out;
     for (size_t i = 0; i < N_WRONG; i++) {
         expect_next_line(&err, wrong_lines[i].message);
@@ -254,7 +254,7 @@ static void huge_and_endless_input(void **state)
     memset(input, 'x', HUGE_LINE);
     snprintf(input + HUGE_LINE, 2048, "\nprint %0500d\n%swhere\n", 7, script);
     struct outcome outcome;
-    program_run(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
+    program_converse(&outcome, LOCKSTEP_PROGRAM, input, on_reference);
     const char *err = outcome.err;
     expect_next_line(&err, "unknown command");
     expect_next_line(&err, "expected a stage");

@@ -25,7 +25,7 @@ SCRATCH_FIXTURE
 static void run_lines(struct outcome *outcome, const char *program, const char *lines)
 {
     const char *const arguments[] = {"debug", MODEL, "--golden", GOLDEN, "--on", "reference", NULL};
-    program_run(outcome, program, lines, arguments);
+    program_converse(outcome, program, lines, arguments);
 }
 
 /* The program's HDF5 is linked statically and hidden, so that h5py's own works in the same process. With a shared
@@ -139,7 +139,7 @@ static void transformers_runs_inside(void **state)
     const char *const arguments[] = {"debug", MODEL, "--on", "reference", "--ids", "3,17,99,204", "-n", "2", NULL};
     struct outcome outcome;
     assert_int_equal(setenv("ASAN_OPTIONS", "detect_leaks=0", 0), 0); /* torch's leaks are not ours */
-    program_run(&outcome, LOCKSTEP_PROGRAM, lines, arguments);
+    program_converse(&outcome, LOCKSTEP_PROGRAM, lines, arguments);
     if (strstr(outcome.err, "no such Python package in .venv") != NULL) {
         print_message("torch or transformers is not installed: not shown\n");
         outcome_free(&outcome);
@@ -156,7 +156,7 @@ static void transformers_runs_inside(void **state)
              "py import h5py; f = h5py.File('%s', 'r+'); [f.attrs.pop(a) for a in list(f.attrs) if 'dtype' in a]; "
              "f.close()\nload golden %s\nstep layer 1\nfirst\n",
              dumped, dumped);
-    program_run(&outcome, LOCKSTEP_PROGRAM, lines, arguments);
+    program_converse(&outcome, LOCKSTEP_PROGRAM, lines, arguments);
     expect_text(outcome.out, "diverged: golden, embed, token 0, ");
     outcome_free(&outcome);
     assert_int_equal(unsetenv("ASAN_OPTIONS"), 0);

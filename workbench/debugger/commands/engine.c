@@ -1,4 +1,4 @@
-/* fault, reload, set, show: settings, some of which exchange the engine during a run. A new engine is opened beside the
+/* fault, set, show: settings, some of which exchange the engine during a run. A new engine is opened beside the
  * old one and brought to its position; only then does it take the old one's place. So a failure changes nothing. */
 #include <stdio.h>
 #include <stdlib.h>
@@ -31,7 +31,7 @@ void repl_settings_free(struct repl_settings *settings)
     *settings = (struct repl_settings){0};
 }
 
-static enum status need_engine(const struct repl *repl, const char *what, struct error *err)
+enum status repl_need_engine(const struct repl *repl, const char *what, struct error *err)
 {
     return repl->session->on[SOURCE_ENGINE]
                ? STATUS_OK
@@ -41,7 +41,7 @@ static enum status need_engine(const struct repl *repl, const char *what, struct
 
 /* Opens an engine with these settings, brings it to the position, and replaces the old one. If the old engine was lost,
  * the position goes back to where it ran last. */
-static enum status exchange(struct repl *repl, const struct repl_settings *settings, struct error *err)
+enum status repl_exchange_engine(struct repl *repl, const struct repl_settings *settings, struct error *err)
 {
     struct session_options options = {
         .device = settings->device,
@@ -122,7 +122,7 @@ enum status do_fault(struct repl *repl, const struct words *words, struct error 
     struct fault_request request;
     enum status status = fault_parse(&request, text, err);
     if (status == STATUS_OK) {
-        status = need_engine(repl, "fault", err);
+        status = repl_need_engine(repl, "fault", err);
     }
     struct repl_settings changed = repl->settings; /* shares the texts */
     uint32_t at = find_fault(&changed, text);
@@ -144,7 +144,7 @@ enum status do_fault(struct repl *repl, const struct words *words, struct error 
         memmove(&changed.faults[at], &changed.faults[at + 1], (changed.n_faults - at - 1) * sizeof(char *));
         changed.n_faults--;
     }
-    status = exchange(repl, &changed, err);
+    status = repl_exchange_engine(repl, &changed, err);
     free(status != STATUS_OK && on ? changed.faults[changed.n_faults - 1] : NULL);
     if (status != STATUS_OK) {
         return status;
@@ -157,71 +157,12 @@ enum status do_fault(struct repl *repl, const struct words *words, struct error 
     return STATUS_OK;
 }
 
-/* The folder with the GLSL: as set, or the program's own. *folder is malloc'ed. */
-static enum status shader_folder(const struct repl *repl, char **folder, struct error *err)
-{
-    char path[PATH_MAX];
-    const char *set = repl->settings.shaders;
-    if (set == NULL) {
-        TRY(install_path("shaders", path, err));
-    }
-    *folder = xstrdup(set != NULL ? set : path);
-    return STATUS_OK;
-}
-
-/* Repeats the last command that ran steps, from where it began. If the position is no longer at its end (the run went
- * back, or was interrupted), repeats only the stage that ran last. */
-static enum status repeat_last_run(struct repl *repl, struct error *err)
-{
-    if (repl->last_run != NULL && repl->last_to == repl_point(repl) && repl->last_from < repl->last_to) {
-        char *line = repl->last_run;
-        repl->last_run = NULL;
-        enum status status = repl_go_to_point(repl, repl->last_from, err);
-        if (status == STATUS_OK) {
-            printf("again: %s\n", line);
-            status = repl_run_line(repl, line, err);
-        }
-        free(line);
-        return status;
-    }
-    uint32_t step = repl->next - 1;
-    enum status status = repl_go_back(repl, repl->n_batches - 1, step, err);
-    if (status == STATUS_OK) {
-        status = repl_run_steps(repl, step + 1, err);
-    }
-    if (status == STATUS_OK) {
-        print_steps(repl, step, step + 1, true);
-    }
-    return status;
-}
-
-enum status do_reload(struct repl *repl, const struct words *words, struct error *err)
-{
-    if (strcmp(words->word[0], "shaders") != 0) {
-        return words_refuse(words, 0, err);
-    }
-    TRY(need_engine(repl, "reload", err));
-    struct repl_settings changed = repl->settings;
-    TRY(shader_folder(repl, &changed.shaders, err));
-    enum status status = exchange(repl, &changed, err);
-    if (status != STATUS_OK) {
-        free(changed.shaders);
-        return status;
-    }
-    free(repl->settings.shaders);
-    repl->settings = changed;
-    printf("shaders compiled from %s\n", repl->settings.shaders);
-    struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
-    TRY(side != NULL && repl->n_batches > 0 ? repl_rerun(repl, side, err) : STATUS_OK);
-    return repl->n_batches > 0 && repl->next > 0 ? repeat_last_run(repl, err) : STATUS_OK;
-}
-
 static enum status set_device(struct repl *repl, const char *value, struct error *err)
 {
-    enum status status = need_engine(repl, "device", err);
+    enum status status = repl_need_engine(repl, "device", err);
     struct repl_settings changed = repl->settings;
     changed.device = xstrdup(value);
-    status = status == STATUS_OK ? exchange(repl, &changed, err) : status;
+    status = status == STATUS_OK ? repl_exchange_engine(repl, &changed, err) : status;
     free(status == STATUS_OK ? repl->settings.device : changed.device);
     if (status == STATUS_OK) {
         repl->settings = changed;
@@ -271,7 +212,7 @@ static enum status set_fuse(struct repl *repl, const char *value, struct error *
 {
     bool fuse;
     TRY(word_choice(value, "fuse", "on", "off", &fuse, err));
-    TRY(need_engine(repl, "fuse", err));
+    TRY(repl_need_engine(repl, "fuse", err));
     struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
     if (repl->settings.no_fuse == fuse && side != NULL) {
         repl_side_changed(repl, side);
@@ -322,7 +263,7 @@ enum status do_show(struct repl *repl, const struct words *words, struct error *
     (void)words;
     const struct repl_settings *s = &repl->settings;
     char *shaders;
-    TRY(shader_folder(repl, &shaders, err));
+    TRY(repl_shader_folder(repl, &shaders, err));
     if (repl->session->on[SOURCE_ENGINE]) {
         printf("  device   %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
     } else {
