@@ -14,7 +14,7 @@ int prompt_open(struct prompt *prompt, const char *model)
         fprintf(stderr, "%s\n", err.text);
         return 1;
     }
-    repl_open(&prompt->repl, &prompt->session, NULL);
+    repl_open(&prompt->repl, &prompt->session, NULL, NULL);
     return 0;
 }
 

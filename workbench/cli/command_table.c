@@ -99,7 +99,7 @@ static const struct command commands[] = {
     {
         .name = "debug",
         .group = GROUP_DEBUG,
-        .synopsis = "MODEL [--golden | --prompt | --ids] [-n] [--on] [--config] [--preset] [--weights] [--fault] "
+        .synopsis = "MODEL [--golden | --prompt | --ids] [--trace] [-n] [--on] [--config] [--preset] [--weights] [--fault] "
                     "[--device] [-x]",
         .min_words = 1,
         .max_words = 1,
@@ -108,6 +108,8 @@ static const struct command commands[] = {
             "Opens a prompt that steps the engine and the reference together, by op, layer or token, shows and "
             "patches what they computed, and audits it. Its command `help` lists all others.",
         .meanings = {{"--golden", NULL, "A golden: its tokens are run, and its values can be shown beside the others."},
+                     {"--trace", NULL,
+                      "Another engine's trace: it is stepped through in the engine's place; no device is needed."},
                      {"-n", NULL, "Decode N tokens after the prompt (default: 24)."},
                      {"--on", "engine|reference|engine,reference", "The sides that run (default: engine,reference)."}},
         .function = command_debug,

@@ -33,8 +33,8 @@ static bool is_uniform(const struct repl *repl)
 
 static bool has_counterpart(struct repl *repl)
 {
-    const struct repl_side *golden = repl_side_of(repl, SOURCE_GOLDEN);
-    if (golden == NULL || repl->n_prompt > 0 || repl->n_patches > 0 || repl->captured != NULL ||
+    bool has_file = repl_side_of(repl, SOURCE_GOLDEN) != NULL || repl_side_of(repl, SOURCE_TRACE) != NULL;
+    if (!has_file || repl->n_prompt > 0 || repl->n_patches > 0 || repl->captured != NULL ||
         repl->settings.no_fuse) {
         return false;
     }
@@ -54,23 +54,43 @@ static void take_sampling(struct session *session, const struct trace *golden)
                        trace_find(golden, LAYER_NONE, STAGE_sample_token) != NULL;
 }
 
+/* Adds a copy of a trace that was read. */
+static void add_copy(struct comparison *comparison, enum source source, const struct trace *trace)
+{
+    struct trace copy;
+    trace_copy(&copy, trace);
+    comparison_add(comparison, source, &copy);
+}
+
+/* Adds the foreign trace, or the engine; and the reference. tokens: of the run. */
+static enum status fill_sides(struct repl *repl, struct comparison *comparison, const struct trace *tokens,
+                              struct error *err)
+{
+    bool same;
+    if (repl->foreign != NULL) {
+        add_copy(comparison, SOURCE_TRACE, repl->foreign);
+        TRY(comparison_check_digests(comparison, &repl->session->model, comparison->list[0], &same, err));
+    }
+    TRY(compare_record(repl->session, comparison, SOURCE_ENGINE, tokens, true, err));
+    return compare_record(repl->session, comparison, SOURCE_REFERENCE, tokens, true, err);
+}
+
 static enum status fill(struct repl *repl, struct comparison *comparison, bool *same_weights, struct error *err)
 {
-    struct trace golden;
     struct session *session = repl->session;
     struct sampling sampling = session->sampling;
     bool samples = session->samples;
-    TRY(compare_check_golden(session, comparison, repl->golden, NULL, same_weights, err));
-    take_sampling(session, repl->golden);
-    enum status status = compare_record(session, comparison, SOURCE_ENGINE, repl->golden, true, err);
-    if (status == STATUS_OK) {
-        status = compare_record(session, comparison, SOURCE_REFERENCE, repl->golden, true, err);
+    const struct trace *tokens = repl->golden != NULL ? repl->golden : repl->foreign;
+    *same_weights = true;
+    if (repl->golden != NULL) {
+        TRY(compare_check_golden(session, comparison, repl->golden, NULL, same_weights, err));
     }
+    take_sampling(session, tokens);
+    enum status status = fill_sides(repl, comparison, tokens, err);
     session->sampling = sampling;
     session->samples = samples;
-    if (status == STATUS_OK) {
-        trace_copy(&golden, repl->golden);
-        comparison_add(comparison, SOURCE_GOLDEN, &golden);
+    if (status == STATUS_OK && repl->golden != NULL) {
+        add_copy(comparison, SOURCE_GOLDEN, repl->golden);
     }
     return status;
 }

@@ -38,7 +38,7 @@ static void print_heading(struct repl *repl, uint32_t step)
         printf(" %10s", source_name(repl->sides[i].source));
     }
     for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
-        if (repl->sides[i].backend != NULL) {
+        if (repl->sides[i].source != SOURCE_GOLDEN) {
             char column[32];
             snprintf(column, sizeof(column), "%s-golden", source_name(repl->sides[i].source));
             printf(" %16s", column);
@@ -78,7 +78,7 @@ static void print_step(struct repl *repl, uint32_t step)
     }
     for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
         double relative = repl->sides[i].summaries[step].latest_relative;
-        if (repl->sides[i].backend == NULL) {
+        if (repl->sides[i].source == SOURCE_GOLDEN) {
             continue;
         }
         if (isnan(relative)) {

@@ -9,15 +9,15 @@
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
 
-void repl_open(struct repl *repl, struct session *session, struct trace *golden)
+void repl_open(struct repl *repl, struct session *session, struct trace *golden, struct trace *foreign)
 {
-    *repl = (struct repl){.session = session, .plan = &session->plan, .golden = golden};
+    *repl = (struct repl){.session = session, .plan = &session->plan, .golden = golden, .foreign = foreign};
     repl->config = xcalloc(1, sizeof(*repl->config));
     probe_config_init(repl->config);
     repl_settings_init(&repl->settings, NULL, NULL, 0);
     repl_init_judged_plan(repl);
     repl->next = repl->plan->n_steps;
-    if (golden != NULL) {
+    if (golden != NULL || foreign != NULL) {
         repl_restart_with_golden(repl);
     }
 }
@@ -87,6 +87,10 @@ void repl_close(struct repl *repl)
         trace_free(repl->golden);
         free(repl->golden);
     }
+    if (repl->foreign != NULL) {
+        trace_free(repl->foreign);
+        free(repl->foreign);
+    }
     memset(repl, 0, sizeof(*repl));
 }
 
@@ -132,7 +136,7 @@ static void add_running_sides(struct repl *repl)
 
 void repl_restart_with_golden(struct repl *repl)
 {
-    const struct trace *golden = repl->golden;
+    const struct trace *golden = repl->golden != NULL ? repl->golden : repl->foreign;
     ASSERT(golden != NULL);
     clear_run(repl);
     repl->capacity = repl->n_known = golden->n_positions;
@@ -141,7 +145,12 @@ void repl_restart_with_golden(struct repl *repl)
     memcpy(repl->tokens, golden->tokens, repl->capacity * sizeof(*repl->tokens));
     memcpy(repl->phase, golden->phase, repl->capacity * sizeof(*repl->phase));
     add_running_sides(repl);
-    add_side(repl, SOURCE_GOLDEN, NULL, repl->golden);
+    if (repl->foreign != NULL) {
+        add_side(repl, SOURCE_TRACE, NULL, repl->foreign);
+    }
+    if (repl->golden != NULL) {
+        add_side(repl, SOURCE_GOLDEN, NULL, repl->golden);
+    }
 }
 
 enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err)

@@ -96,6 +96,7 @@ struct repl {
     const struct plan *plan;
     struct plan judged_plan; /* plan plus the choice of a token, which no backend runs */
     struct trace *golden;    /* owned; NULL: none */
+    struct trace *foreign;   /* another engine's, in the engine's place; owned; NULL: none */
     uint8_t *golden_steps;   /* [n_steps] what is known of the golden's failing steps (judge.c); NULL: nothing yet */
     struct repl_side sides[REPL_MAX_SIDES];
     uint32_t n_sides;
@@ -127,11 +128,13 @@ struct repl {
     unsigned depth;              /* of nested `source` commands */
 };
 
-/* Takes the golden over; NULL: none. The session must stay open until repl_close. */
-void repl_open(struct repl *repl, struct session *session, struct trace *golden);
+/* Takes golden and foreign trace over; NULL: none. If there are both, they have the same tokens. The session must stay
+ * open until repl_close; with a foreign trace it has no engine. */
+void repl_open(struct repl *repl, struct session *session, struct trace *golden, struct trace *foreign);
 void repl_close(struct repl *repl);
 
-/* Starts a new run at position 0: with the golden's tokens, or with these and up to n_decode more. */
+/* Starts a new run at position 0: with the golden's or the foreign trace's tokens, or with these and up to n_decode more.
+ */
 void repl_restart_with_golden(struct repl *repl);
 enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err);
 

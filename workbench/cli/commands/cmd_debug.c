@@ -11,28 +11,74 @@
 
 #define MIN_POSITIONS 1024 /* of the KV cache: `restart` must have room for longer prompts */
 
-/* Reads --golden. *golden is malloc'ed; NULL if the option is not given. */
-static enum status read_golden(const char *path, struct trace **golden, struct error *err)
+/* The files of --golden and --trace; NULL: not given. */
+struct files {
+    struct trace *golden, *foreign;
+};
+
+/* *trace is malloc'ed; NULL if the option is not given. */
+static enum status read_file(const char *path, struct trace **trace, struct error *err)
 {
-    *golden = NULL;
+    *trace = NULL;
     if (path == NULL) {
         return STATUS_OK;
     }
-    *golden = xcalloc(1, sizeof(**golden));
-    enum status status = trace_read(*golden, path, err);
+    *trace = xcalloc(1, sizeof(**trace));
+    enum status status = trace_read(*trace, path, err);
     if (status != STATUS_OK) {
-        free(*golden);
-        *golden = NULL;
+        free(*trace);
+        *trace = NULL;
     }
     return status;
 }
 
-static enum status open_session(const struct arguments *arguments, const struct trace *golden, struct session *session,
+static void free_file(struct trace *trace)
+{
+    if (trace != NULL) {
+        trace_free(trace);
+        free(trace);
+    }
+}
+
+static void files_free(const struct files *files)
+{
+    free_file(files->golden);
+    free_file(files->foreign);
+}
+
+static enum status files_read(const struct arguments *arguments, struct files *files, struct error *err)
+{
+    *files = (struct files){0};
+    enum status status = read_file(arguments->golden, &files->golden, err);
+    if (status == STATUS_OK) {
+        status = read_file(arguments->trace, &files->foreign, err);
+    }
+    if (status == STATUS_OK && files->golden != NULL && files->foreign != NULL) {
+        status = trace_check_same_tokens(files->foreign, files->golden, err);
+    }
+    if (status != STATUS_OK) {
+        files_free(files);
+    }
+    return status;
+}
+
+static enum status files_check(const struct files *files, const struct plan *plan, struct error *err)
+{
+    TRY(files->golden != NULL ? trace_check_plan(files->golden, plan, err) : STATUS_OK);
+    return files->foreign != NULL ? trace_check_plan(files->foreign, plan, err) : STATUS_OK;
+}
+
+static enum status open_session(const struct arguments *arguments, const struct files *files, struct session *session,
                                 struct error *err)
 {
-    bool engine = true, reference = true;
+    bool engine = files->foreign == NULL, reference = true;
     TRY(parse_on(arguments->on, &engine, &reference, err));
-    uint32_t n_golden = golden != NULL ? golden->n_positions : 0;
+    if (engine && files->foreign != NULL) {
+        return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
+                         "\"%s\" with --trace, whose file takes the engine's place", arguments->on);
+    }
+    const struct trace *tokens = files->golden != NULL ? files->golden : files->foreign;
+    uint32_t n_golden = tokens != NULL ? tokens->n_positions : 0;
     struct session_options options = {
         .engine = engine,
         .reference = reference,
@@ -83,36 +129,30 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
     return repl_loop(repl);
 }
 
-static void free_golden(struct trace *golden)
-{
-    if (golden != NULL) {
-        trace_free(golden);
-        free(golden);
-    }
-}
-
 enum status command_debug(const struct arguments *arguments, struct error *err)
 {
-    if (arguments->golden != NULL && (arguments->prompt != NULL || arguments->ids != NULL)) {
-        return error_set(err, STATUS_USAGE, NULL, "--golden", ERROR_NO_OFFSET,
-                         "given with --prompt or --ids, but a golden has its own tokens");
+    bool has_file = arguments->golden != NULL || arguments->trace != NULL;
+    if (has_file && (arguments->prompt != NULL || arguments->ids != NULL)) {
+        return error_set(err, STATUS_USAGE, NULL, arguments->golden != NULL ? "--golden" : "--trace", ERROR_NO_OFFSET,
+                         "given with --prompt or --ids, but a %s has its own tokens",
+                         arguments->golden != NULL ? "golden" : "trace");
     }
-    struct trace *golden;
+    struct files files;
     struct session session;
-    TRY(read_golden(arguments->golden, &golden, err));
-    enum status status = open_session(arguments, golden, &session, err);
+    TRY(files_read(arguments, &files, err));
+    enum status status = open_session(arguments, &files, &session, err);
     if (status != STATUS_OK) {
-        free_golden(golden);
+        files_free(&files);
         return status;
     }
-    status = golden != NULL ? trace_check_plan(golden, &session.plan, err) : STATUS_OK;
+    status = files_check(&files, &session.plan, err);
     if (status != STATUS_OK) {
-        free_golden(golden);
+        files_free(&files);
         session_close(&session);
         return status;
     }
     struct repl repl;
-    repl_open(&repl, &session, golden); /* takes the golden over */
+    repl_open(&repl, &session, files.golden, files.foreign); /* takes the files over */
     status = debug(arguments, &repl, err);
     repl_close(&repl);
     session_close(&session);

@@ -27,7 +27,7 @@ static void write_option(const char *name, const char *value, FILE *out)
     }
 }
 
-/* The command that opens the prompt. A trace that took the engine's place is read there as a golden. malloc'ed. */
+/* The command that opens the prompt. malloc'ed. */
 static char *debug_command(const struct arguments *arguments, bool has_engine)
 {
     char *text = NULL;
@@ -38,8 +38,9 @@ static char *debug_command(const struct arguments *arguments, bool has_engine)
     write_word(provenance_program(), out);
     fprintf(out, " debug ");
     write_word(arguments->positional[0], out);
-    write_option("--golden", trace != NULL ? trace : arguments->golden, out);
-    write_option("--on", has_engine ? arguments->on : "reference", out);
+    write_option("--trace", trace, out);
+    write_option("--golden", arguments->golden, out);
+    write_option("--on", has_engine ? arguments->on : NULL, out);
     write_option("--device", has_engine ? arguments->device : NULL, out);
     write_option("--weights", has_engine ? arguments->weights : NULL, out);
     for (uint32_t i = 0; i < arguments->faults.n; i++) {

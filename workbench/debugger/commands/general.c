@@ -31,7 +31,7 @@ enum status do_help(struct repl *repl, const struct words *words, struct error *
 
 enum status do_py(struct repl *repl, const struct words *words, struct error *err)
 {
-    const enum source sources[] = {SOURCE_ENGINE, SOURCE_REFERENCE, SOURCE_GOLDEN};
+    const enum source sources[] = {SOURCE_ENGINE, SOURCE_TRACE, SOURCE_REFERENCE, SOURCE_GOLDEN};
     repl->python_used = true;
     for (size_t i = 0; i < sizeof(sources) / sizeof(sources[0]); i++) {
         const struct repl_side *side = repl_side_of(repl, sources[i]);

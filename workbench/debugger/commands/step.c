@@ -227,7 +227,7 @@ enum status do_restart(struct repl *repl, const struct words *words, struct erro
 {
     if (words->n > 0) {
         TRY(restart_tokens(repl, words, err));
-    } else if (repl_side_of(repl, SOURCE_GOLDEN) != NULL) {
+    } else if (repl_side_of(repl, SOURCE_GOLDEN) != NULL || repl_side_of(repl, SOURCE_TRACE) != NULL) {
         repl_restart_with_golden(repl);
     } else {
         TRY(restart_prompt(repl, err));
