@@ -123,6 +123,7 @@ enum status repl_compare(struct repl *repl, const struct comparison **comparison
         struct comparison *made = xcalloc(1, sizeof(*made));
         made->plan = repl->plan;
         made->parts.at_prompt = true;
+        made->blind_spots = true;
         repl_forget_comparison(repl);
         repl->comparison = made;
         repl->compared_version = leader->version;

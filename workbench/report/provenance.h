@@ -4,13 +4,19 @@
 
 #include <jansson.h>
 #include <stdbool.h>
+#include <stdint.h>
 #include <stdio.h>
+
+#define REPORT_MOST_BLIND 16
 
 /* What a report cannot learn from the traces. */
 struct report_run {
     const char *device, *driver; /* borrowed; NULL: no engine ran */
     char *token_text;            /* text of the first divergence's token; NULL: not known */
     char *kernel;                /* of the engine, that made its rows (session/step_kernel.h); NULL: not known */
+    /* After parity: known bugs that these tokens cannot show (diagnose.h), borrowed. */
+    const char *blind[REPORT_MOST_BLIND];
+    uint32_t n_blind;
     char *debug_command;         /* shell command that opens the prompt on the same run; NULL: none */
 };
 void report_run_free(struct report_run *run);

@@ -87,6 +87,27 @@ static void add_notes(const struct report *report, uint32_t left, struct text_li
     }
 }
 
+/* Known bugs that these tokens cannot show: their names, as many as fit on the line. */
+static void add_blind_spots(const struct report *report, struct text_lines *lines)
+{
+    const struct report_run *run = report->run;
+    char text[512], longer[512];
+    if (run->n_blind == 0 || lines->n_lines == PARITY_MOST_LINES) {
+        return;
+    }
+    snprintf(text, sizeof(text), "to %u known bug%s with these tokens", run->n_blind,
+             run->n_blind == 1 ? "" : "s");
+    for (uint32_t i = 0; i < run->n_blind && i < REPORT_MOST_BLIND; i++) {
+        snprintf(longer, sizeof(longer), "%.400s%s %.60s", text, i == 0 ? ":" : ",", run->blind[i]);
+        if (lines_needed("blind", longer) > 1) {
+            strcat(text, ", …");
+            break;
+        }
+        strcpy(text, longer);
+    }
+    lines_add(lines, "blind", "%s", text);
+}
+
 static void print_parity(const struct report *report, FILE *out)
 {
     struct text_lines lines = {0};
@@ -107,6 +128,7 @@ static void print_parity(const struct report *report, FILE *out)
     }
     lines_add(&lines, "coverage", "%s", coverage);
     lines_add(&lines, "ran", "%s", provenance_text(report, false, ran));
+    add_blind_spots(report, &lines);
     add_notes(report, PARITY_MOST_LINES - lines.n_lines, &lines);
     lines_print(&lines, out);
     lines_free(&lines);

@@ -230,6 +230,20 @@ static json_t *stage_entry(const struct report *report, uint32_t step, uint32_t 
     return object;
 }
 
+/* Known bugs that these tokens cannot show; only after parity. */
+static void put_blind_spots(json_t *object, const struct report_run *run)
+{
+    json_t *names = json_array();
+    for (uint32_t i = 0; i < run->n_blind && i < REPORT_MOST_BLIND; i++) {
+        json_array_append_new(names, json_string(run->blind[i]));
+    }
+    if (run->n_blind > 0) {
+        json_put(object, "blind_spots", names);
+    } else {
+        json_decref(names);
+    }
+}
+
 static json_t *stages(const struct report *report)
 {
     json_t *array = json_array();
@@ -263,6 +277,7 @@ enum status report_write_json(const struct report *report, const char *path, str
     json_put(object, "coverage", coverage(report));
     json_put(object, "stages", stages(report));
     json_put(object, "notes", notes);
+    put_blind_spots(object, report->run);
     report_drift_put(report, object);
     return json_write_file(object, path, err);
 }

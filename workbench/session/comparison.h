@@ -36,6 +36,7 @@ struct comparison {
     const char *notes[COMPARISON_MOST_NOTES]; /* owned */
     uint32_t n_notes;
     uint32_t n_choices;        /* notes on next tokens that are not the golden's */
+    bool blind_spots;          /* after parity, find the known bugs that these tokens cannot show */
     bool strict;               /* infer no arithmetic: what a file does not declare is a divergence */
     struct report_parts parts; /* of the report that is printed */
 };

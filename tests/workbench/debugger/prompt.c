@@ -186,7 +186,7 @@ static const struct {
     {"fault on kv-stale", "this session has no engine"},
     {"reload coffee", "\"coffee\", expected: reload shaders"},
     {"reload shaders", "this session has no engine"},
-    {"set colour red", "\"colour\", expected: set device|shaders|decode|width|layers|preset VALUE"},
+    {"set colour red", "\"colour\", expected: set device|shaders|decode|width|layers|preset|fuse|errors VALUE"},
     {"set decode x", "\"x\", expected a number"},
     {"set shaders /nonexistent", "no such folder"},
     {"set device 0", "this session has no engine"},

@@ -110,7 +110,7 @@ static enum status compare_with_own_model(const struct arguments *arguments, str
                                           struct trace *golden, struct error *err)
 {
     struct comparison comparison = {
-        .plan = &session->plan, .parts = parse_parts(arguments), .strict = arguments->strict};
+        .plan = &session->plan, .parts = parse_parts(arguments), .strict = arguments->strict, .blind_spots = true};
     struct own_model own;
     bool has_own = arguments->golden_model != NULL;
     enum status status = has_own ? own_model_open(&own, arguments->golden_model, err) : STATUS_OK;

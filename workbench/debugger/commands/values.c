@@ -196,7 +196,8 @@ static void print_stats(const struct repl *repl, const struct repl_side *side, u
     uint32_t width = repl->plan->steps[step].width;
     struct stats stats = {.low = INFINITY, .high = -INFINITY, .most = -1};
     stats.largest = xcalloc(width, sizeof(*stats.largest));
-    for (uint32_t p = 0; p < side->trace->n_positions; p++) {
+    uint32_t end = step < repl->next ? repl->first + repl->n_rows : repl->first; /* a file has more rows than ran */
+    for (uint32_t p = 0; p < end && p < side->trace->n_positions; p++) {
         const float *row = side_row(repl, side, step, p);
         stats.n_rows += row != NULL;
         for (uint32_t i = 0; row != NULL && i < width; i++) {
