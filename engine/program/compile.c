@@ -178,8 +178,8 @@ static enum status compile_error(const char *name, const char *shader_dir, const
     return STATUS_BAD_INPUT;
 }
 
-static enum status link_program(const char *name, const char *shader_dir, glslang_shader_t *shader, glslang_program_t *program,
-                                uint32_t **words, size_t *n_bytes, struct error *err)
+static enum status link_program(const char *name, const char *shader_dir, glslang_shader_t *shader,
+                                glslang_program_t *program, uint32_t **words, size_t *n_bytes, struct error *err)
 {
     glslang_program_add_shader(program, shader);
     if (!glslang_program_link(program, GLSLANG_MSG_SPV_RULES_BIT | GLSLANG_MSG_VULKAN_RULES_BIT)) {

@@ -99,8 +99,9 @@ static const struct command commands[] = {
     {
         .name = "debug",
         .group = GROUP_DEBUG,
-        .synopsis = "MODEL [--golden | --prompt | --ids] [--trace] [-n] [--on] [--config] [--preset] [--weights] [--fault] "
-                    "[--device] [-x]",
+        .synopsis =
+            "MODEL [--golden | --prompt | --ids] [--trace] [-n] [--on] [--config] [--preset] [--weights] [--fault] "
+            "[--device] [-x]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Step engine and reference together at a prompt.",

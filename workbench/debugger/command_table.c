@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/run.h"
 
 static const struct repl_command commands[] = {
 #define COMMAND(command, ...) {.name = #command, .function = do_##command, __VA_ARGS__},

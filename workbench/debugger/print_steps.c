@@ -3,8 +3,8 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "workbench/debugger/capture.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/session/step_kernel.h"
 
 const char *positions_text(const struct repl *repl, char text[64])
@@ -21,7 +21,8 @@ const char *positions_text(const struct repl *repl, char text[64])
 const char *repl_kernel_text(const struct repl *repl, uint32_t batch, uint32_t step, char *text)
 {
     const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
-    return step_kernel_text(engine, repl->batches[batch].n_rows, &repl->judged_plan.steps[step], repl->settings.no_fuse, text);
+    return step_kernel_text(engine, repl->batches[batch].n_rows, &repl->judged_plan.steps[step], repl->settings.no_fuse,
+                            text);
 }
 
 static void print_heading(struct repl *repl, uint32_t step)
@@ -90,7 +91,8 @@ static void print_step(struct repl *repl, uint32_t step)
     if (repl_side_of(repl, SOURCE_ENGINE) != NULL) {
         char kernel[STEP_KERNEL_SIZE];
         const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
-        printf("  %s", step_kernel_name(engine, repl->n_rows, &repl->plan->steps[step], repl->settings.no_fuse, kernel));
+        printf("  %s",
+               step_kernel_name(engine, repl->n_rows, &repl->plan->steps[step], repl->settings.no_fuse, kernel));
     }
     const char *mark = "  <-- introduced by";
     for (uint32_t i = 0; i < repl->n_sides; i++) {

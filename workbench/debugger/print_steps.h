@@ -17,7 +17,8 @@ void print_batch(struct repl *repl);
 /* "positions 0-5 (prefill)", of the current batch */
 const char *positions_text(const struct repl *repl, char text[64]);
 
-/* The kernel that made a step's rows of a batch on the engine, as step_kernel_text writes it. text: [STEP_KERNEL_SIZE] */
+/* The kernel that made a step's rows of a batch on the engine, as step_kernel_text writes it. text: [STEP_KERNEL_SIZE]
+ */
 const char *repl_kernel_text(const struct repl *repl, uint32_t batch, uint32_t step, char *text);
 
 #endif

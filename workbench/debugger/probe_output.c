@@ -1,5 +1,5 @@
 /* Hands the current batch's rows to the probes. */
-#include "workbench/debugger/judge.h"
+#include "workbench/debugger/run/judge.h"
 #include "workbench/probes/probe_lines.h"
 
 /* A side's rows of a stage over the current batch; NULL if one of them is not recorded. */

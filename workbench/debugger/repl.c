@@ -2,9 +2,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/full_comparison.h"
-#include "workbench/debugger/judge.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/full_comparison.h"
+#include "workbench/debugger/run/judge.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/debugger/shader_files.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"

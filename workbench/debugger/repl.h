@@ -32,9 +32,9 @@ struct repl_summary {
 /* A batch that began. Its rows stay in the traces and its judgements here, so going back needs no computing. */
 struct repl_batch {
     uint32_t first, n_rows;
-    struct repl_judgement *judgements;   /* [REPL_MAX_SIDES, n_steps], of the steps that ran */
-    uint32_t version[REPL_MAX_SIDES];    /* repl_side.version that made its rows… */
-    uint32_t from[REPL_MAX_SIDES];       /* …of this step and those behind it; others are of an earlier version */
+    struct repl_judgement *judgements; /* [REPL_MAX_SIDES, n_steps], of the steps that ran */
+    uint32_t version[REPL_MAX_SIDES];  /* repl_side.version that made its rows… */
+    uint32_t from[REPL_MAX_SIDES];     /* …of this step and those behind it; others are of an earlier version */
 };
 
 struct repl_side {
@@ -81,10 +81,10 @@ struct repl_settings {
     char *shaders; /* folder with the GLSL; NULL: shaders built into the program */
     char *faults[REPL_MAX_FAULTS];
     uint32_t n_faults;
-    uint32_t decode; /* tokens decoded after a prompt */
-    uint32_t width;  /* of plots, in columns; 0: the terminal's */
+    uint32_t decode;      /* tokens decoded after a prompt */
+    uint32_t width;       /* of plots, in columns; 0: the terminal's */
     bool errors_continue; /* a piped command that fails does not end the run */
-    bool no_fuse;    /* the engine runs each op by itself; else the schedule of `run` and `diff` */
+    bool no_fuse;         /* the engine runs each op by itself; else the schedule of `run` and `diff` */
 };
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
                         uint32_t n_faults);
@@ -116,10 +116,10 @@ struct repl {
     bool *captured;                     /* [n_steps] stages that the engine copies to the host; NULL: all */
     struct repl_introduced *introduced; /* [n_introduced] in the order in which the run met them */
     uint32_t n_introduced;
-    struct shader_files *shaders;       /* as compiled last (shader_files.h); NULL: those built in */
-    struct comparison *comparison;      /* full_comparison.h; NULL: none was made */
-    uint32_t compared_version;          /* the leader's version that it is of */
-    struct trace **retired; /* traces of earlier runs, kept while user code may look into them */
+    struct shader_files *shaders;  /* as compiled last (shader_files.h); NULL: those built in */
+    struct comparison *comparison; /* full_comparison.h; NULL: none was made */
+    uint32_t compared_version;     /* the leader's version that it is of */
+    struct trace **retired;        /* traces of earlier runs, kept while user code may look into them */
     uint32_t n_retired;
     bool python_used, quit;
     char *last_run;              /* the last command that ran steps; NULL: none, or it failed */
@@ -133,7 +133,8 @@ struct repl {
 void repl_open(struct repl *repl, struct session *session, struct trace *golden, struct trace *foreign);
 void repl_close(struct repl *repl);
 
-/* Starts a new run at position 0: with the golden's or the foreign trace's tokens, or with these and up to n_decode more.
+/* Starts a new run at position 0: with the golden's or the foreign trace's tokens, or with these and up to n_decode
+ * more.
  */
 void repl_restart_with_golden(struct repl *repl);
 enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err);
@@ -163,7 +164,8 @@ enum status repl_run_line(struct repl *repl, const char *line, struct error *err
 enum status repl_run_script(struct repl *repl, const char *path, struct error *err);
 
 /* Reads command lines until `quit` or the end of input: through readline on a terminal, else as plain lines. A command
- * that fails prints one line. On a terminal the loop goes on; otherwise it ends, and the command's status is returned. */
+ * that fails prints one line. On a terminal the loop goes on; otherwise it ends, and the command's status is returned.
+ */
 enum status repl_loop(struct repl *repl);
 
 #endif

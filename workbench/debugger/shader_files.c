@@ -136,7 +136,8 @@ uint64_t shader_files_stamp(const char *folder)
         struct stat info;
         if (is_shader(entry->d_name) && fstatat(dirfd(directory), entry->d_name, &info, 0) == 0) {
             uint64_t time = (uint64_t)info.st_mtim.tv_sec * 1000000007u + (uint64_t)info.st_mtim.tv_nsec;
-            stamp += (time ^ (uint64_t)info.st_ino * 0x9e3779b97f4a7c15u ^ (uint64_t)info.st_size) * 0xff51afd7ed558ccdu;
+            stamp +=
+                (time ^ (uint64_t)info.st_ino * 0x9e3779b97f4a7c15u ^ (uint64_t)info.st_size) * 0xff51afd7ed558ccdu;
         }
     }
     closedir(directory);

@@ -58,8 +58,10 @@ bool fault_shows(const struct fault *fault, const struct plan *plan, uint32_t st
 /* How a diagnosis must name the fault. */
 enum diagnosis_how fault_named_how(const struct fault *fault);
 
-/* blind_spots.c: names the faults of the table that a healthy trace's rows could not show: each applies to steps of the
- * plan, and changes none of their rows beyond its bound. Returns how many; names: [most], borrowed. */
-uint32_t blind_spots_find(const struct plan *plan, const struct trace *healthy, const char **names, uint32_t most);
+/* blind_spots.c: names the faults of the table that healthy rows could not show: each applies to steps of the plan, and
+ * changes none of their rows beyond its bound. The rows are those of the first trace that recorded all of them; there
+ * are no names if none did. Returns how many; names: [most], borrowed. */
+uint32_t blind_spots_find(const struct plan *plan, const struct trace *const *traces, uint32_t n_traces,
+                          const char **names, uint32_t most);
 
 #endif

@@ -17,7 +17,7 @@ struct report_run {
     /* After parity: known bugs that these tokens cannot show (diagnose.h), borrowed. */
     const char *blind[REPORT_MOST_BLIND];
     uint32_t n_blind;
-    char *debug_command;         /* shell command that opens the prompt on the same run; NULL: none */
+    char *debug_command; /* shell command that opens the prompt on the same run; NULL: none */
 };
 void report_run_free(struct report_run *run);
 

@@ -95,8 +95,7 @@ static void add_blind_spots(const struct report *report, struct text_lines *line
     if (run->n_blind == 0 || lines->n_lines == PARITY_MOST_LINES) {
         return;
     }
-    snprintf(text, sizeof(text), "to %u known bug%s with these tokens", run->n_blind,
-             run->n_blind == 1 ? "" : "s");
+    snprintf(text, sizeof(text), "to %u known bug%s with these tokens", run->n_blind, run->n_blind == 1 ? "" : "s");
     for (uint32_t i = 0; i < run->n_blind && i < REPORT_MOST_BLIND; i++) {
         snprintf(longer, sizeof(longer), "%.400s%s %.60s", text, i == 0 ? ":" : ",", run->blind[i]);
         if (lines_needed("blind", longer) > 1) {

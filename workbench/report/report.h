@@ -12,10 +12,10 @@
 
 /* What is printed after the answer. */
 struct report_parts {
-    bool table;  /* the worst ratio by stage and source */
-    bool ledger; /* the gain ledger */
+    bool table;     /* the worst ratio by stage and source */
+    bool ledger;    /* the gain ledger */
     bool at_prompt; /* the answer says nothing of the run, or of options */
-    bool all;    /* both, and every diagnosis, coverage, arithmetic, note, and the provenance, in full */
+    bool all;       /* both, and every diagnosis, coverage, arithmetic, note, and the provenance, in full */
 };
 
 struct report {

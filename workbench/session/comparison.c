@@ -266,25 +266,6 @@ static void note_doubled_bos(struct comparison *comparison)
     }
 }
 
-/* Known bugs that these tokens cannot show, by the rows of the first trace that recorded all stages. */
-static void find_blind_spots(struct comparison *comparison)
-{
-    for (uint32_t t = 0; t < comparison->n_traces && comparison->blind_spots; t++) {
-        bool all = true;
-        for (uint32_t s = 0; s < comparison->plan->n_steps && all; s++) {
-            const struct step *step = &comparison->plan->steps[s];
-            const struct trace_stage *stage = trace_find_step(comparison->list[t], step);
-            all = step->stage == STAGE_attn_probs || step->op == OP_sample_token || step->op == OP_sample_probs ||
-                  (stage != NULL && stage->n_recorded == comparison->list[t]->n_positions);
-        }
-        if (all) {
-            comparison->run.n_blind = blind_spots_find(comparison->plan, comparison->list[t], comparison->run.blind,
-                                                       REPORT_MOST_BLIND);
-            return;
-        }
-    }
-}
-
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
     uint32_t last = comparison->n_traces - 1;
@@ -301,7 +282,10 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
         diagnose_bugs(comparison);
         return;
     }
-    find_blind_spots(comparison);
+    if (comparison->blind_spots) {
+        comparison->run.n_blind = blind_spots_find(comparison->plan, comparison->list, comparison->n_traces,
+                                                   comparison->run.blind, REPORT_MOST_BLIND);
+    }
     if (comparison->golden_weights.kind != GOLDEN_WEIGHTS_PRECISION) {
         for (uint32_t t = 0; t < last; t++) {
             note_choices(comparison, comparison->list[t], comparison->list[last]);

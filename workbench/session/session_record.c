@@ -140,7 +140,8 @@ static enum status run_batches(struct backend *backend, const struct record_opti
     TRY(session_check_positions(backend, n_positions, err));
     for (uint32_t first = 0; first < n_positions;) {
         struct batch batch = {first, batch_rows(backend, options->phase, first, n_positions),
-                              session_batch_tokens(backend->plan, options->tokens, options->phase, n_positions, first), options->phase[first] == PHASE_DECODE};
+                              session_batch_tokens(backend->plan, options->tokens, options->phase, n_positions, first),
+                              options->phase[first] == PHASE_DECODE};
         enum status status = run_batch(backend, &batch, options->stages, samples, trace, err);
         first += batch.n_rows;
         if (options->progress != NULL) {

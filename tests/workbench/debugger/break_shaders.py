@@ -124,7 +124,7 @@ def try_break(prompt, folder, healthy, file, old, new):
             return "unused" if digest(prompt, folder) == healthy else "told as unused, and values changed"
         prompt.type("restart")
         said = prompt.type("until diverge")
-        kernel = re.search(r"^  kernel +(\S+)", said, re.M)
+        kernel = re.search(r"^  kernel +(\w+\.comp)", said, re.M)
         if kernel and concerns(folder, kernel[1], file):
             return "found"
         if kernel:

@@ -171,8 +171,8 @@ static void plots(void **state)
     assert_memory_equal(head, "\x89PNG\r\n\x1a\n", 8);
 }
 
-/* reload runs everything again with the edited shaders, as far as the position goes, repeats the last command, and ends at
- * the same position. norms.comp makes attn_norm in the schedule of run and diff; rms_norm.comp does not. */
+/* reload runs everything again with the edited shaders, as far as the position goes, repeats the last command, and ends
+ * at the same position. norms.comp makes attn_norm in the schedule of run and diff; rms_norm.comp does not. */
 static void the_last_step_runs_again(void **state)
 {
     (void)state;

@@ -11,7 +11,7 @@
 
 #include "engine/internal.h"
 #include "tests/support/prompt.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/run.h"
 
 PROMPT_FIXTURE("golden/tiny-llama")
 

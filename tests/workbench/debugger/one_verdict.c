@@ -1,6 +1,6 @@
 /* The prompt says what `diff` says: for every known bug, on every model of golden/ (on four of them without
- * LOCKSTEP_ALL_MODELS), `until diverge`, `first` and `audit` tell the same layer, stage and name; and parity where the engine
- * is healthy. The twin sets what the prompt says of one bug beside the comparison of another. */
+ * LOCKSTEP_ALL_MODELS), `until diverge`, `first` and `audit` tell the same layer, stage and name; and parity where the
+ * engine is healthy. The twin sets what the prompt says of one bug beside the comparison of another. */
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -20,8 +20,8 @@ static const char *const some[] = {"tiny-llama", NULL};
 #else
 static const char *const some[] = {"tiny-llama", "tiny-gemma3", "tiny-gpt-oss", "tiny-gemma2", NULL};
 #endif
-static const char *const more[] = {"tiny-llama-long", "tiny-llama-105",   "tiny-llama-odd",  "tiny-gemma3-loud",
-                                   "tiny-gemma3-105", "tiny-gemma3-odd",  "tiny-gemma2-105", "tiny-gemma2-odd",
+static const char *const more[] = {"tiny-llama-long",  "tiny-llama-105",   "tiny-llama-odd",    "tiny-gemma3-loud",
+                                   "tiny-gemma3-105",  "tiny-gemma3-odd",  "tiny-gemma2-105",   "tiny-gemma2-odd",
                                    "tiny-gpt-oss-odd", "tiny-gpt-oss-105", "tiny-gpt-oss-wide", NULL};
 
 /* A model with its golden, and an engine in which faults are planted one after the other. */

@@ -4,8 +4,8 @@
 #include <unistd.h>
 
 #include "workbench/cli/commands/option_values.h"
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/repl.h"
+#include "workbench/debugger/run/capture.h"
 #include "workbench/probes/probe_lines.h"
 #include "workbench/python/prompt_tokens.h"
 

@@ -3,10 +3,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
-#include "workbench/debugger/full_comparison.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/full_comparison.h"
+#include "workbench/debugger/run/run.h"
 
 static enum status fail(struct error *err, const char *what)
 {
@@ -91,5 +91,5 @@ static enum status assert_ratio(struct repl *repl, const struct words *words, st
 enum status do_assert(struct repl *repl, const struct words *words, struct error *err)
 {
     return words->n == 1 && strcmp(words->word[0], "parity") == 0 ? assert_parity(repl, err)
-                                                                   : assert_ratio(repl, words, err);
+                                                                  : assert_ratio(repl, words, err);
 }

@@ -4,11 +4,11 @@
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
-#include "workbench/debugger/full_comparison.h"
-#include "workbench/debugger/judge.h"
 #include "workbench/debugger/print_steps.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/full_comparison.h"
+#include "workbench/debugger/run/judge.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/diagnose/triage.h"
 #include "workbench/python/python.h"

@@ -4,10 +4,10 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
-#include "workbench/debugger/judge.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/judge.h"
+#include "workbench/debugger/run/run.h"
 
 static const char *const condition_names[] = {"", "nan", "maxabs", "ratio"};
 

@@ -2,9 +2,9 @@
 #include <math.h>
 #include <stdio.h>
 
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
-#include "workbench/debugger/full_comparison.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/full_comparison.h"
 
 /* A stage over the layers that ran, [side]: the worst ratio, and sums of squares as in repl_judgement. */
 struct stage_summary {

@@ -5,10 +5,10 @@
 #include <string.h>
 #include <sys/stat.h>
 
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
 #include "workbench/debugger/print_steps.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/trace/install_paths.h"
 
@@ -244,9 +244,8 @@ static enum status set_preset(struct repl *repl, const char *value, struct error
 static const struct {
     const char *name;
     enum status (*set)(struct repl *repl, const char *value, struct error *err);
-} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode},
-                {"width", set_width},   {"layers", set_layers},   {"preset", set_preset},
-                {"fuse", set_fuse},     {"errors", set_errors}};
+} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode}, {"width", set_width},
+                {"layers", set_layers}, {"preset", set_preset},   {"fuse", set_fuse},     {"errors", set_errors}};
 
 enum status do_set(struct repl *repl, const struct words *words, struct error *err)
 {

@@ -31,8 +31,8 @@ static void info_device(const struct repl *repl)
            device->api, device->subgroup, (double)device->memory / (1 << 30));
 }
 
-/* Prints the steps outside the layers and those of layer 0, with the kernels of the current batch, or of decoding. Other
- * layers have the same steps, and the same kernels but where a fault is planted. */
+/* Prints the steps outside the layers and those of layer 0, with the kernels of the current batch, or of decoding.
+ * Other layers have the same steps, and the same kernels but where a fault is planted. */
 static void info_plan(const struct repl *repl)
 {
     bool has_engine = repl->session->on[SOURCE_ENGINE];

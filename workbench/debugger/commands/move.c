@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "workbench/debugger/command.h"
-#include "workbench/debugger/full_comparison.h"
 #include "workbench/debugger/print_steps.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/full_comparison.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/probes/probe_config.h"
 #include "workbench/python/python.h"
 #include "workbench/report/wrapped_text.h"

@@ -3,9 +3,9 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/run.h"
 
 bool repl_is_patched(const struct repl *repl, uint32_t step)
 {

@@ -5,8 +5,8 @@
 #include <sys/ioctl.h>
 #include <unistd.h>
 
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/run/capture.h"
 #include "workbench/python/python.h"
 
 #define DEFAULT_WIDTH 80

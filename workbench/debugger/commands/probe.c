@@ -2,8 +2,8 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/run/capture.h"
 #include "workbench/probes/probe_config.h"
 
 /* add JSON, or load FILE. The rest of the line is one word, as JSON holds quotes and blanks. */

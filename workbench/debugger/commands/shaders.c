@@ -6,9 +6,9 @@
 
 #include "model/stop.h"
 #include "workbench/debugger/command.h"
-#include "workbench/debugger/full_comparison.h"
 #include "workbench/debugger/print_steps.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/full_comparison.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/debugger/shader_files.h"
 #include "workbench/trace/install_paths.h"
 
@@ -73,13 +73,15 @@ static void tell_unused(const struct repl *repl, const struct shader_files *file
     const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
     uint32_t prompt_rows = repl->n_batches > 0 ? repl->batches[0].n_rows : 1;
     bool by_itself = repl->settings.no_fuse;
-    if (made_by(repl, files, file, prompt_rows, by_itself) != NULL || made_by(repl, files, file, 1, by_itself) != NULL) {
+    if (made_by(repl, files, file, prompt_rows, by_itself) != NULL ||
+        made_by(repl, files, file, 1, by_itself) != NULL) {
         return;
     }
     printf("%s changed, but no stage of this plan runs it here", file);
     const struct step *alone = made_by(repl, files, file, prompt_rows, true);
     struct engine_kernel kernel;
-    if (alone != NULL && engine_kernel_of(engine, prompt_rows, (uint32_t)(alone - repl->plan->steps), by_itself, &kernel)) {
+    if (alone != NULL &&
+        engine_kernel_of(engine, prompt_rows, (uint32_t)(alone - repl->plan->steps), by_itself, &kernel)) {
         printf(": %s is made by %s.comp", stage_name(alone->stage), kernel.shader);
     }
     printf("\n");

@@ -5,7 +5,7 @@
 
 #include "workbench/debugger/command.h"
 #include "workbench/debugger/print_steps.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/python/prompt_tokens.h"
 #include "workbench/python/python.h"
 #include "workbench/session/progress.h"

@@ -5,8 +5,8 @@
 #include <string.h>
 
 #include "model/model.h"
-#include "workbench/debugger/capture.h"
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/run/capture.h"
 #include "workbench/trace/stage_list.h"
 
 #define DEFAULT_DIMS 8 /* printed if no dims are given */

@@ -4,9 +4,9 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/debugger/capture.h"
-#include "workbench/debugger/judge.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/judge.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/probes/probe_config.h"
 
 /* The steps of a layer: [first, last). */
@@ -49,8 +49,8 @@ static enum status record_rows(const struct repl *repl, struct repl_side *side, 
     return status;
 }
 
-/* Recomputes a layer of a batch, as far as the batch ran: by running all of the batch again, as it ran; but with patches,
- * or op by op, the layer alone. */
+/* Recomputes a layer of a batch, as far as the batch ran: by running all of the batch again, as it ran; but with
+ * patches, or op by op, the layer alone. */
 static enum status recompute_in_batch(const struct repl *repl, struct repl_side *side, uint32_t b, uint32_t first,
                                       uint32_t last, struct error *err)
 {

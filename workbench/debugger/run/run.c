@@ -1,11 +1,11 @@
 /* Moves the position forward: begins batches, runs steps on every side, records and audits what they compute. */
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/run.h"
 
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/debugger/capture.h"
-#include "workbench/debugger/judge.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/judge.h"
 
 enum status repl_side_failed(struct repl *repl, struct repl_side *side, enum status status, struct error *err)
 {
@@ -45,8 +45,8 @@ enum status repl_begin_on(const struct repl *repl, const struct repl_side *side,
                           struct error *err)
 {
     struct batch own = *batch;
-    own.tokens = session_batch_tokens(side->backend->plan, repl->tokens, repl->phase, repl->n_known,
-                                      batch->first_position);
+    own.tokens =
+        session_batch_tokens(side->backend->plan, repl->tokens, repl->phase, repl->n_known, batch->first_position);
     return side->backend->ops->begin(side->backend, &own, err);
 }
 

@@ -1,4 +1,4 @@
-#include "workbench/debugger/judge.h"
+#include "workbench/debugger/run/judge.h"
 
 #include <math.h>
 #include <stdlib.h>
@@ -7,8 +7,8 @@
 
 #include "model/stop.h"
 #include "workbench/audit/golden_weights.h"
-#include "workbench/debugger/capture.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/capture.h"
+#include "workbench/debugger/run/run.h"
 
 /* Adds up the squares of (side - golden) and of the golden, over the current batch's rows that both hold. false: there
  * is no such row. */

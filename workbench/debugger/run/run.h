@@ -1,6 +1,6 @@
 /* Moving the position: forward by running, back by restoring what was recorded. */
-#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_RUN_H
-#define LOCKSTEP_WORKBENCH_DEBUGGER_RUN_H
+#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_RUN_RUN_H
+#define LOCKSTEP_WORKBENCH_DEBUGGER_RUN_RUN_H
 
 #include "workbench/debugger/repl.h"
 

@@ -3,8 +3,8 @@
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/debugger/judge.h"
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/judge.h"
+#include "workbench/debugger/run/run.h"
 
 void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows)
 {
@@ -144,7 +144,8 @@ static void move_side(const struct repl *repl, uint32_t side_index, struct repl_
                       uint32_t next)
 {
     bool current = batch + 1 == repl->n_batches;
-    bool own = repl->batches[batch].version[side_index] == side->version && next >= repl->batches[batch].from[side_index];
+    bool own =
+        repl->batches[batch].version[side_index] == side->version && next >= repl->batches[batch].from[side_index];
     uint32_t made = current ? side->made : repl->plan->n_steps;
     side->behind = !current || side->behind || !own;
     side->made = own ? made : next;

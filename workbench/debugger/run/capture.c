@@ -1,9 +1,9 @@
-#include "workbench/debugger/capture.h"
+#include "workbench/debugger/run/capture.h"
 
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/debugger/run.h"
+#include "workbench/debugger/run/run.h"
 #include "workbench/probes/probe_config.h"
 
 bool repl_is_captured(const struct repl *repl, uint32_t step)

@@ -1,7 +1,7 @@
 /* Chooses each side's next token and judges the choice like a stage. No backend runs that step, and no stage before it
  * shows a bug in it, such as padding that is not masked. */
 #include "model/stop.h"
-#include "workbench/debugger/judge.h"
+#include "workbench/debugger/run/judge.h"
 
 void repl_init_judged_plan(struct repl *repl)
 {

@@ -1,13 +1,14 @@
 /* The comparison that `diff` would make of the run: what until, first, audit and assert say of it. */
-#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_FULL_COMPARISON_H
-#define LOCKSTEP_WORKBENCH_DEBUGGER_FULL_COMPARISON_H
+#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_RUN_FULL_COMPARISON_H
+#define LOCKSTEP_WORKBENCH_DEBUGGER_RUN_FULL_COMPARISON_H
 
 #include "workbench/debugger/repl.h"
 #include "workbench/session/comparison.h"
 
-/* Runs the golden's tokens, all of them, on the sides as they are now, and judges them with the golden. It is made once,
- * and again after the engine changed. *comparison: owned by the prompt; NULL where `diff` has no counterpart: without a
- * golden, with patches or a choice of layers, op by op, or where engines changed during the run. The position stays. */
+/* Runs the golden's tokens, all of them, on the sides as they are now, and judges them with the golden. It is made
+ * once, and again after the engine changed. *comparison: owned by the prompt; NULL where `diff` has no counterpart:
+ * without a golden, with patches or a choice of layers, op by op, or where engines changed during the run. The position
+ * stays. */
 enum status repl_compare(struct repl *repl, const struct comparison **comparison, struct error *err);
 
 /* Forgets it: another golden, other tokens. */

@@ -1,6 +1,6 @@
 /* Audits what ran: every step of every side, and the token that each side chooses. */
-#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_JUDGE_H
-#define LOCKSTEP_WORKBENCH_DEBUGGER_JUDGE_H
+#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_RUN_JUDGE_H
+#define LOCKSTEP_WORKBENCH_DEBUGGER_RUN_JUDGE_H
 
 #include "workbench/debugger/repl.h"
 

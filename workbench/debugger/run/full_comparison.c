@@ -1,4 +1,4 @@
-#include "workbench/debugger/full_comparison.h"
+#include "workbench/debugger/run/full_comparison.h"
 
 #include <stdlib.h>
 
@@ -22,8 +22,7 @@ static bool is_uniform(const struct repl *repl)
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         for (uint32_t b = 0; b < repl->n_batches; b++) {
             const struct repl_batch *batch = &repl->batches[b];
-            if (repl->sides[i].backend != NULL &&
-                (batch->version[i] != repl->sides[i].version || batch->from[i] > 0)) {
+            if (repl->sides[i].backend != NULL && (batch->version[i] != repl->sides[i].version || batch->from[i] > 0)) {
                 return false;
             }
         }
@@ -34,8 +33,7 @@ static bool is_uniform(const struct repl *repl)
 static bool has_counterpart(struct repl *repl)
 {
     bool has_file = repl_side_of(repl, SOURCE_GOLDEN) != NULL || repl_side_of(repl, SOURCE_TRACE) != NULL;
-    if (!has_file || repl->n_prompt > 0 || repl->n_patches > 0 || repl->captured != NULL ||
-        repl->settings.no_fuse) {
+    if (!has_file || repl->n_prompt > 0 || repl->n_patches > 0 || repl->captured != NULL || repl->settings.no_fuse) {
         return false;
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
@@ -151,8 +149,8 @@ enum status repl_compare(struct repl *repl, const struct comparison **comparison
 static uint32_t own_step(const struct repl *repl, const struct step *step)
 {
     uint32_t s = 0;
-    while (s < repl->judged_plan.n_steps && (repl->judged_plan.steps[s].layer != step->layer ||
-                                             repl->judged_plan.steps[s].stage != step->stage)) {
+    while (s < repl->judged_plan.n_steps &&
+           (repl->judged_plan.steps[s].layer != step->layer || repl->judged_plan.steps[s].stage != step->stage)) {
         s++;
     }
     return s;

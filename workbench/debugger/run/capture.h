@@ -1,8 +1,8 @@
 /* Which stages the engine copies to the host. With checkpoint layers (debug.layers, set layers) these are: the
  * checkpoint layers; everything outside the layers; keys, values and output of every layer, which going back needs; and
  * what probes, patches and breakpoints look at. */
-#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_CAPTURE_H
-#define LOCKSTEP_WORKBENCH_DEBUGGER_CAPTURE_H
+#ifndef LOCKSTEP_WORKBENCH_DEBUGGER_RUN_CAPTURE_H
+#define LOCKSTEP_WORKBENCH_DEBUGGER_RUN_CAPTURE_H
 
 #include "workbench/debugger/repl.h"
 
