@@ -74,7 +74,7 @@ struct span_failure;
  * `step` is an exchange only then. */
 bool exchange_is_elsewhere(const struct fault *fault, const struct span_failure *failure, uint32_t step);
 
-/* A failing step. In diagnose_span.c: one whose inputs are computed across a span, because they are not recorded. */
+/* A failing step. In spans/: one whose inputs are computed across a span, because they are not recorded. */
 struct span_failure {
     const struct plan *plan;
     uint32_t step;
@@ -83,6 +83,7 @@ struct span_failure {
     uint32_t failing_position; /* of a row that fails */
     bool nonfinite;            /* a failing row holds NaN or infinity */
     bool no_mutants;           /* no mutant of the step itself is tried */
+    const char *known;         /* name of the one fault or number that is tried in a span; NULL: all of them */
     bool is_exchange;          /* layers of another kind need not be asked: see exchange_is_elsewhere */
 };
 
