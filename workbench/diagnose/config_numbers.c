@@ -229,6 +229,15 @@ static bool try_multiple(const struct config_search *search, const struct parame
     return false;
 }
 
+/* Whether the kind of rope has the number. */
+static bool is_used(const struct parameter *parameter, const struct step *step)
+{
+    uint32_t type = step->params.rope.type;
+    bool of_limits = parameter->field == FIELD(rope.original) || parameter->field == FIELD(rope.low) ||
+                     parameter->field == FIELD(rope.high);
+    return parameter->op != OP_rope || !of_limits || type == ROPE_TYPE_LLAMA3 || type == ROPE_TYPE_YARN;
+}
+
 static bool try_parameter(const struct config_search *search, const struct parameter *parameter,
                           struct config_number *found)
 {
@@ -237,10 +246,15 @@ static bool try_parameter(const struct config_search *search, const struct param
     if (parameter->field == FIELD(rope.factor) && step.params.rope.type == ROPE_TYPE_DEFAULT) {
         step.params.rope.type = ROPE_TYPE_LINEAR;
     }
-    if (parameter->field == FIELD(rope.original) && step.params.rope.type == ROPE_TYPE_LINEAR) {
+    if (!is_used(parameter, &step)) {
         return false;
     }
-    double best = best_value(search, step, parameter);
+    double best = NAN;
+    if (search->known) {
+        best = parameter->inverse_square ? 1 / sqrt(search->known_value) : search->known_value;
+    } else {
+        best = best_value(search, step, parameter);
+    }
     if (best == had) {
         return false;
     }

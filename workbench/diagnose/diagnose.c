@@ -386,7 +386,7 @@ bool diagnose_is_same(const struct plan *plan, uint32_t step, const struct trace
 {
     const struct fault *fault = fault_by_name(known->fault);
     bool at_itself = known->step == known->introduced;
-    struct diagnosis found;
+    struct diagnosis found[2]; /* of two bugs in one span, the known one is the first */
     if (!trace_find_step(trace, &plan->steps[step])) {
         return false;
     }
@@ -395,7 +395,7 @@ bool diagnose_is_same(const struct plan *plan, uint32_t step, const struct trace
     }
     /* No mutant explained the known step, so none is tried: they take most of the time. */
     const struct span_failure failure = {
-        .plan = plan, .step = step, .trace = trace, .no_mutants = at_itself, .known = known->fault};
-    return diagnose_failure(&failure, &found, 1) > 0 && strcmp(found.fault, known->fault) == 0 &&
-           found.how == known->how;
+        .plan = plan, .step = step, .trace = trace, .no_mutants = at_itself, .known = known};
+    return diagnose_failure(&failure, found, 2) > 0 && strcmp(found[0].fault, known->fault) == 0 &&
+           found[0].how == known->how;
 }

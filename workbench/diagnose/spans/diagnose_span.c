@@ -162,9 +162,9 @@ uint32_t span_faults(struct span_search *search, struct diagnosis *found, uint32
     struct ranked_diagnoses ranked = {.list = found, .max = max, .worst = xcalloc((uint64_t)max + 1, sizeof(double))};
     uint32_t n_faults;
     const struct fault *faults = fault_list(&n_faults);
-    const char *known = search->failure->known;
+    const struct diagnosis *known = search->failure->known;
     for (uint32_t i = 0; i < n_faults; i++) {
-        if (!known || strcmp(faults[i].name, known) == 0) {
+        if (!known || strcmp(faults[i].name, known->fault) == 0) {
             try_fault(search, &faults[i], &ranked);
         }
     }

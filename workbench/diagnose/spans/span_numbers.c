@@ -65,7 +65,8 @@ static bool try_op(struct span_search *search, uint32_t first, uint8_t *steps, s
                                          .lowest = search->low.position,
                                          .highest = search->high.position,
                                          .in_span = true,
-                                         .known = failure->known,
+                                         .known = failure->known ? failure->known->fault : NULL,
+                                         .known_value = failure->known ? failure->known->solved.found : 0,
                                          .distance = distance,
                                          .reproduces = reproduces,
                                          .context = &numbers};

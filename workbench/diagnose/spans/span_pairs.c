@@ -40,6 +40,7 @@ bool span_pairs(struct span_search *search, struct diagnosis found[2])
         plan_copy(&plan, search->failure->plan);
         span_edit_apply(&part->edit, &plan, &arena);
         failure.plan = &plan;
+        failure.known = NULL;
         failure.is_exchange = true; /* the second bug is told as it is found here */
         explains = find_second(&failure, &found[0]);
         if (explains) {

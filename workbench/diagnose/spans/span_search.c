@@ -5,6 +5,10 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/diagnose/products/product_samples.h"
+
+#define MOST_EXPANDED (1u << 26) /* values of matrices that are decoded for a search */
+
 /* stop: at the first row that fails. */
 static void span_rows_compute(struct span_rows *span_rows, const struct plan *plan, uint32_t step_index,
                               struct spans *spans, bool stop)
@@ -139,10 +143,11 @@ struct edited {
     uint8_t *touched;
 };
 
-static void edited_open(struct edited *edited, const struct span_search *search, const struct span_edit *edit)
+static void edited_open(struct edited *edited, const struct span_search *search, const struct plan *plan,
+                        const struct span_edit *edit)
 {
     *edited = (struct edited){0};
-    plan_copy(&edited->plan, search->failure->plan);
+    plan_copy(&edited->plan, plan);
     span_edit_apply(edit, &edited->plan, &edited->arena);
     edited->touched = touched_by(search->failure, edit->steps);
 }
@@ -167,7 +172,7 @@ double span_try(struct span_search *search, const struct span_edit *edit, uint32
     struct edited edited;
     const struct span_failure *failure = search->failure;
     const struct trace_stage *output = trace_find_step(failure->trace, &failure->plan->steps[failure->step]);
-    edited_open(&edited, search, edit);
+    edited_open(&edited, search, failure->plan, edit);
     *n_right = 0;
     double worst = 0;
     for (int all = 0; all < 2 && worst <= 1; all++) { /* one failing row rules out most edits */
@@ -184,6 +189,32 @@ double span_try(struct span_search *search, const struct span_edit *edit, uint32
     return worst;
 }
 
+static void keep_value(const void *context, const struct tensor *tensor, uint64_t row, float *values)
+{
+    (void)context;
+    weights_decode(tensor, row, 0, tensor_row_elems(tensor), values);
+}
+
+/* Decoding takes most of the time of one row: matrices are decoded once. A search alone reads them; proofs decode. */
+static const struct plan *light_plan(struct span_search *search)
+{
+    const struct span_path *path = search->failure->path;
+    if (search->light.steps) {
+        return &search->light;
+    }
+    plan_copy(&search->light, search->failure->plan);
+    uint64_t left = MOST_EXPANDED;
+    for (uint32_t i = 0; i <= path->n_between; i++) {
+        struct step *step = &search->light.steps[i < path->n_between ? path->between[i] : search->failure->step];
+        uint64_t size = step->op == OP_matmul ? tensor_rows(step->weight[0]) * tensor_row_elems(step->weight[0]) : 0;
+        if (size > 0 && size <= left) {
+            step->weight[0] = weights_expand(&search->expanded, step->weight[0], keep_value, NULL);
+            left -= size;
+        }
+    }
+    return &search->light;
+}
+
 double span_miss(struct span_search *search, const struct span_edit *edit, bool highest)
 {
     struct edited edited;
@@ -191,7 +222,7 @@ double span_miss(struct span_search *search, const struct span_edit *edit, bool 
     struct span_rows rows = {0};
     struct span_row *row = highest ? &search->high : &search->low;
     const struct step *step = &search->failure->plan->steps[search->failure->step];
-    edited_open(&edited, search, edit);
+    edited_open(&edited, search, light_plan(search), edit);
     edited_spans(&spans, &edited, &row->base);
     spans.values_only = true;
     span_rows_compute(&rows, &edited.plan, search->failure->step, &spans, false);
@@ -250,6 +281,10 @@ void span_search_close(struct span_search *search)
 {
     for (uint32_t i = 0; i < search->n_parts; i++) {
         free(search->parts[i].edit.steps);
+    }
+    if (search->light.steps) {
+        plan_free(&search->light);
+        arena_free(&search->expanded);
     }
     row_close(&search->high, search->failure);
     row_close(&search->low, search->failure);

@@ -39,6 +39,8 @@ struct span_search {
     struct span_row low, high;          /* the failing rows of lowest and of highest position */
     struct spans base;
     struct span_rows right;
+    struct plan light;   /* the failure's plan with its span's matrices as f32, so that one row is soon computed */
+    struct arena expanded; /* those matrices */
     struct span_part parts[SPAN_MOST_PARTS]; /* those of most right rows first */
     uint32_t n_parts;
 };
