@@ -8,9 +8,9 @@
 
 #include "model/stop.h"
 
-#define GRID 160         /* values tried first, evenly spaced in their logarithm */
-#define REFINEMENTS 48   /* each shortens the interval to 0.618 of it */
-#define SPAN_GRID 28     /* likewise in a span */
+#define GRID 160       /* values tried first, evenly spaced in their logarithm */
+#define REFINEMENTS 48 /* each shortens the interval to 0.618 of it */
+#define SPAN_GRID 28   /* likewise in a span */
 #define SPAN_REFINEMENTS 32
 #define MOST_DIGITS 4    /* configs hold round numbers; one with more digits explains nothing */
 #define MOST_WINDOWS 512 /* windows tried */
@@ -35,7 +35,8 @@ static const struct parameter parameters[] = {
     {OP_rope, "wrong-rope-scale", "the factor of rope's cos and sin", FIELD(rope.scale), 0.1, 10, false, false},
     {OP_attention, "wrong-attention-scale", "query_pre_attn_scalar (or head_dim)", FIELD(attention.scale), 1e-3, 4,
      true, false},
-    {OP_attention, "wrong-attention-softcap", "attn_logit_softcapping", FIELD(attention.softcap), 0.5, 2000, false, false},
+    {OP_attention, "wrong-attention-softcap", "attn_logit_softcapping", FIELD(attention.softcap), 0.5, 2000, false,
+     false},
     {OP_softcap, "wrong-final-softcap", "final_logit_softcapping", FIELD(softcap.cap), 0.5, 2000, false, false},
     {OP_swiglu, "wrong-swiglu-alpha", "swiglu_alpha", FIELD(swiglu.alpha), 0.1, 100, false, false},
     {OP_swiglu, "wrong-swiglu-limit", "swiglu_limit", FIELD(swiglu.limit), 0.01, 1000, false, true},
@@ -170,7 +171,8 @@ void config_number_tell(const struct step *right, const struct step *wrong, stru
 {
     *found = (struct config_number){0};
     if (right->op == OP_rope &&
-        (wrong->params.rope.dim != right->params.rope.dim || wrong->params.rope.truncate != right->params.rope.truncate ||
+        (wrong->params.rope.dim != right->params.rope.dim ||
+         wrong->params.rope.truncate != right->params.rope.truncate ||
          (wrong->params.rope.type != right->params.rope.type && wrong->params.rope.type == ROPE_TYPE_DEFAULT))) {
         tell_rope(&right->params.rope, &wrong->params.rope, found);
         return;

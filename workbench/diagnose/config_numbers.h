@@ -10,9 +10,9 @@
 struct config_search {
     const struct step *step;
     uint32_t lowest, highest; /* positions of failing rows */
-    bool in_span;             /* its own output is not recorded; rows cost more to compute, and fewer values are tried */
-    const char *known;        /* the one number that is tried, by its name; NULL: all of them */
-    double known_value;       /* and its value, as the config holds it */
+    bool in_span;       /* its own output is not recorded; rows cost more to compute, and fewer values are tried */
+    const char *known;  /* the one number that is tried, by its name; NULL: all of them */
+    double known_value; /* and its value, as the config holds it */
     /* The sum of squared differences between what a step makes of the lowest or the highest row and what was recorded
      * of it. */
     double (*distance)(void *context, const struct step *step, bool highest);

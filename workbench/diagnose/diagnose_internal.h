@@ -48,8 +48,8 @@ struct candidate trial_candidate(const struct op_trial *trial, const struct step
 
 /* Whether a candidate explains the error, and *worst, its worst ratio: it computes every row as it was recorded; on the
  * failing rows it and the right op differ by more than either bound; and it misses what was recorded by far less than
- * the right op does. One failing row among others must hold more than zeros where it fails: too many bugs leave a row of
- * zeros (heads whose share of a softmax vanishes). right: the right op's failing rows. */
+ * the right op does. One failing row among others must hold more than zeros where it fails: too many bugs leave a row
+ * of zeros (heads whose share of a softmax vanishes). right: the right op's failing rows. */
 bool trial_explains(struct op_trial *trial, const struct candidate *candidate, const struct evidence *right,
                     double *worst);
 
@@ -82,11 +82,11 @@ struct span_failure {
     uint32_t step;
     const struct trace *trace;
     const struct span_path *path;
-    uint32_t failing_position; /* of a row that fails */
-    bool nonfinite;            /* a failing row holds NaN or infinity */
-    bool no_mutants;           /* no mutant of the step itself is tried */
+    uint32_t failing_position;     /* of a row that fails */
+    bool nonfinite;                /* a failing row holds NaN or infinity */
+    bool no_mutants;               /* no mutant of the step itself is tried */
     const struct diagnosis *known; /* the one fault or number that is tried in a span; NULL: all of them */
-    bool is_exchange;          /* layers of another kind need not be asked: see exchange_is_elsewhere */
+    bool is_exchange;              /* layers of another kind need not be asked: see exchange_is_elsewhere */
 };
 
 /* Tries every mutant at the steps inside the span. Writes those that reproduce all rows to found[max], each with its

@@ -11,7 +11,7 @@
 
 struct numbers {
     struct span_search *search;
-    struct span_edit edit; /* its steps: those of one op */
+    struct span_edit edit;   /* its steps: those of one op */
     const struct step *step; /* the first of them */
     double worst;
 };

@@ -29,7 +29,7 @@ struct span_row {
 /* An edit that gives the first failing row as it was recorded, but not all rows. */
 struct span_part {
     struct span_edit edit;
-    uint32_t n_right;       /* rows that it gives as they were recorded */
+    uint32_t n_right;      /* rows that it gives as they were recorded */
     struct diagnosis told; /* how it is told; its text ends where another bug may follow */
 };
 #define SPAN_MOST_PARTS 3
@@ -39,7 +39,7 @@ struct span_search {
     struct span_row low, high;          /* the failing rows of lowest and of highest position */
     struct spans base;
     struct span_rows right;
-    struct plan light;   /* the failure's plan with its span's matrices as f32, so that one row is soon computed */
+    struct plan light;     /* the failure's plan with its span's matrices as f32, so that one row is soon computed */
     struct arena expanded; /* those matrices */
     struct span_part parts[SPAN_MOST_PARTS]; /* those of most right rows first */
     uint32_t n_parts;
@@ -71,7 +71,8 @@ uint32_t span_name_edited(const struct plan *plan, const uint8_t *edited, char w
 uint32_t span_faults(struct span_search *search, struct diagnosis *found, uint32_t max);
 bool span_numbers(struct span_search *search, struct diagnosis *found);
 
-/* spans/span_pairs.c: a second bug beside each of the parts. Writes both to found[2]. Returns whether they are found. */
+/* spans/span_pairs.c: a second bug beside each of the parts. Writes both to found[2]. Returns whether they are found.
+ */
 bool span_pairs(struct span_search *search, struct diagnosis found[2]);
 
 #endif
