@@ -33,11 +33,14 @@ static void *keep(struct rounded_rows *rounded, const void *from, uint64_t bytes
     return rounded->copies[rounded->n_copies++] = copy;
 }
 
-/* An input that is being rounded. */
+/* An input that is being rounded, position by position: blocks of 32 begin anew at each. ggml keeps a cache so, and has
+ * only whole blocks in a head (llama.cpp refuses an 8-bit cache where head_dim is no multiple of 32); where a row is no
+ * multiple of 32, its last block is shorter. */
 struct rounded_input {
     enum rounding_type type;
     uint64_t n;
     uint32_t dim; /* of a head */
+    uint64_t row; /* values of a position */
     bool to_even, in_pairs;
 };
 
@@ -51,10 +54,12 @@ static uint64_t place_in_pairs(uint64_t i, uint32_t dim)
 /* values[n] and their errors (NULL: exact), in place. */
 static void round_in_order(const struct rounded_input *input, float *values, double *error)
 {
-    if (error) {
-        round_inexact(input->type, input->to_even, values, error, input->n);
-    } else {
-        round_stored(input->type, input->to_even, values, input->n);
+    for (uint64_t first = 0; first < input->n; first += input->row) {
+        if (error) {
+            round_inexact(input->type, input->to_even, values + first, error + first, input->row);
+        } else {
+            round_stored(input->type, input->to_even, values + first, input->row);
+        }
     }
 }
 
@@ -130,6 +135,7 @@ void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batc
         struct rounded_input input = {.type = operand_type(roundings->queries, roundings->operands),
                                       .n = q_width,
                                       .dim = p->dim,
+                                      .row = q_width,
                                       .to_even = roundings->to_even,
                                       .in_pairs = roundings->in_pairs};
         round_input(rounded, row, 0, &input);
@@ -139,6 +145,7 @@ void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batc
         }
         input.type = operand_type(roundings->keys_values, roundings->operands);
         input.n = positions_read(batch, r) * kv_width;
+        input.row = kv_width;
         for (unsigned which = 1; which <= 2; which++) {
             input.in_pairs = roundings->in_pairs && which == 1;
             if (same < r) {

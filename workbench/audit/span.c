@@ -109,8 +109,9 @@ static void span_keep(struct span *span, uint32_t position, const struct arith *
     span->stage.recorded[position] = known;
 }
 
-static void span_compute(struct span *span, const struct step *step, const struct trace *trace, const struct rows *rows)
+static void span_compute(struct span *span, const struct step *step, const struct spans *spans, const struct rows *rows)
 {
+    const struct trace *trace = spans->trace;
     uint32_t width = step->width, at_once = rows_at_once(rows->n, width);
     double *y = xcalloc((uint64_t)at_once * width, sizeof(*y));
     double *bound = xcalloc((uint64_t)at_once * width, sizeof(*bound));
@@ -120,7 +121,7 @@ static void span_compute(struct span *span, const struct step *step, const struc
                                  .n_rows = rows->n - first < at_once ? rows->n - first : at_once,
                                  .rows = rows->rows + first,
                                  .y = y,
-                                 .bound = bound};
+                                 .bound = spans->values_only ? NULL : bound};
         op_run(&batch);
         for (uint32_t r = 0; r < batch.n_rows; r++) {
             span_keep(span, batch.rows[r].position, batch.rows[r].arith, y + (uint64_t)r * width,
@@ -185,7 +186,7 @@ const struct span *spans_get(struct spans *spans, uint32_t step_index, const uin
     if (any) {
         struct rows rows;
         rows_gather_inputs(&rows, spans, step_index, asked, inherited);
-        span_compute(span, step, trace, &rows);
+        span_compute(span, step, spans, &rows);
         rows_free(&rows);
         for (uint32_t p = 0; p < trace->n_positions; p++) {
             span->tried[p] |= asked[p];

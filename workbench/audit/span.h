@@ -31,6 +31,7 @@ struct spans {
     /* A plan with some steps edited shares the spans that the edits do not reach. */
     struct spans *base;     /* the unedited plan's; NULL: nothing is shared */
     const uint8_t *touched; /* [n_steps] the edits reach it: not shared */
+    bool values_only;       /* errors are not computed and count as 0: for a search that a proof follows */
 };
 
 void spans_open(struct spans *spans, const struct plan *plan, const struct trace *trace);

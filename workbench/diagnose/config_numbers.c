@@ -8,10 +8,11 @@
 
 #include "model/stop.h"
 
-#define GRID 160         /* values tried first, evenly spaced in their logarithm */
-#define REFINEMENTS 48   /* each shortens the interval to 0.618 of it */
+#define GRID 160       /* values tried first, evenly spaced in their logarithm */
+#define REFINEMENTS 48 /* each shortens the interval to 0.618 of it */
+#define SPAN_GRID 28   /* likewise in a span */
+#define SPAN_REFINEMENTS 32
 #define MOST_DIGITS 4    /* configs hold round numbers; one with more digits explains nothing */
-#define MOST_WORK 1e7    /* multiplications per evaluation of a row */
 #define MOST_WINDOWS 512 /* windows tried */
 
 /* A number of the config: one float of an op's parameters. */
@@ -21,21 +22,26 @@ struct parameter {
     size_t field;
     double low, high;    /* the range searched */
     bool inverse_square; /* the config holds n, the op gets n^-1/2 */
+    bool in_spans;       /* searched for in spans alone: a solver finds it where the op is recorded */
 };
 
 #define FIELD(name) offsetof(union step_params, name)
 static const struct parameter parameters[] = {
-    {OP_rms_norm, "wrong-eps", "rms_norm_eps", FIELD(rms_norm.eps), 1e-13, 10, false},
-    {OP_rope, "wrong-rope-theta", "rope_theta", FIELD(rope.theta), 10, 1e9, false},
-    {OP_rope, "wrong-rope-factor", "rope scaling's factor", FIELD(rope.factor), 0.1, 200, false},
+    {OP_rms_norm, "wrong-eps", "rms_norm_eps", FIELD(rms_norm.eps), 1e-13, 10, false, false},
+    {OP_rope, "wrong-rope-theta", "rope_theta", FIELD(rope.theta), 10, 1e9, false, false},
+    {OP_rope, "wrong-rope-factor", "rope scaling's factor", FIELD(rope.factor), 0.1, 200, false, false},
     {OP_rope, "wrong-rope-original", "rope scaling's original_max_position_embeddings", FIELD(rope.original), 16, 1e6,
-     false},
-    {OP_rope, "wrong-rope-scale", "the factor of rope's cos and sin", FIELD(rope.scale), 0.1, 10, false},
+     false, false},
+    {OP_rope, "wrong-rope-scale", "the factor of rope's cos and sin", FIELD(rope.scale), 0.1, 10, false, false},
     {OP_attention, "wrong-attention-scale", "query_pre_attn_scalar (or head_dim)", FIELD(attention.scale), 1e-3, 4,
-     true},
-    {OP_attention, "wrong-attention-softcap", "attn_logit_softcapping", FIELD(attention.softcap), 0.5, 2000, false},
-    {OP_softcap, "wrong-final-softcap", "final_logit_softcapping", FIELD(softcap.cap), 0.5, 2000, false},
-    {OP_swiglu, "wrong-swiglu-alpha", "swiglu_alpha", FIELD(swiglu.alpha), 0.1, 100, false},
+     true, false},
+    {OP_attention, "wrong-attention-softcap", "attn_logit_softcapping", FIELD(attention.softcap), 0.5, 2000, false,
+     false},
+    {OP_softcap, "wrong-final-softcap", "final_logit_softcapping", FIELD(softcap.cap), 0.5, 2000, false, false},
+    {OP_swiglu, "wrong-swiglu-alpha", "swiglu_alpha", FIELD(swiglu.alpha), 0.1, 100, false, false},
+    {OP_swiglu, "wrong-swiglu-limit", "swiglu_limit", FIELD(swiglu.limit), 0.01, 1000, false, true},
+    {OP_rope, "wrong-rope-low", "low_freq_factor (YaRN: beta_slow)", FIELD(rope.low), 0.05, 100, false, true},
+    {OP_rope, "wrong-rope-high", "high_freq_factor (YaRN: beta_fast)", FIELD(rope.high), 0.05, 500, false, true},
 };
 
 /* The parameters of attention_probs begin with those of attention. */
@@ -61,45 +67,46 @@ static void set(struct step *step, size_t field, double value)
     }
 }
 
-/* The sum of squared differences between what a step computes and what was recorded of a row. */
-static double distance(const struct config_search *search, const struct step *step, const struct op_row *row)
-{
-    double *y = xcalloc(step->width, sizeof(*y)), sum = 0;
-    op_run(&(struct op_batch){.step = step, .weights_dtype = search->weights_dtype, .n_rows = 1, .rows = row, .y = y});
-    for (uint32_t i = 0; i < step->width; i++) {
-        sum += (y[i] - row->recorded[i]) * (y[i] - row->recorded[i]);
-    }
-    free(y);
-    return isfinite(sum) ? sum : INFINITY;
-}
-
 static double distance_at(const struct config_search *search, struct step *step, size_t field, double logarithm)
 {
     set(step, field, exp(logarithm));
-    return distance(search, step, search->lowest);
+    return search->distance(search->context, step, false);
 }
 
 /* The value with which the lowest failing row comes nearest to the recorded one: the best of a grid, refined by golden
  * sections. */
 static double best_value(const struct config_search *search, struct step step, const struct parameter *parameter)
 {
-    double low = log(parameter->low), high = log(parameter->high), width = (high - low) / (GRID - 1), best = INFINITY;
-    double at = low;
-    for (int i = 0; i < GRID; i++) {
+    int n_grid = search->in_span ? SPAN_GRID : GRID;
+    double low = log(parameter->low), high = log(parameter->high), width = (high - low) / (n_grid - 1), best = INFINITY;
+    double at = low, right = search->in_span ? search->distance(search->context, search->step, false) : INFINITY;
+    for (int i = 0; i < n_grid; i++) {
         double miss = distance_at(search, &step, parameter->field, low + i * width);
         if (miss < best) {
             best = miss;
             at = low + i * width;
         }
     }
+    if (best >= right) {
+        return get(search->step, parameter->field); /* no value comes nearer than MODEL's */
+    }
     const double section = 0.6180339887498949;
-    double a = at - width, b = at + width;
-    for (int i = 0; i < REFINEMENTS; i++) {
-        double left = b - section * (b - a), right = a + section * (b - a);
-        if (distance_at(search, &step, parameter->field, left) < distance_at(search, &step, parameter->field, right)) {
-            b = right;
+    double a = at - width, b = at + width, left = b - section * (b - a), more = a + section * (b - a);
+    double of_left = distance_at(search, &step, parameter->field, left);
+    double of_more = distance_at(search, &step, parameter->field, more);
+    for (int i = 0; i < (search->in_span ? SPAN_REFINEMENTS : REFINEMENTS); i++) {
+        if (of_left < of_more) {
+            b = more;
+            more = left;
+            of_more = of_left;
+            left = b - section * (b - a);
+            of_left = distance_at(search, &step, parameter->field, left);
         } else {
             a = left;
+            left = more;
+            of_left = of_more;
+            more = a + section * (b - a);
+            of_more = distance_at(search, &step, parameter->field, more);
         }
     }
     return exp((a + b) / 2);
@@ -110,6 +117,77 @@ static double round_digits(double value, int digits)
     char text[32];
     snprintf(text, sizeof(text), "%.*e", digits - 1, value);
     return strtod(text, NULL);
+}
+
+static const char *number_or_none(double number, char text[32])
+{
+    snprintf(text, 32, number != 0 ? "%.6g" : "none", number);
+    return text;
+}
+
+static void tell_parameter(const struct parameter *parameter, double had, double is, struct config_number *found)
+{
+    char text[32];
+    if (parameter->inverse_square) {
+        had = had != 0 ? 1 / (had * had) : 0;
+        is = 1 / (is * is);
+    }
+    double value = round_digits(is, MOST_DIGITS + 2);
+    found->solved = solved_number(parameter->config, had, value);
+    snprintf(found->name, sizeof(found->name), "%s", parameter->name);
+    snprintf(found->text, sizeof(found->text), "%s is %.6g where MODEL has %s", parameter->config, value,
+             number_or_none(had, text));
+}
+
+static void tell_rope(const struct rope_params *right, const struct rope_params *wrong, struct config_number *found)
+{
+    if (wrong->dim != right->dim) {
+        found->solved = solved_number("head_dim", right->dim, wrong->dim);
+        snprintf(found->name, sizeof(found->name), "wrong-head-dim");
+        snprintf(found->text, sizeof(found->text), "there are %u heads of head_dim %u where MODEL has %u of %u",
+                 wrong->heads, wrong->dim, right->heads, right->dim);
+    } else if (wrong->type != right->type) {
+        found->solved = solved_number("rope scaling", right->type, wrong->type);
+        snprintf(found->name, sizeof(found->name), "wrong-rope-type");
+        snprintf(found->text, sizeof(found->text), "rope is not scaled where MODEL has a rope scaling");
+    } else {
+        found->solved = solved_number("truncate", right->truncate, wrong->truncate);
+        snprintf(found->name, sizeof(found->name), "wrong-yarn-truncate");
+        snprintf(found->text, sizeof(found->text), "YaRN's correction range is %s to whole dims where MODEL's is %s",
+                 wrong->truncate ? "rounded" : "not rounded", wrong->truncate ? "not" : "rounded");
+    }
+}
+
+static void tell_window(uint32_t had, uint32_t window, struct config_number *found)
+{
+    char is[32], instead[32];
+    found->solved = solved_number("sliding_window", had, window);
+    snprintf(found->name, sizeof(found->name), "wrong-sliding-window");
+    snprintf(found->text, sizeof(found->text), "sliding_window is %s where MODEL has %s in this layer%s",
+             number_or_none(window, is), number_or_none(had, instead), window == 0 ? ": its window is missing" : "");
+}
+
+void config_number_tell(const struct step *right, const struct step *wrong, struct config_number *found)
+{
+    *found = (struct config_number){0};
+    if (right->op == OP_rope &&
+        (wrong->params.rope.dim != right->params.rope.dim ||
+         wrong->params.rope.truncate != right->params.rope.truncate ||
+         (wrong->params.rope.type != right->params.rope.type && wrong->params.rope.type == ROPE_TYPE_DEFAULT))) {
+        tell_rope(&right->params.rope, &wrong->params.rope, found);
+        return;
+    }
+    if (is_attention(right) && wrong->params.attention.window != right->params.attention.window) {
+        tell_window(right->params.attention.window, wrong->params.attention.window, found);
+        return;
+    }
+    for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
+        bool of_op = parameters[i].op == right->op || (parameters[i].op == OP_attention && is_attention(right));
+        if (of_op && get(wrong, parameters[i].field) != get(right, parameters[i].field)) {
+            tell_parameter(&parameters[i], get(right, parameters[i].field), get(wrong, parameters[i].field), found);
+            return;
+        }
+    }
 }
 
 /* Whether a round number near `value` reproduces all rows. The roundest is tried first: a power of ten. *taken: the
@@ -153,6 +231,15 @@ static bool try_multiple(const struct config_search *search, const struct parame
     return false;
 }
 
+/* Whether the kind of rope has the number. */
+static bool is_used(const struct parameter *parameter, const struct step *step)
+{
+    uint32_t type = step->params.rope.type;
+    bool of_limits = parameter->field == FIELD(rope.original) || parameter->field == FIELD(rope.low) ||
+                     parameter->field == FIELD(rope.high);
+    return parameter->op != OP_rope || !of_limits || type == ROPE_TYPE_LLAMA3 || type == ROPE_TYPE_YARN;
+}
+
 static bool try_parameter(const struct config_search *search, const struct parameter *parameter,
                           struct config_number *found)
 {
@@ -161,21 +248,22 @@ static bool try_parameter(const struct config_search *search, const struct param
     if (parameter->field == FIELD(rope.factor) && step.params.rope.type == ROPE_TYPE_DEFAULT) {
         step.params.rope.type = ROPE_TYPE_LINEAR;
     }
-    if (parameter->field == FIELD(rope.original) && step.params.rope.type == ROPE_TYPE_LINEAR) {
+    if (!is_used(parameter, &step)) {
         return false;
     }
-    double best = best_value(search, step, parameter);
+    double best = NAN;
+    if (search->known) {
+        best = parameter->inverse_square ? 1 / sqrt(search->known_value) : search->known_value;
+    } else {
+        best = best_value(search, step, parameter);
+    }
+    if (best == had) {
+        return false;
+    }
     if (!reproduced_near(search, &step, parameter, best, &value)) {
         return try_multiple(search, parameter, had, best, found);
     }
-    char instead[64] = "none";
-    if (had != 0) {
-        snprintf(instead, sizeof(instead), "%.6g", parameter->inverse_square ? 1 / (had * had) : had);
-    }
-    found->solved =
-        solved_number(parameter->config, parameter->inverse_square && had != 0 ? 1 / (had * had) : had, value);
-    snprintf(found->name, sizeof(found->name), "%s", parameter->name);
-    snprintf(found->text, sizeof(found->text), "%s is %.6g where MODEL has %s", parameter->config, value, instead);
+    config_number_tell(search->step, &step, found);
     return true;
 }
 
@@ -192,9 +280,23 @@ static bool try_plain_rope(const struct config_search *search, struct config_num
     if (!search->reproduces(search->context, &step)) {
         return false;
     }
-    found->solved = solved_number("rope scaling", search->step->params.rope.type, ROPE_TYPE_DEFAULT);
-    snprintf(found->name, sizeof(found->name), "wrong-rope-type");
-    snprintf(found->text, sizeof(found->text), "rope is not scaled where MODEL has a rope scaling");
+    config_number_tell(search->step, &step, found);
+    return true;
+}
+
+/* YaRN's correction range, widened to whole dims or not. Where the rope is recorded, a solver tries it. */
+static bool try_truncate(const struct config_search *search, struct config_number *found)
+{
+    struct step step = *search->step;
+    struct rope_params *rope = &step.params.rope;
+    if (step.op != OP_rope || rope->type != ROPE_TYPE_YARN || !search->in_span) {
+        return false;
+    }
+    rope->truncate ^= 1;
+    if (!search->reproduces(search->context, &step)) {
+        return false;
+    }
+    config_number_tell(search->step, &step, found);
     return true;
 }
 
@@ -202,7 +304,7 @@ static bool try_plain_rope(const struct config_search *search, struct config_num
 static bool try_heads(const struct config_search *search, struct config_number *found)
 {
     static const uint32_t dims[] = {8, 16, 24, 32, 48, 64, 80, 96, 112, 128, 160, 192, 256};
-    for (size_t i = 0; search->step->op == OP_rope && i < sizeof(dims) / sizeof(*dims); i++) {
+    for (size_t i = 0; search->step->op == OP_rope && !search->in_span && i < sizeof(dims) / sizeof(*dims); i++) {
         struct step step = *search->step;
         if (dims[i] == step.params.rope.dim || step.width % dims[i] != 0) {
             continue;
@@ -212,10 +314,7 @@ static bool try_heads(const struct config_search *search, struct config_number *
         if (!search->reproduces(search->context, &step)) {
             continue;
         }
-        found->solved = solved_number("head_dim", search->step->params.rope.dim, dims[i]);
-        snprintf(found->name, sizeof(found->name), "wrong-head-dim");
-        snprintf(found->text, sizeof(found->text), "there are %u heads of head_dim %u where MODEL has %u of %u",
-                 step.params.rope.heads, dims[i], search->step->params.rope.heads, search->step->params.rope.dim);
+        config_number_tell(search->step, &step, found);
         return true;
     }
     return false;
@@ -229,17 +328,7 @@ static bool is_window(const struct config_search *search, uint32_t window, struc
     if (window == had || !search->reproduces(search->context, &step)) {
         return false;
     }
-    char is[16] = "none", instead[16] = "none";
-    if (window) {
-        snprintf(is, sizeof(is), "%u", window);
-    }
-    if (had) {
-        snprintf(instead, sizeof(instead), "%u", had);
-    }
-    found->solved = solved_number("sliding_window", had, window);
-    snprintf(found->name, sizeof(found->name), "wrong-sliding-window");
-    snprintf(found->text, sizeof(found->text), "sliding_window is %s where MODEL has %s in this layer%s", is, instead,
-             window == 0 ? ": its window is missing" : "");
+    config_number_tell(search->step, &step, found);
     return true;
 }
 
@@ -247,18 +336,18 @@ static bool is_window(const struct config_search *search, uint32_t window, struc
  * windows are compared at the highest failing row. */
 static bool try_window(const struct config_search *search, struct config_number *found)
 {
-    uint32_t had = search->step->params.attention.window, end = search->highest->position + 1, best = 0;
+    uint32_t had = search->step->params.attention.window, end = search->highest + 1, best = 0;
     if (!is_attention(search->step)) {
         return false;
     }
-    if (is_window(search, search->lowest->position, found) || is_window(search, 0, found)) {
+    if (is_window(search, search->lowest, found) || is_window(search, 0, found)) {
         return true;
     }
     double least = INFINITY;
     for (uint32_t window = had + 1; had > 0 && window < end && window - had <= MOST_WINDOWS; window++) {
         struct step step = *search->step;
         step.params.attention.window = window;
-        double miss = distance(search, &step, search->highest);
+        double miss = search->distance(search->context, &step, true);
         if (miss < least) {
             least = miss;
             best = window;
@@ -267,25 +356,31 @@ static bool try_window(const struct config_search *search, struct config_number 
     return best > 0 && is_window(search, best, found);
 }
 
-/* Multiplications per evaluation of a row. */
-static double work_of(const struct step *step, const struct op_row *row)
+static bool is_asked_for(const struct config_search *search, const char *name)
 {
-    double keys = is_attention(step) ? row->position + 1.0 : 1;
-    return keys * step->width;
+    return !search->known || strcmp(search->known, name) == 0;
+}
+
+void config_number_name(const struct config_number *number, uint32_t step, struct diagnosis *found)
+{
+    *found = (struct diagnosis){.how = HOW_REPRODUCED, .step = step, .solved = number->solved, .postmortem = ""};
+    found->kind = strcmp(number->solved.name, "sliding_window") == 0 ? KIND_VISIBLE_KEYS : KIND_PARAMETER;
+    snprintf(found->fault, sizeof(found->fault), "%s", number->name);
 }
 
 bool config_number_find(const struct config_search *search, struct config_number *found)
 {
     *found = (struct config_number){0};
     const struct step *step = search->step;
-    if (!search->lowest->recorded || !search->highest->recorded || work_of(step, search->highest) > MOST_WORK) {
-        return false;
-    }
-    if (try_plain_rope(search, found) || try_heads(search, found) || try_window(search, found)) {
+    if ((is_asked_for(search, "wrong-rope-type") && try_plain_rope(search, found)) ||
+        (is_asked_for(search, "wrong-yarn-truncate") && try_truncate(search, found)) ||
+        (is_asked_for(search, "wrong-head-dim") && try_heads(search, found)) ||
+        (is_asked_for(search, "wrong-sliding-window") && try_window(search, found))) {
         return true;
     }
     for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters) && !stop_asked(); i++) {
-        if ((parameters[i].op == step->op || (parameters[i].op == OP_attention && is_attention(step))) &&
+        bool of_op = parameters[i].op == step->op || (parameters[i].op == OP_attention && is_attention(step));
+        if (of_op && (search->in_span || !parameters[i].in_spans) && is_asked_for(search, parameters[i].name) &&
             try_parameter(search, &parameters[i], found)) {
             return true;
         }

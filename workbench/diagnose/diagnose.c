@@ -12,6 +12,8 @@
 #include "workbench/diagnose/relations/relations.h"
 #include "workbench/diagnose/solver.h"
 
+#define MOST_WORK 1e7 /* multiplications of a row that is computed some hundred times */
+
 const char *diagnosis_how_name(enum diagnosis_how how)
 {
     static const char *const names[] = {"reproduced", "relation", "consistent"};
@@ -98,25 +100,44 @@ static bool step_explains(void *context, const struct step *step)
     return trial_explains(solve->trial, &candidate, solve->evidence, &worst);
 }
 
+static double row_distance(void *context, const struct step *step, bool highest)
+{
+    const struct solve *solve = context;
+    const struct op_row *row = &solve->trial->rows.rows[highest ? solve->trial->n_failing - 1 : 0];
+    double *y = xcalloc(step->width, sizeof(*y)), sum = 0;
+    uint32_t weights_dtype = solve->trial->stage->weights_dtype;
+    op_run(&(struct op_batch){.step = step, .weights_dtype = weights_dtype, .n_rows = 1, .rows = row, .y = y});
+    for (uint32_t i = 0; i < step->width; i++) {
+        sum += (y[i] - row->recorded[i]) * (y[i] - row->recorded[i]);
+    }
+    free(y);
+    return isfinite(sum) ? sum : INFINITY;
+}
+
+/* Whether a row can be computed some hundred times. */
+static bool row_is_cheap(const struct step *step, const struct op_row *row)
+{
+    bool reads_keys = step->op == OP_attention || step->op == OP_attention_probs;
+    return row->recorded && (reads_keys ? row->position + 1.0 : 1) * step->width <= MOST_WORK;
+}
+
 /* A number of the config that is not MODEL's. One failing row is too little: some eps explains any factor of it. */
 static bool try_config_numbers(struct solve *solve, struct diagnosis *found)
 {
     const struct op_trial *trial = solve->trial;
-    const struct op_row *rows = trial->rows.rows;
+    const struct op_row *rows = trial->rows.rows, *lowest = &rows[0], *highest = &rows[trial->n_failing - 1];
     struct config_search search = {.step = solve->evidence->step,
-                                   .weights_dtype = trial->stage->weights_dtype,
-                                   .lowest = &rows[0],
-                                   .highest = &rows[trial->n_failing - 1],
+                                   .lowest = lowest->position,
+                                   .highest = highest->position,
+                                   .distance = row_distance,
                                    .reproduces = step_explains,
                                    .context = solve};
     struct config_number number;
-    if (trial->n_failing < 2 || !config_number_find(&search, &number)) {
+    if (trial->n_failing < 2 || !row_is_cheap(search.step, lowest) || !row_is_cheap(search.step, highest) ||
+        !config_number_find(&search, &number)) {
         return false;
     }
-    *found = (struct diagnosis){
-        .how = HOW_REPRODUCED, .step = solve->evidence->step_index, .solved = number.solved, .postmortem = ""};
-    found->kind = strcmp(number.solved.name, "sliding_window") == 0 ? KIND_VISIBLE_KEYS : KIND_PARAMETER;
-    snprintf(found->fault, sizeof(found->fault), "%s", number.name);
+    config_number_name(&number, solve->evidence->step_index, found);
     snprintf(found->text, sizeof(found->text),
              "%s. Computed with it, all %u rows come out as recorded; MODEL's value fails in %u.", number.text,
              trial->rows.n, trial->n_failing);
@@ -199,6 +220,9 @@ static uint32_t try_span(const struct op_trial *trial, struct span_failure failu
     failure.path = &path;
     failure.failing_position = trial->rows.rows[0].position;
     failure.nonfinite = any_nonfinite(trial, trial->n_failing);
+    if (stage_is_integer(failure.plan->steps[failure.step].stage)) {
+        failure.is_exchange = true;
+    }
     uint32_t n = diagnose_span(&failure, found, max);
     span_path_free(&path);
     return n;
@@ -362,7 +386,7 @@ bool diagnose_is_same(const struct plan *plan, uint32_t step, const struct trace
 {
     const struct fault *fault = fault_by_name(known->fault);
     bool at_itself = known->step == known->introduced;
-    struct diagnosis found;
+    struct diagnosis found[2]; /* of two bugs in one span, the known one is the first */
     if (!trace_find_step(trace, &plan->steps[step])) {
         return false;
     }
@@ -370,7 +394,8 @@ bool diagnose_is_same(const struct plan *plan, uint32_t step, const struct trace
         return fault_reproduces(fault, plan, step, trace);
     }
     /* No mutant explained the known step, so none is tried: they take most of the time. */
-    const struct span_failure failure = {.plan = plan, .step = step, .trace = trace, .no_mutants = at_itself};
-    return diagnose_failure(&failure, &found, 1) > 0 && strcmp(found.fault, known->fault) == 0 &&
-           found.how == known->how;
+    const struct span_failure failure = {
+        .plan = plan, .step = step, .trace = trace, .no_mutants = at_itself, .known = known};
+    return diagnose_failure(&failure, found, 2) > 0 && strcmp(found[0].fault, known->fault) == 0 &&
+           found[0].how == known->how;
 }

@@ -48,7 +48,8 @@ struct candidate trial_candidate(const struct op_trial *trial, const struct step
 
 /* Whether a candidate explains the error, and *worst, its worst ratio: it computes every row as it was recorded; on the
  * failing rows it and the right op differ by more than either bound; and it misses what was recorded by far less than
- * the right op does. right: the right op's failing rows. */
+ * the right op does. One failing row among others must hold more than zeros where it fails: too many bugs leave a row
+ * of zeros (heads whose share of a softmax vanishes). right: the right op's failing rows. */
 bool trial_explains(struct op_trial *trial, const struct candidate *candidate, const struct evidence *right,
                     double *worst);
 
@@ -59,6 +60,7 @@ bool trial_row_is_spared(const struct op_trial *trial, uint32_t i);
 struct contrast {
     double right_miss, miss; /* sums of squares: recorded - right, recorded - candidate */
     bool apart;              /* at a value that fails they differ by more than either bound */
+    bool nonzero;            /* the candidate gives such a value as recorded, and 0 would not pass for it */
 };
 struct contrast_value {
     double recorded, right, right_bound, y, bound;
@@ -74,16 +76,17 @@ struct span_failure;
  * `step` is an exchange only then. */
 bool exchange_is_elsewhere(const struct fault *fault, const struct span_failure *failure, uint32_t step);
 
-/* A failing step. In diagnose_span.c: one whose inputs are computed across a span, because they are not recorded. */
+/* A failing step. In spans/: one whose inputs are computed across a span, because they are not recorded. */
 struct span_failure {
     const struct plan *plan;
     uint32_t step;
     const struct trace *trace;
     const struct span_path *path;
-    uint32_t failing_position; /* of a row that fails */
-    bool nonfinite;            /* a failing row holds NaN or infinity */
-    bool no_mutants;           /* no mutant of the step itself is tried */
-    bool is_exchange;          /* layers of another kind need not be asked: see exchange_is_elsewhere */
+    uint32_t failing_position;     /* of a row that fails */
+    bool nonfinite;                /* a failing row holds NaN or infinity */
+    bool no_mutants;               /* no mutant of the step itself is tried */
+    const struct diagnosis *known; /* the one fault or number that is tried in a span; NULL: all of them */
+    bool is_exchange;              /* layers of another kind need not be asked: see exchange_is_elsewhere */
 };
 
 /* Tries every mutant at the steps inside the span. Writes those that reproduce all rows to found[max], each with its

@@ -78,7 +78,7 @@ void contrast_add(struct contrast *contrast, const struct contrast_value *value)
     if (!isfinite(value->recorded) || !isfinite(value->right) || !isfinite(value->y)) {
         bool explained = isfinite(value->recorded) == isfinite(value->y);
         if (explained && isfinite(value->right) != isfinite(value->y)) {
-            contrast->apart = true;
+            contrast->apart = contrast->nonzero = true;
             contrast->right_miss = INFINITY;
         }
         return;
@@ -86,8 +86,10 @@ void contrast_add(struct contrast *contrast, const struct contrast_value *value)
     double right = value->recorded - value->right, miss = value->recorded - value->y;
     contrast->right_miss += right * right;
     contrast->miss += miss * miss;
-    contrast->apart |=
+    bool apart =
         fabs(right) > value->right_bound && fabs(value->y - value->right) > fmax(value->bound, value->right_bound);
+    contrast->apart |= apart;
+    contrast->nonzero |= apart && fabs(value->recorded) > value->bound;
 }
 
 bool contrast_tells(const struct contrast *contrast)
@@ -149,7 +151,8 @@ bool trial_explains(struct op_trial *trial, const struct candidate *candidate, c
         }
         add_contrast(trial, right, first, n, &contrast);
     }
-    return contrast_tells(&contrast);
+    bool earned = contrast.nonzero || trial->n_failing > 1 || trial->rows.n == 1;
+    return contrast_tells(&contrast) && earned;
 }
 
 uint32_t diagnose_n_failing(const struct plan *plan, uint32_t step, const struct trace *trace)

@@ -1,0 +1,237 @@
+/* Dumps of few stages: numbers of the config inside a span, and two bugs in one span. */
+#include <math.h>
+#include <setjmp.h>
+#include <stdarg.h>
+#include <stddef.h>
+#include <string.h>
+
+#include <cmocka.h>
+
+#include "tests/support/expect.h"
+#include "tests/support/recording.h"
+#include "workbench/diagnose/diagnose.h"
+
+#define LAYER 0
+
+typedef void number_function(struct step *step);
+
+static void theta_500000(struct step *step)
+{
+    step->params.rope.theta = 500000;
+}
+
+static void not_scaled(struct step *step)
+{
+    step->params.rope.type = ROPE_TYPE_DEFAULT;
+    step->params.rope.factor = step->params.rope.scale = 1;
+}
+
+static void factor_32(struct step *step)
+{
+    step->params.rope.factor = 32;
+}
+
+static void scale_1(struct step *step)
+{
+    step->params.rope.scale = 1;
+}
+
+static void truncated(struct step *step)
+{
+    step->params.rope.truncate ^= 1;
+}
+
+static void eps_01(struct step *step)
+{
+    step->params.rms_norm.eps = 0.01f;
+}
+
+static void window_3(struct step *step)
+{
+    step->params.attention.window = step->params.attention.window ? 3 : 0;
+}
+
+static void window_9(struct step *step)
+{
+    step->params.attention.window = step->params.attention.window ? 9 : 0;
+}
+
+static void no_window(struct step *step)
+{
+    step->params.attention.window = 0;
+}
+
+static void softcap_50(struct step *step)
+{
+    step->params.attention.softcap = 50;
+}
+
+static void scaled_for_64(struct step *step)
+{
+    step->params.attention.scale = 0.125f;
+}
+
+static void limit_1(struct step *step)
+{
+    step->params.swiglu.limit = 1;
+}
+
+static void alpha_1(struct step *step)
+{
+    step->params.swiglu.alpha = 1;
+}
+
+static void no_activation(struct step *step)
+{
+    step->params.glu.activation = ACTIVATION_NONE;
+}
+
+struct bug {
+    enum op op;
+    number_function *edit;
+};
+
+static void plant(struct plan *plan, const struct bug *bug)
+{
+    for (uint32_t s = 0; s < plan->n_steps && bug->edit; s++) {
+        if (plan->steps[s].layer == LAYER && plan->steps[s].op == bug->op) {
+            bug->edit(&plan->steps[s]);
+        }
+    }
+}
+
+static void hide(struct trace *trace, const struct plan *plan, enum stage kept)
+{
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        enum stage stage = plan->steps[s].stage;
+        struct trace_stage *hidden = trace_find(trace, plan->steps[s].layer, stage);
+        if (hidden && stage != STAGE_embed && stage != STAGE_layer_out && stage != kept) {
+            memset(hidden->recorded, 0, trace->n_positions);
+            hidden->n_recorded = 0;
+        }
+    }
+}
+
+/* What is said of the layer, of which only the embedding, this stage and layer_out are recorded. */
+static uint32_t diagnose(const char *model, const struct bug bugs[2], enum stage kept, struct diagnosis found[8])
+{
+    struct small_model small;
+    struct plan faulty;
+    struct trace run;
+    small_open(&small, model, NULL);
+    plan_copy(&faulty, &small.plan);
+    plant(&faulty, &bugs[0]);
+    plant(&faulty, &bugs[1]);
+    record_run(&run, &faulty, &small.golden);
+    hide(&run, &small.plan, kept);
+    uint32_t n = diagnose_step(&small.plan, (uint32_t)plan_find(&small.plan, LAYER, kept), &run, found, 8);
+    trace_free(&run);
+    plan_free(&faulty);
+    small_close(&small);
+    return n;
+}
+
+static const struct {
+    const char *model;
+    struct bug bug;
+    const char *fault;
+    double solved;
+} numbers[] = {
+    {"tiny-llama", {OP_rope, theta_500000}, "wrong-rope-theta", 500000},
+    {"tiny-gemma3", {OP_rope, theta_500000}, "wrong-rope-theta", 500000},
+    {"tiny-llama-105", {OP_rope, factor_32}, "wrong-rope-factor", 32},
+    {"tiny-llama-odd", {OP_rope, factor_32}, "wrong-rope-factor", 32},
+    {"tiny-llama-105", {OP_rope, not_scaled}, "wrong-rope-type", ROPE_TYPE_DEFAULT},
+    {"tiny-gpt-oss", {OP_rope, scale_1}, "wrong-rope-scale", 1},
+    {"tiny-gpt-oss-odd", {OP_rope, truncated}, "wrong-yarn-truncate", 0},
+    {"tiny-gpt-oss", {OP_rope, truncated}, "wrong-yarn-truncate", 1},
+    {"tiny-llama", {OP_rms_norm, eps_01}, "wrong-eps", 0.01},
+    {"tiny-gemma2", {OP_rms_norm, eps_01}, "wrong-eps", 0.01},
+    {"tiny-gemma3", {OP_attention, window_3}, "wrong-sliding-window", 3},
+    {"tiny-gpt-oss", {OP_attention, window_9}, "wrong-sliding-window", 9},
+    {"tiny-gemma2", {OP_attention, softcap_50}, "wrong-attention-softcap", 50},
+    {"tiny-gemma3-odd", {OP_attention, scaled_for_64}, "wrong-attention-scale", 64},
+    {"tiny-llama", {OP_attention, scaled_for_64}, "wrong-attention-scale", 64},
+};
+
+static void test_numbers_are_solved(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(numbers) / sizeof(*numbers); i++) {
+        const struct bug bugs[2] = {numbers[i].bug, {OP_COUNT, NULL}};
+        enum stage kept = i % 3 == 0 ? STAGE_layer_out : i % 3 == 1 ? STAGE_attn_resid : STAGE_attn_out;
+        struct diagnosis found[8];
+        print_message("%s %s, %s\n", numbers[i].model, numbers[i].fault, stage_name(kept));
+        uint32_t n = diagnose(numbers[i].model, bugs, kept, found);
+        assert_true(n >= 1);
+        assert_string_equal(found[0].fault, numbers[i].fault);
+        assert_int_equal(found[0].how, HOW_REPRODUCED);
+        assert_true(fabs(found[0].solved.found - numbers[i].solved) <= 1e-6 * numbers[i].solved);
+    }
+}
+
+static void test_numbers_of_experts(void **state)
+{
+    (void)state;
+    struct diagnosis found[8];
+    assert_true(
+        diagnose("tiny-gpt-oss", (struct bug[2]){{OP_swiglu, limit_1}, {OP_COUNT, NULL}}, STAGE_layer_out, found) >= 1);
+    assert_string_equal(found[0].fault, "wrong-swiglu-limit");
+    assert_true(diagnose("tiny-gpt-oss-odd", (struct bug[2]){{OP_swiglu, alpha_1}, {OP_COUNT, NULL}}, STAGE_layer_out,
+                         found) >= 1);
+    assert_string_equal(found[0].fault, "wrong-swiglu-alpha");
+}
+
+static const struct {
+    const char *model;
+    struct bug bugs[2];
+    const char *faults[2]; /* in either order; of a fault with another story, a part of its name */
+} pairs[] = {
+    {"tiny-gpt-oss", {{OP_rope, not_scaled}, {OP_attention, no_window}}, {"yarn-off", "window"}},
+    {"tiny-gpt-oss-odd", {{OP_rope, not_scaled}, {OP_attention, no_window}}, {"yarn-off", "window"}},
+    {"tiny-gemma3", {{OP_rope, theta_500000}, {OP_attention, no_window}}, {"wrong-rope-theta", "window"}},
+    {"tiny-gemma2", {{OP_attention, softcap_50}, {OP_rms_norm, eps_01}}, {"softcap", "wrong-eps"}},
+    {"tiny-llama", {{OP_rope, theta_500000}, {OP_rms_norm, eps_01}}, {"wrong-rope-theta", "wrong-eps"}},
+};
+
+static void test_pairs_are_solved(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(pairs) / sizeof(*pairs); i++) {
+        struct diagnosis found[8];
+        print_message("%s: %s and %s\n", pairs[i].model, pairs[i].faults[0], pairs[i].faults[1]);
+        uint32_t n = diagnose(pairs[i].model, pairs[i].bugs, STAGE_layer_out, found);
+        assert_int_equal(n, 2);
+        bool first = strstr(found[0].fault, pairs[i].faults[0]) && strstr(found[1].fault, pairs[i].faults[1]);
+        bool second = strstr(found[0].fault, pairs[i].faults[1]) && strstr(found[1].fault, pairs[i].faults[0]);
+        assert_true(first || second);
+        assert_int_equal(found[0].how, HOW_REPRODUCED);
+        assert_int_equal(found[1].how, HOW_REPRODUCED);
+    }
+}
+
+/* Neither a number nor a pair is named for another bug, alone or beside a wrong number. */
+static void test_others_are_refused(void **state)
+{
+    (void)state;
+    static const struct bug others[][2] = {{{OP_glu, no_activation}, {OP_COUNT, NULL}},
+                                           {{OP_glu, no_activation}, {OP_rope, theta_500000}}};
+    for (size_t i = 0; i < sizeof(others) / sizeof(*others); i++) {
+        struct diagnosis found[8];
+        uint32_t n = diagnose("tiny-llama", others[i], STAGE_layer_out, found);
+        for (uint32_t k = 0; k < n; k++) {
+            assert_int_not_equal(found[k].how, HOW_REPRODUCED);
+        }
+    }
+}
+
+int main(void)
+{
+    const struct CMUnitTest tests[] = {
+        cmocka_unit_test(test_numbers_are_solved),
+        cmocka_unit_test(test_numbers_of_experts),
+        cmocka_unit_test(test_pairs_are_solved),
+        cmocka_unit_test(test_others_are_refused),
+    };
+    return cmocka_run_group_tests(tests, NULL, NULL);
+}
