@@ -43,8 +43,8 @@ static void add_verdict(const struct answer *answer, struct text_lines *lines)
               outlier_name(answer->outlier));
 }
 
-/* The op's formula; and the weight that it reads, if there is room on the line. */
-static void add_op(const struct answer *answer, struct text_lines *lines)
+/* The op's formula; the weight that it reads, if there is room on the line; and the kernel that ran it. */
+static void add_op(const struct answer *answer, bool with_kernel, struct text_lines *lines)
 {
     const struct step *step = &answer->plan->steps[answer->first.step];
     const struct op_info *op = op_info(step->op);
@@ -58,7 +58,7 @@ static void add_op(const struct answer *answer, struct text_lines *lines)
         snprintf(text, sizeof(text), "%s: %s", op->name, op->what);
     }
     lines_add(lines, "op", "%s", text);
-    if (answer->kernel != NULL && answer->kernel[0] != '\0' && answer->first.source == SOURCE_ENGINE) {
+    if (with_kernel && answer->kernel != NULL && answer->kernel[0] != '\0' && answer->first.source == SOURCE_ENGINE) {
         lines_add(lines, "kernel", "%s", answer->kernel);
     }
 }
@@ -332,16 +332,29 @@ static void add_end(const struct answer *answer, enum end_size size, struct text
     }
 }
 
+/* The lines ahead of the cause. */
+static void add_start(const struct answer *answer, bool with_kernel, struct text_lines *lines)
+{
+    add_verdict(answer, lines);
+    add_op(answer, with_kernel, lines);
+    add_values(answer, lines);
+    add_span(answer, lines);
+    add_culprit(answer, lines);
+}
+
 void answer_print(const struct answer *answer, FILE *out)
 {
     struct text_lines lines = {0}, further = {0}, end = {0};
-    add_verdict(answer, &lines);
-    add_op(answer, &lines);
-    add_values(answer, &lines);
-    add_span(answer, &lines);
-    add_culprit(answer, &lines);
-    uint32_t for_further = answer_count_further(answer), wanted = lines.n_lines + for_further;
-    uint32_t for_cause = answer_count_cause(answer);
+    uint32_t for_further = answer_count_further(answer), for_cause = answer_count_cause(answer);
+    add_start(answer, true, &lines);
+    add_end(answer, END_TIGHT, &end);
+    if (lines.n_lines + for_further + 1 + end.n_lines >
+        ANSWER_MOST_LINES) { /* every bug has a line before the kernel has */
+        lines_free(&lines);
+        add_start(answer, false, &lines);
+    }
+    lines_free(&end);
+    uint32_t wanted = lines.n_lines + for_further;
     add_end(answer, END_WHOLE, &end);
     if (wanted + for_cause + end.n_lines > ANSWER_MOST_LINES) {
         lines_free(&end);

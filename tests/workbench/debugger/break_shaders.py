@@ -44,7 +44,7 @@ BREAKS = [
     ("norms.comp", "first_y[at] = branch", "first_y[at] = other"),
     ("norms.comp", "sum_y[at] = total", "sum_y[at] = branch"),
     ("norms.comp", "op.last_offset +", "1.5 +"),
-    ("norms.comp", "fma(total, total, sum)", "fma(total, branch, sum)"),
+    ("norms.comp", "fma(total, total, sum)", "fma(total, 1.0, sum)"),
     ("rms_norm.comp", "x[first + i] - mean, scale", "x[first] - mean, scale"),
     ("rms_norm.comp", "op.offset + decode", "op.offset - decode"),
     ("rope.comp", "store(second, width, turned.y)", "store(second, width, 7.0)"),
