@@ -7,6 +7,7 @@
 #include "engine/program/embedded_shaders.h"
 #include "engine/program/matrix_types.h"
 #include "engine/program/pipeline_cache.h"
+#include "engine/program/prune.h"
 #include "engine/program/reflect.h"
 #include "model/stop.h"
 #include "model/variants.h"
@@ -185,6 +186,7 @@ static enum status create(struct programs *programs, struct program *program, st
         status = create_layouts(program, device, err);
     }
     if (status == STATUS_OK) {
+        prune(&words, &n_bytes, (const uint32_t *)&program->key.constants, N_CONSTANTS);
         status = create_pipeline(program, device, programs->cache, words, n_bytes, err);
     }
     free(words);
@@ -238,6 +240,7 @@ static enum status recreate(const struct programs *programs, const struct progra
     if (fresh->code != program->code) {
         status = check(programs, &program->key, words, n_bytes, err);
         if (status == STATUS_OK) {
+            prune(&words, &n_bytes, (const uint32_t *)&program->key.constants, N_CONSTANTS);
             status = create_pipeline(fresh, programs->device->handle, programs->cache, words, n_bytes, err);
         }
     }
