@@ -40,7 +40,7 @@ bool roundings_equal(const struct roundings *a, const struct roundings *b)
 bool roundings_any(const struct roundings *roundings)
 {
     return roundings->operands || roundings->weights || roundings->tables || roundings->queries ||
-           roundings->keys_values || roundings->scores || roundings->probs || roundings->accumulator;
+           roundings->keys_values || roundings->scores || roundings->shifted || roundings->probs || roundings->accumulator;
 }
 
 struct roundings roundings_join(const struct roundings *declared, const struct roundings *supposed)
@@ -53,6 +53,7 @@ struct roundings roundings_join(const struct roundings *declared, const struct r
     TAKE(queries);
     TAKE(keys_values);
     TAKE(scores);
+    TAKE(shifted);
     TAKE(probs);
     TAKE(accumulator);
 #undef TAKE

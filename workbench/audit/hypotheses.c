@@ -140,7 +140,7 @@ static void add_probs(struct listing *listing, const struct inputs *of)
     for (unsigned f = 0; f < N_FLOATS && (of->queries == ROUNDING_NONE || of->queries == floats[f]); f++) {
         for (unsigned how = 0; how < 4; how++) {
             struct roundings roundings = {
-                .scores = floats[f], .scores_once = (how & 1) != 0, .below_maximum = (how & 2) != 0};
+                .scores = floats[f], .scores_once = (how & 1) != 0, .shifted = how & 2 ? floats[f] : ROUNDING_NONE};
             add(listing, roundings, of);
             roundings.probs = floats[f];
             add(listing, roundings, of);

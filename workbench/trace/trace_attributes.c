@@ -223,6 +223,8 @@ const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES] = {
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16 | 1u << ROUNDING_Q8_0 | 1u << ROUNDING_Q4_0},
     {"scores_dtype", offsetof(struct roundings, scores), "float32, float16 or bfloat16",
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
+    {"shifted_scores_dtype", offsetof(struct roundings, shifted), "float32, float16 or bfloat16",
+     1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
     {"probs_dtype", offsetof(struct roundings, probs), "float32, float16 or bfloat16",
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
     {"table_dtype", offsetof(struct roundings, tables), "float32, float16 or bfloat16",
