@@ -51,6 +51,7 @@ struct roundings {
     uint8_t tables;      /* rope: cos and sin; NONE, F16 or BF16 */
     uint8_t queries;     /* attention */
     uint8_t keys_values; /* attention */
+    uint8_t values;      /* attention: values, where they are kept in another type than keys; NONE: they are not */
     uint8_t scores;      /* attention: q k, scaled, capped, stored after each of these; NONE, F16 or BF16 */
     uint8_t probs;       /* attention: probabilities, NONE, F16 or BF16 */
     uint8_t accumulator; /* attention: the weighted sum of values; NONE, F16 or BF16 */

@@ -221,6 +221,8 @@ const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES] = {
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16 | 1u << ROUNDING_Q8_0 | 1u << ROUNDING_Q8_1 | 1u << ROUNDING_Q8_K},
     {"kv_dtype", offsetof(struct roundings, keys_values), "float32, float16, bfloat16, q8_0 or q4_0",
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16 | 1u << ROUNDING_Q8_0 | 1u << ROUNDING_Q4_0},
+    {"values_dtype", offsetof(struct roundings, values), "float32, float16 or bfloat16",
+     1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
     {"scores_dtype", offsetof(struct roundings, scores), "float32, float16 or bfloat16",
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
     {"shifted_scores_dtype", offsetof(struct roundings, shifted), "float32, float16 or bfloat16",
