@@ -143,11 +143,12 @@ void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batc
         while (batch->rows[same].in[1] != batch->rows[r].in[1] || batch->rows[same].in[2] != batch->rows[r].in[2]) {
             same++;
         }
-        input.type = operand_type(roundings->keys_values, roundings->operands);
         input.n = positions_read(batch, r) * kv_width;
         input.row = kv_width;
         for (unsigned which = 1; which <= 2; which++) {
             input.in_pairs = roundings->in_pairs && which == 1;
+            input.type = operand_type(which == 2 && roundings->values ? roundings->values : roundings->keys_values,
+                                      roundings->operands);
             if (same < r) {
                 row->in[which] = rounded->rows[same].in[which];
                 row->error[which] = rounded->rows[same].error[which];

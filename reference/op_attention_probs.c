@@ -25,8 +25,8 @@ static double below_maximum(const struct attention *a, double maximum, double sc
 {
     const struct roundings *roundings = a->row->arith ? &a->row->arith->roundings : NULL;
     double below = maximum - score;
-    return roundings && roundings->below_maximum && isfinite(below) ? round_known(roundings->scores, below, error)
-                                                                    : below;
+    bool rounds = roundings && roundings->shifted != ROUNDING_NONE && isfinite(below);
+    return rounds ? round_known(roundings->shifted, below, error) : below;
 }
 
 /* Softmax over one run of scores, in place. A sink is one more score (-INFINITY: none), which has a share and no value.

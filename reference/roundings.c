@@ -33,14 +33,15 @@ enum rounding_type rounding_by_name(const char *name)
 bool roundings_equal(const struct roundings *a, const struct roundings *b)
 {
     /* Bytes and bools: there is no padding. */
-    _Static_assert(sizeof(struct roundings) == 17, "as many bytes as fields");
+    _Static_assert(sizeof(struct roundings) == 18, "as many bytes as fields");
     return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 bool roundings_any(const struct roundings *roundings)
 {
     return roundings->operands || roundings->weights || roundings->tables || roundings->queries ||
-           roundings->keys_values || roundings->scores || roundings->probs || roundings->accumulator;
+           roundings->keys_values || roundings->values || roundings->scores || roundings->shifted || roundings->probs ||
+           roundings->accumulator;
 }
 
 struct roundings roundings_join(const struct roundings *declared, const struct roundings *supposed)
@@ -52,7 +53,9 @@ struct roundings roundings_join(const struct roundings *declared, const struct r
     TAKE(tables);
     TAKE(queries);
     TAKE(keys_values);
+    TAKE(values);
     TAKE(scores);
+    TAKE(shifted);
     TAKE(probs);
     TAKE(accumulator);
 #undef TAKE

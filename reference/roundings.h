@@ -51,6 +51,7 @@ struct roundings {
     uint8_t tables;      /* rope: cos and sin; NONE, F16 or BF16 */
     uint8_t queries;     /* attention */
     uint8_t keys_values; /* attention */
+    uint8_t values;      /* attention: values, where they are kept in another type than keys; NONE: they are not */
     uint8_t scores;      /* attention: q k, scaled, capped, stored after each of these; NONE, F16 or BF16 */
     uint8_t probs;       /* attention: probabilities, NONE, F16 or BF16 */
     uint8_t accumulator; /* attention: the weighted sum of values; NONE, F16 or BF16 */
@@ -58,8 +59,8 @@ struct roundings {
     uint8_t adds;        /* attention: enum rounding_adds */
     uint8_t tile;        /* attention, unnormalised: the maximum is that of the keys so far, renewed after so many keys,
                             counted from position 0; 0: it is that of all keys from the start */
+    uint8_t shifted;     /* attention: score - maximum; NONE, F16 or BF16 */
     bool scores_once;    /* q k is scaled before it is stored */
-    bool below_maximum;  /* score - maximum is stored in the type of scores as well */
     bool unnormalised;   /* probs are exp(score - maximum), divided by their sum after the weighted sum of values */
     bool sink_in_maximum; /* unnormalised: the sink counts in the maximum, from the start */
     bool to_even;         /* Q8_0, Q8_1: x * (127 / max) rounded to even, as ggml's AVX2 code; else roundf(x / d) */

@@ -66,6 +66,12 @@ static float score(const float *q, const float *k, cut *cut_key)
 
 static void add_value(const float *v, cut *cut_value, float share, float *sum)
 {
+    for (int i = 0; i < DIM && !cut_value; i++) {
+        sum[i] += share * round_to_dtype(v[i], DTYPE_F16);
+    }
+    if (!cut_value) {
+        return;
+    }
     for (int b = 0; b < DIM; b += BLOCK) {
         struct block block;
         cut_value(v + b, &block);
@@ -75,7 +81,8 @@ static void add_value(const float *v, cut *cut_value, float share, float *sum)
     }
 }
 
-static void attend(const struct op_row *row, uint32_t head, float scale, cut *cut_cache, float *y)
+/* cut_values NULL: values are kept in f16. */
+static void attend(const struct op_row *row, uint32_t head, float scale, cut *cut_cache, cut *cut_values, float *y)
 {
     float total = 0, most = -INFINITY;
     memset(y, 0, DIM * sizeof(*y));
@@ -91,7 +98,7 @@ static void attend(const struct op_row *row, uint32_t head, float scale, cut *cu
         for (int i = 0; i < DIM; i++) {
             y[i] *= shrink;
         }
-        add_value(row->in[2] + at, cut_cache, share, y);
+        add_value(row->in[2] + at, cut_values, share, y);
         total = total * shrink + share;
     }
     for (int i = 0; i < DIM; i++) {
@@ -100,7 +107,7 @@ static void attend(const struct op_row *row, uint32_t head, float scale, cut *cu
 }
 
 /* The worst ratio of what the engine computes in an arithmetic. */
-static double judged_with(const struct roundings *roundings, uint64_t seed, cut *cut_cache)
+static double judged_with_values(const struct roundings *roundings, uint64_t seed, cut *cut_cache, cut *cut_values)
 {
     struct op_case c;
     struct arith arith = arith_float32;
@@ -111,7 +118,7 @@ static double judged_with(const struct roundings *roundings, uint64_t seed, cut 
     for (uint32_t r = 0; r < ROWS; r++) {
         c.rows[r].arith = &arith;
         for (uint32_t h = 0; h < HEADS; h++) {
-            attend(&c.rows[r], h, 0.125f, cut_cache, y + ((uint64_t)r * HEADS + h) * DIM);
+            attend(&c.rows[r], h, 0.125f, cut_cache, cut_values, y + ((uint64_t)r * HEADS + h) * DIM);
         }
     }
     struct result result = case_run(&c);
@@ -119,6 +126,30 @@ static double judged_with(const struct roundings *roundings, uint64_t seed, cut 
     result_free(&result);
     case_free(&c);
     return worst;
+}
+
+static double judged_with(const struct roundings *roundings, uint64_t seed, cut *cut_cache)
+{
+    return judged_with_values(roundings, seed, cut_cache, cut_cache);
+}
+
+/* Keys in blocks and values in f16. The twins: values in blocks, too, and values as they are. */
+static void values_in_another_type(void **state)
+{
+    (void)state;
+    const struct roundings right = {.keys_values = ROUNDING_Q8_0,
+                                    .values = ROUNDING_F16,
+                                    .queries = ROUNDING_Q8_0,
+                                    .to_even = true,
+                                    .in_pairs = true};
+    struct roundings blocks = right, other = right;
+    blocks.values = ROUNDING_NONE;
+    other.values = ROUNDING_BF16;
+    for (uint64_t seed = 1; seed <= 20; seed++) {
+        assert_true(judged_with_values(&right, seed, cut_q8_0, NULL) <= 1);
+    }
+    assert_true(judged_with_values(&blocks, 1, cut_q8_0, NULL) > 100);
+    assert_true(judged_with_values(&other, 1, cut_q8_0, NULL) > 100);
 }
 
 static void block_caches_are_simulated(void **state)
@@ -163,6 +194,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(block_caches_are_simulated),
+        cmocka_unit_test(values_in_another_type),
         cmocka_unit_test(another_arithmetic_is_told_apart),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

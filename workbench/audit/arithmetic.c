@@ -383,9 +383,9 @@ void arithmetic_attributes(const struct arithmetic_class *class,
         const char *attribute;
         uint8_t type;
     } all[] = {
-        {"operand_dtype", r->operands}, {"weights_dtype", r->weights}, {"operand_dtype", r->queries},
-        {"kv_dtype", r->keys_values},   {"scores_dtype", r->scores},   {"probs_dtype", r->probs},
-        {"sum_dtype", r->accumulator},
+        {"operand_dtype", r->operands},       {"weights_dtype", r->weights}, {"operand_dtype", r->queries},
+        {"kv_dtype", r->keys_values},         {"values_dtype", r->values},   {"scores_dtype", r->scores},
+        {"shifted_scores_dtype", r->shifted}, {"probs_dtype", r->probs},     {"sum_dtype", r->accumulator},
     };
     for (size_t i = 0; i < sizeof(all) / sizeof(*all); i++) {
         if (all[i].type != ROUNDING_NONE) {

@@ -80,8 +80,9 @@ static struct fit fit_span(const struct search *search, uint32_t s, const struct
         op_run(&batch);
         for (uint32_t i = 0; i < batch.n_rows && !stop_asked(); i++) {
             uint64_t at = (uint64_t)i * width;
-            bool judged = !row_is_span(&batch.rows[i]) || !tells_nothing(y + at, bound + at, width);
-            add_row(&fit, width, trace_row(stage, batch.rows[i].position), y + at, judged ? bound + at : NULL);
+            const float *actual = trace_row(stage, batch.rows[i].position);
+            bool judged = !row_is_undecidable(&batch.rows[i], width, actual, y + at, bound + at);
+            add_row(&fit, width, actual, y + at, judged ? bound + at : NULL);
         }
     }
     free(bound);

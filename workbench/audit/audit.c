@@ -1,5 +1,6 @@
 #include "workbench/audit/audit.h"
 
+#include <float.h>
 #include <math.h>
 #include <stdlib.h>
 
@@ -115,12 +116,32 @@ static const float *golden_row(const struct step *step, const struct trace *cons
     return other && stage ? trace_row(stage, position) : NULL;
 }
 
+/* Whether a recorded value is not finite, though no value within the bound overflows the type that is stored. */
+static bool is_surely_nonfinite(const struct op_row *row, uint32_t width, const float *actual, const double *expected,
+                                const double *bound)
+{
+    double largest = row->arith->eta > FLT_MIN ? 65504 : FLT_MAX; /* of float16; of float32, and nearly of bfloat16 */
+    for (uint32_t i = 0; i < width; i++) {
+        if (!isfinite(actual[i]) && fabs(expected[i]) + bound[i] < largest / 2) {
+            return true;
+        }
+    }
+    return false;
+}
+
+bool row_is_undecidable(const struct op_row *row, uint32_t width, const float *actual, const double *expected,
+                        const double *bound)
+{
+    return row_is_span(row) && tells_nothing(expected, bound, width) &&
+           !is_surely_nonfinite(row, width, actual, expected, bound);
+}
+
 /* Judges one row of the batch, unless its span is too long. */
 static void take_row(struct finding *finding, const struct op_row *row, uint32_t width, const float *actual,
                      const double *expected, const double *bound)
 {
     finding->span |= row_is_span(row);
-    if (row_is_span(row) && tells_nothing(expected, bound, width)) {
+    if (row_is_undecidable(row, width, actual, expected, bound)) {
         finding->rows_unaudited++;
         finding->rows_undecidable++;
     } else {

@@ -86,6 +86,11 @@ double judge(double expected, double actual, double bound);
 /* Whether the bounds are so wide that a row of zeros would pass. The span is then too long to judge the row. */
 bool tells_nothing(const double *expected, const double *bound, uint32_t width);
 
+/* Whether a computed row cannot be judged: its bounds tell nothing, and no recorded value is NaN or infinity that the
+ * arithmetic does not make. */
+bool row_is_undecidable(const struct op_row *row, uint32_t width, const float *actual, const double *expected,
+                        const double *bound);
+
 const struct finding *audit_finding(const struct audit *audit, uint32_t step, uint32_t trace);
 bool finding_failed(const struct finding *finding);
 void audit_free(struct audit *audit);

@@ -35,7 +35,7 @@ static uint32_t list_products(const struct step *step, struct roundings *list)
     return n;
 }
 
-/* What attention rounds of its inputs: queries, keys and values in one type, or in no type. */
+/* What attention rounds of its inputs: queries in one type, keys and values in another, or in none. */
 struct inputs {
     uint8_t queries, keys_values;
 };
@@ -47,6 +47,8 @@ static const struct inputs inputs[] = {
     {ROUNDING_BF16, 0},
     {ROUNDING_F16, ROUNDING_F16},
     {ROUNDING_BF16, ROUNDING_BF16},
+    {ROUNDING_F16, ROUNDING_BF16},
+    {ROUNDING_BF16, ROUNDING_F16},
 };
 #define N_INPUTS (sizeof(inputs) / sizeof(*inputs))
 
@@ -140,7 +142,7 @@ static void add_probs(struct listing *listing, const struct inputs *of)
     for (unsigned f = 0; f < N_FLOATS && (of->queries == ROUNDING_NONE || of->queries == floats[f]); f++) {
         for (unsigned how = 0; how < 4; how++) {
             struct roundings roundings = {
-                .scores = floats[f], .scores_once = (how & 1) != 0, .below_maximum = (how & 2) != 0};
+                .scores = floats[f], .scores_once = (how & 1) != 0, .shifted = how & 2 ? floats[f] : ROUNDING_NONE};
             add(listing, roundings, of);
             roundings.probs = floats[f];
             add(listing, roundings, of);
@@ -169,11 +171,11 @@ static uint32_t list_attention(const struct step *step, uint32_t n_positions, st
 
 /* A KV cache that is declared to hold blocks: how they are cut and rounded, whether queries are as well (ggml's flash
  * attention on the CPU multiplies blocks by blocks), and what else is rounded to floats. */
-static uint32_t list_block_caches(uint8_t blocks, struct roundings *list)
+static uint32_t list_caches(uint8_t blocks, uint8_t values, struct roundings *list)
 {
     uint32_t n = 0;
     for (unsigned how = 0; how < 4; how++) {
-        struct roundings cache = {.keys_values = blocks, .to_even = how & 1, .in_pairs = how & 2};
+        struct roundings cache = {.keys_values = blocks, .values = values, .to_even = how & 1, .in_pairs = how & 2};
         list[n++] = cache;
         cache.queries = ROUNDING_Q8_0;
         list[n++] = cache;
@@ -192,6 +194,16 @@ static uint32_t list_block_caches(uint8_t blocks, struct roundings *list)
             cache.queries = floats[f];
             list[n++] = cache;
         }
+    }
+    return n;
+}
+
+/* Values in blocks as keys are, or in floats. */
+static uint32_t list_block_caches(uint8_t blocks, struct roundings *list)
+{
+    uint32_t n = list_caches(blocks, ROUNDING_NONE, list);
+    for (unsigned f = 0; f < N_FLOATS; f++) {
+        n += list_caches(blocks, floats[f], list + n);
     }
     return n;
 }
@@ -229,6 +241,7 @@ uint32_t span_products_list(struct roundings list[SPAN_PRODUCTS_MOST])
 uint32_t span_attentions_list(uint8_t type, struct roundings *list)
 {
     uint32_t n = 0;
+    list[n++] = (struct roundings){.keys_values = type, .queries = type == ROUNDING_F16 ? ROUNDING_BF16 : ROUNDING_F16};
     for (unsigned i = 0; i < 4; i++) {
         const struct roundings of = {.keys_values = i & 1 ? type : ROUNDING_NONE,
                                      .queries = i & 2 ? type : ROUNDING_NONE};

@@ -21,7 +21,8 @@ uint32_t hypotheses_list(const struct step *step, uint32_t n_positions, uint8_t 
 #define SPAN_PRODUCTS_MOST 7
 uint32_t span_products_list(struct roundings list[SPAN_PRODUCTS_MOST]);
 
-/* Attention, all in one type (ROUNDING_F16 or _BF16): inputs, probabilities, an accumulator after each key as ggml has.
+/* Attention, all in one type (ROUNDING_F16 or _BF16), or queries in the other one: inputs, probabilities, an
+ * accumulator after each key as ggml has.
  */
 #define SPAN_ATTENTIONS_MOST 48 /* of both types */
 uint32_t span_attentions_list(uint8_t type, struct roundings *list);

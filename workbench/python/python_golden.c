@@ -58,7 +58,8 @@ static bool add_stage(struct trace *trace, PyObject *key, PyObject *array)
 }
 
 /* Declares the dtype that the whole model was rounded to when it was loaded. Sums are float32 for every dtype, as in
- * torch's CPU kernels. Operands are rounded only by being stored. */
+ * torch's CPU kernels. Operands are rounded only by being stored. Eager attention stores its scores and probabilities;
+ * GPT-OSS's stores scores once more, with their maximum subtracted (modeling_gpt_oss.py). */
 static void declare_dtype(struct trace *trace, const char *dtype)
 {
     if (strcmp(dtype, "float32") == 0) {
@@ -66,7 +67,12 @@ static void declare_dtype(struct trace *trace, const char *dtype)
     }
     bool known = float_type(dtype, &trace->arith.u_storage, &trace->arith.eta);
     ASSERT(known);
-    trace->weights_dtype = strcmp(dtype, "float16") == 0 ? DTYPE_F16 : DTYPE_BF16;
+    struct roundings *roundings = &trace->arith.roundings;
+    roundings->scores = roundings->probs = (uint8_t)rounding_by_name(dtype);
+    if (strcmp(trace->model_type, "gpt_oss") == 0) {
+        roundings->shifted = roundings->scores;
+    }
+    trace->weights_dtype = roundings->scores == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16;
 }
 
 /* Makes a trace of what exporter.record() returned. Returns false with an exception set on failure; *trace is

@@ -13,7 +13,9 @@ static const struct thing {
 } things[] = {
     {"operand_dtype", "inputs", "x", "queries", "q"},
     {"kv_dtype", "keys and values", "k, v", NULL, NULL},
+    {"values_dtype", "values", "v", NULL, NULL},
     {"scores_dtype", "scores", "s", NULL, NULL},
+    {"shifted_scores_dtype", "shifted scores", "s - max", NULL, NULL},
     {"probs_dtype", "probabilities", "p", NULL, NULL},
     {"sum_dtype", "accumulator", "sums", NULL, NULL},
     {"weights_dtype", "weights", "W", NULL, NULL},

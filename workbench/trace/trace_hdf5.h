@@ -45,7 +45,7 @@ enum status trace_read_integer(struct trace_reader *reader, hid_t object, const 
 
 /* The attributes that declare a rounding inside ops: name, field of struct roundings, its types in words, and as bits
  * 1 << ROUNDING_. */
-#define N_ROUNDING_ATTRIBUTES 5
+#define N_ROUNDING_ATTRIBUTES 7
 struct rounding_attribute {
     const char *name;
     size_t at;
@@ -54,9 +54,9 @@ struct rounding_attribute {
 };
 extern const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES];
 
-/* Reads an object's attributes storage_dtype, rounded_dtype, sum_dtype, operand_dtype, kv_dtype, scores_dtype,
- * probs_dtype, table_dtype and weights_dtype. Those that are missing leave *arith and *weights_dtype as they are.
- * *storage_declared: storage_dtype or rounded_dtype is there. */
+/* Reads an object's attributes storage_dtype, rounded_dtype, sum_dtype, operand_dtype, kv_dtype, values_dtype,
+ * scores_dtype, shifted_scores_dtype, probs_dtype, table_dtype and weights_dtype. Those that are missing leave *arith
+ * and *weights_dtype as they are. *storage_declared: storage_dtype or rounded_dtype is there. */
 enum status trace_read_arith(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
                              uint32_t *weights_dtype, bool *storage_declared);
 

@@ -31,6 +31,8 @@ static const struct kernel {
     {"exponentials in bf16, sum of rounded", F32, BF16, F32, BF16, F32, F32, true, true, 0, false},
     {"bf16 storage", F32, F32, F32, F32, F32, BF16, false, false, 0, false},
     {"bf16 storage, scores and probabilities", F32, F32, BF16, BF16, F32, BF16, false, false, 0, false},
+    {"f16 queries, bf16 cache", F16, BF16, F32, F32, F32, F32, false, false, 0, false},
+    {"bf16 queries, f16 cache and probabilities", BF16, F16, F32, F16, F32, F32, false, false, 0, false},
     {"tiles of 64", F16, F16, F32, F16, F16, F32, true, false, 64, true},
     {"tiles of 32, f32 accumulator", F32, BF16, F32, BF16, F32, F32, true, false, 32, true},
 };

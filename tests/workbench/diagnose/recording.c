@@ -1,6 +1,7 @@
 /* Recording mistakes: a healthy run, recorded wrongly, is named with its cure, and the verdict once put right is given.
  * The twins: with one matrix times 1.01 the trace put right still diverges, there; and an engine that goes on with the
  * values that it recorded in another order has a bug, and is not excused. */
+#include <math.h>
 #include <setjmp.h>
 #include <stdarg.h>
 #include <stddef.h>
@@ -209,6 +210,25 @@ static void all_heads_first_and_rounded(struct recorded *recorded)
     round_all(recorded);
 }
 
+/* layer_out alone is that of the layer before. */
+static void states_down(struct recorded *recorded)
+{
+    uint32_t width = trace_find(&recorded->run, 0, STAGE_layer_out)->width;
+    uint64_t size = (uint64_t)recorded->run.n_positions * width * sizeof(float);
+    for (int32_t layer = (int32_t)recorded->small.plan.n_layers - 1; layer >= 0; layer--) {
+        const struct trace_stage *from = layer > 0 ? trace_find(&recorded->run, layer - 1, STAGE_layer_out)
+                                                   : trace_find(&recorded->run, LAYER_NONE, STAGE_embed);
+        memcpy(trace_find(&recorded->run, layer, STAGE_layer_out)->rows, from->rows, size);
+    }
+    trace_remove_stage(&recorded->run, trace_find(&recorded->run, LAYER_NONE, STAGE_embed));
+}
+
+static void states_down_and_rounded(struct recorded *recorded)
+{
+    states_down(recorded);
+    round_all(recorded);
+}
+
 static const struct mistake {
     const char *model;
     void (*make)(struct recorded *recorded);
@@ -225,6 +245,9 @@ static const struct mistake {
     {"tiny-llama", columns_first_of_layers_alone, "columns-first", "layer_out is recorded as [width, positions]",
      "parity"},
     {"tiny-gemma2", layers_up, "layers-shifted-down", "hidden_states[i + 1]", "parity"},
+    {"tiny-llama", states_down, "states-shifted-down", "the layer's other stages are right", "parity"},
+    {"tiny-gemma3", states_down, "states-shifted-down", "the layer's other stages are right", "parity"},
+    {"tiny-llama", states_down_and_rounded, "states-shifted-down", "values were rounded for the file, too", "parity"},
     {"tiny-gemma3", first_token_missing, "bos-missing", "which /tokens lacks", "parity"},
     {"tiny-gemma3", first_token_added, "bos-missing", "without the first of /tokens, 2 (BOS)", "parity"},
     {"tiny-llama", first_token_twice, "bos-doubled", "/tokens begins with 3 twice", "parity"},
@@ -356,6 +379,93 @@ static void test_mistake_and_bug_are_told(void **state)
     }
 }
 
+/* The state after the final norm as the last layer_out, and one value of `layer`'s is NaN: both are told. The twin has
+ * no such recording, and NaN alone is. */
+static void expect_mistake_beside_nan(int32_t layer, bool mistake)
+{
+    struct recorded recorded;
+    struct outcome outcome;
+    char path[512];
+    recorded_open(&recorded, "tiny-llama", false);
+    struct trace *run = &recorded.run;
+    int32_t last = (int32_t)recorded.small.plan.n_layers - 1;
+    if (mistake) {
+        trace_remove_stage(run, trace_find(run, last, STAGE_layer_out));
+        trace_move_stage(run, trace_find(run, LAYER_NONE, STAGE_final_norm), last, STAGE_layer_out);
+    }
+    trace_find(run, layer, STAGE_layer_out)->rows[5] = NAN;
+    scratch_path(path, folder, "nan.h5");
+    assert_int_equal(trace_write(run, path, NULL), STATUS_OK);
+    RUN(&outcome, 1, "audit", LOCKSTEP_SOURCE_DIR "/golden/tiny-llama", path, "--json", "-");
+    json_t *report = parse_report(&outcome), *diagnoses = json_object_get(report, "diagnosis");
+    assert_string_equal(text_at(json_array_get(diagnoses, 0), "kind"), mistake ? "recording" : "nonfinite");
+    assert_string_equal(text_at(json_array_get(diagnoses, mistake), "kind"), "nonfinite");
+    json_decref(report);
+    outcome_free(&outcome);
+    recorded_close(&recorded);
+}
+
+static void test_mistake_beside_nan(void **state)
+{
+    (void)state;
+    expect_mistake_beside_nan(1, true);
+    expect_mistake_beside_nan(1, false);
+    expect_mistake_beside_nan(3, true);
+}
+
+/* A run that stores its stages in 16 bits samples from probabilities in float32. The twin stores a stage of the model
+ * in float32. */
+static void test_samples_are_no_stored_stage(void **state)
+{
+    (void)state;
+    static const enum stage stages[] = {STAGE_sample_probs, STAGE_final_norm};
+    for (size_t i = 0; i < sizeof(stages) / sizeof(*stages); i++) {
+        struct trace trace;
+        trace_init(&trace, "made", "llama", 1, 1, &(int32_t){1}, &(uint8_t){PHASE_PREFILL});
+        trace_set_row(&trace, trace_add(&trace, LAYER_NONE, STAGE_embed, 1), 0, &(float){1.5f});
+        trace_set_row(&trace, trace_add(&trace, LAYER_NONE, stages[i], 1), 0, &(float){0.1f});
+        const char *type = recording_narrow_type(&trace);
+        assert_true(stages[i] == STAGE_sample_probs ? type && strcmp(type, "bfloat16") == 0 : type == NULL);
+        trace_free(&trace);
+    }
+}
+
+/* NaN from finite values is told even where bounds are too wide to judge a row: layer_out alone, rounded to bfloat16.
+ * The twin without it is undecided. */
+static void test_nan_where_nothing_can_be_judged(void **state)
+{
+    (void)state;
+    for (int is_nan = 0; is_nan <= 1; is_nan++) {
+        struct recorded recorded;
+        struct outcome outcome;
+        char path[512];
+        recorded_open(&recorded, "tiny-llama", false);
+        keep_layers_alone(&recorded);
+        trace_remove_stage(&recorded.run, trace_find(&recorded.run, LAYER_NONE, STAGE_embed));
+        trace_remove_stage(&recorded.run, trace_find(&recorded.run, LAYER_NONE, STAGE_logits_final));
+        for (uint32_t i = 0; i < recorded.run.n_stages; i++) {
+            struct trace_stage *stage = &recorded.run.stages[i];
+            for (uint64_t k = 0; k < (uint64_t)recorded.run.n_positions * stage->width; k++) {
+                stage->rows[k] = round_to_dtype(stage->rows[k], DTYPE_BF16);
+            }
+        }
+        if (is_nan) {
+            trace_find(&recorded.run, 2, STAGE_layer_out)->rows[5] = NAN;
+        }
+        scratch_path(path, folder, "wide.h5");
+        assert_int_equal(trace_write(&recorded.run, path, NULL), STATUS_OK);
+        RUN(&outcome, is_nan ? 1 : 7, "audit", LOCKSTEP_SOURCE_DIR "/golden/tiny-llama", path, "--json", "-");
+        if (is_nan) {
+            json_t *report = parse_report(&outcome);
+            const json_t *first = json_object_get(report, "first_divergence");
+            assert_int_equal(integer_at(first, "layer"), 2);
+            json_decref(report);
+        }
+        outcome_free(&outcome);
+        recorded_close(&recorded);
+    }
+}
+
 /* A run whose tokens begin with BOS twice is at parity, and a note says so. The twin: once. */
 static void test_doubled_bos_is_noted(void **state)
 {
@@ -385,6 +495,9 @@ int main(void)
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_an_engine_that_goes_on_is_not_excused),
         cmocka_unit_test_setup_teardown(test_mistake_and_bug_are_told, set_up, tear_down),
+        cmocka_unit_test(test_samples_are_no_stored_stage),
+        cmocka_unit_test_setup_teardown(test_mistake_beside_nan, set_up, tear_down),
+        cmocka_unit_test_setup_teardown(test_nan_where_nothing_can_be_judged, set_up, tear_down),
         cmocka_unit_test_setup_teardown(test_doubled_bos_is_noted, set_up, tear_down),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

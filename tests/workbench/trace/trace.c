@@ -63,7 +63,11 @@ static void make_trace(struct trace *trace)
         }
     }
     struct trace_stage *other = trace_find(trace, 2, STAGE_ffn_act);
-    other->arith.roundings = (struct roundings){.operands = ROUNDING_F16, .probs = ROUNDING_BF16};
+    other->arith.roundings = (struct roundings){.operands = ROUNDING_F16,
+                                                .values = ROUNDING_BF16,
+                                                .scores = ROUNDING_F16,
+                                                .shifted = ROUNDING_F16,
+                                                .probs = ROUNDING_BF16};
     trace->arith.roundings.keys_values = ROUNDING_Q4_0;
     other->arith.u_storage = arith_float32.u_storage;
     other->arith.eta = arith_float32.eta;

@@ -11,12 +11,19 @@ static void tell(const struct solve *solve, const struct roundings *roundings, c
 {
     const char *cache = rounding_name(roundings->keys_values), *queries = rounding_name(roundings->queries);
     snprintf(found->fault, sizeof(found->fault), "kv-cache-%s", cache);
+    char values[64] = "", declared[64] = "";
+    if (roundings->values != ROUNDING_NONE) {
+        const char *type = rounding_name(roundings->values);
+        snprintf(values, sizeof(values), ", values in %s", type);
+        snprintf(declared, sizeof(declared), " and values_dtype=%s", type);
+    }
     proof_tell(solve, proof, found,
-               "Precision, not a bug: keys and values are kept in a KV cache of %s (blocks of 32 integers with an f16 "
-               "scale%s)%s%s%s. Declare kv_dtype=%s.",
-               cache, roundings->in_pairs ? ", keys cut in the order of rope's adjacent pairs" : "",
+               "Precision, not a bug: keys%s are kept in a KV cache of %s (blocks of 32 integers with an f16 "
+               "scale%s)%s%s%s%s. Declare kv_dtype=%s%s.",
+               roundings->values ? "" : " and values", cache,
+               roundings->in_pairs ? ", keys cut in the order of rope's adjacent pairs" : "", values,
                roundings->queries ? ", queries are rounded to " : "", roundings->queries ? queries : "",
-               roundings->queries ? " as well" : "", cache);
+               roundings->queries ? " as well" : "", cache, declared);
 }
 
 bool solve_block_cache(const struct solve *solve, struct diagnosis *found)

@@ -16,9 +16,11 @@ struct cure {
 typedef bool cure_function(struct trace *trace, const struct plan *plan, struct cure *cure);
 
 /* cure_layers.c: name and text of these are in the table in recording.c. */
-cure_function cure_last_state; /* transformers' output_hidden_states ends with the state after the final norm */
-cure_function cure_shift_down; /* every layer's stages are those of the layer before */
-cure_function cure_shift_up;   /* every layer's stages are those of the next layer */
+cure_function cure_last_state;  /* transformers' output_hidden_states ends with the state after the final norm */
+cure_function cure_shift_down;  /* every layer's stages are those of the layer before */
+cure_function cure_shift_up;    /* every layer's stages are those of the next layer */
+cure_function cure_states_down; /* layer_out alone is that of the layer before */
+cure_function cure_states_up;   /* layer_out alone is that of the next layer */
 
 /* cure_rounding.c; likewise. */
 cure_function cure_rounding; /* values were rounded for the file alone */

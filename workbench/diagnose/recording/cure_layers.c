@@ -9,8 +9,8 @@ static struct trace_stage *last_layer_out(const struct trace *trace, const struc
     return trace_find(trace, (int32_t)plan->n_layers - 1, STAGE_layer_out);
 }
 
-/* Whether every row is what the final norm makes: divided by (offset + weight) its mean square is 1, but for eps (which
- * makes it less) and for what its values are rounded to. */
+/* Whether every finite row is what the final norm makes: divided by (offset + weight) its mean square is 1, but for eps
+ * (which makes it less) and for what its values are rounded to. */
 static bool is_normalised(const struct trace *trace, const struct trace_stage *stage, const struct plan *plan)
 {
     int32_t norm = plan_find(plan, LAYER_NONE, STAGE_final_norm);
@@ -20,7 +20,7 @@ static bool is_normalised(const struct trace *trace, const struct trace_stage *s
     }
     float *weight = xmalloc(stage->width * sizeof(*weight));
     weights_decode(step->weight[0], 0, 0, stage->width, weight);
-    bool normalised = stage->n_recorded > 0;
+    bool normalised = true, any = false;
     for (uint32_t p = 0; p < trace->n_positions && normalised; p++) {
         const float *row = trace_row(stage, p);
         double squares = 0;
@@ -30,10 +30,12 @@ static bool is_normalised(const struct trace *trace, const struct trace_stage *s
             squares += fabs(by) > 1e-3 ? (row[d] / by) * (row[d] / by) : 0;
             n += fabs(by) > 1e-3;
         }
-        normalised = !row || (n > 0 && fabs(sqrt(squares / n) - 1) < 0.02);
+        bool judged = row && isfinite(squares);
+        normalised = !judged || (n > 0 && fabs(sqrt(squares / n) - 1) < 0.02);
+        any |= judged;
     }
     free(weight);
-    return normalised;
+    return normalised && any;
 }
 
 /* transformers' output_hidden_states ends with the state after the final norm. */
@@ -52,15 +54,21 @@ bool cure_last_state(struct trace *trace, const struct plan *plan, struct cure *
     return true;
 }
 
-/* Every layer's stages are those of the layer before; layer 0's layer_out is the embedding. */
-bool cure_shift_down(struct trace *trace, const struct plan *plan, struct cure *cure)
+/* Which stages of layers a shift moves. */
+enum shifted { SHIFTED_ALL, SHIFTED_STATES /* layer_out alone */ };
+
+static bool is_shifted(const struct trace_stage *stage, enum shifted shifted)
 {
-    (void)plan;
-    (void)cure;
+    return stage->layer != LAYER_NONE && (shifted == SHIFTED_ALL || stage->stage == STAGE_layer_out);
+}
+
+/* Stages of each layer are those of the layer before; layer 0's layer_out is the embedding. */
+static bool shift_down(struct trace *trace, enum shifted shifted)
+{
     bool moved = false;
     for (uint32_t i = 0; i < trace->n_stages;) {
         struct trace_stage *stage = &trace->stages[i];
-        if (stage->layer == LAYER_NONE) {
+        if (!is_shifted(stage, shifted)) {
             i++;
         } else if (stage->layer > 0) {
             trace_move_stage(trace, stage, stage->layer - 1, stage->stage);
@@ -78,14 +86,13 @@ bool cure_shift_down(struct trace *trace, const struct plan *plan, struct cure *
     return moved;
 }
 
-/* Every layer's stages are those of the layer behind. */
-bool cure_shift_up(struct trace *trace, const struct plan *plan, struct cure *cure)
+/* Stages of each layer are those of the layer behind. */
+static bool shift_up(struct trace *trace, const struct plan *plan, enum shifted shifted)
 {
-    (void)cure;
     bool moved = false;
     for (uint32_t i = trace->n_stages; i-- > 0;) {
         struct trace_stage *stage = &trace->stages[i];
-        if (stage->layer == LAYER_NONE) {
+        if (!is_shifted(stage, shifted)) {
             continue;
         }
         moved = true;
@@ -96,4 +103,30 @@ bool cure_shift_up(struct trace *trace, const struct plan *plan, struct cure *cu
         }
     }
     return moved;
+}
+
+bool cure_shift_down(struct trace *trace, const struct plan *plan, struct cure *cure)
+{
+    (void)plan;
+    (void)cure;
+    return shift_down(trace, SHIFTED_ALL);
+}
+
+bool cure_shift_up(struct trace *trace, const struct plan *plan, struct cure *cure)
+{
+    (void)cure;
+    return shift_up(trace, plan, SHIFTED_ALL);
+}
+
+bool cure_states_down(struct trace *trace, const struct plan *plan, struct cure *cure)
+{
+    (void)plan;
+    (void)cure;
+    return shift_down(trace, SHIFTED_STATES);
+}
+
+bool cure_states_up(struct trace *trace, const struct plan *plan, struct cure *cure)
+{
+    (void)cure;
+    return shift_up(trace, plan, SHIFTED_STATES);
 }

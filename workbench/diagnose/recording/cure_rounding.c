@@ -5,6 +5,13 @@
 #include "workbench/diagnose/recording/cure.h"
 #include "workbench/diagnose/recording/recording.h"
 
+/* Whether a stage's values are those that the model stores. What is sampled from is computed of logits by a program of
+ * its own, mostly in float32. */
+static bool is_stored(const struct trace_stage *stage)
+{
+    return !stage_is_integer(stage->stage) && stage->stage != STAGE_sample_probs;
+}
+
 const char *recording_narrow_type(const struct trace *trace)
 {
     static const struct {
@@ -15,7 +22,7 @@ const char *recording_narrow_type(const struct trace *trace)
         bool narrow = true, any = false;
         for (uint32_t i = 0; i < trace->n_stages && narrow; i++) {
             const struct trace_stage *stage = &trace->stages[i];
-            for (uint32_t p = 0; p < trace->n_positions && narrow && !stage_is_integer(stage->stage); p++) {
+            for (uint32_t p = 0; p < trace->n_positions && narrow && is_stored(stage); p++) {
                 const float *row = trace_row(stage, p);
                 for (uint32_t d = 0; row && d < stage->width && narrow; d++) {
                     narrow = !isfinite(row[d]) || round_number(types[k].type, row[d]) == row[d];

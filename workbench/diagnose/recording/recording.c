@@ -101,6 +101,12 @@ static const struct recording {
      "hidden_states[0] as embed and hidden_states[i + 1] as layer i layer_out"},
     {cure_shift_up, PROOF_MOST, 0, "layers-shifted-up",
      "every layer's stages are those of the next layer; record them one layer higher"},
+    {cure_states_down, PROOF_MOST, 0, "states-shifted-down",
+     "every layer's layer_out is the state before the layer, and the layer's other stages are right; record "
+     "hidden_states[i + 1] as layer i layer_out, and hidden_states[0] as embed"},
+    {cure_states_up, PROOF_MOST, 0, "states-shifted-up",
+     "every layer's layer_out is that of the next layer, and the layer's other stages are right; record it one layer "
+     "higher"},
     {cure_layout, PROOF_CHANGED, 0, NULL, NULL},
     {cure_rounding, PROOF_MOST, 0, "rounded-for-file",
      "the values were rounded for the file alone, and the engine computes with more; declare "
@@ -126,6 +132,20 @@ static void trial_of_cure_free(struct trial_of_cure *trial)
     free(trial->states_after);
 }
 
+/* The same of a cured trace, whose values may be rounded for the file as well. */
+static bool few_fail_rounded(const struct trial_of_cure *trial, uint32_t n_failing)
+{
+    struct trace rounded;
+    struct cure cure = trial->cure;
+    if (few_fail(trial->plan, &trial->cured, n_failing)) {
+        return true;
+    }
+    trace_copy(&rounded, &trial->cured);
+    bool may = cure_rounding(&rounded, trial->plan, &cure) && few_fail(trial->plan, &rounded, n_failing);
+    trace_free(&rounded);
+    return may;
+}
+
 /* Refuses most changes that are no cures at little cost: the first changed step, or what fails so early, says it. */
 static bool may_be_proven(const struct trial_of_cure *trial)
 {
@@ -136,7 +156,7 @@ static bool may_be_proven(const struct trial_of_cure *trial)
             return !finding_failed(&finding) || arithmetic_may_explain(&trial->plan->steps[s], &finding);
         }
     }
-    return proof != PROOF_MOST || few_fail(trial->plan, &trial->cured, trial->plan->n_steps / 10 + 1);
+    return proof != PROOF_MOST || few_fail_rounded(trial, trial->plan->n_steps / 10 + 1);
 }
 
 /* Where values that were put right are rounded for the file as well: takes that for granted too, if fewer steps fail.
@@ -221,15 +241,24 @@ static bool stage_is_proven(const struct trial_of_cure *trial, enum stage stage)
     return passes && (reader_passes || !any_reader);
 }
 
+/* Whether no step fails that passed before. */
+static bool nothing_fails_anew(const struct trial_of_cure *trial)
+{
+    bool none = true;
+    for (uint32_t s = 0; s < trial->plan->n_steps; s++) {
+        none &= trial->states_before[s] != STEP_PASSES || trial->states_after[s] != STEP_FAILS;
+    }
+    return none;
+}
+
 /* Whether what was changed is proven, and no step fails that passed before: an engine whose bug it was would go on with
  * what it recorded. */
 static bool change_is_proven(const struct trial_of_cure *trial)
 {
-    bool proven = true, any = false;
+    bool proven = nothing_fails_anew(trial), any = false;
     for (uint32_t s = 0; s < trial->plan->n_steps && proven; s++) {
         any |= trial->changed[s];
-        proven = (trial->states_before[s] != STEP_PASSES || trial->states_after[s] != STEP_FAILS) &&
-                 (!trial->changed[s] || stage_is_proven(trial, trial->plan->steps[s].stage));
+        proven = !trial->changed[s] || stage_is_proven(trial, trial->plan->steps[s].stage);
     }
     return proven && any;
 }
@@ -247,8 +276,9 @@ static bool is_proven(const struct trial_of_cure *trial)
     switch (trial->recording->proof) {
     case PROOF_MOST:
         return most && still_judged;
-    case PROOF_ITSELF: /* the trace may hold a bug as well */
-        return (after->n_failing == 0 || (after->first > before->first && after->n_failing <= before->n_failing)) &&
+    case PROOF_ITSELF: /* the trace may hold a bug as well, behind the mistake or ahead of it */
+        return (after->n_failing == 0 || (after->first > before->first && after->n_failing <= before->n_failing) ||
+                (after->n_failing < before->n_failing && nothing_fails_anew(trial))) &&
                still_judged;
     case PROOF_CHANGED:
     case PROOF_ONE:
