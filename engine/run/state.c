@@ -16,7 +16,8 @@ enum status state_use_shape(struct engine *engine, uint32_t n_rows, struct error
             engine->shape = shape;
             return STATUS_OK;
         }
-        if (shape->last_used < oldest->last_used) {
+        bool is_free = shape->schedule.n_rows == 0, oldest_is_free = oldest->schedule.n_rows == 0;
+        if (!oldest_is_free && (is_free || shape->last_used < oldest->last_used)) {
             oldest = shape;
         }
     }
