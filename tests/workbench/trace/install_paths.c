@@ -29,7 +29,7 @@ static void debug(struct outcome *outcome, const char *place, const char *lines)
     char program[512];
     const char *const arguments[] = {"debug", LOCKSTEP_SOURCE_DIR "/golden/tiny-llama", "--golden",
                                      LOCKSTEP_SOURCE_DIR "/golden/tiny-llama.h5", NULL};
-    program_run(outcome, place[0] == '/' ? place : scratch_path(program, folder, place), lines, arguments);
+    program_converse(outcome, place[0] == '/' ? place : scratch_path(program, folder, place), lines, arguments);
 }
 
 /* The program in folder/place finds shaders in folder/root. */
