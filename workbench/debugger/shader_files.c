@@ -19,10 +19,10 @@ static bool is_shader(const char *name)
            (strcmp(dot, ".comp") == 0 || strcmp(dot, ".glsl") == 0 || strcmp(dot, ".h") == 0);
 }
 
-static void add(struct shader_files *files, const char *name, char *text)
+static void add(struct shader_files *files, const char *name, const char *text)
 {
     files->files = xrealloc(files->files, (files->n + 1) * sizeof(*files->files));
-    files->files[files->n++] = (struct shader_file){.name = xstrdup(name), .text = text};
+    files->files[files->n++] = (struct shader_file){.name = xstrdup(name), .text = xstrdup(text)};
 }
 
 void shader_files_built_in(struct shader_files *files)
@@ -30,7 +30,7 @@ void shader_files_built_in(struct shader_files *files)
     const char *name, *text;
     *files = (struct shader_files){0};
     for (uint32_t i = 0; (text = engine_shader_source(i, &name)) != NULL; i++) {
-        add(files, name, xstrdup(text));
+        add(files, name, text);
     }
 }
 
@@ -65,6 +65,7 @@ enum status shader_files_read(struct shader_files *files, const char *folder, st
         char *text = is_shader(entry->d_name) && n > 0 && (size_t)n < sizeof(path) ? read_text(path) : NULL;
         if (text != NULL) {
             add(files, entry->d_name, text);
+            free(text);
         }
     }
     closedir(directory);

@@ -56,7 +56,7 @@ static bool reproduces(void *context, const struct step *step)
 }
 
 /* Numbers of the op of the span's step `first`, in all steps of that op from it on. */
-static bool try_op(struct span_search *search, uint32_t first, uint8_t *steps, struct diagnosis *found)
+static bool try_op(struct span_search *search, uint32_t first, const uint8_t *steps, struct diagnosis *found)
 {
     const struct span_failure *failure = search->failure;
     const struct plan *plan = failure->plan;
