@@ -56,11 +56,11 @@ static bool reproduces(void *context, const struct step *step)
 }
 
 /* Numbers of the op of the span's step `first`, in all steps of that op from it on. */
-static bool try_op(struct span_search *search, uint32_t first, const uint8_t *steps, struct diagnosis *found)
+static bool try_op(struct span_search *search, uint32_t first, const struct span_edit *edit, struct diagnosis *found)
 {
     const struct span_failure *failure = search->failure;
     const struct plan *plan = failure->plan;
-    struct numbers numbers = {.search = search, .edit = {.steps = steps}, .step = &plan->steps[first]};
+    struct numbers numbers = {.search = search, .edit = *edit, .step = &plan->steps[first]};
     const struct config_search config = {.step = numbers.step,
                                          .lowest = search->low.position,
                                          .highest = search->high.position,
@@ -100,7 +100,7 @@ bool span_numbers(struct span_search *search, struct diagnosis *found)
             uint32_t s = k < path->n_between ? path->between[k] : search->failure->step;
             steps[s] = plan->steps[s].op == op;
         }
-        explains = try_op(search, first, steps, found);
+        explains = try_op(search, first, &(struct span_edit){.steps = steps}, found);
         free(steps);
     }
     return explains;

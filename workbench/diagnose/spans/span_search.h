@@ -16,7 +16,7 @@ struct span_rows {
 struct span_edit {
     const struct fault *fault;
     union step_params from, to;
-    const uint8_t *steps; /* [n_steps] which; owned by whoever made the edit */
+    uint8_t *steps; /* [n_steps] which; owned by whoever made the edit */
 };
 
 /* One failing row: the trace without the other rows of the step's output. */
