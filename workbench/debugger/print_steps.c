@@ -20,9 +20,7 @@ const char *positions_text(const struct repl *repl, char text[64])
 
 const char *repl_kernel_text(const struct repl *repl, uint32_t batch, uint32_t step, char *text)
 {
-    const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
-    return step_kernel_text(engine, repl->batches[batch].n_rows, &repl->judged_plan.steps[step], repl->settings.no_fuse,
-                            text);
+    return step_kernel_write(&repl->batches[batch].kernels[step], repl->plan, text);
 }
 
 static void print_heading(struct repl *repl, uint32_t step)
@@ -90,9 +88,7 @@ static void print_step(struct repl *repl, uint32_t step)
     }
     if (repl_side_of(repl, SOURCE_ENGINE) != NULL) {
         char kernel[STEP_KERNEL_SIZE];
-        const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
-        printf("  %s",
-               step_kernel_name(engine, repl->n_rows, &repl->plan->steps[step], repl->settings.no_fuse, kernel));
+        printf("  %s", step_kernel_write_name(&repl->batches[repl->n_batches - 1].kernels[step], kernel));
     }
     const char *mark = "  <-- introduced by";
     for (uint32_t i = 0; i < repl->n_sides; i++) {

@@ -134,6 +134,17 @@ static void add_running_sides(struct repl *repl)
     }
 }
 
+/* Steps judge a foreign trace in the arithmetic that the comparison infers of it. */
+static void take_inferred(struct repl *repl)
+{
+    const struct comparison *comparison = NULL;
+    struct repl_side *side = repl_side_of(repl, SOURCE_TRACE);
+    struct error unused;
+    if (side != NULL && repl_compare(repl, &comparison, &unused) == STATUS_OK && comparison != NULL) {
+        side->trace = &repl->comparison->traces[0]; /* the foreign trace was added first */
+    }
+}
+
 void repl_restart_with_golden(struct repl *repl)
 {
     const struct trace *golden = repl->golden != NULL ? repl->golden : repl->foreign;
@@ -151,6 +162,23 @@ void repl_restart_with_golden(struct repl *repl)
     if (repl->golden != NULL) {
         add_side(repl, SOURCE_GOLDEN, NULL, repl->golden);
     }
+    take_inferred(repl);
+}
+
+/* Rows that a patch takes from a file must be of the run's tokens. */
+static enum status check_patches(const struct repl *repl, const int32_t *ids, uint32_t n_ids, struct error *err)
+{
+    for (uint32_t i = 0; i < repl->n_patches; i++) {
+        const struct trace *file = repl->patches[i].file;
+        for (uint32_t p = 0; file != NULL && p < n_ids && p < file->n_positions; p++) {
+            if (file->tokens[p] != ids[p]) {
+                return error_set(err, STATUS_USAGE, NULL, "restart", ERROR_NO_OFFSET,
+                                 "a patch takes rows of %s, whose token %u is %d and not %d, expected unpatch first",
+                                 file->path, p, file->tokens[p], ids[p]);
+            }
+        }
+    }
+    return STATUS_OK;
 }
 
 enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, uint32_t n_decode, struct error *err)
@@ -164,6 +192,7 @@ enum status repl_restart(struct repl *repl, const int32_t *ids, uint32_t n_ids, 
                              backend->max_positions);
         }
     }
+    TRY(check_patches(repl, ids, n_ids, err));
     clear_run(repl);
     repl->capacity = n_ids + n_decode;
     repl->n_known = repl->n_prompt = n_ids;

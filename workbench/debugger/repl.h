@@ -34,6 +34,7 @@ struct repl_batch {
     uint32_t first, n_rows;
     struct repl_judgement *judgements; /* [REPL_MAX_SIDES, n_steps], of the steps that ran */
     uint32_t version[REPL_MAX_SIDES];  /* repl_side.version that made its rows… */
+    struct engine_kernel *kernels;     /* [n_steps] what made the engine's rows; shader NULL: not known */
     uint32_t from[REPL_MAX_SIDES];     /* …of this step and those behind it; others are of an earlier version */
 };
 

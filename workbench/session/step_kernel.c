@@ -5,10 +5,32 @@
 
 #include "workbench/trace/trace.h"
 
-static void write_name(const struct engine_kernel *kernel, char text[STEP_KERNEL_SIZE])
+const char *step_kernel_write_name(const struct engine_kernel *kernel, char text[STEP_KERNEL_SIZE])
 {
     bool faulty = kernel->variant != NULL;
-    snprintf(text, STEP_KERNEL_SIZE, "%s.comp%s%s", kernel->shader, faulty ? " " : "", faulty ? kernel->variant : "");
+    text[0] = '\0';
+    if (kernel->shader != NULL) {
+        snprintf(text, STEP_KERNEL_SIZE, "%s.comp%s%s", kernel->shader, faulty ? " " : "",
+                 faulty ? kernel->variant : "");
+    }
+    return text;
+}
+
+const char *step_kernel_write(const struct engine_kernel *kernel, const struct plan *plan, char text[STEP_KERNEL_SIZE])
+{
+    (void)step_kernel_write_name(kernel, text);
+    if (kernel->shader == NULL) {
+        return text;
+    }
+    size_t length = strlen(text);
+    snprintf(text + length, STEP_KERNEL_SIZE - length, ", dispatch %u", kernel->dispatch);
+    if (kernel->n_steps > 1) {
+        length = strlen(text);
+        snprintf(text + length, STEP_KERNEL_SIZE - length, ", fused: %s to %s",
+                 stage_name(plan->steps[kernel->first_step].stage),
+                 stage_name(plan->steps[kernel->first_step + kernel->n_steps - 1].stage));
+    }
+    return text;
 }
 
 /* step: of any plan of the model; layer and stage name it. */
@@ -23,36 +45,13 @@ static bool find_kernel(const struct backend *engine, uint32_t n_rows, const str
     return s < plan->n_steps && engine_kernel_of(engine, n_rows, s, by_itself, kernel);
 }
 
-const char *step_kernel_name(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
-                             char text[STEP_KERNEL_SIZE])
-{
-    struct engine_kernel kernel;
-    text[0] = '\0';
-    if (find_kernel(engine, n_rows, step, by_itself, &kernel)) {
-        write_name(&kernel, text);
-    }
-    return text;
-}
-
 const char *step_kernel_text(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
                              char text[STEP_KERNEL_SIZE])
 {
     struct engine_kernel kernel;
     text[0] = '\0';
-    if (!find_kernel(engine, n_rows, step, by_itself, &kernel)) {
-        return text;
-    }
-    write_name(&kernel, text);
-    size_t length = strlen(text);
-    snprintf(text + length, STEP_KERNEL_SIZE - length, ", dispatch %u", kernel.dispatch);
-    if (kernel.n_steps > 1) {
-        const struct step *steps = engine->plan->steps;
-        length = strlen(text);
-        snprintf(text + length, STEP_KERNEL_SIZE - length, ", fused: %s to %s",
-                 stage_name(steps[kernel.first_step].stage),
-                 stage_name(steps[kernel.first_step + kernel.n_steps - 1].stage));
-    }
-    return text;
+    return find_kernel(engine, n_rows, step, by_itself, &kernel) ? step_kernel_write(&kernel, engine->plan, text)
+                                                                 : text;
 }
 
 uint32_t step_kernel_rows(const struct backend *engine, const uint8_t *phase, uint32_t n_positions, uint32_t position)

@@ -4,13 +4,18 @@
 
 #include "engine/engine.h"
 
-/* "head_norm_rope.comp" or, of a fault's variant, "rope.comp NO_SCALE". Empty: no batch of so many rows ran lately,
- * or the engine doesn't run such a step. by_itself: as in engine_kernel_of. Returns text. */
 #define STEP_KERNEL_SIZE 160 /* bytes */
-const char *step_kernel_name(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
-                             char text[STEP_KERNEL_SIZE]);
 
-/* The same with the dispatch and what else it makes: "head_norm_rope.comp, dispatch 7, q_norm to k_rope". */
+/* "head_norm_rope.comp" or, of a fault's variant, "rope.comp NO_SCALE". Empty if kernel->shader is NULL. Returns text.
+ */
+const char *step_kernel_write_name(const struct engine_kernel *kernel, char text[STEP_KERNEL_SIZE]);
+
+/* The same with the dispatch and what else it makes: "head_norm_rope.comp, dispatch 7, fused: q_norm to k_rope". plan:
+ * the engine's. */
+const char *step_kernel_write(const struct engine_kernel *kernel, const struct plan *plan, char text[STEP_KERNEL_SIZE]);
+
+/* That of a step in batches of n_rows. Empty: no batch of so many rows ran lately, or the engine doesn't run such a
+ * step. by_itself: as in engine_kernel_of. */
 const char *step_kernel_text(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
                              char text[STEP_KERNEL_SIZE]);
 

@@ -77,6 +77,10 @@ static enum status open_session(const struct arguments *arguments, const struct 
         return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
                          "\"%s\" with --trace, whose file takes the engine's place", arguments->on);
     }
+    if (arguments->faults.n > 0 && !engine) {
+        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET,
+                         "is planted in the engine, which does not run");
+    }
     const struct trace *tokens = files->golden != NULL ? files->golden : files->foreign;
     uint32_t n_golden = tokens != NULL ? tokens->n_positions : 0;
     struct session_options options = {

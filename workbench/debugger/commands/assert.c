@@ -13,12 +13,33 @@ static enum status fail(struct error *err, const char *what)
     return error_set(err, STATUS_DIVERGED, NULL, "assert parity", ERROR_NO_OFFSET, "%s", what);
 }
 
-/* Without a golden: the errors that what ran so far introduced. */
+static enum status refuse(struct error *err, enum status status, const char *what)
+{
+    return error_set(err, status, NULL, "assert parity", ERROR_NO_OFFSET, "%s", what);
+}
+
+/* Where `diff` has no counterpart: the errors that the run introduced, once all of it ran. */
 static enum status assert_nothing_introduced(const struct repl *repl, struct error *err)
 {
     if (repl->n_batches == 0) {
-        return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET,
-                         "nothing ran yet, expected continue or step first");
+        return refuse(err, STATUS_USAGE, "nothing ran yet, expected continue first");
+    }
+    if (repl->n_patches > 0) {
+        return refuse(err, STATUS_USAGE, "stages are patched, expected unpatch and restart first");
+    }
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const struct repl_side *side = &repl->sides[i];
+        if (side->lost) {
+            return refuse(err, STATUS_DEVICE, "the engine is lost, expected set device first");
+        }
+        for (uint32_t b = 0; b < repl->n_batches && side->backend != NULL; b++) {
+            if (repl->batches[b].version[i] != side->version || repl->batches[b].from[i] > 0) {
+                return refuse(err, STATUS_USAGE, "the engine changed during the run, expected restart and continue");
+            }
+        }
+    }
+    if (!repl_is_over(repl)) {
+        return refuse(err, STATUS_UNDECIDED, "not all tokens ran, expected continue first");
     }
     return repl->n_introduced > 0 ? fail(err, "a step introduced an error (first shows it)") : STATUS_OK;
 }
@@ -71,21 +92,30 @@ static enum status assert_ratio(struct repl *repl, const struct words *words, st
         return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET,
                          "expected assert parity, or assert STAGE[@LAYER] ratio < X");
     }
-    TRY(word_step(repl, words->word[0], &step, NULL, err));
+    bool one_layer;
+    TRY(word_step(repl, words->word[0], &step, &one_layer, err));
     double limit = strtod(words->word[3], &end);
     if (end == words->word[3] || *end != '\0') {
         return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET, "\"%s\", expected a number",
                          words->word[3]);
     }
-    TRY(repl_ensure_captured(repl, step, err));
-    double worst = worst_ratio(repl, step, &judged);
-    step_label(&repl->plan->steps[step], label);
-    if (!judged) {
-        return error_set(err, STATUS_UNDECIDED, NULL, "assert", ERROR_NO_OFFSET, "%s was not judged so far", label);
+    uint32_t n_judged = 0;
+    for (uint32_t s = one_layer ? step : 0; s < (one_layer ? step + 1 : repl->plan->n_steps); s++) {
+        if (repl->plan->steps[s].stage != repl->plan->steps[step].stage) {
+            continue;
+        }
+        TRY(repl_ensure_captured(repl, s, err));
+        double worst = worst_ratio(repl, s, &judged);
+        n_judged += judged;
+        if (judged && !(worst < limit)) {
+            return error_set(err, STATUS_DIVERGED, NULL, "assert", ERROR_NO_OFFSET,
+                             "%s: the worst ratio is %.4g, expected below %s", step_label(&repl->plan->steps[s], label),
+                             worst, words->word[3]);
+        }
     }
-    return worst < limit ? STATUS_OK
-                         : error_set(err, STATUS_DIVERGED, NULL, "assert", ERROR_NO_OFFSET,
-                                     "%s: the worst ratio is %.4g, expected below %s", label, worst, words->word[3]);
+    return n_judged > 0 ? STATUS_OK
+                        : error_set(err, STATUS_UNDECIDED, NULL, "assert", ERROR_NO_OFFSET, "%s was not judged so far",
+                                    words->word[0]);
 }
 
 enum status do_assert(struct repl *repl, const struct words *words, struct error *err)

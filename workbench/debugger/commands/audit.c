@@ -263,7 +263,8 @@ void print_answer(const struct repl *repl, const struct repl_introduced *introdu
         .diagnoses = diagnoses,
         .n_diagnoses = n,
         .token_text = text,
-        .kernel = sources[introduced->side] == SOURCE_ENGINE && introduced->batch < repl->n_batches
+        .kernel = sources[introduced->side] == SOURCE_ENGINE && introduced->batch < repl->n_batches &&
+                          introduced->step < repl->plan->n_steps
                       ? repl_kernel_text(repl, introduced->batch, introduced->step, kernel)
                       : NULL,
     };

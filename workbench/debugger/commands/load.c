@@ -41,6 +41,9 @@ static enum status load_file(const struct repl *repl, const char *path, struct t
         status = error_set(err, STATUS_BAD_INPUT, path, "positions", ERROR_NO_OFFSET, "%u, expected at most %u",
                            golden->n_positions, most);
     }
+    if (status == STATUS_OK && repl->foreign != NULL) {
+        status = trace_check_same_tokens(repl->foreign, golden, err);
+    }
     if (status != STATUS_OK) {
         trace_free(golden);
     }

@@ -127,7 +127,7 @@ enum status do_back(struct repl *repl, const struct words *words, struct error *
 {
     struct unit_count count;
     TRY(parse_unit_count(repl, words, 1000000000, &count, err));
-    if (repl->n_batches == 0) {
+    if (repl_point(repl) == 0) {
         return error_set(err, STATUS_USAGE, NULL, "back", ERROR_NO_OFFSET, "nothing ran yet");
     }
     TRY(back_by(repl, &count, err));

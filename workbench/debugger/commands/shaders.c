@@ -216,9 +216,14 @@ enum status do_watch(struct repl *repl, const struct words *words, struct error 
     }
     TRY(verdict_line(repl, &unused, before, err));
     TRY(repl_shader_folder(repl, &folder, err));
+    uint64_t stamp = shader_files_stamp(folder);
+    if (stamp == 0) {
+        enum status status = error_set(err, STATUS_BAD_INPUT, folder, "shaders", ERROR_NO_OFFSET, "cannot be read");
+        free(folder);
+        return status;
+    }
     printf("%s; watching %s, Ctrl-C ends it\n", before, folder);
     fflush(stdout);
-    uint64_t stamp = shader_files_stamp(folder);
     while (n_changes > 0 && !stop_asked()) {
         const struct timespec pause = {0, POLL_MS * 1000000L};
         (void)nanosleep(&pause, NULL);

@@ -10,6 +10,10 @@
 void repl_forget_comparison(struct repl *repl)
 {
     if (repl->comparison != NULL) {
+        struct repl_side *side = repl_side_of(repl, SOURCE_TRACE);
+        if (side != NULL) {
+            side->trace = repl->foreign; /* its copy in the comparison is freed */
+        }
         comparison_free(repl->comparison);
         free(repl->comparison);
         repl->comparison = NULL;

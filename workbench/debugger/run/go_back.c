@@ -10,7 +10,11 @@ void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows)
 {
     repl->batches = xrealloc(repl->batches, (repl->n_batches + 1) * sizeof(*repl->batches));
     struct repl_judgement *judged = xcalloc((uint64_t)REPL_MAX_SIDES * repl->plan->n_steps, sizeof(*judged));
-    repl->batches[repl->n_batches++] = (struct repl_batch){.first = first, .n_rows = n_rows, .judgements = judged};
+    repl->batches[repl->n_batches++] =
+        (struct repl_batch){.first = first,
+                            .n_rows = n_rows,
+                            .judgements = judged,
+                            .kernels = xcalloc(repl->plan->n_steps, sizeof(struct engine_kernel))};
     repl->first = first;
     repl->n_rows = n_rows;
     repl->next = 0;
@@ -19,7 +23,9 @@ void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows)
 void repl_drop_batches(struct repl *repl, uint32_t n_kept)
 {
     while (repl->n_batches > n_kept) {
-        free(repl->batches[--repl->n_batches].judgements);
+        repl->n_batches--;
+        free(repl->batches[repl->n_batches].judgements);
+        free(repl->batches[repl->n_batches].kernels);
     }
 }
 

@@ -66,6 +66,7 @@ static enum status recompute_in_batch(const struct repl *repl, struct repl_side 
     for (uint32_t s = first; s < end; s++) {
         TRY(record_rows(repl, side, s, batch, err));
     }
+    TRY(whole ? STATUS_OK : repl_restore(repl, side, batch, ran, err)); /* later batches need its keys and values */
     return stop_check(err);
 }
 

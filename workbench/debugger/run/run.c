@@ -126,11 +126,19 @@ static uint32_t call_end(struct repl *repl, const struct repl_side *side, uint32
 }
 
 /* How far a side runs when the position moves to step `last`. The engine runs to the end of the batch, as `run` and
- * `diff` do; not past a patch, which may take rows that the reference is yet to compute. */
+ * `diff` do; the reference as far as patches of the engine take its rows. */
 static uint32_t run_end(const struct repl *repl, const struct repl_side *side, uint32_t last)
 {
-    bool ahead = side->source == SOURCE_ENGINE && !repl->settings.no_fuse && repl->n_patches == 0;
-    return ahead ? repl->plan->n_steps : last;
+    bool ahead = repl->sides[0].source == SOURCE_ENGINE && !repl->settings.no_fuse;
+    if (ahead && side->source == SOURCE_ENGINE) {
+        return repl->plan->n_steps;
+    }
+    for (uint32_t i = 0; ahead && i < repl->n_patches; i++) {
+        const struct repl_patch *patch = &repl->patches[i];
+        bool takes = patch->kind == PATCH_SIDE && patch->source == side->source && patch->step >= last;
+        last = takes ? patch->step + 1 : last;
+    }
+    return last;
 }
 
 /* Brings the backend to where the side's rows end. If the rows are its own, the batch is begun anew, and runs from its
@@ -143,7 +151,7 @@ static enum status catch_up(struct repl *repl, uint32_t side_index, struct error
         return STATUS_OK;
     }
     bool own = batch->version[side_index] == side->version && batch->from[side_index] == 0;
-    bool again = own && run_end(repl, side, 0) > 0;
+    bool again = own && side->source == SOURCE_ENGINE && !repl->settings.no_fuse;
     side->made = again ? 0 : repl->next;
     TRY(repl_restore(repl, side, batch, side->made, err));
     if (!own) {
@@ -154,17 +162,33 @@ static enum status catch_up(struct repl *repl, uint32_t side_index, struct error
     return STATUS_OK;
 }
 
+/* Notes which kernels made steps [first, last) of the current batch: fused ones where the call covered all of the
+ * group. */
+static void note_kernels(const struct repl *repl, const struct repl_side *side, uint32_t first, uint32_t last)
+{
+    struct engine_kernel *kernels = repl->batches[repl->n_batches - 1].kernels;
+    for (uint32_t s = first; side->source == SOURCE_ENGINE && s < last; s++) {
+        struct engine_kernel *kernel = &kernels[s];
+        if (engine_kernel_of(side->backend, repl->n_rows, s, false, kernel) &&
+            (kernel->first_step < first || kernel->first_step + kernel->n_steps > last)) {
+            (void)engine_kernel_of(side->backend, repl->n_rows, s, true, kernel);
+        }
+    }
+}
+
 /* Has a side compute its rows of the steps before `last`. */
 static enum status run_side(struct repl *repl, uint32_t side_index, uint32_t last, struct error *err)
 {
     struct repl_side *side = &repl->sides[side_index];
-    if (side->made >= last) {
+    uint32_t end = run_end(repl, side, last);
+    if (side->made >= last && (side->source == SOURCE_ENGINE || side->made >= end)) {
         return STATUS_OK;
     }
     TRY(catch_up(repl, side_index, err));
-    for (uint32_t end = run_end(repl, side, last); side->made < end;) {
+    while (side->made < end) {
         uint32_t first = side->made, stop = call_end(repl, side, first, end);
         TRY(side->backend->ops->run(side->backend, first, stop, err));
+        note_kernels(repl, side, first, stop);
         for (uint32_t s = first; s < stop; s++) {
             if (is_recorded(repl, side, s)) {
                 TRY(read_step(repl, side, s, err));
@@ -270,6 +294,11 @@ static enum status rerun_batch(struct repl *repl, uint32_t side_index, struct er
     side->behind = false;
     batch->version[side_index] = side->version;
     TRY(repl->next > 0 ? run_side(repl, side_index, repl->next, err) : STATUS_OK);
+    for (uint32_t s = 0; s < repl->next; s++) {
+        if (!is_recorded(repl, side, s)) {
+            mark_recorded(repl, side, s, false); /* rows of an earlier engine */
+        }
+    }
     if (repl->next == repl->plan->n_steps) {
         repl_choose_tokens(repl);
     }
@@ -278,12 +307,13 @@ static enum status rerun_batch(struct repl *repl, uint32_t side_index, struct er
 
 enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *err)
 {
-    uint32_t n_batches = repl->n_batches, next = repl->next;
+    uint32_t n_batches = repl->n_batches, next = repl->next, n_done = 0;
     enum status status = STATUS_OK;
-    for (uint32_t b = 0; b < n_batches && status == STATUS_OK; b++) {
-        repl->n_batches = b + 1;
-        repl->next = b + 1 < n_batches ? repl->plan->n_steps : next;
+    while (n_done < n_batches && status == STATUS_OK) {
+        repl->n_batches = n_done + 1;
+        repl->next = n_done + 1 < n_batches ? repl->plan->n_steps : next;
         status = rerun_batch(repl, (uint32_t)(side - repl->sides), err);
+        n_done += status == STATUS_OK;
     }
     repl->n_batches = n_batches;
     repl->next = next;
@@ -291,7 +321,13 @@ enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *
         repl->first = repl->batches[n_batches - 1].first;
         repl->n_rows = repl->batches[n_batches - 1].n_rows;
     }
-    side->behind = side->behind || status != STATUS_OK;
+    if (status != STATUS_OK) { /* the run ends where the rows are of the same engine */
+        if (n_done > 0) {
+            TRY(repl_go_back(repl, n_done - 1, repl->plan->n_steps, err));
+        } else {
+            repl_go_to_start(repl);
+        }
+    }
     repl_rejudge(repl, 0, repl->plan->n_steps);
     return repl_side_failed(repl, side, status, err);
 }
