@@ -48,17 +48,23 @@ enum status engine_replan(struct backend *backend, const struct plan *plan, cons
     return backend_replan(backend, plan, options, err);
 }
 
-static enum status capture(struct engine *engine, const bool *steps, struct error *err)
+/* Drops all recorded commands, and records those of decoding again. Nothing may be running. */
+static enum status record_anew(struct engine *engine, struct error *err)
 {
-    TRY(submit_wait_all(&engine->device, err));
     capture_ring_forget(&engine->ring);
     state_close_shapes(engine);
-    for (uint32_t i = 0; i < engine->buffers.plan->n_steps; i++) {
-        engine->captured[i] = steps == NULL || steps[i];
-    }
     TRY(state_use_shape(engine, 1, err));
     engine->shape = NULL;
     return STATUS_OK;
+}
+
+static enum status capture(struct engine *engine, const bool *steps, struct error *err)
+{
+    TRY(submit_wait_all(&engine->device, err));
+    for (uint32_t i = 0; i < engine->buffers.plan->n_steps; i++) {
+        engine->captured[i] = steps == NULL || steps[i];
+    }
+    return record_anew(engine, err);
 }
 
 enum status engine_capture(struct backend *backend, const bool *steps, struct error *err)
@@ -71,11 +77,7 @@ static enum status reload(struct engine *engine, const char *shader_dir, struct 
 {
     TRY(submit_wait_all(&engine->device, err));
     TRY(programs_reload(&engine->programs, shader_dir, err));
-    capture_ring_forget(&engine->ring);
-    state_close_shapes(engine);
-    TRY(state_use_shape(engine, 1, err));
-    engine->shape = NULL;
-    return STATUS_OK;
+    return record_anew(engine, err);
 }
 
 enum status engine_reload(struct backend *backend, const char *shader_dir, struct error *err)

@@ -112,11 +112,13 @@ static enum status create_layouts(struct program *program, VkDevice device, stru
 
 #define N_CONSTANTS (sizeof(struct program_constants) / sizeof(uint32_t))
 
-static enum status create_pipeline(struct program *program, VkDevice device, VkPipelineCache cache,
-                                   const uint32_t *words, size_t n_bytes, struct error *err)
+/* Prunes the SPIR-V, in place, and makes the pipeline of it. */
+static enum status create_pipeline(struct program *program, VkDevice device, VkPipelineCache cache, uint32_t **words,
+                                   size_t *n_bytes, struct error *err)
 {
+    prune(words, n_bytes, (const uint32_t *)&program->key.constants, N_CONSTANTS);
     VkShaderModuleCreateInfo module_info = {
-        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = n_bytes, .pCode = words};
+        .sType = VK_STRUCTURE_TYPE_SHADER_MODULE_CREATE_INFO, .codeSize = *n_bytes, .pCode = *words};
     VkShaderModule module;
     VK_TRY(err, vkCreateShaderModule(device, &module_info, NULL, &module));
     VkSpecializationMapEntry entries[N_CONSTANTS];
@@ -186,8 +188,7 @@ static enum status create(struct programs *programs, struct program *program, st
         status = create_layouts(program, device, err);
     }
     if (status == STATUS_OK) {
-        prune(&words, &n_bytes, (const uint32_t *)&program->key.constants, N_CONSTANTS);
-        status = create_pipeline(program, device, programs->cache, words, n_bytes, err);
+        status = create_pipeline(program, device, programs->cache, &words, &n_bytes, err);
     }
     free(words);
     return status;
@@ -240,8 +241,7 @@ static enum status recreate(const struct programs *programs, const struct progra
     if (fresh->code != program->code) {
         status = check(programs, &program->key, words, n_bytes, err);
         if (status == STATUS_OK) {
-            prune(&words, &n_bytes, (const uint32_t *)&program->key.constants, N_CONSTANTS);
-            status = create_pipeline(fresh, programs->device->handle, programs->cache, words, n_bytes, err);
+            status = create_pipeline(fresh, programs->device->handle, programs->cache, &words, &n_bytes, err);
         }
     }
     free(words);

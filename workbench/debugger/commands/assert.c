@@ -8,11 +8,6 @@
 #include "workbench/debugger/run/full_comparison.h"
 #include "workbench/debugger/run/run.h"
 
-static enum status fail(struct error *err, const char *what)
-{
-    return error_set(err, STATUS_DIVERGED, NULL, "assert parity", ERROR_NO_OFFSET, "%s", what);
-}
-
 static enum status refuse(struct error *err, enum status status, const char *what)
 {
     return error_set(err, status, NULL, "assert parity", ERROR_NO_OFFSET, "%s", what);
@@ -28,20 +23,18 @@ static enum status assert_nothing_introduced(const struct repl *repl, struct err
         return refuse(err, STATUS_USAGE, "stages are patched, expected unpatch and restart first");
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        const struct repl_side *side = &repl->sides[i];
-        if (side->lost) {
+        if (repl->sides[i].lost) {
             return refuse(err, STATUS_DEVICE, "the engine is lost, expected set device first");
         }
-        for (uint32_t b = 0; b < repl->n_batches && side->backend != NULL; b++) {
-            if (repl->batches[b].version[i] != side->version || repl->batches[b].from[i] > 0) {
-                return refuse(err, STATUS_USAGE, "the engine changed during the run, expected restart and continue");
-            }
-        }
+    }
+    if (!repl_is_uniform(repl)) {
+        return refuse(err, STATUS_USAGE, "the engine changed during the run, expected restart and continue");
     }
     if (!repl_is_over(repl)) {
         return refuse(err, STATUS_UNDECIDED, "not all tokens ran, expected continue first");
     }
-    return repl->n_introduced > 0 ? fail(err, "a step introduced an error (first shows it)") : STATUS_OK;
+    return repl->n_introduced > 0 ? refuse(err, STATUS_DIVERGED, "a step introduced an error (first shows it)")
+                                  : STATUS_OK;
 }
 
 static enum status assert_parity(struct repl *repl, struct error *err)
@@ -65,7 +58,7 @@ static enum status assert_parity(struct repl *repl, struct error *err)
     snprintf(what, sizeof(what), "diverged: %s, %s%s%s", verdict_source(comparison->verdict.outlier, first->source),
              step_label(&comparison->plan->steps[first->step], label), comparison->n_diagnoses > 0 ? ", " : "",
              comparison->n_diagnoses > 0 ? comparison->diagnoses[0].fault : "");
-    return fail(err, what);
+    return refuse(err, STATUS_DIVERGED, what);
 }
 
 /* The worst ratio that any running side, or the golden, has had at a step. */

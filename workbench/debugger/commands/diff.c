@@ -224,7 +224,7 @@ enum status do_first(struct repl *repl, const struct words *words, struct error 
     bool same = comparison != NULL && repl_first_divergence(repl, comparison, &step, &position) &&
                 position < repl->first + repl->n_rows;
     if (same) {
-        repl_print_comparison(repl, comparison);
+        comparison_print(comparison, stdout);
     } else {
         print_answer(repl, &repl->introduced[0]);
     }

@@ -202,7 +202,7 @@ static enum status show_first(struct repl *repl, const struct comparison *compar
         TRY(go_to(repl, position, step < repl->plan->n_steps ? step + 1 : repl->plan->n_steps, err));
         repl->stopped = true;
     }
-    repl_print_comparison(repl, comparison);
+    comparison_print(comparison, stdout);
     return STATUS_OK;
 }
 
@@ -211,7 +211,7 @@ static void print_parity(const struct repl *repl, const struct comparison *compa
     printf("no step introduced an error%s\n",
            repl->captured == NULL ? "" : " in the layers that are read back (set layers all reads every layer)");
     if (comparison != NULL) {
-        repl_print_comparison(repl, comparison);
+        comparison_print(comparison, stdout);
     }
 }
 

@@ -200,7 +200,7 @@ static void show_change(struct repl *repl, char before[160])
     bool same = strcmp(before, now) == 0;
     printf("%.2f s: %s%s%s\n", seconds_now() - start, before, same ? ", as before" : " -> ", same ? "" : now);
     if (comparison != NULL && comparison->verdict.diverged && !same) {
-        repl_print_comparison(repl, comparison);
+        comparison_print(comparison, stdout);
     }
     memcpy(before, now, sizeof(now));
 }

@@ -20,8 +20,7 @@ void repl_forget_comparison(struct repl *repl)
     }
 }
 
-/* Whether all rows so far are of the sides as they are now. */
-static bool is_uniform(const struct repl *repl)
+bool repl_is_uniform(const struct repl *repl)
 {
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         for (uint32_t b = 0; b < repl->n_batches; b++) {
@@ -45,7 +44,7 @@ static bool has_counterpart(struct repl *repl)
             return false;
         }
     }
-    return is_uniform(repl);
+    return repl_is_uniform(repl);
 }
 
 /* The golden's own sampling, as `diff` takes it. */
@@ -183,10 +182,4 @@ bool repl_is_introduced(const struct repl *repl, const struct comparison *compar
         }
     }
     return false;
-}
-
-void repl_print_comparison(const struct repl *repl, const struct comparison *comparison)
-{
-    (void)repl;
-    comparison_print(comparison, stdout);
 }

@@ -11,6 +11,9 @@
  * stays. */
 enum status repl_compare(struct repl *repl, const struct comparison **comparison, struct error *err);
 
+/* Whether all rows so far are of the sides as they are now. */
+bool repl_is_uniform(const struct repl *repl);
+
 /* Forgets it: another golden, other tokens. */
 void repl_forget_comparison(struct repl *repl);
 
@@ -21,8 +24,5 @@ bool repl_first_divergence(const struct repl *repl, const struct comparison *com
 /* Whether an error that the prompt met is one for the comparison, too: it may know of roundings that explain it. */
 bool repl_is_introduced(const struct repl *repl, const struct comparison *comparison,
                         const struct repl_introduced *introduced);
-
-/* Prints the answer of `diff`, with commands of the prompt. */
-void repl_print_comparison(const struct repl *repl, const struct comparison *comparison);
 
 #endif
