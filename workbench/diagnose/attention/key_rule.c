@@ -179,7 +179,7 @@ static bool same_gap(const struct seen *seen, uint32_t n)
     return true;
 }
 
-void key_rule_find(const struct seen *seen, uint32_t n, char text[300], struct solved *solved)
+void key_rule_find(const struct seen *seen, uint32_t n, char text[KEY_RULE_SIZE], struct solved *solved)
 {
     char rows[64], keys[80], rule_text[140];
     uint32_t number = 0;
@@ -205,6 +205,6 @@ void key_rule_find(const struct seen *seen, uint32_t n, char text[300], struct s
         snprintf(rule_text, sizeof(rule_text), "they see other keys than the mask shows%s",
                  seen[0].n > 0 && seen[0].keys[0] < seen[0].right.first ? ": old ones are still in the cache" : "");
     }
-    snprintf(text, 300, "%s: %s. Row %u sees the keys %s where %u-%u are visible.", rows, rule_text, seen[0].position,
-             keys, seen[0].right.first, seen[0].right.end - 1);
+    snprintf(text, KEY_RULE_SIZE, "%s: %s. Row %u sees the keys %s where %u-%u are visible.", rows, rule_text,
+             seen[0].position, keys, seen[0].right.first, seen[0].right.end - 1);
 }

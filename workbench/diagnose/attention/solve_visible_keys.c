@@ -248,7 +248,7 @@ bool solve_visible_keys(const struct solve *solve, struct diagnosis *found)
     struct seen *seen = xcalloc(n_failing, sizeof(*seen));
     bool explains = find_all(solve, seen, &n) && prove(solve, seen, &worst);
     if (explains) {
-        char rule[300];
+        char rule[KEY_RULE_SIZE];
         key_rule_find(seen, n, rule, &found->solved);
         proof_tell(solve, &(struct proof){.worst = worst}, found, "%s", rule);
     }

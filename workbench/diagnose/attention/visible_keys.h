@@ -18,7 +18,8 @@ struct seen {
  * than once; the row then comes out as recorded. 0: no keys do that. */
 uint32_t key_counts_find(const struct solve *solve, const struct attention_row *a, uint32_t *keys, uint32_t most);
 
+#define KEY_RULE_SIZE 400 /* bytes */
 /* Writes the rule, in words, to text; *solved: its number, if it has one. */
-void key_rule_find(const struct seen *seen, uint32_t n, char text[300], struct solved *solved);
+void key_rule_find(const struct seen *seen, uint32_t n, char text[KEY_RULE_SIZE], struct solved *solved);
 
 #endif
