@@ -24,6 +24,16 @@ const char *conclusion_name(enum conclusion conclusion)
     return names[conclusion];
 }
 
+enum status conclusion_status(enum conclusion conclusion)
+{
+    static const enum status statuses[] = {
+        [CONCLUSION_PARITY] = STATUS_OK,
+        [CONCLUSION_DIVERGED] = STATUS_DIVERGED,
+        [CONCLUSION_UNDECIDED] = STATUS_UNDECIDED,
+    };
+    return statuses[conclusion];
+}
+
 enum outlier outlier_alone(enum source source)
 {
     static const enum outlier alone[SOURCE_COUNT] = {OUTLIER_ENGINE, OUTLIER_TRACE, OUTLIER_REFERENCE,

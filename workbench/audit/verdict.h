@@ -45,6 +45,9 @@ enum conclusion {
 };
 const char *conclusion_name(enum conclusion conclusion); /* "undecided" */
 
+/* The exit status that says so: STATUS_OK, STATUS_DIVERGED or STATUS_UNDECIDED. */
+enum status conclusion_status(enum conclusion conclusion);
+
 struct verdict {
     bool diverged;
     enum conclusion conclusion;       /* of all sources: diverged if one is, else undecided if one is */

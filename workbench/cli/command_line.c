@@ -162,7 +162,7 @@ static enum status run_command(const struct command *command, int argc, char **a
         usage_print_command(command, stdout);
         return STATUS_OK;
     }
-    struct arguments arguments = {.n = -1, .n_prompt = -1};
+    struct arguments arguments = {.n = -1, .n_prompt = -1, .jobs = -1};
     TRY(parse_arguments(command, argc, argv, &arguments, err));
     return command->function(&arguments, err);
 }

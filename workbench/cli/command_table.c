@@ -7,7 +7,8 @@ static const struct command commands[] = {
         .name = "diff",
         .group = GROUP_COMPARE,
         .synopsis = "MODEL --golden [--golden-model] [--trace] [--on] [--strict] [--table] [--ledger] [--all] [--json] "
-                    "[--weights] [--fault] [--device]",
+                    "[--html] "
+                    "[--md] [--junit] [--weights] [--fault] [--device]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Run engine and reference on a golden's tokens; name the first error.",
@@ -21,7 +22,7 @@ static const struct command commands[] = {
     {
         .name = "audit",
         .group = GROUP_COMPARE,
-        .synopsis = "MODEL TRACE.h5 [--strict] [--table] [--ledger] [--all] [--json]",
+        .synopsis = "MODEL TRACE.h5 [--strict] [--table] [--ledger] [--all] [--json] [--html] [--md] [--junit]",
         .min_words = 2,
         .max_words = 2,
         .summary = "Check every op of a trace against its own recorded inputs.",
@@ -33,7 +34,7 @@ static const struct command commands[] = {
     {
         .name = "compare",
         .group = GROUP_COMPARE,
-        .synopsis = "A.h5 B.h5 [--drift] [--json]",
+        .synopsis = "A.h5 B.h5 [--drift] [--json] [--html] [--md] [--junit]",
         .min_words = 2,
         .max_words = 2,
         .summary = "Compare two traces row by row; needs no model.",
@@ -41,6 +42,20 @@ static const struct command commands[] = {
             "Compares two traces of the same tokens row by row. Without a model there are no rounding bounds: "
             "the exit status is 0 if the traces are bit-identical, else 1.",
         .function = command_compare,
+    },
+    {
+        .name = "batch",
+        .group = GROUP_COMPARE,
+        .synopsis = "CASES.toml|CASES.json|FOLDER [--resume] [--jobs] [--dask] [--json] [--html] [--md] [--junit]",
+        .min_words = 1,
+        .max_words = 1,
+        .summary = "Run many comparisons, and report them together.",
+        .description =
+            "Runs many comparisons of a model with a golden, a trace, or both. A case that fails never stops the "
+            "others. A FOLDER stands for every golden NAME.h5 in it whose model, the folder NAME or NAME.gguf, lies "
+            "beside it.",
+        .meanings = {{"--json", NULL, "Also write the result as JSON, after every case; --resume goes on with it."}},
+        .function = command_batch,
     },
     {
         .name = "run",
@@ -164,6 +179,7 @@ static const struct exit_meaning exit_meanings[] = {
     {STATUS_ABSENT, "a Vulkan device or a Python package is missing"},
     {STATUS_IO, "reading or writing failed"},
     {STATUS_DEVICE, "the GPU was lost or timed out"},
+    {STATUS_UNDECIDED, "undecided: too little could be judged"},
     {STATUS_INTERRUPTED, "interrupted"},
 };
 

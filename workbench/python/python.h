@@ -57,9 +57,33 @@ struct plot {
 /* Saves a plot as PNG, by matplotlib. STATUS_IO: the file cannot be written. */
 enum status python_plot(const char *path, const struct plot *plot, struct error *err);
 
+/* A document (JSON text) as a page, by golden/lockstep_pages.py. format: "html", "md" or "junit". *text is malloc'ed
+ * UTF-8. STATUS_ABSENT: .venv lacks a package. */
+enum status python_page(const char *json, const char *format, char **text, struct error *err);
+
 /* Runs one line of user code and prints an expression's value, as Python's own prompt does. Names last until
  * python_close. STATUS_BAD_INPUT: an exception; STATUS_INTERRUPTED: Ctrl-C. */
 enum status python_exec(const char *code, struct error *err);
+
+/* A TOML file as JSON text, by Python's own tomllib. *json is malloc'ed. STATUS_BAD_INPUT: it is no TOML, or holds
+ * dates; STATUS_IO: it cannot be read. */
+enum status python_toml(const char *path, char **json, struct error *err);
+
+/* What happens to the cases that a Dask scheduler runs: result is JSON text. Returns false to stop. */
+typedef bool python_result(void *context, uint32_t index, const char *result);
+
+/* Has each of cases[n], JSON texts, run by `program batch -` on a Dask scheduler, and calls `each` as they end. Cases
+ * whose worker dies are run again by the scheduler. STATUS_ABSENT: .venv lacks Dask; STATUS_IO: no scheduler answers.
+ */
+struct dask_cases {
+    const char *address, *program;
+    const char *const *cases;
+    uint32_t n;
+};
+enum status python_dask(const struct dask_cases *cases, python_result *each, void *context, struct error *err);
+
+/* fork(), also where the interpreter runs. */
+int python_fork(void);
 
 /* Ends the interpreter, if it was started. */
 void python_close(void);

@@ -2,6 +2,7 @@
 #ifndef LOCKSTEP_WORKBENCH_REPORT_REPORT_H
 #define LOCKSTEP_WORKBENCH_REPORT_REPORT_H
 
+#include <jansson.h>
 #include <stdio.h>
 
 #include "workbench/audit/arithmetic.h"
@@ -41,7 +42,7 @@ struct report {
 /* Prints the answer (answer.h), or of parity at most five lines; then the parts that are asked for. */
 void report_print(const struct report *report, FILE *out);
 
-/* Writes the format "lockstep-report", version 1. path "-" is standard output. */
-enum status report_write_json(const struct report *report, const char *path, struct error *err);
+/* The format "lockstep-report", version 1. The caller releases it. */
+json_t *report_json(const struct report *report);
 
 #endif

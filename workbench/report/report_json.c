@@ -257,7 +257,7 @@ static json_t *stages(const struct report *report)
     return array;
 }
 
-enum status report_write_json(const struct report *report, const char *path, struct error *err)
+json_t *report_json(const struct report *report)
 {
     json_t *object = json_object(), *notes = json_array();
     ASSERT(object && notes);
@@ -279,5 +279,5 @@ enum status report_write_json(const struct report *report, const char *path, str
     json_put(object, "notes", notes);
     put_blind_spots(object, report->run);
     report_drift_put(report, object);
-    return json_write_file(object, path, err);
+    return object;
 }

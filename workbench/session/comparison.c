@@ -272,7 +272,7 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     note_doubled_bos(comparison);
     audit_all(comparison, progress);
     if (stop_asked()) {
-        return; /* comparison_report says so */
+        return; /* whoever writes the report asks, too */
     }
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
     if (comparison->verdict.diverged && find_recording(comparison)) {
@@ -293,7 +293,7 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     }
 }
 
-static struct report report_of(const struct comparison *comparison)
+struct report comparison_view(const struct comparison *comparison)
 {
     return (struct report){
         .plan = comparison->plan,
@@ -317,26 +317,8 @@ static struct report report_of(const struct comparison *comparison)
 
 void comparison_print(const struct comparison *comparison, FILE *out)
 {
-    const struct report report = report_of(comparison);
+    const struct report report = comparison_view(comparison);
     report_print(&report, out);
-}
-
-enum status comparison_report(const struct comparison *comparison, const char *json, struct error *err)
-{
-    const struct report report = report_of(comparison);
-    enum status status = stop_check(err);
-    if (status) {
-        return status;
-    }
-    if (!json || strcmp(json, "-") != 0) {
-        report_print(&report, stdout);
-    }
-    status = json ? report_write_json(&report, json, err) : STATUS_OK;
-    if (status) {
-        return status;
-    }
-    static const enum status statuses[] = {STATUS_OK, STATUS_DIVERGED, STATUS_UNDECIDED};
-    return statuses[comparison->verdict.conclusion];
 }
 
 void comparison_free(struct comparison *comparison)

@@ -64,9 +64,8 @@ enum status comparison_set_golden_plan(struct comparison *comparison, const stru
 /* Prints the report. */
 void comparison_print(const struct comparison *comparison, FILE *out);
 
-/* Prints the report, or writes it as JSON (and prints it as well, unless json is "-"). Returns STATUS_OK or
- * STATUS_DIVERGED, or why the report could not be written. */
-enum status comparison_report(const struct comparison *comparison, const char *json, struct error *err);
+/* The report of a judged comparison; it points into the comparison. */
+struct report comparison_view(const struct comparison *comparison);
 
 void comparison_free(struct comparison *comparison);
 

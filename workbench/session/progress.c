@@ -4,7 +4,17 @@
 #include <stdio.h>
 #include <unistd.h>
 
-static bool shown;
+static bool shown, silent;
+
+static bool can_show(void)
+{
+    return !silent && isatty(STDERR_FILENO);
+}
+
+void progress_silence(void)
+{
+    silent = true;
+}
 
 void progress_show(void *context, uint32_t done, uint32_t total)
 {
@@ -12,7 +22,7 @@ void progress_show(void *context, uint32_t done, uint32_t total)
         progress_wipe();
         return;
     }
-    if (!isatty(STDERR_FILENO)) {
+    if (!can_show()) {
         return;
     }
     fprintf(stderr, "\r%s %u/%u\033[K", (const char *)context, done, total);
@@ -22,7 +32,7 @@ void progress_show(void *context, uint32_t done, uint32_t total)
 
 void progress_note(const char *verb, const char *what)
 {
-    if (!isatty(STDERR_FILENO)) {
+    if (!can_show()) {
         return;
     }
     fprintf(stderr, "\r%s %.60s …\033[K", verb, what);

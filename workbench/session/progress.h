@@ -11,6 +11,9 @@ void progress_show(void *context, uint32_t done, uint32_t total);
 /* Shows "VERB WHAT …", for work that cannot tell how far it is. */
 void progress_note(const char *verb, const char *what);
 
+/* From now on nothing is shown: a process among several. */
+void progress_silence(void);
+
 /* Wipes the line; called before anything else is written to the terminal. */
 void progress_wipe(void);
 

@@ -101,6 +101,21 @@ uint32_t session_weights_dtype(const struct session *session)
     return session->weights != NULL && strcmp(session->weights, "f16") == 0 ? DTYPE_F16 : DTYPE_F32;
 }
 
+enum status parse_on(const char *on, bool *engine, bool *reference, struct error *err)
+{
+    if (on == NULL) {
+        return STATUS_OK;
+    }
+    bool both = strcmp(on, "engine,reference") == 0 || strcmp(on, "reference,engine") == 0;
+    *engine = both || strcmp(on, "engine") == 0;
+    *reference = both || strcmp(on, "reference") == 0;
+    if (*engine || *reference) {
+        return STATUS_OK;
+    }
+    return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
+                     "\"%s\", expected engine, reference or engine,reference", on);
+}
+
 static enum status open_backends(struct session *session, const struct session_options *options, struct error *err)
 {
     if (options->weights != NULL && !options->engine) {
@@ -116,6 +131,33 @@ static enum status open_backends(struct session *session, const struct session_o
         session->on[SOURCE_REFERENCE] = true;
     }
     return STATUS_OK;
+}
+
+static void close_side(struct session *session, enum source source)
+{
+    if (session->on[source]) {
+        session->backend[source].ops->close(&session->backend[source]);
+        session->backend[source] = (struct backend){0};
+        session->on[source] = false;
+    }
+}
+
+enum status session_change(struct session *session, const struct session_options *options, struct error *err)
+{
+    struct session_options others = *options;
+    session->weights = options->weights;
+    close_side(session, SOURCE_REFERENCE); /* it holds little beside its KV cache */
+    if (options->engine && session->on[SOURCE_ENGINE]) {
+        TRY(session_take_engine(session, session, options, err));
+        others.engine = false;
+        others.weights = NULL;
+    } else if (options->engine) {
+        plan_free(&session->engine_plan);
+        plan_copy(&session->engine_plan, &session->plan);
+    } else {
+        close_side(session, SOURCE_ENGINE);
+    }
+    return open_backends(session, &others, err);
 }
 
 enum status session_open(struct session *session, const char *model_path, const struct session_options *options,
@@ -142,9 +184,7 @@ enum status session_open(struct session *session, const char *model_path, const 
 void session_close(struct session *session)
 {
     for (int source = 0; source < SOURCE_COUNT; source++) {
-        if (session->on[source]) {
-            session->backend[source].ops->close(&session->backend[source]);
-        }
+        close_side(session, source);
     }
     if (session->later_plan != NULL) {
         plan_free(session->later_plan);

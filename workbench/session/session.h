@@ -37,6 +37,9 @@ struct session_options {
     const char *weights;    /* "f32", "f16": the engine decodes its weights to it on load; NULL: as stored */
 };
 
+/* Reads --on: "engine", "reference" or "engine,reference". on NULL: *engine and *reference stay as they are. */
+enum status parse_on(const char *on, bool *engine, bool *reference, struct error *err);
+
 /* Opens a model and the backends asked for. On failure nothing is open. STATUS_USAGE: a fault, or weights, that do not
  * exist; otherwise the status of what failed. session_close releases it all. */
 enum status session_open(struct session *session, const char *model_path, const struct session_options *options,
@@ -65,6 +68,11 @@ void session_replace_engine(struct session *session, struct new_engine *engine);
  * neither session has. */
 enum status session_take_engine(struct session *session, struct session *from, const struct session_options *options,
                                 struct error *err);
+
+/* Gives an open session the sides, faults and room that the options say; its model stays open. What is not asked for is
+ * closed; an engine that stays keeps its device, which must be the same, and its compiled shaders. On failure sides may
+ * be closed, and the session is still to be closed. */
+enum status session_change(struct session *session, const struct session_options *options, struct error *err);
 
 /* What session_record runs and records. */
 struct record_options {

@@ -2,38 +2,20 @@
  * device nor a second trace. */
 #include "workbench/cli/commands/describe_run.h"
 #include "workbench/cli/commands/option_values.h"
-#include "workbench/session/comparison.h"
-#include "workbench/session/progress.h"
+#include "workbench/cli/commands/write_reports.h"
+#include "workbench/session/compare_golden.h"
 
-/* Judges the trace and prints the report. Takes the trace over. */
-static enum status audit_trace(const struct arguments *arguments, const struct model *model, const struct plan *plan,
-                               struct trace *trace, struct error *err)
-{
-    struct comparison comparison = {.plan = plan, .parts = parse_parts(arguments), .strict = arguments->strict};
-    bool same_weights = false;
-    comparison_add(&comparison, SOURCE_TRACE, trace);
-    enum status status = trace_check_plan(comparison.list[0], plan, err);
-    if (status == STATUS_OK) {
-        status = comparison_check_digests(&comparison, model, comparison.list[0], &same_weights, err);
-    }
-    if (status == STATUS_OK) {
-        for (uint32_t i = 0; i < model->n_notes; i++) {
-            comparison_note(&comparison, "%s", model->notes[i]);
-        }
-        comparison_judge(&comparison, same_weights, progress_show);
-        describe_run(&comparison, arguments, NULL);
-        status = comparison_report(&comparison, arguments->json, err);
-    }
-    comparison_free(&comparison);
-    return status;
-}
-
-static enum status audit_model(const struct arguments *arguments, const struct model *model, const struct plan *plan,
-                               struct error *err)
+static enum status audit_model(const struct arguments *arguments, const struct plan *plan, struct error *err)
 {
     struct trace trace;
+    struct comparison comparison;
     TRY(trace_read(&trace, arguments->positional[1], err));
-    return audit_trace(arguments, model, plan, &trace, err);
+    TRY(trace_audit(&comparison, plan, &trace, arguments->strict, err));
+    comparison.parts = parse_parts(arguments);
+    describe_run(&comparison, arguments, NULL);
+    enum status status = write_reports(&comparison, arguments, err);
+    comparison_free(&comparison);
+    return status;
 }
 
 enum status command_audit(const struct arguments *arguments, struct error *err)
@@ -43,7 +25,7 @@ enum status command_audit(const struct arguments *arguments, struct error *err)
     TRY(model_open(&model, arguments->positional[0], err));
     enum status status = plan_build(&plan, &model, err);
     if (status == STATUS_OK) {
-        status = audit_model(arguments, &model, &plan, err);
+        status = audit_model(arguments, &plan, err);
         plan_free(&plan);
     }
     model_close(&model);

@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "workbench/audit/drift.h"
-#include "workbench/cli/command.h"
+#include "workbench/cli/commands/write_reports.h"
 #include "workbench/trace/json_file.h"
 
 static bool same_bits(const float *a, const float *b, uint32_t n)
@@ -120,8 +120,9 @@ static void print_distances(const struct distance *distances, uint32_t n, const 
     printf("%u of %u (layer, stage) pairs are bit-identical\n", n_identical, n);
 }
 
-static enum status write_json(const struct distance *distances, uint32_t n, bool identical, bool drift,
-                              const char *path, struct error *err)
+/* The format "lockstep-compare", version 1. */
+static json_t *compare_json(const struct distance *distances, uint32_t n, const struct trace *a, const struct trace *b,
+                            bool identical, bool drift)
 {
     json_t *object = json_object(), *stages = json_array();
     for (uint32_t i = 0; i < n; i++) {
@@ -143,11 +144,13 @@ static enum status write_json(const struct distance *distances, uint32_t n, bool
     json_put(object, "format", json_string("lockstep-compare"));
     json_put(object, "version", json_integer(1));
     json_put(object, "identical", json_boolean(identical));
+    json_put(object, "a", json_text(a->path));
+    json_put(object, "b", json_text(b->path));
     json_put(object, "stages", stages);
     if (drift) {
         json_put(object, "drift", drift_json(distances, n));
     }
-    return json_write_file(object, path, err);
+    return object;
 }
 
 /* Prints what was found, or how far the traces drift apart, and writes it as JSON where that is asked for. */
@@ -159,7 +162,7 @@ static enum status report_distances(const struct arguments *arguments, const str
         identical &= distances[i].identical;
         comparable |= distances[i].rows > 0;
     }
-    if (arguments->json == NULL || strcmp(arguments->json, "-") != 0) {
+    if (prints_text(arguments)) {
         if (arguments->drift) {
             drift_print(distances, n);
         } else {
@@ -169,9 +172,7 @@ static enum status report_distances(const struct arguments *arguments, const str
             printf("undecided: no row is recorded in both traces\n");
         }
     }
-    if (arguments->json != NULL) {
-        TRY(write_json(distances, n, identical, arguments->drift, arguments->json, err));
-    }
+    TRY(write_document(compare_json(distances, n, a, b, identical, arguments->drift), arguments, err));
     return !comparable ? STATUS_UNDECIDED : identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
 }
 

@@ -6,21 +6,6 @@
 
 #include "workbench/python/prompt_tokens.h"
 
-enum status parse_on(const char *on, bool *engine, bool *reference, struct error *err)
-{
-    if (on == NULL) {
-        return STATUS_OK;
-    }
-    bool both = strcmp(on, "engine,reference") == 0 || strcmp(on, "reference,engine") == 0;
-    *engine = both || strcmp(on, "engine") == 0;
-    *reference = both || strcmp(on, "reference") == 0;
-    if (*engine || *reference) {
-        return STATUS_OK;
-    }
-    return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
-                     "\"%s\", expected engine, reference or engine,reference", on);
-}
-
 enum status parse_on_one(const char *on, enum source *source, struct error *err)
 {
     bool engine = true, reference = false;

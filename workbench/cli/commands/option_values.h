@@ -6,9 +6,6 @@
 #include "workbench/report/report.h"
 #include "workbench/session/session.h"
 
-/* Reads --on: "engine", "reference" or "engine,reference". on NULL: *engine and *reference stay as they are. */
-enum status parse_on(const char *on, bool *engine, bool *reference, struct error *err);
-
 /* Reads --on for a command that runs one side. on NULL: the engine. */
 enum status parse_on_one(const char *on, enum source *source, struct error *err);
 

@@ -1,0 +1,83 @@
+/* What the result of a case depends on. */
+#include <openssl/evp.h>
+#include <stdio.h>
+#include <string.h>
+
+#include "workbench/batch/run_case.h"
+#include "workbench/trace/json_file.h"
+#include "workbench/trace/version.h"
+
+/* The sha256 of a file; null if it cannot be read. */
+static json_t *file_digest(const char *path)
+{
+    unsigned char bytes[1 << 16], digest[EVP_MAX_MD_SIZE];
+    unsigned n_digest = 0;
+    char text[2 * EVP_MAX_MD_SIZE + 1];
+    FILE *in = path != NULL ? fopen(path, "rb") : NULL;
+    if (in == NULL) {
+        return json_null();
+    }
+    EVP_MD_CTX *context = EVP_MD_CTX_new();
+    ASSERT(context != NULL);
+    bool ok = EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
+    for (size_t n; ok && (n = fread(bytes, 1, sizeof(bytes), in)) > 0;) {
+        ok = EVP_DigestUpdate(context, bytes, n) == 1;
+    }
+    ok = ok && !ferror(in) && EVP_DigestFinal_ex(context, digest, &n_digest) == 1;
+    EVP_MD_CTX_free(context);
+    fclose(in);
+    for (unsigned i = 0; i < n_digest; i++) {
+        snprintf(text + 2 * i, 3, "%02x", digest[i]);
+    }
+    return ok ? json_string(text) : json_null();
+}
+
+/* The digests of a model, "weights config"; null if it cannot be opened. */
+static json_t *model_digest(const char *path)
+{
+    struct model model;
+    char weights[65], config[65], text[132];
+    if (model_open(&model, path, NULL) != STATUS_OK) {
+        return json_null();
+    }
+    bool ok = model_digests(&model, weights, config, NULL) == STATUS_OK;
+    model_close(&model);
+    snprintf(text, sizeof(text), "%s %s", weights, config);
+    return ok ? json_string(text) : json_null();
+}
+
+/* That of a model whose digest may be known already. */
+static json_t *known_digest(const char *path, json_t *digests)
+{
+    if (path == NULL) {
+        return json_null();
+    }
+    if (json_object_get(digests, path) == NULL) {
+        json_put(digests, path, model_digest(path));
+    }
+    return json_incref(json_object_get(digests, path));
+}
+
+static json_t *text_or_null(const char *text)
+{
+    return text != NULL ? json_text(text) : json_null();
+}
+
+json_t *case_key(const struct batch_case *one, json_t *digests)
+{
+    json_t *key = json_object(), *faults = json_array();
+    for (uint32_t i = 0; i < one->n_faults; i++) {
+        json_push(faults, json_text(one->faults[i]));
+    }
+    json_put(key, "lockstep", json_string(version_number()));
+    json_put(key, "commit", json_string(version_commit()));
+    json_put(key, "model", known_digest(one->model, digests));
+    json_put(key, "golden_model", known_digest(one->golden_model, digests));
+    json_put(key, "golden", file_digest(one->golden));
+    json_put(key, "trace", file_digest(one->trace));
+    json_put(key, "on", text_or_null(one->on));
+    json_put(key, "device", text_or_null(one->device));
+    json_put(key, "weights", text_or_null(one->weights));
+    json_put(key, "faults", faults);
+    return key;
+}

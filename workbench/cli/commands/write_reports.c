@@ -1,0 +1,48 @@
+#include "workbench/cli/commands/write_reports.h"
+
+#include <string.h>
+
+#include "model/stop.h"
+#include "workbench/trace/json_file.h"
+
+struct page_files page_files_of(const struct arguments *arguments)
+{
+    return (struct page_files){arguments->html, arguments->md, arguments->junit};
+}
+
+bool prints_text(const struct arguments *arguments)
+{
+    return arguments->json == NULL || strcmp(arguments->json, "-") != 0;
+}
+
+enum status write_document(json_t *document, const struct arguments *arguments, struct error *err)
+{
+    const struct page_files files = page_files_of(arguments);
+    enum status status = STATUS_OK;
+    if (pages_wanted(&files)) {
+        status = pages_write(document, &files, err);
+    }
+    if (status == STATUS_OK && arguments->json != NULL) {
+        return json_write_file(document, arguments->json, err);
+    }
+    json_decref(document);
+    return status;
+}
+
+enum status write_reports(const struct comparison *comparison, const struct arguments *arguments, struct error *err)
+{
+    const struct report report = comparison_view(comparison);
+    const struct page_files files = page_files_of(arguments);
+    TRY(stop_check(err));
+    if (prints_text(arguments)) {
+        report_print(&report, stdout);
+    }
+    if (arguments->json != NULL || pages_wanted(&files)) {
+        json_t *document = report_json(&report);
+        if (pages_wanted(&files)) {
+            json_put(document, "details", page_details(&report));
+        }
+        TRY(write_document(document, arguments, err));
+    }
+    return conclusion_status(comparison->verdict.conclusion);
+}
