@@ -28,10 +28,9 @@ static char *resolve(const struct batch_cases *batch, const char *given)
 }
 
 /* The texts that a case may give; golden, trace, model and golden_model are paths. */
-#define CASE_TEXTS(X)                                                                                 \
-    X(name, false)                                                                                    \
-    X(model, true) X(golden, true) X(trace, true) X(golden_model, true) X(on, false) X(device, false) \
-        X(weights, false)
+#define CASE_TEXTS(X) \
+    X(name, false)    \
+    X(model, true) X(golden, true) X(trace, true) X(golden_model, true) X(on, false) X(device, false) X(weights, false)
 
 static char **text_of(struct batch_case *one, const char *key, bool *is_path)
 {
