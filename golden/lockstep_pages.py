@@ -182,7 +182,23 @@ def case_view(entry):
     }
 
 
-VIEWS = {"report": report_view, "compare": compare_view, "batch": batch_view}
+def difference(pair):
+    """How far a run is from the first, in words."""
+    if not pair:
+        return ""
+    if pair["identical"]:
+        return "bit-identical"
+    where = f"{number(pair['relative_rms'], 2)}, {place(pair)}" if pair["stage"] else "no row is in both"
+    return where + (", not identical" if pair["must_be_identical"] else "") + (", sees the padding" if pair["sees_padding"] else "")
+
+
+def invariants_view(document):
+    words = {"parity": "they agree", "diverged": "they disagree", "undecided": "undecided"}[document["verdict"]]
+    runs = [case_view(run | {"status": run["report"]["verdict"]}) | {"difference": difference(run["from_first"])} for run in document["runs"]]
+    return {"document": document, "words": words, "runs": runs}
+
+
+VIEWS = {"report": report_view, "compare": compare_view, "batch": batch_view, "invariants": invariants_view}
 
 
 # Markdown
@@ -274,13 +290,22 @@ def batch_suites(document):
         outcome = None if entry["as_expected"] else "error" if "error" in entry else "failure"
         words = entry.get("error") or f"{entry['status']}: {headline(entry['report'])}"
         suites.append(suite(entry["name"], [(entry["name"], "as expected", outcome, words)]))
-        if "report" in entry and entry["as_expected"]:
-            continue  # a divergence that is expected is no failure
-        suites += report_suites(entry["report"], f"{entry['name']}: ") if "report" in entry else []
+        if "report" in entry and (entry["status"] == "parity" or not entry["as_expected"]):  # an expected divergence is no failure
+            suites += report_suites(entry["report"], f"{entry['name']}: ")
     return suites
 
 
-SUITES = {"report": report_suites, "compare": compare_suites, "batch": batch_suites}
+def invariants_suites(document):
+    suites = []
+    for run in document["runs"]:
+        pair = run["from_first"]
+        moved = bool(pair and pair["must_be_identical"] and not pair["identical"])
+        suites.append(suite(run["name"], [(run["name"], "repeats", "failure" if moved else None, "not bit-identical")]))
+        suites += report_suites(run["report"], f"{run['name']}: ")
+    return suites
+
+
+SUITES = {"report": report_suites, "compare": compare_suites, "batch": batch_suites, "invariants": invariants_suites}
 
 
 def junit(kind, document):

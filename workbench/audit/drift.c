@@ -1,9 +1,99 @@
 /* Drift is not divergence. A quantised model strays from the unquantised one by design; the question is where, and how
  * fast. */
+#include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
 
 #include "workbench/audit/drift.h"
 #include "workbench/trace/json_file.h"
+
+struct alignment trace_common_tokens(const struct trace *a, const struct trace *b)
+{
+    struct alignment alignment = {0};
+    while (alignment.n_positions < a->n_positions && alignment.n_positions < b->n_positions &&
+           a->tokens[alignment.n_positions] == b->tokens[alignment.n_positions]) {
+        alignment.n_positions++;
+    }
+    return alignment;
+}
+
+static bool same_bits(const float *a, const float *b, uint32_t n)
+{
+    return memcmp(a, b, n * sizeof(*a)) == 0;
+}
+
+/* How far apart two values are. Equal infinities are 0 apart, any other pair that is not finite infinitely far. */
+static double value_error(float a, float b)
+{
+    if (a == b) {
+        return 0;
+    }
+    return isfinite(a) && isfinite(b) ? fabs((double)a - b) : INFINITY;
+}
+
+static void measure_rows(struct distance *distance, const struct trace_stage *a, const struct trace_stage *b,
+                         const struct alignment *alignment)
+{
+    double square = 0, product = 0, size_a = 0, size_b = 0;
+    distance->identical = true;
+    for (uint32_t p = 0; p < alignment->n_positions; p++) {
+        const float *x = trace_row(a, p), *y = trace_row(b, p + alignment->shift);
+        distance->identical &= (x != NULL) == (y != NULL) && (!x || !y || same_bits(x, y, a->width));
+        if (!x || !y) {
+            continue;
+        }
+        distance->rows++;
+        for (uint32_t d = 0; d < a->width; d++) {
+            double error = value_error(x[d], y[d]);
+            square += error * error;
+            product += (double)x[d] * y[d];
+            size_a += (double)x[d] * x[d];
+            size_b += (double)y[d] * y[d];
+            if (error > distance->max_error) {
+                distance->max_error = error;
+                distance->position = p;
+                distance->dim = d;
+            }
+        }
+    }
+    distance->rms_error = sqrt(square / ((double)distance->rows * a->width));
+    distance->relative = square == 0 ? 0 : sqrt(square / size_b);
+    distance->cosine = size_a == 0 && size_b == 0 ? 1 : product / sqrt(size_a * size_b);
+}
+
+enum status distances_measure(const struct trace *a, const struct trace *b, const struct alignment *alignment,
+                              struct distance **distances, uint32_t *n, struct error *err)
+{
+    struct distance *list = xcalloc(a->n_stages + b->n_stages, sizeof(*list));
+    uint32_t i = 0, k = 0;
+    *n = 0;
+    *distances = list;
+    while (i < a->n_stages || k < b->n_stages) {
+        const struct trace_stage *x = i < a->n_stages ? &a->stages[i] : NULL;
+        const struct trace_stage *y = k < b->n_stages ? &b->stages[k] : NULL;
+        if (x && y && trace_find(b, x->layer, x->stage) != y && trace_find(b, x->layer, x->stage)) {
+            x = NULL; /* y comes first in plan order, and only b has y */
+        } else if (x && y && trace_find(b, x->layer, x->stage) != y) {
+            y = NULL;
+        }
+        struct distance *distance = &list[(*n)++];
+        const struct trace_stage *either = x ? x : y;
+        *distance = (struct distance){.layer = either->layer, .stage = either->stage, .in_a = x, .in_b = y};
+        char label[64];
+        if (x && y && x->width != y->width && x->stage != STAGE_attn_probs) {
+            free(list);
+            return error_set(err, STATUS_BAD_INPUT, a->path, trace_label(x, label), ERROR_NO_OFFSET,
+                             "rows have %u values, expected %u as in %s", x->width, y->width, b->path);
+        }
+        if (x && y && x->width == y->width) { /* probabilities have a column a position */
+            measure_rows(distance, x, y, alignment);
+        }
+        i += x != NULL;
+        k += y != NULL;
+    }
+    return STATUS_OK;
+}
 
 /* What is printed for a layer, or for one stage outside the layers. */
 struct drift {

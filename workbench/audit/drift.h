@@ -18,6 +18,19 @@ struct distance {
     uint32_t position, dim; /* of max_error */
 };
 
+/* Positions that two traces have in common: position p of a is p + shift of b. */
+struct alignment {
+    uint32_t n_positions, shift;
+};
+
+/* The tokens at the beginning that both have. */
+struct alignment trace_common_tokens(const struct trace *a, const struct trace *b);
+
+/* Compares every stage that either trace holds, in plan order. *distances is malloc'ed. STATUS_BAD_INPUT: a stage has
+ * different widths; nothing is left to free then. */
+enum status distances_measure(const struct trace *a, const struct trace *b, const struct alignment *alignment,
+                              struct distance **distances, uint32_t *n, struct error *err);
+
 /* `compare --drift`. Prints a line a layer: its last stage that is in both traces (usually layer_out), and the stage
  * that strays most. distances: [n], in plan order. */
 void drift_print(const struct distance *distances, uint32_t n);

@@ -19,8 +19,8 @@ struct arguments {
     const char *positional[2]; /* words that belong to no option: MODEL, TRACE.h5 … */
     uint32_t n_positional;
     /* Texts; NULL: not given. */
-    const char *golden, *golden_model, *trace, *json, *html, *md, *junit, *dask, *device, *prompt, *ids, *decode_ids,
-        *output, *stages, *script, *config, *preset;
+    const char *golden, *golden_model, *trace, *second_trace, *json, *html, *md, *junit, *dask, *device, *prompt, *ids,
+        *decode_ids, *output, *stages, *script, *config, *preset;
     const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
     struct text_list faults;
     int64_t n, n_prompt, jobs; /* counts; -1: not given */
@@ -35,6 +35,7 @@ enum status command_diff(const struct arguments *arguments, struct error *err);
 enum status command_audit(const struct arguments *arguments, struct error *err);
 enum status command_compare(const struct arguments *arguments, struct error *err);
 enum status command_batch(const struct arguments *arguments, struct error *err);
+enum status command_invariants(const struct arguments *arguments, struct error *err);
 enum status command_trace(const struct arguments *arguments, struct error *err);
 enum status command_run(const struct arguments *arguments, struct error *err);
 enum status command_debug(const struct arguments *arguments, struct error *err);

@@ -59,10 +59,14 @@ static enum status usage_error(const struct command *command, const char *word, 
     return status;
 }
 
-static enum status store_text(const struct option *option, const char *text, const char **field, struct error *err)
+/* second: the field of a second value; NULL: the option may be given once. */
+static enum status store_text(const struct option *option, const char *text, const char **field, const char **second,
+                              struct error *err)
 {
+    field = *field != NULL && second != NULL ? second : field;
     if (*field != NULL) {
-        return error_set(err, STATUS_USAGE, NULL, option->name, ERROR_NO_OFFSET, "given twice, expected once");
+        return error_set(err, STATUS_USAGE, NULL, option->name, ERROR_NO_OFFSET, "given %s, expected %s",
+                         second != NULL ? "three times" : "twice", second != NULL ? "twice" : "once");
     }
     *field = text;
     return STATUS_OK;
@@ -96,12 +100,13 @@ static enum status store_value(const struct option *option, const char *text, st
                                struct error *err)
 {
     void *field = (char *)arguments + option->offset;
+    void *second = option->second > 0 ? (char *)arguments + option->second : NULL;
     switch (option->kind) {
     case OPTION_FLAG:
         *(bool *)field = true;
         return STATUS_OK;
     case OPTION_TEXT:
-        return store_text(option, text, field, err);
+        return store_text(option, text, field, second, err);
     case OPTION_COUNT:
         return store_count(option, text, field, err);
     case OPTION_LIST:

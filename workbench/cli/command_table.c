@@ -58,6 +58,23 @@ static const struct command commands[] = {
         .function = command_batch,
     },
     {
+        .name = "invariants",
+        .group = GROUP_COMPARE,
+        .synopsis = "MODEL [--prompt | --ids] [--weights] [--fault] [--device] [--json] [--html] [--md] [--junit]\n"
+                    "MODEL --trace --trace [--json] [--html] [--md] [--junit]",
+        .min_words = 1,
+        .max_words = 1,
+        .summary = "Check that runs agree which must: prefill, decode, chunks, a run again.",
+        .description =
+            "Runs the same tokens on the engine in several ways: as one prefill, again behind another prompt, token by "
+            "token as decode, and in chunks whose sizes select other kernels. Each run is audited by itself; the "
+            "repeated one must be bit-identical. With two traces of another engine, of the same tokens, these are "
+            "compared instead; padding before the tokens of the second one is found by itself.",
+        .meanings = {{"--trace", "T.h5", "Compare two traces instead, A and B: --trace A --trace B.",
+                      offsetof(struct arguments, second_trace)}},
+        .function = command_invariants,
+    },
+    {
         .name = "run",
         .group = GROUP_RUN,
         .synopsis = "MODEL (--prompt | --ids) [-n] [--temperature] [--top-k] [--top-p] [--seed] [--on] [--config] "
@@ -236,6 +253,7 @@ static void apply_meaning(const struct command *command, const struct option *ro
         if (strcmp(meaning->option, row->name) == 0) {
             option->value = meaning->value != NULL ? meaning->value : row->value;
             option->help = meaning->help != NULL ? meaning->help : row->help;
+            option->second = meaning->second;
         }
     }
 }

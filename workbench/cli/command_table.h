@@ -13,6 +13,7 @@ const char *command_group_name(enum command_group group); /* "Compare" */
 struct option_meaning {
     const char *option; /* "--on"; NULL ends the list */
     const char *value, *help;
+    size_t second; /* as in struct option */
 };
 #define COMMAND_MOST_MEANINGS 4
 

@@ -15,6 +15,7 @@ struct option {
     const char *name;      /* as it is typed: "--golden" */
     enum option_kind kind; /* also the type of its field */
     size_t offset;         /* of its field in struct arguments */
+    size_t second;         /* of the field for a second value, where a command takes two; 0: it may be given once */
     const char *value;     /* what help calls its value: "G.h5"; NULL for a flag */
     const char *help;      /* one sentence */
 };

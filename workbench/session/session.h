@@ -79,6 +79,7 @@ struct record_options {
     uint32_t n_positions;
     const int32_t *tokens;       /* [n_positions] */
     const uint8_t *phase;        /* [n_positions] PHASE_PREFILL, then PHASE_DECODE */
+    uint32_t most_rows;          /* of the prompt in one batch; 0: as many as the backend takes */
     const bool *stages;          /* [STAGE_COUNT] true: record it; NULL: all but the samples */
     progress_function *progress; /* called after each batch; NULL: nobody */
     void *progress_context;

@@ -4,13 +4,15 @@
 #include "workbench/session/session_internal.h"
 
 /* The number of rows of the batch from position `first` on: prefill rows in a row, or a single decode row. */
-static uint32_t batch_rows(const struct backend *backend, const uint8_t *phase, uint32_t first, uint32_t n_positions)
+static uint32_t batch_rows(const struct backend *backend, const struct record_options *options, uint32_t first)
 {
-    uint32_t n = 1;
+    const uint8_t *phase = options->phase;
+    bool fewer = options->most_rows > 0 && options->most_rows < backend->max_rows;
+    uint32_t n = 1, most = fewer ? options->most_rows : backend->max_rows;
     if (phase[first] == PHASE_DECODE) {
         return n;
     }
-    while (first + n < n_positions && n < backend->max_rows && phase[first + n] == PHASE_PREFILL) {
+    while (first + n < options->n_positions && n < most && phase[first + n] == PHASE_PREFILL) {
         n++;
     }
     return n;
@@ -139,7 +141,7 @@ static enum status run_batches(struct backend *backend, const struct record_opti
     uint32_t n_positions = options->n_positions;
     TRY(session_check_positions(backend, n_positions, err));
     for (uint32_t first = 0; first < n_positions;) {
-        struct batch batch = {first, batch_rows(backend, options->phase, first, n_positions),
+        struct batch batch = {first, batch_rows(backend, options, first),
                               session_batch_tokens(backend->plan, options->tokens, options->phase, n_positions, first),
                               options->phase[first] == PHASE_DECODE};
         enum status status = run_batch(backend, &batch, options->stages, samples, trace, err);

@@ -1,6 +1,5 @@
 /* lockstep compare A.h5 B.h5: compares two traces row by row. Without a model there are no bounds: it says whether they
  * are bit-identical, and else how far apart. Reading a trace converts its values to float32; these are compared. */
-#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -8,83 +7,6 @@
 #include "workbench/audit/drift.h"
 #include "workbench/cli/commands/write_reports.h"
 #include "workbench/trace/json_file.h"
-
-static bool same_bits(const float *a, const float *b, uint32_t n)
-{
-    return memcmp(a, b, n * sizeof(*a)) == 0;
-}
-
-/* How far apart two values are. Equal infinities are 0 apart, any other pair that is not finite infinitely far. */
-static double value_error(float a, float b)
-{
-    if (a == b) {
-        return 0;
-    }
-    return isfinite(a) && isfinite(b) ? fabs((double)a - b) : INFINITY;
-}
-
-static void measure_rows(struct distance *distance, const struct trace_stage *a, const struct trace_stage *b,
-                         uint32_t n_positions)
-{
-    double square = 0, product = 0, size_a = 0, size_b = 0;
-    distance->identical = true;
-    for (uint32_t p = 0; p < n_positions; p++) {
-        const float *x = trace_row(a, p), *y = trace_row(b, p);
-        distance->identical &= (x != NULL) == (y != NULL) && (!x || !y || same_bits(x, y, a->width));
-        if (!x || !y) {
-            continue;
-        }
-        distance->rows++;
-        for (uint32_t d = 0; d < a->width; d++) {
-            double error = value_error(x[d], y[d]);
-            square += error * error;
-            product += (double)x[d] * y[d];
-            size_a += (double)x[d] * x[d];
-            size_b += (double)y[d] * y[d];
-            if (error > distance->max_error) {
-                distance->max_error = error;
-                distance->position = p;
-                distance->dim = d;
-            }
-        }
-    }
-    distance->rms_error = sqrt(square / ((double)distance->rows * a->width));
-    distance->relative = square == 0 ? 0 : sqrt(square / size_b);
-    distance->cosine = size_a == 0 && size_b == 0 ? 1 : product / sqrt(size_a * size_b);
-}
-
-/* Compares every stage that either trace holds, in plan order. *distances is malloc'ed. */
-static enum status measure_traces(const struct trace *a, const struct trace *b, struct distance **distances,
-                                  uint32_t *n, struct error *err)
-{
-    struct distance *list = xcalloc(a->n_stages + b->n_stages, sizeof(*list));
-    uint32_t i = 0, k = 0;
-    *n = 0;
-    *distances = list;
-    while (i < a->n_stages || k < b->n_stages) {
-        const struct trace_stage *x = i < a->n_stages ? &a->stages[i] : NULL;
-        const struct trace_stage *y = k < b->n_stages ? &b->stages[k] : NULL;
-        if (x && y && trace_find(b, x->layer, x->stage) != y && trace_find(b, x->layer, x->stage)) {
-            x = NULL; /* y comes first in plan order, and only b has y */
-        } else if (x && y && trace_find(b, x->layer, x->stage) != y) {
-            y = NULL;
-        }
-        struct distance *distance = &list[(*n)++];
-        const struct trace_stage *either = x ? x : y;
-        *distance = (struct distance){.layer = either->layer, .stage = either->stage, .in_a = x, .in_b = y};
-        char label[64];
-        if (x && y && x->width != y->width) {
-            return error_set(err, STATUS_BAD_INPUT, a->path, trace_label(x, label), ERROR_NO_OFFSET,
-                             "rows have %u values, expected %u as in %s", x->width, y->width, b->path);
-        }
-        if (x && y) {
-            measure_rows(distance, x, y, a->n_positions);
-        }
-        i += x != NULL;
-        k += y != NULL;
-    }
-    return STATUS_OK;
-}
 
 static const char *label_of(const struct distance *distance, char text[64])
 {
@@ -176,18 +98,41 @@ static enum status report_distances(const struct arguments *arguments, const str
     return !comparable ? STATUS_UNDECIDED : identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
 }
 
+/* Says where the traces do not run the same tokens in the same way. */
+static void print_difference(const struct trace *a, const struct trace *b, uint32_t n)
+{
+    uint32_t p = 0;
+    if (n < a->n_positions || n < b->n_positions) {
+        printf("the first %u tokens are the same, and are compared: %s has %u, %s has %u\n", n, a->path, a->n_positions,
+               b->path, b->n_positions);
+    }
+    while (p < n && a->phase[p] == b->phase[p]) {
+        p++;
+    }
+    if (p < n) {
+        printf("from token %u on: %s in %s, %s in %s\n", p, a->phase[p] == PHASE_DECODE ? "decode" : "prefill", a->path,
+               b->phase[p] == PHASE_DECODE ? "decode" : "prefill", b->path);
+    }
+}
+
 static enum status compare_traces(const struct arguments *arguments, const struct trace *a, const struct trace *b,
                                   struct error *err)
 {
     struct distance *distances;
     uint32_t n;
-    TRY(trace_check_same_tokens(a, b, err));
+    const struct alignment alignment = trace_common_tokens(a, b);
+    if (alignment.n_positions == 0) {
+        return trace_check_same_tokens(a, b, err);
+    }
     if (a->n_layers != b->n_layers) {
         return error_set(err, STATUS_BAD_INPUT, a->path, "n_layers", ERROR_NO_OFFSET, "is %u, expected %u as in %s",
                          a->n_layers, b->n_layers, b->path);
     }
-    enum status status = measure_traces(a, b, &distances, &n, err);
+    enum status status = distances_measure(a, b, &alignment, &distances, &n, err);
     if (status == STATUS_OK) {
+        if (prints_text(arguments)) {
+            print_difference(a, b, alignment.n_positions);
+        }
         status = report_distances(arguments, distances, n, a, b, err);
     }
     free(distances);
