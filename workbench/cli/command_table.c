@@ -11,7 +11,7 @@ static const struct command commands[] = {
                     "[--md] [--junit] [--weights] [--fault] [--device]",
         .min_words = 1,
         .max_words = 1,
-        .summary = "Run engine and reference on a golden's tokens; name the first error.",
+        .summary = "Run engine and reference on a golden's tokens; name the first bug.",
         .description = "Runs the engine and the reference on the golden's own tokens, checks every op of both and of "
                        "the golden against its own recorded inputs, and reports which layer, op, token and dim goes "
                        "wrong first, which source is wrong, and which known bug explains it.",
@@ -64,7 +64,7 @@ static const struct command commands[] = {
                     "MODEL --trace --trace [--json] [--html] [--md] [--junit]",
         .min_words = 1,
         .max_words = 1,
-        .summary = "Check that runs agree which must: prefill, decode, chunks, a run again.",
+        .summary = "Check that prefill, decode and chunks agree.",
         .description =
             "Runs the same tokens on the engine in several ways: as one prefill, again behind another prompt, token by "
             "token as decode, and in chunks whose sizes select other kernels. Each run is audited by itself; the "

@@ -127,7 +127,7 @@ void usage_print_overview(FILE *out)
         fprintf(out, "\n%s\n", command_group_name((enum command_group)group));
         for (uint32_t i = 0; i < n_commands; i++) {
             if (commands[i].group == (enum command_group)group) {
-                fprintf(out, "  %-9s %s\n", commands[i].name, commands[i].summary);
+                fprintf(out, "  %-10s %s\n", commands[i].name, commands[i].summary);
             }
         }
     }

@@ -41,7 +41,7 @@ static void overview_fits_a_screen(void **state)
         assert_true(expect_narrow(outcome.out) < 60);
         for (uint32_t k = 0; k < n_commands; k++) {
             char line[128];
-            snprintf(line, sizeof(line), "\n  %-9s %s\n", commands[k].name, commands[k].summary);
+            snprintf(line, sizeof(line), "\n  %-10s %s\n", commands[k].name, commands[k].summary);
             expect_text(outcome.out, line);
         }
         for (int group = 0; group < GROUP_COUNT; group++) {

@@ -1,4 +1,4 @@
-#include "workbench/cli/commands/describe_fault.h"
+#include "workbench/cli/commands/faults/describe_fault.h"
 
 #include <limits.h>
 #include <stdio.h>

@@ -3,8 +3,8 @@
 #include <string.h>
 
 #include "workbench/cli/command.h"
-#include "workbench/cli/commands/check_faults.h"
-#include "workbench/cli/commands/describe_fault.h"
+#include "workbench/cli/commands/faults/check_faults.h"
+#include "workbench/cli/commands/faults/describe_fault.h"
 #include "workbench/fault/fault_story.h"
 #include "workbench/trace/json_file.h"
 

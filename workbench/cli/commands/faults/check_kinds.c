@@ -3,7 +3,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/cli/commands/check_faults.h"
+#include "workbench/cli/commands/faults/check_faults.h"
 #include "workbench/diagnose/kinds/kind_check.h"
 #include "workbench/trace/json_file.h"
 

@@ -1,7 +1,7 @@
 /* lockstep faults --check: plants each known bug in the engine, on every small model under golden/ that it applies to.
  * Each must be found where it was planted and named; healthy runs must raise no alarm. Bugs of each kind that is solved
  * for are planted in the healthy run's trace and must be called what they are. */
-#include "workbench/cli/commands/check_faults.h"
+#include "workbench/cli/commands/faults/check_faults.h"
 
 #include <glob.h>
 #include <limits.h>
