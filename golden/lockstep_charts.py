@@ -116,13 +116,14 @@ class Scale:
     def ticks(self):
         if self.log:
             first, last = math.ceil(self.low), math.floor(self.high)
-            return [10.0**e for e in range(first, last + 1, max(1, (last - first) // 4))]
+            decades = [10.0**e for e in range(first, last + 1, max(1, (last - first) // 4))]
+            return decades if len(decades) > 1 else [10**self.low, *decades, 10**self.high]
         return [self.low, (self.low + self.high) / 2, self.high]
 
 
 def line_chart(series, log=False, mark=None, x_name="", label=""):
     """series: [(name, [(x, y)])], at most four; mark: an x to point out. A value that is not finite is a gap."""
-    width, height, left, bottom = 640, 220, 64, 34
+    width, height, left, bottom = 520, 210, 64, 34
     points = [(x, finite(y)) for _, line in series for x, y in line if y is not None]
     if not points:
         return Markup("")
@@ -185,7 +186,7 @@ def bar_chart(bars, label, log=False):
     """bars: [(name, value, class, title)]; from the bottom up."""
     if not bars:
         return Markup("")
-    step = min(44, max(5, 600 // len(bars)))
+    step = min(36, max(5, 500 // len(bars)))
     height, base = 150, 126
     sizes = [min(finite(value) or 0, 1e30) for _, value, _, _ in bars]
     top = max(sizes) or 1
