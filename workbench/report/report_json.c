@@ -1,8 +1,10 @@
 /* The report as JSON: the format "lockstep-report", version 1. */
 #include <math.h>
+#include <string.h>
 
 #include "workbench/audit/ledger.h"
 #include "workbench/diagnose/triage.h"
+#include "workbench/fault/fault.h"
 #include "workbench/report/report.h"
 #include "workbench/report/report_arithmetic.h"
 #include "workbench/report/report_drift.h"
@@ -152,6 +154,35 @@ static json_t *diagnoses(const struct report *report)
     return array;
 }
 
+static bool is_diagnosed(const struct report *report, const char *name)
+{
+    bool found = false;
+    for (uint32_t i = 0; i < report->n_diagnoses; i++) {
+        found |= strcmp(report->diagnoses[i].fault, name) == 0;
+    }
+    return found;
+}
+
+/* The known bugs that strike the first divergence's op, and do not give what was recorded: a diagnosis tries each. Not
+ * of a span, over which it tries fewer; and not those that only some traces allow to be tried. */
+static json_t *ruled_out(const struct report *report)
+{
+    const struct introduced *first = verdict_first(report->verdict);
+    uint32_t n_faults;
+    const struct fault *faults = fault_list(&n_faults);
+    json_t *names = json_array();
+    bool tried = report->n_diagnoses == 0 || report->diagnoses[0].kind != KIND_RECORDING;
+    tried = tried && !audit_finding(report->audit, first->step, first->trace)->span;
+    for (uint32_t i = 0; i < n_faults && tried; i++) {
+        const struct fault *fault = &faults[i];
+        if (fault_is_mutant(fault) && !fault->nonfinite && !fault->exact_input &&
+            fault_applies(fault, report->plan, first->step) && !is_diagnosed(report, fault->name)) {
+            json_push(names, json_string(fault->name));
+        }
+    }
+    return names;
+}
+
 /* What to look at next, from the first divergence on. */
 static json_t *next(const struct report *report)
 {
@@ -274,6 +305,9 @@ json_t *report_json(const struct report *report)
     json_put(object, "introduced", introduced(report));
     json_put(object, "diagnosis", diagnoses(report));
     json_put(object, "next", next(report));
+    if (report->verdict->diverged) {
+        json_put(object, "ruled_out", ruled_out(report));
+    }
     json_put(object, "coverage", coverage(report));
     json_put(object, "stages", stages(report));
     json_put(object, "notes", notes);
