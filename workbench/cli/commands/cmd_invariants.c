@@ -3,7 +3,7 @@
 
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/cli/commands/write_reports.h"
-#include "workbench/session/invariants.h"
+#include "workbench/invariants/invariants.h"
 #include "workbench/session/progress.h"
 
 #define N_TOKENS 24 /* where no tokens are given */

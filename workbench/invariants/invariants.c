@@ -1,4 +1,4 @@
-#include "workbench/session/invariants.h"
+#include "workbench/invariants/invariants.h"
 
 #include <math.h>
 #include <stdio.h>

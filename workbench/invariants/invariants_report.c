@@ -2,7 +2,7 @@
 #include <stdio.h>
 #include <string.h>
 
-#include "workbench/session/invariants.h"
+#include "workbench/invariants/invariants.h"
 #include "workbench/trace/json_file.h"
 
 /* "engine, layer 3 attn_out, token 5: kv-stale (reproduced)"; "" if nothing diverges. */

@@ -4,8 +4,8 @@
  * Each run is audited by itself, so that what the kernels round is no difference: two runs agree if every op of both
  * follows from its own inputs. Where one does not, its first error is located and diagnosed as in `audit`. A run that
  * is repeated must be bit-identical. */
-#ifndef LOCKSTEP_WORKBENCH_SESSION_INVARIANTS_H
-#define LOCKSTEP_WORKBENCH_SESSION_INVARIANTS_H
+#ifndef LOCKSTEP_WORKBENCH_INVARIANTS_INVARIANTS_H
+#define LOCKSTEP_WORKBENCH_INVARIANTS_INVARIANTS_H
 
 #include "workbench/session/comparison.h"
 #include "workbench/session/session.h"
