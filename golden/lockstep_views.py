@@ -6,19 +6,20 @@ import numpy
 class Trace:
     """engine["layer_out", 17] is [positions, width]. Rows that have not run are NaN. Outside the layers: engine["logits"]."""
 
-    def __init__(self, name, tokens, phase, stages):
+    def __init__(self, name, tokens, phase, stages, fetch):
         self.name = name
         self.tokens = numpy.frombuffer(tokens, dtype=numpy.int32)
         self.phase = numpy.frombuffer(phase, dtype=numpy.uint8)
         self._stages = stages  # (stage, layer or None): (memory of the rows, width)
+        self._fetch = fetch  # computes a stage that was not recorded: fetch(stage, layer) is like a value of _stages, or None
 
     def __getitem__(self, key):
         stage, layer = key if isinstance(key, tuple) else (key, None)
-        try:
-            rows, width = self._stages[stage, layer]
-        except KeyError:
+        found = self._stages.get((stage, layer)) or (self._fetch(stage, layer) if self._fetch else None)
+        if found is None:
             where = "" if layer is None else f" of layer {layer}"
-            raise KeyError(f"{self.name} holds no {stage}{where}") from None
+            raise KeyError(f"{self.name} holds no {stage}{where}")
+        self._stages[stage, layer] = rows, width = found
         return numpy.frombuffer(rows, dtype=numpy.float32).reshape(-1, width)
 
     def __contains__(self, key):

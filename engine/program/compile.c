@@ -126,8 +126,9 @@ static enum status expand(struct source *source, const char *name, const char *s
     return status;
 }
 
-/* Finds "FILE:LINE: 'TOKEN' : WHAT" at the start of a message of glslang. *token is empty if there is none. */
-static bool parse_message(const char *message, char file[256], unsigned *line, char token[128])
+/* Finds "FILE:LINE: 'TOKEN' : WHAT" at the start of a message of glslang. *token is empty if there is none. Before the
+ * first #line, glslang calls the file 0: it is `name`. */
+static bool parse_message(const char *message, const char *name, char file[256], unsigned *line, char token[128])
 {
     token[0] = '\0';
     int end = 0;
@@ -135,6 +136,9 @@ static bool parse_message(const char *message, char file[256], unsigned *line, c
         return false;
     }
     (void)sscanf(message + end, " '%127[^'\n]'", token);
+    if (strcmp(file, "0") == 0) {
+        snprintf(file, 256, "%.255s", name);
+    }
     return true;
 }
 
@@ -161,16 +165,17 @@ static enum status compile_error(const char *name, const char *shader_dir, const
     start = start ? start + strlen("ERROR: ") : log;
     char file[256], token[128], *text = NULL;
     unsigned line;
-    if (!parse_message(start, file, &line, token)) {
-        return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s: %.*s", name,
+    const char *folder = shader_dir ? shader_dir : "shaders";
+    if (!parse_message(start, name, file, &line, token)) {
+        return error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s/%s: %.*s", folder, name,
                          (int)strcspn(start, "\n"), start);
     }
     const char *what = start + strcspn(start, ":") + 1;
     what += strspn(what, "0123456789: ");
     struct error unread;
     bool found = load(file, shader_dir, &text, &unread) == STATUS_OK;
-    (void)error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s/%s:%u: %.*s",
-                    shader_dir ? shader_dir : "shaders", file, line, (int)strcspn(what, "\n"), what);
+    (void)error_set(err, STATUS_BAD_INPUT, NULL, NULL, ERROR_NO_OFFSET, "%s/%s:%u: %.*s", folder, file, line,
+                    (int)strcspn(what, "\n"), what);
     if (found) {
         quote_line(text, line, token, err);
     }

@@ -145,7 +145,7 @@ static uint32_t worst_step(const struct repl *repl, const struct repl_side *side
 void print_batch(struct repl *repl)
 {
     char positions[64], label[64];
-    uint32_t n = 0;
+    uint32_t n = 0, n_judged = 0;
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
         n += repl_is_captured(repl, s);
     }
@@ -155,9 +155,10 @@ void print_batch(struct repl *repl)
         if (repl->sides[i].summaries[worst].latest.rows_judged == 0) {
             continue; /* a golden with fewer tokens, or a lost side */
         }
-        printf("%s %s %.3g (%s)", i > 0 ? "," : "", source_name(repl->sides[i].source),
+        printf("%s %s %.3g (%s)", n_judged++ > 0 ? "," : "", source_name(repl->sides[i].source),
                repl->sides[i].summaries[worst].latest.max_ratio, step_label(&repl->plan->steps[worst], label));
     }
+    printf("%s", n_judged > 0 ? "" : " not known: no row can be judged");
     uint32_t next = repl->first + repl->n_rows;
     if (next < repl->n_known) {
         printf("; next token %d\n", repl->tokens[next]);

@@ -40,9 +40,17 @@ struct golden_options {
 enum status python_golden(const struct model *model, const struct golden_options *options, struct trace *trace,
                           struct error *err);
 
+/* Has a stage recorded that user code asks for and that the trace lacks. */
+struct python_fetch {
+    enum status (*function)(void *context, int32_t layer, enum stage stage, struct error *err);
+    void *context;
+};
+
 /* Gives user code a trace under a name: engine["layer_out", 17] is then a numpy array that shares the trace's memory.
- * NULL: the name becomes None. The trace must stay alive until the next call with this name. */
-enum status python_set_trace(const char *name, const struct trace *trace, struct error *err);
+ * NULL: the name becomes None. The trace must stay alive until the next call with this name. fetch: NULL: the trace
+ * holds all that there is. */
+enum status python_set_trace(const char *name, const struct trace *trace, const struct python_fetch *fetch,
+                             struct error *err);
 
 /* Gives user code `tokens` (a list of ids) and `model` (a dict of path, sizes and tensor names). */
 enum status python_set_run(const struct model *model, const int32_t *tokens, uint32_t n_tokens, struct error *err);

@@ -1,4 +1,6 @@
 /* What user code sees: traces as numpy arrays over their own memory (golden/lockstep_views.py), and plots. */
+#include <stdlib.h>
+
 #include "workbench/python/python_internal.h"
 
 /* A view without a copy. It is read-only: an op is judged by these values, so user code must not change them. */
@@ -29,7 +31,62 @@ static PyObject *stages_of(const struct trace *trace)
     return stages;
 }
 
-enum status python_set_trace(const char *name, const struct trace *trace, struct error *err)
+/* A fetch function and the trace that it fills, as Python holds them. */
+struct fetcher {
+    struct python_fetch fetch;
+    const struct trace *trace;
+};
+#define FETCHER "lockstep.fetcher"
+
+static void free_fetcher(PyObject *capsule)
+{
+    free(PyCapsule_GetPointer(capsule, FETCHER));
+}
+
+/* fetch(stage, layer or None): (memory, width), or None where there is no such stage. */
+static PyObject *fetch_stage(PyObject *capsule, PyObject *arguments)
+{
+    const struct fetcher *fetcher = PyCapsule_GetPointer(capsule, FETCHER);
+    struct error err = {STATUS_OK, ""};
+    const char *name;
+    PyObject *layer_object;
+    if (fetcher == NULL || !PyArg_ParseTuple(arguments, "sO", &name, &layer_object)) {
+        return NULL;
+    }
+    enum stage stage = stage_by_name(name);
+    long layer = layer_object == Py_None ? LAYER_NONE : PyLong_AsLong(layer_object);
+    if (PyErr_Occurred() || stage == STAGE_COUNT || layer < LAYER_NONE || layer > INT32_MAX) {
+        return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
+    }
+    if (fetcher->fetch.function(fetcher->fetch.context, (int32_t)layer, stage, &err) != STATUS_OK) {
+        PyErr_SetString(PyExc_RuntimeError, err.text);
+        return NULL;
+    }
+    const struct trace_stage *found = trace_find(fetcher->trace, (int32_t)layer, stage);
+    if (found == NULL || found->n_recorded == 0) {
+        return Py_NewRef(Py_None);
+    }
+    uint64_t n_bytes = (uint64_t)fetcher->trace->n_positions * found->width * sizeof(float);
+    return Py_BuildValue("NI", view(found->rows, n_bytes), (unsigned)found->width);
+}
+
+/* A callable, or None where there is no function. NULL with an exception set. */
+static PyObject *fetch_object(const struct trace *trace, const struct python_fetch *fetch)
+{
+    static PyMethodDef method = {"fetch", fetch_stage, METH_VARARGS, NULL};
+    if (fetch == NULL) {
+        return Py_NewRef(Py_None);
+    }
+    struct fetcher *fetcher = xmalloc(sizeof(*fetcher));
+    *fetcher = (struct fetcher){*fetch, trace};
+    PyObject *capsule = PyCapsule_New(fetcher, FETCHER, free_fetcher);
+    PyObject *function = capsule != NULL ? PyCFunction_New(&method, capsule) : NULL;
+    Py_XDECREF(capsule);
+    return function;
+}
+
+enum status python_set_trace(const char *name, const struct trace *trace, const struct python_fetch *fetch,
+                             struct error *err)
 {
     struct error unused;
     err = err != NULL ? err : &unused;
@@ -43,8 +100,8 @@ enum status python_set_trace(const char *name, const struct trace *trace, struct
         object = Py_NewRef(Py_None);
     } else if (stages != NULL) {
         object =
-            PyObject_CallFunction(function, "sNNO", name, view(trace->tokens, trace->n_positions * sizeof(int32_t)),
-                                  view(trace->phase, trace->n_positions), stages);
+            PyObject_CallFunction(function, "sNNON", name, view(trace->tokens, trace->n_positions * sizeof(int32_t)),
+                                  view(trace->phase, trace->n_positions), stages, fetch_object(trace, fetch));
     }
     PyObject *namespace = PyModule_GetDict(PyImport_AddModule("__main__")); /* borrowed */
     bool ok = object != NULL && PyDict_SetItemString(namespace, name, object) == 0;

@@ -64,12 +64,17 @@ enum status repl_apply_patches(struct repl *repl, uint32_t step, float *rows, st
     return STATUS_OK;
 }
 
+static void free_file(const struct repl_patch *patch)
+{
+    if (patch->file != NULL) {
+        trace_free(patch->file);
+        free(patch->file);
+    }
+}
+
 static void drop_patch(struct repl *repl, uint32_t i)
 {
-    if (repl->patches[i].file != NULL) {
-        trace_free(repl->patches[i].file);
-        free(repl->patches[i].file);
-    }
+    free_file(&repl->patches[i]);
     memmove(&repl->patches[i], &repl->patches[i + 1], (repl->n_patches - i - 1) * sizeof(*repl->patches));
     repl->n_patches--;
 }
@@ -146,6 +151,35 @@ static enum status parse_replacement(struct repl *repl, const char *how, const c
                : error_set(err, STATUS_USAGE, NULL, "scale", ERROR_NO_OFFSET, "\"%s\", expected a number", what);
 }
 
+/* Refuses rows that name experts which the model does not have: whoever reads them reads weights by them. */
+static enum status check_experts(struct repl *repl, const struct repl_patch *patch, const char *what, struct error *err)
+{
+    const struct step *step = &repl->plan->steps[patch->step];
+    char label[64];
+    if (step->op != OP_topk) {
+        return STATUS_OK;
+    }
+    uint32_t n = step->params.topk.n;
+    if (patch->kind == PATCH_SCALE) {
+        return error_set(err, STATUS_USAGE, NULL, step_label(step, label), ERROR_NO_OFFSET,
+                         "scale %s of numbers of experts, expected from a source: whole numbers from 0 to %u", what,
+                         n - 1);
+    }
+    const struct trace *trace = patch_trace(repl, patch);
+    const struct trace_stage *stage = trace_find_step(trace, step);
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        const float *row = trace_row(stage, p);
+        for (uint32_t d = 0; row != NULL && d < step->width; d++) {
+            if (!(row[d] >= 0 && row[d] < (float)n && row[d] == (float)(uint32_t)row[d])) {
+                return error_set(err, STATUS_BAD_INPUT, NULL, step_label(step, label), ERROR_NO_OFFSET,
+                                 "%s has %g at position %u, dim %u, expected whole numbers from 0 to %u", what, row[d],
+                                 p, d, n - 1);
+            }
+        }
+    }
+    return STATUS_OK;
+}
+
 static enum status parse_patch(struct repl *repl, const struct words *words, struct repl_patch *patch,
                                struct error *err)
 {
@@ -153,12 +187,13 @@ static enum status parse_patch(struct repl *repl, const struct words *words, str
     TRY(parse_replacement(repl, words->word[1], words->word[2], patch, err));
     const struct step *step = &repl->plan->steps[patch->step];
     if (patch->kind == PATCH_SCALE || trace_find_step(patch_trace(repl, patch), step) != NULL) {
-        return STATUS_OK;
+        enum status status = check_experts(repl, patch, words->word[2], err);
+        if (status != STATUS_OK) {
+            free_file(patch);
+        }
+        return status;
     }
-    if (patch->file != NULL) {
-        trace_free(patch->file);
-        free(patch->file);
-    }
+    free_file(patch);
     char label[64];
     return error_set(err, STATUS_BAD_INPUT, NULL, step_label(step, label), ERROR_NO_OFFSET,
                      "is not in %s, expected a source that holds the stage", words->word[2]);

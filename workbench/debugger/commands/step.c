@@ -181,7 +181,23 @@ enum status do_step(struct repl *repl, const struct words *words, struct error *
     return STATUS_OK;
 }
 
-/* restart --prompt TEXT or --ids 1,2,3, with -n N. */
+/* The same prompt again, with room for n_decode decoded tokens. option: of the command; NULL: alone. */
+static enum status restart_prompt(struct repl *repl, uint32_t n_decode, const char *option, struct error *err)
+{
+    if (repl->n_prompt == 0) {
+        return error_set(err, STATUS_USAGE, NULL, option != NULL ? option : "restart", ERROR_NO_OFFSET,
+                         repl->n_known > 0 ? "the tokens are a file's, expected --prompt TEXT or --ids 1,2,3"
+                                           : "nothing ran yet, expected --prompt TEXT or --ids 1,2,3");
+    }
+    uint32_t n_ids = repl->n_prompt;
+    int32_t *ids = xmalloc(n_ids * sizeof(*ids));
+    memcpy(ids, repl->tokens, n_ids * sizeof(*ids));
+    enum status status = repl_restart(repl, ids, n_ids, n_decode, err);
+    free(ids);
+    return status;
+}
+
+/* restart [--prompt TEXT | --ids 1,2,3] [-n N]; without a prompt, with the one before. */
 static enum status restart_tokens(struct repl *repl, const struct words *words, struct error *err)
 {
     struct prompt prompt = {0};
@@ -200,25 +216,13 @@ static enum status restart_tokens(struct repl *repl, const struct words *words, 
         }
         TRY(status);
     }
+    if (prompt.text == NULL && prompt.ids == NULL) {
+        return restart_prompt(repl, (uint32_t)n_decode, "-n", err);
+    }
     int32_t *ids;
     uint32_t n_ids;
     TRY(prompt_tokens(&prompt, &repl->session->model, &ids, &n_ids, err));
     enum status status = repl_restart(repl, ids, n_ids, (uint32_t)n_decode, err);
-    free(ids);
-    return status;
-}
-
-/* The same prompt again, with room for as many decoded tokens. */
-static enum status restart_prompt(struct repl *repl, struct error *err)
-{
-    if (repl->n_prompt == 0) {
-        return error_set(err, STATUS_USAGE, NULL, "restart", ERROR_NO_OFFSET,
-                         "nothing ran yet, expected --prompt TEXT or --ids 1,2,3");
-    }
-    uint32_t n_ids = repl->n_prompt;
-    int32_t *ids = xmalloc(n_ids * sizeof(*ids));
-    memcpy(ids, repl->tokens, n_ids * sizeof(*ids));
-    enum status status = repl_restart(repl, ids, n_ids, repl->capacity - n_ids, err);
     free(ids);
     return status;
 }
@@ -230,7 +234,7 @@ enum status do_restart(struct repl *repl, const struct words *words, struct erro
     } else if (repl_side_of(repl, SOURCE_GOLDEN) != NULL || repl_side_of(repl, SOURCE_TRACE) != NULL) {
         repl_restart_with_golden(repl);
     } else {
-        TRY(restart_prompt(repl, err));
+        TRY(restart_prompt(repl, repl->capacity - repl->n_prompt, NULL, err));
     }
     return do_where(repl, words, err);
 }
