@@ -5,6 +5,7 @@
 
 #include "engine/device/device_list.h"
 #include "engine/device/submit.h"
+#include "engine/lowering/kernel_choice.h"
 #include "engine/lowering/lower_argmax.h"
 #include "engine/lowering/prefill.h"
 #include "engine/program/embedded_shaders.h"
@@ -205,18 +206,45 @@ const char *engine_shader_source(uint32_t i, const char **file)
     return shader_texts[i].text;
 }
 
-/* The dispatch of an entry that writes the step's slot; the last one if none does. */
-static uint32_t writing_dispatch(const struct schedule *schedule, const struct entry *entry, uint32_t step)
+enum status engine_possible_kernels(const struct backend *backend, uint32_t n_rows, uint32_t *possible,
+                                    struct error *err)
 {
-    for (uint32_t i = entry->n_dispatches; i-- > 0;) {
-        const struct dispatch *dispatch = &schedule->dispatches[entry->first_dispatch + i];
-        for (uint32_t k = 0; k < dispatch->program->key.n_bindings; k++) {
-            if (dispatch->bindings[k].write && dispatch->bindings[k].resource == (int32_t)(2 * step)) {
-                return i;
-            }
-        }
+    const struct engine *engine = engine_of(backend);
+    return kernel_choice_possible(&engine->buffers, n_rows, engine->captured, possible, err);
+}
+
+enum status engine_used_kernels(const struct backend *backend, uint32_t n_rows, const struct kernel_choices *choices,
+                                uint32_t *used, struct error *err)
+{
+    const struct engine *engine = engine_of(backend);
+    struct buffers buffers = engine->buffers;
+    buffers.kernels = *choices;
+    return kernel_choice_used(&buffers, n_rows, engine->captured, used, err);
+}
+
+static enum status choose_kernels(struct engine *engine, const struct kernel_choices *kernels, struct error *err)
+{
+    struct kernel_choices before = engine->buffers.kernels;
+    TRY(submit_wait_all(&engine->device, err));
+    engine->buffers.kernels = *kernels;
+    enum status status = record_anew(engine, err);
+    if (status != STATUS_OK) {
+        struct error unused;
+        engine->buffers.kernels = before;
+        (void)record_anew(engine, &unused);
     }
-    return entry->n_dispatches - 1;
+    return status;
+}
+
+enum status engine_choose_kernels(struct backend *backend, const struct kernel_choices *kernels, struct error *err)
+{
+    struct engine *engine = engine_of(backend);
+    return state_check(engine, choose_kernels(engine, kernels, err), err);
+}
+
+const struct kernel_choices *engine_chosen_kernels(const struct backend *backend)
+{
+    return &engine_of(backend)->buffers.kernels;
 }
 
 bool engine_kernel_of(const struct backend *backend, uint32_t n_rows, uint32_t step, bool by_itself,
@@ -235,13 +263,13 @@ bool engine_kernel_of(const struct backend *backend, uint32_t n_rows, uint32_t s
         at += entry->n_steps;
         entry = by_itself ? &schedule->single[at] : schedule_next(schedule, at, n_steps, true);
     }
-    uint32_t i = writing_dispatch(schedule, entry, step);
-    const struct dispatch *dispatch = &schedule->dispatches[entry->first_dispatch + i];
+    uint32_t i = schedule_writer(schedule, entry, step);
+    const struct dispatch *dispatch = &schedule->dispatches[i];
     const struct program_key *key = &dispatch->program->key;
     *kernel = (struct engine_kernel){
         .shader = key->shader,
         .variant = key->variant == VARIANT_NONE ? NULL : variant_info(key->variant)->name,
-        .dispatch = n_before + i,
+        .dispatch = n_before + i - entry->first_dispatch,
         .first_step = at,
         .n_steps = entry->n_steps,
         .lanes = key->constants.local_size,

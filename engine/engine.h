@@ -111,6 +111,20 @@ struct engine_kernel {
     uint32_t lanes, groups;       /* of a workgroup; workgroups */
 };
 
+/* Which kernels can make each stage in batches of n_rows. possible[STAGE_COUNT]: 1 << KERNEL_ for each that can in some
+ * layer; 0: the plan has no such stage. */
+enum status engine_possible_kernels(const struct backend *backend, uint32_t n_rows, uint32_t *possible,
+                                    struct error *err);
+
+/* Which kernels would make each stage with these choices; likewise. */
+enum status engine_used_kernels(const struct backend *backend, uint32_t n_rows, const struct kernel_choices *choices,
+                                uint32_t *used, struct error *err);
+
+/* From now on, these kernels make the stages. On failure all stays as it is. A batch that was begun has to be begun
+ * again. */
+enum status engine_choose_kernels(struct backend *backend, const struct kernel_choices *kernels, struct error *err);
+const struct kernel_choices *engine_chosen_kernels(const struct backend *backend);
+
 /* The text of a shader's source file as it was built into the program, by number; NULL past the last one. */
 const char *engine_shader_source(uint32_t i, const char **file);
 

@@ -1,17 +1,25 @@
 #include "engine/lowering/attention_split.h"
 
+#include "engine/lowering/kernel_choice.h"
 #include "engine/lowering/matvec.h"
 #include "engine/placement/attention_parts.h"
 #include "engine/schedule/match.h"
 
+#define LOOPS_A_KEY 8  /* iterations of attention_part.comp for a key of its part, at most */
 #define PART_LANES 256 /* of a workgroup: teams of 32 lanes or more, which share a tile of 32 keys */
 
-/* Whether the attention of this step can be split. */
-static bool can_split(const struct builder *b, const struct step *step)
+/* Whether the attention of this step is split: it can be, and no other kernel is chosen. In a group, the product behind
+ * it may join the parts. */
+static bool is_split(const struct builder *b, const struct step *step)
 {
     const struct attention_params *op = &step->params.attention;
     const struct tensor *sinks = step->weight[0];
-    return builder_uses_matvec(b) && step->variant == VARIANT_NONE && op->dim % 4 == 0 && op->dim <= MATVEC_LANES &&
+    uint32_t at = (uint32_t)(step - b->buffers->plan->steps);
+    uint32_t keys = attention_parts_of(op, b->buffers->max_positions).keys;
+    bool wanted = kernel_choice_is(b, at, KERNEL_attention_join, builder_uses_matvec(b)) ||
+                  (kernel_choice_of(b, at) == KERNEL_matvec && builder_uses_matvec(b));
+    return wanted && builder_can_matvec(b) && builder_loops_fit(b, keys * LOOPS_A_KEY) &&
+           step->variant == VARIANT_NONE && op->dim % 4 == 0 && op->dim <= MATVEC_LANES &&
            op->heads * op->dim <= MATVEC_NORM_MOST && matvec_most_lanes(b, PART_LANES) == PART_LANES &&
            (!sinks || dtype_info(sinks->dtype)->block_elems == 1);
 }
@@ -112,7 +120,7 @@ enum status attention_split_join(struct builder *b, uint32_t attention)
 
 enum status attention_split_lower(struct builder *b, bool *done)
 {
-    *done = can_split(b, builder_step(b));
+    *done = is_split(b, builder_step(b));
     if (!*done) {
         return STATUS_OK;
     }
@@ -136,7 +144,7 @@ bool attention_split_match(const struct builder *b, struct attention_group *grou
 {
     uint32_t at = b->step, norms = match_step(b, at, OP_rms_norm, -1) ? 2 : 0;
     const struct step *step = match_step(b, at + norms + 2, OP_attention, at + norms);
-    if (!step || step->input[1] != (int32_t)(at + norms + 1) || !can_split(b, step)) {
+    if (!step || step->input[1] != (int32_t)(at + norms + 1) || !is_split(b, step)) {
         return false;
     }
     const struct attention_params *op = &step->params.attention;

@@ -1,5 +1,6 @@
 #include "engine/lowering/fuse.h"
 
+#include "engine/lowering/kernel_choice.h"
 #include "engine/lowering/lower_matmul.h"
 #include "engine/lowering/matvec.h"
 #include "engine/lowering/prefill.h"
@@ -113,12 +114,18 @@ static bool has_whole_rows(const struct tensor *gate, const struct tensor *up)
            n_in % (block > 8 ? block : 8) == 0;
 }
 
+/* Whether the product that is step `first` of a group is matvec.comp's, and nothing else is chosen in the group. */
+static bool is_matvec(const struct builder *b, uint32_t first, uint32_t last)
+{
+    return kernel_choice_in(b, first, last) == KERNEL_AUTO && matvec_fits(b, &b->buffers->plan->steps[first]);
+}
+
 /* gate, up and their activation. */
 static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
     struct glu_group group;
-    if (!match_glu(b, at, &group) || matvec_fits(b, group.gate) ||
+    if (!match_glu(b, at, &group) || is_matvec(b, at, at + 2) ||
         !has_whole_rows(group.gate->weight[0], group.up->weight[0])) {
         return STATUS_OK;
     }
@@ -135,6 +142,7 @@ static enum status fuse_glu(struct builder *b, uint32_t *n_steps)
         .matrix = group.gate->weight[0],
         .input = group.gate->input[0],
         .output = at + 2,
+        .last = at + 2,
         .more = more,
         .n_more = 2,
         .matrices = 2,
@@ -155,7 +163,7 @@ static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
 {
     uint32_t at = b->step;
     const struct step *head = match_step(b, at, OP_matmul, -1), *cap = match_step(b, at + 1, OP_softcap, at);
-    if (!head || !cap || matvec_fits(b, head)) {
+    if (!head || !cap || is_matvec(b, at, at + 1)) {
         return STATUS_OK;
     }
     struct matmul_softcap_params params = {head->params.matmul.n_in, head->params.matmul.n_out,
@@ -168,6 +176,7 @@ static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
         .bias = head->weight[1],
         .input = head->input[0],
         .output = at,
+        .last = at + 1,
         .more = more,
         .n_more = 1,
         .matrices = 1,
@@ -182,13 +191,13 @@ static enum status fuse_softcap(struct builder *b, uint32_t *n_steps)
     return STATUS_OK;
 }
 
-enum status fuse(struct builder *b, uint32_t *n_steps)
+enum status fuse(struct builder *b, struct entry *entry)
 {
     typedef enum status fuse_function(struct builder * b, uint32_t * n_steps);
     static fuse_function *const kinds[] = {fuse_norms, fuse_heads, fuse_glu, fuse_softcap};
-    *n_steps = 0;
-    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && *n_steps == 0; i++) {
-        TRY(kinds[i](b, n_steps));
+    entry->n_steps = 0;
+    for (size_t i = 0; i < sizeof(kinds) / sizeof(kinds[0]) && entry->n_steps == 0; i++) {
+        TRY(kinds[i](b, &entry->n_steps));
     }
     return STATUS_OK;
 }

@@ -6,7 +6,8 @@
 
 #include "engine/schedule/builder.h"
 
-/* Adds the dispatches of the group that starts at b->step. *n_steps: steps that it covers; 0: there is no group. */
-enum status fuse(struct builder *b, uint32_t *n_steps);
+/* Adds the dispatches of the group that starts at b->step. entry->n_steps: steps that it covers; 0: there is no group.
+ */
+enum status fuse(struct builder *b, struct entry *entry);
 
 #endif

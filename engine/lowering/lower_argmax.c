@@ -25,7 +25,8 @@ static enum status add_pass(struct builder *b, bool last, uint32_t n_logits, uin
     dispatch->bindings[2] = whole_buffer(&b->buffers->best_logits, true);
     dispatch->bindings[3] = whole_buffer(&b->buffers->chosen_ids, true);
     memcpy(dispatch->push, &params, sizeof(params));
-    return programs_get(b->programs, &key, &dispatch->program, b->err);
+    dispatch->shader = key.shader;
+    return b->programs ? programs_get(b->programs, &key, &dispatch->program, b->err) : STATUS_OK;
 }
 
 static uint32_t count_logits(const struct buffers *buffers)

@@ -1,5 +1,8 @@
 #include "engine/lowering/lower_matmul.h"
 
+#include <string.h>
+
+#include "engine/lowering/kernel_choice.h"
 #include "engine/lowering/matvec.h"
 #include "engine/lowering/prefill.h"
 
@@ -12,9 +15,17 @@
 #define LARGE_TILE 8
 #define LARGE_TILE_ROWS 16
 
-/* Whether a lane computes a row of the matrix; otherwise a workgroup does. */
-static bool wants_lanes(const struct builder *b)
+/* Whether a lane computes a row of the matrix, by lane_shader; otherwise a workgroup does, by reduce_shader. chosen:
+ * for the product. */
+static bool wants_lanes(const struct builder *b, enum stage_kernel chosen, const char *lane_shader,
+                        const char *reduce_shader)
 {
+    if (strcmp(stage_kernel_name(chosen), lane_shader) == 0) {
+        return true;
+    }
+    if (strcmp(stage_kernel_name(chosen), reduce_shader) == 0) {
+        return false;
+    }
     return b->buffers->limits.matmul == MATMUL_LANE ||
            (b->buffers->limits.matmul == MATMUL_CHOSEN && builder_is_cpu(b));
 }
@@ -64,7 +75,7 @@ static void choose_shape(const struct builder *b, const struct matmul *matmul, b
 enum status matmul_add(struct builder *b, const struct matmul *matmul)
 {
     const struct tensor *matrix = matmul->matrix, *bias = matmul->bias;
-    bool lanes = wants_lanes(b);
+    bool lanes = wants_lanes(b, kernel_choice_in(b, b->step, matmul->last), matmul->lane_shader, matmul->reduce_shader);
     uint64_t slice;
     TRY(builder_slice_rows(b, matrix, &slice));
     if (bias && dtype_info(bias->dtype)->block_elems != 1) {
@@ -124,6 +135,7 @@ enum status lower_matmul(struct builder *b)
         .bias = step->weight[1],
         .input = step->input[0],
         .output = b->step,
+        .last = b->step,
         .variant = step->variant,
         .matrices = 1,
         .params = &step->params,
@@ -145,7 +157,8 @@ enum status lower_expert_matmul(struct builder *b)
                          "a matrix row of %u values needs longer loops than %s runs", op->n_in,
                          b->buffers->device->info.name);
     }
-    bool lanes = wants_lanes(b);
+    const char *const shaders[] = {"expert_matmul_reduce", "expert_matmul"};
+    bool lanes = wants_lanes(b, kernel_choice_of(b, b->step), shaders[1], shaders[0]);
     uint32_t subgroup = b->buffers->device->info.subgroup;
     uint32_t group_lanes = subgroup < 32 || subgroup > 64 ? 64 : subgroup;
     struct program_constants constants = {.local_size = lanes ? 8 : group_lanes,
@@ -162,7 +175,7 @@ enum status lower_expert_matmul(struct builder *b)
         dispatch->bindings[5] = weight_binding(b, matrix, first, count);
         dispatch->bindings[6] = weight_binding(b, bias, 0, tensor_rows(bias));
         struct dispatch_desc desc = {
-            .shader = lanes ? "expert_matmul" : "expert_matmul_reduce",
+            .shader = shaders[lanes],
             .n_bindings = 7,
             .part = {.first = (uint32_t)first, .count = (uint32_t)count},
             .constants = constants,

@@ -2,21 +2,28 @@
 
 #include "engine/lowering/fuse.h"
 #include "engine/lowering/fuse_decode.h"
+#include "engine/lowering/kernel_choice.h"
 #include "engine/lowering/lower_argmax.h"
 #include "engine/lowering/lower_op.h"
 
-/* Adds the group that starts at the current step, if there is one. */
+/* Adds the group that starts at the current step, if there is one. Drops it where the user chose another kernel for one
+ * of its stages. */
 static enum status lower_fused(struct builder *b)
 {
-    struct entry *fused = &b->schedule->fused[b->step];
-    fused->first_dispatch = b->schedule->n_dispatches;
-    if (!b->buffers->limits.no_fusing) {
-        TRY(fuse_decode(b, fused));
+    typedef enum status fuse_function(struct builder * b, struct entry * fused);
+    static fuse_function *const ways[] = {fuse_decode, fuse};
+    struct schedule *schedule = b->schedule;
+    struct entry *fused = &schedule->fused[b->step];
+    for (size_t i = 0; i < sizeof(ways) / sizeof(ways[0]) && !b->buffers->limits.no_fusing; i++) {
+        *fused = (struct entry){.first_dispatch = schedule->n_dispatches};
+        TRY(ways[i](b, fused));
+        fused->n_dispatches = schedule->n_dispatches - fused->first_dispatch;
+        if (fused->n_steps > 0 && kernel_choice_allows(b, fused, b->step)) {
+            return STATUS_OK;
+        }
+        schedule->n_dispatches = fused->first_dispatch;
     }
-    if (!b->buffers->limits.no_fusing && fused->n_steps == 0) {
-        TRY(fuse(b, &fused->n_steps));
-    }
-    fused->n_dispatches = b->schedule->n_dispatches - fused->first_dispatch;
+    *fused = (struct entry){0};
     return STATUS_OK;
 }
 

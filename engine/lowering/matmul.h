@@ -10,6 +10,7 @@ struct matmul {
     const struct tensor *matrix, *bias;
     int32_t input;              /* step */
     uint32_t output, variant;   /* step; VARIANT_ code */
+    uint32_t last;              /* step: the last that it covers; the first is the builder's */
     const struct binding *more; /* [n_more] a fused product's bindings, behind those that every matmul has */
     uint32_t n_more;
     uint32_t matrices;   /* that a lane or workgroup reads a row of at a time: 1, or 2 for gate and up */

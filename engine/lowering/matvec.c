@@ -3,6 +3,8 @@
 
 #include <string.h>
 
+#include "engine/lowering/kernel_choice.h"
+
 #define RUN 32             /* lanes of a run, as in matvec.comp */
 #define LEAST_TEAM 4       /* lanes of the smallest team */
 #define MOST_LANES 512     /* of a workgroup; with more lanes there would be too few registers */
@@ -10,6 +12,7 @@
 #define PROLOGUE_LANES 256 /* lanes that compute x quickly */
 #define MOST_HALVES 14     /* max pieces per lane kept in registers: f16 and bf16 */
 #define MOST_QUANTS 9      /* the same: quantised */
+#define ROW_LOOPS 16       /* iterations of a lane for a piece of a row, or of two rows, at most */
 #define MOST_LOOPS 4       /* loops whose sums are combined at a time */
 #define RUN_SUM_BYTES 1024 /* shared memory of rows.glsl */
 #define WRITTEN_FIRST 9    /* bindings from here on are written, those before it are read */
@@ -51,20 +54,6 @@ static uint32_t choose_row_lanes(const struct builder *b, const struct tensor *m
     return (uint32_t)slots;
 }
 
-static bool fits_matvec(const struct builder *b, const struct tensor *matrix, const struct tensor *bias)
-{
-    uint64_t n_in = tensor_row_elems(matrix);
-    uint32_t block = dtype_info(matrix->dtype)->block_elems;
-    return builder_uses_matvec(b) && matrix->layout == LAYOUT_ROWS && tensor_row_bytes(matrix) % 4 == 0 &&
-           n_in % (block > 8 ? block : 8) == 0 && choose_row_lanes(b, matrix) <= MOST_LANES &&
-           (!bias || dtype_info(bias->dtype)->block_elems == 1);
-}
-
-bool matvec_fits(const struct builder *b, const struct step *step)
-{
-    return step->variant == VARIANT_NONE && fits_matvec(b, step->weight[0], step->weight[1]);
-}
-
 /* How a workgroup divides its rows: it takes `rows` at a time (whole runs of teams), `loops` times. */
 struct division {
     uint32_t team; /* lanes */
@@ -99,6 +88,30 @@ static struct division choose_division(const struct builder *b, const struct ten
         least = busiest < least ? busiest : least;
     }
     return chosen;
+}
+
+/* Iterations of a lane, at most: for each row that its team takes, its pieces, each of ROW_LOOPS. */
+static uint64_t lane_loops(const struct builder *b, const struct tensor *matrix)
+{
+    uint32_t row_lanes = choose_row_lanes(b, matrix);
+    uint64_t pieces = divide_up(tensor_row_elems(matrix) / piece_elems(b, matrix), row_lanes);
+    return choose_division(b, matrix, row_lanes).loops * pieces * ROW_LOOPS + tensor_row_elems(matrix) / 4;
+}
+
+static bool fits_matvec(const struct builder *b, const struct tensor *matrix, const struct tensor *bias)
+{
+    uint64_t n_in = tensor_row_elems(matrix);
+    uint32_t block = dtype_info(matrix->dtype)->block_elems;
+    return builder_can_matvec(b) && matrix->layout == LAYOUT_ROWS && tensor_row_bytes(matrix) % 4 == 0 &&
+           n_in % (block > 8 ? block : 8) == 0 && choose_row_lanes(b, matrix) <= MOST_LANES &&
+           (!bias || dtype_info(bias->dtype)->block_elems == 1) && builder_loops_fit(b, lane_loops(b, matrix));
+}
+
+bool matvec_fits(const struct builder *b, const struct step *step)
+{
+    uint32_t at = (uint32_t)(step - b->buffers->plan->steps);
+    return step->variant == VARIANT_NONE && kernel_choice_is(b, at, KERNEL_matvec, builder_uses_matvec(b)) &&
+           fits_matvec(b, step->weight[0], step->weight[1]);
 }
 
 static void choose_shape(const struct builder *b, const struct matvec *matvec, struct program_constants *constants)

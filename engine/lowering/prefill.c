@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "engine/device/cooperative.h"
+#include "engine/lowering/kernel_choice.h"
 
 /* Tiles pay off from this number of rows on; fewer leave most of a tile empty. Measured on an H200. */
 #define LEAST_ROWS 32
@@ -12,6 +13,8 @@
 /* A workgroup of matmul_tile.comp or matmul_coop.comp computes a tile of ROWS x OUTPUTS, as in matmul_tile.glsl. */
 #define ROWS 64
 #define OUTPUTS 64
+#define TILE_CHUNK 32    /* elements of a row that matmul_tile.comp takes at a time */
+#define CHUNK_LOOPS 210  /* iterations of a lane for a chunk, at most */
 #define F32_SHARED 18432 /* bytes of shared memory that matmul_tile.comp declares */
 
 /* A workgroup of attention_tile.comp computes FEW_ROWS rows of a head, or MANY_ROWS where there are many workgroups.
@@ -20,6 +23,7 @@
 #define MANY_ROWS 16
 #define PARTS 8
 #define SCORES 512
+#define TILE_LOOPS 512 /* iterations of a lane for a tile of keys, at most */
 
 uint32_t prefill_least_rows(const struct buffers *buffers)
 {
@@ -35,17 +39,8 @@ static bool has_many_rows(const struct builder *b)
     return least && b->n_rows >= least;
 }
 
-bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul)
-{
-    const struct tensor *matrix = matmul->matrix;
-    return has_many_rows(b) && matmul->variant == VARIANT_NONE && matrix->layout == LAYOUT_ROWS &&
-           tensor_row_elems(matrix) % (dtype_info(matrix->dtype)->block_elems == 1 ? 8 : 32) == 0 &&
-           b->buffers->device->limits.maxComputeSharedMemorySize >= F32_SHARED &&
-           b->buffers->device->limits.maxComputeWorkGroupInvocations >= LANES;
-}
-
 /* The shader of a product: with cooperative matrices of the KHR extension, of the NV extension, or without. */
-static const char *tile_shader(const struct builder *b)
+static const char *best_tile_shader(const struct builder *b)
 {
     unsigned has = b->buffers->device->cooperative;
     switch (b->buffers->limits.tiles) {
@@ -64,10 +59,40 @@ static const char *tile_shader(const struct builder *b)
     return has & COOPERATIVE_KHR ? "matmul_coop" : has ? "matmul_coop_nv" : "matmul_tile";
 }
 
+/* The tiled shader of a product, or NULL. */
+static const char *tile_shader(const struct builder *b, const struct matmul *matmul)
+{
+    unsigned has = b->buffers->device->cooperative;
+    enum stage_kernel chosen = kernel_choice_in(b, b->step, matmul->last);
+    switch (chosen) {
+    case KERNEL_AUTO:
+        return has_many_rows(b) ? best_tile_shader(b) : NULL;
+    case KERNEL_matmul_tile:
+        return stage_kernel_name(chosen);
+    case KERNEL_matmul_coop:
+        return has & COOPERATIVE_KHR ? stage_kernel_name(chosen) : NULL;
+    case KERNEL_matmul_coop_nv:
+        return has & COOPERATIVE_NV ? stage_kernel_name(chosen) : NULL;
+    default:
+        return NULL;
+    }
+}
+
+bool prefill_has_matmul(const struct builder *b, const struct matmul *matmul)
+{
+    const struct tensor *matrix = matmul->matrix;
+    uint64_t iterations = divide_up(tensor_row_elems(matrix), TILE_CHUNK) * CHUNK_LOOPS;
+    return tile_shader(b, matmul) && builder_loops_fit(b, iterations) && matmul->variant == VARIANT_NONE &&
+           matrix->layout == LAYOUT_ROWS &&
+           tensor_row_elems(matrix) % (dtype_info(matrix->dtype)->block_elems == 1 ? 8 : 32) == 0 &&
+           b->buffers->device->limits.maxComputeSharedMemorySize >= F32_SHARED &&
+           b->buffers->device->limits.maxComputeWorkGroupInvocations >= LANES;
+}
+
 enum status prefill_matmul(struct builder *b, const struct matmul *matmul, uint64_t slice)
 {
     const struct tensor *matrix = matmul->matrix, *bias = matmul->bias;
-    const char *shader = tile_shader(b);
+    const char *shader = tile_shader(b, matmul);
     bool coop = strcmp(shader, "matmul_tile") != 0;
     struct matmul_tile_params params = {(uint32_t)tensor_row_elems(matrix), (uint32_t)tensor_rows(matrix), bias != NULL,
                                         1};
@@ -119,8 +144,11 @@ static uint32_t attention_piece(const struct builder *b, uint32_t rows, uint32_t
 
 bool prefill_has_attention(const struct builder *b, const struct attention_params *op)
 {
+    uint64_t most = b->buffers->max_positions, keys = op->window && op->window < most ? op->window : most;
+    uint64_t iterations = (keys / (SCORES / MANY_ROWS) + 2) * TILE_LOOPS;
     bool fits = op->dim == 32 || op->dim == 64 || op->dim == 128 || op->dim == 256;
-    return has_many_rows(b) && fits && builder_step(b)->variant == VARIANT_NONE &&
+    return kernel_choice_is(b, b->step, KERNEL_attention_tile, has_many_rows(b)) && fits &&
+           builder_loops_fit(b, iterations) && builder_step(b)->variant == VARIANT_NONE &&
            attention_piece(b, FEW_ROWS, op->dim) && b->buffers->device->limits.maxComputeWorkGroupInvocations >= LANES;
 }
 

@@ -5,6 +5,7 @@
 
 #include "engine/placement/limits.h"
 #include "engine/placement/rope_tables.h"
+#include "engine/placement/stage_kernels.h"
 #include "engine/placement/weights.h"
 #include "model/plan.h"
 
@@ -23,6 +24,7 @@ struct buffers {
     struct device *device;
     const struct plan *plan;
     struct engine_limits limits;
+    struct kernel_choices kernels;
     uint32_t max_rows; /* of a batch; 0: chosen by buffers_open */
     uint32_t max_positions;
     VkDeviceSize padding; /* bytes of PADDING_WORD behind every slot, tensor and cache; 0 without pad_buffers */

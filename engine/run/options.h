@@ -5,6 +5,8 @@
 #include <stdbool.h>
 #include <stdint.h>
 
+#include "engine/placement/stage_kernels.h"
+
 /* Zero-initialised: the default device, every stage captured, no padding. */
 struct engine_options {
     const char *device;     /* index, or part of a name; NULL: a discrete GPU if there is one, else any device */
@@ -15,7 +17,8 @@ struct engine_options {
     bool pad_buffers; /* the fault `pool-padding`: every buffer is larger than its shape, with garbage in the rest */
     bool statistics;  /* keep the driver's statistics of every program, for engine_programs */
     bool validation;  /* Vulkan's validation layers, with synchronisation validation; a message fails the call */
-    const char *shader_dir; /* folder of GLSL to compile at run time; NULL: the embedded SPIR-V */
+    struct kernel_choices kernels; /* which kernel makes each stage */
+    const char *shader_dir;        /* folder of GLSL to compile at run time; NULL: the embedded SPIR-V */
 };
 
 #endif

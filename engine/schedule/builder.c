@@ -127,7 +127,8 @@ enum status builder_finish(struct builder *b, struct dispatch *dispatch, uint32_
     memcpy(dispatch->push, &part, sizeof(part));
     memcpy(dispatch->push + sizeof(part), desc->params, desc->params_bytes);
     TRY(set_groups(b, dispatch, desc->n_groups));
-    return programs_get(b->programs, &key, &dispatch->program, b->err);
+    dispatch->shader = desc->shader;
+    return b->programs ? programs_get(b->programs, &key, &dispatch->program, b->err) : STATUS_OK;
 }
 
 /* Bytes of each op's parameters. */
@@ -168,13 +169,17 @@ enum status builder_slice_rows(const struct builder *b, const struct tensor *ten
                      b->buffers->device->info.name, b->buffers->limits.max_binding);
 }
 
-bool builder_uses_matvec(const struct builder *b)
+bool builder_can_matvec(const struct builder *b)
 {
     const VkPhysicalDeviceLimits *limits = &b->buffers->device->limits;
-    return b->schedule->n_rows == 1 && buffers_decode_as_gpu(b->buffers) &&
-           limits->maxComputeWorkGroupInvocations >= 2 * MATVEC_LANES &&
+    return b->schedule->n_rows == 1 && limits->maxComputeWorkGroupInvocations >= 2 * MATVEC_LANES &&
            limits->maxComputeWorkGroupSize[0] >= 2 * MATVEC_LANES &&
            limits->maxComputeSharedMemorySize >= MATVEC_SHARED_BYTES;
+}
+
+bool builder_uses_matvec(const struct builder *b)
+{
+    return builder_can_matvec(b) && buffers_decode_as_gpu(b->buffers);
 }
 
 uint32_t builder_norm_lanes(const struct builder *b, uint32_t dim)

@@ -11,7 +11,7 @@
 struct builder {
     struct schedule *schedule;
     const struct buffers *buffers;
-    struct programs *programs;
+    struct programs *programs; /* NULL: dispatches get no program */
     struct error *err;
     uint32_t step;   /* index of the step that is being lowered */
     uint32_t n_rows; /* rows of the batch this step computes */
@@ -85,8 +85,15 @@ enum status builder_finish_step(struct builder *b, struct dispatch *dispatch, st
     3584 /* values of the longest row that a kernel normalises first: it is kept in shared memory */
 #define MATVEC_SHARED_BYTES 32768
 
-/* Whether the current step is decoded by these kernels. */
+/* Whether these kernels can compute the batch, and whether they do where the user chose none. */
+bool builder_can_matvec(const struct builder *b);
 bool builder_uses_matvec(const struct builder *b);
+
+/* Whether a loop of so many iterations in all ends where it should. */
+static inline bool builder_loops_fit(const struct builder *b, uint64_t iterations)
+{
+    return !builder_is_cpu(b) || iterations <= CPU_MAX_ITERATIONS;
+}
 
 /* Lanes of a workgroup that normalises `dim` values. Fused and single dispatches use the same number, so that their
  * sums have the same bits. */

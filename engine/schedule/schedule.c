@@ -29,6 +29,19 @@ struct dispatch *schedule_append(struct schedule *schedule)
     return dispatch;
 }
 
+uint32_t schedule_writer(const struct schedule *schedule, const struct entry *entry, uint32_t step)
+{
+    for (uint32_t i = entry->first_dispatch + entry->n_dispatches; i-- > entry->first_dispatch;) {
+        const struct binding *bindings = schedule->dispatches[i].bindings;
+        for (uint32_t k = 0; k < VULKAN_MAX_BINDINGS; k++) {
+            if (bindings[k].write && bindings[k].resource == (int32_t)(2 * step)) {
+                return i;
+            }
+        }
+    }
+    return entry->first_dispatch + entry->n_dispatches - 1;
+}
+
 const struct entry *schedule_next(const struct schedule *schedule, uint32_t step, uint32_t last, bool whole)
 {
     const struct entry *fused = &schedule->fused[step];

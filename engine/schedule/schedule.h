@@ -20,8 +20,9 @@ struct binding {
 #define MAX_PUSH_BYTES 128 /* what Vulkan guarantees */
 
 struct dispatch {
-    uint32_t step; /* first step that it covers */
-    const struct program *program;
+    uint32_t step;                 /* first step that it covers */
+    const char *shader;            /* borrowed, a literal */
+    const struct program *program; /* NULL: lowered only to see which kernels there would be */
     struct binding bindings[VULKAN_MAX_BINDINGS];
     uint8_t push[MAX_PUSH_BYTES]; /* dispatch_params, then the op's parameters; program->key.n_push bytes */
     uint32_t groups_x, groups_y;
@@ -58,5 +59,8 @@ struct dispatch *schedule_append(struct schedule *schedule);
 /* What runs at `step` in a run that ends before step `last`: the fused group or the step by itself. whole: the run is
  * of the whole plan. */
 const struct entry *schedule_next(const struct schedule *schedule, uint32_t step, uint32_t last, bool whole);
+
+/* The dispatch of an entry that writes the step's slot; the last one if none does. */
+uint32_t schedule_writer(const struct schedule *schedule, const struct entry *entry, uint32_t step);
 
 #endif

@@ -47,6 +47,34 @@ static json_t *capture_cost_json(const struct capture_cost *cost)
     return root;
 }
 
+/* The choices of --kernel: "q_proj=matvec ffn_down=matvec"; or as JSON, NULL if there are none. */
+static void print_kernels(const struct model_bench *bench)
+{
+    const struct kernel_choices *chosen = engine_chosen_kernels(&bench->session.backend[SOURCE_ENGINE]);
+    bool any = false;
+    for (unsigned stage = 0; stage < STAGE_COUNT; stage++) {
+        if (chosen->of_stage[stage] != KERNEL_AUTO) {
+            printf("%s%s=%s", any ? " " : "kernels  ", stage_name((enum stage)stage),
+                   stage_kernel_name(chosen->of_stage[stage]));
+            any = true;
+        }
+    }
+    printf(any ? "\n" : "");
+}
+
+static json_t *kernels_json(const struct model_bench *bench)
+{
+    const struct kernel_choices *chosen = engine_chosen_kernels(&bench->session.backend[SOURCE_ENGINE]);
+    json_t *root = NULL;
+    for (unsigned stage = 0; stage < STAGE_COUNT; stage++) {
+        if (chosen->of_stage[stage] != KERNEL_AUTO) {
+            root = root == NULL ? json_object() : root;
+            json_put(root, stage_name((enum stage)stage), json_text(stage_kernel_name(chosen->of_stage[stage])));
+        }
+    }
+    return root;
+}
+
 void model_bench_print(const struct model_bench *bench, const char *capture)
 {
     if (bench->prefill_ops.measured) {
@@ -60,6 +88,7 @@ void model_bench_print(const struct model_bench *bench, const char *capture)
     printf("decode   %u tokens, %.3f ms a token (median; min %.3f; processor %.3f), %.1f tok/s, capture %s\n",
            bench->n_decoded, bench->median_ms, bench->min_ms, bench->cpu_ms, rate(1, bench->median_ms), capture);
     if (bench->source == SOURCE_ENGINE) {
+        print_kernels(bench);
         printf("a token  %u dispatches, %u barriers, %u submits, %.1f MB read, %.2f MB copied to the host\n",
                bench->costs.dispatches, bench->costs.barriers, bench->submits, bytes_per_token(bench) / 1e6,
                (double)bench->costs.readback_bytes / 1e6);
@@ -119,6 +148,10 @@ json_t *model_bench_json(const struct model_bench *bench, const char *model, con
     json_put(root, "readback_bytes_per_token", json_integer((json_int_t)bench->costs.readback_bytes));
     json_put(root, "peak_memory_bytes", json_integer((json_int_t)bench->costs.memory_bytes));
     json_put(root, "capture", json_text(capture));
+    json_t *kernels = engine ? kernels_json(bench) : NULL;
+    if (kernels != NULL) {
+        json_put(root, "kernels", kernels);
+    }
     if (bench->compares_capture) {
         json_put(root, "captured", capture_cost_json(&bench->capture_cost));
     }

@@ -22,7 +22,7 @@ struct arguments {
     const char *golden, *golden_model, *trace, *second_trace, *json, *html, *md, *junit, *dask, *device, *prompt, *ids,
         *decode_ids, *output, *stages, *script, *config, *preset;
     const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
-    struct text_list faults;
+    struct text_list faults, kernel_choices;
     int64_t n, n_prompt, jobs; /* counts; -1: not given */
     bool check, drift, ops, kernels, verbose, attn_probs, table, ledger, all, strict, resume;
 };

@@ -8,7 +8,7 @@ static const struct command commands[] = {
         .group = GROUP_COMPARE,
         .synopsis = "MODEL --golden [--golden-model] [--trace] [--on] [--strict] [--table] [--ledger] [--all] [--json] "
                     "[--html] "
-                    "[--md] [--junit] [--weights] [--fault] [--device]",
+                    "[--md] [--junit] [--weights] [--fault] [--kernel] [--device]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Run engine and reference on a golden's tokens; name the first bug.",
@@ -78,7 +78,7 @@ static const struct command commands[] = {
         .name = "run",
         .group = GROUP_RUN,
         .synopsis = "MODEL (--prompt | --ids) [-n] [--temperature] [--top-k] [--top-p] [--seed] [--on] [--config] "
-                    "[--preset] [--weights] [--fault] [--device]",
+                    "[--preset] [--weights] [--fault] [--kernel] [--device]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Generate text.",
@@ -116,7 +116,7 @@ static const struct command commands[] = {
     {
         .name = "bench",
         .group = GROUP_RUN,
-        .synopsis = "MODEL [-p] [-n] [--capture] [--ops] [--on] [--fault] [--device] [--json]\n"
+        .synopsis = "MODEL [-p] [-n] [--capture] [--ops] [--on] [--fault] [--kernel] [--device] [--json]\n"
                     "--kernels [WORDS] [-v] [--fault] [--device] [--json]",
         .min_words = 0,
         .max_words = 1,
@@ -133,7 +133,7 @@ static const struct command commands[] = {
         .group = GROUP_DEBUG,
         .synopsis =
             "MODEL [--golden | --prompt | --ids] [--trace] [-n] [--on] [--config] [--preset] [--weights] [--fault] "
-            "[--device] [-x]",
+            "[--kernel] [--device] [-x]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Step engine and reference together at a prompt.",

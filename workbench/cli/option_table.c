@@ -37,6 +37,9 @@ static const struct option options[] = {
      "Expand the engine's weights to this type on load (default: keep the file's own format, compute in f32)."},
     {"--fault", OPTION_LIST, FIELD(faults), 0, "FAULT",
      "Plant a known bug (`lockstep faults` lists them): NAME, NAME@LAYER or NAME@LAYER.STAGE; up to 16 times."},
+    {"--kernel", OPTION_LIST, FIELD(kernel_choices), 0, "STAGE=KERNEL",
+     "Have this kernel make this stage, where batches have as many rows as it takes (`set kernel` at the prompt lists "
+     "kernels); up to 16 times."},
     {"--device", OPTION_TEXT, FIELD(device), 0, "D",
      "Use this Vulkan device: its number or part of its name (`lockstep devices` lists them)."},
     {"--drift", OPTION_FLAG, FIELD(drift), 0, NULL, "Print how far A strays from B, layer by layer; exit with 0."},

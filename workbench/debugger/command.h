@@ -48,6 +48,10 @@ enum status repl_need_engine(const struct repl *repl, const char *what, struct e
  */
 enum status repl_exchange_engine(struct repl *repl, const struct repl_settings *settings, struct error *err);
 
+/* commands/kernel.c: set kernel [STAGE KERNEL|auto]; and the line of show. */
+enum status repl_set_kernel(struct repl *repl, const struct words *words, struct error *err);
+void repl_show_kernels(const struct repl_settings *settings);
+
 /* commands/shaders.c: the folder with the GLSL, as set, or the program's own. *folder is malloc'ed. */
 enum status repl_shader_folder(const struct repl *repl, char **folder, struct error *err);
 

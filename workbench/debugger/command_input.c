@@ -72,7 +72,8 @@ enum status repl_run_script(struct repl *repl, const char *path, struct error *e
 }
 
 /* Reads lines from a pipe or a file and echoes them, so that the output reads like a session. The first that fails ends
- * it, unless `set errors continue` was given: a script must not go on from where it was not meant to be. */
+ * it, unless `set errors continue` was given: a script must not go on from where it was not meant to be. Then the
+ * status is that of the first assert that failed. */
 static enum status loop_over_stdin(struct repl *repl)
 {
     char *line = NULL;
@@ -85,7 +86,7 @@ static enum status loop_over_stdin(struct repl *repl)
         status = repl->settings.errors_continue ? STATUS_OK : status;
     }
     free(line);
-    return status;
+    return status == STATUS_OK ? repl->failed_assert : status;
 }
 
 static void loop_on_terminal(struct repl *repl)

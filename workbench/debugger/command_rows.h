@@ -77,13 +77,15 @@ COMMAND(reload, .args = "shaders", .min = 1, .max = 1, .completion = "shaders",
                 "goes, and repeat the last step. Model, tokens and position stay")
 COMMAND(watch, .args = "shaders [N]", .min = 1, .max = 2, .completion = "shaders",
         .help = "Each time a GLSL file is saved, compile it, run all again as far as the position goes, and print what "
-                "changed in the verdict; until Ctrl-C, or N times")
-COMMAND(set, .args = "device|shaders|decode|width|layers|preset|fuse|errors VALUE", .min = 2, .max = 2,
-        .completion = "device shaders:<files> decode width layers preset:<presets> fuse errors",
-        .example = "set layers 3,17",
-        .help = "Change a setting that show lists. set layers 3,17 copies only those layers to the host; looking at "
-                "another recomputes it. set layers all copies every layer. set fuse off runs each op by itself. set "
-                "errors continue lets a pipe go on after a command that failed")
+                "changed in the verdict; until Ctrl-C, or until N saves compiled")
+COMMAND(
+    set, .args = "device|shaders|decode|width|layers|preset|fuse|errors VALUE | kernel [STAGE KERNEL|auto]", .min = 1,
+    .max = 3, .completion = "device shaders:<files> decode width layers preset:<presets> fuse errors kernel:<stages>",
+    .example = "set layers 3,17",
+    .help = "Change a setting that show lists. set layers 3,17 copies only those layers to the host; looking at "
+            "another recomputes it. set layers all copies every layer. set fuse off runs each op by itself. "
+            "set kernel lists which kernels can make a stage; set kernel STAGE KERNEL has one make it, and runs all "
+            "again. set errors continue lets a pipe go on after a command that failed")
 COMMAND(show, .help = "Show the settings")
 COMMAND(
     plot, .args = "STAGE[@LAYER] [FILE.png]", .min = 1, .max = 2, .completion = "<stages>", .example = "plot layer_out",

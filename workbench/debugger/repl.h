@@ -78,14 +78,16 @@ struct repl_patch {
 /* What the command set changes. */
 #define REPL_MAX_FAULTS 16
 struct repl_settings {
-    char *device;  /* as --device; NULL: the default one */
-    char *shaders; /* folder with the GLSL; NULL: shaders built into the program */
+    char *device;   /* as --device; NULL: the default one */
+    char *shaders;  /* folder whose GLSL `reload shaders` compiles; NULL: the program's own */
+    char *compiled; /* folder whose GLSL the engine runs; NULL: shaders built into the program */
     char *faults[REPL_MAX_FAULTS];
     uint32_t n_faults;
-    uint32_t decode;      /* tokens decoded after a prompt */
-    uint32_t width;       /* of plots, in columns; 0: the terminal's */
-    bool errors_continue; /* a piped command that fails does not end the run */
-    bool no_fuse;         /* the engine runs each op by itself; else the schedule of `run` and `diff` */
+    uint32_t decode;               /* tokens decoded after a prompt */
+    uint32_t width;                /* of plots, in columns; 0: the terminal's */
+    bool errors_continue;          /* a piped command that fails does not end the run */
+    struct kernel_choices kernels; /* which kernel makes each stage */
+    bool no_fuse;                  /* the engine runs each op by itself; else the schedule of `run` and `diff` */
 };
 void repl_settings_init(struct repl_settings *settings, const char *device, const char *const *faults,
                         uint32_t n_faults);
@@ -125,6 +127,7 @@ struct repl {
     bool python_used, quit;
     char *last_run;              /* the last command that ran steps; NULL: none, or it failed */
     uint64_t last_from, last_to; /* repl_point before and after it */
+    enum status failed_assert;   /* of the first assert that failed; STATUS_OK: none */
     bool stopped;                /* a breakpoint stopped the current command */
     unsigned depth;              /* of nested `source` commands */
 };
@@ -145,6 +148,11 @@ void repl_replace_golden(struct repl *repl, struct trace *golden);
 
 /* Replaces the golden by one of the run's own tokens: compares what ran with it; the position stays. */
 void repl_attach_golden(struct repl *repl, struct trace *golden);
+
+/* Refuses choices of kernels that no batch of the run follows. name: of the option, for the error. (commands/kernel.c)
+ */
+enum status repl_check_kernels(const struct repl *repl, const struct kernel_choices *choices, const char *name,
+                               struct error *err);
 
 /* The side of a source, or NULL. */
 struct repl_side *repl_side_of(struct repl *repl, enum source source);

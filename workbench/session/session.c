@@ -40,7 +40,8 @@ static enum status open_engine(struct plan *plan, const struct session_options *
                                     .max_positions = options->max_positions,
                                     .no_capture = options->no_capture,
                                     .pad_buffers = pad,
-                                    .shader_dir = options->shader_dir};
+                                    .shader_dir = options->shader_dir,
+                                    .kernels = options->kernels};
     return backend->ops != NULL ? engine_replan(backend, plan, &engine, err) : engine_open(backend, plan, &engine, err);
 }
 

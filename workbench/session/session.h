@@ -32,9 +32,10 @@ struct session_options {
     uint32_t max_positions;    /* engine_options.max_positions; the reference's too */
     const char *const *faults; /* [n_faults] "NAME[@LAYER[.STAGE]]", planted in the engine */
     uint32_t n_faults;
-    bool no_capture;        /* engine_options.no_capture */
-    const char *shader_dir; /* engine_options.shader_dir */
-    const char *weights;    /* "f32", "f16": the engine decodes its weights to it on load; NULL: as stored */
+    bool no_capture;               /* engine_options.no_capture */
+    const char *shader_dir;        /* engine_options.shader_dir */
+    const char *weights;           /* "f32", "f16": the engine decodes its weights to it on load; NULL: as stored */
+    struct kernel_choices kernels; /* engine_options.kernels */
 };
 
 /* Reads --on: "engine", "reference" or "engine,reference". on NULL: *engine and *reference stay as they are. */

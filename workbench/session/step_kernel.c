@@ -37,12 +37,8 @@ const char *step_kernel_write(const struct engine_kernel *kernel, const struct p
 static bool find_kernel(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
                         struct engine_kernel *kernel)
 {
-    const struct plan *plan = engine->plan;
-    uint32_t s = 0;
-    while (s < plan->n_steps && (plan->steps[s].layer != step->layer || plan->steps[s].stage != step->stage)) {
-        s++;
-    }
-    return s < plan->n_steps && engine_kernel_of(engine, n_rows, s, by_itself, kernel);
+    int32_t s = plan_find(engine->plan, step->layer, step->stage);
+    return s >= 0 && engine_kernel_of(engine, n_rows, (uint32_t)s, by_itself, kernel);
 }
 
 const char *step_kernel_text(const struct backend *engine, uint32_t n_rows, const struct step *step, bool by_itself,
@@ -64,4 +60,18 @@ uint32_t step_kernel_rows(const struct backend *engine, const uint8_t *phase, ui
         n++;
     }
     return n;
+}
+
+void step_kernel_find_first(struct comparison *comparison, const struct backend *engine)
+{
+    const struct introduced *first = verdict_first(&comparison->verdict);
+    if (first->source != SOURCE_ENGINE || engine == NULL) {
+        return;
+    }
+    char text[STEP_KERNEL_SIZE];
+    const struct trace *trace = comparison->list[first->trace];
+    uint32_t position = audit_finding(&comparison->audit, first->step, first->trace)->position;
+    uint32_t n_rows = step_kernel_rows(engine, trace->phase, trace->n_positions, position);
+    comparison->run.kernel =
+        xstrdup(step_kernel_text(engine, n_rows, &comparison->plan->steps[first->step], false, text));
 }

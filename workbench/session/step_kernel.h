@@ -3,6 +3,7 @@
 #define LOCKSTEP_WORKBENCH_SESSION_STEP_KERNEL_H
 
 #include "engine/engine.h"
+#include "workbench/session/comparison.h"
 
 #define STEP_KERNEL_SIZE 160 /* bytes */
 
@@ -22,5 +23,9 @@ const char *step_kernel_text(const struct backend *engine, uint32_t n_rows, cons
 /* The number of rows of the batch in which a position was computed, when tokens ran in batches as large as possible.
  * phase: [n_positions]. */
 uint32_t step_kernel_rows(const struct backend *engine, const uint8_t *phase, uint32_t n_positions, uint32_t position);
+
+/* Sets run.kernel, if the first divergence is the engine's: the kernel that made its rows. engine: NULL where none ran.
+ */
+void step_kernel_find_first(struct comparison *comparison, const struct backend *engine);
 
 #endif

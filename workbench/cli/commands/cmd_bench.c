@@ -39,11 +39,11 @@ static enum status parse(const struct arguments *arguments, struct model_bench *
  * programs. */
 static enum status check_use(const struct arguments *arguments, struct error *err)
 {
-    bool of_model =
-        arguments->n >= 0 || arguments->n_prompt >= 0 || arguments->capture || arguments->on || arguments->ops;
+    bool of_model = arguments->n >= 0 || arguments->n_prompt >= 0 || arguments->capture || arguments->on ||
+                    arguments->ops || arguments->kernel_choices.n > 0;
     if (arguments->kernels && of_model) {
         return error_set(err, STATUS_USAGE, NULL, "--kernels", ERROR_NO_OFFSET,
-                         "given with one of -p, -n, --capture, --ops, --on, which are a MODEL's");
+                         "given with one of -p, -n, --capture, --ops, --on, --kernel, which are a MODEL's");
     }
     if (!arguments->kernels && arguments->verbose) {
         return error_set(err, STATUS_USAGE, NULL, "-v", ERROR_NO_OFFSET, "given without --kernels");
@@ -82,7 +82,13 @@ static enum status open_session(const struct arguments *arguments, struct model_
         .n_faults = arguments->faults.n,
         .no_capture = !captured,
     };
-    return session_open(&bench->session, arguments->positional[0], &options, err);
+    TRY(parse_kernels(arguments, options.engine, &options.kernels, err));
+    TRY(session_open(&bench->session, arguments->positional[0], &options, err));
+    enum status status = check_kernels(&bench->session, bench->n_prompt, bench->n_decoded, err);
+    if (status != STATUS_OK) {
+        session_close(&bench->session);
+    }
+    return status;
 }
 
 static enum status measure(const struct arguments *arguments, struct model_bench *bench, bool captured,

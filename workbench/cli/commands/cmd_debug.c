@@ -92,6 +92,7 @@ static enum status open_session(const struct arguments *arguments, const struct 
         .n_faults = arguments->faults.n,
         .weights = arguments->weights,
     };
+    TRY(parse_kernels(arguments, engine, &options.kernels, err));
     return session_open(session, arguments->positional[0], &options, err);
 }
 
@@ -115,6 +116,7 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
 {
     repl_settings_free(&repl->settings);
     repl_settings_init(&repl->settings, arguments->device, arguments->faults.text, arguments->faults.n);
+    TRY(parse_kernels(arguments, repl->session->on[SOURCE_ENGINE], &repl->settings.kernels, err));
     TRY(probe_config_read_options(repl->config, arguments->preset, arguments->config, repl->plan, err));
     if (repl->config->given) {
         bool on = repl->session->on[SOURCE_ENGINE];
@@ -123,6 +125,7 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
     }
     TRY(repl_update_capture(repl, err));
     TRY(set_tokens(arguments, repl, err));
+    TRY(repl_check_kernels(repl, &repl->settings.kernels, "--kernel", err));
     if (arguments->script != NULL) {
         return repl_run_script(repl, arguments->script, err);
     }

@@ -33,6 +33,7 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
                          "is missing: diff compares with a golden");
     }
     TRY(compare_choose_sides(arguments->on, arguments->trace != NULL, &options, err));
+    TRY(parse_kernels(arguments, options.engine, &options.kernels, err));
     TRY(trace_read(&golden, arguments->golden, err));
     options.max_positions = golden.n_positions;
     enum status status = session_open(&session, arguments->positional[0], &options, err);
@@ -40,7 +41,12 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
         trace_free(&golden);
         return status;
     }
-    status = compare_with_golden(arguments, &session, &golden, err);
+    status = check_kernels_for(&session, &golden, err);
+    if (status == STATUS_OK) {
+        status = compare_with_golden(arguments, &session, &golden, err);
+    } else {
+        trace_free(&golden);
+    }
     session_close(&session);
     return status;
 }

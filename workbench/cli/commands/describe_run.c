@@ -46,6 +46,9 @@ static char *debug_command(const struct arguments *arguments, bool has_engine)
     for (uint32_t i = 0; i < arguments->faults.n; i++) {
         write_option("--fault", arguments->faults.text[i], out);
     }
+    for (uint32_t i = 0; i < arguments->kernel_choices.n; i++) {
+        write_option("--kernel", arguments->kernel_choices.text[i], out);
+    }
     fclose(out);
     return text;
 }
@@ -65,10 +68,5 @@ void describe_run(struct comparison *comparison, const struct arguments *argumen
     run->token_text =
         python_token_text(comparison->plan->model, comparison->list[first->trace]->tokens[finding->position]);
     run->debug_command = debug_command(arguments, engine != NULL);
-    if (first->source == SOURCE_ENGINE && engine != NULL) {
-        const struct step *step = &comparison->plan->steps[first->step];
-        const struct trace *trace = comparison->list[first->trace];
-        uint32_t n_rows = step_kernel_rows(engine, trace->phase, trace->n_positions, finding->position);
-        run->kernel = xstrdup(step_kernel_text(engine, n_rows, step, false, (char[STEP_KERNEL_SIZE]){0}));
-    }
+    step_kernel_find_first(comparison, engine);
 }

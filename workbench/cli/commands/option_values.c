@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "workbench/python/prompt_tokens.h"
+#include "workbench/session/kernel_options.h"
 
 enum status parse_on_one(const char *on, enum source *source, struct error *err)
 {
@@ -15,6 +16,34 @@ enum status parse_on_one(const char *on, enum source *source, struct error *err)
     }
     *source = engine ? SOURCE_ENGINE : SOURCE_REFERENCE;
     return STATUS_OK;
+}
+
+enum status parse_kernels(const struct arguments *arguments, bool engine, struct kernel_choices *kernels,
+                          struct error *err)
+{
+    if (arguments->kernel_choices.n > 0 && !engine) {
+        return error_set(err, STATUS_USAGE, NULL, "--kernel", ERROR_NO_OFFSET, "is of the engine, which does not run");
+    }
+    return kernel_options_parse(arguments->kernel_choices.text, arguments->kernel_choices.n, kernels, err);
+}
+
+enum status check_kernels(const struct session *session, uint32_t n_prompt, uint32_t n_decoded, struct error *err)
+{
+    const struct backend *engine = &session->backend[SOURCE_ENGINE];
+    if (!session->on[SOURCE_ENGINE]) {
+        return STATUS_OK;
+    }
+    struct batch_sizes sizes = batch_sizes_of(n_prompt, n_decoded, engine->max_rows);
+    return kernel_options_check(engine, engine_chosen_kernels(engine), &sizes, "--kernel", err);
+}
+
+enum status check_kernels_for(const struct session *session, const struct trace *trace, struct error *err)
+{
+    uint32_t n_prompt = 0;
+    while (n_prompt < trace->n_positions && trace->phase[n_prompt] == PHASE_PREFILL) {
+        n_prompt++;
+    }
+    return check_kernels(session, n_prompt, trace->n_positions - n_prompt, err);
 }
 
 /* The prompt's tokens. They need the model's tokenizer and vocabulary, but neither backend. */
@@ -31,7 +60,9 @@ static enum status read_prompt(const struct arguments *arguments, struct token_l
 enum status open_with_tokens(const struct arguments *arguments, const struct session_wish *wish,
                              struct session *session, struct token_list *prompt, struct error *err)
 {
+    struct kernel_choices kernels;
     *prompt = (struct token_list){0};
+    TRY(parse_kernels(arguments, wish->engine, &kernels, err));
     enum status status = read_prompt(arguments, prompt, err);
     if (status != STATUS_OK) {
         prompt->ids = NULL;
@@ -47,8 +78,15 @@ enum status open_with_tokens(const struct arguments *arguments, const struct ses
         .n_faults = arguments->faults.n,
         .no_capture = wish->no_capture,
         .weights = arguments->weights,
+        .kernels = kernels,
     };
     status = session_open(session, arguments->positional[0], &options, err);
+    if (status == STATUS_OK) {
+        status = check_kernels(session, prompt->n, wish->n_more, err);
+        if (status != STATUS_OK) {
+            session_close(session);
+        }
+    }
     if (status != STATUS_OK) {
         free(prompt->ids);
         prompt->ids = NULL;

@@ -27,6 +27,16 @@ struct session_wish {
 enum status open_with_tokens(const struct arguments *arguments, const struct session_wish *wish,
                              struct session *session, struct token_list *prompt, struct error *err);
 
+/* Reads --kernel. STATUS_USAGE where it is given and no engine runs. */
+enum status parse_kernels(const struct arguments *arguments, bool engine, struct kernel_choices *kernels,
+                          struct error *err);
+
+/* Refuses a --kernel that no batch of these tokens follows. */
+enum status check_kernels(const struct session *session, uint32_t n_prompt, uint32_t n_decoded, struct error *err);
+
+/* The same for a trace's tokens. */
+enum status check_kernels_for(const struct session *session, const struct trace *trace, struct error *err);
+
 /* Reads -n or --decode-ids: decoded->n tokens to decode, and which (ids NULL: they are chosen). */
 enum status parse_decoded(const struct arguments *arguments, struct token_list *decoded, struct error *err);
 

@@ -53,10 +53,9 @@ static enum status assert_parity(struct repl *repl, struct error *err)
                                "undecided: too few rows can be judged")
                    : STATUS_OK;
     }
-    char label[64], what[512];
-    const struct introduced *first = verdict_first(&comparison->verdict);
-    snprintf(what, sizeof(what), "diverged: %s, %s%s%s", verdict_source(comparison->verdict.outlier, first->source),
-             step_label(&comparison->plan->steps[first->step], label), comparison->n_diagnoses > 0 ? ", " : "",
+    char verdict[REPL_VERDICT_SIZE], what[512];
+    snprintf(what, sizeof(what), "%s%s%s", repl_verdict_text(comparison, verdict),
+             comparison->n_diagnoses > 0 ? ", " : "",
              comparison->n_diagnoses > 0 ? comparison->diagnoses[0].fault : "");
     return refuse(err, STATUS_DIVERGED, what);
 }
@@ -113,6 +112,8 @@ static enum status assert_ratio(struct repl *repl, const struct words *words, st
 
 enum status do_assert(struct repl *repl, const struct words *words, struct error *err)
 {
-    return words->n == 1 && strcmp(words->word[0], "parity") == 0 ? assert_parity(repl, err)
-                                                                  : assert_ratio(repl, words, err);
+    bool parity = words->n == 1 && strcmp(words->word[0], "parity") == 0;
+    enum status status = parity ? assert_parity(repl, err) : assert_ratio(repl, words, err);
+    repl->failed_assert = repl->failed_assert == STATUS_OK ? status : repl->failed_assert;
+    return status;
 }

@@ -65,19 +65,12 @@ static enum status print_verdict(struct repl *repl, struct error *err)
     if (comparison == NULL) {
         return STATUS_OK;
     }
-    if (!comparison->verdict.diverged) {
-        printf("  all tokens, as diff judges them: %s\n",
-               comparison->verdict.conclusion == CONCLUSION_UNDECIDED ? "undecided" : "parity");
-        return STATUS_OK;
+    char text[REPL_VERDICT_SIZE];
+    printf("  all tokens, as diff judges them: %s", repl_verdict_text(comparison, text));
+    if (comparison->verdict.diverged && comparison->n_diagnoses > 0) {
+        printf(", %s (%s)", comparison->diagnoses[0].fault, diagnosis_how_name(comparison->diagnoses[0].how));
     }
-    char label[64];
-    const struct introduced *first = verdict_first(&comparison->verdict);
-    const struct diagnosis *found = &comparison->diagnoses[0];
-    printf("  all tokens, as diff judges them: diverged: %s, %s%s%s%s%s%s\n",
-           verdict_source(comparison->verdict.outlier, first->source),
-           step_label(&comparison->plan->steps[first->step], label), comparison->n_diagnoses > 0 ? ", " : "",
-           comparison->n_diagnoses > 0 ? found->fault : "", comparison->n_diagnoses > 0 ? " (" : "",
-           comparison->n_diagnoses > 0 ? diagnosis_how_name(found->how) : "", comparison->n_diagnoses > 0 ? ")" : "");
+    printf("\n");
     return STATUS_OK;
 }
 

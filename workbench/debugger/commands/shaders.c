@@ -94,7 +94,7 @@ static enum status use_shaders(struct repl *repl, const struct repl_settings *se
     if (side != NULL && side->lost) {
         return repl_exchange_engine(repl, settings, err);
     }
-    TRY(engine_reload(&repl->session->backend[SOURCE_ENGINE], settings->shaders, err));
+    TRY(engine_reload(&repl->session->backend[SOURCE_ENGINE], settings->compiled, err));
     if (side != NULL) {
         repl_side_changed(repl, side);
     }
@@ -108,15 +108,18 @@ static enum status compile_and_rerun(struct repl *repl, struct error *err)
     struct shader_files files;
     TRY(repl_shader_folder(repl, &changed.shaders, err));
     enum status status = shader_files_read(&files, changed.shaders, err);
+    changed.compiled = xstrdup(changed.shaders);
     if (status == STATUS_OK) {
         status = use_shaders(repl, &changed, err);
     }
     if (status != STATUS_OK) {
         shader_files_free(&files);
         free(changed.shaders);
+        free(changed.compiled);
         return status;
     }
     free(repl->settings.shaders);
+    free(repl->settings.compiled);
     repl->settings = changed;
     struct repl_side *side = repl_side_of(repl, SOURCE_ENGINE);
     if (side != NULL && repl->n_batches > 0) {
@@ -152,25 +155,20 @@ enum status do_reload(struct repl *repl, const struct words *words, struct error
 }
 
 /* The verdict in a line: of `diff`, or without a golden of what ran so far. comparison: as repl_compare has it. */
-static enum status verdict_line(struct repl *repl, const struct comparison **comparison, char line[160],
+static enum status verdict_line(struct repl *repl, const struct comparison **comparison, char line[REPL_VERDICT_SIZE],
                                 struct error *err)
 {
-    char label[64];
     *comparison = NULL;
     if (repl->n_sides > 0) {
         TRY(repl_compare(repl, comparison, err));
     }
     if (*comparison == NULL && repl->n_introduced > 0) {
-        snprintf(line, 160, "diverged: %s, %s", source_name(repl->sides[repl->introduced[0].side].source),
-                 step_label(&repl->judged_plan.steps[repl->introduced[0].step], label));
+        repl_diverged_text(source_name(repl->sides[repl->introduced[0].side].source),
+                           &repl->judged_plan.steps[repl->introduced[0].step], line);
     } else if (*comparison == NULL) {
-        snprintf(line, 160, "no step introduced an error so far");
-    } else if (!(*comparison)->verdict.diverged) {
-        snprintf(line, 160, "%s", (*comparison)->verdict.conclusion == CONCLUSION_UNDECIDED ? "undecided" : "parity");
+        strcpy(line, "no step introduced an error so far");
     } else {
-        const struct introduced *first = verdict_first(&(*comparison)->verdict);
-        snprintf(line, 160, "diverged: %s, %s", verdict_source((*comparison)->verdict.outlier, first->source),
-                 step_label(&(*comparison)->plan->steps[first->step], label));
+        repl_verdict_text(*comparison, line);
     }
     return STATUS_OK;
 }
@@ -182,12 +180,13 @@ static double seconds_now(void)
     return (double)now.tv_sec + (double)now.tv_nsec * 1e-9;
 }
 
-/* After a file was written: what the verdict was, and what it is now; and the answer, if it is a divergence. */
-static void show_change(struct repl *repl, char before[160])
+/* After a file was written: what the verdict was, and what it is now; and the answer, if it is a divergence. false: it
+ * did not compile, or the run failed. */
+static bool show_change(struct repl *repl, char before[REPL_VERDICT_SIZE])
 {
     struct error err = {STATUS_OK, ""};
     const struct comparison *comparison = NULL;
-    char now[160];
+    char now[REPL_VERDICT_SIZE];
     double start = seconds_now();
     enum status status = compile_and_rerun(repl, &err);
     if (status == STATUS_OK) {
@@ -195,7 +194,7 @@ static void show_change(struct repl *repl, char before[160])
     }
     if (status != STATUS_OK) {
         printf("%s\n", err.text); /* GLSL that is being written does not compile at every moment */
-        return;
+        return false;
     }
     bool same = strcmp(before, now) == 0;
     printf("%.2f s: %s%s%s\n", seconds_now() - start, before, same ? ", as before" : " -> ", same ? "" : now);
@@ -203,13 +202,14 @@ static void show_change(struct repl *repl, char before[160])
         comparison_print(comparison, stdout);
     }
     memcpy(before, now, sizeof(now));
+    return true;
 }
 
 enum status do_watch(struct repl *repl, const struct words *words, struct error *err)
 {
     int64_t n_changes = INT64_MAX;
     const struct comparison *unused;
-    char before[160], *folder;
+    char before[REPL_VERDICT_SIZE], *folder;
     TRY(need_shaders(repl, words, err));
     if (words->n == 2) {
         TRY(word_number(words->word[1], "watch", 1, 1000000, &n_changes, err));
@@ -233,9 +233,8 @@ enum status do_watch(struct repl *repl, const struct words *words, struct error 
         }
         (void)nanosleep(&pause, NULL); /* an editor may still be writing */
         stamp = shader_files_stamp(folder);
-        show_change(repl, before);
+        n_changes -= show_change(repl, before);
         fflush(stdout);
-        n_changes--;
     }
     free(folder);
     stop_clear();

@@ -1,6 +1,8 @@
 #include "workbench/debugger/run/full_comparison.h"
 
+#include <stdio.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/stop.h"
 #include "workbench/python/python.h"
@@ -103,13 +105,8 @@ static void describe(struct repl *repl, struct comparison *comparison)
     const struct finding *finding = audit_finding(&comparison->audit, first->step, first->trace);
     const struct trace *trace = comparison->list[first->trace];
     comparison->run.token_text = python_token_text(&repl->session->model, trace->tokens[finding->position]);
-    if (first->source == SOURCE_ENGINE && repl->session->on[SOURCE_ENGINE]) {
-        char text[STEP_KERNEL_SIZE];
-        const struct backend *engine = &repl->session->backend[SOURCE_ENGINE];
-        uint32_t n_rows = step_kernel_rows(engine, trace->phase, trace->n_positions, finding->position);
-        comparison->run.kernel =
-            xstrdup(step_kernel_text(engine, n_rows, &comparison->plan->steps[first->step], false, text));
-    }
+    step_kernel_find_first(comparison,
+                           repl->session->on[SOURCE_ENGINE] ? &repl->session->backend[SOURCE_ENGINE] : NULL);
 }
 
 enum status repl_compare(struct repl *repl, const struct comparison **comparison, struct error *err)
@@ -148,15 +145,28 @@ enum status repl_compare(struct repl *repl, const struct comparison **comparison
     return STATUS_OK;
 }
 
-/* The prompt's step of the same layer and stage; n_steps of its judged plan: none. */
-static uint32_t own_step(const struct repl *repl, const struct step *step)
+const char *repl_diverged_text(const char *source, const struct step *step, char text[REPL_VERDICT_SIZE])
 {
-    uint32_t s = 0;
-    while (s < repl->judged_plan.n_steps &&
-           (repl->judged_plan.steps[s].layer != step->layer || repl->judged_plan.steps[s].stage != step->stage)) {
-        s++;
+    char label[64];
+    snprintf(text, REPL_VERDICT_SIZE, "diverged: %s, %s", source, step_label(step, label));
+    return text;
+}
+
+const char *repl_verdict_text(const struct comparison *comparison, char text[REPL_VERDICT_SIZE])
+{
+    const struct verdict *verdict = &comparison->verdict;
+    if (!verdict->diverged) {
+        return strcpy(text, conclusion_name(verdict->conclusion));
     }
-    return s;
+    const struct introduced *first = verdict_first(verdict);
+    return repl_diverged_text(verdict_source(verdict->outlier, first->source), &comparison->plan->steps[first->step],
+                              text);
+}
+
+/* The prompt's step of the same layer and stage; -1: none. */
+static int32_t own_step(const struct repl *repl, const struct step *step)
+{
+    return plan_find(&repl->judged_plan, step->layer, step->stage);
 }
 
 bool repl_first_divergence(const struct repl *repl, const struct comparison *comparison, uint32_t *step,
@@ -166,9 +176,10 @@ bool repl_first_divergence(const struct repl *repl, const struct comparison *com
         return false;
     }
     const struct introduced *first = verdict_first(&comparison->verdict);
-    *step = own_step(repl, &comparison->plan->steps[first->step]);
+    int32_t own = own_step(repl, &comparison->plan->steps[first->step]);
+    *step = (uint32_t)own;
     *position = audit_finding(&comparison->audit, first->step, first->trace)->position;
-    return *step < repl->judged_plan.n_steps;
+    return own >= 0;
 }
 
 bool repl_is_introduced(const struct repl *repl, const struct comparison *comparison,
@@ -177,7 +188,7 @@ bool repl_is_introduced(const struct repl *repl, const struct comparison *compar
     for (uint32_t i = 0; i < comparison->verdict.n_introduced; i++) {
         const struct introduced *at = &comparison->verdict.introduced[i];
         if (at->source == repl->sides[introduced->side].source &&
-            own_step(repl, &comparison->plan->steps[at->step]) == introduced->step) {
+            own_step(repl, &comparison->plan->steps[at->step]) == (int32_t)introduced->step) {
             return true;
         }
     }

@@ -14,6 +14,13 @@ enum status repl_compare(struct repl *repl, const struct comparison **comparison
 /* Whether all rows so far are of the sides as they are now. */
 bool repl_is_uniform(const struct repl *repl);
 
+/* "diverged: engine, layer 17 ffn_down". Returns text. */
+#define REPL_VERDICT_SIZE 128
+const char *repl_diverged_text(const char *source, const struct step *step, char text[REPL_VERDICT_SIZE]);
+
+/* The same of a comparison; or "parity", "undecided". */
+const char *repl_verdict_text(const struct comparison *comparison, char text[REPL_VERDICT_SIZE]);
+
 /* Forgets it: another golden, other tokens. */
 void repl_forget_comparison(struct repl *repl);
 
