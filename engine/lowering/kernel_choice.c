@@ -28,7 +28,10 @@ bool kernel_choice_is(const struct builder *b, uint32_t step, enum stage_kernel 
 
 static enum stage_kernel kernel_of(const struct schedule *schedule, const struct entry *entry, uint32_t step)
 {
-    return stage_kernel_by_name(schedule->dispatches[schedule_writer(schedule, entry, step)].shader);
+    enum stage_kernel kernel =
+        stage_kernel_by_name(schedule->dispatches[schedule_writer(schedule, entry, step)].shader);
+    ASSERT(kernel != KERNEL_COUNT); /* every kernel has a row in placement/stage_kernels.h */
+    return kernel;
 }
 
 bool kernel_choice_allows(const struct builder *b, const struct entry *fused, uint32_t first)

@@ -150,7 +150,7 @@ json_t *model_bench_json(const struct model_bench *bench, const char *model, con
     json_put(root, "capture", json_text(capture));
     json_t *kernels = engine ? kernels_json(bench) : NULL;
     if (kernels != NULL) {
-        json_put(root, "kernels", kernels);
+        json_put(root, "chosen_kernels", kernels);
     }
     if (bench->compares_capture) {
         json_put(root, "captured", capture_cost_json(&bench->capture_cost));

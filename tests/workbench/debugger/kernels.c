@@ -256,7 +256,7 @@ static void run_diff_and_bench_take_it(void **state)
                                  "--kernel", "q_proj=matvec", "--json", "-", NULL};
     program_run(&outcome, LOCKSTEP_PROGRAM, "", bench);
     assert_int_equal(outcome.status, 0);
-    expect_text(outcome.out, "\"kernels\": {\n  \"q_proj\": \"matvec\"\n }");
+    expect_text(outcome.out, "\"chosen_kernels\": {\n  \"q_proj\": \"matvec\"\n }");
     outcome_free(&outcome);
     const char *const run[] = {"run", MODEL, "--ids", "3,17,99", "-n", "2", "--kernel", "attn_out=attention_join",
                                NULL};
