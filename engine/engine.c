@@ -5,7 +5,7 @@
 
 #include "engine/device/device_list.h"
 #include "engine/device/submit.h"
-#include "engine/lowering/kernel_choice.h"
+#include "engine/run/kernel_survey.h"
 #include "engine/lowering/lower_argmax.h"
 #include "engine/lowering/prefill.h"
 #include "engine/program/embedded_shaders.h"
@@ -210,7 +210,7 @@ enum status engine_possible_kernels(const struct backend *backend, uint32_t n_ro
                                     struct error *err)
 {
     const struct engine *engine = engine_of(backend);
-    return kernel_choice_possible(&engine->buffers, n_rows, engine->captured, possible, err);
+    return kernel_survey_possible(&engine->buffers, n_rows, engine->captured, possible, err);
 }
 
 enum status engine_used_kernels(const struct backend *backend, uint32_t n_rows, const struct kernel_choices *choices,
@@ -219,7 +219,7 @@ enum status engine_used_kernels(const struct backend *backend, uint32_t n_rows, 
     const struct engine *engine = engine_of(backend);
     struct buffers buffers = engine->buffers;
     buffers.kernels = *choices;
-    return kernel_choice_used(&buffers, n_rows, engine->captured, used, err);
+    return kernel_survey_used(&buffers, n_rows, engine->captured, used, err);
 }
 
 static enum status choose_kernels(struct engine *engine, const struct kernel_choices *kernels, struct error *err)

@@ -1,5 +1,5 @@
-/* The user's choice among the kernels that can make a stage (placement/stage_kernels.h): what it allows, and what can
- * be chosen. The code that picks a kernel asks here; lower_plan.c drops a fused group that makes a stage otherwise. */
+/* The user's choice among the kernels that can make a stage (placement/stage_kernels.h): what it allows. The
+ * code that picks a kernel asks here; lower_plan.c drops a fused group that makes a stage otherwise. */
 #ifndef LOCKSTEP_ENGINE_LOWERING_KERNEL_CHOICE_H
 #define LOCKSTEP_ENGINE_LOWERING_KERNEL_CHOICE_H
 
@@ -17,13 +17,7 @@ bool kernel_choice_is(const struct builder *b, uint32_t step, enum stage_kernel 
 /* Whether each step of a fused group is made by the kernel chosen for it. */
 bool kernel_choice_allows(const struct builder *b, const struct entry *fused, uint32_t first);
 
-/* Lowers the plan without programs, for batches of n_rows. kernels[STAGE_COUNT]: 1 << KERNEL_ for each kernel that
- * makes the stage in some layer, with the choices of the buffers. */
-enum status kernel_choice_used(const struct buffers *buffers, uint32_t n_rows, const bool *captured, uint32_t *kernels,
-                               struct error *err);
-
-/* The same for each kernel that could be chosen. */
-enum status kernel_choice_possible(const struct buffers *buffers, uint32_t n_rows, const bool *captured,
-                                   uint32_t *kernels, struct error *err);
+/* The kernel by which an entry of a schedule makes a step. */
+enum stage_kernel kernel_choice_made(const struct schedule *schedule, const struct entry *entry, uint32_t step);
 
 #endif

@@ -69,5 +69,9 @@ enum status repl_set_kernel(struct repl *repl, const struct words *words, struct
         repl_side_changed(repl, side);
         TRY(repl->n_batches > 0 ? repl_rerun(repl, side, err) : STATUS_OK);
     }
-    return kernel_option_tell(engine, stage_by_name(words->word[1]), &sizes, stdout, err);
+    TRY(kernel_option_tell(engine, stage_by_name(words->word[1]), &sizes, stdout, err));
+    if (repl->settings.no_fuse) {
+        printf("as run and diff run it; here each op runs by itself until set fuse on\n");
+    }
+    return STATUS_OK;
 }
