@@ -5,7 +5,6 @@
 
 #include "engine/device/device_list.h"
 #include "engine/device/submit.h"
-#include "engine/run/kernel_survey.h"
 #include "engine/lowering/lower_argmax.h"
 #include "engine/lowering/prefill.h"
 #include "engine/program/embedded_shaders.h"
@@ -16,6 +15,7 @@
 #include "engine/run/backend.h"
 #include "engine/run/bandwidth.h"
 #include "engine/run/batch.h"
+#include "engine/run/kernel_survey.h"
 #include "model/variants.h"
 
 _Static_assert(ENGINE_TOKENS_A_SUBMIT == CHAIN_TOKENS, "engine.h and recording/chain.h state the same number");
