@@ -198,7 +198,26 @@ def invariants_view(document):
     return {"document": document, "words": words, "runs": runs}
 
 
-VIEWS = {"report": report_view, "compare": compare_view, "batch": batch_view, "invariants": invariants_view}
+def kernel_line(entry):
+    level, apart = entry.get("level") or {}, entry.get("apart") or {}
+    share = apart.get("read_bandwidth_share")
+    return {
+        "name": entry["name"],
+        "level_us": level.get("median_us"),
+        "apart_us": apart.get("median_us"),
+        "share": share * 100 if share is not None else None,
+        "ratio": entry.get("ratio"),
+        "wrong": entry.get("ok") is False,
+    }
+
+
+def bench_view(document):
+    operations = document.get("decode_operations") or []
+    bars = [(entry["operation"], entry["measured_us"], "b0", f"{entry['operation']}: {number(entry['measured_us'])} µs") for entry in operations]
+    return {"document": document, "kernels": [kernel_line(entry) for entry in document.get("kernels") or []], "operation_bars": bars, "charts": charts}
+
+
+VIEWS = {"report": report_view, "compare": compare_view, "batch": batch_view, "invariants": invariants_view, "bench": bench_view}
 
 
 # Markdown

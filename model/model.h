@@ -53,6 +53,10 @@ void model_close(struct model *model);
 /* Finds a tensor by transformers' name. NULL: there is none. */
 const struct tensor *model_tensor(const struct model *model, const char *name);
 
+/* The weight files: how many, and their bytes. */
+uint32_t model_n_files(const struct model *model);
+uint64_t model_n_bytes(const struct model *model);
+
 /* SHA-256 in hex. weights: of all *.safetensors in name order, of an RDRR's shards in order, or of the .gguf. config:
  * of config.json or manifest.json; "" for a GGUF. The first call reads every byte of the files. */
 enum status model_digests(const struct model *model, char weights[65], char config[65], struct error *err);

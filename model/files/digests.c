@@ -43,3 +43,17 @@ enum status model_digests(const struct model *model, char weights[65], char conf
     memcpy(config, files->config_sha256, sizeof(files->config_sha256));
     return STATUS_OK;
 }
+
+uint32_t model_n_files(const struct model *model)
+{
+    return model->files->n_weights;
+}
+
+uint64_t model_n_bytes(const struct model *model)
+{
+    uint64_t n = 0;
+    for (uint32_t i = 0; i < model->files->n_weights; i++) {
+        n += model->files->weights[i].size;
+    }
+    return n;
+}

@@ -15,6 +15,7 @@ struct model_bench {
     enum source source; /* the side that runs */
     uint32_t n_prompt, n_decoded;
     int32_t *tokens;                              /* [n_prompt + n_decoded] */
+    double load_ms;                               /* opening the model and the side, weights on the device included */
     double prefill_ms, ttft_ms;                   /* ttft: time to the first token */
     double median_ms, min_ms;                     /* of one decoded token */
     double cpu_ms;                                /* processor time of one decoded token, over all threads */
@@ -44,6 +45,14 @@ const char *logits_wrong(const float *logits, uint64_t n);
 
 /* Prints the result for people. capture: "off", "all" or "both". */
 void model_bench_print(const struct model_bench *bench, const char *capture);
+
+/* What a device can do; the caller owns it. */
+json_t *bench_device_json(const struct device_info *device);
+
+/* Puts the result as a row into the table of devices of a Markdown file, in place of an earlier one of this device and
+ * model; a file without the table gets one at its end. STATUS_USAGE: nothing was audited; STATUS_IO: it cannot be read
+ * or written. (hardware_table.c) */
+enum status model_bench_record(const struct model_bench *bench, const char *path, struct error *err);
 
 /* The result as JSON; the caller owns it. */
 json_t *model_bench_json(const struct model_bench *bench, const char *model, const char *capture);

@@ -2,6 +2,7 @@
 #include <stdio.h>
 
 #include "workbench/bench/model_bench.h"
+#include "workbench/report/provenance.h"
 #include "workbench/trace/json_file.h"
 
 static double rate(double n, double ms)
@@ -9,11 +10,16 @@ static double rate(double n, double ms)
     return ms > 0 ? n / ms * 1e3 : 0;
 }
 
-/* Bytes read to decode the middle one of the decoded tokens. */
+/* The positions that the middle one of the decoded tokens sees. */
+static uint32_t middle_position(const struct model_bench *bench)
+{
+    return bench->n_prompt + bench->n_decoded / 2 + 1;
+}
+
+/* Bytes read to decode that token. */
 static double bytes_per_token(const struct model_bench *bench)
 {
-    uint32_t positions = bench->n_prompt + bench->n_decoded / 2 + 1;
-    return (double)bench->costs.weight_bytes + (double)bench->costs.cache_bytes * positions;
+    return (double)bench->costs.weight_bytes + (double)bench->costs.cache_bytes * middle_position(bench);
 }
 
 static double bandwidth_share(const struct model_bench *bench)
@@ -82,6 +88,7 @@ void model_bench_print(const struct model_bench *bench, const char *capture)
     }
     if (bench->decode_ops.measured) {
         op_times_print(&bench->decode_ops, "decode");
+        op_table_print(&bench->decode_ops, &bench->session.plan, bench->bandwidth, middle_position(bench));
     }
     printf("prefill  %u tokens in %.2f ms, %.1f tok/s; first token after %.2f ms\n", bench->n_prompt, bench->prefill_ms,
            rate(bench->n_prompt, bench->prefill_ms), bench->ttft_ms);
@@ -122,6 +129,40 @@ static json_t *decode_json(const struct model_bench *bench)
     return decode;
 }
 
+/* What the files hold: digest, types of tensors, numbers of tensors and files. */
+static json_t *model_info(const struct model *model)
+{
+    char weights[65], config[65];
+    uint32_t n_of[DTYPE_COUNT] = {0};
+    json_t *object = json_object(), *types = json_object();
+    for (uint32_t i = 0; i < model->n_tensors; i++) {
+        n_of[model->tensors[i].dtype]++;
+    }
+    for (uint32_t dtype = 0; dtype < DTYPE_COUNT; dtype++) {
+        if (n_of[dtype] > 0) {
+            json_put(types, dtype_info(dtype)->name, json_integer(n_of[dtype]));
+        }
+    }
+    bool known = model_digests(model, weights, config, NULL) == STATUS_OK;
+    json_put(object, "model_type", json_string(model->config.model_type));
+    json_put(object, "sha256", known ? json_string(weights) : json_null());
+    json_put(object, "quantisation", json_string(model->weights_dtype));
+    json_put(object, "tensors", json_integer(model->n_tensors));
+    json_put(object, "tensors_of", types);
+    json_put(object, "shards", json_integer(model_n_files(model)));
+    return object;
+}
+
+json_t *bench_device_json(const struct device_info *device)
+{
+    json_t *object = json_object();
+    json_put(object, "type", json_string(device->type));
+    json_put(object, "vulkan", json_string(device->api));
+    json_put(object, "memory_bytes", json_integer((json_int_t)device->memory));
+    json_put(object, "subgroup", json_integer(device->subgroup));
+    return object;
+}
+
 json_t *model_bench_json(const struct model_bench *bench, const char *model, const char *capture)
 {
     bool engine = bench->source == SOURCE_ENGINE;
@@ -132,7 +173,10 @@ json_t *model_bench_json(const struct model_bench *bench, const char *model, con
     json_put(root, "on", json_text(source_name(bench->source)));
     json_put(root, "device", json_text(engine ? device->name : "host"));
     json_put(root, "driver", json_text(engine ? device->driver : "none"));
+    json_put(root, "device_features", engine ? bench_device_json(device) : json_null());
     json_put(root, "model", json_text(model));
+    json_put(root, "model_info", model_info(&bench->session.model));
+    json_put(root, "prompt", json_string("made-up tokens"));
     json_put(prefill, "tokens", json_integer(bench->n_prompt));
     json_put(prefill, "ms", json_real(bench->prefill_ms));
     json_put(prefill, "tok_s", json_real(rate(bench->n_prompt, bench->prefill_ms)));
@@ -146,6 +190,10 @@ json_t *model_bench_json(const struct model_bench *bench, const char *model, con
     json_put(root, "read_bandwidth", json_real(bench->bandwidth));
     json_put(root, "read_bandwidth_share", json_real(bandwidth_share(bench)));
     json_put(root, "readback_bytes_per_token", json_integer((json_int_t)bench->costs.readback_bytes));
+    json_put(root, "file_bytes", json_integer((json_int_t)model_n_bytes(&bench->session.model)));
+    json_put(root, "kv_bytes",
+             json_integer((json_int_t)bench->costs.cache_bytes * (bench->n_prompt + bench->n_decoded)));
+    json_put(root, "load_ms", json_real(bench->load_ms));
     json_put(root, "peak_memory_bytes", json_integer((json_int_t)bench->costs.memory_bytes));
     json_put(root, "capture", json_text(capture));
     json_t *kernels = engine ? kernels_json(bench) : NULL;
@@ -160,6 +208,8 @@ json_t *model_bench_json(const struct model_bench *bench, const char *model, con
     }
     if (bench->decode_ops.measured) {
         json_put(root, "decode_ops_us", op_times_json(&bench->decode_ops));
+        json_put(root, "decode_operations",
+                 op_table_json(&bench->decode_ops, &bench->session.plan, bench->bandwidth, middle_position(bench)));
     }
     if (bench->reason[0]) {
         json_push(reasons, json_text(bench->reason));
@@ -168,5 +218,6 @@ json_t *model_bench_json(const struct model_bench *bench, const char *model, con
     json_put(quality, "reasons", reasons);
     json_put(quality, "checked", json_text(bench->checked));
     json_put(root, "quality", quality);
+    json_put(root, "provenance", provenance_run());
     return root;
 }

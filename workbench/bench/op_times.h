@@ -16,6 +16,11 @@ struct op_times {
 enum status op_times_measure(struct backend *backend, struct op_times *times, struct error *err);
 void op_times_print(const struct op_times *times, const char *phase);
 
+/* Operations, each of several stages, beside the time that reading their weights and keys takes at this bandwidth
+ * (bytes a second; 0: not known). positions: visible to the token. Printed, and as JSON, which the caller owns. */
+void op_table_print(const struct op_times *times, const struct plan *plan, double bandwidth, uint32_t positions);
+json_t *op_table_json(const struct op_times *times, const struct plan *plan, double bandwidth, uint32_t positions);
+
 /* {"q_proj": microseconds, …}; the caller owns it. */
 json_t *op_times_json(const struct op_times *times);
 

@@ -19,8 +19,8 @@ struct arguments {
     const char *positional[2]; /* words that belong to no option: MODEL, TRACE.h5 … */
     uint32_t n_positional;
     /* Texts; NULL: not given. */
-    const char *golden, *golden_model, *trace, *second_trace, *json, *html, *md, *junit, *dask, *device, *prompt, *ids,
-        *decode_ids, *output, *stages, *script, *config, *preset;
+    const char *golden, *golden_model, *trace, *second_trace, *record, *json, *html, *md, *junit, *dask, *device,
+        *prompt, *ids, *decode_ids, *output, *stages, *script, *config, *preset;
     const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
     struct text_list faults, kernel_choices;
     int64_t n, n_prompt, jobs; /* counts; -1: not given */

@@ -116,8 +116,9 @@ static const struct command commands[] = {
     {
         .name = "bench",
         .group = GROUP_RUN,
-        .synopsis = "MODEL [-p] [-n] [--capture] [--ops] [--on] [--fault] [--kernel] [--device] [--json]\n"
-                    "--kernels [WORDS] [-v] [--fault] [--device] [--json]",
+        .synopsis =
+            "MODEL [-p] [-n] [--capture] [--ops] [--record] [--on] [--fault] [--kernel] [--device] [--json] [--html]\n"
+            "--kernels [WORDS] [-v] [--fault] [--device] [--json] [--html]",
         .min_words = 0,
         .max_words = 1,
         .summary = "Measure speed, and check that what ran was right.",

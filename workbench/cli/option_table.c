@@ -69,6 +69,8 @@ static const struct option options[] = {
     {"--ops", OPTION_FLAG, FIELD(ops), 0, NULL, "Also print the time of each op."},
     {"--kernels", OPTION_FLAG, FIELD(kernels), 0, NULL,
      "Time single kernels instead of a model: all, or those with WORDS in their names."},
+    {"--record", OPTION_TEXT, FIELD(record), 0, "FILE",
+     "Also put the result as a row into the table of devices of a Markdown file, docs/hardware.md say."},
     {"-v", OPTION_FLAG, FIELD(verbose), 0, NULL, "Also print what each kernel runs."},
     {"-o", OPTION_TEXT, FIELD(output), 0, "T.h5", "The trace file to write."},
     {"-x", OPTION_TEXT, FIELD(script), 0, "SCRIPT", "Run the lines of a script; stop at the first that fails."},

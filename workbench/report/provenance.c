@@ -2,6 +2,7 @@
 
 #include <stdlib.h>
 #include <string.h>
+#include <sys/utsname.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -100,23 +101,51 @@ static json_t *file_json(const struct trace *trace)
     return object;
 }
 
-json_t *provenance_json(const struct report *report)
+/* "Debian GNU/Linux 12 (bookworm), Linux 6.1.0 x86_64" */
+static json_t *operating_system(void)
 {
-    char text[256], digest[65];
-    json_t *object = json_object(), *command = json_array(), *model = json_object(), *tokens = json_array();
+    char line[256], name[128] = "", text[512];
+    struct utsname kernel;
+    FILE *in = fopen("/etc/os-release", "r");
+    while (in != NULL && fgets(line, sizeof(line), in) != NULL && name[0] == '\0') {
+        (void)sscanf(line, "PRETTY_NAME=\"%127[^\"]", name);
+    }
+    if (in != NULL) {
+        fclose(in);
+    }
+    if (uname(&kernel) != 0) {
+        return json_text(name);
+    }
+    snprintf(text, sizeof(text), "%s%s%s %.64s %.32s", name, name[0] != '\0' ? ", " : "", kernel.sysname,
+             kernel.release, kernel.machine);
+    return json_text(text);
+}
+
+json_t *provenance_run(void)
+{
+    char text[256];
+    json_t *object = json_object(), *command = json_array();
     for (int i = 0; i < n_words; i++) {
         json_push(command, json_text(words[i]));
-    }
-    json_put(model, "path", text_or_null(report->plan->model != NULL ? report->plan->model->path : NULL));
-    json_put(model, "sha256", text_or_null(weights_digest(report, digest)));
-    for (uint32_t p = 0; p < report->traces[0]->n_positions; p++) {
-        json_push(tokens, json_integer(report->traces[0]->tokens[p]));
     }
     json_put(object, "lockstep", json_string(version_number()));
     json_put(object, "commit", json_string(version_commit()));
     json_put(object, "command", command);
     json_put(object, "date", json_string(date_text(text)));
     json_put(object, "host", json_text(host_text(text)));
+    json_put(object, "os", operating_system());
+    return object;
+}
+
+json_t *provenance_json(const struct report *report)
+{
+    char digest[65];
+    json_t *object = provenance_run(), *model = json_object(), *tokens = json_array();
+    json_put(model, "path", text_or_null(report->plan->model != NULL ? report->plan->model->path : NULL));
+    json_put(model, "sha256", text_or_null(weights_digest(report, digest)));
+    for (uint32_t p = 0; p < report->traces[0]->n_positions; p++) {
+        json_push(tokens, json_integer(report->traces[0]->tokens[p]));
+    }
     json_put(object, "model", model);
     json_put(object, "golden", file_json(trace_of(report, SOURCE_GOLDEN)));
     json_put(object, "trace", file_json(trace_of(report, SOURCE_TRACE)));

@@ -29,6 +29,9 @@ const char *provenance_program(void);
 
 struct report;
 
+/* Of this process alone: lockstep's version and commit, the command line, date, host and operating system. */
+json_t *provenance_run(void);
+
 /* The member "provenance". */
 json_t *provenance_json(const struct report *report);
 

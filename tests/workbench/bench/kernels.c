@@ -11,7 +11,7 @@
 #include <cmocka.h>
 
 #include "engine/internal.h"
-#include "workbench/bench/kernel_build.h"
+#include "workbench/bench/kernels/kernel_build.h"
 
 #define COUNT(a) (sizeof(a) / sizeof((a)[0]))
 #define Q8_0 (1u << DTYPE_Q8_0)

@@ -3,11 +3,12 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/bench/kernel_bench.h"
+#include "workbench/bench/kernels/kernel_bench.h"
 #include "workbench/bench/model_bench.h"
+#include "workbench/bench/timing.h"
 #include "workbench/cli/command.h"
 #include "workbench/cli/commands/option_values.h"
-#include "workbench/trace/json_file.h"
+#include "workbench/cli/commands/write_reports.h"
 
 #define DEFAULT_PROMPT 32
 #define DEFAULT_DECODED 16
@@ -29,6 +30,12 @@ static enum status parse(const struct arguments *arguments, struct model_bench *
         return error_set(err, STATUS_USAGE, NULL, "-p", ERROR_NO_OFFSET, "0, expected at least one token");
     }
     TRY(parse_on_one(arguments->on, &bench->source, err));
+    if (arguments->record != NULL && (!*captured || bench->source != SOURCE_ENGINE)) {
+        return error_set(
+            err, STATUS_USAGE, NULL, "--record", ERROR_NO_OFFSET,
+            "given with --capture or --on, expected the engine to run with every stage captured: only then "
+            "is parity known");
+    }
     if (bench->compares_capture && bench->source != SOURCE_ENGINE) {
         return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "both, expected the engine to run");
     }
@@ -40,10 +47,10 @@ static enum status parse(const struct arguments *arguments, struct model_bench *
 static enum status check_use(const struct arguments *arguments, struct error *err)
 {
     bool of_model = arguments->n >= 0 || arguments->n_prompt >= 0 || arguments->capture || arguments->on ||
-                    arguments->ops || arguments->kernel_choices.n > 0;
+                    arguments->ops || arguments->kernel_choices.n > 0 || arguments->record != NULL;
     if (arguments->kernels && of_model) {
         return error_set(err, STATUS_USAGE, NULL, "--kernels", ERROR_NO_OFFSET,
-                         "given with one of -p, -n, --capture, --ops, --on, --kernel, which are a MODEL's");
+                         "given with one of -p, -n, --capture, --ops, --on, --kernel, --record, which are a MODEL's");
     }
     if (!arguments->kernels && arguments->verbose) {
         return error_set(err, STATUS_USAGE, NULL, "-v", ERROR_NO_OFFSET, "given without --kernels");
@@ -61,10 +68,16 @@ static enum status measure_kernels(const struct arguments *arguments, struct err
         .faults = arguments->faults.text,
         .n_faults = arguments->faults.n,
         .device = arguments->device,
-        .json = arguments->json,
+        .quiet = !prints_text(arguments),
         .verbose = arguments->verbose,
     };
-    return kernel_bench_run(&options, err);
+    json_t *result = NULL;
+    enum status status = kernel_bench_run(&options, wants_document(arguments) ? &result : NULL, err);
+    if (result == NULL) {
+        return status;
+    }
+    TRY(write_document(result, arguments, err));
+    return status;
 }
 
 /* Opens a session with room for what is measured and for what is audited. */
@@ -83,7 +96,9 @@ static enum status open_session(const struct arguments *arguments, struct model_
         .no_capture = !captured,
     };
     TRY(parse_kernels(arguments, options.engine, &options.kernels, err));
+    double start = now_ms();
     TRY(session_open(&bench->session, arguments->positional[0], &options, err));
+    bench->load_ms = now_ms() - start;
     enum status status = check_kernels(&bench->session, bench->n_prompt, bench->n_decoded, err);
     if (status != STATUS_OK) {
         session_close(&bench->session);
@@ -106,12 +121,16 @@ static enum status measure(const struct arguments *arguments, struct model_bench
         TRY(capture_cost_measure(&run, &bench->capture_cost, err));
     }
     const char *capture = captured ? "all" : bench->compares_capture ? "both" : "off";
-    if (arguments->json == NULL || strcmp(arguments->json, "-") != 0) {
+    if (prints_text(arguments)) {
         model_bench_print(bench, capture);
     }
-    return arguments->json == NULL
-               ? STATUS_OK
-               : json_write_file(model_bench_json(bench, arguments->positional[0], capture), arguments->json, err);
+    if (arguments->record != NULL) {
+        TRY(model_bench_record(bench, arguments->record, err));
+    }
+    if (!wants_document(arguments)) {
+        return STATUS_OK;
+    }
+    return write_document(model_bench_json(bench, arguments->positional[0], capture), arguments, err);
 }
 
 enum status command_bench(const struct arguments *arguments, struct error *err)

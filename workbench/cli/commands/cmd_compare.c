@@ -79,7 +79,8 @@ static json_t *compare_json(const struct distance *distances, uint32_t n, const 
 static enum status report_distances(const struct arguments *arguments, const struct distance *distances, uint32_t n,
                                     const struct trace *a, const struct trace *b, struct error *err)
 {
-    bool identical = true, comparable = false;
+    bool identical = a->n_positions == b->n_positions && trace_common_tokens(a, b).n_positions == a->n_positions;
+    bool comparable = false;
     for (uint32_t i = 0; i < n; i++) {
         identical &= distances[i].identical;
         comparable |= distances[i].rows > 0;

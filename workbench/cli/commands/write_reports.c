@@ -15,6 +15,12 @@ bool prints_text(const struct arguments *arguments)
     return arguments->json == NULL || strcmp(arguments->json, "-") != 0;
 }
 
+bool wants_document(const struct arguments *arguments)
+{
+    const struct page_files files = page_files_of(arguments);
+    return arguments->json != NULL || pages_wanted(&files);
+}
+
 enum status write_document(json_t *document, const struct arguments *arguments, struct error *err)
 {
     const struct page_files files = page_files_of(arguments);
@@ -37,7 +43,7 @@ enum status write_reports(const struct comparison *comparison, const struct argu
     if (prints_text(arguments)) {
         report_print(&report, stdout);
     }
-    if (arguments->json != NULL || pages_wanted(&files)) {
+    if (wants_document(arguments)) {
         json_t *document = report_json(&report);
         if (pages_wanted(&files)) {
             json_put(document, "details", page_details(&report));

@@ -18,6 +18,9 @@ bool prints_text(const struct arguments *arguments);
  * verdict's status, or why a report could not be written. */
 enum status write_reports(const struct comparison *comparison, const struct arguments *arguments, struct error *err);
 
+/* Whether a document is asked for, as JSON or as a page. */
+bool wants_document(const struct arguments *arguments);
+
 /* Writes a document as --json, --html, --md and --junit say, and releases it. */
 enum status write_document(json_t *document, const struct arguments *arguments, struct error *err);
 

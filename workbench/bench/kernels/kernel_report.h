@@ -5,7 +5,7 @@
 #include <jansson.h>
 
 #include "engine/engine.h"
-#include "workbench/bench/kernel.h"
+#include "workbench/bench/kernels/kernel.h"
 
 /* How repetitions are timed: each waits for the one before it ("level"), or none waits ("apart"). */
 enum kernel_way { WAY_LEVEL, WAY_APART, N_WAYS };

@@ -1,11 +1,11 @@
 /* Builds a kernel's plan: steps, random weights and inputs, copies; and counts what it reads and computes. */
-#include "workbench/bench/kernel.h"
+#include "workbench/bench/kernels/kernel.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/bench/kernel_random.h"
+#include "workbench/bench/kernels/kernel_random.h"
 
 void kernel_name(char *name, size_t size, const struct kernel_case *row, uint32_t dtype, uint32_t n_rows)
 {

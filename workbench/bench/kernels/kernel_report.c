@@ -1,4 +1,4 @@
-#include "workbench/bench/kernel_report.h"
+#include "workbench/bench/kernels/kernel_report.h"
 
 #include <stdio.h>
 

@@ -1,5 +1,5 @@
 /* xorshift64*, and weights made from it. */
-#include "workbench/bench/kernel_random.h"
+#include "workbench/bench/kernels/kernel_random.h"
 
 #include <string.h>
 

@@ -2,7 +2,7 @@
 #ifndef LOCKSTEP_WORKBENCH_BENCH_KERNEL_BUILD_H
 #define LOCKSTEP_WORKBENCH_BENCH_KERNEL_BUILD_H
 
-#include "workbench/bench/kernel.h"
+#include "workbench/bench/kernels/kernel.h"
 
 typedef void kernel_builder(struct kernel *kernel, const struct kernel_case *row);
 

@@ -1,5 +1,5 @@
 /* What bench --kernels measures: the kernels of real models, at the models' sizes. */
-#include "workbench/bench/kernel_build.h"
+#include "workbench/bench/kernels/kernel_build.h"
 
 #define BIT(dtype) (1u << DTYPE_##dtype)
 #define BLOCKS_OF_32 (BIT(Q4_0) | BIT(Q4_1) | BIT(Q5_0) | BIT(Q8_0))

@@ -1,4 +1,4 @@
-#include "workbench/bench/kernel_time.h"
+#include "workbench/bench/kernels/kernel_time.h"
 
 #include "model/stop.h"
 #include "workbench/bench/timing.h"

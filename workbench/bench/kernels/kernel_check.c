@@ -5,7 +5,7 @@
 
 #include "model/stop.h"
 #include "reference/reference.h"
-#include "workbench/bench/kernel.h"
+#include "workbench/bench/kernels/kernel.h"
 
 #define HISTORY_ROWS 512 /* in a batch that fills the KV cache */
 #define CHECKED_ROWS 8   /* of a large batch: one in each tile of 64 rows, at different places of the tiles */

@@ -1,5 +1,5 @@
 /* Builds groups of ops, in the order in which a layer runs them. */
-#include "workbench/bench/kernel_build.h"
+#include "workbench/bench/kernels/kernel_build.h"
 
 static uint32_t add_matmul(struct kernel *kernel, enum stage stage, uint32_t x, uint32_t n_out)
 {

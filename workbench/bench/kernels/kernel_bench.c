@@ -1,14 +1,16 @@
 /* Runs the kernels of kernel_table.c: opens the engine, checks and times each, collects the report. */
-#include "workbench/bench/kernel_bench.h"
+#include "workbench/bench/kernels/kernel_bench.h"
 
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/bench/kernel_report.h"
-#include "workbench/bench/kernel_time.h"
+#include "workbench/bench/kernels/kernel_report.h"
+#include "workbench/bench/kernels/kernel_time.h"
+#include "workbench/bench/model_bench.h"
 #include "workbench/fault/fault.h"
+#include "workbench/report/provenance.h"
 #include "workbench/trace/json_file.h"
 
 /* Bytes that the copies of a kernel take together: several times the largest caches, so that no copy's weights are
@@ -132,8 +134,7 @@ static enum status run(struct kernel_bench *bench, struct kernel *kernel, struct
 
 static void report(struct kernel_bench *bench, const struct kernel *kernel, const struct kernel_result *result)
 {
-    const char *json = bench->options->json;
-    if (!json || strcmp(json, "-") != 0) {
+    if (!bench->options->quiet) {
         kernel_print(kernel, result, bench->bandwidth, bench->options->verbose);
     }
     json_push(bench->kernels, kernel_json(kernel, result, bench->bandwidth));
@@ -188,8 +189,7 @@ static enum status run_kernel(struct kernel_bench *bench, const struct kernel_ca
     if (!bench->engine.ops) {
         TRY(open_engine(bench, err));
     }
-    const char *json = bench->options->json;
-    if (bench->n_done == 0 && (!json || strcmp(json, "-") != 0)) {
+    if (bench->n_done == 0 && !bench->options->quiet) {
         kernel_print_header(engine_device(&bench->engine)->name, bench->bandwidth);
     }
     struct kernel *kernel = xmalloc(sizeof(*kernel));
@@ -252,27 +252,29 @@ static json_t *document(const struct kernel_bench *bench)
     json_put(root, "on", json_text("engine"));
     json_put(root, "device", json_text(device->name));
     json_put(root, "driver", json_text(device->driver));
+    json_put(root, "device_features", bench_device_json(device));
     json_put(root, "read_bandwidth", json_real(bench->bandwidth));
     json_put(root, "kernels", json_incref(bench->kernels));
     json_put(quality, "ok", json_boolean(bench->n_wrong == 0));
     json_put(quality, "reasons", json_incref(bench->reasons));
     json_put(quality, "checked", json_text("each kernel against the reference"));
     json_put(root, "quality", quality);
+    json_put(root, "provenance", provenance_run());
     return root;
 }
 
-enum status kernel_bench_run(const struct kernel_bench_options *options, struct error *err)
+enum status kernel_bench_run(const struct kernel_bench_options *options, json_t **result, struct error *err)
 {
     struct kernel_bench bench = {.options = options,
                                  .words = options->words ? options->words : "",
                                  .kernels = json_array(),
                                  .reasons = json_array()};
     enum status status = run_all(&bench, err);
-    if (status == STATUS_OK && options->json && !bench.engine.ops) {
+    if (status == STATUS_OK && result != NULL && !bench.engine.ops) {
         status = open_engine(&bench, err); /* the report names the device; a refused plan closed it */
     }
-    if (status == STATUS_OK && options->json) {
-        status = json_write_file(document(&bench), options->json, err);
+    if (status == STATUS_OK && result != NULL) {
+        *result = document(&bench);
     }
     if (bench.engine.ops) {
         bench.engine.ops->close(&bench.engine);

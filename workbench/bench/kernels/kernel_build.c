@@ -1,9 +1,9 @@
 /* Builds kernels of one op. */
-#include "workbench/bench/kernel_build.h"
+#include "workbench/bench/kernels/kernel_build.h"
 
 #include <math.h>
 
-#include "workbench/bench/kernel_random.h"
+#include "workbench/bench/kernels/kernel_random.h"
 
 /* The steps added from here on exist once a copy. */
 static void begin_copy(struct kernel *kernel)
