@@ -1,4 +1,4 @@
-"""What the notebooks share: running lockstep, reading reports and traces, and two plots.
+"""What the notebooks share: running lockstep, reading reports and traces, and plots.
 
 The program computes the verdict, not the notebooks. A stage is (layer, stage); layer is None outside the layers, as in the
 report.
@@ -60,6 +60,11 @@ def run(program, *arguments):
 def diff(program, model, golden, *arguments):
     """The report of `lockstep diff MODEL --golden G.h5 …`, as a dict."""
     return json.loads(run(program, "diff", model, "--golden", golden, *arguments, "--json", "-"))
+
+
+def audit(program, model, trace, *arguments):
+    """The report of `lockstep audit MODEL TRACE …`, as a dict."""
+    return json.loads(run(program, "audit", model, trace, *arguments, "--json", "-"))
 
 
 def record(program, model, golden, out, *arguments):
@@ -126,6 +131,33 @@ def table(report, source, key):
         column = outside if entry["layer"] is None else entry["layer"]
         values[rows.index(entry["stage"]), columns.index(column)] = number(entry[key])
     return rows, columns, values
+
+
+def plot_steps(axes, values, *style, lowest, **more):
+    """Plots one value of every step, in plan order, on a logarithmic axis that ends at lowest."""
+    axes.semilogy([max(number(value), lowest) for value in values], *style, **more)
+
+
+def mark_layers(panels, plan):
+    """Shades every second layer of plots of all steps, and names the layers below the last panel."""
+    layers = [step["layer"] for step in plan]
+    inside = [(layer, layers.index(layer), layers.count(layer)) for layer in sorted(set(layers) - {None})]
+    for axes in panels:
+        for layer, start, count in inside:
+            if layer % 2 == 0:
+                axes.axvspan(start - 0.5, start + count - 0.5, color="0.94", linewidth=0)
+    panels[-1].set_xticks([start + (count - 1) / 2 for _, start, count in inside], [f"layer {layer}" for layer, _, _ in inside])
+
+
+def mark_bound(axes, plan):
+    """Draws the bound, a ratio of 1, in a plot of all steps."""
+    axes.axhline(1, color="black", linewidth=1)
+    axes.text(len(plan), 1.3, "bound", ha="right", va="bottom")
+
+
+def index_of(plan, step):
+    """Where a step of the report, such as first_divergence, is in the plan."""
+    return next(i for i, other in enumerate(plan) if step_name(other) == step_name(step))
 
 
 # Colour scales, both logarithmic. A ratio is white at the bound, blue below it, red above it.

@@ -19,7 +19,14 @@ from PIL import Image  # noqa: E402
 LARGEST = 150_000
 SMALLEST_PICTURE = 3_000
 FEWEST_COLOURS = 16
-EXPECTED = {"drift_by_layer", "from_symptom_to_name", "heat_map_of_a_faulty_run"}
+EXPECTED = {
+    "a_public_bug",
+    "a_trace_of_llama_cpp",
+    "drift_by_layer",
+    "from_symptom_to_name",
+    "heat_map_of_a_faulty_run",
+    "quantised_beside_unquantised",
+}
 
 
 def wrong_outputs(notebook):
