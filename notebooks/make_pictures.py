@@ -1,5 +1,5 @@
 #!/usr/bin/env python3
-"""make_pictures.py [PROGRAM]: makes the pictures of README.md."""
+"""make_pictures.py [PROGRAM]: makes the picture of this folder's README.md."""
 
 import argparse
 import io
