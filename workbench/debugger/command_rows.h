@@ -17,7 +17,7 @@ COMMAND(goto, .args = "LAYER.STAGE [TOKEN]", .min = 1, .max = 2, .runs = true, .
         .help = "Go, back or forward, to just after LAYER.STAGE ran: in the current batch, or in TOKEN's")
 COMMAND(continue, .runs = true, .help = "Run all remaining tokens and print one line for each batch")
 COMMAND(until, .args = "diverge", .min = 1, .max = 1, .runs = true, .completion = "diverge",
-        .help = "Run until a step introduces an error, and stop right after it")
+        .help = "Run until a step introduces an error, go to it, and print what diff says; again: the next one")
 COMMAND(break, .args = "LAYER.STAGE [if nan|maxabs>X|ratio>X] | diverge", .min = 1, .max = 5, .completion = "<stages>",
         .example = "break 17.ffn_down if maxabs>100",
         .help = "Stop each time LAYER.STAGE ran and the condition holds; or after any step that introduces an error")

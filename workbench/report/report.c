@@ -114,7 +114,7 @@ static void print_parity(const struct report *report, FILE *out)
     bool all = report->verdict->compared == report->verdict->expected;
     sources_text(report->sources, report->audit->n_traces, SOURCE_COUNT, sources);
     if (report->verdict->conclusion == CONCLUSION_UNDECIDED) {
-        lines_add(&lines, NULL, "undecided: too few rows of %s can be judged (--all)", sources);
+        lines_add(&lines, NULL, "undecided: too few rows of %s can be judged (--all lists them)", sources);
     } else {
         lines_add(&lines, NULL, "parity: every %sop of %s is within its %sbound", all ? "" : "judged ", sources,
                   all ? "rounding " : "");
