@@ -6,7 +6,7 @@
 #include <stdio.h>
 
 #include "workbench/audit/arithmetic.h"
-#include "workbench/audit/golden_weights.h"
+#include "workbench/audit/weights/golden_weights.h"
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/report/provenance.h"

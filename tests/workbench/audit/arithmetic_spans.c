@@ -8,6 +8,8 @@
 #include <cmocka.h>
 
 #include "tests/support/real_engines.h"
+#include "tests/support/recording.h"
+#include "tests/workbench/audit/compute_step.h"
 #include "workbench/session/comparison.h"
 
 /* The stages that a sparse dump holds. */
@@ -121,12 +123,79 @@ static void one_matrix_off_is_found(void **state)
     }
 }
 
+/* Engines whose experts are computed by other kernels than the rest. The twins: judged against a model whose softmax
+ * scale is one per cent larger in layer 1, which alone is accused. */
+static const struct mixed_engine {
+    struct roundings products, experts, attention;
+} mixed_engines[] = {
+    {{.operands = ROUNDING_F16}, {0}, {0}},
+    {{0}, {.operands = ROUNDING_BF16}, {.keys_values = ROUNDING_F16}},
+    {{.operands = ROUNDING_BF16},
+     {.operands = ROUNDING_F16},
+     {.queries = ROUNDING_BF16, .keys_values = ROUNDING_BF16, .probs = ROUNDING_BF16}},
+};
+
+/* A run of the reference in an engine's arithmetic; of it, layer_out alone. */
+static void mixed_run(const struct small_model *small, const struct mixed_engine *engine, struct trace *trace)
+{
+    record_run(trace, &small->plan, &small->golden);
+    for (uint32_t s = 0; s < small->plan.n_steps; s++) {
+        enum op op = small->plan.steps[s].op;
+        struct arith arith = arith_float32;
+        arith.roundings = op == OP_matmul          ? engine->products
+                          : op == OP_expert_matmul ? engine->experts
+                          : op == OP_attention     ? engine->attention
+                                                   : arith.roundings;
+        compute_step(&small->plan, s, trace, &arith);
+    }
+    for (uint32_t i = trace->n_stages; i-- > 0;) {
+        if (trace->stages[i].stage != STAGE_layer_out) {
+            trace_remove_stage(trace, &trace->stages[i]);
+        }
+    }
+}
+
+static void classes_round_by_themselves(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < 2 * sizeof(mixed_engines) / sizeof(*mixed_engines); i++) {
+        const struct mixed_engine *engine = &mixed_engines[i / 2];
+        bool off = i % 2;
+        struct small_model small;
+        struct trace trace;
+        small_open(&small, "tiny-gpt-oss", NULL);
+        mixed_run(&small, engine, &trace);
+        if (off) {
+            small.plan.steps[plan_find(&small.plan, 1, STAGE_attn_out)].params.attention.scale *= 1.01f;
+        }
+        struct comparison comparison = {.plan = &small.plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        const struct verdict *verdict = &comparison.verdict;
+        assert_int_equal(verdict->n_introduced, off);
+        assert_int_equal(verdict->conclusion, off ? CONCLUSION_DIVERGED : CONCLUSION_PARITY);
+        if (off) {
+            assert_int_equal(comparison.plan->steps[verdict->introduced[0].step].layer, 1);
+        }
+        const struct arithmetic *found = &comparison.arithmetic[0];
+        for (uint32_t k = 0; k < found->n && !off; k++) {
+            const struct arithmetic_class *class = &found->classes[k];
+            assert_true(roundings_equal(&class->roundings, class->op == OP_matmul          ? &engine->products
+                                                           : class->op == OP_expert_matmul ? &engine->experts
+                                                                                           : &engine->attention));
+        }
+        comparison_free(&comparison);
+        small_close(&small);
+    }
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(sparse_dumps_are_healthy),
         cmocka_unit_test(scale_off_in_every_layer_is_found),
         cmocka_unit_test(one_matrix_off_is_found),
+        cmocka_unit_test(classes_round_by_themselves),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

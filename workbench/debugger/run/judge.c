@@ -6,7 +6,7 @@
 #include <strings.h>
 
 #include "model/stop.h"
-#include "workbench/audit/golden_weights.h"
+#include "workbench/audit/weights/golden_weights.h"
 #include "workbench/debugger/run/capture.h"
 #include "workbench/debugger/run/run.h"
 

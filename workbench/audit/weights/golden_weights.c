@@ -1,11 +1,11 @@
-#include "workbench/audit/golden_weights.h"
+#include "workbench/audit/weights/golden_weights.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/audit/rounding_evidence.h"
+#include "workbench/audit/weights/rounding_evidence.h"
 
 const char *golden_weights_name(enum golden_weights_kind kind)
 {

@@ -1,11 +1,11 @@
-#include "workbench/audit/rounding_evidence.h"
+#include "workbench/audit/weights/rounding_evidence.h"
 
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/audit/rounding_product.h"
+#include "workbench/audit/weights/rounding_product.h"
 #include "workbench/audit/rows.h"
 
 /* The chance of a deviation that is taken as never: exp of minus this. */

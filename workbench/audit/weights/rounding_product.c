@@ -1,4 +1,4 @@
-#include "workbench/audit/rounding_product.h"
+#include "workbench/audit/weights/rounding_product.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -3,7 +3,7 @@
 #define LOCKSTEP_WORKBENCH_AUDIT_ROUNDING_PRODUCT_H
 
 #include "reference/weight_steps.h"
-#include "workbench/audit/rounding_evidence.h"
+#include "workbench/audit/weights/rounding_evidence.h"
 
 /* One row of inputs of a product, and what the trace and the reference have of its outputs. */
 struct rounding_input {

@@ -1,0 +1,258 @@
+#include "workbench/audit/span_roundings.h"
+
+#include <float.h>
+#include <math.h>
+#include <stdlib.h>
+
+#include "model/stop.h"
+#include "workbench/audit/hypotheses.h"
+
+#define FAR 0.01            /* squared relative error of a row that no rounding to 8 or 16 bits makes in a span */
+#define SAMPLE_SPANS 3      /* spans that roundings are chosen by */
+#define SAMPLE_POSITIONS 12 /* of a prompt, likewise */
+#define SAMPLE_ROWS 3       /* of a span, likewise: the last of these positions */
+#define LESS_ERROR 0.5      /* of the squares of errors: what makes further roundings worth supposing */
+
+/* Adds one row to a fit. bound NULL: it is not judged. */
+static void add_row(struct fit *fit, uint32_t width, const float *actual, const double *y, const double *bound)
+{
+    double error = 0, size = 0;
+    bool fails = false;
+    for (uint32_t d = 0; d < width; d++) {
+        fails |= bound && judge(y[d], actual[d], bound[d]) > 1;
+        error += (actual[d] - y[d]) * (actual[d] - y[d]);
+        size += y[d] * y[d];
+    }
+    fit->n_rows++;
+    fit->n_judged += bound != NULL;
+    fit->n_failed += fails;
+    fit->error += size > 0 && isfinite(error) ? error / size : 0;
+}
+
+/* Computes rows of a span, and adds them to a fit. judges: with their bounds. */
+static void add_rows(struct fit *fit, const struct step *step, const struct trace_stage *stage, const struct rows *rows,
+                     bool judges)
+{
+    uint32_t width = step->width, most = rows_at_once(rows->n > 0 ? rows->n : 1, width);
+    double *y = xmalloc((uint64_t)most * width * sizeof(*y));
+    double *bound = judges ? xmalloc((uint64_t)most * width * sizeof(*bound)) : NULL;
+    for (uint32_t first = 0; first < rows->n && !stop_asked(); first += most) {
+        struct op_batch batch = {.step = step,
+                                 .weights_dtype = stage->weights_dtype,
+                                 .n_rows = rows->n - first < most ? rows->n - first : most,
+                                 .rows = rows->rows + first,
+                                 .y = y,
+                                 .bound = bound};
+        op_run(&batch);
+        for (uint32_t i = 0; i < batch.n_rows && !stop_asked(); i++) {
+            uint64_t at = (uint64_t)i * width;
+            const float *actual = trace_row(stage, batch.rows[i].position);
+            bool judged = judges && !row_is_undecidable(&batch.rows[i], width, actual, y + at, bound + at);
+            add_row(fit, width, actual, y + at, judged ? bound + at : NULL);
+        }
+    }
+    free(bound);
+    free(y);
+}
+
+/* judges false: only the error is asked, which takes half as long. */
+static struct fit fit_of(const struct search *search, uint32_t s, const struct trace *trace, bool judges)
+{
+    const struct step *step = &search->plan->steps[s];
+    const struct trace_stage *stage = trace_find_step(trace, step);
+    struct fit fit = {0};
+    struct spans spans;
+    struct rows rows;
+    uint32_t n = 0;
+    spans_open(&spans, search->plan, trace);
+    spans.values_only = !judges;
+    rows_gather(&rows, search->plan, s, trace, &spans);
+    for (uint32_t i = 0; i < rows.n; i++) {
+        if (rows.rows[i].decode == (search->phase == PHASE_DECODE)) {
+            rows.rows[n++] = rows.rows[i];
+        }
+    }
+    rows.n = n;
+    add_rows(&fit, step, stage, &rows, judges);
+    rows_free(&rows);
+    spans_close(&spans);
+    return fit;
+}
+
+struct fit span_fit(const struct search *search, uint32_t step, const struct trace *trace)
+{
+    return fit_of(search, step, trace, true);
+}
+
+void span_suppose(const struct search *search, struct trace *trace, const struct supposition *supposition)
+{
+    for (uint32_t s = 0; s < search->plan->n_steps; s++) {
+        const struct step *step = &search->plan->steps[s];
+        if (!supposition_is_about(step) || search->known[s]) {
+            continue;
+        }
+        const struct roundings roundings = supposition_of(supposition, step);
+        struct unrecorded_class class = {step->op, step_weights_dtype(step), search->phase, trace->arith};
+        class.arith.roundings = roundings_join(&trace->arith.roundings, &roundings);
+        trace_set_unrecorded(trace, &class);
+        struct trace_stage *stage = trace_find_step(trace, step);
+        if (stage) {
+            stage->inferred[search->phase] = stage->arith;
+            stage->inferred[search->phase].roundings = roundings_join(&stage->arith.roundings, &roundings);
+            stage->is_inferred[search->phase] = roundings_any(&roundings);
+        }
+    }
+}
+
+bool span_may_be_rounded(const struct fit *fit)
+{
+    return fit->n_failed > 0 && fit->error < FAR * fit->n_rows;
+}
+
+/* What is tried by a supposition: a trace cut to its first positions. */
+struct sample {
+    const struct search *search;
+    struct trace *trace;
+};
+
+/* The error that a supposition leaves in the sample: the logarithm of the product over its spans, because one of them
+ * may have a bug as well, whose size would hide what the others tell. */
+static double sample_error(const struct sample *of, const struct supposition *supposition)
+{
+    const struct search *search = of->search;
+    struct trace *sample = of->trace;
+    double error = 0;
+    uint32_t n = 0, end = sample->n_positions;
+    while (end > 0 && sample->phase[end - 1] != search->phase) {
+        end--;
+    }
+    uint32_t first = end > SAMPLE_ROWS ? end - SAMPLE_ROWS : 0;
+    span_suppose(search, sample, supposition);
+    for (uint32_t i = 0; i < search->n && n < SAMPLE_SPANS && !stop_asked(); i++) {
+        struct trace_stage whole, *stage = trace_find_step(sample, &search->plan->steps[search->steps[i]]);
+        if (!span_may_be_rounded(&search->fits[i]) || !stage) {
+            continue;
+        }
+        trace_hide_others(sample, stage, first, end - first, &whole);
+        error += log(fit_of(search, search->steps[i], sample, false).error + DBL_MIN);
+        trace_show_all(stage, &whole);
+        n++;
+    }
+    return error;
+}
+
+/* The first positions of a trace, in place: later rows do not change earlier ones. */
+static void shorten(struct trace *trace, uint32_t n_positions)
+{
+    if (trace->n_positions <= n_positions) {
+        return;
+    }
+    trace->n_positions = n_positions;
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        struct trace_stage *stage = &trace->stages[i];
+        stage->n_recorded = 0;
+        for (uint32_t p = 0; p < n_positions; p++) {
+            stage->n_recorded += stage->recorded[p];
+        }
+    }
+}
+
+static uint32_t positions_before(const struct trace *trace, unsigned phase)
+{
+    uint32_t n = 0;
+    while (n < trace->n_positions && trace->phase[n] != phase) {
+        n++;
+    }
+    return n;
+}
+
+/* Of both types. */
+static uint32_t list_attentions(struct roundings *list)
+{
+    uint32_t n = span_attentions_list(ROUNDING_F16, list);
+    return n + span_attentions_list(ROUNDING_BF16, list + n);
+}
+
+/* Varies one part; *error: what the supposition leaves. Returns whether another one leaves clearly less. */
+static bool improve(const struct sample *sample, unsigned part, struct supposition *supposition, double *error)
+{
+    struct roundings list[SPAN_PRODUCTS_MOST + SPAN_ATTENTIONS_MOST];
+    uint32_t n = part == PART_ATTENTION ? list_attentions(list) : span_products_list(list);
+    struct supposition best = *supposition;
+    bool any = false;
+    for (uint32_t i = 0; i < n && !stop_asked(); i++) {
+        struct supposition other = *supposition;
+        supposition_vary(&other, part, &list[i]);
+        double left = sample_error(sample, &other);
+        if (left < *error + log(LESS_ERROR)) {
+            best = other;
+            *error = left;
+            any = true;
+        }
+    }
+    *supposition = best;
+    return any;
+}
+
+/* Products, all or one class of them, and attention by turns. */
+static void choose_by_turns(const struct sample *sample, unsigned products, struct supposition *best)
+{
+    double error = sample_error(sample, best);
+    improve(sample, products, best, &error);
+    if (improve(sample, PART_ATTENTION, best, &error) && improve(sample, products, best, &error)) {
+        improve(sample, PART_ATTENTION, best, &error);
+    }
+}
+
+/* Products and attention together, in one type: where both round much, neither is found without the other. */
+static void choose_together(const struct sample *sample, unsigned products, struct supposition *best)
+{
+    static const uint8_t floats[] = {ROUNDING_F16, ROUNDING_BF16};
+    const struct supposition none = *best;
+    double error = sample_error(sample, best);
+    for (unsigned f = 0; f < 4; f++) {
+        uint8_t type = floats[f / 2];
+        const struct roundings operands = {.operands = type, .weights = f % 2 ? type : ROUNDING_NONE};
+        struct roundings attentions[SPAN_ATTENTIONS_MOST];
+        uint32_t n = span_attentions_list(type, attentions);
+        for (uint32_t i = 0; i < n && !stop_asked(); i++) {
+            struct supposition other = none;
+            supposition_vary(&other, PART_ATTENTION, &attentions[i]);
+            supposition_vary(&other, products, &operands);
+            double left = sample_error(sample, &other);
+            if (left < error + log(LESS_ERROR)) {
+                *best = other;
+                error = left;
+            }
+        }
+    }
+}
+
+/* The other classes of products, each by itself. */
+static void choose_others(const struct sample *sample, unsigned products, struct supposition *best)
+{
+    double error = sample_error(sample, best);
+    for (unsigned part = PART_CLASS; part < PART_CLASS + best->n && products != PART_PRODUCTS; part++) {
+        if (part != products && improve(sample, part, best, &error)) {
+            improve(sample, PART_ATTENTION, best, &error);
+        }
+    }
+}
+
+bool span_choose(const struct search *search, unsigned attempt, struct supposition *best)
+{
+    *best = supposition_none(search->plan, search->known);
+    /* All products alike, then each class first, where there are several. */
+    unsigned products = PART_PRODUCTS + attempt / 2;
+    if (attempt / 2 > (best->n > 1 ? best->n : 0)) {
+        return false;
+    }
+    struct trace trace;
+    trace_copy(&trace, search->trace);
+    shorten(&trace, positions_before(search->trace, search->phase) + SAMPLE_POSITIONS);
+    const struct sample sample = {search, &trace};
+    (attempt % 2 ? choose_together : choose_by_turns)(&sample, products, best);
+    choose_others(&sample, products, best);
+    trace_free(&trace);
+    return true;
+}

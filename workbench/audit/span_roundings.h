@@ -1,0 +1,38 @@
+/* Inside arithmetic_spans.c: the choice of a supposition by how near it comes to the recorded values. */
+#ifndef LOCKSTEP_WORKBENCH_AUDIT_SPAN_ROUNDINGS_H
+#define LOCKSTEP_WORKBENCH_AUDIT_SPAN_ROUNDINGS_H
+
+#include "workbench/audit/arithmetic.h"
+#include "workbench/audit/supposition.h"
+
+/* How a span's recorded rows of one phase follow from what they were computed of. */
+struct fit {
+    uint32_t n_rows, n_judged, n_failed;
+    double error; /* sum over the rows, judged or not, of their sum of squared errors / sum of squares expected */
+};
+
+/* Spans of one trace whose arithmetic is unknown, and the phase that is looked at. */
+struct search {
+    const struct plan *plan;
+    struct trace *trace;
+    unsigned phase;
+    uint32_t n;
+    uint32_t *steps;  /* [n] */
+    struct fit *fits; /* [n] in the arithmetic known so far */
+    uint8_t *known;   /* [n_steps] the step's class rounds as the recorded steps of it do, in this phase */
+};
+
+struct fit span_fit(const struct search *search, uint32_t step, const struct trace *trace);
+
+/* Whether a span fails by so little that roundings may be the reason. */
+bool span_may_be_rounded(const struct fit *fit);
+
+/* Sets a supposition in a trace: for the classes that are not known, and for spans that end in one of their steps. */
+void span_suppose(const struct search *search, struct trace *trace, const struct supposition *supposition);
+
+/* The supposition that comes nearest to the recorded values of a sample, found in one of several ways: an error that
+ * one rounding leaves may hide what another one explains. attempt: from 0 on. Returns false where there is no such way.
+ */
+bool span_choose(const struct search *search, unsigned attempt, struct supposition *best);
+
+#endif
