@@ -41,7 +41,8 @@ void arithmetic_infer(struct arithmetic *arithmetic, struct audit *audit, const 
  * spans are judged, sets it in the trace, and audits the spans again. A class of steps of which some are recorded with
  * their inputs rounds as those do. Of the other classes, those roundings are taken that come nearest to the recorded
  * values. They must explain every span but those that then are findings, two spans at least; and simulating them must
- * remove half of the squared error that float32 leaves in most spans, so that a wide bound alone explains nothing. */
+ * remove half of the squared error that float32 leaves (geometric mean of the spans), so that a wide bound alone
+ * explains nothing. */
 void arithmetic_infer_spans(struct arithmetic *arithmetic, struct audit *audit, const struct trace *const *traces,
                             uint32_t t, struct trace *trace);
 

@@ -59,7 +59,7 @@ static uint32_t find_spans(struct search *search, const struct audit *audit, uin
 /* How well a supposition does. Logarithms, because one span may have a bug, whose size would hide what the others tell.
  */
 struct merit {
-    bool holds;           /* it explains the spans, and leaves far less error in most of those that failed */
+    bool holds;           /* it explains the spans, and leaves far less error in those that failed */
     uint32_t n_explained; /* spans */
     double log_error;     /* what it leaves: the sum of its logarithms over the spans that failed */
     double log_left;      /* of it, the mean logarithm of the share of the error before */
@@ -69,7 +69,7 @@ static struct merit judge_supposition(const struct search *search, const struct 
 {
     struct trace copy;
     struct merit merit = {0};
-    uint32_t n_missed = 0, n_failed = 0, n_needed = 0, n_less = 0;
+    uint32_t n_missed = 0, n_failed = 0, n_less = 0;
     trace_copy(&copy, search->trace);
     span_suppose(search, &copy, supposition);
     for (uint32_t i = 0; i < search->n && arithmetic_may_miss(n_missed, search->n) && !stop_asked(); i++) {
@@ -83,14 +83,13 @@ static struct merit judge_supposition(const struct search *search, const struct 
         }
         double log_error = log(fit.error + FLT_EPSILON * FLT_EPSILON * fit.n_rows);
         n_failed++;
-        n_needed += explained;
         n_less += explained && fit.error < MOST_ERROR * before->error;
         merit.log_error += log_error;
         merit.log_left += log_error - log(before->error);
     }
     trace_free(&copy);
     merit.log_left /= n_failed > 0 ? n_failed : 1;
-    merit.holds = arithmetic_may_miss(n_missed, search->n) && n_less >= 2 && 2 * n_less > n_needed;
+    merit.holds = arithmetic_may_miss(n_missed, search->n) && n_less >= 2 && merit.log_left < log(MOST_ERROR);
     return merit;
 }
 

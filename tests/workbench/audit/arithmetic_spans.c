@@ -123,16 +123,20 @@ static void one_matrix_off_is_found(void **state)
     }
 }
 
-/* Engines whose experts are computed by other kernels than the rest. The twins: judged against a model whose softmax
- * scale is one per cent larger in layer 1, which alone is accused. */
+/* Engines whose experts are computed by other kernels than the rest, and dense ones. The twins: judged against a model
+ * whose softmax scale, or gate, is one per cent larger in layer 1, which alone is accused. */
 static const struct mixed_engine {
+    const char *model;
     struct roundings products, experts, attention;
 } mixed_engines[] = {
-    {{.operands = ROUNDING_F16}, {0}, {0}},
-    {{0}, {.operands = ROUNDING_BF16}, {.keys_values = ROUNDING_F16}},
-    {{.operands = ROUNDING_BF16},
+    {"tiny-gpt-oss", {.operands = ROUNDING_F16}, {0}, {0}},
+    {"tiny-gpt-oss", {0}, {.operands = ROUNDING_BF16}, {.keys_values = ROUNDING_F16}},
+    {"tiny-gpt-oss",
+     {.operands = ROUNDING_BF16},
      {.operands = ROUNDING_F16},
      {.queries = ROUNDING_BF16, .keys_values = ROUNDING_BF16, .probs = ROUNDING_BF16}},
+    {"tiny-gemma2", {.operands = ROUNDING_F16}, {0}, {.keys_values = ROUNDING_F16}},
+    {"tiny-gemma3", {.operands = ROUNDING_F16}, {0}, {0}},
 };
 
 /* A run of the reference in an engine's arithmetic; of it, layer_out alone. */
@@ -163,10 +167,16 @@ static void classes_round_by_themselves(void **state)
         bool off = i % 2;
         struct small_model small;
         struct trace trace;
-        small_open(&small, "tiny-gpt-oss", NULL);
+        uint8_t *bytes = NULL;
+        struct tensor matrix;
+        small_open(&small, engine->model, NULL);
         mixed_run(&small, engine, &trace);
-        if (off) {
+        int32_t gate = plan_find(&small.plan, 1, STAGE_ffn_gate);
+        if (off && gate < 0) {
             small.plan.steps[plan_find(&small.plan, 1, STAGE_attn_out)].params.attention.scale *= 1.01f;
+        } else if (off) {
+            matrix = matrix_larger(small.plan.steps[gate].weight[0], &bytes);
+            small.plan.steps[gate].weight[0] = &matrix;
         }
         struct comparison comparison = {.plan = &small.plan};
         comparison_add(&comparison, SOURCE_TRACE, &trace);
@@ -186,6 +196,7 @@ static void classes_round_by_themselves(void **state)
         }
         comparison_free(&comparison);
         small_close(&small);
+        free(bytes);
     }
 }
 
