@@ -5,6 +5,8 @@
 #include <stdlib.h>
 
 #include "model/stop.h"
+#include "workbench/audit/drift.h"
+#include "workbench/audit/weights/factor.h"
 
 /* Rows of all traces that share a weight dtype; one op call judges them. */
 struct judge_batch {
@@ -229,6 +231,7 @@ static void audit_one(const struct plan *plan, uint32_t step_index, const struct
         if (finding->state == FINDING_AUDITED && finding->rows_judged + finding->rows_inherited == 0) {
             finding->state = FINDING_UNAUDITED;
         }
+        factor_judge(finding, plan, step_index, traces[t], &gathered[t]);
         rows_free(&gathered[t]);
     }
     free(gathered);
@@ -241,26 +244,6 @@ static struct audit audit_of(const struct plan *plan, uint32_t n_traces)
     audit.findings = xcalloc(n, sizeof(*audit.findings));
     audit.relative_rms = xcalloc(n, sizeof(*audit.relative_rms));
     return audit;
-}
-
-/* The rms of the difference from the golden / the rms of the golden, over the positions that both hold. */
-static double relative_rms(const struct step *step, const struct trace *trace, const struct trace *golden)
-{
-    const struct trace_stage *a = trace_find_step(trace, step), *b = trace_find_step(golden, step);
-    if (!a || !b || trace->n_positions != golden->n_positions) {
-        return NAN;
-    }
-    double difference = 0, size = 0;
-    bool common = false;
-    for (uint32_t p = 0; p < trace->n_positions; p++) {
-        const float *x = trace_row(a, p), *y = trace_row(b, p);
-        common |= x && y;
-        for (uint32_t i = 0; x && y && i < step->width; i++) {
-            difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
-            size += (double)y[i] * y[i];
-        }
-    }
-    return !common ? NAN : difference == 0 ? 0 : sqrt(difference / size);
 }
 
 /* Audits the steps in steps[n_steps], in plan order; NULL: all of them. */
@@ -299,7 +282,7 @@ void audit_run(struct audit *audit, const struct plan *plan, const struct trace 
     for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
         for (uint32_t t = 0; t < n_traces; t++) {
             audit->relative_rms[(uint64_t)s * n_traces + t] =
-                relative_rms(&plan->steps[s], traces[t], traces[n_traces - 1]);
+                drift_of_step(&plan->steps[s], traces[t], traces[n_traces - 1]);
         }
     }
 }

@@ -158,3 +158,22 @@ json_t *drift_json(const struct distance *distances, uint32_t n)
     }
     return list;
 }
+
+double drift_of_step(const struct step *step, const struct trace *trace, const struct trace *golden)
+{
+    const struct trace_stage *a = trace_find_step(trace, step), *b = trace_find_step(golden, step);
+    if (!a || !b || trace->n_positions != golden->n_positions) {
+        return NAN;
+    }
+    double difference = 0, size = 0;
+    bool common = false;
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        const float *x = trace_row(a, p), *y = trace_row(b, p);
+        common |= x && y;
+        for (uint32_t i = 0; x && y && i < step->width; i++) {
+            difference += ((double)x[i] - y[i]) * ((double)x[i] - y[i]);
+            size += (double)y[i] * y[i];
+        }
+    }
+    return !common ? NAN : difference == 0 ? 0 : sqrt(difference / size);
+}

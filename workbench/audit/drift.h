@@ -36,4 +36,7 @@ enum status distances_measure(const struct trace *a, const struct trace *b, cons
 void drift_print(const struct distance *distances, uint32_t n);
 json_t *drift_json(const struct distance *distances, uint32_t n);
 
+/* The rms of the difference from the golden / the rms of the golden, over the positions that both hold. NaN: none. */
+double drift_of_step(const struct step *step, const struct trace *trace, const struct trace *golden);
+
 #endif

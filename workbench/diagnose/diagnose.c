@@ -342,15 +342,15 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
 
 uint32_t diagnose_failure(const struct span_failure *failure, struct diagnosis *found, uint32_t max)
 {
-    const struct step *step = &failure->plan->steps[failure->step];
     struct op_trial trial;
-    if (!trace_find_step(failure->trace, step) || max == 0) {
+    if (!trace_find_step(failure->trace, &failure->plan->steps[failure->step]) || max == 0) {
         return 0;
     }
     trial_open(&trial, failure->plan, failure->step, failure->trace);
-    uint32_t n = trial_sort_failing_first(&trial, step) > 0 ? explain(&trial, failure, found, max) : 0;
+    bool fails = trial_sort_failing_first(&trial, &failure->plan->steps[failure->step]) > 0;
+    uint32_t n = fails ? explain(&trial, failure, found, max) : 0;
     trial_close(&trial);
-    return n;
+    return n > 0 ? n : factor_explain(failure, found);
 }
 
 uint32_t diagnose_step(const struct plan *plan, uint32_t step, const struct trace *trace, struct diagnosis *found,

@@ -89,6 +89,9 @@ struct span_failure {
     bool is_exchange;              /* layers of another kind need not be asked: see exchange_is_elsewhere */
 };
 
+/* products/explain_factor.c: a product of which no row fails, but the factor of all of them. Returns 1 or 0. */
+uint32_t factor_explain(const struct span_failure *failure, struct diagnosis *found);
+
 /* Tries every mutant at the steps inside the span. Writes those that reproduce all rows to found[max], each with its
  * place in `step`, the closest to the recorded rows first. Returns how many. */
 uint32_t diagnose_span(const struct span_failure *failure, struct diagnosis *found, uint32_t max);

@@ -15,6 +15,7 @@
 #include "tests/support/report.h"
 #include "tests/support/scratch.h"
 #include "workbench/diagnose/recording/recording.h"
+#include "workbench/session/comparison.h"
 
 SCRATCH_FIXTURE
 
@@ -194,14 +195,24 @@ static void decode_alone(struct recorded *recorded)
     *run = decoded;
 }
 
-static void round_all(struct recorded *recorded)
+static void round_stages(struct trace *run, uint32_t dtype)
 {
-    for (uint32_t i = 0; i < recorded->run.n_stages; i++) {
-        struct trace_stage *stage = &recorded->run.stages[i];
-        for (uint64_t k = 0; k < (uint64_t)recorded->run.n_positions * stage->width; k++) {
-            stage->rows[k] = round_to_dtype(stage->rows[k], DTYPE_F16);
+    for (uint32_t i = 0; i < run->n_stages; i++) {
+        struct trace_stage *stage = &run->stages[i];
+        for (uint64_t k = 0; k < (uint64_t)run->n_positions * stage->width; k++) {
+            stage->rows[k] = round_to_dtype(stage->rows[k], dtype);
         }
     }
+}
+
+static void round_all(struct recorded *recorded)
+{
+    round_stages(&recorded->run, DTYPE_F16);
+}
+
+static void round_all_more(struct recorded *recorded)
+{
+    round_stages(&recorded->run, DTYPE_BF16);
 }
 
 static void all_heads_first_and_rounded(struct recorded *recorded)
@@ -252,6 +263,8 @@ static const struct mistake {
     {"tiny-gemma3", first_token_added, "bos-missing", "without the first of /tokens, 2 (BOS)", "parity"},
     {"tiny-llama", first_token_twice, "bos-doubled", "/tokens begins with 3 twice", "parity"},
     {"tiny-gemma2", round_all, "rounded-for-file", "the engine computes with more", "parity"},
+    {"tiny-llama", round_all_more, "rounded-for-file", "the engine computes with more", "parity"},
+    {"tiny-gemma3", round_all_more, "rounded-for-file", "the engine computes with more", "parity"},
     {"tiny-llama", all_heads_first_and_rounded, "heads-first", "values were rounded for the file, too", "parity"},
     {"tiny-llama", decode_alone, "prompt-missing", "the 10 positions before it are missing", "undecided"},
     {"tiny-gemma3", decode_alone, "prompt-missing", "the 10 positions before it are missing", "undecided"},
@@ -323,6 +336,50 @@ static void go_on(struct recorded *recorded, int32_t layer, enum stage stage)
     }
     free(y);
     rows_free(&rows);
+}
+
+/* A head times 1.01, of what is recorded. */
+static void head_off(struct recorded *recorded)
+{
+    struct trace_stage *logits = stage_at(&recorded->run, LAYER_NONE, STAGE_logits);
+    go_on(recorded, LAYER_NONE, STAGE_logits);
+    for (uint64_t k = 0; k < (uint64_t)recorded->run.n_positions * logits->width; k++) {
+        logits->rows[k] *= 1.01f;
+    }
+    go_on(recorded, LAYER_NONE, STAGE_logits_final);
+}
+
+/* Hidden states and logits, rounded for the file: the head alone fails, and its factor is right. The twin: an engine
+ * that stores in that type, and whose head is times 1.01. */
+static void test_rounded_states_are_named(void **state)
+{
+    (void)state;
+    static const char *const models[] = {"tiny-llama", "tiny-gemma2", "tiny-gemma3"};
+    for (size_t i = 0; i < 3 * sizeof(models) / sizeof(*models); i++) {
+        enum stage head = i % 3 == 1 ? STAGE_logits_final : STAGE_logits;
+        bool bug = i % 3 == 2;
+        struct recorded recorded;
+        recorded_open(&recorded, models[i / 3], false);
+        round_stages(&recorded.run, DTYPE_BF16);
+        if (bug) {
+            head_off(&recorded);
+            round_stages(&recorded.run, DTYPE_BF16);
+        }
+        for (uint32_t k = recorded.run.n_stages; k-- > 0;) {
+            enum stage stage = recorded.run.stages[k].stage;
+            if (stage != STAGE_embed && stage != STAGE_layer_out && stage != STAGE_final_norm && stage != head) {
+                trace_remove_stage(&recorded.run, &recorded.run.stages[k]);
+            }
+        }
+        struct comparison comparison = {.plan = &recorded.small.plan};
+        comparison_add(&comparison, SOURCE_TRACE, &recorded.run);
+        comparison_judge(&comparison, true, NULL);
+        assert_true(comparison.verdict.diverged);
+        bool told = comparison.n_diagnoses > 0 && strcmp(comparison.diagnoses[0].fault, "rounded-for-file") == 0;
+        assert_int_equal(told, !bug);
+        comparison_free(&comparison);
+        recorded_close(&recorded);
+    }
 }
 
 /* An engine whose o_proj reads attn_out in the order in which it is recorded, is wrong. The twin is the recording
@@ -494,6 +551,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_mistakes_are_named),
         cmocka_unit_test(test_an_engine_that_goes_on_is_not_excused),
+        cmocka_unit_test(test_rounded_states_are_named),
         cmocka_unit_test_setup_teardown(test_mistake_and_bug_are_told, set_up, tear_down),
         cmocka_unit_test(test_samples_are_no_stored_stage),
         cmocka_unit_test_setup_teardown(test_mistake_beside_nan, set_up, tear_down),

@@ -5,11 +5,8 @@
 #include <stdlib.h>
 
 #include "model/stop.h"
-#include "workbench/audit/weights/rounding_product.h"
 #include "workbench/audit/rows.h"
-
-/* The chance of a deviation that is taken as never: exp of minus this. */
-#define UNLIKELY 32
+#include "workbench/audit/weights/rounding_product.h"
 
 bool rounding_has_weights(const struct step *step)
 {

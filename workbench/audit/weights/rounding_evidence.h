@@ -24,6 +24,8 @@
 
 #include "workbench/trace/trace.h"
 
+#define UNLIKELY 32 /* t */
+
 struct rounding_evidence {
     uint64_t n_values;       /* compared; 0: the step has no row with recorded inputs */
     double worst;            /* largest |error| / the most that rounding can cause */

@@ -77,6 +77,9 @@ static const char *try_storages(const struct plan *plan, struct trace *trace, bo
 
 const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
 {
+    if (trace->arith.u_rounded > 0) {
+        return NULL; /* its values were rounded for the file */
+    }
     const char *type = try_storages(plan, trace, false);
     return type ? type : try_storages(plan, trace, true);
 }

@@ -6,6 +6,7 @@
 
 #include "model/stop.h"
 #include "workbench/audit/arithmetic.h"
+#include "workbench/audit/weights/factor.h"
 #include "workbench/diagnose/recording/cure.h"
 
 /* Whether a failing step may pass in an arithmetic that is inferred, or is one of so many that may fail. */
@@ -263,14 +264,31 @@ static bool change_is_proven(const struct trial_of_cure *trial)
     return proven && any;
 }
 
+/* Whether the factor of every step that failed was measured, and is right, once its values count as rounded. */
+static bool factors_are_measured(const struct trial_of_cure *trial)
+{
+    bool measured = true;
+    for (uint32_t s = 0; s < trial->plan->n_steps && measured; s++) {
+        if (trial->states_before[s] == STEP_FAILS) {
+            struct rows rows;
+            struct factor factor;
+            rows_gather(&rows, trial->plan, s, &trial->cured, NULL);
+            measured = factor_measure(&factor, trial->plan, s, &trial->cured, &rows);
+            rows_free(&rows);
+        }
+    }
+    return measured && trial->after.n_failing == 0;
+}
+
 static bool is_proven(const struct trial_of_cure *trial)
 {
     const struct recording_outcome *before = &trial->before, *after = &trial->after;
     uint32_t n_judged = after->n_judged + trial->n_lost + trial->recording->n_moved;
     bool most = after->n_failing == 0 ||
                 (arithmetic_may_miss(after->n_failing, after->n_judged) && after->n_failing + 2 <= before->n_failing);
-    /* Of a single op any error of that size would do; values rounded for the file make several fail. */
-    most &= trial->recording->put_right != cure_rounding || before->n_ops >= 2;
+    /* Of a single op any error of that size would do, but in products; values rounded for the file make several fail.
+     */
+    most &= trial->recording->put_right != cure_rounding || before->n_ops >= 2 || factors_are_measured(trial);
     /* Where most of what was judged has no place any more, as the stages of a single layer, nothing is proven. */
     bool still_judged = 2 * after->n_judged >= before->n_judged && n_judged >= before->n_judged;
     switch (trial->recording->proof) {
