@@ -109,6 +109,14 @@ static void span_keep(struct span *span, uint32_t position, const struct arith *
     span->stage.recorded[position] = known;
 }
 
+/* Rounds a computed row to what a whole run stores. */
+static void round_computed(const struct spans *spans, double *y, uint32_t width)
+{
+    for (uint32_t i = 0; i < width && spans->stored != ROUNDING_NONE; i++) {
+        y[i] = round_number((enum rounding_type)spans->stored, y[i]);
+    }
+}
+
 static void span_compute(struct span *span, const struct step *step, const struct spans *spans, const struct rows *rows)
 {
     const struct trace *trace = spans->trace;
@@ -124,9 +132,10 @@ static void span_compute(struct span *span, const struct step *step, const struc
                                  .bound = spans->values_only ? NULL : bound};
         op_run(&batch);
         for (uint32_t r = 0; r < batch.n_rows; r++) {
-            span_keep(span, batch.rows[r].position, batch.rows[r].arith, y + (uint64_t)r * width,
-                      bound + (uint64_t)r * width);
-            span->origin[batch.rows[r].position] = rows->origin[first + r];
+            uint32_t position = batch.rows[r].position;
+            round_computed(spans, y + (uint64_t)r * width, width);
+            span_keep(span, position, batch.rows[r].arith, y + (uint64_t)r * width, bound + (uint64_t)r * width);
+            span->origin[position] = spans->whole_run ? ORIGIN_TOKENS : rows->origin[first + r];
         }
     }
     free(bound);

@@ -32,6 +32,8 @@ struct spans {
     struct spans *base;     /* the unedited plan's; NULL: nothing is shared */
     const uint8_t *touched; /* [n_steps] the edits reach it: not shared */
     bool values_only;       /* errors are not computed and count as 0: for a search that a proof follows */
+    bool whole_run;         /* spans cross layers: a run from the tokens, which no audit is made of */
+    uint8_t stored;         /* enum rounding_type: what such a run stores its stages in */
 };
 
 void spans_open(struct spans *spans, const struct plan *plan, const struct trace *trace);

@@ -41,11 +41,17 @@ static char *describe_choice(const struct token_choices *choices, uint32_t posit
     return text;
 }
 
+/* logits_final, or logits: the final softcap changes no order. */
+static const struct trace_stage *logits_of(const struct trace *trace)
+{
+    const struct trace_stage *final = trace_find(trace, LAYER_NONE, STAGE_logits_final);
+    return final ? final : trace_find(trace, LAYER_NONE, STAGE_logits);
+}
+
 uint32_t token_choices_notes(const struct token_choices *choices, char *texts[TOKEN_CHOICES_MOST])
 {
     const struct trace *golden = choices->golden;
-    const struct trace_stage *ours = trace_find(choices->trace, LAYER_NONE, STAGE_logits_final);
-    const struct trace_stage *theirs = trace_find(golden, LAYER_NONE, STAGE_logits_final);
+    const struct trace_stage *ours = logits_of(choices->trace), *theirs = logits_of(golden);
     uint32_t n_differing = 0;
     for (uint32_t p = 0; ours && theirs && p < golden->n_positions; p++) {
         const float *a = trace_row(ours, p), *b = trace_row(theirs, p);

@@ -14,7 +14,7 @@ struct token_choices {
 
 /* Describes the positions at which the likeliest next token differs: how close the two tokens are, how far the traces
  * differ there, and what to try. texts[i] is malloc'ed; the caller frees it. Returns the number of texts; 0 if the
- * traces agree, or one of them holds no logits_final. */
+ * traces agree, or one of them holds no logits. */
 uint32_t token_choices_notes(const struct token_choices *choices, char *texts[TOKEN_CHOICES_MOST]);
 
 #endif

@@ -10,6 +10,7 @@
 #include "workbench/diagnose/recording/recording.h"
 #include "workbench/report/token_choices.h"
 #include "workbench/session/diagnose_bugs.h"
+#include "workbench/session/other_tokens.h"
 #include "workbench/session/session.h"
 
 void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)
@@ -274,7 +275,12 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     if (stop_asked()) {
         return; /* whoever writes the report asks, too */
     }
+    bool other_tokens = other_tokens_judge(comparison);
     verdict_reach(&comparison->verdict, &comparison->audit, comparison->list, comparison->sources, same_weights);
+    if (other_tokens) {
+        other_tokens_tell(comparison);
+        return;
+    }
     if (comparison->verdict.diverged && find_recording(comparison)) {
         return;
     }
