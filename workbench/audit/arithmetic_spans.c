@@ -65,18 +65,34 @@ struct merit {
     double log_left;      /* of it, the mean logarithm of the share of the error before */
 };
 
+/* Whether a span that is missed passes over no op of one that was missed before: one wrong op makes both fail. Marks its
+ * ops in missed[n_steps]. */
+static bool is_missed_anew(const struct search *search, uint32_t step, uint8_t *missed)
+{
+    struct span_path path;
+    bool anew = true;
+    span_path_find(&path, search->plan, step, search->trace);
+    for (uint32_t i = 0; i < path.n_between; i++) {
+        anew &= !missed[path.between[i]];
+        missed[path.between[i]] = 1;
+    }
+    span_path_free(&path);
+    return anew;
+}
+
 static struct merit judge_supposition(const struct search *search, const struct supposition *supposition)
 {
     struct trace copy;
     struct merit merit = {0};
     uint32_t n_missed = 0, n_failed = 0, n_less = 0;
+    uint8_t *missed = xcalloc(search->plan->n_steps, 1);
     trace_copy(&copy, search->trace);
     span_suppose(search, &copy, supposition);
     for (uint32_t i = 0; i < search->n && arithmetic_may_miss(n_missed, search->n) && !stop_asked(); i++) {
         const struct fit fit = span_fit(search, search->steps[i], &copy);
         const struct fit *before = &search->fits[i];
         bool explained = fit.n_failed == 0 && fit.n_judged > 0;
-        n_missed += !explained;
+        n_missed += !explained && is_missed_anew(search, search->steps[i], missed);
         merit.n_explained += explained;
         if (before->n_failed == 0) {
             continue;
@@ -88,6 +104,7 @@ static struct merit judge_supposition(const struct search *search, const struct 
         merit.log_left += log_error - log(before->error);
     }
     trace_free(&copy);
+    free(missed);
     merit.log_left /= n_failed > 0 ? n_failed : 1;
     merit.holds = arithmetic_may_miss(n_missed, search->n) && n_less >= 2 && merit.log_left < log(MOST_ERROR);
     return merit;
