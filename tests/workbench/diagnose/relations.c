@@ -9,6 +9,7 @@
 
 #include "tests/support/recording.h"
 #include "tests/support/scratch.h"
+#include "tests/workbench/audit/compute_step.h"
 #include "workbench/diagnose/diagnose.h"
 
 /* Each spoils rows of a stage. */
@@ -173,6 +174,33 @@ static void test_relations(void **state)
     }
 }
 
+/* A matrix times 1.01 under operands in f16, with a bias that is not: the multiple is one of the matrix. The twin: the
+ * whole output is. */
+static void test_multiple_beside_a_bias(void **state)
+{
+    (void)state;
+    for (int whole = 0; whole <= 1; whole++) {
+        struct small_model small;
+        struct diagnosis found[8];
+        small_open(&small, "tiny-gpt-oss", NULL);
+        uint32_t s = (uint32_t)plan_find(&small.plan, 1, STAGE_q_proj);
+        struct trace_stage *stage = stage_at(&small.golden, 1, STAGE_q_proj);
+        float *bias = xmalloc(stage->width * sizeof(*bias));
+        weights_decode(small.plan.steps[s].weight[1], 0, 0, stage->width, bias);
+        stage->arith.roundings.operands = ROUNDING_F16;
+        compute_step(&small.plan, s, &small.golden, &stage->arith);
+        for (uint64_t i = 0; i < (uint64_t)small.golden.n_positions * stage->width; i++) {
+            float kept = whole ? 0 : bias[i % stage->width];
+            stage->rows[i] = 1.01f * (stage->rows[i] - kept) + kept;
+        }
+        assert_true(diagnose_step(&small.plan, s, &small.golden, found, 8) >= 1);
+        assert_string_equal(found[0].fault, "constant-multiple");
+        assert_int_equal(strstr(found[0].text, "without the bias") == NULL, whole);
+        free(bias);
+        small_close(&small);
+    }
+}
+
 /* The twin: noise is no relation of any kind. */
 static void test_noise_is_no_relation(void **state)
 {
@@ -241,6 +269,7 @@ int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(test_relations),
+        cmocka_unit_test(test_multiple_beside_a_bias),
         cmocka_unit_test(test_noise_is_no_relation),
         cmocka_unit_test(test_one_weight),
         cmocka_unit_test(test_storage_overflow),

@@ -20,39 +20,46 @@ bool relation_sign_flipped(const struct evidence *evidence, char text[512])
     return true;
 }
 
-/* The least squares fit of actual = factor * expected over some rows. unsure: how far the bounds let the factor move.
- */
+/* The least squares fit of actual = factor * expected over some rows. */
 struct multiple {
-    double factor, unsure;
+    double factor, unsure; /* unsure: how far the bounds let the factor move */
+    const float *bias;     /* [width] both are meant without it: the multiple is one of a matrix; NULL: none */
 };
 
-static struct multiple fit_multiple(const struct evidence *evidence, uint32_t first, uint32_t last)
+static double bias_at(const float *bias, uint32_t dim)
+{
+    return bias ? bias[dim] : 0;
+}
+
+static struct multiple fit_multiple(const struct evidence *evidence, uint32_t first, uint32_t last, const float *bias)
 {
     double product = 0, square = 0, slack = 0;
     for (uint32_t i = first; i < last; i++) {
         const float *actual = evidence_actual(evidence, i);
         const double *expected = evidence_expected(evidence, i), *bound = evidence_bound(evidence, i);
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
-            product += actual[d] * expected[d];
-            square += expected[d] * expected[d];
-            slack += bound[d] * fabs(expected[d]);
+            double y = expected[d] - bias_at(bias, d);
+            product += (actual[d] - bias_at(bias, d)) * y;
+            square += y * y;
+            slack += bound[d] * fabs(y);
         }
     }
     double factor = product / square;
-    return (struct multiple){factor, fmax(1, fabs(factor)) * slack / square};
+    return (struct multiple){factor, fmax(1, fabs(factor)) * slack / square, bias};
 }
 
-/* Whether factor * expected + offset is clearly nearer to what was recorded than the expected values themselves. A
- * fitted number always comes a little nearer. */
-static bool is_clearly_nearer(const struct evidence *evidence, uint32_t first, uint32_t last, double factor,
-                              double offset)
+/* Whether the multiple of what is expected, + offset, is clearly nearer to what was recorded than the expected values
+ * themselves. A fitted number always comes a little nearer. */
+static bool is_clearly_nearer(const struct evidence *evidence, uint32_t first, uint32_t last,
+                              const struct multiple *multiple, double offset)
 {
     struct contrast contrast = {0};
     for (uint32_t i = first; i < last; i++) {
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             double expected = evidence_expected(evidence, i)[d], bound = evidence_bound(evidence, i)[d];
-            contrast_add(&contrast, &(struct contrast_value){evidence_actual(evidence, i)[d], expected, bound,
-                                                             factor * expected + offset, bound});
+            double bias = bias_at(multiple->bias, d), other = multiple->factor * (expected - bias) + bias + offset;
+            contrast_add(&contrast,
+                         &(struct contrast_value){evidence_actual(evidence, i)[d], expected, bound, other, bound});
         }
     }
     return contrast_tells(&contrast);
@@ -66,21 +73,39 @@ static bool rows_are_multiple(const struct evidence *evidence, uint32_t first, u
         const float *actual = evidence_actual(evidence, i);
         const double *expected = evidence_expected(evidence, i), *bound = evidence_bound(evidence, i);
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
-            double allowed = fmax(1, fabs(multiple.factor)) * bound[d] + multiple.unsure * fabs(expected[d]);
-            if (!(fabs(actual[d] - multiple.factor * expected[d]) <= allowed)) {
+            double bias = bias_at(multiple.bias, d), y = expected[d] - bias;
+            double allowed = fmax(1, fabs(multiple.factor)) * bound[d] + multiple.unsure * fabs(y);
+            if (!(fabs(actual[d] - bias - multiple.factor * y) <= allowed)) {
                 return false;
             }
-            n_clear += fabs(expected[d]) > bound[d];
+            n_clear += fabs(y) > bound[d];
         }
     }
-    return n_clear >= 2 && is_clearly_nearer(evidence, first, last, multiple.factor, 0);
+    return n_clear >= 2 && is_clearly_nearer(evidence, first, last, &multiple, 0);
+}
+
+/* The same of a matrix product, whose bias is added after it. */
+static bool matrix_is_multiple(const struct evidence *evidence, char text[512])
+{
+    const struct step *step = evidence->step;
+    if (step->op != OP_matmul || !step->weight[1]) {
+        return false;
+    }
+    float *bias = xmalloc(step->width * sizeof(*bias));
+    weights_decode(step->weight[1], 0, 0, step->width, bias);
+    struct multiple multiple = fit_multiple(evidence, 0, evidence->n, bias);
+    bool fits = fabs(multiple.factor) > 0 && rows_are_multiple(evidence, 0, evidence->n, multiple);
+    snprintf(text, 512, "Every value of the %u failing rows, without the bias, is %.9g times what is expected.",
+             evidence->n, multiple.factor);
+    free(bias);
+    return fits;
 }
 
 bool relation_constant_multiple(const struct evidence *evidence, char text[512])
 {
-    struct multiple multiple = fit_multiple(evidence, 0, evidence->n);
+    struct multiple multiple = fit_multiple(evidence, 0, evidence->n, NULL);
     if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, 0, evidence->n, multiple)) {
-        return false;
+        return matrix_is_multiple(evidence, text);
     }
     snprintf(text, 512, "Every value of the %u failing rows is %.9g times what is expected.", evidence->n,
              multiple.factor);
@@ -91,7 +116,7 @@ bool relation_row_multiples(const struct evidence *evidence, char text[512])
 {
     double low = INFINITY, high = -INFINITY;
     for (uint32_t i = 0; i < evidence->n; i++) {
-        struct multiple multiple = fit_multiple(evidence, i, i + 1);
+        struct multiple multiple = fit_multiple(evidence, i, i + 1, NULL);
         if (!(fabs(multiple.factor) > 0) || !rows_are_multiple(evidence, i, i + 1, multiple)) {
             return false;
         }
@@ -124,7 +149,7 @@ bool relation_constant_offset(const struct evidence *evidence, char text[512])
         }
     }
     snprintf(text, 512, "Every value of the %u failing rows is what is expected plus %.9g.", evidence->n, offset);
-    return n >= 2 && is_clearly_nearer(evidence, 0, evidence->n, 1, offset);
+    return n >= 2 && is_clearly_nearer(evidence, 0, evidence->n, &(struct multiple){.factor = 1}, offset);
 }
 
 static int ascending(const void *left, const void *right)
