@@ -65,8 +65,8 @@ struct merit {
     double log_left;      /* of it, the mean logarithm of the share of the error before */
 };
 
-/* Whether a span that is missed passes over no op of one that was missed before: one wrong op makes both fail. Marks its
- * ops in missed[n_steps]. */
+/* Whether a span that is missed passes over no op of one that was missed before: one wrong op makes both fail. Marks
+ * its ops in missed[n_steps]. */
 static bool is_missed_anew(const struct search *search, uint32_t step, uint8_t *missed)
 {
     struct span_path path;

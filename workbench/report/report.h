@@ -6,8 +6,8 @@
 #include <stdio.h>
 
 #include "workbench/audit/arithmetic.h"
-#include "workbench/audit/weights/golden_weights.h"
 #include "workbench/audit/verdict.h"
+#include "workbench/audit/weights/golden_weights.h"
 #include "workbench/diagnose/diagnose.h"
 #include "workbench/report/provenance.h"
 
