@@ -10,7 +10,7 @@
 #include "workbench/diagnose/recording/recording.h"
 #include "workbench/report/token_choices.h"
 #include "workbench/session/diagnose_bugs.h"
-#include "workbench/session/other_tokens.h"
+#include "workbench/session/judge/other_tokens.h"
 #include "workbench/session/session.h"
 
 void comparison_add(struct comparison *comparison, enum source source, struct trace *trace)

@@ -1,4 +1,4 @@
-#include "workbench/session/other_tokens.h"
+#include "workbench/session/judge/other_tokens.h"
 
 #include <math.h>
 #include <stdio.h>

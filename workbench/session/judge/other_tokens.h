@@ -8,8 +8,8 @@
  *
  * Where the trace chooses token a and the golden b, the two disagree by D = (trace_a - trace_b) + (golden_b -
  * golden_a), whose deviation is sqrt(2 (s_trace^2 + s_golden^2)). More than BOUND_LAMBDA times that is a divergence. */
-#ifndef LOCKSTEP_WORKBENCH_SESSION_OTHER_TOKENS_H
-#define LOCKSTEP_WORKBENCH_SESSION_OTHER_TOKENS_H
+#ifndef LOCKSTEP_WORKBENCH_SESSION_JUDGE_OTHER_TOKENS_H
+#define LOCKSTEP_WORKBENCH_SESSION_JUDGE_OTHER_TOKENS_H
 
 #include "workbench/session/comparison.h"
 
