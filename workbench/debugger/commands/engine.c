@@ -36,8 +36,9 @@ enum status repl_need_engine(const struct repl *repl, const char *what, struct e
 {
     return repl->session->on[SOURCE_ENGINE]
                ? STATUS_OK
-               : error_set(err, STATUS_USAGE, NULL, what, ERROR_NO_OFFSET,
-                           "this session has no engine, expected lockstep debug without --trace, and without --on reference");
+               : error_set(
+                     err, STATUS_USAGE, NULL, what, ERROR_NO_OFFSET,
+                     "this session has no engine, expected lockstep debug without --trace, and without --on reference");
 }
 
 /* Before another engine goes on in the middle of a layer: has this one recompute what was not read back of the layer,
