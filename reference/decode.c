@@ -115,6 +115,19 @@ float round_to_dtype(float x, uint32_t dtype)
     }
 }
 
+void round_all_to_dtype(float *values, uint64_t n, uint32_t dtype)
+{
+    if (dtype == DTYPE_BF16) {
+        for (uint64_t i = 0; i < n; i++) {
+            values[i] = round_to_bf16(values[i]);
+        }
+    } else if (dtype == DTYPE_F16) {
+        for (uint64_t i = 0; i < n; i++) {
+            values[i] = round_to_f16(values[i]);
+        }
+    }
+}
+
 uint16_t half_of(float value)
 {
     float rounded = round_to_dtype(value, DTYPE_F16), magnitude = fabsf(rounded);
@@ -135,10 +148,5 @@ void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint6
                 float *values)
 {
     weights_decode(tensor, row, first, count, values);
-    if (batch->weights_dtype == DTYPE_F32) {
-        return;
-    }
-    for (uint64_t i = 0; i < count; i++) {
-        values[i] = round_to_dtype(values[i], batch->weights_dtype);
-    }
+    round_all_to_dtype(values, count, batch->weights_dtype);
 }

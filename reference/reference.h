@@ -105,6 +105,9 @@ uint32_t row_keys(const struct step *step, const struct op_row *row);
 /* Rounds x, to nearest even, to DTYPE_F16 or DTYPE_BF16; DTYPE_F32 returns x. */
 float round_to_dtype(float x, uint32_t dtype);
 
+/* The same of n values, in place. */
+void round_all_to_dtype(float *values, uint64_t n, uint32_t dtype);
+
 /* Bits of x as f16, rounded to nearest even. */
 uint16_t half_of(float x);
 

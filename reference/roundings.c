@@ -200,9 +200,7 @@ void round_stored(enum rounding_type type, bool to_even, float *values, uint64_t
         break;
     case ROUNDING_F16:
     case ROUNDING_BF16:
-        for (uint64_t i = 0; i < n; i++) {
-            values[i] = round_to_dtype(values[i], type == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16);
-        }
+        round_all_to_dtype(values, n, type == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16);
         break;
     case ROUNDING_Q8_0:
     case ROUNDING_Q4_0:

@@ -28,6 +28,9 @@ struct arithmetic {
 /* Whether a step that fails is of those whose arithmetic can be inferred. Others fail whatever is inferred. */
 bool arithmetic_may_explain(const struct step *step, const struct finding *finding);
 
+/* Whether a span that fails does so by little enough that roundings inside it may be the reason. */
+bool arithmetic_may_explain_span(const struct finding *finding);
+
 /* Whether an arithmetic that explains all but so many of n steps is taken, and these are findings: one, or one in ten.
  * Most models have few layers or many. */
 bool arithmetic_may_miss(uint32_t n_missed, uint32_t n);

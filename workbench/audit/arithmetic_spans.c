@@ -10,6 +10,11 @@
 #define MOST_ERROR 0.5    /* of the squares of float32's errors: what roundings that really happen leave at most */
 #define LITTLE_ERROR 0.01 /* of the same: so little that no other supposition is tried */
 
+bool arithmetic_may_explain_span(const struct finding *finding)
+{
+    return finding->span && (span_may_be_rounded(&finding->fit[0]) || span_may_be_rounded(&finding->fit[1]));
+}
+
 /* Classes of which a step passes that was judged from its recorded inputs: what it rounds is known. */
 static void find_known(struct search *search, const struct audit *audit, uint32_t t)
 {
@@ -48,7 +53,9 @@ static uint32_t find_spans(struct search *search, const struct audit *audit, uin
         }
         if (n_rows > 0) {
             struct fit *fit = &search->fits[search->n];
-            *fit = finding->rows_failed > 0 ? span_fit(search, s, search->trace) : (struct fit){0};
+            *fit = finding->rows_failed == 0           ? (struct fit){0}
+                   : search->trace->n_unrecorded > 0 ? span_fit(search, s, search->trace)
+                                                     : finding->fit[search->phase];
             search->steps[search->n++] = s;
             n_failing += span_may_be_rounded(fit);
         }

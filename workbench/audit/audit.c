@@ -138,12 +138,30 @@ bool row_is_undecidable(const struct op_row *row, uint32_t width, const float *a
            !is_surely_nonfinite(row, width, actual, expected, bound);
 }
 
+void fit_add(struct fit *fit, uint32_t width, const float *actual, const double *expected, const double *bound)
+{
+    double error = 0, size = 0;
+    bool fails = false;
+    for (uint32_t d = 0; d < width; d++) {
+        fails |= bound && judge(expected[d], actual[d], bound[d]) > 1;
+        error += (actual[d] - expected[d]) * (actual[d] - expected[d]);
+        size += expected[d] * expected[d];
+    }
+    fit->n_rows++;
+    fit->n_judged += bound != NULL;
+    fit->n_failed += fails;
+    fit->error += size > 0 && isfinite(error) ? error / size : 0;
+}
+
 /* Judges one row of the batch, unless its span is too long. */
 static void take_row(struct finding *finding, const struct op_row *row, uint32_t width, const float *actual,
                      const double *expected, const double *bound)
 {
+    bool undecidable = row_is_undecidable(row, width, actual, expected, bound);
     finding->span |= row_is_span(row);
-    if (row_is_undecidable(row, width, actual, expected, bound)) {
+    fit_add(&finding->fit[row->decode ? PHASE_DECODE : PHASE_PREFILL], width, actual, expected,
+            undecidable ? NULL : bound);
+    if (undecidable) {
         finding->rows_unaudited++;
         finding->rows_undecidable++;
     } else {

@@ -18,6 +18,15 @@ enum finding_state {
     FINDING_UNAUDITED, /* the trace holds the stage, but not every input that is needed to judge it */
 };
 
+/* How recorded rows of one phase follow from what they were computed of. */
+struct fit {
+    uint32_t n_rows, n_judged, n_failed;
+    double error; /* sum over the rows, judged or not, of their sum of squared errors / sum of squares expected */
+};
+
+/* Adds one row to a fit. bound NULL: it is not judged. */
+void fit_add(struct fit *fit, uint32_t width, const float *actual, const double *expected, const double *bound);
+
 /* What the audit says of one step of one trace. */
 struct finding {
     enum finding_state state;
@@ -30,6 +39,7 @@ struct finding {
     bool other_precision;      /* of the golden: its weights are MODEL's in another precision, and its error is that of
                                   their rounding (golden_weights.h): no failure */
     uint32_t rows_failed;      /* positions with a ratio above 1 */
+    struct fit fit[2];         /* of each phase */
     double max_ratio;          /* over all judged rows; infinity where only one of expected and actual is finite */
     double max_abs_error;
     /* The value to look at: at the lowest failing position, the dim with the worst ratio. If nothing fails, the worst

@@ -13,22 +13,6 @@
 #define SAMPLE_ROWS 3       /* of a span, likewise: the last of these positions */
 #define LESS_ERROR 0.5      /* of the squares of errors: what makes further roundings worth supposing */
 
-/* Adds one row to a fit. bound NULL: it is not judged. */
-static void add_row(struct fit *fit, uint32_t width, const float *actual, const double *y, const double *bound)
-{
-    double error = 0, size = 0;
-    bool fails = false;
-    for (uint32_t d = 0; d < width; d++) {
-        fails |= bound && judge(y[d], actual[d], bound[d]) > 1;
-        error += (actual[d] - y[d]) * (actual[d] - y[d]);
-        size += y[d] * y[d];
-    }
-    fit->n_rows++;
-    fit->n_judged += bound != NULL;
-    fit->n_failed += fails;
-    fit->error += size > 0 && isfinite(error) ? error / size : 0;
-}
-
 /* Computes rows of a span, and adds them to a fit. judges: with their bounds. */
 static void add_rows(struct fit *fit, const struct step *step, const struct trace_stage *stage, const struct rows *rows,
                      bool judges)
@@ -48,7 +32,7 @@ static void add_rows(struct fit *fit, const struct step *step, const struct trac
             uint64_t at = (uint64_t)i * width;
             const float *actual = trace_row(stage, batch.rows[i].position);
             bool judged = judges && !row_is_undecidable(&batch.rows[i], width, actual, y + at, bound + at);
-            add_row(fit, width, actual, y + at, judged ? bound + at : NULL);
+            fit_add(fit, width, actual, y + at, judged ? bound + at : NULL);
         }
     }
     free(bound);

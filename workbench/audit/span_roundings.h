@@ -5,12 +5,6 @@
 #include "workbench/audit/arithmetic.h"
 #include "workbench/audit/supposition.h"
 
-/* How a span's recorded rows of one phase follow from what they were computed of. */
-struct fit {
-    uint32_t n_rows, n_judged, n_failed;
-    double error; /* sum over the rows, judged or not, of their sum of squared errors / sum of squares expected */
-};
-
 /* Spans of one trace whose arithmetic is unknown, and the phase that is looked at. */
 struct search {
     const struct plan *plan;

@@ -218,6 +218,7 @@ static uint32_t try_span(const struct op_trial *trial, struct span_failure failu
     struct span_path path;
     span_path_find(&path, failure.plan, failure.step, failure.trace);
     failure.path = &path;
+    failure.spans = trial->rows.own;
     failure.failing_position = trial->rows.rows[0].position;
     failure.nonfinite = any_nonfinite(trial, trial->n_failing);
     if (stage_is_integer(failure.plan->steps[failure.step].stage)) {

@@ -82,6 +82,7 @@ struct span_failure {
     uint32_t step;
     const struct trace *trace;
     const struct span_path *path;
+    struct spans *spans;       /* computed inputs of this plan and trace */
     uint32_t failing_position;     /* of a row that fails */
     bool nonfinite;                /* a failing row holds NaN or infinity */
     bool no_mutants;               /* no mutant of the step itself is tried */

@@ -240,8 +240,9 @@ static bool find_recording(struct comparison *comparison)
     const struct introduced *first = verdict_first(&comparison->verdict);
     const struct trace *trace = comparison->list[first->trace];
     struct diagnosis *found = &comparison->diagnoses[0];
+    const struct recorded_trace recorded = {trace, &comparison->audit, first->trace, &comparison->verdict};
     struct trace cured;
-    if (!trace->from_file || !recording_find(comparison->plan, trace, first->step, found, &cured)) {
+    if (!trace->from_file || !recording_find(&recorded, found, &cured)) {
         return false;
     }
     found->introduced = first->step;

@@ -10,6 +10,7 @@ struct cure {
     char text[340];   /* the mistake, and what to do */
     uint8_t *changed; /* [n_steps] 1: the step's values were put right, or what they are judged from besides stages;
                          borrowed */
+    const uint8_t *before; /* [n_steps] what became of each step before: enum step_state; borrowed */
 };
 
 /* Puts a trace right. Returns false where it has nothing to change. */

@@ -9,6 +9,7 @@
 #include "model/stop.h"
 #include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/recording/cure.h"
+#include "workbench/diagnose/recording/recording.h"
 
 enum layout { LAYOUT_AS_IS, LAYOUT_PAIRS, LAYOUT_HEADS_FIRST, LAYOUT_COLUMNS_FIRST, LAYOUT_COUNT };
 
@@ -284,6 +285,9 @@ bool cure_layout(struct trace *trace, const struct plan *plan, struct cure *cure
     struct order *orders = xcalloc(plan->n_steps, sizeof(*orders));
     bool any = false;
     for (uint32_t s = 0; s < plan->n_steps && !stop_asked(); s++) {
+        if (!any && cure->before[s] == STEP_PASSES) {
+            continue; /* it does so still */
+        }
         orders[s] = cure_step(plan, s, trace);
         cure->changed[s] = orders[s].layout != LAYOUT_AS_IS;
         any |= cure->changed[s];

@@ -13,7 +13,7 @@
 static bool may_go_on(void *context, const struct step *step, const struct finding *finding)
 {
     uint32_t *left = context;
-    if (arithmetic_may_explain(step, finding)) {
+    if (arithmetic_may_explain(step, finding) || arithmetic_may_explain_span(finding)) {
         return true;
     }
     return (*left)-- > 0;
@@ -28,14 +28,40 @@ static bool few_fail(const struct plan *plan, const struct trace *trace, uint32_
     return may;
 }
 
-static void set_states(const struct audit *audit, const struct verdict *verdict, uint8_t *states)
+static void set_states(const struct audit *audit, uint32_t t, const struct verdict *verdict, uint8_t *states)
 {
     for (uint32_t s = 0; s < audit->plan->n_steps; s++) {
-        states[s] = audit_finding(audit, s, 0)->rows_judged > 0 ? STEP_PASSES : STEP_UNJUDGED;
+        states[s] = audit_finding(audit, s, t)->rows_judged > 0 ? STEP_PASSES : STEP_UNJUDGED;
     }
     for (uint32_t i = 0; i < verdict->n_introduced; i++) {
-        states[verdict->introduced[i].step] = STEP_FAILS;
+        if (verdict->introduced[i].trace == t) {
+            states[verdict->introduced[i].step] = STEP_FAILS;
+        }
     }
+}
+
+struct recording_outcome recording_outcome(const struct audit *audit, uint32_t t, const struct verdict *verdict,
+                                           uint8_t *states)
+{
+    const struct plan *plan = audit->plan;
+    struct recording_outcome outcome = {.first = plan->n_steps, .conclusion = verdict->conclusion};
+    uint64_t ops = 0;
+    for (uint32_t i = 0; i < verdict->n_introduced; i++) {
+        const struct introduced *at = &verdict->introduced[i];
+        uint64_t op = (uint64_t)1 << plan->steps[at->step].op;
+        if (at->trace == t) {
+            outcome.first = outcome.n_failing++ == 0 ? at->step : outcome.first;
+            outcome.n_ops += !(ops & op);
+            ops |= op;
+        }
+    }
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        outcome.n_judged += audit_finding(audit, s, t)->rows_judged > 0;
+    }
+    if (states) {
+        set_states(audit, t, verdict, states);
+    }
+    return outcome;
 }
 
 struct recording_outcome recording_audit(const struct plan *plan, struct trace *trace, uint8_t *states)
@@ -54,22 +80,7 @@ struct recording_outcome recording_audit(const struct plan *plan, struct trace *
     }
     arithmetic_infer(&arithmetic, &audit, list, 0, trace);
     verdict_reach(&verdict, &audit, list, sources, true);
-    struct recording_outcome outcome = {.n_failing = verdict.n_introduced,
-                                        .first =
-                                            verdict.n_introduced > 0 ? verdict_first(&verdict)->step : plan->n_steps,
-                                        .conclusion = verdict.conclusion};
-    for (uint32_t s = 0; s < plan->n_steps; s++) {
-        outcome.n_judged += audit_finding(&audit, s, 0)->rows_judged > 0;
-    }
-    uint64_t ops = 0;
-    for (uint32_t i = 0; i < verdict.n_introduced; i++) {
-        uint64_t op = (uint64_t)1 << plan->steps[verdict.introduced[i].step].op;
-        outcome.n_ops += !(ops & op);
-        ops |= op;
-    }
-    if (states) {
-        set_states(&audit, &verdict, states);
-    }
+    struct recording_outcome outcome = recording_outcome(&audit, 0, &verdict, states);
     verdict_free(&verdict);
     audit_free(&audit);
     return outcome;
@@ -147,6 +158,13 @@ static bool few_fail_rounded(const struct trial_of_cure *trial, uint32_t n_faili
     return may;
 }
 
+/* How many steps of a cured trace may fail where PROOF_MOST is asked: see is_proven. */
+static uint32_t most_that_may_fail(const struct trial_of_cure *trial)
+{
+    uint32_t before = trial->before.n_failing, most = trial->cured.n_stages / 10 + 1;
+    return before <= 2 ? 0 : before - 2 < most ? before - 2 : most;
+}
+
 /* Refuses most changes that are no cures at little cost: the first changed step, or what fails so early, says it. */
 static bool may_be_proven(const struct trial_of_cure *trial)
 {
@@ -157,7 +175,7 @@ static bool may_be_proven(const struct trial_of_cure *trial)
             return !finding_failed(&finding) || arithmetic_may_explain(&trial->plan->steps[s], &finding);
         }
     }
-    return proof != PROOF_MOST || few_fail_rounded(trial, trial->plan->n_steps / 10 + 1);
+    return proof != PROOF_MOST || few_fail_rounded(trial, most_that_may_fail(trial));
 }
 
 /* Where values that were put right are rounded for the file as well: takes that for granted too, if fewer steps fail.
@@ -190,7 +208,8 @@ static void round_cured(struct trial_of_cure *trial)
 static bool try_cure(struct trial_of_cure *trial, const struct trace *trace)
 {
     memset(trial->changed, 0, trial->plan->n_steps);
-    trial->cure = (struct cure){.name = trial->recording->name, .changed = trial->changed};
+    trial->cure = (struct cure){
+        .name = trial->recording->name, .changed = trial->changed, .before = trial->states_before};
     if (trial->recording->text) {
         snprintf(trial->cure.text, sizeof(trial->cure.text), "%s", trial->recording->text);
     }
@@ -319,22 +338,22 @@ static void tell(const struct trial_of_cure *trial, uint32_t first, struct diagn
              diverged ? "" : ", not the engine", trial->cure.text, then);
 }
 
-bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t first, struct diagnosis *found,
-                    struct trace *cured)
+bool recording_find(const struct recorded_trace *recorded, struct diagnosis *found, struct trace *cured)
 {
+    const struct plan *plan = recorded->audit->plan;
+    const struct trace *trace = recorded->trace;
     struct trial_of_cure trial = {.plan = plan,
                                   .changed = xcalloc(plan->n_steps, 1),
                                   .states_before = xcalloc(plan->n_steps, 1),
                                   .states_after = xcalloc(plan->n_steps, 1)};
     bool proven = false;
-    trace_copy(&trial.cured, trace);
-    trial.before = recording_audit(plan, &trial.cured, trial.states_before);
+    trial.before = recording_outcome(recorded->audit, recorded->t, recorded->verdict, trial.states_before);
     for (size_t i = 0; i < sizeof(recordings) / sizeof(*recordings) && !proven && !stop_asked(); i++) {
         trial.recording = &recordings[i];
         proven = try_cure(&trial, trace) && is_proven(&trial);
     }
     if (proven) {
-        tell(&trial, first, found);
+        tell(&trial, trial.before.first, found);
         *cured = trial.cured;
         trial.cured = (struct trace){0};
     }

@@ -6,19 +6,13 @@
 #include "workbench/audit/verdict.h"
 #include "workbench/diagnose/diagnose.h"
 
-/* A trace from a file that fails from step `first` on. Returns whether a recording mistake explains it: *found, and
- * *cured, the trace once put right, in the arithmetic that is inferred then; it may hold bugs as well. trace_free
- * releases it. */
-bool recording_find(const struct plan *plan, const struct trace *trace, uint32_t first, struct diagnosis *found,
-                    struct trace *cured);
-
 /* Whether every recorded value is one that a type of floats holds: "bfloat16", "float16", or NULL. */
 const char *recording_narrow_type(const struct trace *trace);
 
 /* What became of a step. */
 enum step_state { STEP_UNJUDGED, STEP_PASSES, STEP_FAILS };
 
-/* A trace audited alone, in the arithmetic that is inferred. */
+/* What an audit and its verdict say of one trace. */
 struct recording_outcome {
     uint32_t n_failing;
     uint32_t n_ops;    /* different ops that fail */
@@ -27,9 +21,25 @@ struct recording_outcome {
     enum conclusion conclusion;
 };
 
-/* Takes the inferred arithmetic into the trace's stages. states[n_steps] receives each step's enum step_state. states
- * NULL: only whether all passes is asked, and the audit ends at the first step that fails whatever arithmetic is
- * inferred: nearly every change of a trace that is no cure is refused in layer 0. */
+/* Of trace number t. states[n_steps] receives each step's enum step_state; it may be NULL. */
+struct recording_outcome recording_outcome(const struct audit *audit, uint32_t t, const struct verdict *verdict,
+                                           uint8_t *states);
+
+/* A trace from a file that fails, as it was audited. */
+struct recorded_trace {
+    const struct trace *trace; /* number t of the audit */
+    const struct audit *audit;
+    uint32_t t;
+    const struct verdict *verdict;
+};
+
+/* Returns whether a recording mistake explains the trace: *found, and *cured, the trace once put right, in the
+ * arithmetic that is inferred then; it may hold bugs as well. trace_free releases it. */
+bool recording_find(const struct recorded_trace *recorded, struct diagnosis *found, struct trace *cured);
+
+/* Audits a trace alone. Takes the arithmetic that is inferred into the trace's stages. states NULL: only whether all
+ * passes is asked, and the audit ends at the first step that fails whatever arithmetic is inferred: nearly every change
+ * of a trace that is no cure is refused in layer 0. */
 struct recording_outcome recording_audit(const struct plan *plan, struct trace *trace, uint8_t *states);
 
 /* In infer_storage.c. Takes a narrower storage_dtype that the file does not declare, where every value is of that

@@ -37,15 +37,19 @@ bool span_pairs(struct span_search *search, struct diagnosis found[2])
         struct plan plan;
         struct arena arena = {0};
         struct span_failure failure = *search->failure;
+        struct spans spans;
         plan_copy(&plan, search->failure->plan);
         span_edit_apply(&part->edit, &plan, &arena);
+        spans_open(&spans, &plan, failure.trace);
         failure.plan = &plan;
+        failure.spans = &spans;
         failure.known = NULL;
         failure.is_exchange = true; /* the second bug is told as it is found here */
         explains = find_second(&failure, &found[0]);
         if (explains) {
             tell_pair(&part->told, part->n_right, found);
         }
+        spans_close(&spans);
         plan_free(&plan);
         arena_free(&arena);
     }

@@ -178,7 +178,7 @@ double span_try(struct span_search *search, const struct span_edit *edit, uint32
     for (int all = 0; all < 2 && worst <= 1; all++) { /* one failing row rules out most edits */
         struct spans spans;
         struct span_rows rows = {0};
-        edited_spans(&spans, &edited, all ? &search->base : &search->low.base);
+        edited_spans(&spans, &edited, all ? search->base : &search->low.base);
         span_rows_compute(&rows, &edited.plan, failure->step, &spans, false);
         worst = rows.worst <= 1 && (!all || rows_tell(search, &rows)) ? rows.worst : INFINITY;
         *n_right = all ? count_right(&rows, output) : 0;
@@ -259,11 +259,10 @@ static void row_close(struct span_row *row, const struct span_failure *failure)
 
 bool span_search_open(struct span_search *search, const struct span_failure *failure)
 {
-    *search = (struct span_search){.failure = failure};
+    *search = (struct span_search){.failure = failure, .base = failure->spans};
     const struct trace_stage *output = trace_find_step(failure->trace, &failure->plan->steps[failure->step]);
     bool fails = false;
-    spans_open(&search->base, failure->plan, failure->trace);
-    span_rows_compute(&search->right, failure->plan, failure->step, &search->base, false);
+    span_rows_compute(&search->right, failure->plan, failure->step, search->base, false);
     for (uint32_t i = 0; i < search->right.rows.n; i++) {
         if (row_is_right(&search->right, output, i)) {
             continue;
@@ -289,7 +288,6 @@ void span_search_close(struct span_search *search)
     row_close(&search->high, search->failure);
     row_close(&search->low, search->failure);
     span_rows_free(&search->right);
-    spans_close(&search->base);
 }
 
 void span_part_keep(struct span_search *search, const struct span_edit *edit, uint32_t n_right,
