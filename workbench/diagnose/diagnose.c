@@ -5,6 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/diagnose/attention/failing_heads.h"
 #include "workbench/diagnose/config_numbers.h"
 #include "workbench/diagnose/diagnose_internal.h"
 #include "workbench/diagnose/precision.h"
@@ -274,6 +275,21 @@ static uint32_t explain_phase(const struct op_trial *trial, struct evidence *evi
     return n;
 }
 
+/* A bug that some heads alone have. */
+static bool explain_heads(const struct solve *all, struct diagnosis *found)
+{
+    struct failing_heads failing;
+    if (!failing_heads_open(&failing, all)) {
+        return false;
+    }
+    bool explains = try_config_numbers(&failing.solve, found) || solvers_try(&failing.solve, found);
+    if (explains) {
+        failing_heads_tell(&failing, found);
+    }
+    failing_heads_close(&failing);
+    return explains;
+}
+
 /* Solvers, on a step whose rows are judged from stages ahead of the optional ones that a file holds: the same step
  * judged from the optional stages, if it fails there as well. */
 static bool try_solvers_near(const struct span_failure *failure, struct diagnosis *found)
@@ -318,6 +334,7 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     n += is_solved;
     if (n == 0 && !is_span) {
         n = explain_phase(trial, &evidence, found, max);
+        n += n == 0 && explain_heads(&solve, found);
         is_solved = n > 0;
     }
     uint32_t n_with_step = n; /* these say which step is wrong */

@@ -30,6 +30,7 @@
     X(block_cache, PRECISION, attention)                         \
     X(block_cache, PRECISION, attention_probs)                   \
     X(keys_rotated, POSITIONS, attention)                        \
+    X(attention_wiring, WIRING, attention)                       \
     X(rope_positions, POSITIONS, rope)                           \
     X(rope_precision, PRECISION, rope)                           \
     X(rope_frequencies, PARAMETER, rope)                         \

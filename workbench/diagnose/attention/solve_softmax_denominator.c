@@ -14,6 +14,9 @@
 /* How far a solved count may be from a whole number; the proof then takes the whole number itself. */
 #define COUNT_OFF 0.02
 
+/* A score so far above all others that their shares are 0. */
+#define NOTHING_LEFT 800
+
 /* What one row's denominators hold. All sums are divided by exp(largest). */
 struct denominator {
     uint32_t position;
@@ -32,33 +35,41 @@ struct denominators {
     double *sinks;            /* [n, heads] the score of X that a rule gives: what is proven */
 };
 
-/* Sums of u y and u u of a head, over dims or, for probabilities, over keys. */
-static void add_products(const struct attention_row *a, enum op op, uint32_t h, uint32_t n_positions, double *uy,
-                         double *uu)
+/* A head's sum of exponentials W of the visible keys; *uy and *uu: sums of u y and u u over dims or, for probabilities,
+ * over keys. */
+static double add_products(const struct attention_row *a, const struct step *step, uint32_t h, double largest,
+                           double *uy, double *uu)
 {
-    uint32_t n = a->end - a->first, dim = a->p->dim, first = a->right.first - a->first, end = a->right.end - a->first;
-    const double *weights = a->weights + (uint64_t)h * (n + 1);
-    double sum = weights[end] - weights[first];
-    for (uint32_t i = 0; i < (op == OP_attention ? dim : end - first); i++) {
-        double u, y;
-        if (op == OP_attention) {
-            const double *values = a->values + (uint64_t)h * (n + 1) * dim + i;
-            u = (values[(uint64_t)end * dim] - values[(uint64_t)first * dim]) / sum;
-            y = a->row->recorded[(uint64_t)h * dim + i];
+    uint32_t n = a->end - a->first, dim = a->p->dim, shared = a->p->heads / a->p->kv_heads;
+    double sum = 0, *u = xcalloc(dim, sizeof(*u));
+    for (uint32_t key = a->right.first; key < a->right.end; key++) {
+        double weight = exp(a->scores[(uint64_t)h * n + key - a->first] - largest);
+        sum += weight;
+        if (step->op == OP_attention) {
+            const float *v = a->row->in[2] + ((uint64_t)key * a->p->kv_heads + h / shared) * dim;
+            for (uint32_t i = 0; i < dim; i++) {
+                u[i] += weight * v[i];
+            }
         } else {
-            u = (weights[first + i + 1] - weights[first + i]) / sum;
-            y = a->row->recorded[(uint64_t)h * n_positions + a->right.first + i];
+            *uy += weight * a->row->recorded[(uint64_t)h * step->params.attention_probs.n_positions + key];
+            *uu += weight * weight;
         }
-        *uy += u * y;
-        *uu += u * u;
     }
+    for (uint32_t i = 0; i < dim && step->op == OP_attention; i++) {
+        *uy += u[i] * a->row->recorded[(uint64_t)h * dim + i];
+        *uu += u[i] * u[i];
+    }
+    *uy /= sum;
+    *uu /= sum * sum;
+    free(u);
+    return sum;
 }
 
 static void solve_row(struct denominator *row, const struct solve *solve, const struct op_row *op_row)
 {
     struct attention_row a;
     const struct step *step = solve->evidence->step;
-    attention_row_open(&a, solve, op_row, true);
+    attention_row_open(&a, solve, op_row, false);
     uint32_t heads = a.p->heads, n = a.end - a.first;
     double *numbers = xcalloc((uint64_t)5 * heads, sizeof(*numbers));
     *row = (struct denominator){.position = op_row->position,
@@ -69,15 +80,13 @@ static void solve_row(struct denominator *row, const struct solve *solve, const 
                                 .known = numbers + 4 * (uint64_t)heads};
     for (uint32_t h = 0; h < heads; h++) {
         double uy = 0, uu = 0;
-        const double *weights = a.weights + (uint64_t)h * (n + 1);
-        double sum = weights[a.right.end - a.first] - weights[a.right.first - a.first];
-        add_products(&a, step->op, h, step->params.attention_probs.n_positions, &uy, &uu);
-        row->largest[h] = a.largest[h];
         row->own[h] = -INFINITY;
         for (uint32_t j = a.right.first; j < a.right.end; j++) {
             row->own[h] = fmax(row->own[h], a.scores[(uint64_t)h * n + j - a.first]);
         }
-        row->sink[h] = exp(a.sinks[h] - a.largest[h]);
+        row->largest[h] = fmax(row->own[h], a.sinks[h]);
+        double sum = add_products(&a, step, h, row->largest[h], &uy, &uu);
+        row->sink[h] = exp(a.sinks[h] - row->largest[h]);
         row->extra[h] = sum * (uu / uy - 1);
         row->known[h] = fabs(row->extra[h]) / (sum + fabs(row->extra[h]));
     }
@@ -111,38 +120,47 @@ static bool prove_sinks(const struct denominators *d, double *worst)
     return explains;
 }
 
-/* The unit in which a rule counts what is besides the right sink (or X as a whole): its exponential over exp(largest)
- * in a row's head. */
+/* The unit in which a rule counts what is besides the right sink (or X as a whole): its score in a row's head. */
 typedef double unit_function(const struct denominators *d, const struct denominator *row, uint32_t head);
 
 static double unit_sink(const struct denominators *d, const struct denominator *row, uint32_t h)
 {
     (void)d;
-    return row->sink[h];
+    return row->largest[h] + log(row->sink[h]);
 }
 
 static double unit_score_0(const struct denominators *d, const struct denominator *row, uint32_t h)
 {
     (void)d;
-    return exp(-row->largest[h]);
+    (void)row;
+    (void)h;
+    return 0;
 }
 
 static double unit_largest(const struct denominators *d, const struct denominator *row, uint32_t h)
 {
     (void)d;
-    return exp(row->own[h] - row->largest[h]);
+    return row->own[h];
 }
 
 static double unit_minus_cap(const struct denominators *d, const struct denominator *row, uint32_t h)
 {
-    return exp(-attention_params_of(d->solve->evidence->step)->softcap - row->largest[h]);
+    (void)row;
+    (void)h;
+    return -attention_params_of(d->solve->evidence->step)->softcap;
 }
 
 /* exp(sink) is added where exp(sink - largest) belongs. */
 static double unit_unscaled_sink(const struct denominators *d, const struct denominator *row, uint32_t h)
 {
     (void)d;
-    return row->sink[h] * exp(row->own[h]);
+    return row->largest[h] + log(row->sink[h]) + row->own[h];
+}
+
+/* The score of what a denominator holds. Where nothing is left of the values, any large one will do. */
+static double score_of(const struct denominator *row, uint32_t h, double extra)
+{
+    return extra > 0 ? row->largest[h] + fmin(log(extra), NOTHING_LEFT) : -INFINITY;
 }
 
 /* The count of units in a row: the mean over heads, weighted by how clearly each shows it. of_all: of X, in place of
@@ -152,10 +170,12 @@ static double count_of(const struct denominators *d, uint32_t i, unit_function *
     const struct denominator *row = &d->rows[i];
     double sum = 0, weights = 0;
     for (uint32_t h = 0; h < d->heads; h++) {
-        double one = unit(d, row, h), extra = row->extra[h] - (of_all ? 0 : row->sink[h]);
+        double one = exp(unit(d, row, h) - row->largest[h]), extra = row->extra[h] - (of_all ? 0 : row->sink[h]);
         double weight = one / (1 + one) * (one / (1 + one));
-        sum += weight * extra / one;
-        weights += weight;
+        if (isfinite(extra) && isfinite(weight)) { /* else the head's values have no share, and tell nothing */
+            sum += weight * extra / one;
+            weights += weight;
+        }
     }
     return sum / weights;
 }
@@ -166,8 +186,9 @@ static void set_counts(struct denominators *d, unit_function *unit, bool of_all,
     for (uint32_t i = 0; i < d->n; i++) {
         const struct denominator *row = &d->rows[i];
         for (uint32_t h = 0; h < d->heads; h++) {
-            double extra = counts[i] * unit(d, row, h) + (of_all ? 0 : row->sink[h]);
-            d->sinks[(uint64_t)i * d->heads + h] = extra > 0 ? row->largest[h] + log(extra) : -INFINITY;
+            double score = unit(d, row, h), extra = counts[i] * exp(score - row->largest[h]);
+            extra += of_all ? 0 : row->sink[h];
+            d->sinks[(uint64_t)i * d->heads + h] = isinf(extra) ? score + log(counts[i]) : score_of(row, h, extra);
         }
     }
 }
@@ -281,7 +302,7 @@ static bool try_regular_counts(struct denominators *d, const struct rule *rule, 
 static bool try_rule(struct denominators *d, const struct rule *rule, struct diagnosis *found)
 {
     double *solved = xcalloc(d->n, sizeof(*solved)), *counts = xcalloc(d->n, sizeof(*counts));
-    bool whole = true, same = rule->unit == unit_sink;
+    bool whole = true, same = rule->unit == unit_sink || rule->unit == unit_largest;
     for (uint32_t i = 0; i < d->n; i++) {
         solved[i] = count_of(d, i, rule->unit, rule->of_all);
         counts[i] = round(solved[i]) + 0.0; /* no -0 */
@@ -332,6 +353,72 @@ static bool try_scaled_sinks(struct denominators *d, struct diagnosis *found)
 }
 
 /* Whether all failing rows and heads have the factors of X: y = f u. */
+/* Takes one score a head for all rows. */
+static bool try_sinks(struct denominators *d, const double *sinks)
+{
+    double worst;
+    for (uint64_t i = 0; i < (uint64_t)d->n * d->heads; i++) {
+        d->sinks[i] = sinks[i % d->heads];
+    }
+    return prove_sinks(d, &worst);
+}
+
+/* Sinks of another layer; the right ones in another order; or others that are the same in all rows. */
+static bool try_other_sinks(struct denominators *d, struct diagnosis *found)
+{
+    const struct evidence *evidence = d->solve->evidence;
+    double *sinks = xcalloc(d->heads, sizeof(*sinks)), *best = xcalloc(d->heads, sizeof(*best)), worst;
+    float *stored = xcalloc(d->heads, sizeof(*stored));
+    bool explains = false;
+    for (uint32_t s = 0; s < evidence->plan->n_steps && d->has_sinks && !explains; s++) {
+        const struct step *step = &evidence->plan->steps[s];
+        if (step->op != OP_attention || step->layer == evidence->step->layer || !step->params.attention.has_sinks ||
+            step->params.attention.heads != d->heads) {
+            continue;
+        }
+        weights_decode(step->weight[0], 0, 0, d->heads, stored);
+        for (uint32_t h = 0; h < d->heads; h++) {
+            sinks[h] = stored[h];
+        }
+        if ((explains = try_sinks(d, sinks))) {
+            prove_sinks(d, &worst);
+            proof_tell(d->solve, &(struct proof){.worst = worst}, found, "The sinks are those of layer %d.",
+                       step->layer);
+        }
+    }
+    for (uint32_t i = 0; i < d->n && d->has_sinks && !explains; i++) {
+        for (uint32_t h = 0; h < d->heads; h++) {
+            const struct denominator *row = &d->rows[i];
+            double show = fmin(row->extra[h], 1 / row->extra[h]); /* clearest where it is half of the denominator */
+            if (show > best[h]) {
+                best[h] = show;
+                sinks[h] = score_of(row, h, row->extra[h]);
+            }
+        }
+    }
+    bool permuted = d->has_sinks && !explains;
+    for (uint32_t h = 0; h < d->heads && permuted; h++) {
+        double least = INFINITY, taken = 0;
+        for (uint32_t k = 0; k < d->heads; k++) {
+            double sink = unit_sink(d, &d->rows[0], k);
+            if (fabs(sink - sinks[h]) < least) {
+                least = fabs(sink - sinks[h]);
+                taken = sink;
+            }
+        }
+        sinks[h] = taken;
+    }
+    if (permuted && (explains = try_sinks(d, sinks))) {
+        prove_sinks(d, &worst);
+        proof_tell(d->solve, &(struct proof){.worst = worst}, found,
+                   "The sinks are the right ones in another order: heads read the sinks of other heads.");
+    }
+    free(stored);
+    free(best);
+    free(sinks);
+    return explains;
+}
+
 static bool solve_rows(struct denominators *d)
 {
     double worst;
@@ -339,8 +426,7 @@ static bool solve_rows(struct denominators *d)
         struct denominator *row = &d->rows[i];
         solve_row(row, d->solve, &d->solve->trial->rows.rows[i]);
         for (uint32_t h = 0; h < d->heads; h++) {
-            double extra = row->extra[h];
-            d->sinks[(uint64_t)i * d->heads + h] = extra > 0 ? row->largest[h] + log(extra) : -INFINITY;
+            d->sinks[(uint64_t)i * d->heads + h] = score_of(row, h, row->extra[h]);
         }
         const struct attention_trial trial = {.sinks = d->sinks + (uint64_t)i * d->heads};
         if (!attention_row_fits(d->solve, &d->solve->trial->rows.rows[i], &trial)) {
@@ -369,7 +455,7 @@ bool solve_softmax_denominator(const struct solve *solve, struct diagnosis *foun
             bool applies = (!rules[i].needs_sinks || p->has_sinks) && (!rules[i].needs_cap || p->softcap != 0);
             explains = applies && try_rule(&d, &rules[i], found);
         }
-        explains = explains || try_scaled_sinks(&d, found);
+        explains = explains || try_scaled_sinks(&d, found) || try_other_sinks(&d, found);
     }
     for (uint32_t i = 0; i < n; i++) {
         free(d.rows[i].largest);
