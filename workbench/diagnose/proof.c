@@ -111,3 +111,28 @@ bool proof_of_roundings(const struct solve *solve, const struct roundings *round
     free(rows);
     return explains;
 }
+
+/* A softcap of 0 copies its input. */
+bool proof_of_values(const struct solve *solve, const double *y, const double *error, struct proof *proof)
+{
+    uint32_t n = solve->trial->rows.n, width = solve->evidence->step->width;
+    struct step copies = {.op = OP_softcap, .width = width, .params.softcap = {.width = width}};
+    struct op_row *rows = proof_rows(solve);
+    float *values = xmalloc((uint64_t)n * width * sizeof(*values));
+    double *off = xmalloc((uint64_t)n * width * sizeof(*off));
+    for (uint64_t at = 0; at < (uint64_t)n * width; at++) {
+        values[at] = (float)y[at];
+        off[at] = error[at] + fabs(y[at] - values[at]);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        rows[i].in[0] = values + (uint64_t)i * width;
+        rows[i].error[0] = off + (uint64_t)i * width;
+    }
+    struct candidate candidate = trial_candidate(solve->trial, &copies);
+    candidate.rows = rows;
+    bool explains = proof_find(solve, &candidate, proof);
+    free(off);
+    free(values);
+    free(rows);
+    return explains;
+}

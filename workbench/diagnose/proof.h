@@ -15,6 +15,9 @@ bool proof_find(const struct solve *solve, const struct candidate *candidate, st
 /* The same of the step's own op with these roundings in place of those that are declared. */
 bool proof_of_roundings(const struct solve *solve, const struct roundings *roundings, struct proof *proof);
 
+/* The same of values that a solver computed itself: y [trial rows, width], and how far off they may be. */
+bool proof_of_values(const struct solve *solve, const double *y, const double *error, struct proof *proof);
+
 /* Writes a solver's text, and how the proof stands. */
 void proof_tell(const struct solve *solve, const struct proof *proof, struct diagnosis *found, const char *format, ...)
     __attribute__((format(printf, 4, 5)));

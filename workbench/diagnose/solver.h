@@ -43,6 +43,7 @@
     X(activation, FORMULA, glu)                                  \
     X(swiglu, FORMULA, swiglu)                                   \
     X(softcap, FORMULA, softcap)                                 \
+    X(router_weights, FORMULA, topk_softmax)                     \
     X(expert_weights, MISSING_TERMS, expert_sum)                 \
     X(rescaled, CONSTANT_MULTIPLE, COUNT)                        \
     X(decoding, WEIGHTS_DECODING, COUNT)                         \

@@ -523,7 +523,7 @@ static const struct fault faults[] = {
      .every_layer = true,
      .found = {"tiny-gpt-oss", 0, STAGE_moe_gate_up}},
     {.name = "expert-bias-missing",
-     .kind = KIND_MISSING_TERMS,
+     .kind = KIND_ADDITIVE,
      .story = "The experts' biases are not added.",
      .postmortem = "gpt-oss",
      STRIKES(OP_expert_matmul, STAGE_moe_gate_up, STAGE_moe_down),

@@ -2,6 +2,7 @@
  * either alone. With s the scale and c the softcap, c tanh(s q k / c) is right. */
 #include <math.h>
 #include <stdio.h>
+#include <stdlib.h>
 
 #include "workbench/diagnose/attention/attention_rows.h"
 
@@ -9,6 +10,42 @@ struct formula {
     double scale, softcap;
     const char *text;
 };
+
+static void set_formula(struct step *step, double scale, double softcap)
+{
+    struct attention_params *p =
+        step->op == OP_attention_probs ? &step->params.attention_probs.attention : &step->params.attention;
+    p->scale = (float)scale;
+    p->softcap = (float)softcap;
+}
+
+/* Scores are clipped at the softcap: to those that are not capped, what the clip takes away is added. */
+static bool is_clipped(const struct solve *solve, struct proof *proof)
+{
+    const struct attention_params *p = attention_params_of(solve->evidence->step);
+    uint32_t n = solve->trial->rows.n;
+    struct arena arena = {0};
+    struct step step = *solve->evidence->step;
+    struct op_row *rows = proof_rows(solve);
+    set_formula(&step, p->scale, 0);
+    for (uint32_t i = 0; i < n; i++) {
+        uint64_t n_scores = (uint64_t)p->heads * row_keys(&step, &rows[i]);
+        struct attention_trial *trial = arena_alloc(&arena, sizeof(*trial));
+        double *added = arena_alloc(&arena, n_scores * sizeof(*added));
+        row_scores(&step, &rows[i], added);
+        for (uint64_t k = 0; k < n_scores; k++) {
+            added[k] = fmin(fmax(added[k], -p->softcap), p->softcap) - added[k];
+        }
+        *trial = (struct attention_trial){.added = added};
+        rows[i].attention = trial;
+    }
+    struct candidate candidate = trial_candidate(solve->trial, &step);
+    candidate.rows = rows;
+    bool explains = proof_find(solve, &candidate, proof);
+    free(rows);
+    arena_free(&arena);
+    return explains;
+}
 
 bool solve_attention_formula(const struct solve *solve, struct diagnosis *found)
 {
@@ -27,17 +64,18 @@ bool solve_attention_formula(const struct solve *solve, struct diagnosis *found)
     };
     for (size_t i = 0; i < sizeof(formulas) / sizeof(*formulas) && c != 0; i++) {
         struct step step = *solve->evidence->step;
-        struct attention_params *p = solve->evidence->step->op == OP_attention_probs
-                                         ? &step.params.attention_probs.attention
-                                         : &step.params.attention;
         double worst;
-        p->scale = (float)formulas[i].scale;
-        p->softcap = (float)formulas[i].softcap;
+        set_formula(&step, formulas[i].scale, formulas[i].softcap);
         const struct candidate candidate = trial_candidate(solve->trial, &step);
         if (trial_explains(solve->trial, &candidate, solve->evidence, &worst)) {
             proof_tell(solve, &(struct proof){.worst = worst}, found, "%s.", formulas[i].text);
             return true;
         }
+    }
+    struct proof proof;
+    if (c != 0 && solve->trial->rows.rows[0].in[0] && is_clipped(solve, &proof)) {
+        proof_tell(solve, &proof, found, "Scores are clipped at %.6g and -%.6g where tanh should bend them.", c, c);
+        return true;
     }
     return false;
 }

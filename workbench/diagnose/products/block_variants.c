@@ -54,7 +54,7 @@ static void move_nibbles(struct block *block, const uint32_t *from)
     }
 }
 
-enum { EXCHANGED, LOW_THEN_HIGH, HALVES_OF_BLOCK };
+enum { EXCHANGED, LOW_THEN_HIGH, PAIRS_AS_HALVES, HALVES_OF_BLOCK };
 
 static void decode_moved(struct block *block, int number, float *values)
 {
@@ -64,6 +64,7 @@ static void decode_moved(struct block *block, int number, float *values)
         uint32_t unit = i - i % (2 * half), within = i % (2 * half), byte = i % (n / 2);
         from[i] = number == EXCHANGED       ? unit + (within + half) % (2 * half)
                   : number == LOW_THEN_HIGH ? unit + within / 2 + within % 2 * half
+                  : number == PAIRS_AS_HALVES ? unit + within % half * 2 + within / half
                                             : byte / half * 2 * half + i / (n / 2) * half + byte % half;
     }
     move_nibbles(block, from);
@@ -298,6 +299,8 @@ static void decode_scale_as_bf16(struct block *block, int number, float *values)
 static const struct block_variant variants[] = {
     {"the two nibbles of each byte are exchanged", NIBBLES, decode_moved, EXCHANGED, 0, 0},
     {"a byte's two nibbles are taken for neighbouring elements", NIBBLES, decode_moved, LOW_THEN_HIGH, 0, 0},
+    {"neighbouring elements' nibbles are taken for those of the block's two halves", SMALL_NIBBLES, decode_moved,
+     PAIRS_AS_HALVES, 0, 0},
     {"all low nibbles are taken for the first half of the block", RUNS | BIT(Q6_K), decode_moved, HALVES_OF_BLOCK, 0,
      0},
     {"the quants' high bits are lost", BIT(Q5_0) | BIT(Q5_1) | BIT(Q5_K) | BIT(Q6_K), decode_high_bits, LOST, 0, 0},

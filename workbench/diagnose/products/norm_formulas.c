@@ -88,6 +88,12 @@ static double no_root(const struct rms_norm_params *params, const float *x, uint
     return 1 / (own_mean(params, x, group) + params->eps);
 }
 
+double norm_eps_outside(const struct rms_norm_params *params, const float *x, uint32_t group,
+                        const struct norm_formula *formula)
+{
+    return 1 / (sqrt(own_mean(params, x, group)) + formula->eps);
+}
+
 /* Mean of the values of a group, or of their magnitudes. */
 static double mean_value(const struct rms_norm_params *params, const float *x, uint32_t group, bool magnitudes)
 {

@@ -18,10 +18,12 @@ struct norm_formula {
     uint32_t first, last; /* of a group's squares that are in the sum */
     bool by_count;        /* their mean is over as many; else over all */
     enum rounding_type type;
+    double eps; /* another than MODEL's */
 };
 
 norm_inverse norm_over_run; /* over runs of `run` values */
 norm_inverse norm_of_range; /* over squares [first, last) */
+norm_inverse norm_eps_outside; /* formula's eps is added to the root */
 
 /* Formulas without numbers of their own. */
 struct norm_other {

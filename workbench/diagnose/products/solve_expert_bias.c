@@ -10,13 +10,14 @@
 struct bias_edit {
     double times;
     uint64_t shift; /* expert e has the bias of e + shift */
+    bool one;       /* every expert has that of `shift` */
 };
 
 static void edit_bias(const void *context, const struct tensor *bias, uint64_t row, float *values)
 {
     const struct bias_edit *edit = context;
     uint64_t n = tensor_row_elems(bias), n_rows = tensor_rows(bias);
-    weights_decode(bias, (row + edit->shift) % n_rows, 0, n, values);
+    weights_decode(bias, ((edit->one ? 0 : row) + edit->shift) % n_rows, 0, n, values);
     for (uint64_t i = 0; i < n; i++) {
         values[i] = (float)(edit->times * values[i]);
     }
@@ -61,7 +62,7 @@ static bool is_own_again(const struct solve *solve, struct diagnosis *found)
 {
     const struct tensor *bias = solve->evidence->step->weight[1];
     struct proof proof;
-    struct bias_edit edit = {count_times(solve->evidence), 0};
+    struct bias_edit edit = {.times = count_times(solve->evidence)};
     if (!isfinite(edit.times)) {
         return false;
     }
@@ -79,7 +80,7 @@ static bool is_anothers(const struct solve *solve, struct diagnosis *found)
 {
     const struct plan *plan = solve->evidence->plan;
     const struct step *step = solve->evidence->step;
-    struct bias_edit edit = {1, 0};
+    struct bias_edit edit = {.times = 1};
     struct proof proof;
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         const struct step *other = &plan->steps[s];
@@ -99,6 +100,13 @@ static bool is_anothers(const struct solve *solve, struct diagnosis *found)
             found->solved = solved_number("expert whose bias expert 0 has", 0, (double)edit.shift);
             proof_tell(solve, &proof, found, "Experts have each other's bias: expert e has that of (e + %u) mod %u.",
                        (unsigned)edit.shift, (unsigned)n_experts);
+            return true;
+        }
+    }
+    edit.one = true;
+    for (edit.shift = 0; edit.shift < n_experts; edit.shift++) {
+        if (is_edited(solve, step->weight[1], &edit, &proof)) {
+            proof_tell(solve, &proof, found, "Every expert has the bias of expert %u.", (unsigned)edit.shift);
             return true;
         }
     }

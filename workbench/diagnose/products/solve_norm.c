@@ -5,23 +5,11 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/diagnose/products/norm_formulas.h"
-#include "workbench/diagnose/proof.h"
+#include "workbench/diagnose/products/norm.h"
 
 #define MOST_GROUPS 64  /* of failing rows, compared before a proof */
 #define ALL_RANGES 1024 /* longer groups: ranges of squares begin or end at multiples of 8 */
 #define FEWEST_GROUPS 4 /* that can tell one range from others */
-
-struct norm {
-    const struct solve *solve;
-    const struct rms_norm_params *params;
-    float *multiplier; /* [dim] */
-    uint32_t n;        /* groups read off, of failing rows */
-    const float **x;   /* [n] rows that they are of */
-    uint32_t *group;   /* [n] which of the row's */
-    double *read;      /* [n] r as recorded */
-    double tolerance;  /* relative, of r */
-};
 
 /* Reads r of a group off by least squares: y = r x m. */
 static void read_group(struct norm *norm, uint32_t i, uint32_t group)
@@ -131,6 +119,31 @@ static bool is_other_formula(const struct norm *norm, struct diagnosis *found)
         }
     }
     return false;
+}
+
+/* Another eps, added to the root instead of under it. */
+static bool is_eps_outside(const struct norm *norm, struct diagnosis *found)
+{
+    struct norm_formula formula = {.inverse = norm_eps_outside};
+    struct proof proof;
+    double least = INFINITY;
+    for (uint32_t k = 0; k < norm->n; k++) { /* clearest where the root is smallest */
+        double root = 1 / norm_eps_outside(norm->params, norm->x[k], norm->group[k], &(struct norm_formula){0});
+        if (root < least) {
+            least = root;
+            formula.eps = 1 / norm->read[k] - root;
+        }
+    }
+    char rounded[32];
+    snprintf(rounded, sizeof(rounded), "%.2g", formula.eps);
+    formula.eps = strtod(rounded, NULL);
+    if (!(formula.eps > 0) || norm->n < FEWEST_GROUPS || !holds(norm, &formula, &proof)) {
+        return false;
+    }
+    found->solved = solved_number("eps added to the root", 0, formula.eps);
+    proof_tell(norm->solve, &proof, found, "An eps of %.6g is added to the root of the mean square instead of %.6g under it.",
+               formula.eps, norm->params->eps);
+    return true;
 }
 
 /* Prefix sums of the squares of each group that was read off: [n, dim + 1]. */
@@ -243,7 +256,8 @@ bool solve_norm(const struct solve *solve, struct diagnosis *found)
     }
     struct norm norm;
     norm_open(&norm, solve);
-    bool explains = is_other_run(&norm, found) || is_other_formula(&norm, found) || is_other_weight(&norm, found) ||
+    bool explains = is_other_run(&norm, found) || is_other_formula(&norm, found) || is_eps_outside(&norm, found) ||
+                    is_other_weight(&norm, found) || norm_rounded_inside(&norm, found) || norm_in_parts(&norm, found) ||
                     is_missing_squares(&norm, found);
     norm_close(&norm);
     snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));

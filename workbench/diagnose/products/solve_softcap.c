@@ -1,4 +1,4 @@
-/* The softcap with another form: x scaled before it, or capped twice. */
+/* The softcap with another form: x scaled before it, or capped twice; a clip; a tanh that is not multiplied again. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -46,6 +46,23 @@ static bool prove(const struct solve *solve, double factor, bool twice, struct p
     return explains;
 }
 
+/* A form without tanh's slope: min(max(x, -cap), cap); or tanh(x / cap) alone. */
+static bool is_form(const struct solve *solve, bool clips, struct proof *proof)
+{
+    double cap = solve->evidence->step->params.softcap.cap;
+    uint64_t width = solve->evidence->step->width, n = solve->trial->rows.n * width;
+    double *y = xmalloc(n * sizeof(*y)), *error = xmalloc(n * sizeof(*error));
+    for (uint64_t at = 0; at < n; at++) {
+        double x = solve->trial->rows.rows[at / width].in[0][at % width];
+        y[at] = clips ? fmin(fmax(x, -cap), cap) : tanh(x / cap);
+        error[at] = clips ? 0 : 0x1p-24 * (4 + 3 * fabs(y[at]) + fabs(x / cap) * (1 - y[at] * y[at]));
+    }
+    bool explains = proof_of_values(solve, y, error, proof);
+    free(error);
+    free(y);
+    return explains;
+}
+
 bool solve_softcap(const struct solve *solve, struct diagnosis *found)
 {
     double cap = solve->evidence->step->params.softcap.cap;
@@ -55,6 +72,14 @@ bool solve_softcap(const struct solve *solve, struct diagnosis *found)
     }
     if (prove(solve, 1, true, &proof)) {
         proof_tell(solve, &proof, found, "The softcap of %.6g is applied twice.", cap);
+        return true;
+    }
+    if (is_form(solve, true, &proof)) {
+        proof_tell(solve, &proof, found, "Values are clipped at %.6g and -%.6g where tanh should bend them.", cap, cap);
+        return true;
+    }
+    if (is_form(solve, false, &proof)) {
+        proof_tell(solve, &proof, found, "tanh(x / %.6g) is not multiplied by %.6g again.", cap, cap);
         return true;
     }
     double factor = read_factor(solve->evidence, cap);
