@@ -52,25 +52,42 @@ void narrow_int8(float *values, uint64_t n)
     }
 }
 
-/* As numpy and converters do it: halves to even, in double precision. */
-static void round_to_integers(float *values, uint64_t n, bool f16_scale)
+/* As numpy and converters do it: halves to even, in double precision; one scale for each `block`. */
+static void round_to_integers(float *values, uint64_t n, int most, uint64_t block, bool f16_scale)
 {
-    double scale = (double)largest(values, n) / 127, stored = f16_scale ? round_number(ROUNDING_F16, scale) : scale;
-    for (uint64_t i = 0; i < n && scale > 0; i++) {
-        values[i] = (float)(rint(values[i] / scale) * stored);
+    for (uint64_t first = 0; first < n; first += block) {
+        uint64_t end = n - first < block ? n : first + block;
+        double scale = (double)largest(values + first, end - first) / most;
+        double stored = f16_scale ? round_number(ROUNDING_F16, scale) : scale;
+        for (uint64_t i = first; i < end && scale > 0; i++) {
+            values[i] = (float)(rint(values[i] / scale) * stored);
+        }
     }
 }
 
 void narrow_int8_double(float *values, uint64_t n)
 {
-    round_to_integers(values, n, false);
+    round_to_integers(values, n, 127, n, false);
 }
 
 void narrow_q8_0_even(float *values, uint64_t n)
 {
-    for (uint64_t first = 0; first < n; first += 32) {
-        round_to_integers(values + first, n - first < 32 ? n - first : 32, true);
-    }
+    round_to_integers(values, n, 127, 32, true);
+}
+
+void narrow_int4(float *values, uint64_t n)
+{
+    round_to_integers(values, n, 7, n, false);
+}
+
+void narrow_int4_32(float *values, uint64_t n)
+{
+    round_to_integers(values, n, 7, 32, false);
+}
+
+void narrow_int4_128(float *values, uint64_t n)
+{
+    round_to_integers(values, n, 7, 128, false);
 }
 
 /* A float of `bits` significant bits; `lowest`: exponent of its smallest number. Beyond `most` it saturates. */

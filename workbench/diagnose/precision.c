@@ -87,6 +87,23 @@ static const struct precision {
     {"inputs-fp8-e4m3", "its inputs are rounded to fp8 (e4m3)", narrow_e4m3, INPUTS, NULL, NULL, false, false},
     {"inputs-int8", "its inputs are rounded to 8-bit integers with one scale a row", narrow_int8, INPUTS, NULL, NULL,
      false, false},
+    {"operands-int8", "its inputs and weights are rounded to 8-bit integers with one scale a row", narrow_int8, INPUTS,
+     narrow_int8, NULL, false, false},
+    {"operands-int8",
+     "its inputs and weights are rounded to 8-bit integers with one scale a row, computed in double precision",
+     narrow_int8_double, INPUTS, narrow_int8_double, NULL, false, false},
+    {"operands-fp8-e4m3", "its inputs and weights are rounded to fp8 (e4m3, one scale a row)", narrow_e4m3_scaled,
+     INPUTS, narrow_e4m3_scaled, NULL, false, false},
+    {"weights-int4", "its weights are rounded to 4-bit integers with one scale a row", NULL, 0, narrow_int4, NULL,
+     false, false},
+    {"weights-int4", "its weights are rounded to 4-bit integers with one scale for 32 of them", NULL, 0, narrow_int4_32,
+     NULL, false, false},
+    {"weights-int4", "its weights are rounded to 4-bit integers with one scale for 128 of them", NULL, 0,
+     narrow_int4_128, NULL, false, false},
+    {"weights-int8-matrix", "its weights are rounded to 8-bit integers with one scale for the matrix", NULL, 0,
+     narrow_int8_double, NULL, false, false},
+    {"weights-fp8-matrix", "its weights are rounded to fp8 (e4m3, one scale for the matrix)", NULL, 0,
+     narrow_e4m3_scaled, NULL, false, false},
     {"inputs-tf32", "its inputs are rounded to TF32, which has 10 bits of mantissa", narrow_tf32, INPUTS, NULL, NULL,
      false, false},
 };
@@ -183,12 +200,42 @@ static void add_block_sums(const struct evidence *evidence, uint32_t n, double *
     free(bytes);
 }
 
-/* Weights are rounded row by row; context: struct precision. */
+/* A rounding of weights. */
+struct weights_rounding {
+    const struct precision *precision;
+    float largest; /* magnitude in the matrix, where one scale serves all of it; else 0 */
+};
+
+/* Weights are rounded row by row. One value more, the matrix's largest, sets the scale of all its rows. */
 static void weights_rounded(const void *context, const struct tensor *matrix, uint64_t row, float *w)
 {
-    const struct precision *precision = context;
-    weights_decode(matrix, row, 0, tensor_row_elems(matrix), w);
-    precision->weights(w, tensor_row_elems(matrix));
+    const struct weights_rounding *rounding = context;
+    uint64_t n = tensor_row_elems(matrix);
+    float *values = xmalloc((n + 1) * sizeof(*values));
+    weights_decode(matrix, row, 0, n, values);
+    values[n] = rounding->largest;
+    rounding->precision->weights(values, rounding->largest > 0 ? n + 1 : n);
+    memcpy(w, values, n * sizeof(*w));
+    free(values);
+}
+
+static struct weights_rounding rounding_of(const struct precision *precision, const struct step *step)
+{
+    struct weights_rounding rounding = {.precision = precision};
+    uint64_t n = precision->weights && step->weight[0] ? tensor_row_elems(step->weight[0]) : 0;
+    size_t length = strlen(precision->name);
+    if (n == 0 || length < 7 || strcmp(precision->name + length - 7, "-matrix") != 0) {
+        return rounding;
+    }
+    float *w = xmalloc(n * sizeof(*w));
+    for (uint64_t row = 0; row < tensor_rows(step->weight[0]); row++) {
+        weights_decode(step->weight[0], row, 0, n, w);
+        for (uint64_t i = 0; i < n; i++) {
+            rounding.largest = fmaxf(rounding.largest, fabsf(w[i]));
+        }
+    }
+    free(w);
+    return rounding;
 }
 
 /* Whether the rounding reproduces rows [0, n) of the evidence, computed by a step with rounded weights. */
@@ -224,7 +271,8 @@ static bool weights_may_fit(const struct evidence *evidence, const struct precis
     struct product_samples samples;
     bool fits = product_samples_open(&samples, evidence) || evidence->step->op == OP_rms_norm;
     if (fits && samples.samples && !precision->inputs && !precision->stored) {
-        fits = product_samples_fit(&samples, evidence->step->weight[0], weights_rounded, precision);
+        const struct weights_rounding rounding = rounding_of(precision, evidence->step);
+        fits = product_samples_fit(&samples, evidence->step->weight[0], weights_rounded, &rounding);
     }
     product_samples_close(&samples);
     return fits;
@@ -245,8 +293,9 @@ static bool holds(const struct evidence *evidence, const struct precision *preci
     struct rounded rounded;
     struct arena arena = {0};
     struct step step = *evidence->step;
+    const struct weights_rounding rounding = rounding_of(precision, &step);
     rounded_open(&rounded, evidence, precision);
-    bool holds = !precision->weights || product_expand(&step, &arena, weights_rounded, precision,
+    bool holds = !precision->weights || product_expand(&step, &arena, weights_rounded, &rounding,
                                                        &(struct product_rows){rounded.rows, evidence->n});
     holds = holds && reproduces(evidence, precision, &step, rounded.rows, 1) &&
             reproduces(evidence, precision, &step, rounded.rows, evidence->n);

@@ -1,6 +1,7 @@
 #include "workbench/diagnose/solver.h"
 
 #include <stdio.h>
+#include <string.h>
 
 static const struct solver {
     const char *name;
@@ -21,7 +22,11 @@ static bool ask(const struct solver *solver, const struct solve *solve, struct d
     *found = (struct diagnosis){
         .how = HOW_REPRODUCED, .kind = solver->kind, .postmortem = "", .step = solve->evidence->step_index};
     snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(solver->kind));
-    return solver->solve(solve, found);
+    bool solved = solver->solve(solve, found);
+    if (solved && found->kind != solver->kind && strcmp(found->fault, fault_kind_name(solver->kind)) == 0) {
+        snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
+    }
+    return solved;
 }
 
 bool solvers_try(const struct solve *solve, struct diagnosis *found)

@@ -31,6 +31,7 @@
     X(block_cache, PRECISION, attention_probs)                   \
     X(keys_rotated, POSITIONS, attention)                        \
     X(attention_wiring, WIRING, attention)                       \
+    X(cache_positions, LAYOUT, attention)                        \
     X(rope_positions, POSITIONS, rope)                           \
     X(rope_precision, PRECISION, rope)                           \
     X(rope_frequencies, PARAMETER, rope)                         \
@@ -38,6 +39,8 @@
     X(expert_bias, ADDITIVE, expert_matmul)                      \
     X(router_input, WIRING, expert_matmul)                       \
     X(wiring, WIRING, COUNT)                                     \
+    X(other_rows, WIRING, COUNT)                                 \
+    X(token_rows, WIRING, embed)                                 \
     X(sum, CONSTANT_MULTIPLE, add)                               \
     X(norm, FORMULA, rms_norm)                                   \
     X(activation, FORMULA, glu)                                  \
@@ -48,6 +51,9 @@
     X(rescaled, CONSTANT_MULTIPLE, COUNT)                        \
     X(decoding, WEIGHTS_DECODING, COUNT)                         \
     X(missing_terms, MISSING_TERMS, COUNT)                       \
+    X(input_layout, LAYOUT, matmul)                              \
+    X(weight_rows, LAYOUT, matmul)                               \
+    X(weight_rows, LAYOUT, expert_matmul)                        \
     X(constant_vector, ADDITIVE, COUNT)
 
 /* What a solver works on. */
@@ -73,7 +79,7 @@ struct solver_claim {
 };
 
 /* Asks every solver of the step's op. Writes those that explain the error. Returns how many. */
-#define SOLVERS_MOST 40
+#define SOLVERS_MOST 48
 uint32_t solvers_ask(const struct solve *solve, struct solver_claim claims[SOLVERS_MOST]);
 
 /* Row `index` of SOLVERS: returns its name. NULL: past the last. */

@@ -497,7 +497,7 @@ static const struct fault faults[] = {
      .every_layer = true,
      .found = {"tiny-gpt-oss", 0, STAGE_attn_out}},
     {.name = "topk-after-softmax",
-     .kind = KIND_SOFTMAX_DENOMINATOR,
+     .kind = KIND_FORMULA,
      .story = "The router takes the softmax over all experts and then the largest shares, which do not sum to 1. It "
               "should take the softmax of the largest logits.",
      .postmortem = "gpt-oss",

@@ -1,5 +1,6 @@
 /* Attention that reads other recorded stages than its own: keys for values, another layer's cache, queries that are not
  * rotated. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -11,14 +12,17 @@ struct wired {
     const struct trace_stage *from[3];
 };
 
-/* Whether a stage holds every row that the trial's rows read of an input. */
+/* Whether a stage holds finite values in every row that the trial's rows read of an input. */
 static bool is_whole(const struct solve *solve, const struct trace_stage *stage, unsigned input)
 {
     const struct op_row *rows = solve->trial->rows.rows;
     for (uint32_t i = 0; i < solve->trial->rows.n; i++) {
         for (uint32_t p = input == 0 ? rows[i].position : 0; p <= rows[i].position; p++) {
-            if (!trace_row(stage, p)) {
-                return false;
+            const float *row = trace_row(stage, p);
+            for (uint32_t d = 0; d < stage->width; d++) {
+                if (!row || !isfinite(row[d])) {
+                    return false;
+                }
             }
         }
     }
@@ -80,6 +84,49 @@ static bool try_wired(const struct solve *solve, const struct wired *wired, stru
     return explains;
 }
 
+/* Values that are rotated as keys are. */
+static bool are_values_rotated(const struct solve *solve, struct diagnosis *found)
+{
+    const struct evidence *evidence = solve->evidence;
+    const struct step *rope = &evidence->plan->steps[evidence->step->input[1]];
+    const struct step *from = &evidence->plan->steps[evidence->step->input[2]];
+    const struct trace_stage *values = trace_find_step(evidence->trace, from);
+    uint32_t n = evidence->trace->n_positions;
+    if (rope->op != OP_rope || !values || values->width != rope->width ||
+        !may_read(solve, values, 1)) {
+        return false;
+    }
+    struct op_row *rows = xcalloc(n, sizeof(*rows)), *edited = proof_rows(solve);
+    double *y = xcalloc((uint64_t)n * rope->width, sizeof(*y)), *error = xcalloc((uint64_t)n * rope->width, sizeof(*y));
+    float *rotated = xcalloc((uint64_t)n * rope->width, sizeof(*rotated));
+    for (uint32_t p = 0; p < n; p++) {
+        rows[p] = (struct op_row){.arith = edited[0].arith, .position = p, .in[0] = values->rows + (uint64_t)p * rope->width};
+    }
+    op_run(&(struct op_batch){.step = rope, .n_rows = n, .rows = rows, .y = y, .bound = error});
+    for (uint64_t at = 0; at < (uint64_t)n * rope->width; at++) {
+        rotated[at] = (float)y[at];
+        error[at] += fabs(y[at] - rotated[at]);
+    }
+    for (uint32_t i = 0; i < solve->trial->rows.n; i++) {
+        edited[i].in[2] = rotated;
+        edited[i].error[2] = error;
+        edited[i].probs = NULL;
+    }
+    struct candidate candidate = trial_candidate(solve->trial, evidence->step);
+    struct proof proof;
+    candidate.rows = edited;
+    bool explains = proof_find(solve, &candidate, &proof);
+    if (explains) {
+        proof_tell(solve, &proof, found, "Attention reads values that are rotated as keys are: rope is applied to v.");
+    }
+    free(rotated);
+    free(error);
+    free(y);
+    free(edited);
+    free(rows);
+    return explains;
+}
+
 /* Keys and values of another layer. */
 static bool try_other_layers(const struct solve *solve, struct diagnosis *found)
 {
@@ -117,5 +164,5 @@ bool solve_attention_wiring(const struct solve *solve, struct diagnosis *found)
                                      trace_find_step(trace, &evidence->plan->steps[evidence->step->input[1]])}};
     bool can = exchanged.from[1] && exchanged.from[2] && may_read(solve, exchanged.from[1], 1) &&
                may_read(solve, exchanged.from[2], 2);
-    return (can && try_wired(solve, &exchanged, found)) || try_other_layers(solve, found);
+    return are_values_rotated(solve, found) || (can && try_wired(solve, &exchanged, found)) || try_other_layers(solve, found);
 }

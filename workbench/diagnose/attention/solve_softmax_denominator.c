@@ -386,6 +386,17 @@ static bool try_other_sinks(struct denominators *d, struct diagnosis *found)
                        step->layer);
         }
     }
+    for (unsigned type = 0; type < 2 && d->has_sinks && !explains; type++) {
+        for (uint32_t h = 0; h < d->heads; h++) {
+            sinks[h] = round_to_dtype((float)unit_sink(d, &d->rows[0], h), type ? DTYPE_F16 : DTYPE_BF16);
+        }
+        if ((explains = try_sinks(d, sinks))) {
+            prove_sinks(d, &worst);
+            found->kind = KIND_PRECISION;
+            proof_tell(d->solve, &(struct proof){.worst = worst}, found, "The sinks are rounded to %s.",
+                       type ? "f16" : "bf16");
+        }
+    }
     for (uint32_t i = 0; i < d->n && d->has_sinks && !explains; i++) {
         for (uint32_t h = 0; h < d->heads; h++) {
             const struct denominator *row = &d->rows[i];

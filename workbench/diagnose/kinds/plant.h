@@ -51,14 +51,16 @@ float *plant_weights(struct plant *plant, const struct tensor *tensor, uint64_t 
 
 /* Attention and rope (plant_attention.c, plant_rope.c). */
 plant_function plant_first_keys_lost, plant_padding_in_denominator, plant_masked_keys_count, plant_score_of_tanh,
-    plant_running_maximum, plant_heads_reversed, plant_cache_e4m3, plant_cache_q4_0, plant_keys_shifted;
+    plant_running_maximum, plant_heads_reversed, plant_values_from_keys, plant_values_shifted, plant_cache_e4m3, plant_cache_q4_0, plant_keys_shifted;
 plant_function plant_positions_shifted, plant_tables_bf16, plant_one_frequency;
 
 /* Products, sums and the rest (plant_products.c, plant_values.c). */
 plant_function plant_last_inputs_lost, plant_bias_twice, plant_other_vector, plant_unknown_vector,
     plant_experts_bias_thrice, plant_router_weight_on_input, plant_input_before_norm, plant_block_decoding,
-    plant_scales_multiplied, plant_transposed;
+    plant_scales_multiplied, plant_transposed, plant_row_before_read, plant_input_rolled, plant_fused_rows,
+    plant_experts_shifted;
 plant_function plant_clipped, plant_half_branch, plant_norm_offset, plant_norm_without_root, plant_relu,
-    plant_swiglu_alpha, plant_swiglu_added, plant_capped_larger, plant_last_expert_lost;
+    plant_swiglu_alpha, plant_swiglu_added, plant_capped_larger, plant_last_expert_lost, plant_next_token,
+    plant_router_sigmoid;
 
 #endif

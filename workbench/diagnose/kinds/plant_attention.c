@@ -219,3 +219,27 @@ bool plant_keys_shifted(struct plant *plant)
     plant_compute(plant);
     return true;
 }
+
+bool plant_values_from_keys(struct plant *plant)
+{
+    for (uint32_t i = 0; i < plant->n; i++) {
+        plant->rows[i].in[2] = plant->rows[i].in[1];
+    }
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_values_shifted(struct plant *plant)
+{
+    uint32_t width = params_of(plant)->kv_heads * params_of(plant)->dim, n = plant->trace->n_positions;
+    float *values = arena_alloc(&plant->arena, (uint64_t)n * width * sizeof(*values));
+    for (uint32_t p = 0; p < n; p++) {
+        memcpy(values + (uint64_t)p * width, plant->rows[0].in[2] + (uint64_t)(p > 0 ? p - 1 : 0) * width,
+               width * sizeof(*values));
+    }
+    for (uint32_t i = 0; i < plant->n; i++) {
+        plant->rows[i].in[2] = values;
+    }
+    plant_compute(plant);
+    return n <= 512;
+}

@@ -3,6 +3,7 @@
 
 #include "workbench/diagnose/kinds/plant.h"
 #include "workbench/diagnose/products/block_variants.h"
+#include "workbench/diagnose/products/product_samples.h"
 
 #define FACTOR 1.3F
 #define THRICE 3
@@ -164,6 +165,68 @@ bool plant_transposed(struct plant *plant)
         return false; /* a square one is a fault of the table */
     }
     plant->step.weight[0] = weights_expand(&plant->arena, matrix, transposed, NULL);
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_row_before_read(struct plant *plant)
+{
+    for (uint32_t i = plant->n; i-- > 1;) {
+        plant->rows[i].in[0] = plant->rows[i - 1].in[0];
+        if (plant->rows[i].position != plant->rows[i - 1].position + 1) {
+            return false;
+        }
+    }
+    plant->number = -1;
+    plant_compute(plant);
+    return true;
+}
+
+bool plant_input_rolled(struct plant *plant)
+{
+    uint32_t n_in = plant->right->params.matmul.n_in;
+    float *x = plant_copy_input(plant, 0, n_in);
+    for (uint32_t i = 0; i < plant->n; i++) {
+        float *row = x + (uint64_t)i * n_in, first = row[0];
+        memmove(row, row + 1, (n_in - 1) * sizeof(*row));
+        row[n_in - 1] = first;
+    }
+    plant->number = 1;
+    plant_compute(plant);
+    return true;
+}
+
+/* Row r of q is row r + 1 of q, k and v, one after the other. */
+static void next_row(const void *context, const struct tensor *matrix, uint64_t row, float *w)
+{
+    bool last = row + 1 == tensor_rows(matrix);
+    weights_decode(last ? context : matrix, last ? 0 : row + 1, 0, tensor_row_elems(matrix), w);
+}
+
+bool plant_fused_rows(struct plant *plant)
+{
+    int32_t keys = plan_find(plant->plan, plant->right->layer, STAGE_k_proj);
+    if (plant->right->stage != STAGE_q_proj || keys < 0) {
+        return false;
+    }
+    plant->step.weight[0] =
+        weights_expand(&plant->arena, plant->right->weight[0], next_row, plant->plan->steps[keys].weight[0]);
+    plant->number = 1;
+    plant_compute(plant);
+    return true;
+}
+
+/* context: rows of one expert. */
+static void next_expert(const void *context, const struct tensor *matrix, uint64_t row, float *w)
+{
+    weights_decode(matrix, (row + *(const uint32_t *)context) % tensor_rows(matrix), 0, tensor_row_elems(matrix), w);
+}
+
+bool plant_experts_shifted(struct plant *plant)
+{
+    plant->step.weight[0] = weights_expand(&plant->arena, plant->right->weight[0], next_expert,
+                                           &plant->right->params.expert_matmul.n_out);
+    plant->number = 1;
     plant_compute(plant);
     return true;
 }

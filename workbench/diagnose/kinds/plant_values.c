@@ -108,3 +108,29 @@ bool plant_last_expert_lost(struct plant *plant)
     plant_compute(plant);
     return k > 1;
 }
+
+bool plant_next_token(struct plant *plant)
+{
+    bool can = true;
+    for (uint32_t i = 0; i < plant->n; i++) {
+        plant->rows[i].token++;
+        can &= (uint32_t)plant->rows[i].token < plant->right->params.embed.vocab;
+    }
+    plant->number = 1;
+    if (can) {
+        plant_compute(plant);
+    }
+    return can;
+}
+
+/* The softmax of the sigmoids' logarithms. */
+bool plant_router_sigmoid(struct plant *plant)
+{
+    uint32_t n = plant->right->params.topk_softmax.n;
+    float *logits = plant_copy_input(plant, 0, n);
+    for (uint64_t at = 0; at < (uint64_t)plant->n * n; at++) {
+        logits[at] = (float)-log1p(exp(-logits[at]));
+    }
+    plant_compute(plant);
+    return plant->right->params.topk_softmax.k > 1;
+}

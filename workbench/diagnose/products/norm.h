@@ -16,7 +16,8 @@ struct norm {
     double tolerance;  /* relative, of r */
 };
 
-/* norm_rows.c: whether a row is normalised in parts, or normalised values are rounded before the weight. */
+/* norm_rows.c: whether rows are copied; whether a row is normalised in parts, or normalised values are rounded before the weight. */
+bool norm_copies(const struct norm *norm, struct diagnosis *found);
 bool norm_in_parts(const struct norm *norm, struct diagnosis *found);
 bool norm_rounded_inside(const struct norm *norm, struct diagnosis *found);
 

@@ -64,6 +64,23 @@ static bool holds(const struct norm *norm, const struct row_formula *formula, st
     return explains;
 }
 
+bool norm_copies(const struct norm *norm, struct diagnosis *found)
+{
+    uint32_t n = norm->solve->trial->rows.n, width = norm->solve->evidence->step->width;
+    double *y = xmalloc((uint64_t)n * width * sizeof(*y)), *error = xcalloc((uint64_t)n * width, sizeof(*error));
+    struct proof proof;
+    for (uint64_t at = 0; at < (uint64_t)n * width; at++) {
+        y[at] = norm->solve->trial->rows.rows[at / width].in[0][at % width];
+    }
+    bool explains = proof_of_values(norm->solve, y, error, &proof);
+    if (explains) {
+        proof_tell(norm->solve, &proof, found, "Nothing is normalised: the norm's input is copied.");
+    }
+    free(error);
+    free(y);
+    return explains;
+}
+
 bool norm_in_parts(const struct norm *norm, struct diagnosis *found)
 {
     uint32_t dim = norm->params->dim;

@@ -168,6 +168,5 @@ bool solve_decoding(const struct solve *solve, struct diagnosis *found)
                     (is_linear(solve, &samples, found) || is_variant(solve, &samples, found) ||
                      is_transposed(solve, &samples, found));
     product_samples_close(&samples);
-    snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
     return explains;
 }

@@ -250,6 +250,5 @@ bool solve_expert_weights(const struct solve *solve, struct diagnosis *found)
     bool explains = shares_open(&shares, solve) &&
                     (is_incomplete(&shares, found) || is_permuted(&shares, found) || is_function(&shares, found));
     shares_close(&shares);
-    snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
     return explains;
 }

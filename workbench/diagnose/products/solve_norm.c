@@ -256,10 +256,9 @@ bool solve_norm(const struct solve *solve, struct diagnosis *found)
     }
     struct norm norm;
     norm_open(&norm, solve);
-    bool explains = is_other_run(&norm, found) || is_other_formula(&norm, found) || is_eps_outside(&norm, found) ||
+    bool explains = norm_copies(&norm, found) || is_other_run(&norm, found) || is_other_formula(&norm, found) || is_eps_outside(&norm, found) ||
                     is_other_weight(&norm, found) || norm_rounded_inside(&norm, found) || norm_in_parts(&norm, found) ||
                     is_missing_squares(&norm, found);
     norm_close(&norm);
-    snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
     return explains;
 }

@@ -70,10 +70,7 @@ bool solve_sum(const struct solve *solve, struct diagnosis *found)
         return false; /* a relation names a copied input, and one factor for both */
     }
     unsigned which = factors.of[0] != 1 ? 0 : 1;
-    if (factors.of[which] == 0) {
-        found->kind = KIND_MISSING_TERMS;
-        snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
-    }
+    found->kind = factors.of[which] == 0 ? KIND_MISSING_TERMS : found->kind;
     found->solved = solved_number(which ? "factor of the branch" : "factor of the residual", 1, factors.of[which]);
     proof_tell(solve, &proof, found, "The sum is %.9g times the residual plus %.9g times the branch.", factors.of[0],
                factors.of[1]);

@@ -240,6 +240,5 @@ bool solve_swiglu(const struct solve *solve, struct diagnosis *found)
         }
     }
     swiglu_close(&swiglu);
-    snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
     return explains;
 }

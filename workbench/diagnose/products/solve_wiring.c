@@ -115,7 +115,6 @@ static bool heads_are_reordered(struct wiring *wiring, struct diagnosis *found)
         if (explains) {
             char label[64];
             found->kind = KIND_LAYOUT;
-            snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(found->kind));
             proof_tell(wiring->solve, &wiring->proof, found, "The input %s is read %s: %u heads of %u.",
                        step_label(from, label), what[way], from->params.attention.heads, from->params.attention.dim);
         }

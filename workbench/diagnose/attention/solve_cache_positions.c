@@ -1,0 +1,146 @@
+/* Keys or values that lie at other positions of the cache than their own. Rows are solved in order: each adds one
+ * position to those that are known. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
+#include "model/stop.h"
+#include "workbench/diagnose/attention/attention_rows.h"
+
+#define MOST_POSITIONS 512
+
+/* Which position's key and value lie at each position. */
+struct cache {
+    const struct solve *solve;
+    uint32_t n, width;
+    const float *right[2]; /* [n, width] keys, values */
+    float *held[2];        /* [n, width] */
+    uint32_t *from[2];     /* [n] */
+};
+
+static void hold(struct cache *cache, unsigned what, uint32_t position, uint32_t from)
+{
+    memcpy(cache->held[what] + (uint64_t)position * cache->width,
+           cache->right[what] + (uint64_t)from * cache->width, cache->width * sizeof(float));
+    cache->from[what][position] = from;
+}
+
+static struct op_row row_of(const struct cache *cache, const struct op_row *row)
+{
+    struct op_row edited = *row;
+    edited.in[1] = cache->held[0];
+    edited.in[2] = cache->held[1];
+    edited.probs = NULL;
+    return edited;
+}
+
+static bool row_fits(const struct cache *cache, const struct op_row *row)
+{
+    const struct op_row edited = row_of(cache, row);
+    return attention_row_fits(cache->solve, &edited, NULL);
+}
+
+/* What lies at the row's own position, if nothing else explains it: values, keys or both. */
+static bool solve_position(struct cache *cache, const struct op_row *row)
+{
+    uint32_t own = row->position;
+    if (row_fits(cache, row)) {
+        return true;
+    }
+    for (unsigned which = 0; which < 3; which++) {
+        for (uint32_t k = 2; k <= 2 * cache->n + 1 && !stop_asked(); k++) { /* the nearest first */
+            int64_t from = (int64_t)own + (k % 2 ? (int64_t)(k / 2) : -(int64_t)(k / 2));
+            if (from < 0 || from >= (row->decode ? own + 1 : cache->n)) {
+                continue;
+            }
+            hold(cache, 0, own, which == 0 ? own : (uint32_t)from);
+            hold(cache, 1, own, which == 1 ? own : (uint32_t)from);
+            if (row_fits(cache, row)) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
+static bool prove(const struct cache *cache, struct proof *proof)
+{
+    struct op_row *rows = proof_rows(cache->solve);
+    for (uint32_t i = 0; i < cache->solve->trial->rows.n; i++) {
+        rows[i] = row_of(cache, &rows[i]);
+    }
+    struct candidate candidate = trial_candidate(cache->solve->trial, cache->solve->evidence->step);
+    candidate.rows = rows;
+    bool explains = proof_find(cache->solve, &candidate, proof);
+    free(rows);
+    return explains;
+}
+
+static void describe(const struct cache *cache, const struct proof *proof, struct diagnosis *found)
+{
+    char list[120] = "";
+    size_t length = 0;
+    bool any[2] = {false, false};
+    for (uint32_t p = 0; p < cache->n; p++) {
+        bool moved[2];
+        for (unsigned what = 0; what < 2; what++) {
+            moved[what] = cache->from[what][p] != p;
+            any[what] |= moved[what];
+        }
+        if ((moved[0] || moved[1]) && length + 24 < sizeof(list)) {
+            length += (size_t)snprintf(list + length, sizeof(list) - length, "%s%u holds that of %u",
+                                       length ? ", " : "", p, cache->from[moved[0] ? 0 : 1][p]);
+        }
+    }
+    proof_tell(cache->solve, proof, found, "%s lie at other positions of the cache: position %s.",
+               any[0] && any[1] ? "Keys and values"
+               : any[0]         ? "Keys"
+                                : "Values",
+               list);
+}
+
+/* The rows by position; NULL: there is none. */
+static const struct op_row **sort_rows(const struct cache *cache)
+{
+    const struct op_row **at = xcalloc(cache->n, sizeof(*at));
+    for (uint32_t i = 0; i < cache->solve->trial->rows.n; i++) {
+        at[cache->solve->trial->rows.rows[i].position] = &cache->solve->trial->rows.rows[i];
+    }
+    return at;
+}
+
+bool solve_cache_positions(const struct solve *solve, struct diagnosis *found)
+{
+    const struct attention_params *p = attention_params_of(solve->evidence->step);
+    const struct op_row *first = &solve->trial->rows.rows[0];
+    struct cache cache = {.solve = solve,
+                          .n = solve->evidence->trace->n_positions,
+                          .width = p->kv_heads * p->dim,
+                          .right = {first->in[1], first->in[2]}};
+    struct proof proof;
+    if (!first->in[0] || cache.n > MOST_POSITIONS) {
+        return false;
+    }
+    for (unsigned what = 0; what < 2; what++) {
+        cache.held[what] = xmalloc((uint64_t)cache.n * cache.width * sizeof(float));
+        cache.from[what] = xcalloc(cache.n, sizeof(uint32_t));
+        for (uint32_t position = 0; position < cache.n; position++) {
+            hold(&cache, what, position, position);
+        }
+    }
+    const struct op_row **rows = sort_rows(&cache);
+    bool solved = true;
+    for (uint32_t position = 0; position < cache.n && solved; position++) {
+        solved = !stop_asked() && rows[position] && solve_position(&cache, rows[position]);
+    }
+    solved = solved && prove(&cache, &proof);
+    if (solved) {
+        describe(&cache, &proof, found);
+    }
+    free(rows);
+    for (unsigned what = 0; what < 2; what++) {
+        free(cache.held[what]);
+        free(cache.from[what]);
+    }
+    return solved;
+}
