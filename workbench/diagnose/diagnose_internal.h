@@ -34,6 +34,9 @@ void evidence_close(struct evidence *evidence);
 /* How many rows of a recorded step fail. */
 uint32_t diagnose_n_failing(const struct plan *plan, uint32_t step, const struct trace *trace);
 
+/* Whether a failing row holds NaN or infinity. */
+bool trial_any_nonfinite(const struct op_trial *trial);
+
 /* Another way to compute the step's rows. */
 struct candidate {
     const struct step *step;   /* the right one, or an edited one */
@@ -82,7 +85,7 @@ struct span_failure {
     uint32_t step;
     const struct trace *trace;
     const struct span_path *path;
-    struct spans *spans;       /* computed inputs of this plan and trace */
+    struct spans *spans;           /* computed inputs of this plan and trace */
     uint32_t failing_position;     /* of a row that fails */
     bool nonfinite;                /* a failing row holds NaN or infinity */
     bool no_mutants;               /* no mutant of the step itself is tried */
@@ -97,8 +100,10 @@ uint32_t factor_explain(const struct span_failure *failure, struct diagnosis *fo
  * place in `step`, the closest to the recorded rows first. Returns how many. */
 uint32_t diagnose_span(const struct span_failure *failure, struct diagnosis *found, uint32_t max);
 
-/* diagnose.c: explains a failing step, and whether one fault reproduces a step that is no span. */
+/* diagnose.c: explains a failing step. */
 uint32_t diagnose_failure(const struct span_failure *failure, struct diagnosis *found, uint32_t max);
+
+/* mutants.c: whether one fault reproduces a step that is no span. */
 bool fault_reproduces(const struct fault *fault, const struct plan *plan, uint32_t step, const struct trace *trace);
 
 #endif

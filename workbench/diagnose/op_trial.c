@@ -68,6 +68,19 @@ uint32_t trial_sort_failing_first(struct op_trial *trial, const struct step *rig
     return n_failing;
 }
 
+bool trial_any_nonfinite(const struct op_trial *trial)
+{
+    for (uint32_t i = 0; i < trial->n_failing; i++) {
+        const float *row = trace_row(trial->stage, trial->rows.rows[i].position);
+        for (uint32_t d = 0; d < trial->stage->width; d++) {
+            if (!isfinite(row[d])) {
+                return true;
+            }
+        }
+    }
+    return false;
+}
+
 struct candidate trial_candidate(const struct op_trial *trial, const struct step *step)
 {
     return (struct candidate){.step = step, .weights_dtype = trial->stage->weights_dtype};

@@ -62,6 +62,14 @@ struct solve {
     const struct evidence *evidence; /* the failing rows: recorded, expected, bounds */
 };
 
+/* mutants.c: the faults of the table that explain the error, written to found[max]. spares_some: their bug may have
+ * spared rows that are right. Returns how many. */
+uint32_t mutants_try(const struct solve *solve, bool spares_some, struct diagnosis *found, uint32_t max);
+
+/* step_numbers.c: a number of the config that is not MODEL's. One failing row is too little: some eps explains any
+ * factor of it. */
+bool numbers_try(const struct solve *solve, struct diagnosis *found);
+
 /* Returns whether it explains the error. `found` has its kind, and the kind as its name, already. */
 typedef bool solve_function(const struct solve *solve, struct diagnosis *found);
 

@@ -80,7 +80,8 @@ bool solve_attention_formula(const struct solve *solve, struct diagnosis *found)
         {1, c, true, "The scores are capped and not scaled"},
         {s * s, c, true, "The scores are scaled twice"},
         {s * M_LN2, c, false, "exp(score ln 2) is taken, 2 to the power of the score"},
-        {s / M_LN2, c, false, "exp(score / ln 2) is taken: the scores are multiplied by log2(e) and raised as powers of e"},
+        {s / M_LN2, c, false,
+         "exp(score / ln 2) is taken: the scores are multiplied by log2(e) and raised as powers of e"},
         {s / sqrt(right->dim), 0, true, "The scores are scaled by 1/sqrt(head_dim) besides, and not capped"},
     };
     for (size_t i = 0; i < sizeof(formulas) / sizeof(*formulas); i++) {

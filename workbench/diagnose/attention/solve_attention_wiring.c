@@ -37,8 +37,8 @@ static bool may_read(const struct solve *solve, const struct trace_stage *stage,
     const struct step *own = &evidence->plan->steps[evidence->step->input[input]];
     bool same = stage->layer == own->layer && stage->stage == own->stage;
     uint32_t width = (input == 0 ? p->heads : p->kv_heads) * p->dim;
-    return stage->width == width && own->width == width && !same && stage != evidence->stage && !stage_is_integer(stage->stage) &&
-           is_whole(solve, stage, input);
+    return stage->width == width && own->width == width && !same && stage != evidence->stage &&
+           !stage_is_integer(stage->stage) && is_whole(solve, stage, input);
 }
 
 static bool prove(const struct solve *solve, const struct wired *wired, struct proof *proof)
@@ -48,7 +48,8 @@ static bool prove(const struct solve *solve, const struct wired *wired, struct p
         rows[i].probs = NULL;
         for (unsigned input = 0; input < 3; input++) {
             const struct trace_stage *from = wired->from[input];
-            rows[i].in[input] = from ? (input == 0 ? trace_row(from, rows[i].position) : from->rows) : rows[i].in[input];
+            rows[i].in[input] =
+                from ? (input == 0 ? trace_row(from, rows[i].position) : from->rows) : rows[i].in[input];
         }
     }
     struct candidate candidate = trial_candidate(solve->trial, solve->evidence->step);
@@ -92,15 +93,15 @@ static bool are_values_rotated(const struct solve *solve, struct diagnosis *foun
     const struct step *from = &evidence->plan->steps[evidence->step->input[2]];
     const struct trace_stage *values = trace_find_step(evidence->trace, from);
     uint32_t n = evidence->trace->n_positions;
-    if (rope->op != OP_rope || !values || values->width != rope->width ||
-        !may_read(solve, values, 1)) {
+    if (rope->op != OP_rope || !values || values->width != rope->width || !may_read(solve, values, 1)) {
         return false;
     }
     struct op_row *rows = xcalloc(n, sizeof(*rows)), *edited = proof_rows(solve);
     double *y = xcalloc((uint64_t)n * rope->width, sizeof(*y)), *error = xcalloc((uint64_t)n * rope->width, sizeof(*y));
     float *rotated = xcalloc((uint64_t)n * rope->width, sizeof(*rotated));
     for (uint32_t p = 0; p < n; p++) {
-        rows[p] = (struct op_row){.arith = edited[0].arith, .position = p, .in[0] = values->rows + (uint64_t)p * rope->width};
+        rows[p] =
+            (struct op_row){.arith = edited[0].arith, .position = p, .in[0] = values->rows + (uint64_t)p * rope->width};
     }
     op_run(&(struct op_batch){.step = rope, .n_rows = n, .rows = rows, .y = y, .bound = error});
     for (uint64_t at = 0; at < (uint64_t)n * rope->width; at++) {
@@ -134,8 +135,8 @@ static bool try_other_layers(const struct solve *solve, struct diagnosis *found)
     const struct step *keys = &evidence->plan->steps[evidence->step->input[1]];
     const struct step *values = &evidence->plan->steps[evidence->step->input[2]];
     for (int32_t layer = 0; layer < (int32_t)evidence->plan->n_layers; layer++) {
-        const struct wired wired = {{NULL, trace_find(evidence->trace, layer, keys->stage),
-                                     trace_find(evidence->trace, layer, values->stage)}};
+        const struct wired wired = {
+            {NULL, trace_find(evidence->trace, layer, keys->stage), trace_find(evidence->trace, layer, values->stage)}};
         if (layer != evidence->step->layer && wired.from[1] && wired.from[2] && may_read(solve, wired.from[1], 1) &&
             may_read(solve, wired.from[2], 2) && try_wired(solve, &wired, found)) {
             return true;
@@ -164,5 +165,6 @@ bool solve_attention_wiring(const struct solve *solve, struct diagnosis *found)
                                      trace_find_step(trace, &evidence->plan->steps[evidence->step->input[1]])}};
     bool can = exchanged.from[1] && exchanged.from[2] && may_read(solve, exchanged.from[1], 1) &&
                may_read(solve, exchanged.from[2], 2);
-    return are_values_rotated(solve, found) || (can && try_wired(solve, &exchanged, found)) || try_other_layers(solve, found);
+    return are_values_rotated(solve, found) || (can && try_wired(solve, &exchanged, found)) ||
+           try_other_layers(solve, found);
 }

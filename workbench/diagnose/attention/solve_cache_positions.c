@@ -8,6 +8,7 @@
 #include "workbench/diagnose/attention/attention_rows.h"
 
 #define MOST_POSITIONS 512
+#define MOST_SHIFT 4
 
 /* Which position's key and value lie at each position. */
 struct cache {
@@ -20,8 +21,8 @@ struct cache {
 
 static void hold(struct cache *cache, unsigned what, uint32_t position, uint32_t from)
 {
-    memcpy(cache->held[what] + (uint64_t)position * cache->width,
-           cache->right[what] + (uint64_t)from * cache->width, cache->width * sizeof(float));
+    memcpy(cache->held[what] + (uint64_t)position * cache->width, cache->right[what] + (uint64_t)from * cache->width,
+           cache->width * sizeof(float));
     cache->from[what][position] = from;
 }
 
@@ -99,6 +100,30 @@ static void describe(const struct cache *cache, const struct proof *proof, struc
                list);
 }
 
+/* Every position holds what belongs to another, as many before or behind: tried first, because a row whose own share is
+ * small does not tell what lies at its position. */
+static bool all_are_shifted(struct cache *cache, struct proof *proof)
+{
+    for (unsigned k = 2; k <= 2 * MOST_SHIFT + 1 && !stop_asked(); k++) {
+        for (unsigned which = 0; which < 3; which++) {
+            for (uint32_t position = 0; position < cache->n; position++) {
+                int64_t from = (int64_t)position + (k % 2 ? (int64_t)(k / 2) : -(int64_t)(k / 2));
+                uint32_t held = from < 0 ? 0 : from < cache->n ? (uint32_t)from : cache->n - 1;
+                hold(cache, 0, position, which == 0 ? position : held);
+                hold(cache, 1, position, which == 1 ? position : held);
+            }
+            if (prove(cache, proof)) {
+                return true;
+            }
+        }
+    }
+    for (uint32_t position = 0; position < cache->n; position++) {
+        hold(cache, 0, position, position);
+        hold(cache, 1, position, position);
+    }
+    return false;
+}
+
 /* The rows by position; NULL: there is none. */
 static const struct op_row **sort_rows(const struct cache *cache)
 {
@@ -124,16 +149,16 @@ bool solve_cache_positions(const struct solve *solve, struct diagnosis *found)
     for (unsigned what = 0; what < 2; what++) {
         cache.held[what] = xmalloc((uint64_t)cache.n * cache.width * sizeof(float));
         cache.from[what] = xcalloc(cache.n, sizeof(uint32_t));
-        for (uint32_t position = 0; position < cache.n; position++) {
-            hold(&cache, what, position, position);
-        }
     }
     const struct op_row **rows = sort_rows(&cache);
-    bool solved = true;
-    for (uint32_t position = 0; position < cache.n && solved; position++) {
-        solved = !stop_asked() && rows[position] && solve_position(&cache, rows[position]);
+    bool solved = all_are_shifted(&cache, &proof);
+    if (!solved) {
+        solved = true;
+        for (uint32_t position = 0; position < cache.n && solved; position++) {
+            solved = !stop_asked() && rows[position] && solve_position(&cache, rows[position]);
+        }
+        solved = solved && prove(&cache, &proof);
     }
-    solved = solved && prove(&cache, &proof);
     if (solved) {
         describe(&cache, &proof, found);
     }

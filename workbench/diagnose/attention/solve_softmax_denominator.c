@@ -9,31 +9,13 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/diagnose/attention/attention_rows.h"
+#include "workbench/diagnose/attention/denominators.h"
 
 /* How far a solved count may be from a whole number; the proof then takes the whole number itself. */
 #define COUNT_OFF 0.02
 
 /* A score so far above all others that their shares are 0. */
 #define NOTHING_LEFT 800
-
-/* What one row's denominators hold. All sums are divided by exp(largest). */
-struct denominator {
-    uint32_t position;
-    double *largest; /* [heads] largest score of the visible keys and the sink */
-    double *own;     /* [heads] largest score of the visible keys alone */
-    double *sink;    /* [heads] exponential of the right sink; 0: none */
-    double *extra;   /* [heads] X */
-    double *known;   /* [heads] how clearly: X's share of the denominator, at most 1 */
-};
-
-struct denominators {
-    const struct solve *solve;
-    uint32_t n, heads;
-    bool has_sinks;
-    struct denominator *rows; /* [n] */
-    double *sinks;            /* [n, heads] the score of X that a rule gives: what is proven */
-};
 
 /* A head's sum of exponentials W of the visible keys; *uy and *uu: sums of u y and u u over dims or, for probabilities,
  * over keys. */
@@ -93,6 +75,11 @@ static void solve_row(struct denominator *row, const struct solve *solve, const 
     attention_row_close(&a);
 }
 
+double denominator_score(const struct denominator *row, uint32_t h, double extra)
+{
+    return extra > 0 ? row->largest[h] + fmin(log(extra), NOTHING_LEFT) : -INFINITY;
+}
+
 /* Whether all rows come out as recorded by these attentions. */
 static bool prove(const struct denominators *d, const struct attention_trial *trials, double *worst)
 {
@@ -109,7 +96,7 @@ static bool prove(const struct denominators *d, const struct attention_trial *tr
     return explains;
 }
 
-static bool prove_sinks(const struct denominators *d, double *worst)
+bool denominators_prove(const struct denominators *d, double *worst)
 {
     struct attention_trial *trials = xcalloc(d->n, sizeof(*trials));
     for (uint32_t i = 0; i < d->n; i++) {
@@ -157,12 +144,6 @@ static double unit_unscaled_sink(const struct denominators *d, const struct deno
     return row->largest[h] + log(row->sink[h]) + row->own[h];
 }
 
-/* The score of what a denominator holds. Where nothing is left of the values, any large one will do. */
-static double score_of(const struct denominator *row, uint32_t h, double extra)
-{
-    return extra > 0 ? row->largest[h] + fmin(log(extra), NOTHING_LEFT) : -INFINITY;
-}
-
 /* The count of units in a row: the mean over heads, weighted by how clearly each shows it. of_all: of X, in place of
  * what is in X besides the right sink. */
 static double count_of(const struct denominators *d, uint32_t i, unit_function *unit, bool of_all)
@@ -188,7 +169,8 @@ static void set_counts(struct denominators *d, unit_function *unit, bool of_all,
         for (uint32_t h = 0; h < d->heads; h++) {
             double score = unit(d, row, h), extra = counts[i] * exp(score - row->largest[h]);
             extra += of_all ? 0 : row->sink[h];
-            d->sinks[(uint64_t)i * d->heads + h] = isinf(extra) ? score + log(counts[i]) : score_of(row, h, extra);
+            d->sinks[(uint64_t)i * d->heads + h] =
+                isinf(extra) ? score + log(counts[i]) : denominator_score(row, h, extra);
         }
     }
 }
@@ -267,7 +249,7 @@ static bool try_counts(struct denominators *d, const struct rule *rule, const do
         return false;
     }
     set_counts(d, rule->unit, rule->of_all, counts);
-    if (!prove_sinks(d, &worst)) {
+    if (!denominators_prove(d, &worst)) {
         return false;
     }
     describe_rule(d, rule, counts, worst, found);
@@ -320,116 +302,6 @@ static bool try_rule(struct denominators *d, const struct rule *rule, struct dia
     return explains;
 }
 
-/* Sinks that are another multiple of the right ones: sink a. Solved where the sink shows most. */
-static bool try_scaled_sinks(struct denominators *d, struct diagnosis *found)
-{
-    double best = 0, times = 0, worst;
-    for (uint32_t i = 0; d->has_sinks && i < d->n; i++) {
-        for (uint32_t h = 0; h < d->heads; h++) {
-            const struct denominator *row = &d->rows[i];
-            double sink = row->largest[h] + log(row->sink[h]), score = row->largest[h] + log(row->extra[h]);
-            if (row->known[h] * fabs(sink) > best && row->extra[h] > 0) {
-                best = row->known[h] * fabs(sink);
-                times = score / sink;
-            }
-        }
-    }
-    char rounded[32];
-    snprintf(rounded, sizeof(rounded), "%.4g", times);
-    for (unsigned attempt = 0; best > 0 && attempt < 2; attempt++) {
-        double taken = attempt == 0 ? strtod(rounded, NULL) : attention_params_of(d->solve->evidence->step)->scale;
-        for (uint64_t i = 0; i < (uint64_t)d->n * d->heads; i++) {
-            const struct denominator *row = &d->rows[i / d->heads];
-            d->sinks[i] = taken * (row->largest[i % d->heads] + log(row->sink[i % d->heads]));
-        }
-        if (prove_sinks(d, &worst)) {
-            found->solved = solved_number("factor of the sinks", 1, taken);
-            proof_tell(d->solve, &(struct proof){.worst = worst}, found,
-                       "Each head's sink is multiplied by %g before it joins the softmax.", taken);
-            return true;
-        }
-    }
-    return false;
-}
-
-/* Whether all failing rows and heads have the factors of X: y = f u. */
-/* Takes one score a head for all rows. */
-static bool try_sinks(struct denominators *d, const double *sinks)
-{
-    double worst;
-    for (uint64_t i = 0; i < (uint64_t)d->n * d->heads; i++) {
-        d->sinks[i] = sinks[i % d->heads];
-    }
-    return prove_sinks(d, &worst);
-}
-
-/* Sinks of another layer; the right ones in another order; or others that are the same in all rows. */
-static bool try_other_sinks(struct denominators *d, struct diagnosis *found)
-{
-    const struct evidence *evidence = d->solve->evidence;
-    double *sinks = xcalloc(d->heads, sizeof(*sinks)), *best = xcalloc(d->heads, sizeof(*best)), worst;
-    float *stored = xcalloc(d->heads, sizeof(*stored));
-    bool explains = false;
-    for (uint32_t s = 0; s < evidence->plan->n_steps && d->has_sinks && !explains; s++) {
-        const struct step *step = &evidence->plan->steps[s];
-        if (step->op != OP_attention || step->layer == evidence->step->layer || !step->params.attention.has_sinks ||
-            step->params.attention.heads != d->heads) {
-            continue;
-        }
-        weights_decode(step->weight[0], 0, 0, d->heads, stored);
-        for (uint32_t h = 0; h < d->heads; h++) {
-            sinks[h] = stored[h];
-        }
-        if ((explains = try_sinks(d, sinks))) {
-            prove_sinks(d, &worst);
-            proof_tell(d->solve, &(struct proof){.worst = worst}, found, "The sinks are those of layer %d.",
-                       step->layer);
-        }
-    }
-    for (unsigned type = 0; type < 2 && d->has_sinks && !explains; type++) {
-        for (uint32_t h = 0; h < d->heads; h++) {
-            sinks[h] = round_to_dtype((float)unit_sink(d, &d->rows[0], h), type ? DTYPE_F16 : DTYPE_BF16);
-        }
-        if ((explains = try_sinks(d, sinks))) {
-            prove_sinks(d, &worst);
-            found->kind = KIND_PRECISION;
-            proof_tell(d->solve, &(struct proof){.worst = worst}, found, "The sinks are rounded to %s.",
-                       type ? "f16" : "bf16");
-        }
-    }
-    for (uint32_t i = 0; i < d->n && d->has_sinks && !explains; i++) {
-        for (uint32_t h = 0; h < d->heads; h++) {
-            const struct denominator *row = &d->rows[i];
-            double show = fmin(row->extra[h], 1 / row->extra[h]); /* clearest where it is half of the denominator */
-            if (show > best[h]) {
-                best[h] = show;
-                sinks[h] = score_of(row, h, row->extra[h]);
-            }
-        }
-    }
-    bool permuted = d->has_sinks && !explains;
-    for (uint32_t h = 0; h < d->heads && permuted; h++) {
-        double least = INFINITY, taken = 0;
-        for (uint32_t k = 0; k < d->heads; k++) {
-            double sink = unit_sink(d, &d->rows[0], k);
-            if (fabs(sink - sinks[h]) < least) {
-                least = fabs(sink - sinks[h]);
-                taken = sink;
-            }
-        }
-        sinks[h] = taken;
-    }
-    if (permuted && (explains = try_sinks(d, sinks))) {
-        prove_sinks(d, &worst);
-        proof_tell(d->solve, &(struct proof){.worst = worst}, found,
-                   "The sinks are the right ones in another order: heads read the sinks of other heads.");
-    }
-    free(stored);
-    free(best);
-    free(sinks);
-    return explains;
-}
-
 static bool solve_rows(struct denominators *d)
 {
     double worst;
@@ -437,14 +309,14 @@ static bool solve_rows(struct denominators *d)
         struct denominator *row = &d->rows[i];
         solve_row(row, d->solve, &d->solve->trial->rows.rows[i]);
         for (uint32_t h = 0; h < d->heads; h++) {
-            d->sinks[(uint64_t)i * d->heads + h] = score_of(row, h, row->extra[h]);
+            d->sinks[(uint64_t)i * d->heads + h] = denominator_score(row, h, row->extra[h]);
         }
         const struct attention_trial trial = {.sinks = d->sinks + (uint64_t)i * d->heads};
         if (!attention_row_fits(d->solve, &d->solve->trial->rows.rows[i], &trial)) {
             return false;
         }
     }
-    return !stop_asked() && prove_sinks(d, &worst);
+    return !stop_asked() && denominators_prove(d, &worst);
 }
 
 bool solve_softmax_denominator(const struct solve *solve, struct diagnosis *found)
@@ -466,7 +338,7 @@ bool solve_softmax_denominator(const struct solve *solve, struct diagnosis *foun
             bool applies = (!rules[i].needs_sinks || p->has_sinks) && (!rules[i].needs_cap || p->softcap != 0);
             explains = applies && try_rule(&d, &rules[i], found);
         }
-        explains = explains || try_scaled_sinks(&d, found) || try_other_sinks(&d, found);
+        explains = explains || sinks_find(&d, found);
     }
     for (uint32_t i = 0; i < n; i++) {
         free(d.rows[i].largest);

@@ -51,7 +51,8 @@ float *plant_weights(struct plant *plant, const struct tensor *tensor, uint64_t 
 
 /* Attention and rope (plant_attention.c, plant_rope.c). */
 plant_function plant_first_keys_lost, plant_padding_in_denominator, plant_masked_keys_count, plant_score_of_tanh,
-    plant_running_maximum, plant_heads_reversed, plant_values_from_keys, plant_values_shifted, plant_cache_e4m3, plant_cache_q4_0, plant_keys_shifted;
+    plant_running_maximum, plant_heads_reversed, plant_values_from_keys, plant_values_shifted, plant_cache_e4m3,
+    plant_cache_q4_0, plant_keys_shifted;
 plant_function plant_positions_shifted, plant_tables_bf16, plant_one_frequency;
 
 /* Products, sums and the rest (plant_products.c, plant_values.c). */

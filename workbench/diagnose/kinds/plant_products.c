@@ -224,8 +224,8 @@ static void next_expert(const void *context, const struct tensor *matrix, uint64
 
 bool plant_experts_shifted(struct plant *plant)
 {
-    plant->step.weight[0] = weights_expand(&plant->arena, plant->right->weight[0], next_expert,
-                                           &plant->right->params.expert_matmul.n_out);
+    plant->step.weight[0] =
+        weights_expand(&plant->arena, plant->right->weight[0], next_expert, &plant->right->params.expert_matmul.n_out);
     plant->number = 1;
     plant_compute(plant);
     return true;

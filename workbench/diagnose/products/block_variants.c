@@ -62,10 +62,10 @@ static void decode_moved(struct block *block, int number, float *values)
     uint32_t half = block->dtype == DTYPE_Q6_K ? 64 : n == 256 ? 32 : 16;
     for (uint32_t i = 0; i < n; i++) {
         uint32_t unit = i - i % (2 * half), within = i % (2 * half), byte = i % (n / 2);
-        from[i] = number == EXCHANGED       ? unit + (within + half) % (2 * half)
-                  : number == LOW_THEN_HIGH ? unit + within / 2 + within % 2 * half
+        from[i] = number == EXCHANGED         ? unit + (within + half) % (2 * half)
+                  : number == LOW_THEN_HIGH   ? unit + within / 2 + within % 2 * half
                   : number == PAIRS_AS_HALVES ? unit + within % half * 2 + within / half
-                                            : byte / half * 2 * half + i / (n / 2) * half + byte % half;
+                                              : byte / half * 2 * half + i / (n / 2) * half + byte % half;
     }
     move_nibbles(block, from);
     block_decode(block, values);

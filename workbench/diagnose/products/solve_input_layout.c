@@ -38,8 +38,7 @@ static bool holds(struct input_layout *layout, struct proof *proof)
     }
     struct candidate candidate = trial_candidate(layout->solve->trial, layout->solve->evidence->step);
     candidate.rows = layout->rows;
-    return product_samples_fit_inputs(layout->samples, layout->rows) &&
-           proof_find(layout->solve, &candidate, proof);
+    return product_samples_fit_inputs(layout->samples, layout->rows) && proof_find(layout->solve, &candidate, proof);
 }
 
 /* Blocks of dim values, a table [a][b] of them, are read as [b][a]. */
@@ -86,8 +85,8 @@ static bool is_rolled(struct input_layout *layout, uint32_t dim, struct diagnosi
         }
         if (holds(layout, &proof)) {
             found->solved = solved_number("input that the first column multiplies", 0, by);
-            proof_tell(layout->solve, &proof, found, "The op's input is rolled: column c multiplies value (c + %u) mod %u.",
-                       by, layout->n);
+            proof_tell(layout->solve, &proof, found,
+                       "The op's input is rolled: column c multiplies value (c + %u) mod %u.", by, layout->n);
             return true;
         }
     }
@@ -133,7 +132,8 @@ bool solve_input_layout(const struct solve *solve, struct diagnosis *found)
     uint32_t n_rows = solve->trial->rows.n, dim = head_dim(solve->evidence);
     bool explains = false;
     if (product_samples_open(&samples, solve->evidence)) {
-        struct input_layout layout = {.solve = solve, .samples = &samples, .n = samples.n_in, .rows = proof_rows(solve)};
+        struct input_layout layout = {
+            .solve = solve, .samples = &samples, .n = samples.n_in, .rows = proof_rows(solve)};
         layout.from = xcalloc(layout.n, sizeof(*layout.from));
         layout.copy = xmalloc((uint64_t)n_rows * layout.n * sizeof(*layout.copy));
         explains = (dim > 1 && (are_heads_exchanged(&layout, dim, found) || is_transposed(&layout, dim, found))) ||

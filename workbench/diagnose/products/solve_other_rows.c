@@ -76,7 +76,9 @@ static bool adds_previous(const struct solve *solve, bool recorded, struct proof
         uint64_t before = position > 0 && row_at[position - 1] ? (uint64_t)(row_at[position - 1] - 1) * width : 0;
         bool any = position > 0 && row_at[position - 1];
         can &= any || i >= trial->n_failing;
-        double added = !any ? 0 : recorded ? trial->rows.rows[before / width].recorded[at % width] : right[before + at % width] - bias[at % width];
+        double added = !any       ? 0
+                       : recorded ? trial->rows.rows[before / width].recorded[at % width]
+                                  : right[before + at % width] - bias[at % width];
         y[at] = right[at] + added;
         error[at] = bound[at] + (any && !recorded ? bound[before + at % width] : 0) + 0x1p-23 * fabs(y[at]);
     }
@@ -95,7 +97,7 @@ bool solve_other_rows(const struct solve *solve, struct diagnosis *found)
     const struct step *step = solve->evidence->step;
     struct proof proof;
     if (step->input[0] < 0 || step->op == OP_attention || step->op == OP_attention_probs ||
-         stage_is_integer(step->stage) || proof_is_blank(solve)) {
+        stage_is_integer(step->stage) || proof_is_blank(solve)) {
         return false;
     }
     for (int k = 1; k <= 2 * MOST_SHIFT + 1 && !stop_asked(); k++) {

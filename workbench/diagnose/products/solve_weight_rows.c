@@ -1,5 +1,5 @@
-/* Rows of a matrix that were taken from another place: another expert's; or rows of a fused matrix (q, k and v; gate and
- * up, one after the other) from a wrong offset on. */
+/* Rows of a matrix that were taken from another place: another expert's; or rows of a fused matrix (q, k and v; gate
+ * and up, one after the other) from a wrong offset on. */
 #include <stdio.h>
 #include <stdlib.h>
 
@@ -121,8 +121,7 @@ bool solve_weight_rows(const struct solve *solve, struct diagnosis *found)
     for (stack.offset = unit; stack.offset < stack.n_rows && !explains && !stop_asked(); stack.offset += unit) {
         struct proof proof;
         explains = !is_other_part(&stack, step->weight[0]) &&
-                   product_samples_fit(&samples, step->weight[0], row_of_stack, &stack) &&
-                   holds(solve, &stack, &proof);
+                   product_samples_fit(&samples, step->weight[0], row_of_stack, &stack) && holds(solve, &stack, &proof);
         if (explains) {
             describe(solve, &stack, unit, &proof, found);
         }

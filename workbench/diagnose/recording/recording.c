@@ -208,8 +208,8 @@ static void round_cured(struct trial_of_cure *trial)
 static bool try_cure(struct trial_of_cure *trial, const struct trace *trace)
 {
     memset(trial->changed, 0, trial->plan->n_steps);
-    trial->cure = (struct cure){
-        .name = trial->recording->name, .changed = trial->changed, .before = trial->states_before};
+    trial->cure =
+        (struct cure){.name = trial->recording->name, .changed = trial->changed, .before = trial->states_before};
     if (trial->recording->text) {
         snprintf(trial->cure.text, sizeof(trial->cure.text), "%s", trial->recording->text);
     }

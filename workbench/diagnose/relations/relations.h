@@ -64,6 +64,9 @@ RELATIONS(RELATION_PROTOTYPE)
 /* Writes every relation that holds to found[max], in the order of the table. Returns how many. */
 uint32_t relations_find(const struct evidence *evidence, struct diagnosis *found, uint32_t max);
 
+/* Gives relations the names of the faults whose mark they are. */
+void relations_name(const struct evidence *evidence, struct diagnosis *found, uint32_t n);
+
 /* What a relation proves. false: no relation has this name. */
 bool relation_proves(const char *name, enum diagnosis_how *how);
 

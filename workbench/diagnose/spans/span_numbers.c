@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/diagnose/config_numbers.h"
+#include "workbench/diagnose/numbers/config_numbers.h"
 #include "workbench/diagnose/spans/span_search.h"
 
 struct numbers {

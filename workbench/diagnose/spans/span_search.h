@@ -37,7 +37,7 @@ struct span_part {
 struct span_search {
     const struct span_failure *failure; /* its plan may hold an edit already */
     struct span_row low, high;          /* the failing rows of lowest and of highest position */
-    struct spans *base; /* of the plan before edits: the failure's */
+    struct spans *base;                 /* of the plan before edits: the failure's */
     struct span_rows right;
     struct plan light;     /* the failure's plan with its span's matrices as f32, so that one row is soon computed */
     struct arena expanded; /* those matrices */

@@ -5,7 +5,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/diagnose/products/norm.h"
+#include "workbench/diagnose/values/norm.h"
 
 #define MOST_GROUPS 64  /* of failing rows, compared before a proof */
 #define ALL_RANGES 1024 /* longer groups: ranges of squares begin or end at multiples of 8 */
@@ -141,8 +141,9 @@ static bool is_eps_outside(const struct norm *norm, struct diagnosis *found)
         return false;
     }
     found->solved = solved_number("eps added to the root", 0, formula.eps);
-    proof_tell(norm->solve, &proof, found, "An eps of %.6g is added to the root of the mean square instead of %.6g under it.",
-               formula.eps, norm->params->eps);
+    proof_tell(norm->solve, &proof, found,
+               "An eps of %.6g is added to the root of the mean square instead of %.6g under it.", formula.eps,
+               norm->params->eps);
     return true;
 }
 
@@ -256,8 +257,9 @@ bool solve_norm(const struct solve *solve, struct diagnosis *found)
     }
     struct norm norm;
     norm_open(&norm, solve);
-    bool explains = norm_copies(&norm, found) || is_other_run(&norm, found) || is_other_formula(&norm, found) || is_eps_outside(&norm, found) ||
-                    is_other_weight(&norm, found) || norm_rounded_inside(&norm, found) || norm_in_parts(&norm, found) ||
+    bool explains = norm_copies(&norm, found) || is_other_run(&norm, found) || is_other_formula(&norm, found) ||
+                    is_eps_outside(&norm, found) || is_other_weight(&norm, found) ||
+                    norm_rounded_inside(&norm, found) || norm_in_parts(&norm, found) ||
                     is_missing_squares(&norm, found);
     norm_close(&norm);
     return explains;

@@ -2,8 +2,8 @@
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_NORM_H
 #define LOCKSTEP_WORKBENCH_DIAGNOSE_NORM_H
 
-#include "workbench/diagnose/products/norm_formulas.h"
 #include "workbench/diagnose/proof.h"
+#include "workbench/diagnose/values/norm_formulas.h"
 
 struct norm {
     const struct solve *solve;
@@ -16,7 +16,8 @@ struct norm {
     double tolerance;  /* relative, of r */
 };
 
-/* norm_rows.c: whether rows are copied; whether a row is normalised in parts, or normalised values are rounded before the weight. */
+/* norm_rows.c: whether rows are copied; whether a row is normalised in parts, or normalised values are rounded before
+ * the weight. */
 bool norm_copies(const struct norm *norm, struct diagnosis *found);
 bool norm_in_parts(const struct norm *norm, struct diagnosis *found);
 bool norm_rounded_inside(const struct norm *norm, struct diagnosis *found);

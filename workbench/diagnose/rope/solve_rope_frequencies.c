@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/diagnose/attention/rope_turns.h"
+#include "workbench/diagnose/rope/rope_turns.h"
 
 #define FEWEST_ROWS 3 /* one row would give some frequency for any angle */
 

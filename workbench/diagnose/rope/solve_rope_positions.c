@@ -6,7 +6,7 @@
 #include <string.h>
 
 #include "model/stop.h"
-#include "workbench/diagnose/attention/rope_turns.h"
+#include "workbench/diagnose/rope/rope_turns.h"
 
 #define MOST_SHIFT 65536 /* positions tried on either side */
 #define ANGLE_OFF 0.02   /* radians; the proof decides */

@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "reference/bounds.h"
-#include "workbench/diagnose/products/norm.h"
+#include "workbench/diagnose/values/norm.h"
 
 /* What a row is computed by. */
 struct row_formula {
@@ -88,8 +88,9 @@ bool norm_in_parts(const struct norm *norm, struct diagnosis *found)
         struct proof proof;
         if (dim % n == 0 && holds(norm, &(struct row_formula){.part = dim / n}, &proof)) {
             found->solved = solved_number("values that are normalised together", dim, dim / n);
-            proof_tell(norm->solve, &proof, found, "The norm goes over %u parts of %u values, each by itself, instead of over all %u.",
-                       n, dim / n, dim);
+            proof_tell(norm->solve, &proof, found,
+                       "The norm goes over %u parts of %u values, each by itself, instead of over all %u.", n, dim / n,
+                       dim);
             return true;
         }
     }
@@ -104,7 +105,8 @@ bool norm_rounded_inside(const struct norm *norm, struct diagnosis *found)
         const struct row_formula formula = {.part = norm->params->dim, .inner = types[k / 2], .outer = k % 2};
         if (holds(norm, &formula, &proof)) {
             found->kind = KIND_PRECISION;
-            proof_tell(norm->solve, &proof, found, "The normalised values are rounded to %s before they are multiplied by the weight%s.",
+            proof_tell(norm->solve, &proof, found,
+                       "The normalised values are rounded to %s before they are multiplied by the weight%s.",
                        rounding_name(types[k / 2]), k % 2 ? ", and once more after it" : "");
             return true;
         }

@@ -21,8 +21,8 @@ struct norm_formula {
     double eps; /* another than MODEL's */
 };
 
-norm_inverse norm_over_run; /* over runs of `run` values */
-norm_inverse norm_of_range; /* over squares [first, last) */
+norm_inverse norm_over_run;    /* over runs of `run` values */
+norm_inverse norm_of_range;    /* over squares [first, last) */
 norm_inverse norm_eps_outside; /* formula's eps is added to the root */
 
 /* Formulas without numbers of their own. */

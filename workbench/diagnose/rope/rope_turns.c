@@ -1,4 +1,4 @@
-#include "workbench/diagnose/attention/rope_turns.h"
+#include "workbench/diagnose/rope/rope_turns.h"
 
 #include <math.h>
 #include <stdlib.h>

@@ -1,4 +1,4 @@
-#include "workbench/diagnose/config_numbers.h"
+#include "workbench/diagnose/numbers/config_numbers.h"
 
 #include <math.h>
 #include <stddef.h>
@@ -7,69 +7,17 @@
 #include <string.h>
 
 #include "model/stop.h"
+#include "workbench/diagnose/numbers/config_parameters.h"
 
 #define GRID 160       /* values tried first, evenly spaced in their logarithm */
 #define REFINEMENTS 48 /* each shortens the interval to 0.618 of it */
 #define SPAN_GRID 28   /* likewise in a span */
 #define SPAN_REFINEMENTS 32
-#define MOST_DIGITS 4    /* configs hold round numbers; one with more digits explains nothing */
 #define MOST_WINDOWS 512 /* windows tried */
-
-/* A number of the config: one float of an op's parameters. */
-struct parameter {
-    enum op op;
-    const char *name, *config; /* in reports; in config.json */
-    size_t field;
-    double low, high;    /* the range searched */
-    bool inverse_square; /* the config holds n, the op gets n^-1/2 */
-    bool in_spans;       /* searched for in spans alone: a solver finds it where the op is recorded */
-};
-
-#define FIELD(name) offsetof(union step_params, name)
-static const struct parameter parameters[] = {
-    {OP_rms_norm, "wrong-eps", "rms_norm_eps", FIELD(rms_norm.eps), 1e-13, 10, false, false},
-    {OP_rope, "wrong-rope-theta", "rope_theta", FIELD(rope.theta), 10, 1e9, false, false},
-    {OP_rope, "wrong-rope-factor", "rope scaling's factor", FIELD(rope.factor), 0.1, 200, false, false},
-    {OP_rope, "wrong-rope-original", "rope scaling's original_max_position_embeddings", FIELD(rope.original), 16, 1e6,
-     false, false},
-    {OP_rope, "wrong-rope-scale", "the factor of rope's cos and sin", FIELD(rope.scale), 0.1, 10, false, false},
-    {OP_attention, "wrong-attention-scale", "query_pre_attn_scalar (or head_dim)", FIELD(attention.scale), 1e-3, 4,
-     true, false},
-    {OP_attention, "wrong-attention-softcap", "attn_logit_softcapping", FIELD(attention.softcap), 0.5, 2000, false,
-     false},
-    {OP_softcap, "wrong-final-softcap", "final_logit_softcapping", FIELD(softcap.cap), 0.5, 2000, false, false},
-    {OP_swiglu, "wrong-swiglu-alpha", "swiglu_alpha", FIELD(swiglu.alpha), 0.1, 100, false, false},
-    {OP_swiglu, "wrong-swiglu-limit", "swiglu_limit", FIELD(swiglu.limit), 0.01, 1000, false, true},
-    {OP_rope, "wrong-rope-low", "low_freq_factor (YaRN: beta_slow)", FIELD(rope.low), 0.05, 100, false, true},
-    {OP_rope, "wrong-rope-high", "high_freq_factor (YaRN: beta_fast)", FIELD(rope.high), 0.05, 500, false, true},
-};
-
-/* The parameters of attention_probs begin with those of attention. */
-_Static_assert(FIELD(attention_probs.attention) == FIELD(attention), "one offset for both");
-static bool is_attention(const struct step *step)
-{
-    return step->op == OP_attention || step->op == OP_attention_probs;
-}
-
-static float get(const struct step *step, size_t field)
-{
-    float value;
-    memcpy(&value, (const char *)&step->params + field, sizeof(value));
-    return value;
-}
-
-static void set(struct step *step, size_t field, double value)
-{
-    float rounded = (float)value;
-    memcpy((char *)&step->params + field, &rounded, sizeof(rounded));
-    if (field == FIELD(rope.factor) && step->params.rope.type == ROPE_TYPE_YARN) {
-        step->params.rope.scale = (float)(0.1 * log(value) + 1); /* YaRN derives it from the factor */
-    }
-}
 
 static double distance_at(const struct config_search *search, struct step *step, size_t field, double logarithm)
 {
-    set(step, field, exp(logarithm));
+    parameter_set(step, field, exp(logarithm));
     return search->distance(search->context, step, false);
 }
 
@@ -88,7 +36,7 @@ static double best_value(const struct config_search *search, struct step step, c
         }
     }
     if (best >= right) {
-        return get(search->step, parameter->field); /* no value comes nearer than MODEL's */
+        return parameter_get(search->step, parameter->field); /* no value comes nearer than MODEL's */
     }
     const double section = 0.6180339887498949;
     double a = at - width, b = at + width, left = b - section * (b - a), more = a + section * (b - a);
@@ -112,84 +60,6 @@ static double best_value(const struct config_search *search, struct step step, c
     return exp((a + b) / 2);
 }
 
-static double round_digits(double value, int digits)
-{
-    char text[32];
-    snprintf(text, sizeof(text), "%.*e", digits - 1, value);
-    return strtod(text, NULL);
-}
-
-static const char *number_or_none(double number, char text[32])
-{
-    snprintf(text, 32, number != 0 ? "%.6g" : "none", number);
-    return text;
-}
-
-static void tell_parameter(const struct parameter *parameter, double had, double is, struct config_number *found)
-{
-    char text[32];
-    if (parameter->inverse_square) {
-        had = had != 0 ? 1 / (had * had) : 0;
-        is = 1 / (is * is);
-    }
-    double value = round_digits(is, MOST_DIGITS + 2);
-    found->solved = solved_number(parameter->config, had, value);
-    snprintf(found->name, sizeof(found->name), "%s", parameter->name);
-    snprintf(found->text, sizeof(found->text), "%s is %.6g where MODEL has %s", parameter->config, value,
-             number_or_none(had, text));
-}
-
-static void tell_rope(const struct rope_params *right, const struct rope_params *wrong, struct config_number *found)
-{
-    if (wrong->dim != right->dim) {
-        found->solved = solved_number("head_dim", right->dim, wrong->dim);
-        snprintf(found->name, sizeof(found->name), "wrong-head-dim");
-        snprintf(found->text, sizeof(found->text), "there are %u heads of head_dim %u where MODEL has %u of %u",
-                 wrong->heads, wrong->dim, right->heads, right->dim);
-    } else if (wrong->type != right->type) {
-        found->solved = solved_number("rope scaling", right->type, wrong->type);
-        snprintf(found->name, sizeof(found->name), "wrong-rope-type");
-        snprintf(found->text, sizeof(found->text), "rope is not scaled where MODEL has a rope scaling");
-    } else {
-        found->solved = solved_number("truncate", right->truncate, wrong->truncate);
-        snprintf(found->name, sizeof(found->name), "wrong-yarn-truncate");
-        snprintf(found->text, sizeof(found->text), "YaRN's correction range is %s to whole dims where MODEL's is %s",
-                 wrong->truncate ? "rounded" : "not rounded", wrong->truncate ? "not" : "rounded");
-    }
-}
-
-static void tell_window(uint32_t had, uint32_t window, struct config_number *found)
-{
-    char is[32], instead[32];
-    found->solved = solved_number("sliding_window", had, window);
-    snprintf(found->name, sizeof(found->name), "wrong-sliding-window");
-    snprintf(found->text, sizeof(found->text), "sliding_window is %s where MODEL has %s in this layer%s",
-             number_or_none(window, is), number_or_none(had, instead), window == 0 ? ": its window is missing" : "");
-}
-
-void config_number_tell(const struct step *right, const struct step *wrong, struct config_number *found)
-{
-    *found = (struct config_number){0};
-    if (right->op == OP_rope &&
-        (wrong->params.rope.dim != right->params.rope.dim ||
-         wrong->params.rope.truncate != right->params.rope.truncate ||
-         (wrong->params.rope.type != right->params.rope.type && wrong->params.rope.type == ROPE_TYPE_DEFAULT))) {
-        tell_rope(&right->params.rope, &wrong->params.rope, found);
-        return;
-    }
-    if (is_attention(right) && wrong->params.attention.window != right->params.attention.window) {
-        tell_window(right->params.attention.window, wrong->params.attention.window, found);
-        return;
-    }
-    for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters); i++) {
-        bool of_op = parameters[i].op == right->op || (parameters[i].op == OP_attention && is_attention(right));
-        if (of_op && get(wrong, parameters[i].field) != get(right, parameters[i].field)) {
-            tell_parameter(&parameters[i], get(right, parameters[i].field), get(wrong, parameters[i].field), found);
-            return;
-        }
-    }
-}
-
 /* Whether a round number near `value` reproduces all rows. The roundest is tried first: a power of ten. *taken: the
  * number, as the config holds it. */
 static bool reproduced_near(const struct config_search *search, struct step *step, const struct parameter *parameter,
@@ -203,7 +73,7 @@ static bool reproduced_near(const struct config_search *search, struct step *ste
             continue;
         }
         before = *taken;
-        set(step, parameter->field, parameter->inverse_square ? 1 / sqrt(*taken) : *taken);
+        parameter_set(step, parameter->field, parameter->inverse_square ? 1 / sqrt(*taken) : *taken);
         if (search->reproduces(search->context, step)) {
             return true;
         }
@@ -218,7 +88,7 @@ static bool try_multiple(const struct config_search *search, const struct parame
     struct step step = *search->step;
     for (int digits = 1; parameter->inverse_square && had != 0 && digits <= MOST_DIGITS; digits++) {
         double multiple = round_digits(best / had, digits);
-        set(&step, parameter->field, had * multiple);
+        parameter_set(&step, parameter->field, had * multiple);
         if (multiple == 1 || !search->reproduces(search->context, &step)) {
             continue;
         }
@@ -244,7 +114,7 @@ static bool try_parameter(const struct config_search *search, const struct param
                           struct config_number *found)
 {
     struct step step = *search->step;
-    double had = get(&step, parameter->field), value;
+    double had = parameter_get(&step, parameter->field), value;
     if (parameter->field == FIELD(rope.factor) && step.params.rope.type == ROPE_TYPE_DEFAULT) {
         step.params.rope.type = ROPE_TYPE_LINEAR;
     }
@@ -337,7 +207,7 @@ static bool is_window(const struct config_search *search, uint32_t window, struc
 static bool try_window(const struct config_search *search, struct config_number *found)
 {
     uint32_t had = search->step->params.attention.window, end = search->highest + 1, best = 0;
-    if (!is_attention(search->step)) {
+    if (!config_is_attention(search->step)) {
         return false;
     }
     if (is_window(search, search->lowest, found) || is_window(search, 0, found)) {
@@ -361,13 +231,6 @@ static bool is_asked_for(const struct config_search *search, const char *name)
     return !search->known || strcmp(search->known, name) == 0;
 }
 
-void config_number_name(const struct config_number *number, uint32_t step, struct diagnosis *found)
-{
-    *found = (struct diagnosis){.how = HOW_REPRODUCED, .step = step, .solved = number->solved, .postmortem = ""};
-    found->kind = strcmp(number->solved.name, "sliding_window") == 0 ? KIND_VISIBLE_KEYS : KIND_PARAMETER;
-    snprintf(found->fault, sizeof(found->fault), "%s", number->name);
-}
-
 bool config_number_find(const struct config_search *search, struct config_number *found)
 {
     *found = (struct config_number){0};
@@ -378,10 +241,11 @@ bool config_number_find(const struct config_search *search, struct config_number
         (is_asked_for(search, "wrong-sliding-window") && try_window(search, found))) {
         return true;
     }
-    for (size_t i = 0; i < sizeof(parameters) / sizeof(*parameters) && !stop_asked(); i++) {
-        bool of_op = parameters[i].op == step->op || (parameters[i].op == OP_attention && is_attention(step));
-        if (of_op && (search->in_span || !parameters[i].in_spans) && is_asked_for(search, parameters[i].name) &&
-            try_parameter(search, &parameters[i], found)) {
+    uint32_t n;
+    const struct parameter *parameters = config_parameters(&n);
+    for (uint32_t i = 0; i < n && !stop_asked(); i++) {
+        if (parameter_is_of(&parameters[i], step) && (search->in_span || !parameters[i].in_spans) &&
+            is_asked_for(search, parameters[i].name) && try_parameter(search, &parameters[i], found)) {
             return true;
         }
     }

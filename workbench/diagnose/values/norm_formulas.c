@@ -1,4 +1,4 @@
-#include "workbench/diagnose/products/norm_formulas.h"
+#include "workbench/diagnose/values/norm_formulas.h"
 
 #include <math.h>
 
