@@ -281,24 +281,39 @@ static bool try_regular_counts(struct denominators *d, const struct rule *rule, 
     return false;
 }
 
-static bool try_rule(struct denominators *d, const struct rule *rule, struct diagnosis *found)
+/* whole: counts are whole numbers, as those of keys are; else any one number for all rows. */
+static bool try_rule(struct denominators *d, const struct rule *rule, bool whole, struct diagnosis *found)
 {
     double *solved = xcalloc(d->n, sizeof(*solved)), *counts = xcalloc(d->n, sizeof(*counts));
-    bool whole = true, same = rule->unit == unit_sink || rule->unit == unit_largest;
+    bool all_whole = true, same = rule->unit == unit_sink || rule->unit == unit_largest, explains;
     for (uint32_t i = 0; i < d->n; i++) {
         solved[i] = count_of(d, i, rule->unit, rule->of_all);
         counts[i] = round(solved[i]) + 0.0; /* no -0 */
-        whole &= fabs(solved[i] - counts[i]) < COUNT_OFF && fabs(counts[i]) < 1e6;
+        all_whole &= fabs(solved[i] - counts[i]) < COUNT_OFF && fabs(counts[i]) < 1e6;
         same &= solved[i] > 0 && fabs(solved[i] - solved[0]) < 1e-3 * solved[0];
     }
-    bool explains = whole && try_counts(d, rule, counts, found);
-    explains = explains || try_regular_counts(d, rule, solved, counts, found);
-    for (uint32_t i = 0; i < d->n; i++) {
-        counts[i] = solved[0];
+    if (whole) {
+        explains =
+            (all_whole && try_counts(d, rule, counts, found)) || try_regular_counts(d, rule, solved, counts, found);
+    } else {
+        for (uint32_t i = 0; i < d->n; i++) {
+            counts[i] = solved[0];
+        }
+        explains = same && try_counts(d, rule, counts, found);
     }
-    explains = explains || (same && try_counts(d, rule, counts, found));
     free(counts);
     free(solved);
+    return explains;
+}
+
+static bool try_rules(struct denominators *d, bool whole, struct diagnosis *found)
+{
+    const struct attention_params *p = attention_params_of(d->solve->evidence->step);
+    bool explains = false;
+    for (size_t i = 0; i < sizeof(rules) / sizeof(*rules) && !explains; i++) {
+        bool applies = (!rules[i].needs_sinks || p->has_sinks) && (!rules[i].needs_cap || p->softcap != 0);
+        explains = applies && try_rule(d, &rules[i], whole, found);
+    }
     return explains;
 }
 
@@ -334,11 +349,7 @@ bool solve_softmax_denominator(const struct solve *solve, struct diagnosis *foun
                              .sinks = xcalloc((uint64_t)n * p->heads, sizeof(*d.sinks))};
     bool explains = false;
     if (solve_rows(&d)) {
-        for (size_t i = 0; i < sizeof(rules) / sizeof(*rules) && !explains; i++) {
-            bool applies = (!rules[i].needs_sinks || p->has_sinks) && (!rules[i].needs_cap || p->softcap != 0);
-            explains = applies && try_rule(&d, &rules[i], found);
-        }
-        explains = explains || sinks_find(&d, found);
+        explains = try_rules(&d, true, found) || try_rules(&d, false, found) || sinks_find(&d, found);
     }
     for (uint32_t i = 0; i < n; i++) {
         free(d.rows[i].largest);

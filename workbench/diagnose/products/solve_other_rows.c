@@ -7,17 +7,11 @@
 
 #define MOST_SHIFT 8
 
-/* The position whose inputs a row reads: as many before or behind; 0, the first row for all. */
-static int64_t read_position(uint32_t position, int shift)
-{
-    return shift == 0 ? 0 : (int64_t)position + shift;
-}
-
 /* Edits a row's inputs. false: the trace does not hold them, or the run did not know them yet. */
 static bool read_other(const struct solve *solve, struct op_row *row, int shift)
 {
     const struct evidence *evidence = solve->evidence;
-    int64_t position = read_position(row->position, shift);
+    int64_t position = (int64_t)row->position + shift;
     bool later = position > row->position;
     if (position < 0 || position >= evidence->trace->n_positions || (later && row->decode)) {
         return false;
@@ -100,19 +94,14 @@ bool solve_other_rows(const struct solve *solve, struct diagnosis *found)
         stage_is_integer(step->stage) || proof_is_blank(solve)) {
         return false;
     }
-    for (int k = 1; k <= 2 * MOST_SHIFT + 1 && !stop_asked(); k++) {
-        int shift = k > 2 * MOST_SHIFT ? 0 : k % 2 ? -(k + 1) / 2 : k / 2;
-        if (!reads_others(solve, shift, &proof)) {
-            continue;
-        }
-        if (shift == 0) {
-            proof_tell(solve, &proof, found, "Every row reads the inputs of position 0.");
-        } else {
+    for (int k = 2; k <= 2 * MOST_SHIFT + 1 && !stop_asked(); k++) {
+        int shift = k % 2 ? k / 2 : -(k / 2);
+        if (reads_others(solve, shift, &proof)) {
             found->solved = solved_number("position of the inputs, from the row's own", 0, shift);
             proof_tell(solve, &proof, found, "Each row reads the inputs of the position %d %s it.", abs(shift),
                        shift < 0 ? "before" : "behind");
+            return true;
         }
-        return true;
     }
     for (int recorded = 0; recorded <= 1 && step->op == OP_matmul; recorded++) {
         if (adds_previous(solve, recorded, &proof)) {
