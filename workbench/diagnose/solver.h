@@ -2,9 +2,9 @@
  * one kind of bug, and proves it as a mutant does: computed so, all rows come out as recorded, where the right op
  * fails.
  *
- * A new solver is one row of SOLVERS and the function solve_NAME in a file solve_NAME.c, in attention/ (with rope) or
- * products/ (with everything else). They are tried in the order of
- * the table, after the faults of fault_table.c, until one succeeds: those that explain the most with the least first.
+ * A new solver is one row of SOLVERS and the function solve_NAME in a file solve_NAME.c, in attention/, rope/,
+ * products/ (of matrices) or values/ (of all else). They are tried in the order of the table, after the faults of
+ * fault_table.c, until one succeeds: those that explain the most with the least first.
  * Candidates are proved by proof_find (proof.h). A solver writes the diagnosis's text and, where it solved for a
  * number, `solved`; it may write another fault's name, kind and postmortem where its answer is a bug with a story. */
 #ifndef LOCKSTEP_WORKBENCH_DIAGNOSE_SOLVER_H

@@ -79,6 +79,12 @@ static bool diagnose_introduced(struct comparison *comparison, const struct intr
     return n > 0 && found[0].how != HOW_CONSISTENT;
 }
 
+/* How many steps one that is diagnosed in full counts as: over a span of several ops it takes longer. */
+static uint32_t steps_of(const struct comparison *comparison, const struct introduced *at)
+{
+    return audit_finding(&comparison->audit, at->step, at->trace)->span ? 2 : 1;
+}
+
 static void add_symptoms(struct comparison *comparison)
 {
     diagnose_add(comparison,
@@ -120,7 +126,7 @@ static uint32_t diagnose_first(struct comparison *comparison, uint8_t *done)
             continue;
         }
         bool proven = diagnose_introduced(comparison, at, n_steps == 0 ? MOST_FIRST : MOST_FURTHER);
-        n_steps++;
+        n_steps += steps_of(comparison, at);
         if (!is_precision(comparison, begin)) {
             comparison->n_unexplained += k != first && !proven;
             verdict->first = k;
@@ -143,7 +149,7 @@ void diagnose_bugs(struct comparison *comparison)
             continue;
         }
         bool proven = n_steps < MOST_STEPS && diagnose_introduced(comparison, at, MOST_FURTHER);
-        n_steps++;
+        n_steps += steps_of(comparison, at);
         comparison->n_unexplained += !proven;
     }
     free(done);

@@ -107,8 +107,8 @@ bool solve_other_rows(const struct solve *solve, struct diagnosis *found)
         if (adds_previous(solve, recorded, &proof)) {
             found->kind = KIND_ADDITIVE;
             proof_tell(solve, &proof, found,
-                       "To each row the result of the row before is added: the sum is not cleared between rows%s.",
-                       recorded ? ", at any row" : "");
+                       "To each row %s the row before is added: the sum is not cleared between rows.",
+                       recorded ? "what was recorded of" : "the right result of");
             return true;
         }
     }
