@@ -53,7 +53,7 @@ static uint32_t find_spans(struct search *search, const struct audit *audit, uin
         }
         if (n_rows > 0) {
             struct fit *fit = &search->fits[search->n];
-            *fit = finding->rows_failed == 0           ? (struct fit){0}
+            *fit = finding->rows_failed == 0         ? (struct fit){0}
                    : search->trace->n_unrecorded > 0 ? span_fit(search, s, search->trace)
                                                      : finding->fit[search->phase];
             search->steps[search->n++] = s;
