@@ -53,15 +53,23 @@ static uint32_t try_span(const struct op_trial *trial, struct span_failure failu
                          uint32_t max)
 {
     struct span_path path;
+    struct spans spans; /* where the trial needed none: its inputs are recorded, and were rounded for the file alone */
+    bool needs_spans = trial->rows.own == NULL;
     span_path_find(&path, failure.plan, failure.step, failure.trace);
     failure.path = &path;
-    failure.spans = trial->rows.own;
+    if (needs_spans) {
+        spans_open(&spans, failure.plan, failure.trace);
+    }
+    failure.spans = needs_spans ? &spans : trial->rows.own;
     failure.failing_position = trial->rows.rows[0].position;
     failure.nonfinite = trial_any_nonfinite(trial);
     if (stage_is_integer(failure.plan->steps[failure.step].stage)) {
         failure.is_exchange = true;
     }
     uint32_t n = diagnose_span(&failure, found, max);
+    if (needs_spans) {
+        spans_close(&spans);
+    }
     span_path_free(&path);
     return n;
 }

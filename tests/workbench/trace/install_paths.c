@@ -39,7 +39,7 @@ static void finds(const char *place, const char *root)
     struct outcome outcome;
     debug(&outcome, place, "show\n");
     assert_int_equal(outcome.status, 0);
-    snprintf(expected, sizeof(expected), "shaders  %s/%s/shaders (", folder, root);
+    snprintf(expected, sizeof(expected), "reload shaders compiles %s/%s/shaders", folder, root);
     expect_text(outcome.out, expected);
     outcome_free(&outcome);
 }
