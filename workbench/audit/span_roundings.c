@@ -93,11 +93,37 @@ bool span_may_be_rounded(const struct fit *fit)
     return fit->n_failed > 0 && fit->error < FAR * fit->n_rows;
 }
 
-/* What is tried by a supposition: a trace cut to its first positions. */
+/* What is tried by a supposition: a trace cut to its first positions, and the classes of products in its spans. */
 struct sample {
     const struct search *search;
     struct trace *trace;
+    bool has_class[SUPPOSED_MOST + 1]; /* the last: steps of no class */
 };
+
+/* The classes of products that the spans of a sample pass over. Only what they round shows there. Returns their number.
+ */
+static uint32_t find_classes(struct sample *sample, const struct supposition *supposition)
+{
+    const struct search *search = sample->search;
+    uint32_t n_spans = 0, n = 0;
+    for (uint32_t i = 0; i < search->n && n_spans < SAMPLE_SPANS; i++) {
+        struct span_path path;
+        if (!span_may_be_rounded(&search->fits[i])) {
+            continue;
+        }
+        span_path_find(&path, search->plan, search->steps[i], search->trace);
+        sample->has_class[supposition_class(supposition, &search->plan->steps[search->steps[i]])] = true;
+        for (uint32_t k = 0; k < path.n_between; k++) {
+            sample->has_class[supposition_class(supposition, &search->plan->steps[path.between[k]])] = true;
+        }
+        span_path_free(&path);
+        n_spans++;
+    }
+    for (uint32_t i = 0; i < supposition->n; i++) {
+        n += sample->has_class[i];
+    }
+    return n;
+}
 
 /* The error that a supposition leaves in the sample: the logarithm of the product over its spans, because one of them
  * may have a bug as well, whose size would hide what the others tell. */
@@ -217,7 +243,7 @@ static void choose_others(const struct sample *sample, unsigned products, struct
 {
     double error = sample_error(sample, best);
     for (unsigned part = PART_CLASS; part < PART_CLASS + best->n && products != PART_PRODUCTS; part++) {
-        if (part != products && improve(sample, part, best, &error)) {
+        if (part != products && sample->has_class[part - PART_CLASS] && improve(sample, part, best, &error)) {
             improve(sample, PART_ATTENTION, best, &error);
         }
     }
@@ -234,9 +260,14 @@ bool span_choose(const struct search *search, unsigned attempt, struct suppositi
     struct trace trace;
     trace_copy(&trace, search->trace);
     shorten(&trace, positions_before(search->trace, search->phase) + SAMPLE_POSITIONS);
-    const struct sample sample = {search, &trace};
-    (attempt % 2 ? choose_together : choose_by_turns)(&sample, products, best);
-    choose_others(&sample, products, best);
+    struct sample sample = {.search = search, .trace = &trace};
+    uint32_t n_classes = find_classes(&sample, best);
+    /* One class alone is all products; one that the spans do not pass over leaves the same error whatever it rounds. */
+    bool tells = products == PART_PRODUCTS || (n_classes > 1 && sample.has_class[products - PART_CLASS]);
+    if (tells) {
+        (attempt % 2 ? choose_together : choose_by_turns)(&sample, products, best);
+        choose_others(&sample, products, best);
+    }
     trace_free(&trace);
     return true;
 }

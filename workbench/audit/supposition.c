@@ -15,6 +15,12 @@ static struct supposed_class *find_class(const struct supposition *supposition, 
     return NULL;
 }
 
+uint32_t supposition_class(const struct supposition *supposition, const struct step *step)
+{
+    const struct supposed_class *class = find_class(supposition, step);
+    return class ? (uint32_t)(class - supposition->products) : SUPPOSED_MOST;
+}
+
 struct supposition supposition_none(const struct plan *plan, const uint8_t *known)
 {
     struct supposition none = {0};

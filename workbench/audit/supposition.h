@@ -33,6 +33,9 @@ bool supposition_is_about(const struct step *step);
 
 void supposition_vary(struct supposition *supposition, unsigned part, const struct roundings *roundings);
 
+/* The number of a step's class of products; SUPPOSED_MOST: it is in none. */
+uint32_t supposition_class(const struct supposition *supposition, const struct step *step);
+
 /* What a step rounds under a supposition. */
 struct roundings supposition_of(const struct supposition *supposition, const struct step *step);
 
