@@ -153,7 +153,8 @@ def accused_of(report):
 
 
 def compare_view(document):
-    return {"document": document, "differing": [entry for entry in document["stages"] if not entry["identical"]], "charts": charts}
+    words = {"identical": "bit-identical", "different": "different", "undecided": "undecided: no row is in both"}[document["verdict"]]
+    return {"document": document, "words": words, "differing": [entry for entry in document["stages"] if not entry["identical"]], "charts": charts}
 
 
 def batch_view(document):
@@ -299,7 +300,8 @@ def compare_suites(document):
         elif not entry["identical"]:
             outcome, message = "failure", f"differs by up to {number(entry['max_error'])}, token {entry['token']}, dim {entry['dim']}"
         cases.append((class_of("compare", entry["layer"]), entry["stage"], outcome, message))
-    return [suite("compare", cases)]
+    outcome = {"identical": None, "different": "failure", "undecided": "error"}[document["verdict"]]
+    return [suite("verdict", [("verdict", "identical", outcome, document["verdict"])]), suite("compare", cases)]
 
 
 def batch_suites(document):

@@ -83,6 +83,7 @@ enum status distances_measure(const struct trace *a, const struct trace *b, cons
         char label[64];
         if (x && y && x->width != y->width && x->stage != STAGE_attn_probs) {
             free(list);
+            *distances = NULL;
             return error_set(err, STATUS_BAD_INPUT, a->path, trace_label(x, label), ERROR_NO_OFFSET,
                              "rows have %u values, expected %u as in %s", x->width, y->width, b->path);
         }

@@ -3,12 +3,15 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 #include <time.h>
 
+#include "model/stop.h"
 #include "workbench/batch/run_case.h"
 #include "workbench/batch/runners.h"
 #include "workbench/session/progress.h"
 #include "workbench/trace/json_file.h"
+#include "workbench/trace/safe_replace.h"
 
 /* The file is written after a case, unless that would take more than a tenth of the time. */
 #define WRITING_SHARE 10
@@ -121,7 +124,9 @@ static void take_result(void *context, uint32_t index, json_t *result)
 static bool still_holds(const json_t *entry, const json_t *key)
 {
     const json_t *status = json_object_get(entry, "exit_status");
-    return json_equal(json_object_get(entry, "key"), key) &&
+    bool whole = json_is_string(json_object_get(entry, "status")) && json_is_real(json_object_get(entry, "seconds")) &&
+                 (json_is_object(json_object_get(entry, "report")) || json_is_string(json_object_get(entry, "error")));
+    return whole && json_equal(json_object_get(entry, "key"), key) &&
            (status == NULL || json_integer_value(status) == STATUS_BAD_INPUT);
 }
 
@@ -187,11 +192,29 @@ static enum status run_todo(struct run *run, struct error *err)
     return status;
 }
 
+/* Whether the file of results can be written, before work begins; what it holds stays. */
+static enum status check_writable(const char *path, struct error *err)
+{
+    struct stat info;
+    struct replacement replacement;
+    bool special = path != NULL && stat(path, &info) == 0 && !S_ISREG(info.st_mode) && !S_ISDIR(info.st_mode);
+    if (path == NULL || strcmp(path, "-") == 0 || special) {
+        return STATUS_OK;
+    }
+    TRY(replacement_begin(&replacement, path, err));
+    replacement_abort(&replacement);
+    return STATUS_OK;
+}
+
 enum status cases_run(struct batch_cases *batch, const struct batch_options *options, struct error *err)
 {
     struct run run = {.batch = batch, .options = options, .start = now()};
+    TRY(check_writable(options->json, err));
     make_keys(&run);
-    enum status status = take_earlier(&run, err);
+    enum status status = stop_check(err);
+    if (status == STATUS_OK) {
+        status = take_earlier(&run, err);
+    }
     if (status == STATUS_OK) {
         status = run_todo(&run, err);
         enum status written = write_results(&run, status == STATUS_OK ? err : NULL);

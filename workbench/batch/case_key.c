@@ -2,7 +2,9 @@
 #include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
+#include <sys/stat.h>
 
+#include "model/stop.h"
 #include "workbench/batch/run_case.h"
 #include "workbench/trace/json_file.h"
 #include "workbench/trace/version.h"
@@ -13,14 +15,16 @@ static json_t *file_digest(const char *path)
     unsigned char bytes[1 << 16], digest[EVP_MAX_MD_SIZE];
     unsigned n_digest = 0;
     char text[2 * EVP_MAX_MD_SIZE + 1];
-    FILE *in = path != NULL ? fopen(path, "rb") : NULL;
+    struct stat info;
+    bool regular = path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    FILE *in = regular ? fopen(path, "rb") : NULL;
     if (in == NULL) {
         return json_null();
     }
     EVP_MD_CTX *context = EVP_MD_CTX_new();
     ASSERT(context != NULL);
     bool ok = EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
-    for (size_t n; ok && (n = fread(bytes, 1, sizeof(bytes), in)) > 0;) {
+    for (size_t n; ok && !stop_asked() && (n = fread(bytes, 1, sizeof(bytes), in)) > 0;) {
         ok = EVP_DigestUpdate(context, bytes, n) == 1;
     }
     ok = ok && !ferror(in) && EVP_DigestFinal_ex(context, digest, &n_digest) == 1;

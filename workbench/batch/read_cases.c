@@ -1,5 +1,6 @@
 /* Reading the cases of a batch: TOML, JSON, or a folder of goldens. */
-#include <glob.h>
+#include <dirent.h>
+#include <errno.h>
 #include <limits.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -118,13 +119,16 @@ static enum status read_member(const struct batch_cases *batch, uint32_t index, 
     return STATUS_OK;
 }
 
-/* A case without a name is called after its golden or trace. */
+/* A case without a name is called after its golden or trace. A terminal never gets control characters of a name. */
 static void name_case(struct batch_case *one)
 {
     const char *path = one->golden != NULL ? one->golden : one->trace;
     if (one->name == NULL) {
         const char *slash = strrchr(path, '/');
         one->name = xstrdup(slash != NULL ? slash + 1 : path);
+    }
+    for (char *c = one->name; *c != '\0'; c++) {
+        *c = (unsigned char)*c < ' ' || *c == 0x7f ? '?' : *c;
     }
 }
 
@@ -146,6 +150,16 @@ static enum status read_case(const struct batch_cases *batch, uint32_t index, co
         return error_set(err, STATUS_BAD_INPUT, batch->path,
                          field_of(index, one->model == NULL ? "model" : "golden", field), ERROR_NO_OFFSET,
                          "is missing, expected a model, and a golden or a trace");
+    }
+    const char *unused = one->n_faults > 0           ? "fault"
+                         : one->on != NULL           ? "on"
+                         : one->device != NULL       ? "device"
+                         : one->weights != NULL      ? "weights"
+                         : one->golden_model != NULL ? "golden_model"
+                                                     : NULL;
+    if (one->golden == NULL && unused != NULL) {
+        return error_set(err, STATUS_BAD_INPUT, batch->path, field_of(index, unused, field), ERROR_NO_OFFSET,
+                         "needs a golden: a trace alone is audited, and nothing runs");
     }
     name_case(one);
     return STATUS_OK;
@@ -185,6 +199,11 @@ static enum status read_document(const char *path, json_t **document, struct err
 {
     json_error_t json;
     char *text = NULL;
+    struct stat info;
+    if (strcmp(path, "-") != 0 && (stat(path, &info) != 0 || !S_ISREG(info.st_mode))) {
+        return error_set(err, STATUS_BAD_INPUT, path, NULL, ERROR_NO_OFFSET, "cannot be opened: %s",
+                         stat(path, &info) != 0 ? strerror(errno) : "it is no regular file");
+    }
     if (ends_with(path, ".toml")) {
         TRY(python_toml(path, &text, err));
         *document = json_loads(text, JSON_REJECT_DUPLICATES, &json);
@@ -211,7 +230,7 @@ static void add_case(struct batch_cases *batch, const char *model, const char *g
 /* Adds a golden with its model, the folder or .gguf of the same stem, or notes that it has none. */
 static void add_golden(struct batch_cases *batch, const char *golden)
 {
-    char model[PATH_MAX];
+    char model[2 * PATH_MAX];
     struct stat info;
     int stem = (int)(strlen(golden) - strlen(".h5"));
     snprintf(model, sizeof(model), "%.*s", stem, golden);
@@ -228,21 +247,26 @@ static void add_golden(struct batch_cases *batch, const char *golden)
     batch->skipped[batch->n_skipped++] = xstrdup(golden);
 }
 
+static int is_golden(const struct dirent *entry)
+{
+    return ends_with(entry->d_name, ".h5") && entry->d_name[0] != '.';
+}
+
 static enum status read_folder(struct batch_cases *batch, struct error *err)
 {
-    char pattern[PATH_MAX];
-    glob_t found = {0};
+    char golden[2 * PATH_MAX];
+    struct dirent **entries = NULL;
     size_t length = strlen(batch->path);
     while (length > 1 && batch->path[length - 1] == '/') {
         length--;
     }
-    snprintf(pattern, sizeof(pattern), "%.*s/*.h5", (int)length, batch->path);
-    if (glob(pattern, 0, NULL, &found) == 0) {
-        for (size_t i = 0; i < found.gl_pathc; i++) {
-            add_golden(batch, found.gl_pathv[i]);
-        }
+    int n = scandir(batch->path, &entries, is_golden, alphasort);
+    for (int i = 0; i < n; i++) {
+        snprintf(golden, sizeof(golden), "%.*s/%s", (int)length, batch->path, entries[i]->d_name);
+        add_golden(batch, golden);
+        free(entries[i]);
     }
-    globfree(&found);
+    free(entries);
     if (batch->n_cases == 0) {
         return error_set(err, STATUS_BAD_INPUT, batch->path, NULL, ERROR_NO_OFFSET,
                          "holds no golden NAME.h5 beside its model, the folder NAME or NAME.gguf");

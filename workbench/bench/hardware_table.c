@@ -17,7 +17,7 @@ static const char head[] = "| device | driver | date | model | parity | prefill 
 static enum status read_text(const char *path, char **text, struct error *err)
 {
     FILE *in = fopen(path, "r");
-    *text = xcalloc(FILE_MOST + sizeof(head), 1);
+    *text = xcalloc(FILE_MOST + sizeof(head) + 2, 1);
     if (in == NULL) {
         return STATUS_OK;
     }
@@ -131,6 +131,10 @@ enum status model_bench_record(const struct model_bench *bench, const char *path
     TRY(read_text(path, &text, err));
     make_row(bench, &row);
     const char *table = strstr(text, head);
+    size_t length = strlen(text);
+    if (table == NULL && length > 0 && (length < 2 || strcmp(text + length - 2, "\n\n") != 0)) {
+        strcat(text, text[length - 1] == '\n' ? "\n" : "\n\n"); /* a table begins behind an empty line */
+    }
     if (table == NULL) {
         table = strcat(text, head) + strlen(text) - strlen(head);
     }

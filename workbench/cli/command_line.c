@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/cli/output_guard.h"
 #include "workbench/cli/usage.h"
 #include "workbench/trace/version.h"
 
@@ -169,6 +170,9 @@ static enum status run_command(const struct command *command, int argc, char **a
     }
     struct arguments arguments = {.n = -1, .n_prompt = -1, .jobs = -1};
     TRY(parse_arguments(command, argc, argv, &arguments, err));
+    if (!command->checks_outputs) {
+        TRY(check_outputs(&arguments, err));
+    }
     return command->function(&arguments, err);
 }
 

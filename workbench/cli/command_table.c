@@ -55,6 +55,7 @@ static const struct command commands[] = {
             "others. A FOLDER stands for every golden NAME.h5 in it whose model, the folder NAME or NAME.gguf, lies "
             "beside it.",
         .meanings = {{"--json", NULL, "Also write the result as JSON, after every case; --resume goes on with it."}},
+        .checks_outputs = true,
         .function = command_batch,
     },
     {

@@ -27,6 +27,7 @@ struct command {
     const char *summary;           /* one line of at most 66 columns */
     const char *description;       /* a paragraph */
     struct option_meaning meanings[COMMAND_MOST_MEANINGS];
+    bool checks_outputs; /* the function itself: its inputs are not those of the command line alone */
     enum status (*function)(const struct arguments *arguments, struct error *err);
 };
 

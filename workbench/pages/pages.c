@@ -45,14 +45,15 @@ static void append_summary(const char *json)
 
 enum status pages_write(const json_t *document, const struct page_files *files, struct error *err)
 {
+    const char *const formats[] = {"html", "md", "junit"};
+    const char *const paths[] = {files->html, files->md, files->junit};
     char *json = json_dumps(document, JSON_COMPACT | JSON_REAL_PRECISION(9));
     ASSERT(json != NULL);
-    enum status status = write_page(json, "html", files->html, err);
-    if (status == STATUS_OK) {
-        status = write_page(json, "md", files->md, err);
-    }
-    if (status == STATUS_OK) {
-        status = write_page(json, "junit", files->junit, err);
+    enum status status = STATUS_OK;
+    for (int i = 0; i < 3; i++) { /* one that fails keeps no other from being written */
+        struct error other;
+        enum status written = write_page(json, formats[i], paths[i], status == STATUS_OK ? err : &other);
+        status = status == STATUS_OK ? written : status;
     }
     append_summary(json);
     free(json);

@@ -5,7 +5,9 @@
 
 #include <cmocka.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "tests/support/program.h"
 #include "tests/support/scratch.h"
@@ -49,6 +51,8 @@ static void refuses_a_malformed_file(void **state)
     expect_outcome("i.json", "{\"case\": [{" LLAMA "}, {" LLAMA "}]}", 3,
                    "case 2: name: \"tiny-llama.h5\" is the name");
     expect_outcome("j.json", "{\"case\": [3]}", 3, "case 1: expected an object");
+    expect_outcome("m.json", "{\"case\": [{\"model\": \"m\", \"trace\": \"t\", \"fault\": \"kv-stale\"}]}", 3,
+                   "case 1: fault: needs a golden");
     expect_outcome("k.toml", "[[case]\n", 3, "k.toml: ");
     expect_outcome("l.toml", "[[case]]\nmodel = 1979-05-27\n", 3, "l.toml: ");
 }
@@ -71,11 +75,35 @@ static void says_what_was_not_expected(void **state)
     expect_outcome("g.json", "{\"case\": [{" LLAMA ", \"on\": \"gpu\"}]}", 3, "\"gpu\", expected engine, reference");
 }
 
+/* A golden that is no file, and one that has no end, are errors of their cases alone; a folder's name is no pattern. */
+static void odd_files_stop_nothing(void **state)
+{
+    char fifo[512], text[2048], odd[512], command[2048];
+    struct outcome outcome;
+    (void)state;
+    assert_int_equal(mkfifo(scratch_path(fifo, folder, "fifo.h5"), 0600), 0);
+    snprintf(text, sizeof(text),
+             "{\"case\": [{\"model\": \"" GOLDEN "tiny-llama\", \"golden\": \"%s\", \"expect\": \"error\"}, "
+             "{\"model\": \"" GOLDEN "tiny-llama\", \"golden\": \"/dev/zero\", \"expect\": \"error\"}, {" LLAMA "}]}",
+             fifo);
+    expect_outcome("odd.json", text, 0, "3 cases: 1 parity, 0 diverged, 0 undecided, 2 error; all as expected");
+    scratch_path(odd, folder, "g[ab]");
+    snprintf(command, sizeof(command), "mkdir '%s' && cp -r " GOLDEN "tiny-llama " GOLDEN "tiny-llama.h5 '%s'", odd,
+             odd);
+    assert_int_equal(system(command), 0);
+    const char *const arguments[] = {"batch", odd, NULL};
+    program_run(&outcome, LOCKSTEP_PROGRAM, "", arguments);
+    assert_int_equal(outcome.status, 0);
+    expect_text(outcome.out, "1 case: 1 parity");
+    outcome_free(&outcome);
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(refuses_a_malformed_file),
         cmocka_unit_test(says_what_was_not_expected),
+        cmocka_unit_test(odd_files_stop_nothing),
     };
     return cmocka_run_group_tests(tests, set_up, tear_down);
 }

@@ -1,6 +1,7 @@
 /* Command lines that nobody means, at each command: they end with one line and a status, never with a signal. */
 #include <setjmp.h>
 #include <stdarg.h>
+#include <stdbool.h>
 #include <stddef.h>
 #include <stdio.h>
 #include <string.h>
@@ -116,9 +117,43 @@ static void option_names_match_exactly(void **state)
     }
 }
 
+/* An output that is read, or written twice, is refused before work begins; the file stays as it was. */
+static void outputs_never_touch_inputs(void **state)
+{
+    char golden[512], config[512], link[512], twice[512];
+    (void)state;
+    scratch_write(scratch_path(golden, folder, "g.h5"), "golden\n", 7);
+    scratch_write(scratch_path(config, folder, "config.json"), "{}\n", 3);
+    scratch_path(link, folder, "link");
+    scratch_path(twice, folder, "twice");
+    assert_int_equal(symlink(golden, link), 0);
+    const char *const cases[][9] = {
+        {"diff", folder, "--golden", golden, "--md", golden, NULL},
+        {"diff", folder, "--golden", golden, "--json", link, NULL},
+        {"diff", folder, "--golden", golden, "--html", config, NULL},
+        {"compare", golden, config, "--junit", golden, NULL},
+        {"audit", folder, golden, "--json", twice, "--md", twice, NULL},
+        {"batch", config, "--json", config, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct outcome outcome;
+        program_run(&outcome, LOCKSTEP_PROGRAM, "", cases[i]);
+        bool malformed = i == 5; /* an empty file of cases is refused first */
+        assert_int_equal(outcome.status, malformed ? 3 : 2);
+        expect_one_line(outcome.err, malformed ? "expected a list of cases"
+                                     : i == 4  ? "is given twice"
+                                               : "is one of the files");
+        outcome_free(&outcome);
+    }
+    char text[16] = "";
+    assert_int_equal(scratch_read(golden, text, sizeof(text)), 7);
+    assert_string_equal(text, "golden\n");
+}
+
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test_setup_teardown(outputs_never_touch_inputs, set_up, tear_down),
         cmocka_unit_test_setup_teardown(refused_ids_are_freed_once, set_up, tear_down),
         cmocka_unit_test(option_names_match_exactly),
         cmocka_unit_test_setup_teardown(an_empty_prompt_is_refused, set_up, tear_down),

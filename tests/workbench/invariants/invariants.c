@@ -134,6 +134,9 @@ static void padding_is_found(void **state)
     expect_traces(tokens, masked, 0, "behind 3 tokens of padding, which are not judged");
     expect_traces(tokens, seen, 1, "its tokens see the padding before them, no mask hides it");
     expect_traces(tokens, record(other, "other.h5", "5,6,7,8"), 3, "begin with other tokens");
+    const char *const fault[] = {"invariants", GOLDEN "tiny-llama", "--trace",  tokens, "--trace",
+                                 tokens,       "--fault",           "kv-stale", NULL};
+    expect_run(2, "--trace: given with one of --prompt", fault);
     const char *const once[] = {"invariants", GOLDEN "tiny-llama", "--trace", tokens, NULL};
     expect_run(2, "--trace: given once, expected --trace A --trace B", once);
 }

@@ -30,11 +30,12 @@ static enum status parse(const struct arguments *arguments, struct model_bench *
         return error_set(err, STATUS_USAGE, NULL, "-p", ERROR_NO_OFFSET, "0, expected at least one token");
     }
     TRY(parse_on_one(arguments->on, &bench->source, err));
-    if (arguments->record != NULL && (!*captured || bench->source != SOURCE_ENGINE)) {
-        return error_set(
-            err, STATUS_USAGE, NULL, "--record", ERROR_NO_OFFSET,
-            "given with --capture or --on, expected the engine to run with every stage captured: only then "
-            "is parity known");
+    bool unusual = !*captured || bench->source != SOURCE_ENGINE || arguments->faults.n > 0 ||
+                   arguments->kernel_choices.n > 0 || arguments->n_prompt >= 0 || arguments->n >= 0;
+    if (arguments->record != NULL && unusual) {
+        return error_set(err, STATUS_USAGE, NULL, "--record", ERROR_NO_OFFSET,
+                         "given with one of --capture, --on, --fault, --kernel, -p, -n, expected the same run for all "
+                         "devices, every stage captured: only then is parity known");
     }
     if (bench->compares_capture && bench->source != SOURCE_ENGINE) {
         return error_set(err, STATUS_USAGE, NULL, "--capture", ERROR_NO_OFFSET, "both, expected the engine to run");

@@ -42,6 +42,16 @@ static void print_distances(const struct distance *distances, uint32_t n, const 
     printf("%u of %u (layer, stage) pairs are bit-identical\n", n_identical, n);
 }
 
+/* Whether any row is in both. */
+static bool comparable(const struct distance *distances, uint32_t n)
+{
+    bool any = false;
+    for (uint32_t i = 0; i < n; i++) {
+        any |= distances[i].rows > 0;
+    }
+    return any;
+}
+
 /* The format "lockstep-compare", version 1. */
 static json_t *compare_json(const struct distance *distances, uint32_t n, const struct trace *a, const struct trace *b,
                             bool identical, bool drift)
@@ -66,6 +76,13 @@ static json_t *compare_json(const struct distance *distances, uint32_t n, const 
     json_put(object, "format", json_string("lockstep-compare"));
     json_put(object, "version", json_integer(1));
     json_put(object, "identical", json_boolean(identical));
+    json_put(object, "verdict",
+             json_string(!comparable(distances, n) ? "undecided"
+                         : identical               ? "identical"
+                                                   : "different"));
+    json_put(object, "common_tokens", json_integer(trace_common_tokens(a, b).n_positions));
+    json_put(object, "tokens_a", json_integer(a->n_positions));
+    json_put(object, "tokens_b", json_integer(b->n_positions));
     json_put(object, "a", json_text(a->path));
     json_put(object, "b", json_text(b->path));
     json_put(object, "stages", stages);
@@ -80,10 +97,8 @@ static enum status report_distances(const struct arguments *arguments, const str
                                     const struct trace *a, const struct trace *b, struct error *err)
 {
     bool identical = a->n_positions == b->n_positions && trace_common_tokens(a, b).n_positions == a->n_positions;
-    bool comparable = false;
     for (uint32_t i = 0; i < n; i++) {
         identical &= distances[i].identical;
-        comparable |= distances[i].rows > 0;
     }
     if (prints_text(arguments)) {
         if (arguments->drift) {
@@ -91,12 +106,12 @@ static enum status report_distances(const struct arguments *arguments, const str
         } else {
             print_distances(distances, n, a, b);
         }
-        if (!comparable) {
+        if (!comparable(distances, n)) {
             printf("undecided: no row is recorded in both traces\n");
         }
     }
     TRY(write_document(compare_json(distances, n, a, b, identical, arguments->drift), arguments, err));
-    return !comparable ? STATUS_UNDECIDED : identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
+    return !comparable(distances, n) ? STATUS_UNDECIDED : identical || arguments->drift ? STATUS_OK : STATUS_DIVERGED;
 }
 
 /* Says where the traces do not run the same tokens in the same way. */

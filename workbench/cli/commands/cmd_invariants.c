@@ -44,6 +44,11 @@ static enum status of_traces(const struct arguments *arguments, struct error *er
         return error_set(err, STATUS_USAGE, NULL, "--trace", ERROR_NO_OFFSET,
                          "given once, expected --trace A --trace B");
     }
+    if (arguments->prompt != NULL || arguments->ids != NULL || arguments->device != NULL ||
+        arguments->weights != NULL || arguments->faults.n > 0) {
+        return error_set(err, STATUS_USAGE, NULL, "--trace", ERROR_NO_OFFSET,
+                         "given with one of --prompt, --ids, --device, --weights, --fault, but two traces run nothing");
+    }
     TRY(session_open(&session, arguments->positional[0], &none, err));
     enum status status = compare_traces(arguments, &session.plan, err);
     session_close(&session);

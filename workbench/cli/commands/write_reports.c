@@ -25,14 +25,18 @@ enum status write_document(json_t *document, const struct arguments *arguments, 
 {
     const struct page_files files = page_files_of(arguments);
     enum status status = STATUS_OK;
-    if (pages_wanted(&files)) {
-        status = pages_write(document, &files, err);
+    struct error pages_err;
+    bool wanted = pages_wanted(&files);
+    enum status paged = wanted ? pages_write(document, &files, &pages_err) : STATUS_OK;
+    if (arguments->json != NULL) {
+        status = json_write_file(document, arguments->json, err);
+    } else {
+        json_decref(document);
     }
-    if (status == STATUS_OK && arguments->json != NULL) {
-        return json_write_file(document, arguments->json, err);
+    if (status == STATUS_OK && paged != STATUS_OK && err != NULL) {
+        *err = pages_err;
     }
-    json_decref(document);
-    return status;
+    return status != STATUS_OK ? status : paged;
 }
 
 enum status write_reports(const struct comparison *comparison, const struct arguments *arguments, struct error *err)

@@ -60,18 +60,23 @@ static enum status assert_parity(struct repl *repl, struct error *err)
     return refuse(err, STATUS_DIVERGED, what);
 }
 
-/* The worst ratio that any running side, or the golden, has had at a step. */
+/* The worst ratio that any running side, or the golden, has had at a step. *judged: every side but the golden was
+ * judged there. */
 static double worst_ratio(const struct repl *repl, uint32_t step, bool *judged)
 {
     double worst = 0;
-    *judged = false;
+    bool any = false;
+    *judged = true;
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         const struct finding *finding = &repl->sides[i].summaries[step].worst;
         if (finding->state == FINDING_AUDITED && finding->rows_judged > 0 && !finding->other_precision) {
-            *judged = true;
+            any = true;
             worst = finding->max_ratio > worst || finding->max_ratio != finding->max_ratio ? finding->max_ratio : worst;
+        } else if (repl->sides[i].source != SOURCE_GOLDEN) {
+            *judged = false;
         }
     }
+    *judged &= any;
     return worst;
 }
 
@@ -91,7 +96,15 @@ static enum status assert_ratio(struct repl *repl, const struct words *words, st
         return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET, "\"%s\", expected a number",
                          words->word[3]);
     }
-    uint32_t n_judged = 0;
+    if (repl->n_patches > 0) {
+        return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET,
+                         "stages are patched, expected unpatch and restart first");
+    }
+    if (!repl_is_uniform(repl)) {
+        return error_set(err, STATUS_USAGE, NULL, "assert", ERROR_NO_OFFSET,
+                         "the engine changed during the run, expected restart and continue");
+    }
+    uint32_t n_judged = 0, n_unjudged = 0;
     for (uint32_t s = one_layer ? step : 0; s < (one_layer ? step + 1 : repl->plan->n_steps); s++) {
         if (repl->plan->steps[s].stage != repl->plan->steps[step].stage) {
             continue;
@@ -99,15 +112,17 @@ static enum status assert_ratio(struct repl *repl, const struct words *words, st
         TRY(repl_ensure_captured(repl, s, err));
         double worst = worst_ratio(repl, s, &judged);
         n_judged += judged;
-        if (judged && !(worst < limit)) {
+        n_unjudged += !judged;
+        if (!(worst < limit)) {
             return error_set(err, STATUS_DIVERGED, NULL, "assert", ERROR_NO_OFFSET,
                              "%s: the worst ratio is %.4g, expected below %s", step_label(&repl->plan->steps[s], label),
                              worst, words->word[3]);
         }
     }
-    return n_judged > 0 ? STATUS_OK
-                        : error_set(err, STATUS_UNDECIDED, NULL, "assert", ERROR_NO_OFFSET, "%s was not judged so far",
-                                    words->word[0]);
+    return n_judged > 0 && n_unjudged == 0
+               ? STATUS_OK
+               : error_set(err, STATUS_UNDECIDED, NULL, "assert", ERROR_NO_OFFSET,
+                           "%s was not judged in every layer and side so far", words->word[0]);
 }
 
 enum status do_assert(struct repl *repl, const struct words *words, struct error *err)
