@@ -16,13 +16,15 @@ struct model;
 #define LAYER_NONE (-1)
 
 /* A fault in the engine's handling of a step, where no formula is wrong: in a slot, a dispatch or a copy. The engine
- * follows it; the session follows TAMPER_LATER_TOKENS and TAMPER_PAD_CHOSEN. The reference ignores it. */
+ * follows it; the session follows TAMPER_CHUNKS_AT_0, TAMPER_LATER_TOKENS and TAMPER_PAD_CHOSEN. The reference ignores
+ * it. */
 enum tamper {
     TAMPER_NONE,
     TAMPER_SHARED_SLOT,  /* its slot in the arena is that of step `with`, a later step, which overwrites it */
     TAMPER_HEADS_FIRST,  /* its rows are copied to the host as [heads, rows, dim]; `with` is the number of heads */
     TAMPER_READ_EARLY,   /* on the first step: slots are copied to the host before anything has run */
     TAMPER_PAD_CHOSEN,   /* on the last step: sampling does not leave out the padding token */
+    TAMPER_CHUNKS_AT_0,  /* on the first step: where a prompt runs in several batches, each runs at position 0 */
     TAMPER_LATER_TOKENS, /* on the first step: of every 4 decoded tokens, the first 2 are replaced by the 2 after them
                           */
 };

@@ -4,7 +4,6 @@
 #include <string.h>
 #include <time.h>
 
-#include "workbench/python/python.h"
 #include "workbench/session/compare_golden.h"
 #include "workbench/session/step_kernel.h"
 #include "workbench/trace/json_file.h"
@@ -45,32 +44,10 @@ static enum status open_case(struct open_model *open, const struct batch_case *o
     return STATUS_OK;
 }
 
-/* Says of which run the comparison is. */
-static void describe(struct comparison *comparison, const struct session *session)
-{
-    struct report_run *run = &comparison->run;
-    const struct backend *engine = session->on[SOURCE_ENGINE] ? &session->backend[SOURCE_ENGINE] : NULL;
-    if (engine != NULL) {
-        run->device = engine_device(engine)->name;
-        run->driver = engine_device(engine)->driver;
-    }
-    if (comparison->verdict.n_introduced == 0) {
-        return;
-    }
-    const struct introduced *first = verdict_first(&comparison->verdict);
-    const struct finding *finding = audit_finding(&comparison->audit, first->step, first->trace);
-    const struct trace *trace = comparison->list[first->trace];
-    run->token_text = python_token_text(comparison->plan->model, trace->tokens[finding->position]);
-    if (first->source == SOURCE_ENGINE && engine != NULL) {
-        uint32_t n_rows = step_kernel_rows(engine, trace->phase, trace->n_positions, finding->position);
-        run->kernel = xstrdup(step_kernel_text(engine, n_rows, &comparison->plan->steps[first->step], false,
-                                               (char[STEP_KERNEL_SIZE]){0}));
-    }
-}
-
 static json_t *report_of(struct comparison *comparison, const struct session *session)
 {
-    describe(comparison, session);
+    const struct backend *engine = session->on[SOURCE_ENGINE] ? &session->backend[SOURCE_ENGINE] : NULL;
+    step_kernel_describe(comparison, engine);
     const struct report report = comparison_view(comparison);
     return report_json(&report);
 }

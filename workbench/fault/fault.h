@@ -75,6 +75,7 @@ struct fault {
     bool nonfinite;     /* as NaN or infinity alone: finite values are as good as the right op's */
     bool exact_input;   /* it reads its input's bits as another type, so a recomputed input reproduces nothing */
     bool silent;        /* a false alarm of the past: nothing may be reported */
+    bool in_chunks;     /* shows only where a prompt runs in several batches (lockstep invariants); else silent */
     bool breaks_engine; /* the engine fails (exit 6), and nothing is judged */
 
     /* How it is named. NULL: by a mutant of the op; else by this relation (diagnose/relations/relations.h). */

@@ -65,6 +65,7 @@ static const struct fault_formula formulas[] = {
     {"scatter-add-overwrites", "y = sum over experts of share times output", "y = share times output of the last one"},
     {"yarn-off", "angle = p f, f stretched by YaRN; cos and sin times its factor", "angle = p theta^(-2i/dim)"},
     {"pad-not-masked", "the largest logit of all tokens but the padding one", "the largest logit of all tokens"},
+    {"chunk-offset-lost", "a chunk runs at the positions behind the one before", "each chunk runs from position 0 on"},
     {"pool-padding", "a stage ends where its shape ends", "garbage follows in the buffer; nothing may be reported"},
 };
 

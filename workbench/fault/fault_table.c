@@ -582,6 +582,16 @@ static const struct fault faults[] = {
      .relation = "pad-chosen",
      .shows_at = STAGE_sample_token,
      .found = {"tiny-gemma3-loud", LAYER_NONE, STAGE_sample_token}},
+    {.name = "chunk-offset-lost",
+     .kind = KIND_POSITIONS,
+     .story = "A prompt that runs in chunks runs each of them at position 0: its keys overwrite those of the chunk "
+              "before. In one batch nothing is wrong.",
+     .postmortem = "chunked prefill",
+     STRIKES(OP_embed, STAGE_embed),
+     .tamper = TAMPER_CHUNKS_AT_0,
+     .silent = true,
+     .in_chunks = true,
+     .found = {"tiny-llama", LAYER_NONE, STAGE_COUNT}},
     {.name = "pool-padding",
      .kind = KIND_RECORDING,
      .story = "Pooled buffers are larger than their shapes, with garbage in the rest. A trace that reads past the "

@@ -110,7 +110,7 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
     /* It shows at the first edited step, or at a later one: an overflow or a window needs rows that reach it. Healthy
      * rows decide. */
     const struct plan *judged = check->healthy.plan;
-    for (uint32_t i = 0; *applies && first >= 0 && i < judged->n_steps && *planted < 0; i++) {
+    for (uint32_t i = 0; *applies && first >= 0 && !request.fault->silent && i < judged->n_steps && *planted < 0; i++) {
         bool there = request.fault->shows_at
                          ? judged->steps[i].stage == request.fault->shows_at
                          : i < plan->n_steps && memcmp(&copy.steps[i], &plan->steps[i], sizeof(copy.steps[i])) != 0;
@@ -118,7 +118,7 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
             *planted = i;
         }
     }
-    *applies = *applies && (first < 0 || *planted >= 0);
+    *applies = *applies && (first < 0 || *planted >= 0 || request.fault->silent);
     plan_free(&copy);
     return STATUS_OK;
 }

@@ -128,7 +128,11 @@ const int32_t *session_batch_tokens(const struct plan *plan, const int32_t *toke
 static enum status run_batch(struct backend *backend, const struct batch *batch, const bool *stages,
                              struct samples *samples, struct trace *trace, struct error *err)
 {
-    TRY(backend->ops->begin(backend, batch, err));
+    struct batch run = *batch;
+    if (backend->plan->steps[0].tamper.how == TAMPER_CHUNKS_AT_0 && !batch->decode) {
+        run.first_position = 0;
+    }
+    TRY(backend->ops->begin(backend, &run, err));
     TRY(backend->ops->run(backend, 0, backend->plan->n_steps, err));
     TRY(record_batch(backend, batch, stages, trace, err));
     TRY(record_samples(samples, backend, batch, trace, err));

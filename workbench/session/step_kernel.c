@@ -75,3 +75,14 @@ void step_kernel_find_first(struct comparison *comparison, const struct backend 
     comparison->run.kernel =
         xstrdup(step_kernel_text(engine, n_rows, &comparison->plan->steps[first->step], false, text));
 }
+
+void step_kernel_describe(struct comparison *comparison, const struct backend *engine)
+{
+    if (engine != NULL) {
+        comparison->run.device = engine_device(engine)->name;
+        comparison->run.driver = engine_device(engine)->driver;
+    }
+    if (comparison->verdict.n_introduced > 0) {
+        step_kernel_find_first(comparison, engine);
+    }
+}

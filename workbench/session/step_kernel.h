@@ -28,4 +28,7 @@ uint32_t step_kernel_rows(const struct backend *engine, const uint8_t *phase, ui
  */
 void step_kernel_find_first(struct comparison *comparison, const struct backend *engine);
 
+/* Says in the comparison's run which engine ran: device, driver, and the kernel of the first divergence. */
+void step_kernel_describe(struct comparison *comparison, const struct backend *engine);
+
 #endif

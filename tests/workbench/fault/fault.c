@@ -216,7 +216,7 @@ static void test_table(void **state)
                  fault, "it edits nothing");
         ROW_MUST(fault->relation == NULL || relation_proves(fault->relation, &how), fault,
                  "its .relation is not one of diagnose/relations.h");
-        ROW_MUST(fault_is_mutant(fault) || fault->relation != NULL || fault->breaks_engine, fault,
+        ROW_MUST(fault_is_mutant(fault) || fault->relation != NULL || fault->breaks_engine || fault->in_chunks, fault,
                  "a tamper needs a .relation that names it");
         ROW_MUST(fault->found.model != NULL, fault, "no .found, the model and place where tests must find it");
         ROW_MUST((fault->found.stage == STAGE_COUNT) == (fault->silent || fault->breaks_engine), fault,

@@ -55,6 +55,16 @@ static void a_phase_is_named(void **state)
     expect_engine("tiny-llama", "params-evicted", 1, "decode: embed, token 0: params-evicted (relation)");
 }
 
+/* Nothing shows in one batch; the first run in chunks is called by its positions. */
+static void chunks_are_named(void **state)
+{
+    (void)state;
+    expect_engine("tiny-gemma3", "chunk-offset-lost", 1,
+                  "chunks of 1: layer 0 q_rope, token 1: positions (reproduced)");
+    expect_engine("tiny-llama", "chunk-offset-lost", 1,
+                  "they disagree: chunks of 1: layer 0 q_rope, token 1: positions");
+}
+
 /* One that strikes all runs alike is found in the first. */
 static void what_all_runs_have_is_found_in_the_first(void **state)
 {
@@ -146,6 +156,7 @@ int main(void)
     const struct CMUnitTest tests[] = {
         cmocka_unit_test(models_agree_with_themselves),
         cmocka_unit_test(a_phase_is_named),
+        cmocka_unit_test(chunks_are_named),
         cmocka_unit_test(what_all_runs_have_is_found_in_the_first),
         cmocka_unit_test(a_chunk_is_named),
         cmocka_unit_test(padding_is_found),

@@ -56,10 +56,7 @@ static char *debug_command(const struct arguments *arguments, bool has_engine)
 void describe_run(struct comparison *comparison, const struct arguments *arguments, const struct backend *engine)
 {
     struct report_run *run = &comparison->run;
-    if (engine != NULL) {
-        run->device = engine_device(engine)->name;
-        run->driver = engine_device(engine)->driver;
-    }
+    step_kernel_describe(comparison, engine);
     if (comparison->verdict.n_introduced == 0) {
         return;
     }
@@ -68,5 +65,4 @@ void describe_run(struct comparison *comparison, const struct arguments *argumen
     run->token_text =
         python_token_text(comparison->plan->model, comparison->list[first->trace]->tokens[finding->position]);
     run->debug_command = debug_command(arguments, engine != NULL);
-    step_kernel_find_first(comparison, engine);
 }

@@ -14,8 +14,10 @@ static void list_faults(void)
     const struct fault *faults = fault_list(&n);
     for (uint32_t i = 0; i < n; i++) {
         printf("%s%s\n    %s\n    %s; %s\n", faults[i].name,
-               faults[i].silent ? " (silent: nothing may be reported)" : "", faults[i].story,
-               fault_kind_name(faults[i].kind), faults[i].postmortem);
+               faults[i].in_chunks ? " (shows only where a prompt runs in chunks)"
+               : faults[i].silent  ? " (silent: nothing may be reported)"
+                                   : "",
+               faults[i].story, fault_kind_name(faults[i].kind), faults[i].postmortem);
     }
 }
 

@@ -59,7 +59,11 @@ static void tell_where(struct description *to, const struct fault *fault)
 static void tell_how(struct description *to, const struct fault *fault)
 {
     char text[512];
-    if (fault->silent) {
+    if (fault->in_chunks) {
+        snprintf(text, sizeof(text),
+                 "only where a prompt runs in several batches, as `lockstep invariants` has it; there it "
+                 "is called positions");
+    } else if (fault->silent) {
         snprintf(text, sizeof(text), "not at all: a report of it would be a false alarm");
     } else if (fault->breaks_engine) {
         snprintf(text, sizeof(text), "the engine fails (exit 6), and nothing is judged");
