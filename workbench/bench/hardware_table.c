@@ -13,22 +13,18 @@ static const char head[] = "| device | driver | date | model | parity | prefill 
 
 #define FILE_MOST (1 << 20) /* bytes of a document */
 
-/* Reads a whole text file; malloc'ed, with room for a table's head. A file that is not there is empty. */
-static enum status read_text(const char *path, char **text, struct error *err)
+/* Reads a whole text file into text[FILE_MOST + 1]. A file that is not there is empty. */
+static enum status read_text(const char *path, char *text, struct error *err)
 {
     FILE *in = fopen(path, "r");
-    *text = xcalloc(FILE_MOST + sizeof(head) + 2, 1);
     if (in == NULL) {
         return STATUS_OK;
     }
-    size_t n = fread(*text, 1, FILE_MOST, in);
-    bool whole = !ferror(in) && n < FILE_MOST && strlen(*text) == n;
+    size_t n = fread(text, 1, FILE_MOST, in);
+    bool whole = !ferror(in) && n < FILE_MOST && strlen(text) == n;
     fclose(in);
-    if (!whole) {
-        free(*text);
-        return error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read as a text of less than 1 MB");
-    }
-    return STATUS_OK;
+    return whole ? STATUS_OK
+                 : error_set(err, STATUS_IO, path, NULL, ERROR_NO_OFFSET, "cannot be read as a text of less than 1 MB");
 }
 
 /* The last part of a path. */
@@ -124,12 +120,9 @@ static enum status write_parts(const char *path, const char *before, size_t n_be
     return status;
 }
 
-enum status model_bench_record(const struct model_bench *bench, const char *path, struct error *err)
+/* Puts a row into the table of a text, or behind the text a table with this row; text has room for a table's head. */
+static enum status put_row(char *text, const struct row *row, const char *path, struct error *err)
 {
-    char *text;
-    struct row row;
-    TRY(read_text(path, &text, err));
-    make_row(bench, &row);
     const char *table = strstr(text, head);
     size_t length = strlen(text);
     if (table == NULL && length > 0 && (length < 2 || strcmp(text + length - 2, "\n\n") != 0)) {
@@ -138,7 +131,7 @@ enum status model_bench_record(const struct model_bench *bench, const char *path
     if (table == NULL) {
         table = strcat(text, head) + strlen(text) - strlen(head);
     }
-    const char *end = table_end(table), *before = earlier_row(table, end, &row);
+    const char *end = table_end(table), *before = earlier_row(table, end, row);
     const char *after = end;
     if (before != NULL) {
         after = strchr(before, '\n');
@@ -146,7 +139,18 @@ enum status model_bench_record(const struct model_bench *bench, const char *path
     } else {
         before = end;
     }
-    enum status status = write_parts(path, text, (size_t)(before - text), &row, after, err);
+    return write_parts(path, text, (size_t)(before - text), row, after, err);
+}
+
+enum status model_bench_record(const struct model_bench *bench, const char *path, struct error *err)
+{
+    struct row row;
+    char *text = xcalloc(FILE_MOST + sizeof(head) + 2, 1);
+    enum status status = read_text(path, text, err);
+    if (status == STATUS_OK) {
+        make_row(bench, &row);
+        status = put_row(text, &row, path, err);
+    }
     free(text);
     return status;
 }

@@ -86,10 +86,11 @@ bool norm_in_parts(const struct norm *norm, struct diagnosis *found)
     uint32_t dim = norm->params->dim;
     for (uint32_t n = 2; n <= dim / 2 && n <= 64; n++) {
         struct proof proof;
-        if (dim % n == 0 && holds(norm, &(struct row_formula){.part = dim / n}, &proof)) {
-            found->solved = solved_number("values that are normalised together", dim, dim / n);
+        const uint32_t part = dim / n;
+        if (dim % n == 0 && holds(norm, &(struct row_formula){.part = part}, &proof)) {
+            found->solved = solved_number("values that are normalised together", dim, part);
             proof_tell(norm->solve, &proof, found,
-                       "The norm goes over %u parts of %u values, each by itself, instead of over all %u.", n, dim / n,
+                       "The norm goes over %u parts of %u values, each by itself, instead of over all %u.", n, part,
                        dim);
             return true;
         }
