@@ -4,7 +4,6 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
-#include <time.h>
 
 #include "model/stop.h"
 #include "workbench/batch/run_case.h"
@@ -20,18 +19,11 @@
 struct run {
     struct batch_cases *batch;
     const struct batch_options *options;
-    json_t **keys; /* [n_cases] */
+    json_t **keys; /* [n_cases]; NULL: no result is written, so none is gone on with */
     uint32_t n_todo, n_done;
     double start, written, writing; /* when it began; when the file was last written, and how long that took */
     struct error err;               /* of the first write that failed */
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 static bool as_expected(const struct batch_case *one)
 {
@@ -83,9 +75,9 @@ static enum status write_results(struct run *run, struct error *err)
     if (path == NULL || strcmp(path, "-") == 0) {
         return STATUS_OK;
     }
-    double start = now();
+    double start = seconds_now();
     enum status status = json_write_file(cases_json(run->batch), path, err);
-    run->written = now();
+    run->written = seconds_now();
     run->writing = run->written - start;
     return status;
 }
@@ -93,7 +85,7 @@ static enum status write_results(struct run *run, struct error *err)
 /* "case, about 40 s left": what the line of progress counts. */
 static const char *progress_words(const struct run *run, char text[64])
 {
-    double left = (now() - run->start) / run->n_done * (run->n_todo - run->n_done);
+    double left = (seconds_now() - run->start) / run->n_done * (run->n_todo - run->n_done);
     if (left < 100) {
         snprintf(text, 64, "about %.0f s left; case", left);
     } else {
@@ -109,12 +101,14 @@ static void take_result(void *context, uint32_t index, json_t *result)
     struct batch_case *one = &run->batch->cases[index];
     char text[64];
     json_put(result, "name", json_text(one->name));
-    json_put(result, "key", json_incref(run->keys[index]));
+    if (run->keys != NULL) {
+        json_put(result, "key", json_incref(run->keys[index]));
+    }
     json_decref(one->result);
     one->result = result;
     run->n_done++;
     progress_show((void *)(uintptr_t)progress_words(run, text), run->n_done, run->n_todo);
-    if (run->err.status == STATUS_OK && now() - run->written >= WRITING_SHARE * run->writing) {
+    if (run->err.status == STATUS_OK && seconds_now() - run->written >= WRITING_SHARE * run->writing) {
         (void)write_results(run, &run->err);
     }
 }
@@ -208,9 +202,11 @@ static enum status check_writable(const char *path, struct error *err)
 
 enum status cases_run(struct batch_cases *batch, const struct batch_options *options, struct error *err)
 {
-    struct run run = {.batch = batch, .options = options, .start = now()};
+    struct run run = {.batch = batch, .options = options, .start = seconds_now()};
     TRY(check_writable(options->json, err));
-    make_keys(&run);
+    if (options->json != NULL) {
+        make_keys(&run);
+    }
     enum status status = stop_check(err);
     if (status == STATUS_OK) {
         status = take_earlier(&run, err);
@@ -220,7 +216,7 @@ enum status cases_run(struct batch_cases *batch, const struct batch_options *opt
         enum status written = write_results(&run, status == STATUS_OK ? err : NULL);
         status = status == STATUS_OK ? written : status;
     }
-    for (uint32_t i = 0; i < batch->n_cases; i++) {
+    for (uint32_t i = 0; run.keys != NULL && i < batch->n_cases; i++) {
         json_decref(run.keys[i]);
     }
     free(run.keys);

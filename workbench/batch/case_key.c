@@ -16,7 +16,7 @@ static json_t *file_digest(const char *path)
     unsigned n_digest = 0;
     char text[2 * EVP_MAX_MD_SIZE + 1];
     struct stat info;
-    bool regular = path != NULL && stat(path, &info) == 0 && S_ISREG(info.st_mode);
+    bool regular = stat(path, &info) == 0 && S_ISREG(info.st_mode);
     FILE *in = regular ? fopen(path, "rb") : NULL;
     if (in == NULL) {
         return json_null();
@@ -50,14 +50,14 @@ static json_t *model_digest(const char *path)
     return ok ? json_string(text) : json_null();
 }
 
-/* That of a model whose digest may be known already. */
-static json_t *known_digest(const char *path, json_t *digests)
+/* That of a model or a file, which may be known already. */
+static json_t *known_digest(const char *path, json_t *digest_of(const char *path), json_t *digests)
 {
     if (path == NULL) {
         return json_null();
     }
     if (json_object_get(digests, path) == NULL) {
-        json_put(digests, path, model_digest(path));
+        json_put(digests, path, digest_of(path));
     }
     return json_incref(json_object_get(digests, path));
 }
@@ -75,10 +75,10 @@ json_t *case_key(const struct batch_case *one, json_t *digests)
     }
     json_put(key, "lockstep", json_string(version_number()));
     json_put(key, "commit", json_string(version_commit()));
-    json_put(key, "model", known_digest(one->model, digests));
-    json_put(key, "golden_model", known_digest(one->golden_model, digests));
-    json_put(key, "golden", file_digest(one->golden));
-    json_put(key, "trace", file_digest(one->trace));
+    json_put(key, "model", known_digest(one->model, model_digest, digests));
+    json_put(key, "golden_model", known_digest(one->golden_model, model_digest, digests));
+    json_put(key, "golden", known_digest(one->golden, file_digest, digests));
+    json_put(key, "trace", known_digest(one->trace, file_digest, digests));
     json_put(key, "on", text_or_null(one->on));
     json_put(key, "device", text_or_null(one->device));
     json_put(key, "weights", text_or_null(one->weights));

@@ -11,7 +11,6 @@
 #include <sys/prctl.h>
 #include <sys/stat.h>
 #include <sys/wait.h>
-#include <time.h>
 #include <unistd.h>
 
 #include "model/stop.h"
@@ -19,6 +18,7 @@
 #include "workbench/batch/runners.h"
 #include "workbench/python/python.h"
 #include "workbench/session/progress.h"
+#include "workbench/trace/pipe_bytes.h"
 
 #define NONE UINT32_MAX
 #define FIXED_BYTES (300ull << 20) /* of a process, whatever its model: the driver, Python, a trace */
@@ -48,13 +48,6 @@ struct processes {
     struct process *all;
     uint64_t n_free; /* bytes of memory that no group has */
 };
-
-static double now(void)
-{
-    struct timespec time;
-    clock_gettime(CLOCK_MONOTONIC, &time);
-    return (double)time.tv_sec + (double)time.tv_nsec * 1e-9;
-}
 
 /* The bytes of a model's files; 0 if there are none. */
 static uint64_t model_bytes(const char *path)
@@ -109,40 +102,6 @@ static void make_groups(struct processes *processes)
     }
 }
 
-static bool send_all(int fd, const void *bytes, size_t size)
-{
-    const char *at = bytes;
-    while (size > 0) {
-        ssize_t n = write(fd, at, size);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
-static bool receive_all(int fd, void *bytes, size_t size)
-{
-    char *at = bytes;
-    while (size > 0) {
-        ssize_t n = read(fd, at, size);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        size -= (size_t)n;
-    }
-    return true;
-}
-
 /* The process itself: runs the cases whose indices it is sent, and sends their results, until there are no more. */
 _Noreturn static void serve(const struct case_list *list, int to, int from)
 {
@@ -150,12 +109,12 @@ _Noreturn static void serve(const struct case_list *list, int to, int from)
     uint32_t index;
     bool goes_on = true;
     progress_silence();
-    while (goes_on && receive_all(to, &index, sizeof(index))) {
+    while (goes_on && pipe_receive(to, &index, sizeof(index))) {
         json_t *result = case_run(&open, &list->batch->cases[index]);
         char *text = json_dumps(result, JSON_COMPACT);
         ASSERT(text != NULL);
         uint64_t length = strlen(text);
-        goes_on = send_all(from, &length, sizeof(length)) && send_all(from, text, length);
+        goes_on = pipe_send(from, &length, sizeof(length)) && pipe_send(from, text, length);
         free(text);
         json_decref(result);
     }
@@ -264,8 +223,8 @@ static enum status feed(struct processes *processes, struct process *process, st
         TRY(start_process(processes, process, err));
     }
     process->running = process->group->cases[process->group->next++];
-    process->start = now();
-    (void)send_all(process->to, &process->running, sizeof(process->running)); /* a dead one shows when it is read */
+    process->start = seconds_now();
+    (void)pipe_send(process->to, &process->running, sizeof(process->running)); /* a dead one shows when it is read */
     return STATUS_OK;
 }
 
@@ -273,11 +232,11 @@ static enum status feed(struct processes *processes, struct process *process, st
 static json_t *receive_result(const struct process *process)
 {
     uint64_t length;
-    if (!receive_all(process->from, &length, sizeof(length))) {
+    if (!pipe_receive(process->from, &length, sizeof(length))) {
         return NULL;
     }
     char *text = xmalloc(length + 1);
-    json_t *result = receive_all(process->from, text, length) ? json_loadb(text, length, 0, NULL) : NULL;
+    json_t *result = pipe_receive(process->from, text, length) ? json_loadb(text, length, 0, NULL) : NULL;
     free(text);
     return result;
 }
@@ -286,7 +245,7 @@ static json_t *receive_result(const struct process *process)
 static json_t *died(const struct processes *processes, struct process *process)
 {
     char why[160];
-    double seconds = now() - process->start;
+    double seconds = seconds_now() - process->start;
     int how = end_process(process);
     if (WIFSIGNALED(how)) {
         snprintf(why, sizeof(why), "its process was ended by signal %d (%s)%s", WTERMSIG(how), strsignal(WTERMSIG(how)),

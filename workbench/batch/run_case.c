@@ -110,7 +110,7 @@ json_t *case_failed(const struct batch_case *one, const char *why, enum status s
     return result;
 }
 
-static double now(void)
+double seconds_now(void)
 {
     struct timespec time;
     clock_gettime(CLOCK_MONOTONIC, &time);
@@ -121,13 +121,13 @@ json_t *case_run(struct open_model *open, const struct batch_case *one)
 {
     struct error err = {0};
     json_t *report = NULL;
-    double start = now();
+    double start = seconds_now();
     enum status status = one->golden != NULL ? run_diff(open, one, &report, &err) : run_audit(open, one, &report, &err);
     if (status != STATUS_OK) {
         open_model_close(open); /* whatever state it is in */
-        return case_failed(one, err.text, status, now() - start);
+        return case_failed(one, err.text, status, seconds_now() - start);
     }
-    json_t *result = result_of(one, json_string_value(json_object_get(report, "verdict")), now() - start);
+    json_t *result = result_of(one, json_string_value(json_object_get(report, "verdict")), seconds_now() - start);
     json_put(result, "report", report);
     return result;
 }

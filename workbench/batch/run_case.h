@@ -20,8 +20,11 @@ json_t *case_run(struct open_model *open, const struct batch_case *one);
 /* The result of a case that failed; status: as the exit status of `diff` would be. */
 json_t *case_failed(const struct batch_case *one, const char *why, enum status status, double seconds);
 
+/* Seconds of a monotonic clock. */
+double seconds_now(void);
+
 /* What a result depends on: digests of model, golden and trace, options, and lockstep's commit. A file that cannot be
- * read has no digest. `digests` keeps those of models, by path. The caller releases it. (case_key.c) */
+ * read has no digest. `digests` keeps them by path. The caller releases it. (case_key.c) */
 json_t *case_key(const struct batch_case *one, json_t *digests);
 
 #endif

@@ -5,7 +5,7 @@
 #include <time.h>
 
 #include "workbench/bench/model_bench.h"
-#include "workbench/trace/text_file.h"
+#include "workbench/trace/safe_replace.h"
 #include "workbench/trace/version.h"
 
 static const char head[] = "| device | driver | date | model | parity | prefill tok/s | decode tok/s | lockstep |\n"

@@ -83,18 +83,6 @@ static enum status add_pair(struct invariants *invariants, const struct alignmen
     return STATUS_OK;
 }
 
-/* Records one run of the engine. most_rows: tokens of the prompt in one batch; 0: as many as the engine takes. */
-static enum status record(struct session *session, const int32_t *tokens, uint32_t n, uint8_t phase, uint32_t most_rows,
-                          struct trace *trace, struct error *err)
-{
-    uint8_t *phases = xmalloc(n);
-    memset(phases, phase, n);
-    const struct record_options options = {.n_positions = n, .tokens = tokens, .phase = phases, .most_rows = most_rows};
-    enum status status = session_record(session, SOURCE_ENGINE, &options, trace, err);
-    free(phases);
-    return status;
-}
-
 /* One way to run the tokens. */
 struct way {
     const char *name; /* with the number of rows, where there is one */
@@ -113,15 +101,32 @@ static const struct way ways[] = {
     {"chunks of %u", 8, PHASE_PREFILL, false},
 };
 
-/* Runs the tokens from last to first, so that the KV cache holds what is not theirs. */
+/* Records one run of the engine. */
+static enum status record(struct session *session, const struct way *way, const int32_t *tokens, uint32_t n,
+                          struct trace *trace, struct error *err)
+{
+    uint8_t *phases = xmalloc(n);
+    memset(phases, way->phase, n);
+    const struct record_options options = {
+        .n_positions = n, .tokens = tokens, .phase = phases, .most_rows = way->most_rows};
+    enum status status = session_record(session, SOURCE_ENGINE, &options, trace, err);
+    free(phases);
+    return status;
+}
+
+/* Runs the tokens from last to first, so that the KV cache holds what is not theirs. Nobody reads its stages. */
 static enum status run_others(struct session *session, const int32_t *tokens, uint32_t n, struct error *err)
 {
+    static const bool no_stages[STAGE_COUNT];
     struct trace trace;
     int32_t *others = xmalloc(n * sizeof(*others));
+    uint8_t *phases = xcalloc(n, sizeof(*phases)); /* PHASE_PREFILL */
     for (uint32_t i = 0; i < n; i++) {
         others[i] = tokens[n - 1 - i];
     }
-    enum status status = record(session, others, n, PHASE_PREFILL, 0, &trace, err);
+    const struct record_options options = {.n_positions = n, .tokens = others, .phase = phases, .stages = no_stages};
+    enum status status = session_record(session, SOURCE_ENGINE, &options, &trace, err);
+    free(phases);
     free(others);
     if (status == STATUS_OK) {
         trace_free(&trace);
@@ -136,7 +141,7 @@ static enum status run_way(struct invariants *invariants, struct session *sessio
     if (way->after_others) {
         TRY(run_others(session, tokens, n, err));
     }
-    TRY(record(session, tokens, n, way->phase, way->most_rows, &trace, err));
+    TRY(record(session, way, tokens, n, &trace, err));
     struct invariant_run *run = add_run(invariants, &session->plan, SOURCE_ENGINE, &trace);
     snprintf(run->name, sizeof(run->name), way->name, way->most_rows);
     const struct alignment all = {.n_positions = n};

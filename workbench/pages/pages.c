@@ -4,7 +4,7 @@
 #include <stdlib.h>
 
 #include "workbench/python/python.h"
-#include "workbench/trace/text_file.h"
+#include "workbench/trace/safe_replace.h"
 
 /* The file that GitHub shows as a job's summary; NULL: this is no such job. */
 static const char *job_summary(void)

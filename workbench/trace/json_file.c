@@ -6,7 +6,7 @@
 #include <stdlib.h>
 #include <string.h>
 
-#include "workbench/trace/text_file.h"
+#include "workbench/trace/safe_replace.h"
 
 json_t *json_number_or_text(double value)
 {

@@ -22,4 +22,11 @@ enum status replacement_commit(struct replacement *replacement, struct error *er
 /* Removes the temporary file and ends the replacement. */
 void replacement_abort(struct replacement *replacement);
 
+/* Writes a text in place of what the file held. "-": standard output. A pipe or a device is written to. STATUS_IO: it
+ * cannot be written; an earlier file stays whole. */
+enum status text_file_write(const char *text, const char *path, struct error *err);
+
+/* Adds a text at the end of a file, which is made if it is not there. */
+enum status text_file_append(const char *text, const char *path, struct error *err);
+
 #endif

@@ -12,6 +12,7 @@
 #include <sys/wait.h>
 #include <unistd.h>
 
+#include "workbench/trace/pipe_bytes.h"
 #include "workbench/trace/trace_hdf5.h"
 
 /* What is sent of a stage before its rows. */
@@ -22,64 +23,30 @@ struct stage_head {
     struct arith arith;
 };
 
-static bool send_bytes(int fd, const void *bytes, uint64_t size)
-{
-    const char *at = bytes;
-    while (size > 0) {
-        ssize_t n = write(fd, at, size > 1 << 20 ? 1 << 20 : size);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        size -= (uint64_t)n;
-    }
-    return true;
-}
-
-static bool receive_bytes(int fd, void *bytes, uint64_t size)
-{
-    char *at = bytes;
-    while (size > 0) {
-        ssize_t n = read(fd, at, size > 1 << 20 ? 1 << 20 : size);
-        if (n < 0 && errno == EINTR) {
-            continue;
-        }
-        if (n <= 0) {
-            return false;
-        }
-        at += n;
-        size -= (uint64_t)n;
-    }
-    return true;
-}
-
 static bool send_text(int fd, const char *text)
 {
     uint64_t size = strlen(text) + 1;
-    return send_bytes(fd, &size, sizeof(size)) && send_bytes(fd, text, size);
+    return pipe_send(fd, &size, sizeof(size)) && pipe_send(fd, text, size);
 }
 
 static bool receive_text(int fd, char **text)
 {
     uint64_t size;
-    if (!receive_bytes(fd, &size, sizeof(size))) {
+    if (!pipe_receive(fd, &size, sizeof(size))) {
         return false;
     }
     *text = xcalloc(size + 1, 1);
-    return receive_bytes(fd, *text, size);
+    return pipe_receive(fd, *text, size);
 }
 
 /* Sends only the rows that are recorded, then frees the stage's, so that no trace is in memory twice. */
 static bool send_stage(int fd, const struct trace *trace, struct trace_stage *stage)
 {
     const struct stage_head head = {stage->layer, stage->stage, stage->width, stage->weights_dtype, stage->arith};
-    bool sent = send_bytes(fd, &head, sizeof(head)) && send_bytes(fd, stage->recorded, trace->n_positions);
+    bool sent = pipe_send(fd, &head, sizeof(head)) && pipe_send(fd, stage->recorded, trace->n_positions);
     for (uint32_t p = 0; p < trace->n_positions && sent; p++) {
         const float *row = trace_row(stage, p);
-        sent = row == NULL || send_bytes(fd, row, stage->width * sizeof(*row));
+        sent = row == NULL || pipe_send(fd, row, stage->width * sizeof(*row));
     }
     free(stage->rows);
     stage->rows = NULL;
@@ -89,18 +56,18 @@ static bool send_stage(int fd, const struct trace *trace, struct trace_stage *st
 static bool receive_stage(int fd, struct trace *trace)
 {
     struct stage_head head;
-    if (!receive_bytes(fd, &head, sizeof(head))) {
+    if (!pipe_receive(fd, &head, sizeof(head))) {
         return false;
     }
     struct trace_stage *stage = trace_add(trace, head.layer, head.stage, head.width);
     stage->weights_dtype = head.weights_dtype;
     stage->arith = head.arith;
-    bool received = receive_bytes(fd, stage->recorded, trace->n_positions);
+    bool received = pipe_receive(fd, stage->recorded, trace->n_positions);
     for (uint32_t p = 0; p < trace->n_positions && received; p++) {
         if (!stage->recorded[p]) {
             continue;
         }
-        received = receive_bytes(fd, stage->rows + (uint64_t)p * stage->width, stage->width * sizeof(float));
+        received = pipe_receive(fd, stage->rows + (uint64_t)p * stage->width, stage->width * sizeof(float));
         stage->n_recorded++;
     }
     stage_set_rounded(stage, trace->n_positions, stage->arith.u_rounded);
@@ -110,10 +77,10 @@ static bool receive_stage(int fd, struct trace *trace)
 /* Sends the struct itself as bytes, then what its pointers point to. */
 static bool send_trace(int fd, struct trace *trace)
 {
-    bool sent = send_bytes(fd, trace, sizeof(*trace)) && send_text(fd, trace->path) && send_text(fd, trace->producer) &&
+    bool sent = pipe_send(fd, trace, sizeof(*trace)) && send_text(fd, trace->path) && send_text(fd, trace->producer) &&
                 send_text(fd, trace->model_type) &&
-                send_bytes(fd, trace->tokens, trace->n_positions * sizeof(*trace->tokens)) &&
-                send_bytes(fd, trace->phase, trace->n_positions);
+                pipe_send(fd, trace->tokens, trace->n_positions * sizeof(*trace->tokens)) &&
+                pipe_send(fd, trace->phase, trace->n_positions);
     for (uint32_t i = 0; i < trace->n_stages && sent; i++) {
         sent = send_stage(fd, trace, &trace->stages[i]);
     }
@@ -123,7 +90,7 @@ static bool send_trace(int fd, struct trace *trace)
 static bool receive_trace(int fd, struct trace *trace)
 {
     struct trace sent;
-    if (!receive_bytes(fd, &sent, sizeof(sent))) {
+    if (!pipe_receive(fd, &sent, sizeof(sent))) {
         return false;
     }
     *trace = sent;
@@ -134,8 +101,8 @@ static bool receive_trace(int fd, struct trace *trace)
     trace->phase = xcalloc(trace->n_positions, sizeof(*trace->phase));
     bool received = receive_text(fd, &trace->path) && receive_text(fd, &trace->producer) &&
                     receive_text(fd, &trace->model_type) &&
-                    receive_bytes(fd, trace->tokens, trace->n_positions * sizeof(*trace->tokens)) &&
-                    receive_bytes(fd, trace->phase, trace->n_positions);
+                    pipe_receive(fd, trace->tokens, trace->n_positions * sizeof(*trace->tokens)) &&
+                    pipe_receive(fd, trace->phase, trace->n_positions);
     for (uint32_t i = 0; i < sent.n_stages && received; i++) {
         received = receive_stage(fd, trace);
     }
@@ -187,7 +154,7 @@ static _Noreturn void read_in_child(const int ends[2], pid_t parent, const char 
     setrlimit(RLIMIT_CORE, &no_core);
     setrlimit(RLIMIT_CPU, &time_limit);
     err.status = trace_read_file(&trace, path, &err);
-    bool sent = send_bytes(fd, &err, sizeof(err)) && (err.status != STATUS_OK || send_trace(fd, &trace));
+    bool sent = pipe_send(fd, &err, sizeof(err)) && (err.status != STATUS_OK || send_trace(fd, &trace));
     _exit(sent ? 0 : 1);
 }
 
@@ -215,7 +182,7 @@ enum status trace_read(struct trace *trace, const char *path, struct error *err)
         read_in_child(ends, parent, path);
     }
     close(ends[1]);
-    bool received = child > 0 && receive_bytes(ends[0], &result, sizeof(result)) &&
+    bool received = child > 0 && pipe_receive(ends[0], &result, sizeof(result)) &&
                     (result.status != STATUS_OK || receive_trace(ends[0], trace));
     close(ends[0]);
     if (child < 0) {

@@ -49,7 +49,7 @@ enum status write_reports(const struct comparison *comparison, const struct argu
     }
     if (wants_document(arguments)) {
         json_t *document = report_json(&report);
-        if (pages_wanted(&files)) {
+        if (files.html != NULL) {
             json_put(document, "details", page_details(&report));
         }
         TRY(write_document(document, arguments, err));
