@@ -4,8 +4,9 @@
 #include <string.h>
 
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/terminal.h"
 
-#define WIDTH 80       /* columns */
+#define WIDTH terminal_text_width() /* columns */
 #define HELP_COLUMN 22 /* where the sentences of options begin */
 
 const char usage_purpose[] =

@@ -4,10 +4,11 @@
 #include <string.h>
 
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/terminal.h"
 #include "workbench/trace/json_file.h"
 #include "workbench/trace/sample.h"
 
-#define WIDTH 100 /* columns */
+#define WIDTH (terminal_width() == 0 ? 100 : terminal_text_width()) /* columns */
 #define MOST_ACCUSED 8
 
 /* How far one trace is from another at a stage. NaN: they have no row in common. */
