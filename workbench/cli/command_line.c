@@ -212,6 +212,9 @@ static enum status run_command(const struct command *command, int argc, char **a
     if (!command->checks_outputs) {
         TRY(check_outputs(&arguments, err));
     }
+    if (command->pages && !arguments.check) {
+        output_hold();
+    }
     return command->function(&arguments, err);
 }
 

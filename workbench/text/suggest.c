@@ -56,13 +56,15 @@ static unsigned common_beginning(const char *a, const char *b)
 void suggest_offer(struct suggestion *suggestion, const char *name)
 {
     unsigned length = (unsigned)strnlen(suggestion->word, MOST), n_name = (unsigned)strnlen(name, MOST);
-    unsigned most = (length > n_name ? length : n_name) / 3, common = common_beginning(suggestion->word, name);
+    unsigned most = ((length > n_name ? length : n_name) + 1) / 3, common = common_beginning(suggestion->word, name);
     unsigned d = distance(suggestion->word, name);
     bool beginning = length >= 3 && common == length;
     if (length < 2 || (!beginning && d > (most > 0 ? most : 1)) || d >= length + (beginning ? MOST : 0)) {
         return;
     }
-    unsigned score = (beginning ? 1 + d / 3 : d) * (MOST + 1) + MOST - common; /* of two alike, the same beginning counts */
+    unsigned more = length > n_name ? length - n_name : n_name - length;
+    unsigned changes = beginning ? 2 + d / 3 : 2 * d + (more > 0); /* of two, the one of the same length… */
+    unsigned score = changes * (MOST + 1) + MOST - common;         /* …and then of the same beginning */
     if (suggestion->best[0] == '\0' || score < suggestion->score) {
         suggestion->score = score;
         snprintf(suggestion->best, sizeof(suggestion->best), "%s", name);

@@ -39,6 +39,19 @@ void table_end_row(struct table *table, const char *mark)
     table->n_cells = 0;
 }
 
+void table_add_line(struct table *table, const char *format, ...)
+{
+    va_list arguments;
+    ASSERT(table->n_cells == 0);
+    table->rows = xrealloc(table->rows, (table->n_rows + 1) * sizeof(*table->rows));
+    struct table_row *row = &table->rows[table->n_rows++];
+    *row = (struct table_row){0};
+    va_start(arguments, format);
+    int length = vasprintf(&row->line, format, arguments);
+    va_end(arguments);
+    ASSERT(length >= 0);
+}
+
 static size_t columns_of(const char *text)
 {
     return text != NULL ? characters_columns(text, strlen(text)) : 0;
@@ -119,7 +132,11 @@ static void write_rows(const struct table *table, const struct layout *layout, u
         row += row == LOWER_HEADING; /* it is the last one */
     }
     for (int64_t row = 0; row < table->n_rows; row++) {
-        write_row(table, layout, row, first, last, out);
+        if (table->rows[row].line == NULL) {
+            write_row(table, layout, row, first, last, out);
+        } else if (last == table->n_columns) {
+            fprintf(out, "%s\n", table->rows[row].line);
+        }
     }
 }
 
@@ -152,7 +169,7 @@ static void make_narrow(const struct table *table, struct layout *layout, size_t
             most = columns > most ? columns : most;
         }
         layout->width[c] = most;
-        layout->before[c] = c == 0 ? 2 : between;
+        layout->before[c] = c == 0 ? table->columns[0].before : between;
     }
 }
 
@@ -215,6 +232,7 @@ void table_free(struct table *table)
             free(table->rows[row].cells[c]);
         }
         free(table->rows[row].mark);
+        free(table->rows[row].line);
     }
     for (uint32_t c = 0; c < table->n_columns; c++) {
         free(table->columns[c].heading);

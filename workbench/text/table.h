@@ -20,6 +20,7 @@ struct table {
     struct table_row {
         char *cells[TABLE_MOST_COLUMNS]; /* NULL: empty */
         char *mark;                      /* behind the last cell; NULL: none */
+        char *line;                      /* in place of cells; NULL: none */
     } *rows;
     uint32_t n_cells; /* of the row that is being filled */
 };
@@ -32,6 +33,9 @@ void table_add_cell(struct table *table, const char *format, ...) __attribute__(
 
 /* Ends the row. mark: stands behind its last cell; in each block, as far as there is room. NULL: none. */
 void table_end_row(struct table *table, const char *mark);
+
+/* Adds a line that is no row of cells. */
+void table_add_line(struct table *table, const char *format, ...) __attribute__((format(printf, 2, 3)));
 
 /* headings: also print them. */
 void table_print(const struct table *table, bool headings, FILE *out);
