@@ -1,6 +1,7 @@
 """A program on a pseudo-terminal of any size, and the screen that a person would see (pyte)."""
 
 import fcntl
+import itertools
 import os
 import pty
 import select
@@ -64,14 +65,16 @@ class Terminal:
         self.expect("\n")
         self.expect(PROMPT)
         self.take(0.02)
-        lines = self.lines()
+        lines = self.lines(before)
         last = max(i for i, text in enumerate(lines) if text.startswith(PROMPT.strip()))
-        return lines[before + 1 : last]
+        return lines[1:last]
 
-    def lines(self):
-        """All that was shown, line by line, without blanks at the ends."""
-        history = ["".join(row[x].data for x in range(self.screen.columns)) for row in self.screen.history.top]
-        return [line.rstrip() for line in history + self.screen.display]
+    def lines(self, first=0):
+        """All that was shown, line by line from number `first` on, without blanks at the ends."""
+        rows = itertools.islice(self.screen.history.top, first, None)
+        history = ["".join(row[x].data for x in range(self.screen.columns)) for row in rows]
+        shown = self.screen.display[max(first - len(self.screen.history.top), 0) :]
+        return [line.rstrip() for line in history + shown]
 
     def n_lines(self):
         """Lines up to the cursor's."""

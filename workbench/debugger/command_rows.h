@@ -29,8 +29,9 @@ COMMAND(break, .args = "LAYER.STAGE [if nan|maxabs>X|ratio>X] | diverge", .min =
 COMMAND(delete, .args = "N", .min = 1, .max = 1, .help = "Delete breakpoint N")
 COMMAND(where, .help = "Show the position: the tokens, and the stage that runs next")
 COMMAND(list, .args = "[N]", .max = 1, .repeats = true,
-        .help = "List the N steps around the position (10): what ran, what runs next, each step's op, width and inputs. "
-                "An empty line lists the next ones")
+        .help =
+            "List the N steps around the position (10): what ran, what runs next, each step's op, width and inputs. "
+            "An empty line lists the next ones")
 COMMAND(restart, .args = "[--prompt TEXT | --ids 1,2,3] [-n N]", .max = 4, .completion = "--prompt --ids -n",
         .example = "restart --prompt \"The color of the sky is\" -n 8",
         .help = "Start again at position 0, with the same tokens, or with a new prompt and N decoded tokens")
@@ -50,9 +51,9 @@ COMMAND(assert, .args = "parity | STAGE[@LAYER] ratio < X", .min = 1, .max = 4, 
         .help = "Fail, with exit status 1 in a script, unless all that the golden has is parity, as diff judges it; or "
                 "unless the worst audit ratio of a stage so far is below X")
 COMMAND(diagnose, .help = "Show every introduced error, the known bug that explains it, and what to try next")
-COMMAND(logits, .args = "[K] | of TEXT…", .max = MAX_WORDS, .completion = "of /", .example = "logits of \" blue\" id:253",
-        .help =
-            "Show each side's K likeliest next tokens (5); or logit, rank and probability of the tokens of TEXT, or "
+COMMAND(
+    logits, .args = "[K] | of TEXT…", .max = MAX_WORDS, .completion = "of /", .example = "logits of \" blue\" id:253",
+    .help = "Show each side's K likeliest next tokens (5); or logit, rank and probability of the tokens of TEXT, or "
             "of a token id like id:253")
 COMMAND(probe, .args = "add JSON | load FILE", .min = 1, .max = 1, .raw = true, .completion = "add load:<files>",
         .example = "probe add {\"stage\": \"layer_out\", \"layers\": [17], \"dims\": [334]}",
@@ -66,10 +67,11 @@ COMMAND(trace, .args = "LIST", .min = 1, .max = MAX_WORDS, .completion = "<categ
 COMMAND(log, .args = "silent|info|verbose", .min = 1, .max = 1, .completion = "silent info verbose",
         .help = "Set the log level")
 COMMAND(dump, .args = "FILE.h5 [STAGES] [from engine|reference|golden]", .min = 1, .max = 4,
-        .completion = "<files> / <stages> from", .example = "dump part.h5 layer_out,ffn_down from reference", .help = "Write what was recorded to a trace file")
+        .completion = "<files> / <stages> from", .example = "dump part.h5 layer_out,ffn_down from reference",
+        .help = "Write what was recorded to a trace file")
 COMMAND(
-    load, .args = "golden FILE | hf FOLDER [float32|float16|bfloat16]", .min = 2, .max = 3,
-    .streams = true, .completion = "golden:<files> hf:<files>",
+    load, .args = "golden FILE | hf FOLDER [float32|float16|bfloat16]", .min = 2, .max = 3, .streams = true,
+    .completion = "golden:<files> hf:<files>",
     .help = "Load a golden: from a file, or recorded now by transformers on the run's tokens, in float32 by default")
 COMMAND(patch, .args = "STAGE@LAYER from reference|golden|FILE | STAGE@LAYER scale X", .min = 3, .max = 3,
         .completion = "<stages> / from scale", .example = "patch ffn_down@17 from reference",
@@ -95,20 +97,22 @@ COMMAND(
             "set kernel lists which kernels can make a stage; set kernel STAGE KERNEL has one make it, and runs all "
             "again. set errors continue lets a pipe go on after a command that failed")
 COMMAND(show, .help = "Show the settings")
-COMMAND(
-    plot, .args = "STAGE[@LAYER] [ratio|difference] [FILE.png]", .min = 1, .max = 3,
-    .completion = "<stages> / ratio difference", .example = "plot layer_out",
-    .help = "Plot in the terminal, or to a PNG: STAGE's rms by layer and token, or STAGE@LAYER's values by token and "
+COMMAND(plot, .args = "STAGE[@LAYER] [ratio|difference] [FILE.png]", .min = 1, .max = 3,
+        .completion = "<stages> / ratio difference", .example = "plot layer_out",
+        .help =
+            "Plot in the terminal, or to a PNG: STAGE's rms by layer and token, or STAGE@LAYER's values by token and "
             "dim. ratio plots the audit ratios instead, difference how far the engine is from the golden, or without "
             "one from the reference")
 COMMAND(info, .args = "model|device|plan|memory|breakpoints", .min = 1, .max = 1,
         .completion = "model device plan memory breakpoints",
         .help = "Describe the model, the device, the plan's stages, the memory used, or the breakpoints")
-COMMAND(py, .args = "CODE", .min = 1, .max = 1, .raw = true, .streams = true, .example = "py abs(engine[\"layer_out\", 17]).max()",
+COMMAND(py, .args = "CODE", .min = 1, .max = 1, .raw = true, .streams = true,
+        .example = "py abs(engine[\"layer_out\", 17]).max()",
         .help =
             "Run Python. engine[\"layer_out\", 17] is a numpy array, as with reference and golden; tokens and model "
             "are there, too")
-COMMAND(source, .args = "FILE", .min = 1, .max = 1, .streams = true, .completion = "<files>", .help = "Run the commands of a file")
+COMMAND(source, .args = "FILE", .min = 1, .max = 1, .streams = true, .completion = "<files>",
+        .help = "Run the commands of a file")
 COMMAND(help, .args = "[COMMAND|TOPIC]", .max = 1, .completion = "<commands> <topics>", .example = "help move",
         .help = "List the commands, all or a topic's: move, look, judge, change, record, rest; or describe one")
 COMMAND(quit, .help = "End the program")

@@ -44,10 +44,12 @@ static void offer_stages(const struct search *search)
         if (at == NULL && has_stage(search, (enum stage)stage, LAYER_ANY)) {
             offer(search, stage_name(stage));
         }
-        for (int32_t layer = 0; at != NULL && search->plan != NULL && layer < (int32_t)search->plan->n_layers; layer++) {
+        for (int32_t layer = 0; at != NULL && search->plan != NULL && layer < (int32_t)search->plan->n_layers;
+             layer++) {
             char place[64];
             snprintf(place, sizeof(place), "%s@%d", stage_name(stage), layer);
-            if (strncmp(place, search->prefix, strlen(search->prefix)) == 0 && has_stage(search, (enum stage)stage, layer)) {
+            if (strncmp(place, search->prefix, strlen(search->prefix)) == 0 &&
+                has_stage(search, (enum stage)stage, layer)) {
                 offer(search, place);
             }
         }

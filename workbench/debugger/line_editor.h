@@ -4,7 +4,8 @@
 
 #include "model/plan.h"
 
-/* Sets up completion, of this plan's layers and stages, and reads the history file: $XDG_STATE_HOME/lockstep/history, or
+/* Sets up completion, of this plan's layers and stages, and reads the history file: $XDG_STATE_HOME/lockstep/history,
+ * or
  * ~/.local/state/lockstep/history. */
 void line_editor_begin(const struct plan *plan);
 

@@ -125,9 +125,9 @@ struct repl {
     struct trace **retired;        /* traces of earlier runs, kept while user code may look into them */
     uint32_t n_retired;
     bool python_used, quit;
-    bool on_terminal;            /* a person types */
-    bool legends[REPL_LEGENDS];  /* what the columns mean was said */
-    char *probe_text;            /* lines for grep, of steps that ran since the position was printed last; NULL: none */
+    bool on_terminal;           /* a person types */
+    bool legends[REPL_LEGENDS]; /* what the columns mean was said */
+    char *probe_text;           /* lines for grep, of steps that ran since the position was printed last; NULL: none */
     size_t n_probe_text;
     char *last_line;             /* what an empty line repeats; NULL: nothing */
     bool repeating;              /* an empty line runs the command */

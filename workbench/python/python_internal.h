@@ -26,12 +26,12 @@ PyObject *python_function(const char *module, const char *function, struct error
 /* A new list of ints; NULL with an exception set on failure. */
 PyObject *python_ids(const int32_t *ids, uint32_t n_ids);
 
-/* From now on this thread's numbers are C's, with a decimal point, whatever locale the process has. Returns what it used
- * before, for uselocale(). */
+/* From now on this thread's numbers are C's, with a decimal point, whatever locale the process has. Returns what it
+ * used before, for uselocale(). */
 locale_t python_use_c_numbers(void);
 
-/* Between begin and end, Ctrl-C raises KeyboardInterrupt in Python code, which has the locale that it chose. End restores
- * the program's own handler and numbers. */
+/* Between begin and end, Ctrl-C raises KeyboardInterrupt in Python code, which has the locale that it chose. End
+ * restores the program's own handler and numbers. */
 struct python_interrupt {
     struct sigaction before;
     locale_t numbers;

@@ -10,7 +10,7 @@
 #include "workbench/trace/sample.h"
 
 #define WIDTH (terminal_width() == 0 ? 100 : terminal_text_width()) /* columns */
-#define WIDEST 100 /* columns of the widest line of the table */
+#define WIDEST 100                                                  /* columns of the widest line of the table */
 #define MOST_ACCUSED 8
 
 /* How far one trace is from another at a stage. NaN: they have no row in common. */

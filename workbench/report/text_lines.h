@@ -1,4 +1,5 @@
-/* Labelled lines of a report, as wide as running text (text/terminal.h), collected before they are printed, so that they can be counted. */
+/* Labelled lines of a report, as wide as running text (text/terminal.h), collected before they are printed, so that
+ * they can be counted. */
 #ifndef LOCKSTEP_WORKBENCH_REPORT_TEXT_LINES_H
 #define LOCKSTEP_WORKBENCH_REPORT_TEXT_LINES_H
 

@@ -10,8 +10,8 @@ struct range {
 /* Characters that combine with the one before them, and those that take two columns: the blocks of Unicode where they
  * stand. (wcwidth() knows none of them, for the program stays in the C locale.) */
 static const struct range combining[] = {{0x300, 0x36f}, {0x200b, 0x200f}, {0x20d0, 0x20ff}, {0xfe00, 0xfe0f}};
-static const struct range wide[] = {{0x1100, 0x115f},   {0x2e80, 0xa4cf},   {0xac00, 0xd7a3},   {0xf900, 0xfaff},
-                                    {0xfe30, 0xfe6f},   {0xff00, 0xff60},   {0xffe0, 0xffe6},   {0x1f300, 0x1f64f},
+static const struct range wide[] = {{0x1100, 0x115f},   {0x2e80, 0xa4cf},   {0xac00, 0xd7a3},  {0xf900, 0xfaff},
+                                    {0xfe30, 0xfe6f},   {0xff00, 0xff60},   {0xffe0, 0xffe6},  {0x1f300, 0x1f64f},
                                     {0x1f680, 0x1f6ff}, {0x1f900, 0x1f9ff}, {0x20000, 0x3fffd}};
 /* Characters that change the order in which others are shown. */
 static const struct range reordering[] = {{0x202a, 0x202e}, {0x2066, 0x2069}};
@@ -29,7 +29,11 @@ static bool in_ranges(const struct range *ranges, size_t n, uint32_t character)
 /* The bytes that a character's first byte announces; 0: none begins so. */
 static size_t bytes_of(unsigned char first)
 {
-    return first < 0x80 ? 1 : first >= 0xc2 && first < 0xe0 ? 2 : first >= 0xe0 && first < 0xf0 ? 3 : first >= 0xf0 && first < 0xf5 ? 4 : 0;
+    return first < 0x80                    ? 1
+           : first >= 0xc2 && first < 0xe0 ? 2
+           : first >= 0xe0 && first < 0xf0 ? 3
+           : first >= 0xf0 && first < 0xf5 ? 4
+                                           : 0;
 }
 
 int character_columns(const char *text, size_t n, size_t *length)

@@ -1,5 +1,5 @@
-/* Which parts of a line are coloured. The rules look at the finished text, so that no command knows of colours, and what
- * a file or a pipe gets cannot hold any. */
+/* Which parts of a line are coloured. The rules look at the finished text, so that no command knows of colours, and
+ * what a file or a pipe gets cannot hold any. */
 #ifndef LOCKSTEP_WORKBENCH_TEXT_HIGHLIGHT_H
 #define LOCKSTEP_WORKBENCH_TEXT_HIGHLIGHT_H
 

@@ -108,6 +108,7 @@ static void write_line(const char *line, size_t length, unsigned width, bool col
         return;
     }
     size_t indent = hanging_indent(line, length, width), column = 0, at = 0;
+    bool begun = false; /* a word stands on the line */
     while (at < length) {
         size_t blanks = at, end;
         while (blanks < length && line[blanks] == ' ') {
@@ -118,7 +119,7 @@ static void write_line(const char *line, size_t length, unsigned width, bool col
             end++;
         }
         size_t needed = blanks - at + word_columns(line + blanks, end - blanks);
-        if (end > blanks && column > indent && column + needed > width) {
+        if (end > blanks && begun && column + needed > width) {
             fprintf(out, "\n%*s", (int)indent, "");
             column = indent;
             at = blanks;
@@ -128,11 +129,9 @@ static void write_line(const char *line, size_t length, unsigned width, bool col
         }
         if (end > blanks) { /* blanks at a line's end are left out */
             column += write_part(line, at, end, &highlight, out);
+            begun = true;
         }
         at = end;
-    }
-    if (highlight.style != NULL && highlight.last >= length) {
-        fputs(HIGHLIGHT_END, out);
     }
 }
 

@@ -60,7 +60,7 @@ static size_t columns_of(const char *text)
 /* How the columns are laid out. */
 struct layout {
     bool headings, split; /* split: headings stand on two lines, broken behind their hyphens */
-    unsigned limit; /* columns of a line; 0: any number */
+    unsigned limit;       /* columns of a line; 0: any number */
     size_t before[TABLE_MOST_COLUMNS], width[TABLE_MOST_COLUMNS];
 };
 
@@ -88,7 +88,8 @@ static size_t columns_at(const struct table *table, int64_t row, uint32_t column
     return characters_columns(text, length);
 }
 
-/* Appends a row's cells of the columns [first, last) and, if first > 0, its first cell before them. row < 0: headings. */
+/* Appends a row's cells of the columns [first, last) and, if first > 0, its first cell before them. row < 0: headings.
+ */
 static void write_row(const struct table *table, const struct layout *layout, int64_t row, uint32_t first,
                       uint32_t last, FILE *out)
 {

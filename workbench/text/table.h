@@ -1,6 +1,6 @@
-/* Tables that fit the terminal. Columns have the widths that they were given where there is room. Else each is as narrow
- * as its cells allow; and if that is too wide, the columns are printed in blocks below one another, the first column in
- * each. Lines end without blanks. */
+/* Tables that fit the terminal. Columns have the widths that they were given where there is room. Else each is as
+ * narrow as its cells allow; and if that is too wide, the columns are printed in blocks below one another, the first
+ * column in each. Lines end without blanks. */
 #ifndef LOCKSTEP_WORKBENCH_TEXT_TABLE_H
 #define LOCKSTEP_WORKBENCH_TEXT_TABLE_H
 
@@ -21,7 +21,7 @@ struct table {
         char *cells[TABLE_MOST_COLUMNS]; /* NULL: empty */
         char *mark;                      /* behind the last cell; NULL: none */
         char *line;                      /* in place of cells; NULL: none */
-    } *rows;
+    } * rows;
     uint32_t n_cells; /* of the row that is being filled */
 };
 

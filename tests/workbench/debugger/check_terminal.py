@@ -117,7 +117,7 @@ def check_widths():
     # Commands of the shell: tables of reports.
     for command in (["diff", MODEL, "--golden", GOLDEN, "--on", "reference", "--table", "--ledger"],
                     ["info", MODEL], ["devices"], ["faults"], ["faults", "kv-stale"], ["diff", "--help"], ["help"]):
-        whole = words_of(screen_of(command, WIDE)) | {"engine-", "reference-", "golden-", "stages"}
+        whole = words_of(screen_of(command, WIDE)) | {"engine-", "reference-", "golden-", "stages", "reference-ratio", "reference-vs", "golden-ratio"}
         for columns in (60, 80):
             for row in screen_of(command, columns):
                 broken = [word for word in row.split() if not is_whole(word, whole)]
@@ -160,7 +160,7 @@ COMPLETIONS = {
     "break 2.q_proj ": ["if"], "break 2.q_proj if ": ["maxabs>", "nan", "ratio>"], "until ": ["diverge"],
     "restart ": ["--ids", "--prompt", "-n"], "print k": ["k_norm", "k_proj", "k_rope"], "print rou": [],
     "print k_norm@": [f"k_norm@{layer}" for layer in range(N_LAYERS)], "print embed 0 0 from g": ["golden"],
-    "print embed 0 0 from ": ["engine", "golden", "reference"], "stats fin": ["final_norm"], "diff log": ["logits", "logits_final"],
+    "print embed 0 0 from ": ["engine", "golden", "reference"], "stats fin": ["final_norm"], "diff emb": ["embed"],
     "audit emb": ["embed"], "assert p": ["parity", "post_attn_norm", "post_ffn_norm"], "assert embed ": ["ratio"],
     "logits ": ["of"], "probe ": ["add", "load"], "trace a": ["all", "attn"], "log ": ["info", "silent", "verbose"],
     "dump /x emb": ["embed"], "load ": ["golden", "hf"], "patch embed ": ["from", "scale"], "unpatch q": ["q_norm", "q_proj", "q_rope"],
@@ -169,7 +169,7 @@ COMPLETIONS = {
     "set preset ": ["bench", "debug", "gemma2-debug"], "set pager ": ["off", "on"], "set fuse ": ["off", "on"],
     "set errors ": ["continue", "stop"], "set layers ": LAYERS, "set kernel k": ["k_norm", "k_proj", "k_rope"],
     "plot embed ": ["difference", "ratio"], "info ": ["breakpoints", "device", "memory", "model", "plan"],
-    "help wh": ["where"], "help ju": ["judge"], "help l": ["list", "load", "log", "logits", "look"], "source /et": ["/etc/"],
+    "help wh": ["where"], "help ju": ["judge"], "help l": ["list", "load", "log", "logits", "look"], "source golden/tiny-gemma3.h": ["golden/tiny-gemma3.h5"],
 }
 
 
@@ -181,16 +181,18 @@ def offered(prompt, line):
     prompt.type(line + "\t")
     prompt.take(0.5)
     prompt.take(0.03)
-    completed = prompt.lines()[top - 1][len(PROMPT) :].rsplit(" ", 1)[-1]
-    whole = len(completed) > len(word) and not completed.endswith(("_", ".", "@"))
-    if not whole:
+    text = prompt.lines(top - 1)[0][len(PROMPT) :]
+    completed = text.rsplit(" ", 1)[-1]
+    unique = len(text) > len(line) and prompt.screen.cursor.x > len(PROMPT) + len(text)  # a blank was added
+    if not unique:
         prompt.type("\t\t")
         prompt.take(0.5)
         prompt.take(0.03)
-    words = sorted(set(text for row in prompt.lines()[top : prompt.n_lines() - 1] for text in row.split()) - {PROMPT.strip()})
+    rows = [row for row in prompt.lines(top) if not row.startswith(PROMPT.strip())]
+    words = sorted({text for row in rows for text in row.split()})
     prompt.type("\x15\r")  # an empty line: nothing runs
     prompt.take(0.5)
-    return [completed] if whole else [text for text in words if text.startswith(word)]
+    return words or ([completed] if len(text) > len(line) else [])
 
 
 def check_commands(folder):
@@ -214,7 +216,8 @@ def check_commands(folder):
     for line, words in COMPLETIONS.items():
         there = offered(prompt, line)
         if words is None:
-            words = sorted(re.findall(r"^  (kv-\S+)", FAULTS, re.MULTILINE))
+            expect("kv-stale" in FAULTS, "faults does not list kv-stale")
+            words = sorted(re.findall(r"^(kv-\S+)", FAULTS, re.MULTILINE))
         wanted = words if line else sorted(commands)
         expect(there == wanted or (not line and set(wanted) <= set(there)), f"Tab behind {line!r} offers {there}, expected {wanted}")
     for end in ("quit", "q", "exit", "\x04"):

@@ -123,8 +123,8 @@ static void print_banner(const struct repl *repl)
     if (repl->session->on[SOURCE_ENGINE]) {
         printf("  device   %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
     } else {
-        printf("  device   none: %s\n", repl->foreign != NULL ? "the trace is in the engine's place"
-                                                              : "the reference alone runs");
+        printf("  device   none: %s\n",
+               repl->foreign != NULL ? "the trace is in the engine's place" : "the reference alone runs");
     }
     if (repl->foreign != NULL) {
         printf("  trace    %s, by %s\n", repl->foreign->path, repl->foreign->producer);

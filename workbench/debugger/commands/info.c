@@ -101,8 +101,10 @@ enum status do_faults(struct repl *repl, const struct words *words, struct error
     if (words->n == 1) {
         const struct fault *fault = fault_by_name(words->word[0]);
         if (fault == NULL) {
+            char suggestion[SUGGEST_SIZE];
             return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET,
-                             "\"%s\" is unknown, expected a name that faults lists", words->word[0]);
+                             "\"%s\" is unknown, expected a name that faults lists%s", words->word[0],
+                             fault_suggest(words->word[0], suggestion));
         }
         printf("%s: %s\n  from %s\n", fault->name, fault->story, fault->postmortem);
         return STATUS_OK;

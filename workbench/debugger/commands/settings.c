@@ -108,9 +108,9 @@ static enum status set_preset(struct repl *repl, const char *value, struct error
 static const struct {
     const char *name;
     enum status (*set)(struct repl *repl, const char *value, struct error *err);
-} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode}, {"width", set_width},
-                {"pager", set_pager},   {"layers", set_layers},   {"preset", set_preset}, {"fuse", set_fuse},
-                {"errors", set_errors}};
+} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode},
+                {"width", set_width},   {"pager", set_pager},     {"layers", set_layers},
+                {"preset", set_preset}, {"fuse", set_fuse},       {"errors", set_errors}};
 
 enum status do_set(struct repl *repl, const struct words *words, struct error *err)
 {

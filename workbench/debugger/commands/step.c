@@ -163,7 +163,7 @@ enum status parse_unit_count(const struct repl *repl, const struct words *words,
             unit++;
         }
         bool named = unit < sizeof(units) / sizeof(units[0]);
-        if (!named && words->n == 2) {
+        if (!named && (words->n == 2 || strchr("+-0123456789", words->word[0][0]) == NULL)) {
             return words_refuse(words, 0, err);
         }
         count->unit = named ? unit : UNIT_OP;
