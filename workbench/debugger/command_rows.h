@@ -26,7 +26,7 @@ COMMAND(until, .args = "diverge", .min = 1, .max = 1, .runs = true, .repeats = t
 COMMAND(break, .args = "LAYER.STAGE [if nan|maxabs>X|ratio>X] | diverge", .min = 1, .max = 5,
         .completion = "<places> diverge / if:<conditions>", .example = "break 17.ffn_down if maxabs>100",
         .help = "Stop each time LAYER.STAGE ran and the condition holds; or after any step that introduces an error")
-COMMAND(delete, .args = "N", .min = 1, .max = 1, .help = "Delete breakpoint N")
+COMMAND(delete, .args = "[N]", .max = 1, .help = "Delete breakpoint N, or all")
 COMMAND(where, .help = "Show the position: the tokens, and the stage that runs next")
 COMMAND(list, .args = "[N]", .max = 1, .repeats = true,
         .help =

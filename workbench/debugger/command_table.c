@@ -25,9 +25,9 @@ const struct repl_command *repl_command_at(uint32_t i)
 /* As gdb has them; those that a beginning names anyway need no row. */
 static const struct {
     const char *alias, *command;
-} aliases[] = {{"s", "step"},          {"n", "next"},     {"b", "break"},  {"p", "print"}, {"bt", "where"},
-               {"backtrace", "where"}, {"c", "continue"}, {"u", "until"},  {"r", "run"},   {"l", "list"},
-               {"d", "delete"},        {"q", "quit"},     {"exit", "quit"}};
+} aliases[] = {{"s", "step"},          {"n", "next"},     {"b", "break"},   {"p", "print"},    {"bt", "where"},
+               {"backtrace", "where"}, {"c", "continue"}, {"u", "until"},   {"r", "run"},      {"l", "list"},
+               {"d", "delete"},        {"q", "quit"},     {"exit", "quit"}, {"finish", "next"}};
 #define N_ALIASES (sizeof(aliases) / sizeof(aliases[0]))
 
 bool repl_alias_at(uint32_t i, const char **alias, const char **command)

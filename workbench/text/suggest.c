@@ -81,7 +81,7 @@ void suggest_offer_all(struct suggestion *suggestion, const char *const *names, 
 const char *suggest_text(const struct suggestion *suggestion, char text[SUGGEST_SIZE])
 {
     text[0] = '\0';
-    if (suggestion->best[0] != '\0') {
+    if (suggestion->best[0] != '\0' && strcmp(suggestion->best, suggestion->word) != 0) {
         snprintf(text, SUGGEST_SIZE, "; did you mean %s?", suggestion->best);
     }
     return text;

@@ -136,7 +136,7 @@ def screen_of(command, columns, **settings):
 TRIES = {
     "run": ("run 1", "positions 0-9 (prefill)"), "step": ("step", "outside the layers"), "next": ("next", "attn_norm"),
     "back": ("back", "next is"), "goto": ("goto 3", "next is layer 4 attn_norm"), "break": ("break 4.ffn_down", "breakpoint 1"),
-    "until": ("until diverge", "parity"), "continue": ("continue", ""), "delete": ("delete 1", ""), "where": ("where", "tokens"),
+    "until": ("until diverge", "parity"), "continue": ("continue", ""), "delete": ("delete", "1 removed"), "where": ("where", "tokens"),
     "list": ("list", "ran"), "restart": ("restart", "before position 0"), "print": ("print embed 0 0 from golden", "golden"),
     "stats": ("stats embed", "embed"), "diff": ("diff", ""), "first": ("first", "no step introduced an error"),
     "audit": ("audit", ""), "assert": ("assert parity", ""), "diagnose": ("diagnose", "no step introduced an error"),
@@ -149,7 +149,7 @@ TRIES = {
     "source": ("source /nonexistent", "cannot be read"), "help": ("help where", "Show the position"), "quit": ("quit", None),
 }
 ALIASES = {"s": "step", "n": "next", "b 3.ffn_down": "break", "p embed 0 0 from golden": "print", "bt": "where",
-           "backtrace": "where", "c": "continue", "u diverge": "until", "r 1": "run", "l": "list", "d 1": "delete"}
+           "backtrace": "where", "c": "continue", "u diverge": "until", "r 1": "run", "l": "list", "d": "delete", "finish": "next"}
 
 # A line, and what Tab offers for its last word; the model has 6 layers and no experts.
 LAYERS = [str(layer) for layer in range(N_LAYERS)]
@@ -211,7 +211,7 @@ def check_commands(folder):
         expect_in(f"{topic}: ", prompt.shown_by(f"help {topic}"))
     for alias, command in ALIASES.items():
         expect(prompt.shown_by(f"help {alias.split()[0]}") == prompt.shown_by(f"help {command}"), f"{alias} is not {command}")
-        expect(not any("lockstep:" in row for row in prompt.shown_by(alias)) or command in ("continue", "until", "delete"),
+        expect(not any("lockstep:" in row for row in prompt.shown_by(alias)) or command in ("continue", "until"),
                f"{alias} fails")
     for line, words in COMPLETIONS.items():
         there = offered(prompt, line)
@@ -317,6 +317,23 @@ def check_hands(folder):
     prompt.end()
 
 
+def check_logits(folder):
+    """With a tokenizer that has " w" and "w" as tokens: who asks for one is told of the other."""
+    model = Path(folder, "model")
+    model.mkdir()
+    for file in Path(ROOT, MODEL).iterdir():
+        (model / file.name).symlink_to(file)
+    subprocess.run([sys.executable, "tests/make_tokenizer.py", "gemma", str(model / "tokenizer.json")], check=True, cwd=ROOT)
+    prompt = Terminal([PROGRAM, "debug", str(model), "--golden", GOLDEN, "--on", "reference"])
+    prompt.expect(PROMPT)
+    prompt.shown_by("run 1")
+    expect_in('" w", with a blank before it, is another token: 21', prompt.shown_by("logits of w"))
+    for line in ('logits of " w"', "logits of id:16", "logits of h"):
+        expect(not any("another token" in row for row in prompt.shown_by(line)), f"{line}: another token")
+    prompt.type("q\r")
+    prompt.end()
+
+
 def check_plots():
     prompt = Prompt("--fault", FAULT)
     prompt.shown_by("goto 1.attn_out")
@@ -403,6 +420,6 @@ with tempfile.TemporaryDirectory() as state:
             expect("broken words" in str(found), f"the twin fails for another reason: {found}")
             sys.exit(0)
         sys.exit("check_terminal.py: words that a terminal broke are not found")
-    for check in sys.argv[2:] or ["widths", "commands", "misspellings", "hands", "plots", "output", "python"]:
+    for check in sys.argv[2:] or ["widths", "commands", "misspellings", "hands", "logits", "plots", "output", "python"]:
         function = globals()[f"check_{check}"]
-        function(state) if check in ("commands", "hands", "output", "python") else function()
+        function(state) if check in ("commands", "hands", "logits", "output", "python") else function()
