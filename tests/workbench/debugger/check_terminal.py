@@ -345,7 +345,10 @@ def check_plots():
     expect_in("engine - golden", shown)
     expect("█" in next(row for row in shown if row.startswith("layer   1")), f"difference: {shown}")
     expect_in("audit ratio of engine, token by dim", prompt.shown_by("plot attn_out@1 ratio"))
-    prompt.shown_by("patch q_proj@1 scale nan")
+    prompt.shown_by("patch q_proj@1 scale inf")
+    prompt.shown_by("goto 1.q_proj")
+    rows = [row for row in prompt.shown_by("plot q_proj") if row.startswith("layer ")]
+    expect(set(rows[1][10:]) == {"!"} and set(rows[2][10:]) == {"·"}, f"nonfinite, and not run: {rows}")
     prompt.type("q\r")
     prompt.end()
 
