@@ -24,7 +24,7 @@ COMMAND(continue, .runs = true, .repeats = true, .help = "Run all remaining toke
 COMMAND(until, .args = "diverge", .min = 1, .max = 1, .runs = true, .repeats = true, .completion = "diverge",
         .help = "Run until a step introduces an error, go to it, and print what diff says; again: the next one")
 COMMAND(break, .args = "LAYER.STAGE [if nan|maxabs>X|ratio>X] | diverge", .min = 1, .max = 5,
-        .completion = "<places> diverge / if:<conditions>", .example = "break 17.ffn_down if maxabs>100",
+        .completion = "<places> diverge / if if:<conditions>", .example = "break 17.ffn_down if maxabs>100",
         .help = "Stop each time LAYER.STAGE ran and the condition holds; or after any step that introduces an error")
 COMMAND(delete, .args = "[N]", .max = 1, .help = "Delete breakpoint N, or all")
 COMMAND(where, .help = "Show the position: the tokens, and the stage that runs next")
@@ -89,8 +89,8 @@ COMMAND(watch, .args = "shaders [N]", .min = 1, .max = 2, .streams = true, .comp
 COMMAND(
     set, .args = "device|shaders|decode|width|pager|layers|preset|fuse|errors VALUE | kernel [STAGE KERNEL|auto]",
     .min = 1, .max = 3,
-    .completion = "device shaders:<files> decode width pager:<switch> layers:<layers> preset:<presets> fuse:<switch> "
-                  "errors:<errors> kernel:<stages>",
+    .completion = "device shaders decode width pager layers preset fuse errors kernel / shaders:<files> pager:<switch> "
+                  "layers:<layers> preset:<presets> fuse:<switch> errors:<errors> kernel:<stages>",
     .example = "set layers 3,17",
     .help = "Change a setting that show lists. set layers 3,17 copies only those layers to the host; looking at "
             "another recomputes it. set layers all copies every layer. set fuse off runs each op by itself. "

@@ -183,6 +183,7 @@ static void offer_completion(const struct search *search, const char *completion
     char copy[256], *rest;
     snprintf(copy, sizeof(copy), "%s", completion);
     char *further = strchr(copy, '/');
+    bool behind = further != NULL && !first;
     if (further != NULL) {
         *further = '\0';
         if (!first) {
@@ -199,7 +200,9 @@ static void offer_completion(const struct search *search, const char *completion
                 return;
             }
         }
-        offer_entry(search, entry);
+        if (after == NULL || !behind) {
+            offer_entry(search, entry);
+        }
     }
 }
 
@@ -216,10 +219,14 @@ static void word_before(const char *line, uint32_t end, char word[64])
     snprintf(word, 64, "%.*s", (int)(end - begin), line + begin);
 }
 
-/* Whether a command's raw argument, as `probe`'s, or its words go on behind the first one at `offset`. */
-static bool is_first_word(const char *line, uint32_t offset, uint32_t start)
+/* How many words stand in bytes [first, end) of a line. */
+static uint32_t count_words(const char *line, uint32_t first, uint32_t end)
 {
-    return offset + strspn(line + offset, " ") >= start;
+    uint32_t n = 0;
+    for (uint32_t i = first; i < end; i++) {
+        n += line[i] != ' ' && (i == first || line[i - 1] == ' ');
+    }
+    return n;
 }
 
 void candidates_find(struct candidates *candidates, const struct plan *plan, const char *line, uint32_t start,
@@ -241,8 +248,10 @@ void candidates_find(struct candidates *candidates, const struct plan *plan, con
         offer(&search, source_name(SOURCE_REFERENCE));
         offer(&search, source_name(SOURCE_GOLDEN));
     } else if (command != NULL && command->completion != NULL) {
-        uint32_t behind = offset + (uint32_t)strlen(name);
-        offer_completion(&search, command->completion, previous, is_first_word(line, behind, start));
+        uint32_t n = count_words(line, offset + (uint32_t)strcspn(line + offset, " "), start);
+        if (n < command->max || command->raw) {
+            offer_completion(&search, command->completion, previous, n == 0);
+        }
     }
 }
 

@@ -2,7 +2,8 @@
  *
  * A command's completion is a list of words: "op layer token". In place of a word may stand the name of a list, like
  * <stages>. "preset:<presets>" offers preset, and after it the presets. What stands before a / is offered for the
- * command's first word alone, what stands behind it for further ones. After the word from, the sources are offered.
+ * command's first word alone, what stands behind it for further ones (there "preset:<presets>" only
+ * says what follows preset). After the word from, the sources are offered.
  */
 #ifndef LOCKSTEP_WORKBENCH_DEBUGGER_COMPLETION_H
 #define LOCKSTEP_WORKBENCH_DEBUGGER_COMPLETION_H

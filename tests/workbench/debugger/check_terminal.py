@@ -167,7 +167,7 @@ COMPLETIONS = {
     "fault ": ["off", "on"], "fault on kv-": None, "faults kv-": None, "reload ": ["shaders"], "watch ": ["shaders"],
     "set ": ["decode", "device", "errors", "fuse", "kernel", "layers", "pager", "preset", "shaders", "width"],
     "set preset ": ["bench", "debug", "gemma2-debug"], "set pager ": ["off", "on"], "set fuse ": ["off", "on"],
-    "set errors ": ["continue", "stop"], "set layers ": LAYERS, "set kernel k": ["k_norm", "k_proj", "k_rope"],
+    "set errors ": ["continue", "stop"], "set preset bench ": [], "until diverge ": [], "set layers ": LAYERS, "set kernel k": ["k_norm", "k_proj", "k_rope"],
     "plot embed ": ["difference", "ratio"], "info ": ["breakpoints", "device", "memory", "model", "plan"],
     "help wh": ["where"], "help ju": ["judge"], "help l": ["list", "load", "log", "logits", "look"], "source golden/tiny-gemma3.h": ["golden/tiny-gemma3.h5"],
 }
@@ -247,6 +247,7 @@ MISSPELT_COMMANDS = {
     ("faults", "softmax-sizes-swaped"): "softmax-sizes-swapped", ("help", "invariant"): "invariants",
     ("trace", MODEL, "--ids", "1", "--on", "reference", "--stages", "layer_ot", "-o", "/dev/null"): "layer_out",
     ("run", MODEL, "--ids", "1", "--on", "reference", "--preset", "debgu"): "debug",
+    ("run", MODEL, "--ids", "1", "--on", "refrence"): "reference",
 }
 
 
