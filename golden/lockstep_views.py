@@ -1,6 +1,15 @@
 """The stages of a trace as numpy arrays that share the program's memory, for `py` at the prompt."""
 
+import os
+import shutil
+
 import numpy
+
+
+def set_width(columns):
+    """Has arrays, and what asks for the terminal's size, keep to this many columns."""
+    numpy.set_printoptions(linewidth=columns)
+    shutil.get_terminal_size = lambda fallback=(80, 24): os.terminal_size((columns, fallback[1]))
 
 
 class Trace:

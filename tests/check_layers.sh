@@ -16,7 +16,7 @@ declare -A MAY_INCLUDE=(
 # Folders in layers, bottom to top: each includes only folders before it, and its own. Headers that lie in the folder itself
 # are above all layers.
 declare -A LAYERS=(
-    [workbench]="trace fault audit diagnose report session python invariants pages batch bench probes debugger cli"
+    [workbench]="text trace fault audit diagnose report session python invariants pages batch bench probes debugger cli"
     [engine]="device program placement schedule lowering recording run"
 )
 

@@ -3,6 +3,8 @@
 #include <math.h>
 #include <string.h>
 
+#include "workbench/text/table.h"
+
 static double relative(double squares, double size)
 {
     return squares == 0 ? 0 : sqrt(squares / size);
@@ -66,7 +68,7 @@ static const char *worst_text(const struct worst *worst, const char *format, cha
     return text;
 }
 
-static void print_stage(const struct ledger_table *table, enum stage stage, uint32_t trace, FILE *out)
+static void add_stage(const struct ledger_table *table, enum stage stage, uint32_t trace, struct table *out)
 {
     struct worst introduced = {NAN, 0}, inherited = {NAN, 0}, amplification = {NAN, 0};
     for (uint32_t s = 0; s < table->plan->n_steps; s++) {
@@ -82,15 +84,12 @@ static void print_stage(const struct ledger_table *table, enum stage stage, uint
     if (isnan(introduced.value)) {
         return;
     }
-    char line[160], text[3][40];
-    snprintf(line, sizeof(line), "%-14s  %-14s  %-14s  %-14s", stage_name(stage),
-             worst_text(&introduced, "%.1e", text[0]), worst_text(&inherited, "%.1e", text[1]),
-             worst_text(&amplification, "%.3g", text[2]));
-    size_t length = strlen(line);
-    while (line[length - 1] == ' ') {
-        length--;
-    }
-    fprintf(out, "%.*s\n", (int)length, line);
+    char text[40];
+    table_add_cell(out, "%s", stage_name(stage));
+    table_add_cell(out, "%s", worst_text(&introduced, "%.1e", text));
+    table_add_cell(out, "%s", worst_text(&inherited, "%.1e", text));
+    table_add_cell(out, "%s", worst_text(&amplification, "%.3g", text));
+    table_end_row(out, NULL);
 }
 
 void ledger_print(const struct ledger_table *table, FILE *out)
@@ -101,10 +100,16 @@ void ledger_print(const struct ledger_table *table, FILE *out)
     }
     fprintf(out,
             "\nGain ledger of the %s: each op's difference from the golden (relative rms, worst layer),\n"
-            "split into what the op adds and what it inherits; amplification = inherited / error of its inputs\n\n"
-            "stage           introduced      inherited       amplification\n",
+            "split into what the op adds and what it inherits; amplification = inherited / error of its inputs\n\n",
             source_name(table->sources[0]));
+    struct table rows = {0};
+    table_add_column(&rows, "stage", 0, -14);
+    table_add_column(&rows, "introduced", 2, -14);
+    table_add_column(&rows, "inherited", 2, -14);
+    table_add_column(&rows, "amplification", 2, -14);
     for (int stage = 0; stage < STAGE_COUNT; stage++) {
-        print_stage(table, (enum stage)stage, 0, out);
+        add_stage(table, (enum stage)stage, 0, &rows);
     }
+    table_print(&rows, true, out);
+    table_free(&rows);
 }

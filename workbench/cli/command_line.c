@@ -6,16 +6,32 @@
 
 #include "workbench/cli/output_guard.h"
 #include "workbench/cli/usage.h"
+#include "workbench/text/output.h"
+#include "workbench/text/suggest.h"
 #include "workbench/trace/version.h"
+
+static enum status unknown_command(const char *name, struct error *err)
+{
+    struct suggestion suggestion = {.word = name};
+    char text[SUGGEST_SIZE];
+    uint32_t n;
+    const struct command *commands = command_list(&n);
+    for (uint32_t i = 0; i < n; i++) {
+        suggest_offer(&suggestion, commands[i].name);
+    }
+    return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET,
+                     "unknown command, expected one of those that lockstep --help lists%s",
+                     suggest_text(&suggestion, text));
+}
 
 /* `lockstep help` and `lockstep help COMMAND`. */
 static enum status show_help(const char *name, struct error *err)
 {
     const struct command *command = name != NULL ? command_find(name) : NULL;
     if (name != NULL && command == NULL) {
-        return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET,
-                         "unknown command, expected one of those that lockstep --help lists");
+        return unknown_command(name, err);
     }
+    output_hold();
     if (command != NULL) {
         usage_print_command(command, stdout);
     } else {
@@ -56,6 +72,21 @@ static enum status usage_error(const struct command *command, const char *word, 
 {
     char *line = usage_line(command);
     enum status status = error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "%s, expected: %s", what, line);
+    free(line);
+    return status;
+}
+
+static enum status unknown_option(const struct command *command, const char *word, struct error *err)
+{
+    struct suggestion suggestion = {.word = word};
+    struct option option;
+    char text[SUGGEST_SIZE], *line = usage_line(command);
+    suggest_offer(&suggestion, "--help");
+    for (size_t at = 0; command_next_option(command, &at, &option);) {
+        suggest_offer(&suggestion, option.name);
+    }
+    enum status status = error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "unknown option, expected: %s%s",
+                                   line, suggest_text(&suggestion, text));
     free(line);
     return status;
 }
@@ -130,7 +161,7 @@ static enum status parse_arguments(const struct command *command, int argc, char
             continue;
         }
         if (!command_option(command, word, strlen(word), &option)) {
-            return usage_error(command, word, "unknown option", err);
+            return unknown_option(command, word, err);
         }
         if (option.kind != OPTION_FLAG && ++i == argc) {
             return error_set(err, STATUS_USAGE, NULL, word, ERROR_NO_OFFSET, "nothing follows it, expected a value");
@@ -143,6 +174,13 @@ static enum status parse_arguments(const struct command *command, int argc, char
         return usage_error(command, command->name, what, err);
     }
     return STATUS_OK;
+}
+
+/* Whether a word is the value of the option before it: --prompt --help. */
+static bool is_value(const struct command *command, char **argv, int i)
+{
+    struct option option;
+    return i > 0 && command_option(command, argv[i - 1], strlen(argv[i - 1]), &option) && option.kind != OPTION_FLAG;
 }
 
 static bool asks_for_help(const char *word)
@@ -161,17 +199,21 @@ static enum status run_program_option(const struct program_option *option, int n
     return option->function(n_words > 0 ? words[0] : NULL, err);
 }
 
-/* Runs a command, or with --help alone describes it. */
+/* Runs a command; or, with --help anywhere among its words, describes it. */
 static enum status run_command(const struct command *command, int argc, char **argv, struct error *err)
 {
-    if (argc == 1 && asks_for_help(argv[0])) {
-        usage_print_command(command, stdout);
-        return STATUS_OK;
+    for (int i = 0; i < argc; i++) {
+        if (asks_for_help(argv[i]) && !is_value(command, argv, i)) {
+            return show_help(command->name, err);
+        }
     }
     struct arguments arguments = {.n = -1, .n_prompt = -1, .jobs = -1};
     TRY(parse_arguments(command, argc, argv, &arguments, err));
     if (!command->checks_outputs) {
         TRY(check_outputs(&arguments, err));
+    }
+    if (command->pages && !arguments.check) {
+        output_hold();
     }
     return command->function(&arguments, err);
 }
@@ -195,6 +237,5 @@ enum status command_line_run(int argc, char **argv, struct error *err)
     if (command != NULL) {
         return run_command(command, argc - 2, argv + 2, err);
     }
-    return error_set(err, STATUS_USAGE, NULL, argv[1], ERROR_NO_OFFSET,
-                     "unknown command, expected one of those that lockstep --help lists");
+    return unknown_command(argv[1], err);
 }

@@ -17,6 +17,7 @@ static const struct command commands[] = {
                        "wrong first, which source is wrong, and which known bug explains it.",
         .meanings = {{"--on", "engine|reference|engine,reference",
                       "The sides that run (default: engine,reference; with --trace: reference)."}},
+        .pages = true,
         .function = command_diff,
     },
     {
@@ -29,6 +30,7 @@ static const struct command commands[] = {
         .description =
             "Recomputes every op of a trace in double precision from the inputs that the trace recorded, and "
             "compares with the output that it recorded. It needs neither a second trace nor a device.",
+        .pages = true,
         .function = command_audit,
     },
     {
@@ -41,6 +43,7 @@ static const struct command commands[] = {
         .description =
             "Compares two traces of the same tokens row by row. Without a model there are no rounding bounds: "
             "the exit status is 0 if the traces are bit-identical, else 1.",
+        .pages = true,
         .function = command_compare,
     },
     {
@@ -73,6 +76,7 @@ static const struct command commands[] = {
             "compared instead; padding before the tokens of the second one is found by itself.",
         .meanings = {{"--trace", "T.h5", "Compare two traces instead, A and B: --trace A --trace B.",
                       offsetof(struct arguments, second_trace)}},
+        .pages = true,
         .function = command_invariants,
     },
     {
@@ -159,6 +163,7 @@ static const struct command commands[] = {
         .description =
             "Shows what lockstep makes of a model: its config, its tensors, the plan of its forward pass, and "
             "what is odd about its files.",
+        .pages = true,
         .function = command_info,
     },
     {
@@ -175,6 +180,7 @@ static const struct command commands[] = {
             "each "
             "is planted in the engine and must be found where it was planted and called by its name; healthy runs must "
             "raise no alarm; and bugs of each kind must be called what they are.",
+        .pages = true,
         .function = command_faults,
     },
     {
@@ -185,6 +191,7 @@ static const struct command commands[] = {
         .max_words = 0,
         .summary = "List the Vulkan devices.",
         .description = "Lists the Vulkan devices, and marks the one that runs where --device names none.",
+        .pages = true,
         .function = command_devices,
     },
 };

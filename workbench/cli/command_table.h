@@ -28,6 +28,7 @@ struct command {
     const char *description;       /* a paragraph */
     struct option_meaning meanings[COMMAND_MOST_MEANINGS];
     bool checks_outputs; /* the function itself: its inputs are not those of the command line alone */
+    bool pages;          /* prints all at its end, through the pager if that is long */
     enum status (*function)(const struct arguments *arguments, struct error *err);
 };
 

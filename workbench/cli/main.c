@@ -9,6 +9,7 @@
 #include "workbench/report/provenance.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
+#include "workbench/text/output.h"
 #include "workbench/trace/version.h"
 
 int main(int argc, char **argv)
@@ -18,11 +19,13 @@ int main(int argc, char **argv)
     version_set_commit(LOCKSTEP_COMMIT);
     provenance_set_command(argc, argv);
     interrupt_install();
+    output_open();
     enum status status = command_line_run(argc, argv, &err);
     python_close();
+    output_release();
     progress_wipe();
     if (err.text[0] != '\0') {
-        fprintf(stderr, "lockstep: %s\n", err.text);
+        output_error(err.text);
     }
     /* A full disk behind standard output shows only here. */
     if (fflush(stdout) != 0 || ferror(stdout)) {

@@ -4,9 +4,10 @@
 #include <string.h>
 
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/terminal.h"
 
-#define WIDTH 80       /* columns */
-#define HELP_COLUMN 22 /* where the sentences of options begin */
+#define WIDTH terminal_text_width() /* columns */
+#define HELP_COLUMN 22              /* where the sentences of options begin */
 
 const char usage_purpose[] =
     "Lockstep finds the first wrong operation of an LLM inference engine: its layer, op, token "

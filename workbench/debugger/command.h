@@ -17,6 +17,8 @@ struct repl_command {
     uint32_t min, max;          /* number of words after the name */
     bool raw;                   /* the rest of the line is one word, as it stands */
     bool runs;                  /* runs steps: `reload` repeats it */
+    bool repeats;               /* an empty line runs it again */
+    bool streams;               /* prints as it goes, as those that run steps do: no pager */
 };
 
 /* Prototypes of all do_NAME. */
@@ -26,6 +28,15 @@ struct repl_command {
 
 /* command_table.c: command number i in the order of help, or NULL past the last one. */
 const struct repl_command *repl_command_at(uint32_t i);
+
+/* Alias number i and what it stands for: a command, as gdb calls it. false: past the last one. */
+bool repl_alias_at(uint32_t i, const char **alias, const char **command);
+
+/* commands/help.c: prints a command's arguments, what it does and an example. */
+void repl_describe_command(const struct repl_command *command);
+
+/* Topic number i of help, or NULL past the last one. */
+const char *repl_topic_at(uint32_t i);
 
 /* The command with this name, or the only one whose name begins with it. NULL: none, or several. */
 const struct repl_command *repl_command_by_name(const char *name);

@@ -10,6 +10,7 @@
 #include "workbench/debugger/line_editor.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
+#include "workbench/text/output.h"
 
 #define PROMPT "dbg> "
 #define MAX_DEPTH 8 /* of nested scripts */
@@ -21,9 +22,9 @@ static enum status run_line(struct repl *repl, const char *line)
     interrupt_clear();
     enum status status = repl_run_line(repl, line, &err);
     progress_wipe();
-    fflush(stdout);
+    output_release();
     if (status != STATUS_OK) {
-        fprintf(stderr, "lockstep: %s\n", err.text);
+        output_error(err.text);
     }
     return status;
 }
@@ -91,10 +92,15 @@ static enum status loop_over_stdin(struct repl *repl)
 
 static void loop_on_terminal(struct repl *repl)
 {
-    line_editor_begin();
+    repl->on_terminal = true;
+    line_editor_begin(repl->plan);
     char *line;
     while (!repl->quit && (line = line_editor_read(PROMPT)) != NULL) {
-        (void)run_line(repl, line); /* the session goes on */
+        bool again = line[strspn(line, " \t")] == '\0' && repl->last_line != NULL;
+        char *repeated = again ? xstrdup(repl->last_line) : NULL; /* running it replaces it */
+        repl->repeating = again;
+        (void)run_line(repl, again ? repeated : line); /* the session goes on */
+        free(repeated);
         free(line);
     }
     line_editor_end();

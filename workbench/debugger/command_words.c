@@ -6,6 +6,8 @@
 #include <string.h>
 
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/completion.h"
+#include "workbench/trace/stage_list.h"
 
 /* Reads one word from *at into word[], which has room for the rest of the line. false: a quote is not closed. */
 static bool read_word(const char **at, char *word)
@@ -63,8 +65,10 @@ void words_free(struct words *words)
 enum status words_refuse(const struct words *words, uint32_t i, struct error *err)
 {
     const struct repl_command *command = words->command;
-    return error_set(err, STATUS_USAGE, NULL, command->name, ERROR_NO_OFFSET, "\"%.40s\", expected: %s %s",
-                     words->word[i], command->name, command->args);
+    char suggestion[SUGGEST_SIZE];
+    return error_set(err, STATUS_USAGE, NULL, command->name, ERROR_NO_OFFSET, "\"%.40s\", expected: %s %s%s",
+                     words->word[i], command->name, command->args,
+                     candidates_suggest(command, words->word[i], suggestion));
 }
 
 enum status word_number(const char *word, const char *what, int64_t low, int64_t high, int64_t *number,
@@ -93,8 +97,13 @@ enum status word_side(struct repl *repl, const char *word, struct repl_side **si
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         strcat(strcat(here, i > 0 ? ", " : ""), source_name(repl->sides[i].source));
     }
-    return error_set(err, STATUS_USAGE, NULL, "from", ERROR_NO_OFFSET, "\"%s\", expected one of: %s", word,
-                     here[0] != '\0' ? here : "none, as there is no run");
+    struct suggestion suggestion = {.word = word};
+    char text[SUGGEST_SIZE];
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        suggest_offer(&suggestion, source_name(repl->sides[i].source));
+    }
+    return error_set(err, STATUS_USAGE, NULL, "from", ERROR_NO_OFFSET, "\"%s\", expected one of: %s%s", word,
+                     here[0] != '\0' ? here : "none, as there is no run", suggest_text(&suggestion, text));
 }
 
 /* The layer that ran last; before anything ran, layer 0. */
@@ -119,8 +128,10 @@ enum status word_step(struct repl *repl, const char *word, uint32_t *step, bool 
     name[length] = '\0';
     enum stage stage = stage_by_name(name);
     if (stage == STAGE_COUNT) {
+        char suggestion[SUGGEST_SIZE];
         return error_set(err, STATUS_USAGE, NULL, "stage", ERROR_NO_OFFSET,
-                         "\"%s\", expected a stage like layer_out@3 (info plan lists them)", name);
+                         "\"%s\", expected a stage like layer_out@3 (info plan lists them)%s", name,
+                         stage_suggest(name, suggestion));
     }
     const char *at = strchr(word, '@');
     int64_t layer = LAYER_NONE;
@@ -149,6 +160,12 @@ enum status word_place(struct repl *repl, const char *word, uint32_t *step, stru
 {
     char stage_at_layer[96];
     size_t digits = strspn(word, "0123456789");
+    if (digits > 0 && word[digits] == '\0') { /* a layer: its last step */
+        int64_t layer = 0;
+        TRY(word_number(word, "layer", 0, (int64_t)repl->plan->n_layers - 1, &layer, err));
+        *step = plan_layer_end(repl->plan, (uint32_t)layer) - 1;
+        return STATUS_OK;
+    }
     if (digits == 0 || word[digits] != '.') {
         return word_step(repl, word, step, NULL, err);
     }

@@ -32,7 +32,7 @@ enum status word_side(struct repl *repl, const char *word, struct repl_side **si
 /* STAGE[@LAYER] as a step of the plan; without @LAYER in the layer that ran last. layer_given may be NULL. */
 enum status word_step(struct repl *repl, const char *word, uint32_t *step, bool *layer_given, struct error *err);
 
-/* LAYER.STAGE or STAGE[@LAYER] as a step of the plan. */
+/* LAYER.STAGE, STAGE[@LAYER], or LAYER, whose last step it is, as a step of the plan. */
 enum status word_place(struct repl *repl, const char *word, uint32_t *step, struct error *err);
 
 #endif

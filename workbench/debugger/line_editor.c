@@ -12,11 +12,13 @@
 #include "model/error.h"
 #include "workbench/debugger/completion.h"
 #include "workbench/session/interrupt.h"
+#include "workbench/text/output.h"
 
 #define MAX_HISTORY 1000
 
 /* What is being completed: readline's callbacks take no context. */
 static struct candidates candidates;
+static const struct plan *plan;
 
 /* readline's generator: called with state 0, 1, … until it returns NULL. readline frees what it returns. */
 static char *next_candidate(const char *text, int state)
@@ -30,7 +32,7 @@ static char *next_candidate(const char *text, int state)
 static char **complete(const char *text, int start, int end)
 {
     (void)end;
-    candidates_find(&candidates, rl_line_buffer, (uint32_t)start, text);
+    candidates_find(&candidates, plan, rl_line_buffer, (uint32_t)start, text);
     char **matches = NULL;
     if (!candidates.files) { /* else readline completes names of files by itself */
         rl_attempted_completion_over = 1;
@@ -64,10 +66,12 @@ static bool history_path(char path[PATH_MAX], bool make_folders)
     return true;
 }
 
-/* Ctrl-C drops the line that is being typed and shows an empty one. */
+/* Ctrl-C drops the line that is being typed and shows an empty one. A search in the history is left first. */
 static int drop_line(void)
 {
-    if (interrupt_seen()) {
+    if (interrupt_seen() && RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH)) {
+        (void)rl_stuff_char(CTRL('G')); /* readline's own key that ends a search; the line is dropped when it has */
+    } else if (interrupt_seen()) {
         interrupt_clear();
         rl_replace_line("", 1);
         rl_crlf();
@@ -77,10 +81,13 @@ static int drop_line(void)
     return 0;
 }
 
-void line_editor_begin(void)
+void line_editor_begin(const struct plan *of)
 {
     char path[PATH_MAX];
+    plan = of;
     rl_readline_name = "lockstep";
+    rl_outstream = output_terminal();
+    rl_change_environment = 0; /* else it sets COLUMNS, which would outlive another size of the window */
     rl_attempted_completion_function = complete;
     rl_completer_word_break_characters = " \t";
     rl_event_hook = drop_line; /* rl_signal_event_hook would miss a signal between two reads */

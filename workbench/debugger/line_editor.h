@@ -2,9 +2,12 @@
 #ifndef LOCKSTEP_WORKBENCH_DEBUGGER_LINE_EDITOR_H
 #define LOCKSTEP_WORKBENCH_DEBUGGER_LINE_EDITOR_H
 
-/* Sets up completion and reads the history file: $XDG_STATE_HOME/lockstep/history, or
+#include "model/plan.h"
+
+/* Sets up completion, of this plan's layers and stages, and reads the history file: $XDG_STATE_HOME/lockstep/history,
+ * or
  * ~/.local/state/lockstep/history. */
-void line_editor_begin(void);
+void line_editor_begin(const struct plan *plan);
 
 /* A line, which the caller frees; NULL at the end of input. Adds it to the history. Ctrl-C drops what was typed. */
 char *line_editor_read(const char *prompt);

@@ -6,6 +6,7 @@
 #include "workbench/debugger/run/capture.h"
 #include "workbench/debugger/run/run.h"
 #include "workbench/session/step_kernel.h"
+#include "workbench/text/table.h"
 
 const char *positions_text(const struct repl *repl, char text[64])
 {
@@ -23,7 +24,7 @@ const char *repl_kernel_text(const struct repl *repl, uint32_t batch, uint32_t s
     return step_kernel_write(&repl->batches[batch].kernels[step], repl->plan, text);
 }
 
-static void print_heading(struct repl *repl, uint32_t step)
+static void print_heading(const struct repl *repl, uint32_t step)
 {
     char positions[64];
     const struct step *at = &repl->plan->steps[step];
@@ -32,82 +33,123 @@ static void print_heading(struct repl *repl, uint32_t step)
     } else {
         printf("layer %d, %s\n", at->layer, positions_text(repl, positions));
     }
-    printf("  %-15s %11s %11s", "stage", "maxAbs", "rms");
+}
+
+static void add_columns(struct repl *repl, struct table *table)
+{
+    table_add_column(table, "stage", 2, -15);
+    table_add_column(table, "maxAbs", 1, 11);
+    table_add_column(table, "rms", 1, 11);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        printf(" %10s", source_name(repl->sides[i].source));
+        table_add_column(table, source_name(repl->sides[i].source), 1, 10);
     }
     for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
         if (repl->sides[i].source != SOURCE_GOLDEN) {
             char column[32];
             snprintf(column, sizeof(column), "%s-golden", source_name(repl->sides[i].source));
-            printf(" %16s", column);
+            table_add_column(table, column, 1, 16);
         }
     }
-    printf("%s\n", repl_side_of(repl, SOURCE_ENGINE) != NULL ? "  kernel" : "");
+    if (repl_side_of(repl, SOURCE_ENGINE) != NULL) {
+        table_add_column(table, "kernel", 2, 0);
+    }
 }
 
-/* Prints an audit ratio (above 1: an introduced error), "-" for not recorded, "?" for cannot be judged, or "inherited"
+/* Adds an audit ratio (above 1: an introduced error), "-" for not recorded, "?" for cannot be judged, or "inherited"
  * where no row could be judged, "rounded" where the golden's weights are MODEL's in another precision. */
-static void print_ratio(const struct finding *finding)
+static void add_ratio(const struct finding *finding, struct table *table)
 {
     if (finding->state != FINDING_AUDITED || finding->rows_judged == 0) {
         const char *why = finding->state == FINDING_MISSING ? "-" : "?";
-        printf(" %10s", finding->state == FINDING_AUDITED ? "inherited" : why);
+        table_add_cell(table, "%s", finding->state == FINDING_AUDITED ? "inherited" : why);
     } else if (finding->other_precision) {
-        printf(" %10s", "rounded");
+        table_add_cell(table, "rounded");
     } else {
-        printf(" %10.3g", finding->max_ratio);
+        table_add_cell(table, "%.3g", finding->max_ratio);
     }
 }
 
-static void print_step(struct repl *repl, uint32_t step)
+/* "<-- introduced by engine, reference"; empty: by none */
+static void write_mark(const struct repl *repl, uint32_t step, char *mark, size_t size)
+{
+    size_t length = 0;
+    mark[0] = '\0';
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (finding_failed(&repl->sides[i].summaries[step].latest)) {
+            length += (size_t)snprintf(mark + length, size - length, "%s %s", length > 0 ? "," : "<-- introduced by",
+                                       source_name(repl->sides[i].source));
+        }
+    }
+}
+
+static void add_step(struct repl *repl, uint32_t step, struct table *table)
 {
     const struct finding *leader = &repl_leader(repl)->summaries[step].latest;
-    if (leader->state == FINDING_MISSING) {
-        printf("  %-15s %11s %11s", stage_name(repl->plan->steps[step].stage), "-", "-");
-    } else {
-        printf("  %-15s %11.5g %11.5g", stage_name(repl->plan->steps[step].stage), leader->max_abs, leader->rms);
-    }
+    bool missing = leader->state == FINDING_MISSING;
+    table_add_cell(table, "%s", stage_name(repl->plan->steps[step].stage));
+    table_add_cell(table, missing ? "-" : "%.5g", leader->max_abs);
+    table_add_cell(table, missing ? "-" : "%.5g", leader->rms);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         if (&repl->sides[i] == repl_leader(repl) && repl_is_patched(repl, step)) {
-            printf(" %10s", "patched");
+            table_add_cell(table, "patched");
         } else {
-            print_ratio(&repl->sides[i].summaries[step].latest);
+            add_ratio(&repl->sides[i].summaries[step].latest, table);
         }
     }
     for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
         double relative = repl->sides[i].summaries[step].latest_relative;
-        if (repl->sides[i].source == SOURCE_GOLDEN) {
-            continue;
-        }
-        if (isnan(relative)) {
-            printf(" %16s", "-");
-        } else {
-            printf(" %16.3g", relative);
+        if (repl->sides[i].source != SOURCE_GOLDEN) {
+            table_add_cell(table, isnan(relative) ? "-" : "%.3g", relative);
         }
     }
     if (repl_side_of(repl, SOURCE_ENGINE) != NULL) {
         char kernel[STEP_KERNEL_SIZE];
-        printf("  %s", step_kernel_write_name(&repl->batches[repl->n_batches - 1].kernels[step], kernel));
+        table_add_cell(table, "%s", step_kernel_write_name(&repl->batches[repl->n_batches - 1].kernels[step], kernel));
     }
-    const char *mark = "  <-- introduced by";
+    char mark[64];
+    write_mark(repl, step, mark, sizeof(mark));
+    table_end_row(table, mark[0] != '\0' ? mark : NULL);
+}
+
+void print_legend(struct repl *repl, enum legend legend)
+{
+    if (repl->legends[legend] || repl->n_sides == 0) {
+        return;
+    }
+    repl->legends[legend] = true;
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (finding_failed(&repl->sides[i].summaries[step].latest)) {
-            printf("%s %s", mark, source_name(repl->sides[i].source));
-            mark = ",";
+        printf("%s%s", i > 0 ? ", " : "  ", source_name(repl->sides[i].source));
+    }
+    printf(": error from its own inputs / the most that rounding can cause; above 1 is a bug\n");
+    const char *between = "  ";
+    for (uint32_t i = 0; i < repl->n_sides && repl_side_of(repl, SOURCE_GOLDEN) != NULL; i++) {
+        if (repl->sides[i].source != SOURCE_GOLDEN) {
+            printf("%s%s-golden", between, source_name(repl->sides[i].source));
+            between = ", ";
         }
     }
-    printf("\n");
+    if (between[0] == ',') {
+        printf(": rms of the difference / rms of the golden\n");
+    }
 }
 
 void print_steps(struct repl *repl, uint32_t first, uint32_t last, bool heading)
 {
-    for (uint32_t s = first; s < last; s++) {
-        if (s == first ? heading : repl->plan->steps[s].layer != repl->plan->steps[s - 1].layer) {
-            print_heading(repl, s);
+    for (uint32_t s = first; s < last;) {
+        struct table table = {0};
+        uint32_t begin = s;
+        add_columns(repl, &table);
+        do {
+            add_step(repl, s++, &table);
+        } while (s < last && repl->plan->steps[s].layer == repl->plan->steps[s - 1].layer);
+        bool with_heading = begin > first || heading;
+        if (with_heading) {
+            print_heading(repl, begin);
         }
-        print_step(repl, s);
+        table_print(&table, with_heading, stdout);
+        table_free(&table);
     }
+    print_legend(repl, LEGEND_STEPS);
 }
 
 void print_introduced(const struct repl *repl, uint32_t first)

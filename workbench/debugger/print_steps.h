@@ -8,6 +8,10 @@
  * before the first line. */
 void print_steps(struct repl *repl, uint32_t first, uint32_t last, bool heading);
 
+/* What the columns of ratios mean: once in a session, below the first table of its kind. */
+enum legend { LEGEND_STEPS, LEGEND_DIFF };
+void print_legend(struct repl *repl, enum legend legend);
+
 /* One line an error, for the introduced errors from number `first` on. */
 void print_introduced(const struct repl *repl, uint32_t first);
 

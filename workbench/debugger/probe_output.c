@@ -1,4 +1,8 @@
-/* Hands the current batch's rows to the probes. */
+/* Hands the current batch's rows to the probes, and keeps their lines until the position is printed. */
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+
 #include "workbench/debugger/run/judge.h"
 #include "workbench/probes/probe_lines.h"
 
@@ -14,7 +18,8 @@ static const float *batch_rows(const struct repl *repl, uint32_t side, int32_t l
     return there ? trace_row(stage, repl->first) : NULL;
 }
 
-void repl_print_probes(const struct repl *repl, uint32_t s)
+/* Prints what a step's rows give on stdout. */
+static void print_probes(const struct repl *repl, uint32_t s)
 {
     const struct step *step = &repl->plan->steps[s];
     struct probe_rows rows = {.plan = repl->plan, .step = s, .first = repl->first, .n_rows = repl->n_rows};
@@ -34,4 +39,28 @@ void repl_print_probes(const struct repl *repl, uint32_t s)
         rows.before[i] = batch_rows(repl, 0, step->layer - 1 - i, STAGE_layer_out);
     }
     probe_lines_print(repl->config, &rows);
+}
+
+void repl_make_probes(struct repl *repl, uint32_t s)
+{
+    char *text = NULL;
+    size_t size = 0;
+    FILE *before = stdout, *memory = open_memstream(&text, &size);
+    ASSERT(memory != NULL);
+    stdout = memory; /* probes print there, for `run` shows them at once */
+    print_probes(repl, s);
+    stdout = before;
+    fclose(memory);
+    repl->probe_text = xrealloc(repl->probe_text, repl->n_probe_text + size + 1);
+    memcpy(repl->probe_text + repl->n_probe_text, text, size);
+    repl->n_probe_text += size;
+    free(text);
+}
+
+void repl_show_probes(struct repl *repl)
+{
+    if (repl->n_probe_text > 0) {
+        (void)fwrite(repl->probe_text, 1, repl->n_probe_text, stdout);
+    }
+    repl->n_probe_text = 0;
 }

@@ -61,8 +61,8 @@ static void clear_run(struct repl *repl)
 void repl_close(struct repl *repl)
 {
     clear_run(repl);
-    if (repl->python_used) {
-        python_close();
+    if (repl->python_used && !python_close()) {
+        return; /* threads of user code may still look at what is freed here; the program ends */
     }
     probe_config_free(repl->config);
     free(repl->config);
@@ -82,6 +82,8 @@ void repl_close(struct repl *repl)
     free(repl->captured);
     free(repl->golden_steps);
     free(repl->last_run);
+    free(repl->last_line);
+    free(repl->probe_text);
     plan_free(&repl->judged_plan);
     if (repl->golden != NULL) {
         trace_free(repl->golden);

@@ -12,6 +12,7 @@
 #include "workbench/session/session.h"
 
 #define REPL_MAX_SIDES 3
+#define REPL_LEGENDS 2 /* of step's columns, of diff's */
 #define REPL_DECODE 24 /* tokens decoded by default where no golden says how many */
 
 /* The audit of one step of one side in one batch. */
@@ -84,7 +85,6 @@ struct repl_settings {
     char *faults[REPL_MAX_FAULTS];
     uint32_t n_faults;
     uint32_t decode;               /* tokens decoded after a prompt */
-    uint32_t width;                /* of plots, in columns; 0: the terminal's */
     bool errors_continue;          /* a piped command that fails does not end the run */
     struct kernel_choices kernels; /* which kernel makes each stage */
     bool no_fuse;                  /* the engine runs each op by itself; else the schedule of `run` and `diff` */
@@ -125,6 +125,13 @@ struct repl {
     struct trace **retired;        /* traces of earlier runs, kept while user code may look into them */
     uint32_t n_retired;
     bool python_used, quit;
+    bool on_terminal;           /* a person types */
+    bool legends[REPL_LEGENDS]; /* what the columns mean was said */
+    char *probe_text;           /* lines for grep, of steps that ran since the position was printed last; NULL: none */
+    size_t n_probe_text;
+    char *last_line;             /* what an empty line repeats; NULL: nothing */
+    bool repeating;              /* an empty line runs the command */
+    uint32_t list_from;          /* step that `list` goes on with when it is repeated */
     char *last_run;              /* the last command that ran steps; NULL: none, or it failed */
     uint64_t last_from, last_to; /* repl_point before and after it */
     enum status failed_assert;   /* of the first assert that failed; STATUS_OK: none */

@@ -4,6 +4,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/trace/stage_list.h"
+
 /* Reads what follows the @: "3" or "3.attn_out". */
 static enum status parse_place(struct fault_request *request, const char *text, const char *place, struct error *err)
 {
@@ -19,10 +21,22 @@ static enum status parse_place(struct fault_request *request, const char *text, 
     }
     request->stage = stage_by_name(end + 1);
     if (request->stage == STAGE_COUNT) {
-        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET, "\"%s\": no stage is called %s", text,
-                         end + 1);
+        char suggestion[SUGGEST_SIZE];
+        return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET, "\"%s\": no stage is called %s%s", text,
+                         end + 1, stage_suggest(end + 1, suggestion));
     }
     return STATUS_OK;
+}
+
+const char *fault_suggest(const char *word, char text[SUGGEST_SIZE])
+{
+    struct suggestion suggestion = {.word = word};
+    uint32_t n;
+    const struct fault *faults = fault_list(&n);
+    for (uint32_t i = 0; i < n; i++) {
+        suggest_offer(&suggestion, faults[i].name);
+    }
+    return suggest_text(&suggestion, text);
 }
 
 enum status fault_parse(struct fault_request *request, const char *text, struct error *err)
@@ -32,8 +46,10 @@ enum status fault_parse(struct fault_request *request, const char *text, struct 
     snprintf(name, sizeof(name), "%.*s", at ? (int)(at - text) : (int)strlen(text), text);
     *request = (struct fault_request){fault_by_name(name), LAYER_NONE, STAGE_COUNT};
     if (!request->fault) {
+        char suggestion[SUGGEST_SIZE];
         return error_set(err, STATUS_USAGE, NULL, "--fault", ERROR_NO_OFFSET,
-                         "\"%s\" is unknown, expected a fault that `lockstep faults` lists", name);
+                         "\"%s\" is unknown, expected a fault that `lockstep faults` lists%s", name,
+                         fault_suggest(name, suggestion));
     }
     return at ? parse_place(request, text, at + 1, err) : STATUS_OK;
 }

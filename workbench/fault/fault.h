@@ -6,6 +6,7 @@
 #define LOCKSTEP_WORKBENCH_FAULT_FAULT_H
 
 #include "model/plan.h"
+#include "workbench/text/suggest.h"
 
 /* What sort of bug it is. */
 #define FAULT_KINDS(X)                            \
@@ -97,6 +98,9 @@ struct fault {
 
 const struct fault *fault_list(uint32_t *n_faults);
 const struct fault *fault_by_name(const char *name); /* NULL: unknown */
+
+/* Writes which fault may be meant by an unknown name, or nothing. Returns text. */
+const char *fault_suggest(const char *word, char text[SUGGEST_SIZE]);
 
 /* Whether the reference can compute what an engine with this bug computes, and so name it. */
 bool fault_is_mutant(const struct fault *fault);

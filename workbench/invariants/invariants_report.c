@@ -3,6 +3,7 @@
 #include <string.h>
 
 #include "workbench/invariants/invariants.h"
+#include "workbench/text/table.h"
 #include "workbench/trace/json_file.h"
 
 /* "engine, layer 3 attn_out, token 5: kv-stale (reproduced)"; "" if nothing diverges. */
@@ -48,16 +49,18 @@ static const char *choices_text(const struct invariant_pair *pair, char text[32]
     return text;
 }
 
-static void print_run(const struct invariants *invariants, uint32_t i, int width)
+static void add_run(const struct invariants *invariants, uint32_t i, int width, struct table *table)
 {
     const struct invariant_run *run = &invariants->runs[i];
     char place[256], difference[96], choices[32];
-    printf("  %-*s  %-22s %-9s  %-34s %s\n", width, run->name, run->batches,
-           conclusion_name(run->comparison.verdict.conclusion),
-           i > 0 ? difference_text(&invariants->pairs[i], difference) : "",
-           i > 0 ? choices_text(&invariants->pairs[i], choices) : "");
+    table_add_cell(table, "%s", run->name);
+    table_add_cell(table, "%s", run->batches);
+    table_add_cell(table, "%s", conclusion_name(run->comparison.verdict.conclusion));
+    table_add_cell(table, "%s", i > 0 ? difference_text(&invariants->pairs[i], difference) : "");
+    table_add_cell(table, "%s", i > 0 ? choices_text(&invariants->pairs[i], choices) : "");
+    table_end_row(table, NULL);
     if (*place_text(run, place)) {
-        printf("  %-*s  %s\n", width, "", place);
+        table_add_line(table, "  %-*s  %s", width, "", place);
     }
 }
 
@@ -89,16 +92,23 @@ void invariants_print(const struct invariants *invariants)
         int length = (int)strlen(invariants->runs[i].name);
         width = length > width ? length : width;
     }
+    struct table table = {0};
     print_verdict(invariants);
-    printf("  %-*s  %-22s %-9s  %-34s %s\n", width, "run", "tokens", "verdict", "from the first: relative rms",
-           "same next token");
+    table_add_column(&table, "run", 2, -width);
+    table_add_column(&table, "tokens", 2, -22);
+    table_add_column(&table, "verdict", 1, -9);
+    table_add_column(&table, "from the first: relative rms", 2, -34);
+    table_add_column(&table, "same next token", 1, 0);
     for (uint32_t i = 0; i < invariants->n_runs; i++) {
-        print_run(invariants, i, width);
+        add_run(invariants, i, width, &table);
         if (invariants->pairs[i].shift > 0) {
-            printf("  %-*s  behind %u tokens of padding, which %s\n", width, "", invariants->pairs[i].shift,
-                   invariants->pairs[i].sees_padding ? "the others see: no mask hides them" : "are not judged");
+            table_add_line(&table, "  %-*s  behind %u tokens of padding, which %s", width, "",
+                           invariants->pairs[i].shift,
+                           invariants->pairs[i].sees_padding ? "the others see: no mask hides them" : "are not judged");
         }
     }
+    table_print(&table, true, stdout);
+    table_free(&table);
     uint32_t first = invariants_first(invariants);
     if (first < invariants->n_runs && invariants->runs[first].comparison.verdict.diverged) {
         printf("\n%s:\n", invariants->runs[first].name);

@@ -5,6 +5,8 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/text/suggest.h"
+
 static const char *const level_names[] = {"silent", "info", "verbose"};
 static const char *const category_names[] = {
 #define X(name) #name,
@@ -76,8 +78,11 @@ enum status probe_config_set_level(struct probe_config *config, const char *word
             return STATUS_OK;
         }
     }
-    return error_set(err, STATUS_BAD_INPUT, NULL, "log", ERROR_NO_OFFSET, "\"%s\", expected silent, info or verbose",
-                     word);
+    struct suggestion suggestion = {.word = word};
+    char text[SUGGEST_SIZE];
+    suggest_offer_all(&suggestion, level_names, sizeof(level_names) / sizeof(level_names[0]));
+    return error_set(err, STATUS_BAD_INPUT, NULL, "log", ERROR_NO_OFFSET, "\"%s\", expected silent, info or verbose%s",
+                     word, suggest_text(&suggestion, text));
 }
 
 enum status probe_config_set_category(struct probe_config *config, const char *word, struct error *err)
@@ -89,12 +94,16 @@ enum status probe_config_set_category(struct probe_config *config, const char *w
             known = true;
         }
     }
-    return known
-               ? STATUS_OK
-               : error_set(err, STATUS_BAD_INPUT, NULL, "trace", ERROR_NO_OFFSET,
-                           "\"%s\", expected attn, ffn, logits, kernels, kv, sample, loader, buffers, all or none, or "
-                           "-NAME to take one out",
-                           word);
+    if (known) {
+        return STATUS_OK;
+    }
+    struct suggestion suggestion = {.word = word + !on};
+    char text[SUGGEST_SIZE];
+    suggest_offer_all(&suggestion, category_names, TRACE_CATEGORY_COUNT);
+    return error_set(err, STATUS_BAD_INPUT, NULL, "trace", ERROR_NO_OFFSET,
+                     "\"%s\", expected attn, ffn, logits, kernels, kv, sample, loader, buffers, all or none, or -NAME "
+                     "to take one out%s",
+                     word, suggest_text(&suggestion, text));
 }
 
 static const struct {
@@ -123,8 +132,13 @@ enum status probe_config_read_preset(struct probe_config *config, const char *pr
             return probe_config_read(config, &text, plan, err);
         }
     }
+    struct suggestion suggestion = {.word = preset};
+    char text[SUGGEST_SIZE];
+    for (size_t i = 0; i < N_PRESETS; i++) {
+        suggest_offer(&suggestion, presets[i].name);
+    }
     return error_set(err, STATUS_USAGE, NULL, "--preset", ERROR_NO_OFFSET,
-                     "\"%s\", expected bench, debug or gemma2-debug", preset);
+                     "\"%s\", expected bench, debug or gemma2-debug%s", preset, suggest_text(&suggestion, text));
 }
 
 enum status probe_config_read_options(struct probe_config *config, const char *preset, const char *path,

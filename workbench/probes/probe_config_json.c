@@ -7,6 +7,7 @@
 #include <jansson.h>
 
 #include "workbench/probes/probe_config.h"
+#include "workbench/trace/stage_list.h"
 
 /* What every function here needs. */
 struct reading {
@@ -45,9 +46,12 @@ static enum status check_keys(const struct reading *in, json_t *object, const ch
             at++;
         }
         if (*at == NULL) {
-            char names[128];
+            struct suggestion suggestion = {.word = key};
+            char names[128], text[SUGGEST_SIZE];
+            suggest_offer_all(&suggestion, known, (size_t)(at - known));
             return error_set(in->err, STATUS_BAD_INPUT, in->name, field, ERROR_NO_OFFSET,
-                             "unknown key \"%s\", expected one of: %s", key, join_names(known, names, sizeof(names)));
+                             "unknown key \"%s\", expected one of: %s%s", key, join_names(known, names, sizeof(names)),
+                             suggest_text(&suggestion, text));
         }
     }
     return STATUS_OK;
@@ -118,8 +122,9 @@ static enum status read_probe(const struct reading *in, json_t *object, struct p
     probe->stage = stage_by_name(name);
     int32_t step = probe->stage == STAGE_COUNT ? -1 : find_stage(in->plan, probe->stage);
     if (step < 0) {
+        char suggestion[SUGGEST_SIZE];
         return error_set(in->err, STATUS_BAD_INPUT, in->name, "debug.probes.stage", ERROR_NO_OFFSET,
-                         "\"%s\", expected a stage of this model", name);
+                         "\"%s\", expected a stage of this model%s", name, stage_suggest(name, suggestion));
     }
     probe->id = xstrdup(id != NULL ? json_string_value(id) : name);
     const struct number_list tokens = {"debug.probes.tokens", -INT32_MAX, INT32_MAX, &probe->tokens, &probe->n_tokens};
@@ -235,7 +240,9 @@ static enum status read_root(const struct reading *in, json_t *root, bool only_p
     if (json_is_array(root)) {
         return read_probes(in, root, config);
     }
-    if (json_object_get(root, "stage") != NULL) {
+    bool wrapped = json_object_get(root, "debug") != NULL || json_object_get(root, "runtime") != NULL ||
+                   json_object_get(root, "shared") != NULL;
+    if (json_object_get(root, "stage") != NULL || (only_probes && json_is_object(root) && !wrapped)) { /* one probe */
         json_t *one = json_pack("[O]", root);
         enum status status = read_probes(in, one, config);
         json_decref(one);

@@ -8,6 +8,7 @@
 #include <string.h>
 #include <unistd.h>
 
+#include "workbench/text/output.h"
 #include "workbench/trace/install_paths.h"
 
 /* A process has one interpreter. */
@@ -66,7 +67,10 @@ static enum status initialize(const char *executable, struct error *err)
         status = PyConfig_SetBytesString(&config, &config.program_name, executable);
     }
     if (!PyStatus_Exception(status)) {
+        FILE *ours = stdout;
+        stdout = output_terminal(); /* Python asks it for its file */
         status = Py_InitializeFromConfig(&config);
+        stdout = ours;
     }
     PyConfig_Clear(&config);
     if (PyStatus_Exception(status)) {
@@ -86,6 +90,16 @@ static bool add_modules(const char *root)
     return ok;
 }
 
+locale_t python_use_c_numbers(void)
+{
+    static locale_t numbers;
+    if (numbers == (locale_t)0) {
+        numbers = newlocale(LC_NUMERIC_MASK, "C", duplocale(LC_GLOBAL_LOCALE));
+        ASSERT(numbers != (locale_t)0);
+    }
+    return uselocale(numbers);
+}
+
 enum status python_start(struct error *err)
 {
     if (started) {
@@ -96,6 +110,7 @@ enum status python_start(struct error *err)
     TRY(find_environment(&environment, executable, err));
     TRY(initialize(executable, err));
     started = true;
+    (void)python_use_c_numbers(); /* whatever locale Python code chooses */
     return add_modules(environment.root) ? STATUS_OK : python_failed("Python", err);
 }
 
@@ -169,19 +184,12 @@ enum status python_failed(const char *what, struct error *err)
     return status;
 }
 
-/* The program prints and reads numbers with a decimal point, whatever locale Python code chose. */
-static void keep_decimal_point(void)
-{
-    setlocale(LC_NUMERIC, "C");
-}
-
 PyObject *python_function(const char *module, const char *function, struct error *err)
 {
     if (python_start(err) != STATUS_OK) {
         return NULL;
     }
     PyObject *imported = PyImport_ImportModule(module);
-    keep_decimal_point();
     PyObject *found = imported != NULL ? PyObject_GetAttrString(imported, function) : NULL;
     Py_XDECREF(imported);
     if (found == NULL) {
@@ -208,6 +216,7 @@ void python_interrupt_begin(struct python_interrupt *interrupt)
 {
     /* initialize() installs no handlers, so Python's own is installed here, by signal.signal(). */
     sigaction(SIGINT, NULL, &interrupt->before);
+    interrupt->numbers = uselocale(LC_GLOBAL_LOCALE);
     PyObject *module = PyImport_ImportModule("signal");
     PyObject *handler = module != NULL ? PyObject_GetAttrString(module, "default_int_handler") : NULL;
     PyObject *old = handler != NULL ? PyObject_CallMethod(module, "signal", "iO", SIGINT, handler) : NULL;
@@ -220,7 +229,8 @@ void python_interrupt_begin(struct python_interrupt *interrupt)
 void python_interrupt_end(const struct python_interrupt *interrupt)
 {
     sigaction(SIGINT, &interrupt->before, NULL);
-    keep_decimal_point();
+    setlocale(LC_NUMERIC, "C"); /* for code that comes later, and for other threads */
+    uselocale(interrupt->numbers);
 }
 
 /* Flushes the buffers of Python's own standard streams. */
@@ -259,11 +269,41 @@ enum status python_exec(const char *code, struct error *err)
     return status;
 }
 
-void python_close(void)
+enum status python_set_width(unsigned columns, struct error *err)
 {
-    if (started) {
-        flush_streams();
-        Py_FinalizeEx();
-        started = false;
+    PyObject *function = columns > 0 ? python_function("lockstep_views", "set_width", err) : NULL;
+    if (function == NULL) {
+        return columns > 0 ? err->status : STATUS_OK;
     }
+    PyObject *result = PyObject_CallFunction(function, "I", columns);
+    enum status status = result != NULL ? STATUS_OK : python_failed("width", err);
+    Py_XDECREF(result);
+    Py_DECREF(function);
+    return status;
+}
+
+/* Whether user code left threads that still run. */
+static bool has_threads(void)
+{
+    PyObject *module = PyImport_ImportModule("threading");
+    PyObject *count = module != NULL ? PyObject_CallMethod(module, "active_count", NULL) : NULL;
+    bool several = count != NULL && PyLong_AsLong(count) > 1;
+    Py_XDECREF(count);
+    Py_XDECREF(module);
+    PyErr_Clear();
+    return several;
+}
+
+bool python_close(void)
+{
+    if (!started) {
+        return true;
+    }
+    flush_streams();
+    if (has_threads()) { /* Python's own end would wait for them; the program's does not */
+        return false;
+    }
+    Py_FinalizeEx();
+    started = false;
+    return true;
 }

@@ -73,6 +73,9 @@ enum status python_page(const char *json, const char *format, char **text, struc
  * python_close. STATUS_BAD_INPUT: an exception; STATUS_INTERRUPTED: Ctrl-C. */
 enum status python_exec(const char *code, struct error *err);
 
+/* How many columns what user code prints may take: numpy's arrays, and what asks shutil. 0: leaves it. */
+enum status python_set_width(unsigned columns, struct error *err);
+
 /* A TOML file as JSON text, by Python's own tomllib. *json is malloc'ed. STATUS_BAD_INPUT: it is no TOML, or holds
  * dates; STATUS_IO: it cannot be read. */
 enum status python_toml(const char *path, char **json, struct error *err);
@@ -93,7 +96,8 @@ enum status python_dask(const struct dask_cases *cases, python_result *each, voi
 /* fork(), also where the interpreter runs. */
 int python_fork(void);
 
-/* Ends the interpreter, if it was started. */
-void python_close(void);
+/* Ends the interpreter, if it was started. false: threads that user code left still run; then it stays until the
+ * program ends, and with it what they may look at. */
+bool python_close(void);
 
 #endif

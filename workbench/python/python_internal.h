@@ -6,6 +6,7 @@
 #define PY_SSIZE_T_CLEAN
 #include <Python.h>
 
+#include <locale.h>
 #include <signal.h>
 
 #include "workbench/python/python.h"
@@ -25,10 +26,15 @@ PyObject *python_function(const char *module, const char *function, struct error
 /* A new list of ints; NULL with an exception set on failure. */
 PyObject *python_ids(const int32_t *ids, uint32_t n_ids);
 
-/* Between begin and end, Ctrl-C raises KeyboardInterrupt in Python code. End restores the program's own handler, and
- * the decimal point of numbers. */
+/* From now on this thread's numbers are C's, with a decimal point, whatever locale the process has. Returns what it
+ * used before, for uselocale(). */
+locale_t python_use_c_numbers(void);
+
+/* Between begin and end, Ctrl-C raises KeyboardInterrupt in Python code, which has the locale that it chose. End
+ * restores the program's own handler and numbers. */
 struct python_interrupt {
     struct sigaction before;
+    locale_t numbers;
 };
 void python_interrupt_begin(struct python_interrupt *interrupt);
 void python_interrupt_end(const struct python_interrupt *interrupt);

@@ -58,7 +58,10 @@ static PyObject *fetch_stage(PyObject *capsule, PyObject *arguments)
     if (PyErr_Occurred() || stage == STAGE_COUNT || layer < LAYER_NONE || layer > INT32_MAX) {
         return PyErr_Occurred() ? NULL : Py_NewRef(Py_None);
     }
-    if (fetcher->fetch.function(fetcher->fetch.context, (int32_t)layer, stage, &err) != STATUS_OK) {
+    locale_t before = python_use_c_numbers();
+    enum status status = fetcher->fetch.function(fetcher->fetch.context, (int32_t)layer, stage, &err);
+    uselocale(before);
+    if (status != STATUS_OK) {
         PyErr_SetString(PyExc_RuntimeError, err.text);
         return NULL;
     }

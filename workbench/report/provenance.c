@@ -10,6 +10,7 @@
 #include "workbench/report/report.h"
 #include "workbench/report/report_arithmetic.h"
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/terminal.h"
 #include "workbench/trace/json_file.h"
 #include "workbench/trace/version.h"
 
@@ -158,7 +159,7 @@ json_t *provenance_json(const struct report *report)
 static void print_line(const char *label, const char *text, FILE *out)
 {
     fprintf(out, "  %-10s", label);
-    text_print_wrapped(text, (struct text_layout){12, 12, 80}, out);
+    text_print_wrapped(text, (struct text_layout){12, 12, terminal_text_width()}, out);
 }
 
 static void print_file(const char *label, const struct trace *trace, FILE *out)

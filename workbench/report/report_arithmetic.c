@@ -3,9 +3,10 @@
 #include <string.h>
 
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/terminal.h"
 #include "workbench/trace/json_file.h"
 
-#define WIDTH 80 /* columns */
+#define WIDTH terminal_text_width() /* columns */
 
 /* What an attribute rounds: in words, and in few; the second pair of an attention, where it differs. */
 static const struct thing {

@@ -4,10 +4,13 @@
 #include <string.h>
 
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/table.h"
+#include "workbench/text/terminal.h"
 #include "workbench/trace/json_file.h"
 #include "workbench/trace/sample.h"
 
-#define WIDTH 100 /* columns */
+#define WIDTH (terminal_width() == 0 ? 100 : terminal_text_width()) /* columns */
+#define WIDEST 100                                                  /* columns of the widest line of the table */
 #define MOST_ACCUSED 8
 
 /* How far one trace is from another at a stage. NaN: they have no row in common. */
@@ -112,40 +115,56 @@ static uint32_t count_agreeing(const struct sides *sides, uint32_t *of)
     return agree;
 }
 
-static void print_apart(const struct apart *apart, FILE *out)
+static void add_apart(const struct apart *apart, struct table *table)
 {
-    if (isnan(apart->relative_rms)) {
-        fprintf(out, "  %10s %9s", "-", "-");
-    } else {
-        fprintf(out, "  %10.7f %9.2e", apart->cosine, apart->relative_rms);
-    }
+    bool known = !isnan(apart->relative_rms);
+    table_add_cell(table, known ? "%.7f" : "-", apart->cosine);
+    table_add_cell(table, known ? "%.2e" : "-", apart->relative_rms);
 }
 
-static void print_max_abs(const struct report *report, uint32_t step, const struct trace *trace, uint32_t index,
-                          FILE *out)
+static void add_max_abs(const struct report *report, uint32_t step, const struct trace *trace, uint32_t index,
+                        struct table *table)
 {
-    if (trace && audit_finding(report->audit, step, index)->state != FINDING_MISSING) {
-        fprintf(out, " %9.5g", audit_finding(report->audit, step, index)->max_abs);
-    } else {
-        fprintf(out, " %9s", "-");
-    }
+    const struct finding *finding = audit_finding(report->audit, step, index);
+    bool known = trace && finding->state != FINDING_MISSING;
+    table_add_cell(table, known ? "%.5g" : "-", finding->max_abs);
 }
 
-static void print_drift(const struct report *report, const struct sides *sides, const struct drift *drift, FILE *out)
+static void add_drift(const struct report *report, const struct sides *sides, const struct drift *drift,
+                      struct table *table)
 {
     const struct step *step = &report->plan->steps[drift->step];
     char layer[16] = "-";
     if (step->layer != LAYER_NONE) {
         snprintf(layer, sizeof(layer), "%d", step->layer);
     }
-    fprintf(out, "  %-6s%-13s", layer, stage_name(step->stage));
-    print_apart(&drift->quantisation, out);
-    print_apart(&drift->own, out);
-    fputc(' ', out);
-    print_max_abs(report, drift->step, sides->ours, sides->our_index, out);
-    print_max_abs(report, drift->step, sides->reference, sides->reference_index, out);
-    print_max_abs(report, drift->step, sides->golden, sides->golden_index, out);
-    fputc('\n', out);
+    table_add_cell(table, "%s", layer);
+    table_add_cell(table, "%s", stage_name(step->stage));
+    add_apart(&drift->quantisation, table);
+    add_apart(&drift->own, table);
+    add_max_abs(report, drift->step, sides->ours, sides->our_index, table);
+    add_max_abs(report, drift->step, sides->reference, sides->reference_index, table);
+    add_max_abs(report, drift->step, sides->golden, sides->golden_index, table);
+    table_end_row(table, NULL);
+}
+
+/* The columns of the wide table, below a line of heads; in the narrow one each heading says all. */
+static void add_columns(const char *ours, bool wide, struct table *table)
+{
+    const char *const narrow_only[] = {"quantisation-cosine", "quantisation-rel. rms", "own-cosine", "own-rel. rms"};
+    static const char *const sizes[] = {"largest-%s", "%s"};
+    char heading[48];
+    table_add_column(table, "layer", 2, -6);
+    table_add_column(table, "stage", 0, -13);
+    for (int i = 0; i < 4; i++) {
+        const char *name = strchr(narrow_only[i], '-') + 1;
+        table_add_column(table, wide ? name : narrow_only[i], i % 2 == 0 ? 2 : 1, i % 2 == 0 ? 10 : 9);
+    }
+    const char *const sources[] = {ours, "reference", "golden"};
+    for (int i = 0; i < 3; i++) {
+        snprintf(heading, sizeof(heading), sizes[wide], sources[i]);
+        table_add_column(table, heading, i == 0 ? 2 : 1, 9);
+    }
 }
 
 static void print_table(const struct report *report, FILE *out)
@@ -155,12 +174,15 @@ static void print_table(const struct report *report, FILE *out)
     uint32_t of, agree = count_agreeing(&sides, &of);
     const char *ours = sides.ours ? source_name(sides.our_source) : "engine";
     fprintf(out, "\nDrift by layer. quantisation: reference against golden; own: %s against reference\n", ours);
-    fprintf(out, "  %-19s  %-20s  %-20s  %s\n", "", "quantisation", "own", "largest |value|");
-    fprintf(out, "  %-6s%-13s  %10s %9s  %10s %9s  %9s %9s %9s\n", "layer", "stage", "cosine", "rel. rms", "cosine",
-            "rel. rms", ours, "reference", "golden");
+    bool wide = terminal_width() == 0 || terminal_width() >= WIDEST;
+    struct table table = {0};
+    add_columns(ours, wide, &table);
+    if (wide) {
+        fprintf(out, "  %-19s  %-20s  %-20s  %s\n", "", "quantisation", "own", "largest |value|");
+    }
     for (int32_t layer = 0; layer < (int32_t)report->plan->n_layers; layer++) {
         if (drift_of(report, &sides, layer, &drift)) {
-            print_drift(report, &sides, &drift, out);
+            add_drift(report, &sides, &drift, &table);
         }
     }
     int32_t logits = plan_find(report->plan, LAYER_NONE, STAGE_logits_final);
@@ -168,7 +190,11 @@ static void print_table(const struct report *report, FILE *out)
         const struct step *step = &report->plan->steps[logits];
         drift = (struct drift){(uint32_t)logits, apart_at(step, sides.reference, sides.golden),
                                apart_at(step, sides.ours, sides.reference)};
-        print_drift(report, &sides, &drift, out);
+        add_drift(report, &sides, &drift, &table);
+    }
+    table_print(&table, true, out);
+    table_free(&table);
+    if (of > 0 && logits >= 0) {
         fprintf(out, "  The likeliest next token is the golden's at %u of %u positions.\n", agree, of);
     }
 }

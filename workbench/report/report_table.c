@@ -5,7 +5,11 @@
 #include <stdarg.h>
 #include <string.h>
 
+#include "workbench/text/table.h"
+#include "workbench/text/terminal.h"
+
 #define LINE_SIZE 256 /* bytes of a line, its end included */
+#define WIDEST 100    /* columns of the widest line */
 
 /* Prints a line of the table without the blanks at its end. */
 static void print_line(const char *line, FILE *out)
@@ -130,12 +134,63 @@ static void print_heads(const struct report *report, FILE *out)
     print_line(columns, out);
 }
 
+/* Adds one source's cells to a row of the narrow table: ratio and layer in one. Returns whether the ratio fails. */
+static bool add_narrow_cells(const struct report *report, enum stage stage, uint32_t trace, struct table *table)
+{
+    char number[16], layer[16] = "";
+    int64_t step = worst_step(report, stage, trace);
+    const struct finding *finding = step >= 0 ? audit_finding(report->audit, (uint32_t)step, trace) : NULL;
+    bool fails = finding != NULL && finding->max_ratio > 1 && !finding->other_precision;
+    if (step >= 0 && report->plan->steps[step].layer != LAYER_NONE) {
+        snprintf(layer, sizeof(layer), " @%d", report->plan->steps[step].layer);
+    }
+    table_add_cell(table, "%s%s%s", finding != NULL ? ratio_text(finding->max_ratio, number) : "-", fails ? "!" : "",
+                   layer);
+    if (has_golden(report) && !is_golden(report, trace)) {
+        double relative = worst_drift(report, stage, trace);
+        table_add_cell(table, isnan(relative) ? "" : "%.1e", relative);
+    }
+    return fails;
+}
+
+/* The same table for a terminal that the wide one does not fit. */
+static void print_narrow(const struct report *report, FILE *out)
+{
+    struct table table = {0};
+    char column[32];
+    table_add_column(&table, "stage", 0, -14);
+    for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+        snprintf(column, sizeof(column), "%s-ratio", source_name(report->sources[t]));
+        table_add_column(&table, column, 2, 0);
+        if (has_golden(report) && !is_golden(report, t)) {
+            snprintf(column, sizeof(column), "%s-vs golden", source_name(report->sources[t]));
+            table_add_column(&table, column, 2, 0);
+        }
+    }
+    for (int stage = 0; stage < STAGE_COUNT; stage++) {
+        if (stage_in_plan(report->plan, (enum stage)stage)) {
+            bool fails = false;
+            table_add_cell(&table, "%s", stage_name((enum stage)stage));
+            for (uint32_t t = 0; t < report->audit->n_traces; t++) {
+                fails |= add_narrow_cells(report, (enum stage)stage, t, &table);
+            }
+            table_end_row(&table, fails ? "<--" : NULL);
+        }
+    }
+    table_print(&table, true, out);
+    table_free(&table);
+}
+
 void report_table_print(const struct report *report, FILE *out)
 {
     fprintf(out,
             "Per op, worst layer (@N): error recomputed from the op's own inputs / rounding bound\n"
             "(above 1 fails, !)%s\n\n",
             has_golden(report) ? "; vs golden: relative rms difference" : "");
+    if (terminal_width() > 0 && terminal_width() < WIDEST) {
+        print_narrow(report, out);
+        return;
+    }
     print_heads(report, out);
     for (int stage = 0; stage < STAGE_COUNT; stage++) {
         char line[LINE_SIZE];

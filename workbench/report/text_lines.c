@@ -5,16 +5,17 @@
 #include <string.h>
 
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/terminal.h"
 
 static void print_entry(const struct labelled *entry, FILE *out)
 {
     if (entry->verbatim) {
         fprintf(out, "%s\n", entry->text);
     } else if (entry->label == NULL) {
-        text_print_wrapped(entry->text, (struct text_layout){0, 2, LINES_WIDTH}, out);
+        text_print_wrapped(entry->text, (struct text_layout){0, 2, terminal_text_width()}, out);
     } else {
         fprintf(out, "  %-*s", LINES_INDENT - 2, entry->label);
-        text_print_wrapped(entry->text, (struct text_layout){LINES_INDENT, LINES_INDENT, LINES_WIDTH}, out);
+        text_print_wrapped(entry->text, (struct text_layout){LINES_INDENT, LINES_INDENT, terminal_text_width()}, out);
     }
 }
 
@@ -72,7 +73,7 @@ static const char *unit_end(const char *at)
     const char *end = word_end(at);
     if (*at == '-' && *end == ' ' && end[1] != '-') {
         const char *both = word_end(end + 1);
-        return both - at + LINES_INDENT + 2 <= LINES_WIDTH ? both : end;
+        return both - at + LINES_INDENT + 2 <= terminal_text_width() ? both : end;
     }
     return end;
 }
@@ -85,7 +86,7 @@ static unsigned write_broken(const char *word, const char *end, unsigned column,
         while (next < end && ((unsigned char)*next & 0xc0) == 0x80) {
             next++;
         }
-        if (column + 3 > LINES_WIDTH) {
+        if (column + 3 > terminal_text_width()) {
             fprintf(out, "\\\n");
             column = 0;
         }
@@ -110,7 +111,7 @@ void lines_add_command(struct text_lines *lines, const char *label, const char *
         for (const char *c = at; c < end; c++) {
             columns += ((unsigned char)*c & 0xc0) != 0x80;
         }
-        if (at != command && column + columns + 3 > LINES_WIDTH) { /* a blank before it, and " \" behind it */
+        if (at != command && column + columns + 3 > terminal_text_width()) { /* a blank before it, and " \" behind it */
             fprintf(out, " \\\n%*s", LINES_INDENT, "");
             column = LINES_INDENT;
         } else if (at != command) {

@@ -1,4 +1,5 @@
-/* Labelled lines of a report, of at most 80 columns, collected before they are printed, so that they can be counted. */
+/* Labelled lines of a report, as wide as running text (text/terminal.h), collected before they are printed, so that
+ * they can be counted. */
 #ifndef LOCKSTEP_WORKBENCH_REPORT_TEXT_LINES_H
 #define LOCKSTEP_WORKBENCH_REPORT_TEXT_LINES_H
 
@@ -8,7 +9,6 @@
 
 #include "model/error.h"
 
-#define LINES_WIDTH 80  /* columns */
 #define LINES_INDENT 12 /* columns before a text; its label stands in them */
 #define LINES_MOST 64   /* texts */
 

@@ -9,6 +9,7 @@
 #include "workbench/fault/expanded_weights.h"
 #include "workbench/session/interrupt.h"
 #include "workbench/session/progress.h"
+#include "workbench/text/suggest.h"
 
 /* Plants the faults in a plan of the engine. Sets *pad if one of them needs padded buffers. */
 static enum status plant_faults(struct plan *plan, const struct session_options *options, bool *pad, struct error *err)
@@ -113,8 +114,12 @@ enum status parse_on(const char *on, bool *engine, bool *reference, struct error
     if (*engine || *reference) {
         return STATUS_OK;
     }
+    struct suggestion suggestion = {.word = on};
+    char text[SUGGEST_SIZE];
+    suggest_offer(&suggestion, source_name(SOURCE_ENGINE));
+    suggest_offer(&suggestion, source_name(SOURCE_REFERENCE));
     return error_set(err, STATUS_USAGE, NULL, "--on", ERROR_NO_OFFSET,
-                     "\"%s\", expected engine, reference or engine,reference", on);
+                     "\"%s\", expected engine, reference or engine,reference%s", on, suggest_text(&suggestion, text));
 }
 
 static enum status open_backends(struct session *session, const struct session_options *options, struct error *err)

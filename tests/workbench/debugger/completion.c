@@ -20,7 +20,7 @@ static const struct {
     {"step ", "op layer token", false, false},
     {"  step l", "layer", false, false},
     {"inf m", "model memory", false, false}, /* an abbreviated command */
-    {"s ", "", false, false},                /* that fits several commands */
+    {"st ", "", false, false},               /* that fits several commands */
     {"quit ", "", false, false},
     {"nonsense ", "", false, false},
     {"print ffn_d", "ffn_down", false, true},
@@ -50,7 +50,7 @@ static void tab_offers(void **state)
         struct candidates candidates;
         const char *line = rows[i].line, *blank = strrchr(line, ' '), *prefix = blank != NULL ? blank + 1 : line;
         char words[512] = "";
-        candidates_find(&candidates, line, (uint32_t)(prefix - line), prefix);
+        candidates_find(&candidates, NULL, line, (uint32_t)(prefix - line), prefix);
         for (uint32_t c = 0; c < candidates.n; c++) {
             strcat(strcat(words, c > 0 ? " " : ""), candidates.word[c]);
         }
@@ -67,7 +67,7 @@ static void every_row_is_complete(void **state)
 {
     (void)state;
     struct candidates all;
-    candidates_find(&all, "", 0, "");
+    candidates_find(&all, NULL, "", 0, "");
     for (uint32_t i = 0; i < all.n; i++) {
         const struct repl_command *command = repl_command_at(i);
         struct candidates candidates;
@@ -80,7 +80,7 @@ static void every_row_is_complete(void **state)
         assert_true((command->args != NULL) == (command->max > 0));
         assert_true(command->example == NULL || strncmp(command->example, command->name, strlen(command->name)) == 0);
         snprintf(line, sizeof(line), "%s ", command->name);
-        candidates_find(&candidates, line, (uint32_t)strlen(line), "<");
+        candidates_find(&candidates, NULL, line, (uint32_t)strlen(line), "<");
         assert_int_equal(candidates.n, 0); /* <nonsense> would be offered as it stands */
         candidates_free(&candidates);
     }

@@ -126,7 +126,7 @@ static void another_device_goes_on(void **state)
 static size_t plot_width(const char *out)
 {
     size_t widest = 0;
-    const char *at = strstr(out, "token by dim;");
+    const char *at = strstr(out, "token by dim\n");
     assert_non_null(at);
     for (at = strchr(at, '\n') + 1; strncmp(at, "token", 5) == 0; at = strchr(at, '\n') + 1) {
         size_t n = 0;

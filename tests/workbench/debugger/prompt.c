@@ -119,7 +119,7 @@ static const struct {
     const char *line, *message;
 } wrong_lines[] = {
     {"frobnicate", "frobnicate: unknown command"},
-    {"s", "fits several commands: step, stats, set, show, source"},
+    {"st", "fits several commands: step, stats"},
     {"step sideways 2", "step: \"sideways\", expected: step [op|layer|token] [N]"},
     {"step layer 6", "\"6\", expected a number from 0 to 5"},
     {"step token 0", "\"0\", expected a number from 1"},
@@ -186,7 +186,7 @@ static const struct {
     {"fault on kv-stale", "this session has no engine"},
     {"reload coffee", "\"coffee\", expected: reload shaders"},
     {"reload shaders", "this session has no engine"},
-    {"set colour red", "\"colour\", expected: set device|shaders|decode|width|layers|preset|fuse|errors VALUE"},
+    {"set colour red", "\"colour\", expected: set device|shaders|decode|width|pager|layers|preset|fuse|errors VALUE"},
     {"set decode x", "\"x\", expected a number"},
     {"set shaders /nonexistent", "no such folder"},
     {"set device 0", "this session has no engine"},

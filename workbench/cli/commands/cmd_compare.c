@@ -6,6 +6,7 @@
 
 #include "workbench/audit/drift.h"
 #include "workbench/cli/commands/write_reports.h"
+#include "workbench/text/table.h"
 #include "workbench/trace/json_file.h"
 
 static const char *label_of(const struct distance *distance, char text[64])
@@ -18,27 +19,38 @@ static const char *label_of(const struct distance *distance, char text[64])
 static void print_distances(const struct distance *distances, uint32_t n, const struct trace *a, const struct trace *b)
 {
     uint32_t n_identical = 0;
+    struct table table = {0};
     char label[64];
     for (uint32_t i = 0; i < n; i++) {
         n_identical += distances[i].identical;
     }
-    if (n_identical < n) {
-        printf("%-26s %12s %7s %7s %12s %12s\n", "stage", "max error", "token", "dim", "rms error", "cosine");
-    }
+    table_add_column(&table, "stage", 0, -26);
+    table_add_column(&table, "max error", 1, 12);
+    table_add_column(&table, "token", 1, 7);
+    table_add_column(&table, "dim", 1, 7);
+    table_add_column(&table, "rms error", 1, 12);
+    table_add_column(&table, "cosine", 1, 12);
     for (uint32_t i = 0; i < n; i++) {
         const struct distance *d = &distances[i];
         if (d->identical) {
             continue;
         }
         if (!d->in_a || !d->in_b) {
-            printf("%-26s only in %s\n", label_of(d, label), d->in_a ? a->path : b->path);
+            table_add_line(&table, "%-26s only in %s", label_of(d, label), d->in_a ? a->path : b->path);
         } else if (d->rows == 0) {
-            printf("%-26s no position that both hold\n", label_of(d, label));
+            table_add_line(&table, "%-26s no position that both hold", label_of(d, label));
         } else {
-            printf("%-26s %12.6g %7u %7u %12.6g %12.9f\n", label_of(d, label), d->max_error, d->position, d->dim,
-                   d->rms_error, d->cosine);
+            table_add_cell(&table, "%s", label_of(d, label));
+            table_add_cell(&table, "%.6g", d->max_error);
+            table_add_cell(&table, "%u", d->position);
+            table_add_cell(&table, "%u", d->dim);
+            table_add_cell(&table, "%.6g", d->rms_error);
+            table_add_cell(&table, "%.9f", d->cosine);
+            table_end_row(&table, NULL);
         }
     }
+    table_print(&table, n_identical < n, stdout);
+    table_free(&table);
     printf("%u of %u (layer, stage) pairs are bit-identical\n", n_identical, n);
 }
 

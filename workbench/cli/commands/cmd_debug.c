@@ -8,6 +8,7 @@
 #include "workbench/debugger/run/capture.h"
 #include "workbench/probes/probe_lines.h"
 #include "workbench/python/prompt_tokens.h"
+#include "workbench/trace/version.h"
 
 #define MIN_POSITIONS 1024 /* of the KV cache: `restart` must have room for longer prompts */
 
@@ -111,6 +112,43 @@ static enum status set_tokens(const struct arguments *arguments, struct repl *re
     return status;
 }
 
+/* What a person has to know before the first command. */
+static void print_banner(const struct repl *repl)
+{
+    const struct model *model = &repl->session->model;
+    const struct trace *file = repl->golden != NULL ? repl->golden : repl->foreign;
+    printf("lockstep %s; help lists the commands, quit ends\n", version_number());
+    printf("  model    %s: %s, %u layers, %s\n", model->path, model->config.model_type, model->config.n_layers,
+           model->weights_dtype);
+    if (repl->session->on[SOURCE_ENGINE]) {
+        printf("  device   %s\n", engine_device(&repl->session->backend[SOURCE_ENGINE])->name);
+    } else {
+        printf("  device   none: %s\n",
+               repl->foreign != NULL ? "the trace is in the engine's place" : "the reference alone runs");
+    }
+    if (repl->foreign != NULL) {
+        printf("  trace    %s, by %s\n", repl->foreign->path, repl->foreign->producer);
+    }
+    if (repl->golden != NULL) {
+        printf("  golden   %s, by %s\n", repl->golden->path, repl->golden->producer);
+    } else {
+        printf("  golden   none: nothing says what transformers computes; load golden FILE adds one\n");
+    }
+    for (uint32_t i = 0; i < repl->settings.n_faults; i++) {
+        printf("  fault    %s is planted in the engine\n", repl->settings.faults[i]);
+    }
+    uint32_t n_decode = 0;
+    for (uint32_t p = 0; p < repl->capacity; p++) {
+        n_decode += repl->phase[p] == PHASE_DECODE;
+    }
+    if (repl->capacity == 0) {
+        printf("  tokens   none; first: restart --prompt TEXT, or restart --ids 1,2,3\n");
+    } else {
+        printf("  tokens   %u of the prompt, %s%u to decode\n  first    until diverge\n", repl->capacity - n_decode,
+               file == NULL ? "at most " : "", n_decode);
+    }
+}
+
 /* Sets the prompt up as the options say, then reads its commands. */
 static enum status debug(const struct arguments *arguments, struct repl *repl, struct error *err)
 {
@@ -130,7 +168,7 @@ static enum status debug(const struct arguments *arguments, struct repl *repl, s
         return repl_run_script(repl, arguments->script, err);
     }
     if (isatty(STDIN_FILENO)) {
-        printf("lockstep: %s; help lists the commands\n", repl->session->model.path);
+        print_banner(repl);
     }
     err->text[0] = '\0'; /* the loop prints its own errors */
     return repl_loop(repl);

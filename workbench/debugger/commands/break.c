@@ -137,6 +137,11 @@ enum status do_break(struct repl *repl, const struct words *words, struct error 
 enum status do_delete(struct repl *repl, const struct words *words, struct error *err)
 {
     int64_t number;
+    if (words->n == 0) {
+        printf("%u removed\n", repl->n_breakpoints);
+        repl->n_breakpoints = 0;
+        return STATUS_OK;
+    }
     TRY(word_number(words->word[0], "delete", 1, UINT32_MAX, &number, err));
     for (uint32_t i = 0; i < repl->n_breakpoints; i++) {
         if (repl->breakpoints[i].number == number) {

@@ -3,8 +3,10 @@
 #include <stdio.h>
 
 #include "workbench/debugger/command.h"
+#include "workbench/debugger/print_steps.h"
 #include "workbench/debugger/run/capture.h"
 #include "workbench/debugger/run/full_comparison.h"
+#include "workbench/text/table.h"
 
 /* A stage over the layers that ran, [side]: the worst ratio, and sums of squares as in repl_judgement. */
 struct stage_summary {
@@ -32,49 +34,56 @@ static void summarize_step(const struct repl *repl, uint32_t step, struct stage_
     summary->n_ran++;
 }
 
-static void print_columns(const struct repl *repl, const char *first_column)
+/* Whether the table has a column of a side's difference from the golden. */
+static bool has_difference(const struct repl *repl, uint32_t side)
 {
-    printf("  %-15s", first_column);
-    for (uint32_t i = 0; i < repl->n_sides; i++) {
-        printf(" %18s", source_name(repl->sides[i].source));
-    }
-    for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (repl->sides[i].backend != NULL && repl->sides[repl->n_sides - 1].backend == NULL) {
-            char column[32];
-            snprintf(column, sizeof(column), "%s-golden", source_name(repl->sides[i].source));
-            printf(" %16s", column);
-        }
-    }
-    printf("\n");
+    return repl->sides[side].backend != NULL && repl->sides[repl->n_sides - 1].backend == NULL;
 }
 
-static void print_summary(const struct repl *repl, const char *name, const struct stage_summary *summary)
+static void add_columns(const struct repl *repl, const char *first_column, struct table *table)
 {
-    printf("  %-15s", name);
+    table_add_column(table, first_column, 2, -15);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        char cell[32] = "-";
-        if (summary->judged[i] && summary->layer[i] != LAYER_NONE) {
-            snprintf(cell, sizeof(cell), "%.3g @%d", summary->ratio[i], summary->layer[i]);
-        } else if (summary->judged[i]) {
-            snprintf(cell, sizeof(cell), "%.3g", summary->ratio[i]);
-        }
-        printf(" %18s", cell);
+        table_add_column(table, source_name(repl->sides[i].source), 1, 18);
     }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        if (repl->sides[i].backend == NULL || repl->sides[repl->n_sides - 1].backend != NULL) {
-            continue;
-        }
-        if (summary->size[i] > 0) {
-            printf(" %16.3g", sqrt(summary->difference[i] / summary->size[i]));
-        } else {
-            printf(" %16s", "-");
+        if (has_difference(repl, i)) {
+            char column[32];
+            snprintf(column, sizeof(column), "%s-golden", source_name(repl->sides[i].source));
+            table_add_column(table, column, 1, 16);
         }
     }
+}
+
+static void add_summary(const struct repl *repl, const char *name, const struct stage_summary *summary,
+                        struct table *table)
+{
     bool failed = false;
+    table_add_cell(table, "%s", name);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
+        char layer[16] = "";
+        if (summary->layer[i] != LAYER_NONE) {
+            snprintf(layer, sizeof(layer), " @%d", summary->layer[i]);
+        }
+        if (summary->judged[i]) {
+            table_add_cell(table, "%.3g%s", summary->ratio[i], layer);
+        } else {
+            table_add_cell(table, "-");
+        }
         failed = failed || (summary->judged[i] && summary->ratio[i] > 1);
     }
-    printf("%s\n", failed ? "  <--" : "");
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        if (has_difference(repl, i)) {
+            table_add_cell(table, summary->size[i] > 0 ? "%.3g" : "-", sqrt(summary->difference[i] / summary->size[i]));
+        }
+    }
+    table_end_row(table, failed ? "<--" : NULL);
+}
+
+static void print_table(struct table *table)
+{
+    table_print(table, true, stdout);
+    table_free(table);
 }
 
 static bool ran(const struct repl *repl, uint32_t step)
@@ -83,10 +92,11 @@ static bool ran(const struct repl *repl, uint32_t step)
 }
 
 /* Every stage that ran: its worst ratio over the layers. */
-static void diff_all(const struct repl *repl)
+static void diff_all(struct repl *repl)
 {
+    struct table table = {0};
     printf("worst audit ratio @layer, and relative rms of the difference, over everything that ran so far\n");
-    print_columns(repl, "stage");
+    add_columns(repl, "stage", &table);
     for (int stage = 0; stage < STAGE_COUNT; stage++) {
         struct stage_summary summary = {0};
         for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
@@ -95,16 +105,19 @@ static void diff_all(const struct repl *repl)
             }
         }
         if (summary.n_ran > 0) {
-            print_summary(repl, stage_name(stage), &summary);
+            add_summary(repl, stage_name(stage), &summary, &table);
         }
     }
+    print_table(&table);
+    print_legend(repl, LEGEND_DIFF);
 }
 
 /* One stage, layer by layer. */
-static void diff_stage(const struct repl *repl, enum stage stage)
+static void diff_stage(struct repl *repl, enum stage stage)
 {
+    struct table table = {0};
     printf("%s: audit ratio, and relative rms of the difference\n", stage_name(stage));
-    print_columns(repl, "layer");
+    add_columns(repl, "layer", &table);
     for (uint32_t s = 0; s < repl->plan->n_steps; s++) {
         struct stage_summary summary = {0};
         char name[32];
@@ -114,16 +127,17 @@ static void diff_stage(const struct repl *repl, enum stage stage)
                 summary.layer[i] = LAYER_NONE; /* the line begins with it */
             }
             snprintf(name, sizeof(name), "%d", repl->plan->steps[s].layer);
-            print_summary(repl, name, &summary);
+            add_summary(repl, name, &summary, &table);
         }
     }
+    print_table(&table);
+    print_legend(repl, LEGEND_DIFF);
 }
 
-/* Prints the largest difference between two sides' rows of one position, or "-". */
-static void print_difference(const struct repl *repl, const struct repl_side *a, const struct repl_side *b,
-                             uint32_t step, uint32_t position)
+/* Adds the largest difference between two sides' rows of one position, or "-". */
+static void add_difference(const struct step *at, const struct repl_side *a, const struct repl_side *b,
+                           uint32_t position, struct table *table)
 {
-    const struct step *at = &repl->plan->steps[step];
     const struct trace_stage *stage_a = trace_find(a->trace, at->layer, at->stage);
     const struct trace_stage *stage_b = trace_find(b->trace, at->layer, at->stage);
     const float *x = stage_a != NULL ? trace_row(stage_a, position) : NULL;
@@ -140,36 +154,44 @@ static void print_difference(const struct repl *repl, const struct repl_side *a,
             break;
         }
     }
-    char cell[40] = "-";
     if (x != NULL && y != NULL) {
-        snprintf(cell, sizeof(cell), "%.3g @dim %u", most, dim);
+        table_add_cell(table, "%.3g @dim %u", most, dim);
+    } else {
+        table_add_cell(table, "-");
     }
-    printf(" %24s", cell);
+}
+
+/* The largest difference between each two sides at each position. */
+static void print_differences(const struct repl *repl, uint32_t step)
+{
+    struct table table = {0};
+    table_add_column(&table, "token", 2, 7);
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        for (uint32_t j = i + 1; j < repl->n_sides; j++) {
+            char column[32];
+            snprintf(column, sizeof(column), "%s-%s", source_name(repl->sides[i].source),
+                     source_name(repl->sides[j].source));
+            table_add_column(&table, column, 1, 24);
+        }
+    }
+    for (uint32_t p = 0; p < repl->sides[0].trace->n_positions && repl->n_sides > 1; p++) {
+        table_add_cell(&table, "%u", p);
+        for (uint32_t i = 0; i < repl->n_sides; i++) {
+            for (uint32_t j = i + 1; j < repl->n_sides; j++) {
+                add_difference(&repl->plan->steps[step], &repl->sides[i], &repl->sides[j], p, &table);
+            }
+        }
+        table_end_row(&table, NULL);
+    }
+    print_table(&table);
 }
 
 /* One step: the largest difference between each two sides at each position, then the audit of each side. */
 static void diff_step(const struct repl *repl, uint32_t step)
 {
     char label[64];
-    printf("%s: largest difference\n  %7s", step_label(&repl->plan->steps[step], label), "token");
-    for (uint32_t i = 0; i < repl->n_sides; i++) {
-        for (uint32_t j = i + 1; j < repl->n_sides; j++) {
-            char column[32];
-            snprintf(column, sizeof(column), "%s-%s", source_name(repl->sides[i].source),
-                     source_name(repl->sides[j].source));
-            printf(" %24s", column);
-        }
-    }
-    printf("\n");
-    for (uint32_t p = 0; p < repl->sides[0].trace->n_positions && repl->n_sides > 1; p++) {
-        printf("  %7u", p);
-        for (uint32_t i = 0; i < repl->n_sides; i++) {
-            for (uint32_t j = i + 1; j < repl->n_sides; j++) {
-                print_difference(repl, &repl->sides[i], &repl->sides[j], step, p);
-            }
-        }
-        printf("\n");
-    }
+    printf("%s: largest difference\n", step_label(&repl->plan->steps[step], label));
+    print_differences(repl, step);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         const struct finding *worst = &repl->sides[i].summaries[step].worst;
         if (worst->state == FINDING_AUDITED && worst->rows_judged > 0) {

@@ -1,34 +1,10 @@
-/* help, py, source, quit. */
+/* py, source, quit. */
 #include <stdio.h>
 
 #include "workbench/debugger/command.h"
 #include "workbench/debugger/run/capture.h"
 #include "workbench/python/python.h"
-
-static void print_usage(const struct repl_command *command, const char *indent)
-{
-    const char *args = command->args != NULL ? command->args : "";
-    printf("%s%s%s%s\n%s    %s.\n", indent, command->name, args[0] != '\0' ? " " : "", args, indent, command->help);
-}
-
-enum status do_help(struct repl *repl, const struct words *words, struct error *err)
-{
-    (void)repl;
-    if (words->n == 1) {
-        const struct repl_command *command;
-        TRY(repl_find_command(words->word[0], &command, err));
-        print_usage(command, "");
-        if (command->example != NULL) {
-            printf("    Example: %s\n", command->example);
-        }
-        return STATUS_OK;
-    }
-    for (uint32_t i = 0; repl_command_at(i) != NULL; i++) {
-        print_usage(repl_command_at(i), "  ");
-    }
-    printf("A command may be abbreviated to any beginning that fits no other. # begins a comment.\n");
-    return STATUS_OK;
-}
+#include "workbench/text/terminal.h"
 
 /* Has a layer recomputed that was not read back. */
 static enum status fetch_stage(void *context, int32_t layer, enum stage stage, struct error *err)
@@ -51,6 +27,7 @@ enum status do_py(struct repl *repl, const struct words *words, struct error *er
         TRY(python_set_trace(source_name(sources[i]), side != NULL ? side->trace : NULL, partly ? &fetch : NULL, err));
     }
     TRY(python_set_run(&repl->session->model, repl->tokens, repl->n_known, err));
+    TRY(python_set_width(terminal_width(), err));
     return python_exec(words->word[0], err);
 }
 

@@ -86,13 +86,18 @@ enum status do_info(struct repl *repl, const struct words *words, struct error *
                   {"plan", info_plan},
                   {"memory", info_memory},
                   {"breakpoints", print_breakpoints}};
+    size_t found = 0, n_found = 0;
     for (size_t i = 0; i < sizeof(topics) / sizeof(topics[0]); i++) {
-        if (strcmp(topics[i].name, words->word[0]) == 0) {
-            topics[i].show(repl);
-            return STATUS_OK;
+        if (strncmp(topics[i].name, words->word[0], strlen(words->word[0])) == 0) { /* a beginning is enough: info b */
+            found = i;
+            n_found++;
         }
     }
-    return words_refuse(words, 0, err);
+    if (n_found != 1) {
+        return words_refuse(words, 0, err);
+    }
+    topics[found].show(repl);
+    return STATUS_OK;
 }
 
 enum status do_faults(struct repl *repl, const struct words *words, struct error *err)
@@ -101,8 +106,10 @@ enum status do_faults(struct repl *repl, const struct words *words, struct error
     if (words->n == 1) {
         const struct fault *fault = fault_by_name(words->word[0]);
         if (fault == NULL) {
+            char suggestion[SUGGEST_SIZE];
             return error_set(err, STATUS_USAGE, NULL, "fault", ERROR_NO_OFFSET,
-                             "\"%s\" is unknown, expected a name that faults lists", words->word[0]);
+                             "\"%s\" is unknown, expected a name that faults lists%s", words->word[0],
+                             fault_suggest(words->word[0], suggestion));
         }
         printf("%s: %s\n  from %s\n", fault->name, fault->story, fault->postmortem);
         return STATUS_OK;

@@ -9,6 +9,7 @@
 #include "workbench/debugger/print_steps.h"
 #include "workbench/python/python.h"
 #include "workbench/report/wrapped_text.h"
+#include "workbench/text/table.h"
 
 #define DEFAULT_CHOICES 5
 
@@ -50,13 +51,14 @@ static uint32_t rank_of(const float *logits, uint32_t vocab, uint32_t id, double
     return rank;
 }
 
-/* Prints one token: its text, and each side's logit, rank and probability. */
-static enum status print_token(struct repl *repl, int32_t id, struct error *err)
+/* Adds one token: its text, and each side's logit, rank and probability. */
+static enum status add_token(struct repl *repl, int32_t id, struct table *table, struct error *err)
 {
     uint32_t vocab = repl->session->model.config.vocab;
     char text[64];
     TRY(token_text(repl, id, text, sizeof(text), err));
-    printf("  %7d %-16s", id, text);
+    table_add_cell(table, "%d", id);
+    table_add_cell(table, "%s", text);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         const float *logits = last_logits(repl, &repl->sides[i]);
         char cell[64] = "-";
@@ -65,24 +67,24 @@ static enum status print_token(struct repl *repl, int32_t id, struct error *err)
             uint32_t rank = rank_of(logits, vocab, (uint32_t)id, &probability);
             snprintf(cell, sizeof(cell), "%.6g #%u p=%.3g", logits[id], rank, probability);
         }
-        printf(" %28s", cell);
+        table_add_cell(table, "%s", cell);
     }
-    printf("\n");
+    table_end_row(table, NULL);
     return STATUS_OK;
 }
 
-static void print_columns(const struct repl *repl)
+static void add_columns(const struct repl *repl, struct table *table)
 {
-    printf("after token %u: logit, #rank from 0, probability\n  %7s %-16s", repl->first + repl->n_rows - 1, "id",
-           "text");
+    table_add_column(table, "id", 2, 7);
+    table_add_column(table, "text", 1, -16);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        printf(" %28s", source_name(repl->sides[i].source));
+        table_add_column(table, source_name(repl->sides[i].source), 1, 28);
     }
-    printf("\n");
 }
 
-/* Prints the likeliest token among those left of a side, and removes it from them. */
-static enum status print_choice(struct repl *repl, const struct repl_side *side, float *left, struct error *err)
+/* Adds the likeliest token among those left of a side, and removes it from them. */
+static enum status add_choice(struct repl *repl, const struct repl_side *side, float *left, struct table *table,
+                              struct error *err)
 {
     uint32_t vocab = repl->session->model.config.vocab;
     const float *logits = last_logits(repl, side);
@@ -95,7 +97,7 @@ static enum status print_choice(struct repl *repl, const struct repl_side *side,
         rank_of(logits, vocab, id, &probability);
         snprintf(cell, sizeof(cell), "%u %s %.6g p=%.3g", id, text, (double)logits[id], probability);
     }
-    printf(" %-36s", cell);
+    table_add_cell(table, "%s", cell);
     return STATUS_OK;
 }
 
@@ -104,24 +106,27 @@ static enum status print_top(struct repl *repl, uint32_t k, struct error *err)
 {
     uint32_t vocab = repl->session->model.config.vocab;
     float *left[REPL_MAX_SIDES] = {NULL};
-    printf("after token %u: id, text, logit, probability\n  %4s", repl->first + repl->n_rows - 1, "rank");
+    struct table table = {0};
+    printf("after token %u: id, text, logit, probability\n", repl->first + repl->n_rows - 1);
+    table_add_column(&table, "rank", 2, 4);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         const float *logits = last_logits(repl, &repl->sides[i]);
         left[i] = xcalloc(vocab, sizeof(*left[i]));
         if (logits != NULL) {
             memcpy(left[i], logits, vocab * sizeof(*left[i]));
         }
-        printf(" %-36s", source_name(repl->sides[i].source));
+        table_add_column(&table, source_name(repl->sides[i].source), 1, -36);
     }
-    printf("\n");
     enum status status = STATUS_OK;
     for (uint32_t rank = 0; status == STATUS_OK && rank < k; rank++) {
-        printf("  %4u", rank);
+        table_add_cell(&table, "%u", rank);
         for (uint32_t i = 0; status == STATUS_OK && i < repl->n_sides; i++) {
-            status = print_choice(repl, &repl->sides[i], left[i], err);
+            status = add_choice(repl, &repl->sides[i], left[i], &table, err);
         }
-        printf("\n");
+        table_end_row(&table, NULL);
     }
+    table_print(&table, true, stdout);
+    table_free(&table);
     for (uint32_t i = 0; i < repl->n_sides; i++) {
         free(left[i]);
     }
@@ -142,20 +147,57 @@ static enum status word_tokens(struct repl *repl, const char *word, int32_t **id
     return STATUS_OK;
 }
 
+static enum status add_word(struct repl *repl, const char *word, struct table *table, struct error *err)
+{
+    enum status status = STATUS_OK;
+    int32_t *ids;
+    uint32_t n_ids;
+    TRY(word_tokens(repl, word, &ids, &n_ids, err));
+    for (uint32_t i = 0; status == STATUS_OK && i < n_ids; i++) {
+        status = add_token(repl, ids[i], table, err);
+    }
+    free(ids);
+    return status;
+}
+
+/* In most vocabularies a word that follows another one is another token, with a blank: says so where a word was given
+ * without one, and is one token with it. */
+static void note_blank(struct repl *repl, const char *word)
+{
+    char *with_blank;
+    int32_t *ids;
+    uint32_t n_ids;
+    if (word[0] == ' ' || word[0] == '\0' || strncmp(word, "id:", 3) == 0) {
+        return;
+    }
+    int length = asprintf(&with_blank, " %s", word);
+    ASSERT(length >= 0);
+    if (python_tokenize_plain(&repl->session->model, with_blank, &ids, &n_ids, NULL) == STATUS_OK) {
+        if (n_ids == 1) {
+            char quoted[64];
+            quote_text(with_blank, quoted, sizeof(quoted));
+            printf("  %s, with a blank before it, is another token: %d\n", quoted, ids[0]);
+        }
+        free(ids);
+    }
+    free(with_blank);
+}
+
 static enum status print_words(struct repl *repl, const struct words *words, struct error *err)
 {
     enum status status = STATUS_OK;
+    struct table table = {0};
+    add_columns(repl, &table);
     for (uint32_t w = 1; status == STATUS_OK && w < words->n; w++) {
-        int32_t *ids;
-        uint32_t n_ids;
-        TRY(word_tokens(repl, words->word[w], &ids, &n_ids, err));
-        if (w == 1) {
-            print_columns(repl);
-        }
-        for (uint32_t i = 0; status == STATUS_OK && i < n_ids; i++) {
-            status = print_token(repl, ids[i], err);
-        }
-        free(ids);
+        status = add_word(repl, words->word[w], &table, err);
+    }
+    if (table.n_rows > 0) {
+        printf("after token %u: logit, #rank from 0, probability\n", repl->first + repl->n_rows - 1);
+        table_print(&table, true, stdout);
+    }
+    table_free(&table);
+    for (uint32_t w = 1; status == STATUS_OK && w < words->n; w++) {
+        note_blank(repl, words->word[w]);
     }
     return status;
 }

@@ -8,6 +8,7 @@
 #include "workbench/debugger/run/capture.h"
 #include "workbench/debugger/run/run.h"
 #include "workbench/probes/probe_config.h"
+#include "workbench/text/terminal.h"
 
 static enum status set_device(struct repl *repl, const char *value, struct error *err)
 {
@@ -45,8 +46,9 @@ static enum status set_decode(struct repl *repl, const char *value, struct error
 static enum status set_width(struct repl *repl, const char *value, struct error *err)
 {
     int64_t n;
+    (void)repl;
     TRY(word_number(value, "width", 0, 1000, &n, err));
-    repl->settings.width = (uint32_t)n;
+    terminal_set_width((unsigned)n);
     return STATUS_OK;
 }
 
@@ -58,6 +60,15 @@ static enum status word_choice(const char *value, const char *name, const char *
         return error_set(err, STATUS_USAGE, NULL, name, ERROR_NO_OFFSET, "\"%s\", expected %s or %s", value, yes, no);
     }
     *is_yes = strcmp(value, yes) == 0;
+    return STATUS_OK;
+}
+
+static enum status set_pager(struct repl *repl, const char *value, struct error *err)
+{
+    bool on = true;
+    (void)repl;
+    TRY(word_choice(value, "pager", "on", "off", &on, err));
+    terminal_set_pager(on);
     return STATUS_OK;
 }
 
@@ -97,8 +108,9 @@ static enum status set_preset(struct repl *repl, const char *value, struct error
 static const struct {
     const char *name;
     enum status (*set)(struct repl *repl, const char *value, struct error *err);
-} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode}, {"width", set_width},
-                {"layers", set_layers}, {"preset", set_preset},   {"fuse", set_fuse},     {"errors", set_errors}};
+} settings[] = {{"device", set_device}, {"shaders", set_shaders}, {"decode", set_decode},
+                {"width", set_width},   {"pager", set_pager},     {"layers", set_layers},
+                {"preset", set_preset}, {"fuse", set_fuse},       {"errors", set_errors}};
 
 enum status do_set(struct repl *repl, const struct words *words, struct error *err)
 {
@@ -129,6 +141,17 @@ static enum status show_shaders(const struct repl *repl, struct error *err)
     return STATUS_OK;
 }
 
+static void show_terminal(void)
+{
+    if (terminal_width_is_set()) {
+        printf("  width    %u columns\n", terminal_width());
+    } else {
+        printf("  width    the terminal's\n");
+    }
+    const char *pager = terminal_pager();
+    printf("  pager    %s\n", !terminal_pager_is_on() ? "off" : pager != NULL ? pager : "on, but there is none here");
+}
+
 enum status do_show(struct repl *repl, const struct words *words, struct error *err)
 {
     (void)words;
@@ -143,11 +166,7 @@ enum status do_show(struct repl *repl, const struct words *words, struct error *
     repl_show_kernels(s);
     printf("  errors   a piped command that fails %s\n", s->errors_continue ? "ends nothing" : "ends the run");
     printf("  decode   %u tokens after a prompt, unless -n says otherwise\n", s->decode);
-    if (s->width == 0) {
-        printf("  width    the terminal's\n");
-    } else {
-        printf("  width    %u columns\n", s->width);
-    }
+    show_terminal();
     printf("  layers  ");
     for (uint32_t i = 0; i < repl->config->n_layers; i++) {
         printf(" %d", repl->config->layers[i]);

@@ -5,6 +5,7 @@
 
 #include "workbench/debugger/command.h"
 #include "workbench/debugger/print_steps.h"
+#include "workbench/debugger/run/judge.h"
 #include "workbench/debugger/run/run.h"
 #include "workbench/python/prompt_tokens.h"
 #include "workbench/python/python.h"
@@ -73,15 +74,26 @@ enum status repl_run_to(struct repl *repl, uint32_t last, struct error *err)
     return STATUS_OK;
 }
 
+/* Runs up to *n ops of the current batch, or of the next one if that is done, and prints them as one table. */
+static enum status step_in_batch(struct repl *repl, int64_t *n, struct error *err)
+{
+    TRY(repl_begin_batch(repl, err));
+    uint32_t first = repl->next;
+    enum status status = STATUS_OK;
+    while (status == STATUS_OK && *n > 0 && repl->next < repl->plan->n_steps) {
+        status = repl_run_steps(repl, repl->next + 1, err);
+        *n -= status == STATUS_OK;
+    }
+    if (repl->next > first) {
+        print_steps(repl, first, repl->next, true);
+    }
+    return status;
+}
+
 static enum status step_ops(struct repl *repl, int64_t n, struct error *err)
 {
-    for (int64_t i = 0; i < n; i++) {
-        bool was_done = repl->next == repl->plan->n_steps;
-        TRY(say_where_interrupted(repl, repl_begin_batch(repl, err), err));
-        uint32_t step = repl->next;
-        TRY(say_where_interrupted(repl, repl_run_steps(repl, step + 1, err), err));
-        bool new_layer = step > 0 && repl->plan->steps[step].layer != repl->plan->steps[step - 1].layer;
-        print_steps(repl, step, step + 1, i == 0 || was_done || new_layer);
+    while (n > 0) {
+        TRY(say_where_interrupted(repl, step_in_batch(repl, &n, err), err));
     }
     return STATUS_OK;
 }
@@ -95,6 +107,7 @@ static enum status run_batch(struct repl *repl, struct error *err)
     if (repl->next == repl->plan->n_steps) {
         print_batch(repl);
         print_introduced(repl, n_introduced);
+        repl_show_probes(repl);
     }
     return STATUS_OK;
 }
@@ -150,7 +163,7 @@ enum status parse_unit_count(const struct repl *repl, const struct words *words,
             unit++;
         }
         bool named = unit < sizeof(units) / sizeof(units[0]);
-        if (!named && words->n == 2) {
+        if (!named && (words->n == 2 || strchr("+-0123456789", words->word[0][0]) == NULL)) {
             return words_refuse(words, 0, err);
         }
         count->unit = named ? unit : UNIT_OP;
@@ -177,6 +190,18 @@ enum status do_step(struct repl *repl, const struct words *words, struct error *
     }
     for (int64_t i = 0; i < count.n && !repl->stopped; i++) {
         TRY(repl_run_token(repl, err));
+    }
+    return STATUS_OK;
+}
+
+enum status do_next(struct repl *repl, const struct words *words, struct error *err)
+{
+    int64_t n = 1;
+    if (words->n == 1) {
+        TRY(word_number(words->word[0], "next", 1, 1000000, &n, err));
+    }
+    for (int64_t i = 0; i < n && !repl->stopped; i++) {
+        TRY(step_layer(repl, -1, err));
     }
     return STATUS_OK;
 }

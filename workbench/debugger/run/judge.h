@@ -42,7 +42,9 @@ void repl_drop_choices(const struct repl *repl, const struct repl_side *side);
 /* Whether a choice at the end of the current batch was judged wrong. */
 bool repl_choice_failed(const struct repl *repl);
 
-/* probe_output.c: prints the lines that the debug configuration asks for, for a step of the current batch. */
-void repl_print_probes(const struct repl *repl, uint32_t step);
+/* probe_output.c: makes the lines that the debug configuration asks for, for a step of the current batch; prints those
+ * made so far. They come after the line that says where the position is. */
+void repl_make_probes(struct repl *repl, uint32_t step);
+void repl_show_probes(struct repl *repl);
 
 #endif

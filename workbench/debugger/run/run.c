@@ -254,7 +254,7 @@ static enum status finish_step(struct repl *repl, uint32_t step, struct error *e
         repl_add_introduced_if_failed(repl, batch, i, step);
     }
     repl->next = step + 1;
-    repl_print_probes(repl, step);
+    repl_make_probes(repl, step);
     if (repl->next == repl->plan->n_steps) {
         repl_choose_tokens(repl);
         add_chosen_token(repl);

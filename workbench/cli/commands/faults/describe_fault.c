@@ -201,8 +201,10 @@ enum status describe_fault(const struct arguments *arguments, bool quiet, struct
         describe_bug(&to, bug);
     } else {
         json_decref(to.json);
+        char suggestion[SUGGEST_SIZE];
         return error_set(err, STATUS_USAGE, NULL, "NAME", ERROR_NO_OFFSET,
-                         "\"%s\" is unknown, expected a fault or a kind that `lockstep faults` lists", name);
+                         "\"%s\" is unknown, expected a fault or a kind that `lockstep faults` lists%s", name,
+                         fault_suggest(name, suggestion));
     }
     if (arguments->json) {
         return json_write_file(to.json, arguments->json, err);
