@@ -57,6 +57,15 @@ const struct tensor *model_tensor(const struct model *model, const char *name);
 uint32_t model_n_files(const struct model *model);
 uint64_t model_n_bytes(const struct model *model);
 
+/* One of them, as it was when the model was opened. */
+struct weight_file {
+    const char *path; /* borrowed from the model */
+    uint64_t n_bytes;
+    double cached; /* the part of it that was in memory already, 0 to 1 */
+    double ms;     /* milliseconds that opening and mapping it took */
+};
+struct weight_file model_file(const struct model *model, uint32_t i);
+
 /* SHA-256 in hex. weights: of all *.safetensors in name order, of an RDRR's shards in order, or of the .gguf. config:
  * of config.json or manifest.json; "" for a GGUF. The first call reads every byte of the files. */
 enum status model_digests(const struct model *model, char weights[65], char config[65], struct error *err);

@@ -49,6 +49,13 @@ uint32_t model_n_files(const struct model *model)
     return model->files->n_weights;
 }
 
+struct weight_file model_file(const struct model *model, uint32_t i)
+{
+    ASSERT(i < model->files->n_weights);
+    const struct mapping *file = &model->files->weights[i];
+    return (struct weight_file){file->path, file->size, file->cached, file->ms};
+}
+
 uint64_t model_n_bytes(const struct model *model)
 {
     uint64_t n = 0;

@@ -11,6 +11,8 @@ struct mapping {
     const char *path;
     const uint8_t *bytes; /* [size] */
     uint64_t size;
+    double cached; /* the part of it that was in memory when it was mapped, of a sample of its pages */
+    double ms;     /* milliseconds that opening and mapping took */
 };
 
 /* Maps a file. STATUS_BAD_INPUT: it is missing or unreadable. path must outlive the mapping. */

@@ -1,39 +1,17 @@
 /* What the result of a case depends on. */
-#include <openssl/evp.h>
 #include <stdio.h>
 #include <string.h>
-#include <sys/stat.h>
 
-#include "model/stop.h"
 #include "workbench/batch/run_case.h"
+#include "workbench/session/digest/file_digest.h"
 #include "workbench/trace/json_file.h"
 #include "workbench/trace/version.h"
 
 /* The sha256 of a file; null if it cannot be read. */
 static json_t *file_digest(const char *path)
 {
-    unsigned char bytes[1 << 16], digest[EVP_MAX_MD_SIZE];
-    unsigned n_digest = 0;
-    char text[2 * EVP_MAX_MD_SIZE + 1];
-    struct stat info;
-    bool regular = stat(path, &info) == 0 && S_ISREG(info.st_mode);
-    FILE *in = regular ? fopen(path, "rb") : NULL;
-    if (in == NULL) {
-        return json_null();
-    }
-    EVP_MD_CTX *context = EVP_MD_CTX_new();
-    ASSERT(context != NULL);
-    bool ok = EVP_DigestInit_ex(context, EVP_sha256(), NULL) == 1;
-    for (size_t n; ok && !stop_asked() && (n = fread(bytes, 1, sizeof(bytes), in)) > 0;) {
-        ok = EVP_DigestUpdate(context, bytes, n) == 1;
-    }
-    ok = ok && !ferror(in) && EVP_DigestFinal_ex(context, digest, &n_digest) == 1;
-    EVP_MD_CTX_free(context);
-    fclose(in);
-    for (unsigned i = 0; i < n_digest; i++) {
-        snprintf(text + 2 * i, 3, "%02x", digest[i]);
-    }
-    return ok ? json_string(text) : json_null();
+    char hex[65];
+    return file_sha256(path, hex, NULL) == STATUS_OK ? json_string(hex) : json_null();
 }
 
 /* The digests of a model, "weights config"; null if it cannot be opened. */

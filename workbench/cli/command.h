@@ -20,11 +20,11 @@ struct arguments {
     uint32_t n_positional;
     /* Texts; NULL: not given. */
     const char *golden, *golden_model, *trace, *second_trace, *record, *json, *html, *md, *junit, *dask, *device,
-        *prompt, *ids, *decode_ids, *output, *stages, *script, *config, *preset;
+        *prompt, *ids, *decode_ids, *output, *stages, *script, *preset, *trace_layers, *resume_file;
     const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
-    struct text_list faults, kernel_choices;
+    struct text_list faults, kernel_choices, configs;
     int64_t n, n_prompt, jobs; /* counts; -1: not given */
-    bool check, drift, ops, kernels, verbose, attn_probs, table, ledger, all, strict, resume;
+    bool check, drift, ops, kernels, verbose, attn_probs, table, ledger, growth, all, strict, resume, interactive;
 };
 
 /* Finds the command that argv[1] names, parses its arguments and runs it. Returns the exit status. */

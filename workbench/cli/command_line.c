@@ -4,6 +4,7 @@
 #include <stdlib.h>
 #include <string.h>
 
+#include "workbench/cli/doppler_lines.h"
 #include "workbench/cli/output_guard.h"
 #include "workbench/cli/usage.h"
 #include "workbench/text/output.h"
@@ -168,7 +169,7 @@ static enum status parse_arguments(const struct command *command, int argc, char
         }
         TRY(store_value(&option, argv[i], arguments, err));
     }
-    if (arguments->n_positional < command->min_words) {
+    if (arguments->n_positional < command->min_words && arguments->resume_file == NULL) {
         char what[64];
         snprintf(what, sizeof(what), "%u of %u words given", arguments->n_positional, command->min_words);
         return usage_error(command, command->name, what, err);
@@ -222,6 +223,9 @@ enum status command_line_run(int argc, char **argv, struct error *err)
 {
     if (argc < 2) {
         usage_print_overview(stderr);
+        return STATUS_USAGE;
+    }
+    if (doppler_line(argc, argv, err)) {
         return STATUS_USAGE;
     }
     const char *name = argv[1];

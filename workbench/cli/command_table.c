@@ -6,7 +6,8 @@ static const struct command commands[] = {
     {
         .name = "diff",
         .group = GROUP_COMPARE,
-        .synopsis = "MODEL --golden [--golden-model] [--trace] [--on] [--strict] [--table] [--ledger] [--all] [--json] "
+        .synopsis = "MODEL --golden [--golden-model] [--trace] [--on] [--strict] [--table] [--ledger] [--growth] "
+                    "[--all] [--json] "
                     "[--html] "
                     "[--md] [--junit] [--weights] [--fault] [--kernel] [--device]",
         .min_words = 1,
@@ -23,7 +24,8 @@ static const struct command commands[] = {
     {
         .name = "audit",
         .group = GROUP_COMPARE,
-        .synopsis = "MODEL TRACE.h5 [--strict] [--table] [--ledger] [--all] [--json] [--html] [--md] [--junit]",
+        .synopsis =
+            "MODEL TRACE.h5 [--strict] [--table] [--ledger] [--growth] [--all] [--json] [--html] [--md] [--junit]",
         .min_words = 2,
         .max_words = 2,
         .summary = "Check every op of a trace against its own recorded inputs.",
@@ -83,14 +85,17 @@ static const struct command commands[] = {
         .name = "run",
         .group = GROUP_RUN,
         .synopsis = "MODEL (--prompt | --ids) [-n] [--temperature] [--top-k] [--top-p] [--seed] [--on] [--config] "
-                    "[--preset] [--weights] [--fault] [--kernel] [--device]",
+                    "[--preset] [--trace] [--trace-layers] [--weights] [--fault] [--kernel] [--device]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Generate text.",
         .description =
             "Generates text, greedily unless a sampling option is given, then prints the ids of the generated "
             "tokens. With --config or --preset it also prints probes and traces, in lines made for grep.",
-        .meanings = {{"-n", NULL, "Generate at most N tokens (default: 24)."}},
+        .meanings = {{"-n", NULL, "Generate at most N tokens (default: 24)."},
+                     {"--trace", "CATEGORIES",
+                      "Print TRACE lines of these categories, separated by commas: attn, ffn, logits, kernels, kv, "
+                      "sample, loader, buffers, all; -NAME takes one out."}},
         .function = command_run,
     },
     {
@@ -137,9 +142,10 @@ static const struct command commands[] = {
     {
         .name = "debug",
         .group = GROUP_DEBUG,
-        .synopsis =
-            "MODEL [--golden | --prompt | --ids] [--trace] [-n] [--on] [--config] [--preset] [--weights] [--fault] "
-            "[--kernel] [--device] [-x]",
+        .synopsis = "MODEL [--golden | --prompt | --ids] [--trace] [-n] [--on] [--config] [--preset] [--trace-layers] "
+                    "[--weights] "
+                    "[--fault] [--kernel] [--device] [-x] [--interactive]\n"
+                    "--resume [-x] [--interactive]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Step engine and reference together at a prompt.",
@@ -147,8 +153,13 @@ static const struct command commands[] = {
             "Opens a prompt that steps the engine and the reference together, by op, layer or token, shows and "
             "patches what they computed, and audits it. Its command `help` lists all others.",
         .meanings = {{"--golden", NULL, "A golden: its tokens are run, and its values can be shown beside the others."},
-                     {"--trace", NULL,
-                      "Another engine's trace: it is stepped through in the engine's place; no device is needed."},
+                     {"--trace", "T.h5",
+                      "A file: another engine's trace, stepped through in the engine's place; no device is needed. "
+                      "Names of trace categories where there is no such file: print their TRACE lines. May be given "
+                      "twice, for both.",
+                      offsetof(struct arguments, second_trace), 0},
+                     {"--resume", "FILE", "Go on with a session that `save FILE` wrote: same place, same values.", 0,
+                      offsetof(struct arguments, resume_file)},
                      {"-n", NULL, "Decode N tokens after the prompt (default: 24)."},
                      {"--on", "engine|reference|engine,reference", "The sides that run (default: engine,reference)."}},
         .function = command_debug,
@@ -263,6 +274,10 @@ static void apply_meaning(const struct command *command, const struct option *ro
             option->value = meaning->value != NULL ? meaning->value : row->value;
             option->help = meaning->help != NULL ? meaning->help : row->help;
             option->second = meaning->second;
+            if (meaning->as_text > 0) {
+                option->kind = OPTION_TEXT;
+                option->offset = meaning->as_text;
+            }
         }
     }
 }

@@ -13,9 +13,10 @@ const char *command_group_name(enum command_group group); /* "Compare" */
 struct option_meaning {
     const char *option; /* "--on"; NULL ends the list */
     const char *value, *help;
-    size_t second; /* as in struct option */
+    size_t second;  /* as in struct option */
+    size_t as_text; /* a field of text that the option fills here, where its own row is a flag; 0: as the row says */
 };
-#define COMMAND_MOST_MEANINGS 4
+#define COMMAND_MOST_MEANINGS 6
 
 struct command {
     const char *name;

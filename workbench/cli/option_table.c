@@ -31,8 +31,10 @@ static const struct option options[] = {
      "Infer no arithmetic: what a file rounds and does not declare is a divergence."},
     {"--table", OPTION_FLAG, FIELD(table), 0, NULL, "Also print the table by stage."},
     {"--ledger", OPTION_FLAG, FIELD(ledger), 0, NULL, "Also print the gain ledger."},
+    {"--growth", OPTION_FLAG, FIELD(growth), 0, NULL,
+     "Also print the largest values and the rms by layer, each source beside the others."},
     {"--all", OPTION_FLAG, FIELD(all), 0, NULL,
-     "Also print all else: every diagnosis, coverage, arithmetic, notes, provenance, table and ledger."},
+     "Also print all else: every diagnosis, coverage, arithmetic, notes, provenance, table, growth and ledger."},
     {"--weights", OPTION_TEXT, FIELD(weights), 0, "f32|f16",
      "Expand the engine's weights to this type on load (default: keep the file's own format, compute in f32)."},
     {"--fault", OPTION_LIST, FIELD(faults), 0, "FAULT",
@@ -55,9 +57,13 @@ static const struct option options[] = {
     {"--top-k", OPTION_TEXT, FIELD(top_k), 0, "K", "Sample from the K likeliest tokens."},
     {"--top-p", OPTION_TEXT, FIELD(top_p), 0, "P", "Sample from the likeliest tokens whose probabilities add up to P."},
     {"--seed", OPTION_TEXT, FIELD(seed), 0, "S", "Seed of the sampling (default: 0)."},
-    {"--config", OPTION_TEXT, FIELD(config), 0, "FILE",
-     "Read a debug configuration: log level, trace categories, layers, probes."},
+    {"--config", OPTION_LIST, FIELD(configs), 0, "FILE",
+     "Read a debug configuration, log level, trace categories, layers, probes: a file, JSON as it stands, one key of "
+     "it "
+     "(KEY.KEY=VALUE), or a preset's name; up to 16 times, each on top of those before."},
     {"--preset", OPTION_TEXT, FIELD(preset), 0, "bench|debug|gemma2-debug", "Use a built-in debug configuration."},
+    {"--trace-layers", OPTION_TEXT, FIELD(trace_layers), 0, "0,12,25",
+     "Print lines of these layers alone, and copy only them to the host."},
     {"--dtype", OPTION_TEXT, FIELD(dtype), 0, "float32|float16|bfloat16",
      "What transformers computes in (default: float32)."},
     {"--attn-probs", OPTION_FLAG, FIELD(attn_probs), 0, NULL, "Also record the attention probabilities."},
@@ -74,6 +80,7 @@ static const struct option options[] = {
     {"-v", OPTION_FLAG, FIELD(verbose), 0, NULL, "Also print what each kernel runs."},
     {"-o", OPTION_TEXT, FIELD(output), 0, "T.h5", "The trace file to write."},
     {"-x", OPTION_TEXT, FIELD(script), 0, "SCRIPT", "Run the lines of a script; stop at the first that fails."},
+    {"--interactive", OPTION_FLAG, FIELD(interactive), 0, NULL, "After the script of -x, stay at the prompt."},
 };
 
 const struct option *option_find(const char *name, size_t length)

@@ -105,11 +105,14 @@ enum status check_outputs(const struct arguments *arguments, struct error *err)
 {
     struct named outputs[N_OUTPUTS];
     const char *inputs[] = {arguments->golden,        arguments->golden_model, arguments->trace,
-                            arguments->second_trace,  arguments->config,       arguments->script,
+                            arguments->second_trace,  arguments->resume_file,  arguments->script,
                             arguments->positional[0], arguments->positional[1]};
     list_outputs(arguments, outputs);
     for (size_t i = 0; i < sizeof(inputs) / sizeof(*inputs); i++) {
         TRY(check_input(arguments, inputs[i], err));
+    }
+    for (uint32_t i = 0; i < arguments->configs.n; i++) {
+        TRY(check_input(arguments, arguments->configs.text[i], err));
     }
     return check_twice(outputs, err);
 }

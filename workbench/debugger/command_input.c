@@ -99,8 +99,10 @@ static void loop_on_terminal(struct repl *repl)
         bool again = line[strspn(line, " \t")] == '\0' && repl->last_line != NULL;
         char *repeated = again ? xstrdup(repl->last_line) : NULL; /* running it replaces it */
         repl->repeating = again;
+        transcript_typed(PROMPT, again ? repeated : line);
         (void)run_line(repl, again ? repeated : line); /* the session goes on */
         free(repeated);
+        line_editor_set_plan(repl->plan); /* `resume` brings another */
         free(line);
     }
     line_editor_end();

@@ -41,6 +41,10 @@ COMMAND(print, .args = "STAGE[@LAYER] [token] [dim|dim:dim] [from engine|referen
 COMMAND(stats, .args = "STAGE[@LAYER]", .min = 1, .max = 1, .completion = "<stages>", .example = "stats layer_out@17",
         .help = "Print minimum, maximum, mean, rms, share of positive values, number of nonfinite values and the ten "
                 "largest dims, over all rows")
+COMMAND(growth, .args = "[STAGE] [TOKEN]", .max = 2, .completion = "<stages>", .example = "growth layer_out -1",
+        .help =
+            "Show the largest values and the rms of a stage (layer_out) by layer, each side beside the others: where "
+            "one grows as the others do not. TOKEN: of that position alone")
 COMMAND(diff, .args = "[STAGE[@LAYER]]", .max = 1, .completion = "<stages>", .example = "diff ffn_down@17",
         .help = "Show where the sides differ: all stages, one stage by layer, or one stage of one layer by token")
 COMMAND(first, .help = "Show the first error that a step introduced, and the known bug that explains it")
@@ -111,6 +115,17 @@ COMMAND(py, .args = "CODE", .min = 1, .max = 1, .raw = true, .streams = true,
         .help =
             "Run Python. engine[\"layer_out\", 17] is a numpy array, as with reference and golden; tokens and model "
             "are there, too")
+COMMAND(save, .args = "FILE", .min = 1, .max = 1, .completion = "<files>", .example = "save monday.json",
+        .help = "Write the session to a file: model, golden, tokens, position, breakpoints, probes, settings, patches, "
+                "faults. resume FILE goes on with it")
+COMMAND(resume, .args = "FILE", .min = 1, .max = 1, .completion = "<files>", .example = "resume monday.json",
+        .help =
+            "Go on with a session that save wrote, in the place of this one: same position, same values. Files that "
+            "changed since are refused")
+COMMAND(transcript, .args = "[FILE|off]", .max = 1, .completion = "off <files>",
+        .help = "From now on, add everything typed and printed to a file; off ends it")
+COMMAND(report, .args = "FILE.html|FILE.md", .min = 1, .max = 1, .completion = "<files>", .example = "report bug.html",
+        .help = "Write a page of what ran so far, as diff --html and --md write it")
 COMMAND(source, .args = "FILE", .min = 1, .max = 1, .streams = true, .completion = "<files>",
         .help = "Run the commands of a file")
 COMMAND(help, .args = "[COMMAND|TOPIC]", .max = 1, .completion = "<commands> <topics>", .example = "help move",

@@ -81,6 +81,11 @@ static int drop_line(void)
     return 0;
 }
 
+void line_editor_set_plan(const struct plan *of)
+{
+    plan = of;
+}
+
 void line_editor_begin(const struct plan *of)
 {
     char path[PATH_MAX];

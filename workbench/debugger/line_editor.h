@@ -9,6 +9,9 @@
  * ~/.local/state/lockstep/history. */
 void line_editor_begin(const struct plan *plan);
 
+/* From now on completion is of this plan: another model was opened. */
+void line_editor_set_plan(const struct plan *plan);
+
 /* A line, which the caller frees; NULL at the end of input. Adds it to the history. Ctrl-C drops what was typed. */
 char *line_editor_read(const char *prompt);
 

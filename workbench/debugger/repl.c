@@ -79,6 +79,10 @@ void repl_close(struct repl *repl)
         shader_files_free(repl->shaders);
         free(repl->shaders);
     }
+    for (uint32_t i = 0; i < repl->n_names; i++) {
+        free(repl->names[i]);
+    }
+    free(repl->names);
     free(repl->captured);
     free(repl->golden_steps);
     free(repl->last_run);
@@ -94,6 +98,33 @@ void repl_close(struct repl *repl)
         free(repl->foreign);
     }
     memset(repl, 0, sizeof(*repl));
+}
+
+void repl_replace(struct repl *repl, struct repl *fresh)
+{
+    struct session *old = repl->session;
+    clear_run(repl); /* keeps the traces that user code may look into */
+    if (repl->python_used && repl->golden != NULL) {
+        retire_trace(repl, repl->golden);
+        repl->golden = NULL;
+    }
+    if (repl->python_used && repl->foreign != NULL) {
+        retire_trace(repl, repl->foreign);
+        repl->foreign = NULL;
+    }
+    fresh->retired = repl->retired;
+    fresh->n_retired = repl->n_retired;
+    fresh->python_used = repl->python_used;
+    fresh->depth = repl->depth;
+    fresh->on_terminal = repl->on_terminal;
+    memcpy(fresh->legends, repl->legends, sizeof(fresh->legends));
+    repl->retired = NULL;
+    repl->n_retired = 0;
+    repl->python_used = false;
+    repl_close(repl);
+    session_close(old);
+    free(old);
+    *repl = *fresh;
 }
 
 static void add_side(struct repl *repl, enum source source, struct backend *backend, struct trace *trace)

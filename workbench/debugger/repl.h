@@ -129,9 +129,11 @@ struct repl {
     bool legends[REPL_LEGENDS]; /* what the columns mean was said */
     char *probe_text;           /* lines for grep, of steps that ran since the position was printed last; NULL: none */
     size_t n_probe_text;
-    char *last_line;             /* what an empty line repeats; NULL: nothing */
-    bool repeating;              /* an empty line runs the command */
-    uint32_t list_from;          /* step that `list` goes on with when it is repeated */
+    char *last_line;    /* what an empty line repeats; NULL: nothing */
+    bool repeating;     /* an empty line runs the command */
+    uint32_t list_from; /* step that `list` goes on with when it is repeated */
+    char **names;       /* [n_names] texts that a resumed session points to */
+    uint32_t n_names;
     char *last_run;              /* the last command that ran steps; NULL: none, or it failed */
     uint64_t last_from, last_to; /* repl_point before and after it */
     enum status failed_assert;   /* of the first assert that failed; STATUS_OK: none */
@@ -143,6 +145,10 @@ struct repl {
  * open until repl_close; with a foreign trace it has no engine. */
 void repl_open(struct repl *repl, struct session *session, struct trace *golden, struct trace *foreign);
 void repl_close(struct repl *repl);
+
+/* Puts a prompt in the place of another, which ends with its session. What user code at the prompt holds stays. The
+ * sessions of both are malloc'ed. */
+void repl_replace(struct repl *repl, struct repl *fresh);
 
 /* Starts a new run at position 0: with the golden's or the foreign trace's tokens, or with these and up to n_decode
  * more.
@@ -175,6 +181,19 @@ enum source repl_running_source(const struct repl *repl);
 
 /* command_table.c: runs one command line. */
 enum status repl_run_line(struct repl *repl, const char *line, struct error *err);
+
+/* transcript.c: from now on everything typed and printed is added to a file, too; NULL: no longer. STATUS_USAGE: the
+ * file is there and is no transcript. */
+enum status transcript_begin(const char *path, struct error *err);
+void transcript_end(void);
+const char *transcript_path(void); /* NULL: there is none */
+
+/* While code runs that writes to the descriptor itself, as Python does: its output joins the transcript at the end. */
+void transcript_capture_begin(void);
+void transcript_capture_end(void);
+
+/* Adds what was typed on a terminal, which echoes by itself. */
+void transcript_typed(const char *prompt, const char *line);
 
 /* command_input.c: runs a file of command lines, echoed as if typed. Stops at the first that fails. */
 enum status repl_run_script(struct repl *repl, const char *path, struct error *err);

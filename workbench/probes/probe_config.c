@@ -128,7 +128,7 @@ enum status probe_config_read_preset(struct probe_config *config, const char *pr
 {
     for (size_t i = 0; i < N_PRESETS; i++) {
         if (strcmp(presets[i].name, preset) == 0) {
-            const struct probe_config_text text = {.json = presets[i].json, .name = preset};
+            const struct probe_config_text text = {.json = presets[i].json, .name = preset, .lenient = true};
             return probe_config_read(config, &text, plan, err);
         }
     }
@@ -139,19 +139,6 @@ enum status probe_config_read_preset(struct probe_config *config, const char *pr
     }
     return error_set(err, STATUS_USAGE, NULL, "--preset", ERROR_NO_OFFSET,
                      "\"%s\", expected bench, debug or gemma2-debug%s", preset, suggest_text(&suggestion, text));
-}
-
-enum status probe_config_read_options(struct probe_config *config, const char *preset, const char *path,
-                                      const struct plan *plan, struct error *err)
-{
-    if (preset != NULL) {
-        TRY(probe_config_read_preset(config, preset, plan, err));
-    }
-    if (path != NULL) {
-        TRY(probe_config_read_file(config, path, false, plan, err));
-    }
-    config->given = preset != NULL || path != NULL;
-    return STATUS_OK;
 }
 
 enum status probe_config_set_layers(struct probe_config *config, const char *text, const struct plan *plan,

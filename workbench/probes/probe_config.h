@@ -5,6 +5,8 @@
 
 #include "model/plan.h"
 
+struct json_t; /* jansson's */
+
 enum log_level { LOG_SILENT, LOG_INFO, LOG_VERBOSE };
 
 #define TRACE_CATEGORIES(X) X(attn) X(ffn) X(logits) X(kernels) X(kv) X(sample) X(loader) X(buffers)
@@ -49,6 +51,7 @@ struct probe_config_text {
     const char *json; /* {"debug": {…}}, bare or inside runtime or runtime.shared; a probe; or an array of probes */
     const char *name; /* of the text, for messages */
     bool only_probes; /* ignore everything but the probes */
+    bool lenient;     /* dims that the model lacks are left out with a note: presets are for several models */
 };
 
 /* Adds what the text says to the configuration. An unknown key inside "debug", an unknown stage, layer or dim is
@@ -58,13 +61,34 @@ enum status probe_config_read(struct probe_config *config, const struct probe_co
 enum status probe_config_read_file(struct probe_config *config, const char *path, bool only_probes,
                                    const struct plan *plan, struct error *err);
 
+/* probe_config_write.c: the configuration as JSON that probe_config_read reads. The caller releases it. */
+struct json_t *probe_config_write(const struct probe_config *config);
+
 /* probe_config.c: preset is bench, debug or gemma2-debug. */
 enum status probe_config_read_preset(struct probe_config *config, const char *preset, const struct plan *plan,
                                      struct error *err);
 
-/* Reads --preset, then --config; each may be NULL. Sets `given`. */
-enum status probe_config_read_options(struct probe_config *config, const char *preset, const char *path,
+/* What the command line says of debugging; NULL: not given. */
+struct probe_options {
+    const char *preset;         /* --preset */
+    const char *const *configs; /* [n_configs] --config: a file; JSON, {…}; KEY.KEY=VALUE; or a preset's name */
+    uint32_t n_configs;
+    const char *trace, *trace_layers; /* --trace "attn,-kv", --trace-layers "0,12" */
+};
+
+/* probe_options.c: whether any of them is given. */
+bool probe_options_given(const struct probe_options *options);
+
+/* Reads the preset, then each --config on top of what was read, then --trace and --trace-layers. Sets `given`. */
+enum status probe_config_read_options(struct probe_config *config, const struct probe_options *options,
                                       const struct plan *plan, struct error *err);
+
+/* Replaces the trace categories: "attn,ffn", "all,-buffers", "none". Trace is on if any is left. On failure nothing
+ * changes. */
+enum status probe_config_set_categories(struct probe_config *config, const char *list, struct error *err);
+
+/* Whether a --trace means categories and not a file: each word is one, and there is no file of this name. */
+bool is_category_list(const char *text);
 
 /* word: "attn", "-kv", "all", "none". */
 enum status probe_config_set_category(struct probe_config *config, const char *word, struct error *err);

@@ -191,9 +191,16 @@ void probe_lines_print(const struct probe_config *config, const struct probe_row
         print_trace(config, rows, &stats);
     }
     bool verbose = config->level == LOG_VERBOSE;
+    const float *last_row = rows->rows[0] + (uint64_t)last * step->width;
     if (step->stage == STAGE_layer_out && (verbose || (config->trace_enabled && config->categories[TRACE_ffn]))) {
         progress_wipe();
         printf("LAYER_OUT layer=%d token=%u maxAbs=%.6g rms=%.6g\n", step->layer, token, stats.max_abs, stats.rms);
+    }
+    if (step->stage == STAGE_layer_out && verbose) {
+        print_last_token(step, token, last_row);
+    }
+    if (step->stage == STAGE_logits_final && (verbose || (config->trace_enabled && config->categories[TRACE_logits]))) {
+        print_choices(config, rows->plan, token, last_row);
     }
     if (step->stage == STAGE_final_norm && (verbose || (config->trace_enabled && config->categories[TRACE_logits]))) {
         progress_wipe();

@@ -100,6 +100,18 @@ locale_t python_use_c_numbers(void)
     return uselocale(numbers);
 }
 
+/* Python takes its streams from the descriptors of stdout and stderr, which a stream of our own (a transcript) lacks.
+ */
+static void open_streams(void)
+{
+    (void)PyRun_SimpleString("import sys\n"
+                             "for name, number in (('stdout', 1), ('stderr', 2)):\n"
+                             "    if getattr(sys, name) is None:\n"
+                             "        setattr(sys, name, open(number, 'w', closefd=False, encoding='utf-8'))\n"
+                             "        setattr(sys, f'__{name}__', getattr(sys, name))\n"
+                             "del sys, name, number\n");
+}
+
 enum status python_start(struct error *err)
 {
     if (started) {
@@ -111,6 +123,7 @@ enum status python_start(struct error *err)
     TRY(initialize(executable, err));
     started = true;
     (void)python_use_c_numbers(); /* whatever locale Python code chooses */
+    open_streams();
     return add_modules(environment.root) ? STATUS_OK : python_failed("Python", err);
 }
 

@@ -7,6 +7,7 @@
 #include "workbench/audit/ledger.h"
 #include "workbench/diagnose/triage.h"
 #include "workbench/report/answer.h"
+#include "workbench/report/growth_table.h"
 #include "workbench/report/report_arithmetic.h"
 #include "workbench/report/report_drift.h"
 #include "workbench/report/report_table.h"
@@ -259,6 +260,15 @@ static void print_all(const struct report *report, FILE *out)
     provenance_print(report, out);
 }
 
+static void print_growth(const struct report *report, FILE *out)
+{
+    const struct growth growth = report_growth(report);
+    fputc('\n', out);
+    if (!growth_print(&growth, out)) {
+        fprintf(out, "growth: no row of layer_out is recorded in every source\n");
+    }
+}
+
 void report_print(const struct report *report, FILE *out)
 {
     if (report->verdict->diverged) {
@@ -272,6 +282,9 @@ void report_print(const struct report *report, FILE *out)
     if (report->parts.table || report->parts.all) {
         fputc('\n', out);
         report_table_print(report, out);
+    }
+    if (report->parts.growth || report->parts.all) {
+        print_growth(report, out);
     }
     if (report->parts.ledger || report->parts.all) {
         ledger_print(&(struct ledger_table){report->plan, report->audit, report->sources}, out);

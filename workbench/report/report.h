@@ -15,6 +15,7 @@
 struct report_parts {
     bool table;     /* the worst ratio by stage and source */
     bool ledger;    /* the gain ledger */
+    bool growth;    /* the largest values by layer (growth_table.h) */
     bool at_prompt; /* the answer says nothing of the run, or of options */
     bool all;       /* both, and every diagnosis, coverage, arithmetic, note, and the provenance, in full */
 };

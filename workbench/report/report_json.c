@@ -5,6 +5,7 @@
 #include "workbench/audit/ledger.h"
 #include "workbench/diagnose/triage.h"
 #include "workbench/fault/fault.h"
+#include "workbench/report/growth_table.h"
 #include "workbench/report/report.h"
 #include "workbench/report/report_arithmetic.h"
 #include "workbench/report/report_drift.h"
@@ -310,6 +311,8 @@ json_t *report_json(const struct report *report)
     }
     json_put(object, "coverage", coverage(report));
     json_put(object, "stages", stages(report));
+    const struct growth growth = report_growth(report);
+    json_put(object, "growth", growth_json(&growth));
     json_put(object, "notes", notes);
     put_blind_spots(object, report->run);
     report_drift_put(report, object);

@@ -171,6 +171,7 @@ enum status session_open(struct session *session, const char *model_path, const 
 {
     memset(session, 0, sizeof(*session));
     session->weights = options->weights;
+    double start = session_now_ms();
     progress_note("loading", model_path);
     TRY(model_open(&session->model, model_path, err));
     enum status status = plan_build(&session->plan, &session->model, err);
@@ -180,6 +181,7 @@ enum status session_open(struct session *session, const char *model_path, const 
     }
     plan_copy(&session->engine_plan, &session->plan);
     status = open_backends(session, options, err);
+    session->load_ms = session_now_ms() - start;
     progress_wipe();
     if (status != STATUS_OK) {
         session_close(session);

@@ -19,6 +19,7 @@ struct session {
     struct backend backend[SOURCE_COUNT];
     struct sampling sampling; /* how a token is chosen; zero: greedy */
     uint32_t group_size;      /* tokens that session_generate has the engine choose in one submit; 0: as time allows */
+    double load_ms;           /* milliseconds that opening took: model, weights on the device */
     bool samples;             /* session_record records sample_probs and sample_token too */
     struct plan *later_plan;  /* the plan of the engine that session_replace_engine put in, or NULL; owned */
     /* Called after each batch of session_generate, whose rows can be read then; NULL: nobody. */
@@ -37,6 +38,9 @@ struct session_options {
     const char *weights;           /* "f32", "f16": the engine decodes its weights to it on load; NULL: as stored */
     struct kernel_choices kernels; /* engine_options.kernels */
 };
+
+/* Milliseconds of a clock that never goes back. (session_generate.c) */
+double session_now_ms(void);
 
 /* Reads --on: "engine", "reference" or "engine,reference". on NULL: *engine and *reference stay as they are. */
 enum status parse_on(const char *on, bool *engine, bool *reference, struct error *err);

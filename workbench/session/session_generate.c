@@ -75,7 +75,7 @@ static enum status decode_one(struct generation *run, float *row, struct error *
     return STATUS_OK;
 }
 
-static double now_ms(void)
+double session_now_ms(void)
 {
     struct timespec now;
     ASSERT(clock_gettime(CLOCK_MONOTONIC, &now) == 0);
@@ -99,14 +99,14 @@ static enum status decode_group(struct generation *run, struct error *err)
     int32_t ids[ENGINE_TOKENS_A_SUBMIT];
     uint32_t n = group_size(run), first = run->options->n_prompt + run->n_out - 1;
     ASSERT(n <= ENGINE_TOKENS_A_SUBMIT);
-    double start = now_ms();
+    double start = session_now_ms();
     struct engine_decoding decoding = {.first_position = first,
                                        .token = run->out[run->n_out - 1],
                                        .masked = run->sampler.masked_id,
                                        .n = n,
                                        .ids = ids};
     TRY(engine_decode(run->backend, &decoding, err));
-    double token_ms = (now_ms() - start) / n;
+    double token_ms = (session_now_ms() - start) / n;
     run->token_ms = run->token_ms > 0 && run->token_ms < token_ms ? run->token_ms : token_ms;
     for (uint32_t i = 0; i < n && !run->ended; i++) {
         take(run, ids[i]);

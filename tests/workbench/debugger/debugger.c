@@ -313,12 +313,13 @@ static void presets(void **state)
         expect_text(outcome.out, "\nDone\n");
         outcome_free(&outcome);
     }
-    static const char *const wrong[] = {"gemma2-debug", "weather"}, *const messages[] = {"3868",
-                                                                                         "\"weather\", expected"};
+    /* A preset is for several models: the dims that this one lacks are named, and the others are probed. */
+    static const char *const named[] = {"gemma2-debug", "weather"};
+    static const char *const messages[] = {"without 3868, 17022: the others are probed", "\"weather\", expected"};
     for (int i = 0; i < 2; i++) {
-        const char *const run[] = {"run", GEMMA, "--ids", "3", "-n", "1", "--preset", wrong[i], NULL};
+        const char *const run[] = {"run", GEMMA, "--ids", "3", "-n", "1", "--preset", named[i], NULL};
         program_run(&outcome, LOCKSTEP_PROGRAM, "", run);
-        assert_int_equal(outcome.status, i == 0 ? 3 : 2);
+        assert_int_equal(outcome.status, i == 0 ? 0 : 2);
         expect_one_line(outcome.err, messages[i]);
         outcome_free(&outcome);
     }

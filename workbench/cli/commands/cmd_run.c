@@ -84,6 +84,7 @@ struct watch {
     const struct plan *plan;
     float *rows;      /* of the widest stage */
     float *before[2]; /* layer_out of the previous layer, and of the one before that */
+    bool timed[2];    /* [phase] the layers' times were printed */
 };
 
 /* Reads an earlier layer's output into rows. Returns NULL where the configuration does not look at it. */
@@ -93,6 +94,29 @@ static const float *earlier(const struct watch *watch, struct backend *backend, 
     int32_t s = layer >= 0 ? plan_find(watch->plan, layer, STAGE_layer_out) : -1;
     bool there = s >= 0 && probe_config_needs(&watch->config, watch->plan, (uint32_t)s);
     return there && backend->ops->read(backend, (uint32_t)s, rows, &unused) == STATUS_OK ? rows : NULL;
+}
+
+/* Prints the time of each layer, of the first batch of each phase: by timestamps on a device; on the reference by
+ * running each step again. Devices without timestamps print nothing. */
+static void print_layer_times(struct watch *watch, struct backend *backend, const struct batch *batch)
+{
+    double *ns = xcalloc(watch->plan->n_steps, sizeof(*ns));
+    struct error unused;
+    enum status status = STATUS_OK;
+    if (strcmp(backend->name, "reference") == 0) {
+        for (uint32_t s = 0; status == STATUS_OK && s < watch->plan->n_steps; s++) {
+            double start = session_now_ms();
+            status = backend->ops->run(backend, s, s + 1, &unused);
+            ns[s] = (session_now_ms() - start) * 1e6;
+        }
+    } else {
+        status = engine_time_ops(backend, ns, &unused);
+    }
+    if (status == STATUS_OK) {
+        probe_lines_print_layer_times(watch->plan, ns, batch);
+    }
+    watch->timed[batch->decode] = true;
+    free(ns);
 }
 
 static enum status watch_batch(void *context, struct backend *backend, const struct batch *batch, struct error *err)
@@ -120,6 +144,9 @@ static enum status watch_batch(void *context, struct backend *backend, const str
         if (status == STATUS_OK) {
             probe_lines_print(&watch->config, &rows);
         }
+    }
+    if (status == STATUS_OK && watch->config.level == LOG_VERBOSE && !watch->timed[batch->decode]) {
+        print_layer_times(watch, backend, batch);
     }
     return status;
 }
@@ -150,8 +177,8 @@ static enum status watch_begin(const struct arguments *arguments, struct session
     uint32_t widest = 0;
     *watch = (struct watch){.plan = &session->plan};
     probe_config_init(&watch->config);
-    enum status status =
-        probe_config_read_options(&watch->config, arguments->preset, arguments->config, watch->plan, err);
+    const struct probe_options options = parse_probe_options(arguments, arguments->trace);
+    enum status status = probe_config_read_options(&watch->config, &options, watch->plan, err);
     if (status != STATUS_OK || !watch->config.given) {
         return status;
     }
@@ -167,6 +194,7 @@ static enum status watch_begin(const struct arguments *arguments, struct session
     session->watch_context = watch;
     probe_lines_print_config(&watch->config, watch->plan,
                              source == SOURCE_ENGINE ? engine_device(&session->backend[source])->name : "reference");
+    probe_lines_print_loader(&watch->config, &session->model, session->load_ms);
     return source == SOURCE_ENGINE ? capture_wanted(watch, &session->backend[source], err) : STATUS_OK;
 }
 
@@ -193,7 +221,9 @@ static enum status generate(struct session *session, enum source source, const s
                                              .n = generation->n,
                                              .each = each_token,
                                              .context = &printer};
+    double start = session_now_ms();
     enum status status = session_generate(session, source, &options, out, &n_out, err);
+    double ms = session_now_ms() - start;
     if (status == STATUS_OK) {
         print_text(&printer, true);
         status = printer.status;
@@ -204,6 +234,9 @@ static enum status generate(struct session *session, enum source source, const s
             printf(" %d", out[i]);
         }
         printf("\n");
+        if (session->watch != NULL && ((const struct watch *)session->watch_context)->config.level == LOG_VERBOSE) {
+            printf("Generated tokens=%u ms=%.1f\n", n_out, ms);
+        }
     }
     free(printer.ids);
     free(out);
@@ -228,10 +261,11 @@ enum status command_run(const struct arguments *arguments, struct error *err)
     TRY(parse_sampling(arguments, &sampling, err));
     struct generation generation = {.n = arguments->n < 0 ? DEFAULT_TOKENS : (uint32_t)arguments->n,
                                     .from_ids = arguments->ids != NULL};
+    const struct probe_options options = parse_probe_options(arguments, arguments->trace);
     const struct session_wish wish = {
         .engine = source == SOURCE_ENGINE,
         .reference = source == SOURCE_REFERENCE,
-        .no_capture = arguments->config == NULL && arguments->preset == NULL,
+        .no_capture = !probe_options_given(&options),
         .n_more = generation.n,
     };
     TRY(open_with_tokens(arguments, &wish, &session, &generation.prompt, err));

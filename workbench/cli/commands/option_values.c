@@ -119,9 +119,19 @@ enum status check_ids(const struct model *model, const struct token_list *tokens
     return STATUS_OK;
 }
 
+struct probe_options parse_probe_options(const struct arguments *arguments, const char *trace)
+{
+    return (struct probe_options){.preset = arguments->preset,
+                                  .configs = arguments->configs.text,
+                                  .n_configs = arguments->configs.n,
+                                  .trace = trace,
+                                  .trace_layers = arguments->trace_layers};
+}
+
 struct report_parts parse_parts(const struct arguments *arguments)
 {
-    return (struct report_parts){.table = arguments->table, .ledger = arguments->ledger, .all = arguments->all};
+    return (struct report_parts){
+        .table = arguments->table, .ledger = arguments->ledger, .growth = arguments->growth, .all = arguments->all};
 }
 
 /* The numbers that an option's value may be. */

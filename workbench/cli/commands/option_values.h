@@ -3,6 +3,7 @@
 #define LOCKSTEP_WORKBENCH_CLI_COMMANDS_OPTION_VALUES_H
 
 #include "workbench/cli/command.h"
+#include "workbench/probes/probe_config.h"
 #include "workbench/report/report.h"
 #include "workbench/session/session.h"
 
@@ -43,6 +44,9 @@ enum status parse_decoded(const struct arguments *arguments, struct token_list *
 /* Reads --temperature, --top-k, --top-p and --seed. With none of them decoding is greedy; without --temperature, but
  * with another, the temperature is 1. */
 enum status parse_sampling(const struct arguments *arguments, struct sampling *sampling, struct error *err);
+
+/* --preset, --config, --trace-layers, and these trace categories; NULL: none. */
+struct probe_options parse_probe_options(const struct arguments *arguments, const char *trace);
 
 /* Reads --table, --ledger and --all: what the report prints after the answer. */
 struct report_parts parse_parts(const struct arguments *arguments);

@@ -28,7 +28,10 @@ enum status do_py(struct repl *repl, const struct words *words, struct error *er
     }
     TRY(python_set_run(&repl->session->model, repl->tokens, repl->n_known, err));
     TRY(python_set_width(terminal_width(), err));
-    return python_exec(words->word[0], err);
+    transcript_capture_begin();
+    enum status status = python_exec(words->word[0], err);
+    transcript_capture_end();
+    return status;
 }
 
 enum status do_source(struct repl *repl, const struct words *words, struct error *err)

@@ -151,26 +151,15 @@ static enum status parse_replacement(struct repl *repl, const char *how, const c
                : error_set(err, STATUS_USAGE, NULL, "scale", ERROR_NO_OFFSET, "\"%s\", expected a number", what);
 }
 
-/* Refuses rows that name experts which the model does not have: whoever reads them reads weights by them. */
-static enum status check_experts(struct repl *repl, const struct repl_patch *patch, const char *what, struct error *err)
+enum status repl_check_experts(const struct step *step, const struct trace *trace, const char *what, struct error *err)
 {
-    const struct step *step = &repl->plan->steps[patch->step];
-    char label[64];
-    if (step->op != OP_topk) {
-        return STATUS_OK;
-    }
-    uint32_t n = step->params.topk.n;
-    if (patch->kind == PATCH_SCALE) {
-        return error_set(err, STATUS_USAGE, NULL, step_label(step, label), ERROR_NO_OFFSET,
-                         "scale %s of numbers of experts, expected from a source: whole numbers from 0 to %u", what,
-                         n - 1);
-    }
-    const struct trace *trace = patch_trace(repl, patch);
-    const struct trace_stage *stage = trace_find_step(trace, step);
-    for (uint32_t p = 0; p < trace->n_positions; p++) {
+    const struct trace_stage *stage = step->op == OP_topk ? trace_find_step(trace, step) : NULL;
+    for (uint32_t p = 0; stage != NULL && p < trace->n_positions; p++) {
         const float *row = trace_row(stage, p);
+        uint32_t n = step->params.topk.n;
         for (uint32_t d = 0; row != NULL && d < step->width; d++) {
             if (!(row[d] >= 0 && row[d] < (float)n && row[d] == (float)(uint32_t)row[d])) {
+                char label[64];
                 return error_set(err, STATUS_BAD_INPUT, NULL, step_label(step, label), ERROR_NO_OFFSET,
                                  "%s has %g at position %u, dim %u, expected whole numbers from 0 to %u", what, row[d],
                                  p, d, n - 1);
@@ -178,6 +167,19 @@ static enum status check_experts(struct repl *repl, const struct repl_patch *pat
         }
     }
     return STATUS_OK;
+}
+
+/* Refuses a patch that names experts which the model does not have. */
+static enum status check_experts(struct repl *repl, const struct repl_patch *patch, const char *what, struct error *err)
+{
+    const struct step *step = &repl->plan->steps[patch->step];
+    char label[64];
+    if (step->op == OP_topk && patch->kind == PATCH_SCALE) {
+        return error_set(err, STATUS_USAGE, NULL, step_label(step, label), ERROR_NO_OFFSET,
+                         "scale %s of numbers of experts, expected from a source: whole numbers from 0 to %u", what,
+                         step->params.topk.n - 1);
+    }
+    return patch->kind == PATCH_SCALE ? STATUS_OK : repl_check_experts(step, patch_trace(repl, patch), what, err);
 }
 
 static enum status parse_patch(struct repl *repl, const struct words *words, struct repl_patch *patch,

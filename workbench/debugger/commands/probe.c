@@ -55,19 +55,12 @@ enum status do_probes(struct repl *repl, const struct words *words, struct error
 /* Replaces the list of categories: "attn ffn", "all -buffers", "attn,kv", "none". */
 enum status do_trace(struct repl *repl, const struct words *words, struct error *err)
 {
-    struct probe_config changed = *repl->config; /* shares what it owns, which stays unchanged */
-    memset(changed.categories, 0, sizeof(changed.categories));
+    char list[256] = "";
     for (uint32_t i = 0; i < words->n; i++) {
-        for (char *at = strtok(words->word[i], ","); at != NULL; at = strtok(NULL, ",")) {
-            TRY(probe_config_set_category(&changed, at, err));
-        }
+        size_t used = strlen(list);
+        snprintf(list + used, sizeof(list) - used, "%s%s", i > 0 ? "," : "", words->word[i]);
     }
-    changed.trace_enabled = false;
-    for (unsigned c = 0; c < TRACE_CATEGORY_COUNT; c++) {
-        changed.trace_enabled = changed.trace_enabled || changed.categories[c];
-    }
-    *repl->config = changed;
-    return STATUS_OK;
+    return probe_config_set_categories(repl->config, list, err);
 }
 
 enum status do_log(struct repl *repl, const struct words *words, struct error *err)

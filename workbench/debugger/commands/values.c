@@ -189,16 +189,56 @@ static void print_largest(float *largest, uint32_t width)
     printf("\n");
 }
 
+/* Whether a side holds any row of the step up to the position. */
+static bool holds_any(const struct repl *repl, const struct repl_side *side, uint32_t step)
+{
+    uint32_t end = step < repl->next ? repl->first + repl->n_rows : repl->first;
+    for (uint32_t p = 0; p < end; p++) {
+        if (side_row(repl, side, step, p) != NULL) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* Whether every side that holds rows of the step holds this one: statistics of unlike rows cannot be compared. */
+static bool all_recorded(const struct repl *repl, uint32_t step, uint32_t position)
+{
+    for (uint32_t i = 0; i < repl->n_sides; i++) {
+        const struct repl_side *side = &repl->sides[i];
+        if (side_row(repl, side, step, position) == NULL && holds_any(repl, side, step)) {
+            return false;
+        }
+    }
+    return true;
+}
+
+/* The rows that every side holds: how many, and of how many that any side holds. */
+static uint32_t count_alike(const struct repl *repl, uint32_t step, uint32_t *of)
+{
+    uint32_t end = step < repl->next ? repl->first + repl->n_rows : repl->first, n = 0;
+    *of = 0;
+    for (uint32_t p = 0; p < end; p++) {
+        bool any = false;
+        for (uint32_t i = 0; i < repl->n_sides; i++) {
+            any = any || side_row(repl, &repl->sides[i], step, p) != NULL;
+        }
+        *of += any;
+        n += any && all_recorded(repl, step, p);
+    }
+    return n;
+}
+
 /* Statistics span whole rows and stop at their end: statistics of five values, or of buffer padding, raised false
  * alarms (postmortems 2025-12-17 positive-bias-hidden-states, 2025-12-30 buffer-pool-trace-false-positives). */
-static void print_stats(const struct repl *repl, const struct repl_side *side, uint32_t step)
+static void print_stats(const struct repl *repl, const struct repl_side *side, uint32_t step, bool alike)
 {
     uint32_t width = repl->plan->steps[step].width;
     struct stats stats = {.low = INFINITY, .high = -INFINITY, .most = -1};
     stats.largest = xcalloc(width, sizeof(*stats.largest));
     uint32_t end = step < repl->next ? repl->first + repl->n_rows : repl->first; /* a file has more rows than ran */
     for (uint32_t p = 0; p < end && p < side->trace->n_positions; p++) {
-        const float *row = side_row(repl, side, step, p);
+        const float *row = !alike || all_recorded(repl, step, p) ? side_row(repl, side, step, p) : NULL;
         stats.n_rows += row != NULL;
         for (uint32_t i = 0; row != NULL && i < width; i++) {
             add_value(&stats, row[i], p, i);
@@ -228,8 +268,14 @@ enum status do_stats(struct repl *repl, const struct words *words, struct error 
     }
     char label[64];
     printf("%s, %u values a row\n", step_label(&repl->plan->steps[step], label), repl->plan->steps[step].width);
+    uint32_t of, n = count_alike(repl, step, &of);
+    if (n > 0 && n < of) {
+        printf("  of the %u rows that every side holds, of %u\n", n, of);
+    } else if (n == 0 && of > 0) {
+        printf("  the sides hold no row in common: these are of different rows\n");
+    }
     for (uint32_t i = 0; i < repl->n_sides; i++) {
-        print_stats(repl, &repl->sides[i], step);
+        print_stats(repl, &repl->sides[i], step, n > 0);
     }
     return STATUS_OK;
 }

@@ -305,7 +305,7 @@ static enum status rerun_batch(struct repl *repl, uint32_t side_index, struct er
     return STATUS_OK;
 }
 
-enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *err)
+enum status repl_rerun_rows(struct repl *repl, struct repl_side *side, uint32_t *n_made, struct error *err)
 {
     uint32_t n_batches = repl->n_batches, next = repl->next, n_done = 0;
     enum status status = STATUS_OK;
@@ -321,6 +321,14 @@ enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *
         repl->first = repl->batches[n_batches - 1].first;
         repl->n_rows = repl->batches[n_batches - 1].n_rows;
     }
+    *n_made = n_done;
+    return status;
+}
+
+enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *err)
+{
+    uint32_t n_done;
+    enum status status = repl_rerun_rows(repl, side, &n_done, err);
     if (status != STATUS_OK) { /* the run ends where the rows are of the same engine */
         if (n_done > 0) {
             TRY(repl_go_back(repl, n_done - 1, repl->plan->n_steps, err));

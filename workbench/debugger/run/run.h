@@ -26,6 +26,24 @@ enum status repl_side_failed(struct repl *repl, struct repl_side *side, enum sta
  * position stay. */
 enum status repl_rerun(struct repl *repl, struct repl_side *side, struct error *err);
 
+/* The same without judging: *n_made receives the batches whose rows are computed. */
+enum status repl_rerun_rows(struct repl *repl, struct repl_side *side, uint32_t *n_made, struct error *err);
+
+/* restore_run.c: a run as it was saved. */
+struct saved_side {
+    struct trace *rows;     /* what it recorded, and the steps of the last batch that it made ahead; NULL: runs again */
+    uint32_t version, made; /* as in struct repl_side; where there are rows */
+};
+struct saved_run {
+    const struct repl_batch
+        *batches; /* [n_batches] first, n_rows, version, from; kernels: of rows that do not run again */
+    uint32_t n_batches, next;
+    struct saved_side sides[REPL_MAX_SIDES]; /* as in struct repl */
+};
+
+/* Brings a run, at position 0 and with all of its tokens known, to the place that was saved, and judges it. */
+enum status repl_restore_run(struct repl *repl, const struct saved_run *saved, struct error *err);
+
 /* go_back.c: starts and drops batches. */
 void repl_add_batch(struct repl *repl, uint32_t first, uint32_t n_rows);
 void repl_drop_batches(struct repl *repl, uint32_t n_kept);
@@ -66,5 +84,8 @@ int64_t repl_find_breakpoint(const struct repl *repl, uint32_t first, uint32_t l
 bool repl_is_patched(const struct repl *repl, uint32_t step);
 enum status repl_apply_patches(struct repl *repl, uint32_t step, float *rows, struct error *err);
 void repl_drop_patches(struct repl *repl);
+
+/* Refuses rows of a trace that name experts which the model does not have: whoever reads them reads weights by them. */
+enum status repl_check_experts(const struct step *step, const struct trace *trace, const char *what, struct error *err);
 
 #endif
