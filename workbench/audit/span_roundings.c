@@ -76,13 +76,15 @@ void span_suppose(const struct search *search, struct trace *trace, const struct
             continue;
         }
         const struct roundings roundings = supposition_of(supposition, step);
-        struct unrecorded_class class = {step->op, step_weights_dtype(step), search->phase, trace->arith};
-        class.arith.roundings = roundings_join(&trace->arith.roundings, &roundings);
+        struct unrecorded_class class = {step->op, step_weights_dtype(step), search->phase,
+                                         *trace_declared(trace, search->phase)};
+        class.arith.roundings = roundings_join(&class.arith.roundings, &roundings);
         trace_set_unrecorded(trace, &class);
         struct trace_stage *stage = trace_find_step(trace, step);
         if (stage) {
-            stage->inferred[search->phase] = stage->arith;
-            stage->inferred[search->phase].roundings = roundings_join(&stage->arith.roundings, &roundings);
+            struct arith *inferred = &stage->inferred[search->phase];
+            *inferred = *trace_stage_declared(stage, search->phase);
+            inferred->roundings = roundings_join(&inferred->roundings, &roundings);
             stage->is_inferred[search->phase] = roundings_any(&roundings);
         }
     }

@@ -190,7 +190,7 @@ static void load_in_bf16_is_inferred(void **state)
         comparison_judge(&comparison, true, NULL);
         assert_int_equal(comparison.verdict.diverged, wrong);
         if (!wrong) {
-            assert_string_equal(comparison.storage[0], "bfloat16");
+            assert_true(comparison.storage[0] && comparison.traces[0].arith.u_storage == 0x1p-8);
             assert_int_equal(comparison.traces[0].weights_dtype, DTYPE_BF16);
         }
         comparison_free(&comparison);
@@ -199,29 +199,52 @@ static void load_in_bf16_is_inferred(void **state)
     }
 }
 
-/* Every stage is stored in f16, which the file does not say, and a bug of one per cent is in layer 1. */
+/* Rounds the rows of some phases, as an engine that stores them in f16. */
+static void store_phases(const struct trace *trace, struct trace_stage *stage, unsigned phases)
+{
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        if (stage->recorded[p] && phases & 1u << trace->phase[p]) {
+            round_values(ROUNDING_F16, stage->rows + (uint64_t)p * stage->width, stage->width);
+        }
+    }
+}
+
+/* Makes a trace whose rows of some phases are stored in f16. wrong: layer 1 o_proj is off by one per cent. */
+static void run_storing(const struct plan *plan, struct trace *trace, unsigned phases, bool wrong)
+{
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        compute_step(plan, s, trace, &arith_float32);
+        struct trace_stage *stage = trace_find_step(trace, &plan->steps[s]);
+        uint64_t n = (uint64_t)trace->n_positions * stage->width;
+        bool bug = wrong && plan->steps[s].layer == 1 && plan->steps[s].stage == STAGE_o_proj;
+        for (uint64_t i = 0; i < n && bug; i++) {
+            stage->rows[i] *= 1.01f;
+        }
+        store_phases(trace, stage, phases);
+    }
+}
+
+/* Stages are stored in f16, of both phases or of one, which the file does not say, and a bug of one per cent is in
+ * layer 1. */
 static void a_bug_under_undeclared_storage_is_found(void **state)
 {
     (void)state;
-    for (int wrong = 0; wrong < 2; wrong++) {
+    for (unsigned i = 0; i < 6; i++) {
+        unsigned phases = i / 2 + 1;
+        bool wrong = i % 2;
         struct model model;
         struct plan plan;
         struct trace trace;
         real_engine_open(&real_engines[0], &model, &plan, &trace);
-        for (uint32_t s = 0; s < plan.n_steps; s++) {
-            compute_step(&plan, s, &trace, &arith_float32);
-            struct trace_stage *stage = trace_find_step(&trace, &plan.steps[s]);
-            uint64_t n = (uint64_t)trace.n_positions * stage->width;
-            bool bug = wrong && plan.steps[s].layer == 1 && plan.steps[s].stage == STAGE_o_proj;
-            for (uint64_t i = 0; i < n && bug; i++) {
-                stage->rows[i] *= 1.01f;
-            }
-            round_values(ROUNDING_F16, stage->rows, n);
-        }
+        run_storing(&plan, &trace, phases, wrong);
         struct comparison comparison = {.plan = &plan};
         comparison_add(&comparison, SOURCE_TRACE, &trace);
         comparison_judge(&comparison, true, NULL);
-        assert_string_equal(comparison.storage[0], "float16");
+        assert_true(comparison.storage[0]);
+        for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
+            double stored = trace_declared(&comparison.traces[0], phase)->u_storage;
+            assert_true(stored == (phases & 1u << phase ? 0x1p-11 : 0x1p-24));
+        }
         assert_int_equal(comparison.verdict.n_introduced, wrong);
         if (wrong) {
             const struct step *first = &comparison.plan->steps[verdict_first(&comparison.verdict)->step];
