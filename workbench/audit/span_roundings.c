@@ -3,6 +3,7 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/stop.h"
 #include "workbench/audit/hypotheses.h"
@@ -13,9 +14,10 @@
 #define SAMPLE_ROWS 3       /* of a span, likewise: the last of these positions */
 #define LESS_ERROR 0.5      /* of the squares of errors: what makes further roundings worth supposing */
 
-/* Computes rows of a span, and adds them to a fit. judges: with their bounds. */
+/* Computes rows of a span, and adds them to a fit. judges: with their bounds. expected[n_positions, width]
+ * receives what was computed; NULL: not wanted. */
 static void add_rows(struct fit *fit, const struct step *step, const struct trace_stage *stage, const struct rows *rows,
-                     bool judges)
+                     bool judges, double *expected)
 {
     uint32_t width = step->width, most = rows_at_once(rows->n > 0 ? rows->n : 1, width);
     double *y = xmalloc((uint64_t)most * width * sizeof(*y));
@@ -33,14 +35,18 @@ static void add_rows(struct fit *fit, const struct step *step, const struct trac
             const float *actual = trace_row(stage, batch.rows[i].position);
             bool judged = judges && !row_is_undecidable(&batch.rows[i], width, actual, y + at, bound + at);
             fit_add(fit, width, actual, y + at, judged ? bound + at : NULL);
+            if (expected) {
+                memcpy(expected + (uint64_t)batch.rows[i].position * width, y + at, width * sizeof(*y));
+            }
         }
     }
     free(bound);
     free(y);
 }
 
-/* judges false: only the error is asked, which takes half as long. */
-static struct fit fit_of(const struct search *search, uint32_t s, const struct trace *trace, bool judges)
+/* judges false: only the error is asked, which takes half as long. expected: as in add_rows. */
+static struct fit fit_of(const struct search *search, uint32_t s, const struct trace *trace, bool judges,
+                         double *expected)
 {
     const struct step *step = &search->plan->steps[s];
     const struct trace_stage *stage = trace_find_step(trace, step);
@@ -57,7 +63,7 @@ static struct fit fit_of(const struct search *search, uint32_t s, const struct t
         }
     }
     rows.n = n;
-    add_rows(&fit, step, stage, &rows, judges);
+    add_rows(&fit, step, stage, &rows, judges, expected);
     rows_free(&rows);
     spans_close(&spans);
     return fit;
@@ -65,7 +71,43 @@ static struct fit fit_of(const struct search *search, uint32_t s, const struct t
 
 struct fit span_fit(const struct search *search, uint32_t step, const struct trace *trace)
 {
-    return fit_of(search, step, trace, true);
+    return fit_of(search, step, trace, true, NULL);
+}
+
+/* The cosine between the error of a row and what a supposition adds to it; NAN: one of them is 0, or not finite. */
+static double row_cosine(uint32_t width, const float *actual, const double *before, const double *after)
+{
+    double product = 0, error = 0, added = 0;
+    for (uint32_t d = 0; d < width; d++) {
+        double e = actual[d] - before[d], a = after[d] - before[d];
+        product += e * a;
+        error += e * e;
+        added += a * a;
+    }
+    return error > 0 && added > 0 ? product / sqrt(error) / sqrt(added) : NAN;
+}
+
+void span_add_nearness(struct nearness *nearness, const struct search *search, uint32_t s, const struct trace *supposed)
+{
+    const struct step *step = &search->plan->steps[s];
+    const struct trace_stage *stage = trace_find_step(search->trace, step);
+    uint64_t n = (uint64_t)search->trace->n_positions * step->width;
+    double *before = xmalloc(2 * n * sizeof(*before)), *after = before + n;
+    for (uint64_t i = 0; i < n; i++) {
+        before[i] = after[i] = NAN; /* rows that cannot be computed */
+    }
+    fit_of(search, s, search->trace, false, before);
+    fit_of(search, s, supposed, false, after);
+    for (uint32_t p = 0; p < search->trace->n_positions; p++) {
+        uint64_t at = (uint64_t)p * step->width;
+        const float *actual = trace_row(stage, p);
+        double cosine = actual ? row_cosine(step->width, actual, before + at, after + at) : NAN;
+        if (isfinite(cosine)) {
+            nearness->sum += cosine;
+            nearness->squares += cosine * cosine;
+        }
+    }
+    free(before);
 }
 
 void span_suppose(const struct search *search, struct trace *trace, const struct supposition *supposition)
@@ -146,7 +188,7 @@ static double sample_error(const struct sample *of, const struct supposition *su
             continue;
         }
         trace_hide_others(sample, stage, first, end - first, &whole);
-        error += log(fit_of(search, search->steps[i], sample, false).error + DBL_MIN);
+        error += log(fit_of(search, search->steps[i], sample, false, NULL).error + DBL_MIN);
         trace_show_all(stage, &whole);
         n++;
     }

@@ -177,7 +177,7 @@ void stage_set_rounded(struct trace_stage *stage, uint32_t n_positions, double u
     stage->arith.u_rounded = stage->decode.u_rounded = unit_roundoff;
     stage->error = xmalloc(n * sizeof(*stage->error));
     for (uint64_t at = 0; at < n; at++) {
-        stage->error[at] = BOUND_LAMBDA / sqrt(3) * unit_roundoff * fabs(stage->rows[at]);
+        stage->error[at] = BOUND_LAMBDA / sqrt(3) * bound_rounded(unit_roundoff, fabs(stage->rows[at]));
     }
 }
 

@@ -162,8 +162,10 @@ static bool try_storages(const struct plan *plan, struct trace *trace, bool find
 
 bool recording_infer_storage(const struct plan *plan, struct trace *trace)
 {
-    if (trace->arith.u_rounded > 0) {
-        return false; /* its values were rounded for the file */
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        if (trace->stages[i].arith.u_rounded > 0) {
+            return false; /* its values were rounded for the file */
+        }
     }
     return try_storages(plan, trace, false) || try_storages(plan, trace, true);
 }
