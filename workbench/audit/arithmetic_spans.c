@@ -119,17 +119,11 @@ static bool is_missed_anew(const struct search *search, uint32_t step, uint8_t *
     return anew;
 }
 
-/* Whether what a step recorded was rounded for the file alone. */
-static bool is_rounded(const struct search *search, uint32_t step)
-{
-    return trace_find_step(search->trace, &search->plan->steps[step])->arith.u_rounded > 0;
-}
-
 /* Adds a span that failed, if its values were rounded for the file. */
 static void add_nearness(struct nearness *nearness, const struct search *search, uint32_t step,
                          const struct trace *supposed, uint8_t *begun)
 {
-    if (is_rounded(search, step) && is_independent(search, step, begun)) {
+    if (span_is_rounded(search, step) && is_independent(search, step, begun)) {
         span_add_nearness(nearness, search, step, supposed);
     }
 }
@@ -162,7 +156,7 @@ static struct merit judge_supposition(const struct search *search, const struct 
         }
         double log_error = log(fit.error + FLT_EPSILON * FLT_EPSILON * fit.n_rows);
         n_failed++;
-        double most = is_rounded(search, search->steps[i]) ? 1 : MOST_ERROR;
+        double most = span_is_rounded(search, search->steps[i]) ? 1 : MOST_ERROR;
         n_less += explained && fit.error < most * before->error;
         add_nearness(&merit.nearness, search, search->steps[i], &copy, begun);
         merit.nearness.log_left += log_error - log(before->error);

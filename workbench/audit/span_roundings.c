@@ -10,6 +10,7 @@
 
 #define FAR 0.01            /* squared relative error of a row that no rounding to 8 or 16 bits makes in a span */
 #define SAMPLE_SPANS 3      /* spans that roundings are chosen by */
+#define ROUNDED_SPANS 12    /* likewise, of values that were rounded for the file: each tells less */
 #define SAMPLE_POSITIONS 12 /* of a prompt, likewise */
 #define SAMPLE_ROWS 3       /* of a span, likewise: the last of these positions */
 #define LESS_ERROR 0.5      /* of the squares of errors: what makes further roundings worth supposing */
@@ -132,6 +133,11 @@ void span_suppose(const struct search *search, struct trace *trace, const struct
     }
 }
 
+bool span_is_rounded(const struct search *search, uint32_t step)
+{
+    return trace_find_step(search->trace, &search->plan->steps[step])->arith.u_rounded > 0;
+}
+
 bool span_may_be_rounded(const struct fit *fit)
 {
     return fit->n_failed > 0 && fit->error < FAR * fit->n_rows;
@@ -139,6 +145,8 @@ bool span_may_be_rounded(const struct fit *fit)
 
 /* What is tried by a supposition: a trace cut to its first positions, and the classes of products in its spans. */
 struct sample {
+    uint32_t most_spans;
+    double less; /* of the squares of errors: what makes roundings of products worth supposing */
     const struct search *search;
     struct trace *trace;
     bool has_class[SUPPOSED_MOST + 1]; /* the last: steps of no class */
@@ -150,7 +158,7 @@ static uint32_t find_classes(struct sample *sample, const struct supposition *su
 {
     const struct search *search = sample->search;
     uint32_t n_spans = 0, n = 0;
-    for (uint32_t i = 0; i < search->n && n_spans < SAMPLE_SPANS; i++) {
+    for (uint32_t i = 0; i < search->n && n_spans < sample->most_spans; i++) {
         struct span_path path;
         if (!span_may_be_rounded(&search->fits[i])) {
             continue;
@@ -182,7 +190,7 @@ static double sample_error(const struct sample *of, const struct supposition *su
     }
     uint32_t first = end > SAMPLE_ROWS ? end - SAMPLE_ROWS : 0;
     span_suppose(search, sample, supposition);
-    for (uint32_t i = 0; i < search->n && n < SAMPLE_SPANS && !stop_asked(); i++) {
+    for (uint32_t i = 0; i < search->n && n < of->most_spans && !stop_asked(); i++) {
         struct trace_stage whole, *stage = trace_find_step(sample, &search->plan->steps[search->steps[i]]);
         if (!span_may_be_rounded(&search->fits[i]) || !stage) {
             continue;
@@ -238,7 +246,7 @@ static bool improve(const struct sample *sample, unsigned part, struct suppositi
         struct supposition other = *supposition;
         supposition_vary(&other, part, &list[i]);
         double left = sample_error(sample, &other);
-        if (left < *error + log(LESS_ERROR)) {
+        if (left < *error + log(part == PART_ATTENTION ? LESS_ERROR : sample->less)) {
             best = other;
             *error = left;
             any = true;
@@ -304,7 +312,11 @@ bool span_choose(const struct search *search, unsigned attempt, struct suppositi
     struct trace trace;
     trace_copy(&trace, search->trace);
     shorten(&trace, positions_before(search->trace, search->phase) + SAMPLE_POSITIONS);
-    struct sample sample = {.search = search, .trace = &trace};
+    bool rounded = search->n > 0 && span_is_rounded(search, search->steps[0]);
+    struct sample sample = {.most_spans = rounded ? ROUNDED_SPANS : SAMPLE_SPANS,
+                            .less = rounded ? 1 : LESS_ERROR,
+                            .search = search,
+                            .trace = &trace};
     uint32_t n_classes = find_classes(&sample, best);
     /* One class alone is all products; one that the spans do not pass over leaves the same error whatever it rounds. */
     bool tells = products == PART_PRODUCTS || (n_classes > 1 && sample.has_class[products - PART_CLASS]);

@@ -28,6 +28,9 @@ struct nearness {
 void span_add_nearness(struct nearness *nearness, const struct search *search, uint32_t step,
                        const struct trace *supposed);
 
+/* Whether what the last step of a span recorded was rounded for the file alone. */
+bool span_is_rounded(const struct search *search, uint32_t step);
+
 /* Whether a span fails by so little that roundings may be the reason. */
 bool span_may_be_rounded(const struct fit *fit);
 
