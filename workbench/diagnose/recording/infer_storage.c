@@ -1,4 +1,5 @@
 /* What a run that stores its stages in 16 bits rounds, where its file does not declare it. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -131,24 +132,53 @@ static bool same_storage(const struct storage *a, const struct storage *b)
     return same;
 }
 
-/* Tries what is declared and what the values are of, each with each way to run. findings false: takes the first that
- * explains every step. true: takes the one that leaves the fewest steps, which then are findings. Returns whether one
- * will do. */
+/* The unit roundoff of values that were rounded for the file alone; 0: none were. */
+static double rounded_to(const struct trace *trace)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        most = fmax(most, trace->stages[i].arith.u_rounded);
+    }
+    return most;
+}
+
+/* What a trace may store, the likeliest first: what its values are of, and what is declared. Values that were rounded
+ * to bf16 for the file may have been stored in f16, which does not show in them. Returns the number. */
+static unsigned list_storages(const struct trace *trace, struct storage list[2])
+{
+    static const struct storage half = {{"float16", "float16"}};
+    struct storage declared;
+    bool is_declared = storage_of(trace, declared_type, &declared);
+    double rounded = rounded_to(trace);
+    unsigned n = 0;
+    if (rounded > 0) {
+        list[0] = half;
+        return rounded == 0x1p-8;
+    }
+    if (storage_of(trace, recording_narrow_type_of, &list[0])) {
+        for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
+            list[0].of[phase] = list[0].of[phase] ? list[0].of[phase] : declared.of[phase];
+        }
+        n++;
+    }
+    if (is_declared && (n == 0 || !same_storage(&list[0], &declared))) {
+        list[n++] = declared;
+    }
+    return n;
+}
+
+/* Tries what it may store, each with each way to run. findings false: takes the first that explains every step. true:
+ * takes the one that leaves the fewest steps, which then are findings. Returns whether one will do. */
 static bool try_storages(const struct plan *plan, struct trace *trace, bool findings)
 {
-    struct storage values, declared;
-    bool is_narrow = storage_of(trace, recording_narrow_type_of, &values);
-    bool is_declared = storage_of(trace, declared_type, &declared);
-    for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
-        values.of[phase] = values.of[phase] ? values.of[phase] : declared.of[phase];
-    }
+    struct storage list[2], declared;
+    unsigned n = list_storages(trace, list);
+    storage_of(trace, declared_type, &declared);
     struct trial_of_storage trial = {plan, trace, findings, .fewest = UINT32_MAX, .states = xcalloc(plan->n_steps, 1)};
-    for (unsigned run = 0; run < NARROW_RUNS && trial.fewest > 0 && !stop_asked(); run++) {
-        if (is_narrow && (run != NARROW_STORES || !same_storage(&values, &declared))) {
-            try_storage(&trial, &values, (enum narrow_run)run);
-        }
-        if (is_declared && !same_storage(&values, &declared) && run != NARROW_STORES && trial.fewest > 0) {
-            try_storage(&trial, &declared, (enum narrow_run)run);
+    for (unsigned run = 0; run < NARROW_RUNS * n && trial.fewest > 0 && !stop_asked(); run++) {
+        const struct storage *storage = &list[run % n];
+        if (run / n != NARROW_STORES || !same_storage(storage, &declared)) {
+            try_storage(&trial, storage, (enum narrow_run)(run / n));
         }
     }
     free(trial.states);
@@ -162,10 +192,5 @@ static bool try_storages(const struct plan *plan, struct trace *trace, bool find
 
 bool recording_infer_storage(const struct plan *plan, struct trace *trace)
 {
-    for (uint32_t i = 0; i < trace->n_stages; i++) {
-        if (trace->stages[i].arith.u_rounded > 0) {
-            return false; /* its values were rounded for the file */
-        }
-    }
     return try_storages(plan, trace, false) || try_storages(plan, trace, true);
 }
