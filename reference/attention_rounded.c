@@ -7,19 +7,32 @@
 #include "model/error.h"
 #include "reference/bounds.h"
 
-/* n values that may be off by error[n], rounded: in place. */
-static void round_inexact(enum rounding_type type, bool to_even, float *values, double *error, uint64_t n)
+/* Values of Q4_0 that may be off: each may be a step off. Which value is the largest, and so the sign of the scale, may
+ * be open. */
+static void block_step_errors(const float *values, double *error, uint64_t n)
 {
     for (uint64_t first = 0; first < n; first += INTEGER_BLOCK) {
         double most = 0;
         for (uint64_t i = first; i < first + INTEGER_BLOCK && i < n; i++) {
             most = fmax(most, fabs(values[i]) + error[i]);
         }
-        double block_step = most / (type == ROUNDING_Q8_0 ? 127 : 8);
         for (uint64_t i = first; i < first + INTEGER_BLOCK && i < n; i++) {
-            error[i] = type <= ROUNDING_BF16 ? rounded_float_error(type, values[i], error[i])
-                       : error[i] > 0        ? error[i] + block_step
-                                             : 0;
+            error[i] += error[i] > 0 ? most / 8 : 0;
+        }
+    }
+}
+
+/* n values that may be off by error[n], rounded: in place. */
+static void round_inexact(enum rounding_type type, bool to_even, float *values, double *error, uint64_t n)
+{
+    static const struct roundings blocks = {.operands = ROUNDING_Q8_0};
+    if (type == ROUNDING_Q8_0) {
+        quantised_errors(&blocks, values, error, n, error, NULL);
+    } else if (type == ROUNDING_Q4_0) {
+        block_step_errors(values, error, n);
+    } else {
+        for (uint64_t i = 0; i < n; i++) {
+            error[i] = rounded_float_error(type, values[i], error[i]);
         }
     }
     round_stored(type, to_even, values, n);

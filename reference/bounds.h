@@ -66,6 +66,13 @@ static inline double softcap_error(double cap, double t, double error)
  * relative bound holds below z = -3. */
 #define BOUND_SIGMOID 4.0
 
+/* How far a number of at most this magnitude is off that was rounded to f16 or bf16, of unit roundoff u. Below f16's
+ * smallest normal number, 2^-14, neighbours are as far apart as above it. */
+static inline double bound_rounded(double u, double magnitude)
+{
+    return u * fmax(magnitude, u == 0x1p-11 ? 0x1p-14 : 0x1p-126);
+}
+
 /* Bound of a copy. If the stored type holds the value, the copy is exact and the bound is 0 (an error of 0 passes).
  * Otherwise it rounds once, by half the distance of the type's neighbouring values. */
 static inline double bound_copy(const struct arith *arith, double y)

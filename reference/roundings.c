@@ -181,7 +181,8 @@ void quantised_errors(const struct roundings *roundings, const float *x, const d
 {
     uint64_t length = roundings->operands == ROUNDING_Q8_K ? 256 : INTEGER_BLOCK;
     for (uint64_t at = 0; at < n; at += length) {
-        block_errors((enum rounding_type)roundings->operands, x + at, error + at, length, to + at);
+        uint64_t count = n - at < length ? n - at : length; /* a cache's last block may be shorter */
+        block_errors((enum rounding_type)roundings->operands, x + at, error + at, count, to + at);
     }
     for (uint64_t at = 0; at < n && sum_error; at += INTEGER_BLOCK) {
         sum_error[at / INTEGER_BLOCK] = block_sum_error(x + at, to + at);

@@ -5,6 +5,7 @@
 #include <string.h>
 
 #include "model/error.h"
+#include "reference/bounds.h"
 #include "reference/op.h"
 
 static op_function *const op_functions[OP_END] = {
@@ -29,7 +30,7 @@ static void add_rounded(const struct op_batch *batch)
     for (uint32_t r = 0; r < batch->n_rows && batch->bound; r++) {
         double u = batch->rows[r].arith ? batch->rows[r].arith->u_rounded : 0;
         for (uint64_t i = r * width; u > 0 && i < (r + 1) * width; i++) {
-            batch->bound[i] += u * (fabs(batch->y[i]) + batch->bound[i]);
+            batch->bound[i] += bound_rounded(u, fabs(batch->y[i]) + batch->bound[i]);
         }
     }
 }

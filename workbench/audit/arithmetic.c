@@ -124,7 +124,7 @@ static struct class_steps class_open(const struct audit *audit, uint32_t t, cons
                 *gathered = (struct phase_rows){0};
                 continue;
             }
-            class.fails[class.n] = !explains(step, stage, gathered, &stage->arith);
+            class.fails[class.n] = !explains(step, stage, gathered, trace_stage_declared(stage, phase));
         }
         class.steps[class.n++] = s;
     }
@@ -147,10 +147,10 @@ struct hypothesis {
     bool instead; /* the file declares more roundings than the run made */
 };
 
-/* The arithmetic of a step under a hypothesis. */
-static struct arith supposed(const struct trace_stage *stage, const struct hypothesis *hypothesis)
+/* The arithmetic of a step's rows of one phase under a hypothesis. */
+static struct arith supposed(const struct trace_stage *stage, unsigned phase, const struct hypothesis *hypothesis)
 {
-    struct arith arith = stage->arith;
+    struct arith arith = *trace_stage_declared(stage, phase);
     arith.roundings =
         hypothesis->instead ? hypothesis->roundings : roundings_join(&arith.roundings, &hypothesis->roundings);
     return arith;
@@ -183,7 +183,7 @@ static uint32_t count_explained(const struct audit *audit, const struct trace *t
             }
             const struct step *step = &audit->plan->steps[class->steps[i]];
             const struct trace_stage *stage = trace_find_step(trace, step);
-            const struct arith arith = supposed(stage, hypothesis);
+            const struct arith arith = supposed(stage, class->phase, hypothesis);
             if (!class->rows[i].list) {
                 phase_rows_gather(&class->rows[i], audit->plan, class->steps[i], trace, class->phase);
             }
@@ -221,7 +221,7 @@ static void accept(struct arithmetic *arithmetic, const struct audit *audit, str
     for (uint32_t i = 0; i < class->n; i++) {
         struct trace_stage *stage = trace_find_step(trace, &audit->plan->steps[class->steps[i]]);
         stage->is_inferred[class->phase] = true;
-        stage->inferred[class->phase] = supposed(stage, hypothesis);
+        stage->inferred[class->phase] = supposed(stage, class->phase, hypothesis);
     }
     struct arithmetic_class found = {.op = class->op,
                                      .weights = class->weights,
@@ -281,7 +281,8 @@ static bool follow_attention(struct arithmetic *arithmetic, const struct audit *
 static bool declares_roundings(const struct audit *audit, const struct trace *trace, const struct class_steps *class)
 {
     for (uint32_t i = 0; i < class->n; i++) {
-        if (roundings_any(&trace_find_step(trace, &audit->plan->steps[class->steps[i]])->arith.roundings)) {
+        const struct trace_stage *stage = trace_find_step(trace, &audit->plan->steps[class->steps[i]]);
+        if (roundings_any(&trace_stage_declared(stage, class->phase)->roundings)) {
             return true;
         }
     }
@@ -293,9 +294,8 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
 {
     struct roundings list[HYPOTHESES_MOST];
     const struct step *first = &audit->plan->steps[class->steps[0]];
-    uint32_t n = hypotheses_list(first, trace->n_positions, trace_find_step(trace, first)->arith.roundings.keys_values,
-                                 list),
-             n_failing = 0;
+    const struct arith *declared = trace_stage_declared(trace_find_step(trace, first), class->phase);
+    uint32_t n = hypotheses_list(first, trace->n_positions, declared->roundings.keys_values, list), n_failing = 0;
     for (uint32_t i = 0; i < class->n; i++) {
         n_failing += class->fails[i];
     }
@@ -314,7 +314,7 @@ static bool infer_class(struct arithmetic *arithmetic, const struct audit *audit
     }
     uint32_t least = class->n == 1 ? 1 : 2;
     /* Where stages are stored in 16 bits, their store hides most of what is rounded before it. */
-    bool narrow = trace_find_step(trace, first)->arith.u_storage > arith_float32.u_storage;
+    bool narrow = declared->u_storage > arith_float32.u_storage;
     uint32_t least_needed = narrow ? 1 : least;
     bool declares = declares_roundings(audit, trace, class);
     struct hypothesis best = {0};

@@ -117,17 +117,32 @@ static void round_computed(const struct spans *spans, double *y, uint32_t width)
     }
 }
 
+/* Rows as they are computed: what is rounded for the file alone is what the file holds. arith[phase]: of these rows. */
+static struct op_row *rows_unrounded(const struct rows *rows, struct arith arith[2])
+{
+    struct op_row *copy = xmalloc((rows->n + 1) * sizeof(*copy));
+    for (uint32_t r = 0; r < rows->n; r++) {
+        copy[r] = rows->rows[r];
+        arith[copy[r].decode] = *copy[r].arith;
+        arith[copy[r].decode].u_rounded = 0;
+        copy[r].arith = &arith[copy[r].decode];
+    }
+    return copy;
+}
+
 static void span_compute(struct span *span, const struct step *step, const struct spans *spans, const struct rows *rows)
 {
     const struct trace *trace = spans->trace;
     uint32_t width = step->width, at_once = rows_at_once(rows->n, width);
+    struct arith arith[2];
+    struct op_row *unrounded = rows_unrounded(rows, arith);
     double *y = xcalloc((uint64_t)at_once * width, sizeof(*y));
     double *bound = xcalloc((uint64_t)at_once * width, sizeof(*bound));
     for (uint32_t first = 0; first < rows->n; first += at_once) {
         struct op_batch batch = {.step = step,
                                  .weights_dtype = trace->weights_dtype,
                                  .n_rows = rows->n - first < at_once ? rows->n - first : at_once,
-                                 .rows = rows->rows + first,
+                                 .rows = unrounded + first,
                                  .y = y,
                                  .bound = spans->values_only ? NULL : bound};
         op_run(&batch);
@@ -140,6 +155,7 @@ static void span_compute(struct span *span, const struct step *step, const struc
     }
     free(bound);
     free(y);
+    free(unrounded);
 }
 
 /* Whether a recorded row is further from the computed one than the span's bound: the row, or an input of it, is wrong.

@@ -3,19 +3,22 @@
 #include <float.h>
 #include <math.h>
 #include <stdlib.h>
+#include <string.h>
 
 #include "model/stop.h"
 #include "workbench/audit/hypotheses.h"
 
 #define FAR 0.01            /* squared relative error of a row that no rounding to 8 or 16 bits makes in a span */
 #define SAMPLE_SPANS 3      /* spans that roundings are chosen by */
+#define ROUNDED_SPANS 12    /* likewise, of values that were rounded for the file: each tells less */
 #define SAMPLE_POSITIONS 12 /* of a prompt, likewise */
 #define SAMPLE_ROWS 3       /* of a span, likewise: the last of these positions */
 #define LESS_ERROR 0.5      /* of the squares of errors: what makes further roundings worth supposing */
 
-/* Computes rows of a span, and adds them to a fit. judges: with their bounds. */
+/* Computes rows of a span, and adds them to a fit. judges: with their bounds. expected[n_positions, width]
+ * receives what was computed; NULL: not wanted. */
 static void add_rows(struct fit *fit, const struct step *step, const struct trace_stage *stage, const struct rows *rows,
-                     bool judges)
+                     bool judges, double *expected)
 {
     uint32_t width = step->width, most = rows_at_once(rows->n > 0 ? rows->n : 1, width);
     double *y = xmalloc((uint64_t)most * width * sizeof(*y));
@@ -33,14 +36,18 @@ static void add_rows(struct fit *fit, const struct step *step, const struct trac
             const float *actual = trace_row(stage, batch.rows[i].position);
             bool judged = judges && !row_is_undecidable(&batch.rows[i], width, actual, y + at, bound + at);
             fit_add(fit, width, actual, y + at, judged ? bound + at : NULL);
+            if (expected) {
+                memcpy(expected + (uint64_t)batch.rows[i].position * width, y + at, width * sizeof(*y));
+            }
         }
     }
     free(bound);
     free(y);
 }
 
-/* judges false: only the error is asked, which takes half as long. */
-static struct fit fit_of(const struct search *search, uint32_t s, const struct trace *trace, bool judges)
+/* judges false: only the error is asked, which takes half as long. expected: as in add_rows. */
+static struct fit fit_of(const struct search *search, uint32_t s, const struct trace *trace, bool judges,
+                         double *expected)
 {
     const struct step *step = &search->plan->steps[s];
     const struct trace_stage *stage = trace_find_step(trace, step);
@@ -57,7 +64,7 @@ static struct fit fit_of(const struct search *search, uint32_t s, const struct t
         }
     }
     rows.n = n;
-    add_rows(&fit, step, stage, &rows, judges);
+    add_rows(&fit, step, stage, &rows, judges, expected);
     rows_free(&rows);
     spans_close(&spans);
     return fit;
@@ -65,7 +72,43 @@ static struct fit fit_of(const struct search *search, uint32_t s, const struct t
 
 struct fit span_fit(const struct search *search, uint32_t step, const struct trace *trace)
 {
-    return fit_of(search, step, trace, true);
+    return fit_of(search, step, trace, true, NULL);
+}
+
+/* The cosine between the error of a row and what a supposition adds to it; NAN: one of them is 0, or not finite. */
+static double row_cosine(uint32_t width, const float *actual, const double *before, const double *after)
+{
+    double product = 0, error = 0, added = 0;
+    for (uint32_t d = 0; d < width; d++) {
+        double e = actual[d] - before[d], a = after[d] - before[d];
+        product += e * a;
+        error += e * e;
+        added += a * a;
+    }
+    return error > 0 && added > 0 ? product / sqrt(error) / sqrt(added) : NAN;
+}
+
+void span_add_nearness(struct nearness *nearness, const struct search *search, uint32_t s, const struct trace *supposed)
+{
+    const struct step *step = &search->plan->steps[s];
+    const struct trace_stage *stage = trace_find_step(search->trace, step);
+    uint64_t n = (uint64_t)search->trace->n_positions * step->width;
+    double *before = xmalloc(2 * n * sizeof(*before)), *after = before + n;
+    for (uint64_t i = 0; i < n; i++) {
+        before[i] = after[i] = NAN; /* rows that cannot be computed */
+    }
+    fit_of(search, s, search->trace, false, before);
+    fit_of(search, s, supposed, false, after);
+    for (uint32_t p = 0; p < search->trace->n_positions; p++) {
+        uint64_t at = (uint64_t)p * step->width;
+        const float *actual = trace_row(stage, p);
+        double cosine = actual ? row_cosine(step->width, actual, before + at, after + at) : NAN;
+        if (isfinite(cosine)) {
+            nearness->sum += cosine;
+            nearness->squares += cosine * cosine;
+        }
+    }
+    free(before);
 }
 
 void span_suppose(const struct search *search, struct trace *trace, const struct supposition *supposition)
@@ -76,16 +119,23 @@ void span_suppose(const struct search *search, struct trace *trace, const struct
             continue;
         }
         const struct roundings roundings = supposition_of(supposition, step);
-        struct unrecorded_class class = {step->op, step_weights_dtype(step), search->phase, trace->arith};
-        class.arith.roundings = roundings_join(&trace->arith.roundings, &roundings);
+        struct unrecorded_class class = {step->op, step_weights_dtype(step), search->phase,
+                                         *trace_declared(trace, search->phase)};
+        class.arith.roundings = roundings_join(&class.arith.roundings, &roundings);
         trace_set_unrecorded(trace, &class);
         struct trace_stage *stage = trace_find_step(trace, step);
         if (stage) {
-            stage->inferred[search->phase] = stage->arith;
-            stage->inferred[search->phase].roundings = roundings_join(&stage->arith.roundings, &roundings);
+            struct arith *inferred = &stage->inferred[search->phase];
+            *inferred = *trace_stage_declared(stage, search->phase);
+            inferred->roundings = roundings_join(&inferred->roundings, &roundings);
             stage->is_inferred[search->phase] = roundings_any(&roundings);
         }
     }
+}
+
+bool span_is_rounded(const struct search *search, uint32_t step)
+{
+    return trace_find_step(search->trace, &search->plan->steps[step])->arith.u_rounded > 0;
 }
 
 bool span_may_be_rounded(const struct fit *fit)
@@ -95,6 +145,8 @@ bool span_may_be_rounded(const struct fit *fit)
 
 /* What is tried by a supposition: a trace cut to its first positions, and the classes of products in its spans. */
 struct sample {
+    uint32_t most_spans;
+    double less; /* of the squares of errors: what makes roundings of products worth supposing */
     const struct search *search;
     struct trace *trace;
     bool has_class[SUPPOSED_MOST + 1]; /* the last: steps of no class */
@@ -106,7 +158,7 @@ static uint32_t find_classes(struct sample *sample, const struct supposition *su
 {
     const struct search *search = sample->search;
     uint32_t n_spans = 0, n = 0;
-    for (uint32_t i = 0; i < search->n && n_spans < SAMPLE_SPANS; i++) {
+    for (uint32_t i = 0; i < search->n && n_spans < sample->most_spans; i++) {
         struct span_path path;
         if (!span_may_be_rounded(&search->fits[i])) {
             continue;
@@ -138,13 +190,13 @@ static double sample_error(const struct sample *of, const struct supposition *su
     }
     uint32_t first = end > SAMPLE_ROWS ? end - SAMPLE_ROWS : 0;
     span_suppose(search, sample, supposition);
-    for (uint32_t i = 0; i < search->n && n < SAMPLE_SPANS && !stop_asked(); i++) {
+    for (uint32_t i = 0; i < search->n && n < of->most_spans && !stop_asked(); i++) {
         struct trace_stage whole, *stage = trace_find_step(sample, &search->plan->steps[search->steps[i]]);
         if (!span_may_be_rounded(&search->fits[i]) || !stage) {
             continue;
         }
         trace_hide_others(sample, stage, first, end - first, &whole);
-        error += log(fit_of(search, search->steps[i], sample, false).error + DBL_MIN);
+        error += log(fit_of(search, search->steps[i], sample, false, NULL).error + DBL_MIN);
         trace_show_all(stage, &whole);
         n++;
     }
@@ -194,7 +246,7 @@ static bool improve(const struct sample *sample, unsigned part, struct suppositi
         struct supposition other = *supposition;
         supposition_vary(&other, part, &list[i]);
         double left = sample_error(sample, &other);
-        if (left < *error + log(LESS_ERROR)) {
+        if (left < *error + log(part == PART_ATTENTION ? LESS_ERROR : sample->less)) {
             best = other;
             *error = left;
             any = true;
@@ -260,7 +312,11 @@ bool span_choose(const struct search *search, unsigned attempt, struct suppositi
     struct trace trace;
     trace_copy(&trace, search->trace);
     shorten(&trace, positions_before(search->trace, search->phase) + SAMPLE_POSITIONS);
-    struct sample sample = {.search = search, .trace = &trace};
+    bool rounded = search->n > 0 && span_is_rounded(search, search->steps[0]);
+    struct sample sample = {.most_spans = rounded ? ROUNDED_SPANS : SAMPLE_SPANS,
+                            .less = rounded ? 1 : LESS_ERROR,
+                            .search = search,
+                            .trace = &trace};
     uint32_t n_classes = find_classes(&sample, best);
     /* One class alone is all products; one that the spans do not pass over leaves the same error whatever it rounds. */
     bool tells = products == PART_PRODUCTS || (n_classes > 1 && sample.has_class[products - PART_CLASS]);

@@ -18,6 +18,19 @@ struct search {
 
 struct fit span_fit(const struct search *search, uint32_t step, const struct trace *trace);
 
+/* Of rows: cosines between their errors and what a supposition adds. Of spans that failed: the logarithm of the share
+ * of the error before that is left. */
+struct nearness {
+    double sum, squares, log_left;
+};
+
+/* Adds the rows of one span. */
+void span_add_nearness(struct nearness *nearness, const struct search *search, uint32_t step,
+                       const struct trace *supposed);
+
+/* Whether what the last step of a span recorded was rounded for the file alone. */
+bool span_is_rounded(const struct search *search, uint32_t step);
+
 /* Whether a span fails by so little that roundings may be the reason. */
 bool span_may_be_rounded(const struct fit *fit);
 

@@ -26,6 +26,9 @@ struct solved {
 
 struct solved solved_number(const char *name, double expected, double found);
 
+/* The fault of logits that choose other tokens than the golden's, where no stage before them can be judged. */
+#define DIAGNOSIS_OTHER_TOKENS "other-tokens"
+
 struct diagnosis {
     char fault[64]; /* name of the fault, or of the relation ("zeros", "constant-multiple") */
     enum diagnosis_how how;

@@ -2,6 +2,7 @@
 
 #include <math.h>
 #include <stdio.h>
+#include <string.h>
 
 #include "model/model.h"
 #include "workbench/trace/sample.h"
@@ -211,6 +212,9 @@ uint32_t triage_find(const struct audit *audit, const struct verdict *verdict, c
 const char *triage_next(const struct plan *plan, uint32_t step, const struct diagnosis *found, uint32_t n)
 {
     uint32_t wrong = n > 0 && found[0].how == HOW_REPRODUCED ? found[0].step : step;
+    if (n > 0 && strcmp(found[0].fault, DIAGNOSIS_OTHER_TOKENS) == 0) {
+        return "record layer_out of every layer, and run this again: it names the first that is wrong";
+    }
     switch (plan->steps[wrong].op) {
     case OP_rms_norm:
         return "check the norm's offset (1 + weight or weight, and whether the file has it folded in) and eps";

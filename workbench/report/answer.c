@@ -345,6 +345,13 @@ static void add_start(const struct answer *answer, bool with_kernel, struct text
 void answer_print(const struct answer *answer, FILE *out)
 {
     struct text_lines lines = {0}, further = {0}, end = {0};
+    if (answer_is_of_tokens(answer)) {
+        add_verdict(answer, &lines);
+        answer_add_tokens(answer, &lines);
+        lines_print(&lines, out);
+        lines_free(&lines);
+        return;
+    }
     uint32_t for_further = answer_count_further(answer), for_cause = answer_count_cause(answer);
     add_start(answer, true, &lines);
     add_end(answer, END_TIGHT, &end);

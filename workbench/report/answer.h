@@ -48,6 +48,10 @@ struct text_lines;
 void answer_add_cause(const struct answer *answer, uint32_t most, struct text_lines *lines);
 void answer_add_further(const struct answer *answer, uint32_t most, struct text_lines *lines);
 
+/* answer_tokens.c: whether logits alone choose other tokens than the golden's; and the lines after the verdict then. */
+bool answer_is_of_tokens(const struct answer *answer);
+void answer_add_tokens(const struct answer *answer, struct text_lines *lines);
+
 /* The number of lines that each wants. */
 uint32_t answer_count_cause(const struct answer *answer);
 uint32_t answer_count_further(const struct answer *answer);

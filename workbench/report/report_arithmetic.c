@@ -1,5 +1,6 @@
 #include "workbench/report/report_arithmetic.h"
 
+#include <stdio.h>
 #include <string.h>
 
 #include "workbench/report/wrapped_text.h"
@@ -25,24 +26,41 @@ static const struct thing {
     {"table_dtype", "rope's tables", "tables", NULL, NULL},
 };
 
-static const char *thing_text(const char *attribute, bool attention, bool few)
+/* The length of an attribute's name without OF_DECODE. */
+static size_t base_length(const char *attribute)
 {
+    size_t length = strlen(attribute), end = strlen(OF_DECODE);
+    return length > end && strcmp(attribute + length - end, OF_DECODE) == 0 ? length - end : length;
+}
+
+static bool is_of_decode(const char *attribute)
+{
+    return base_length(attribute) < strlen(attribute);
+}
+
+/* Writes "stored values of decode rows"; few: "stages of decode". Returns text. */
+static const char *thing_text(const char *attribute, bool attention, bool few, char text[64])
+{
+    const char *rows = !is_of_decode(attribute) ? "" : few ? " of decode" : " of decode rows", *name = attribute;
     for (size_t i = 0; i < sizeof(things) / sizeof(*things); i++) {
         const struct thing *thing = &things[i];
-        if (strcmp(attribute, thing->attribute) == 0) {
+        if (strlen(thing->attribute) == base_length(attribute) &&
+            strncmp(attribute, thing->attribute, base_length(attribute)) == 0) {
             const char *special = few ? thing->attention_few : thing->attention_words;
-            return attention && special ? special : few ? thing->few : thing->words;
+            name = attention && special ? special : few ? thing->few : thing->words;
         }
     }
-    return attribute;
+    snprintf(text, 64, "%s%s", name, name == attribute ? "" : rows);
+    return text;
 }
 
 /* Attributes of a class, or of a whole trace, that are being put in words. */
 struct line {
     bool attention;
-    char words[160];        /* "queries in float16, keys and values in float16" */
-    char few[64], type[16]; /* "q, k, v", and of the last of them, "f16": its end " in f16" comes later */
-    char declaration[160];  /* "operand_dtype=float16, kv_dtype=float16" */
+    bool prefill_alone, decode_alone; /* it holds for one phase of a trace that has both */
+    char words[160];                  /* "queries in float16, keys and values in float16" */
+    char few[64], type[16];           /* "q, k, v", and of the last of them, "f16": its end " in f16" comes later */
+    char declaration[200];            /* "operand_dtype=float16, kv_dtype=float16" */
 };
 
 static void append(char *text, size_t size, const char *format, const char *first, const char *second)
@@ -64,13 +82,20 @@ static void add_attribute(void *context, const char *attribute, const char *valu
 {
     struct line *line = context;
     const char *type = short_type(value);
-    append(line->words, sizeof(line->words), "%s in %s", thing_text(attribute, line->attention, false), value);
-    append(line->declaration, sizeof(line->declaration), "%s=%s", attribute, value);
+    char thing[64];
+    append(line->words, sizeof(line->words), "%s in %s", thing_text(attribute, line->attention, false, thing), value);
+    char name[64];
+    snprintf(name, sizeof(name), "%s%s", attribute, line->decode_alone ? OF_DECODE : "");
+    append(line->declaration, sizeof(line->declaration), "%s=%s", name, value);
+    if (line->prefill_alone) {
+        snprintf(name, sizeof(name), "%s%s", attribute, OF_DECODE);
+        append(line->declaration, sizeof(line->declaration), "%s=%s", name, rounding_name(ROUNDING_NONE));
+    }
     size_t length = strlen(line->few);
     if (length > 0 && strcmp(line->type, type) != 0) {
         snprintf(line->few + length, sizeof(line->few) - length, " in %s", line->type);
     }
-    append(line->few, sizeof(line->few), "%s%s", thing_text(attribute, line->attention, true), "");
+    append(line->few, sizeof(line->few), "%s%s", thing_text(attribute, line->attention, true, thing), "");
     snprintf(line->type, sizeof(line->type), "%s", type);
 }
 
@@ -100,11 +125,26 @@ static const char *phase_text(const struct arithmetic_class *class)
     return prefill && decode ? "both" : prefill ? "prefill" : "decode";
 }
 
-static void print_class(const struct arithmetic_class *class, const char *source, FILE *out)
+/* Whether a trace has decode rows, and the steps of a class round nothing in them. */
+static bool is_exact_in_decode(const struct report *report, uint32_t t, const struct arithmetic_class *class)
 {
-    const struct line line = class_line(class);
+    const struct trace *trace = report->traces[t];
+    bool rounds = false;
+    for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
+        const struct arithmetic_class *other = &report->arithmetic[t].classes[i];
+        rounds |= other->op == class->op && other->weights == class->weights && other->phase[PHASE_DECODE];
+    }
+    return trace->phase[trace->n_positions - 1] == PHASE_DECODE && !rounds;
+}
+
+static void print_class(const struct report *report, uint32_t t, const struct arithmetic_class *class, FILE *out)
+{
+    struct line line = {.attention = class->weights == DTYPE_COUNT,
+                        .prefill_alone = class->phase[PHASE_PREFILL] && is_exact_in_decode(report, t, class),
+                        .decode_alone = !class->phase[PHASE_PREFILL]};
+    arithmetic_attributes(class, add_attribute, &line);
+    const char *source = source_name(report->sources[t]), *phase = phase_text(class);
     char text[640];
-    const char *phase = phase_text(class);
     bool one_phase = strcmp(phase, "both") != 0;
     snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s%s%s %s (%s%s%u of %u %s); declare %s", source,
              op_info(class->op)->name, line.attention ? "" : " of ",
@@ -119,15 +159,18 @@ void report_arithmetic_print(const struct report *report, FILE *out)
     for (uint32_t t = 0; t < report->audit->n_traces; t++) {
         const char *source = source_name(report->sources[t]);
         const struct line declared = trace_line(report, t, false), inferred = trace_line(report, t, true);
+        char text[640];
         if (*declared.declaration) {
-            fprintf(out, "Arithmetic of the %s, declared: %s\n", source, declared.declaration);
+            snprintf(text, sizeof(text), "Arithmetic of the %s, declared: %s", source, declared.declaration);
+            text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
         }
         if (*inferred.declaration) {
-            fprintf(out, "Arithmetic of the %s, inferred: %s; declare %s\n", source, inferred.words,
-                    inferred.declaration);
+            snprintf(text, sizeof(text), "Arithmetic of the %s, inferred: %s; declare %s", source, inferred.words,
+                     inferred.declaration);
+            text_print_wrapped(text, (struct text_layout){0, 2, WIDTH}, out);
         }
         for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
-            print_class(&report->arithmetic[t].classes[i], source, out);
+            print_class(report, t, &report->arithmetic[t].classes[i], out);
         }
     }
 }
@@ -219,26 +262,48 @@ static void add_entry(void *context, const char *attribute, const char *value)
     json_push(entries->array, entry);
 }
 
-/* An entry that holds for every op, and for all n steps that were judged. */
+/* Entries that hold for every op, and for all n steps that were judged: where a declaration differs from another. */
 struct whole {
+    const struct declaration *declaration, *other;
     const char *how;
     json_t *array;
     uint32_t n;
 };
 
+/* Whether decode rows have an attribute of their own. */
+struct decode_question {
+    const char *attribute;
+    bool has_own;
+};
+
+static void answer_decode(void *context, const char *attribute, const char *value)
+{
+    struct decode_question *question = context;
+    (void)value;
+    question->has_own |= is_of_decode(attribute) && base_length(attribute) == strlen(question->attribute) &&
+                         strncmp(attribute, question->attribute, base_length(attribute)) == 0;
+}
+
 static void add_whole(void *context, const char *attribute, const char *value)
 {
     const struct whole *whole = context;
+    struct decode_question question = {attribute, false};
+    declaration_differences(whole->declaration, whole->other, answer_decode, &question);
     json_t *entry = json_object();
     json_put(entry, "op", json_null());
     json_put(entry, "weights", json_null());
-    json_put(entry, "phase", json_string("both"));
+    json_put(entry, "phase", json_string(is_of_decode(attribute) ? "decode" : question.has_own ? "prefill" : "both"));
     json_put(entry, "attribute", json_string(attribute));
     json_put(entry, "value", json_string(value));
     json_put(entry, "how", json_string(whole->how));
     json_put(entry, "steps", json_integer(whole->n));
     json_put(entry, "of", json_integer(whole->n));
     json_push(whole->array, entry);
+}
+
+static void add_wholes(struct whole *whole)
+{
+    declaration_differences(whole->declaration, whole->other, add_whole, whole);
 }
 
 static json_t *source_entry(const struct report *report, uint32_t t)
@@ -252,9 +317,8 @@ static json_t *source_entry(const struct report *report, uint32_t t)
         n_steps += audit_finding(report->audit, s, t)->rows_judged > 0;
     }
     const struct declaration now = trace_declaration(report->traces[t]);
-    declaration_differences(&report->declared[t], &declaration_none, add_whole,
-                            &(struct whole){"declared", array, n_steps});
-    declaration_differences(&now, &report->declared[t], add_whole, &(struct whole){"inferred", array, n_steps});
+    add_wholes(&(struct whole){&report->declared[t], &declaration_none, "declared", array, n_steps});
+    add_wholes(&(struct whole){&now, &report->declared[t], "inferred", array, n_steps});
     for (uint32_t i = 0; i < report->arithmetic[t].n; i++) {
         struct entries entries = {&report->arithmetic[t].classes[i], &report->declared[t], array};
         arithmetic_attributes(entries.class, add_entry, &entries);

@@ -10,7 +10,7 @@
 static const char *coarser_type(const struct trace_stage *a, const struct trace_stage *b)
 {
     static const char *const names[] = {"bfloat16", "float16"};
-    double stored = fmax(a->arith.u_storage, b->arith.u_storage);
+    double stored = fmax(trace_stage_coarsest(a), trace_stage_coarsest(b));
     for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         double unit_roundoff, smallest;
         if (float_type(names[i], &unit_roundoff, &smallest) && unit_roundoff == stored) {

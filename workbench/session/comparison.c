@@ -168,7 +168,7 @@ static void infer_roundings(struct comparison *comparison, uint32_t t, struct au
     if (fails(audit, column) && comparison->traces[t].from_file) {
         comparison->storage[t] = recording_infer_storage(audit->plan, &comparison->traces[t]);
     }
-    if (comparison->storage[t] != NULL) {
+    if (comparison->storage[t]) {
         trace_forget_inferred(&comparison->traces[t]); /* it is found once more, to be reported */
         audit_again(audit, list, NULL);
     }

@@ -26,7 +26,7 @@ struct comparison {
     struct golden_weights golden_weights;
     struct audit audit;
     struct arithmetic arithmetic[SOURCE_COUNT]; /* [n_traces] */
-    const char *storage[SOURCE_COUNT];          /* [n_traces] storage_dtype that was inferred, or NULL */
+    bool storage[SOURCE_COUNT];                 /* [n_traces] storage_dtype was inferred */
     struct declaration declared[SOURCE_COUNT];  /* [n_traces] what each declared, before anything was inferred */
     struct verdict verdict;
     struct diagnosis diagnoses[COMPARISON_MOST_DIAGNOSES]; /* of the first divergence, then of further ones */

@@ -103,6 +103,8 @@ struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage sta
         .recorded = xcalloc(trace->n_positions, 1),
         .arith = trace->arith,
         .weights_dtype = trace->weights_dtype,
+        .decode_differs = trace->decode_differs,
+        .decode = trace->decode,
     };
     for (uint64_t i = 0; i < n_values; i++) {
         added->rows[i] = NAN;
@@ -168,22 +170,22 @@ void stage_set_rounded(struct trace_stage *stage, uint32_t n_positions, double u
     uint64_t n = (uint64_t)n_positions * stage->width;
     free(stage->error);
     stage->error = NULL;
-    stage->arith.u_rounded = 0;
+    stage->arith.u_rounded = stage->decode.u_rounded = 0;
     if (unit_roundoff == 0 || stage_is_integer(stage->stage)) {
         return;
     }
-    stage->arith.u_rounded = unit_roundoff;
+    stage->arith.u_rounded = stage->decode.u_rounded = unit_roundoff;
     stage->error = xmalloc(n * sizeof(*stage->error));
     for (uint64_t at = 0; at < n; at++) {
-        stage->error[at] = BOUND_LAMBDA / sqrt(3) * unit_roundoff * fabs(stage->rows[at]);
+        stage->error[at] = BOUND_LAMBDA / sqrt(3) * bound_rounded(unit_roundoff, fabs(stage->rows[at]));
     }
 }
 
 void trace_take_exact_inside(struct trace *trace)
 {
-    trace->arith.exact_inside = true;
+    trace->arith.exact_inside = trace->decode.exact_inside = true;
     for (uint32_t i = 0; i < trace->n_stages; i++) {
-        trace->stages[i].arith.exact_inside = true;
+        trace->stages[i].arith.exact_inside = trace->stages[i].decode.exact_inside = true;
     }
 }
 
@@ -195,10 +197,51 @@ void trace_forget_inferred(struct trace *trace)
     trace->n_unrecorded = 0;
 }
 
+struct declaration trace_declaration(const struct trace *trace)
+{
+    return (struct declaration){trace->arith, trace->weights_dtype, trace->decode_differs, trace->decode};
+}
+
+void trace_declare(struct trace *trace, const struct declaration *declaration)
+{
+    trace->arith = declaration->arith;
+    trace->weights_dtype = declaration->weights_dtype;
+    trace->decode_differs = declaration->decode_differs;
+    trace->decode = declaration->decode;
+}
+
+struct declaration stage_declaration(const struct trace_stage *stage)
+{
+    return (struct declaration){stage->arith, stage->weights_dtype, stage->decode_differs, stage->decode};
+}
+
+void stage_declare(struct trace_stage *stage, const struct declaration *declaration)
+{
+    stage->arith = declaration->arith;
+    stage->weights_dtype = declaration->weights_dtype;
+    stage->decode_differs = declaration->decode_differs;
+    stage->decode = declaration->decode;
+}
+
+const struct arith *trace_stage_declared(const struct trace_stage *stage, unsigned phase)
+{
+    return phase == PHASE_DECODE && stage->decode_differs ? &stage->decode : &stage->arith;
+}
+
+const struct arith *trace_declared(const struct trace *trace, unsigned phase)
+{
+    return phase == PHASE_DECODE && trace->decode_differs ? &trace->decode : &trace->arith;
+}
+
+double trace_stage_coarsest(const struct trace_stage *stage)
+{
+    return fmax(stage->arith.u_storage, trace_stage_declared(stage, PHASE_DECODE)->u_storage);
+}
+
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase)
 {
     ASSERT(phase <= PHASE_DECODE);
-    return stage->is_inferred[phase] ? &stage->inferred[phase] : &stage->arith;
+    return stage->is_inferred[phase] ? &stage->inferred[phase] : trace_stage_declared(stage, phase);
 }
 
 static struct unrecorded_class *find_unrecorded(const struct trace *trace, enum op op, uint32_t weights, unsigned phase)
@@ -215,7 +258,7 @@ static struct unrecorded_class *find_unrecorded(const struct trace *trace, enum 
 const struct arith *trace_unrecorded_arith(const struct trace *trace, const struct step *step, unsigned phase)
 {
     const struct unrecorded_class *class = find_unrecorded(trace, step->op, step_weights_dtype(step), phase);
-    return class ? &class->arith : &trace->arith;
+    return class ? &class->arith : trace_declared(trace, phase);
 }
 
 void trace_set_unrecorded(struct trace *trace, const struct unrecorded_class *class)

@@ -19,6 +19,8 @@ struct trace_stage {
                                alone; NULL: they are what was computed */
     struct arith arith;     /* as the file declares, for this stage or for all */
     uint32_t weights_dtype; /* likewise; see struct trace */
+    bool decode_differs;    /* the file declares another arithmetic of decode rows */
+    struct arith decode;    /* that one */
     /* [phase] The audit found another arithmetic than the declared one (workbench/audit/arithmetic.h). */
     bool is_inferred[2];
     struct arith inferred[2]; /* [phase] that arithmetic */
@@ -40,9 +42,11 @@ struct trace {
     bool from_file; /* read, not run here: its optional stages may be rounded differently from what the run used */
     uint32_t n_layers;
     uint32_t n_positions;
-    int32_t *tokens;    /* [n_positions]; -1: not known (no file that is read has one) */
-    uint8_t *phase;     /* [n_positions] 0 prefill, 1 decode */
-    struct arith arith; /* declared for the whole file; each stage starts with it */
+    int32_t *tokens;     /* [n_positions]; -1: not known (no file that is read has one) */
+    uint8_t *phase;      /* [n_positions] 0 prefill, 1 decode */
+    struct arith arith;  /* declared for the whole file; each stage starts with it */
+    bool decode_differs; /* another one is declared of decode rows */
+    struct arith decode; /* that one */
     /* DTYPE_F16 or DTYPE_BF16: the audit rounds MODEL's weights to it first. DTYPE_F32: it takes them as they are. */
     uint32_t weights_dtype;
     struct sampling sampling; /* how sample_token was chosen; greedy if the file says nothing */
@@ -85,6 +89,13 @@ struct trace_stage *trace_find_step(const struct trace *trace, const struct step
 /* The stage; if it is not there yet, it is added with no row recorded. Invalidates pointers to other stages. */
 struct trace_stage *trace_add(struct trace *trace, int32_t layer, enum stage stage, uint32_t width);
 
+/* The arithmetic that a file declares of a stage's rows of one phase, or of a whole trace's. Borrowed. */
+const struct arith *trace_stage_declared(const struct trace_stage *stage, unsigned phase);
+const struct arith *trace_declared(const struct trace *trace, unsigned phase);
+
+/* The coarsest unit roundoff in which rows of a stage are stored. */
+double trace_stage_coarsest(const struct trace_stage *stage);
+
 /* The arithmetic that a stage's rows of one phase are judged in. Borrowed from the stage. */
 const struct arith *trace_stage_arith(const struct trace_stage *stage, unsigned phase);
 
@@ -105,9 +116,17 @@ void trace_forget_inferred(struct trace *trace);
 struct declaration {
     struct arith arith;
     uint32_t weights_dtype;
+    bool decode_differs;
+    struct arith decode; /* of decode rows */
 };
 extern const struct declaration declaration_none; /* float32 throughout */
 struct declaration trace_declaration(const struct trace *trace);
+void trace_declare(struct trace *trace, const struct declaration *declaration);
+struct declaration stage_declaration(const struct trace_stage *stage);
+void stage_declare(struct trace_stage *stage, const struct declaration *declaration);
+
+/* Ends the name of an attribute that is about decode rows alone: "storage_dtype_decode". */
+#define OF_DECODE "_decode"
 
 /* Calls each(context, attribute, value) for every attribute of a file in which a declaration differs from another. */
 typedef void declaration_function(void *context, const char *attribute, const char *value);

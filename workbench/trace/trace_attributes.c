@@ -233,66 +233,98 @@ const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES] = {
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
 };
 
+/* Attributes of one object: about all its rows, or about decode rows alone. */
+struct attributes {
+    hid_t object;
+    const char *field;
+    bool of_decode;
+};
+
+/* The name of an attribute of all rows, or of decode rows alone. Returns text. */
+static const char *name_for(const struct attributes *of, const char *name, char text[64])
+{
+    snprintf(text, 64, "%s%s", name, of->of_decode ? OF_DECODE : "");
+    return text;
+}
+
 /* What ops round inside. A type that declares float32 undoes what the whole file declares. */
-static enum status read_roundings(struct trace_reader *reader, hid_t object, const char *field,
-                                  struct roundings *roundings)
+static enum status read_roundings(struct trace_reader *reader, const struct attributes *of, struct roundings *roundings,
+                                  bool *any)
 {
     for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
         const struct rounding_attribute *attribute = &rounding_attributes[i];
-        char name[256], label[160];
+        char value[256], label[160], name[64];
         bool found;
-        TRY(trace_read_text(reader, object, field, attribute->name, name, &found));
+        TRY(trace_read_text(reader, of->object, of->field, name_for(of, attribute->name, name), value, &found));
         if (!found) {
             continue;
         }
-        enum rounding_type type = rounding_by_name(name);
+        enum rounding_type type = rounding_by_name(value);
         if (type == ROUNDING_TYPE_COUNT || (type != ROUNDING_NONE && !(attribute->types & 1u << type))) {
-            return trace_bad(reader, attribute_field(field, attribute->name, label), "is \"%s\", expected %s", name,
+            return trace_bad(reader, attribute_field(of->field, name, label), "is \"%s\", expected %s", value,
                              attribute->expected);
         }
         ((uint8_t *)roundings)[attribute->at] = (uint8_t)type;
+        *any = true;
     }
     return STATUS_OK;
 }
 
-/* The types of stored values: what the run stores, and what they were rounded to for the file alone. */
-static enum status read_storage(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
-                                bool *declared)
+/* Reads a type of stored values. */
+static enum status read_stored_type(struct trace_reader *reader, const struct attributes *of, const char *name,
+                                    struct declared_type *type)
 {
-    static const char *const names[] = {"storage_dtype", "rounded_dtype"};
-    struct declared_type types[2];
     char label[160];
-    for (int i = 0; i < 2; i++) {
-        TRY(read_float_type(reader, object, field, names[i], &types[i]));
-        if (types[i].found && strcmp(types[i].name, "float64") == 0) {
-            return trace_bad(reader, attribute_field(field, names[i], label),
-                             "is \"float64\", expected float32, float16 or bfloat16");
-        }
-    }
-    *declared = types[0].found || types[1].found;
-    if (types[0].found) {
-        arith->u_storage = types[0].unit_roundoff;
-        arith->eta = types[0].smallest_normal;
-    }
-    if (types[1].found) {
-        arith->u_rounded = types[1].unit_roundoff > arith_float32.u_storage ? types[1].unit_roundoff : 0;
+    TRY(read_float_type(reader, of->object, of->field, name, type));
+    if (type->found && strcmp(type->name, "float64") == 0) {
+        return trace_bad(reader, attribute_field(of->field, name, label),
+                         "is \"float64\", expected float32, float16 or bfloat16");
     }
     return STATUS_OK;
 }
 
-enum status trace_read_arith(struct trace_reader *reader, hid_t object, const char *field, struct arith *arith,
-                             uint32_t *weights_dtype, bool *storage_declared)
+/* What is stored, how sums are kept, what ops round inside. *stored: the first is declared; *any: one is. */
+static enum status read_arith(struct trace_reader *reader, const struct attributes *of, struct arith *arith,
+                              bool *stored, bool *any)
 {
-    struct declared_type sum, weights;
-    TRY(read_storage(reader, object, field, arith, storage_declared));
-    TRY(read_float_type(reader, object, field, "sum_dtype", &sum));
+    struct declared_type storage, sum;
+    char name[64];
+    TRY(read_stored_type(reader, of, name_for(of, "storage_dtype", name), &storage));
+    TRY(read_float_type(reader, of->object, of->field, name_for(of, "sum_dtype", name), &sum));
+    if (storage.found) {
+        arith->u_storage = storage.unit_roundoff;
+        arith->eta = storage.smallest_normal;
+    }
     if (sum.found) {
         arith->u_sum = sum.unit_roundoff;
     }
-    TRY(read_roundings(reader, object, field, &arith->roundings));
+    *stored |= storage.found;
+    *any |= storage.found || sum.found;
+    return read_roundings(reader, of, &arith->roundings, any);
+}
+
+enum status trace_read_declaration(struct trace_reader *reader, hid_t object, const char *field,
+                                   struct declaration *declaration, bool *storage_declared)
+{
+    const struct attributes all = {object, field, false}, of_decode = {object, field, true};
+    struct declared_type rounded, weights;
+    bool any = false;
+    *storage_declared = false;
+    if (!declaration->decode_differs) {
+        declaration->decode = declaration->arith;
+    }
+    TRY(read_arith(reader, &all, &declaration->arith, storage_declared, &any));
+    TRY(read_arith(reader, &all, &declaration->decode, storage_declared, &any));
+    TRY(read_arith(reader, &of_decode, &declaration->decode, storage_declared, &declaration->decode_differs));
+    TRY(read_stored_type(reader, &all, "rounded_dtype", &rounded));
+    if (rounded.found) {
+        double unit = rounded.unit_roundoff > arith_float32.u_storage ? rounded.unit_roundoff : 0;
+        declaration->arith.u_rounded = declaration->decode.u_rounded = unit;
+        *storage_declared = true;
+    }
     TRY(read_float_type(reader, object, field, "weights_dtype", &weights));
     if (weights.found) {
-        *weights_dtype = weights_dtype_by_name(weights.name);
+        declaration->weights_dtype = weights_dtype_by_name(weights.name);
     }
     return STATUS_OK;
 }

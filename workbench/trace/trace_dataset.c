@@ -294,30 +294,36 @@ static void spread_rows(struct trace_stage *stage, const int64_t *positions, uin
     stage->n_recorded = n_rows;
 }
 
+/* Values of a 16-bit dataset are rounded to its type, whatever the file declares for all stages. */
+static void take_type_of(const struct form *form, struct arith *arith)
+{
+    if (form->mantissa == 10 && arith->u_storage == arith_float32.u_storage) {
+        float_type("float16", &arith->u_storage, &arith->eta);
+    }
+    if (form->mantissa == 7 && arith->u_storage == arith_float32.u_storage) {
+        float_type("bfloat16", &arith->u_storage, &arith->eta);
+    }
+}
+
 enum status trace_read_stage(struct trace_reader *reader, hid_t dataset, const char *field, int32_t layer,
                              enum stage stage)
 {
     char reason[200];
     struct trace *trace = reader->trace;
     struct form form = {.integers = stage_is_integer(stage), .or_floats = stage == STAGE_sample_token, .n_dims = 2};
-    struct arith arith = trace->arith;
-    uint32_t weights_dtype = trace->weights_dtype;
+    struct declaration declaration = trace_declaration(trace);
     int64_t *positions = NULL;
     bool declared;
     TRY(check_dataset(reader, dataset, field, &form));
-    TRY(trace_read_arith(reader, dataset, field, &arith, &weights_dtype, &declared));
+    TRY(trace_read_declaration(reader, dataset, field, &declaration, &declared));
     TRY(check_memory(reader, field, &form));
     TRY(read_positions(reader, dataset, field, &form, &positions));
-    /* Values of a 16-bit dataset are rounded to its type, whatever the file declares for all stages. */
-    if (form.mantissa == 10 && arith.u_storage == arith_float32.u_storage && !declared) {
-        float_type("float16", &arith.u_storage, &arith.eta);
-    }
-    if (form.mantissa == 7 && arith.u_storage == arith_float32.u_storage && !declared) {
-        float_type("bfloat16", &arith.u_storage, &arith.eta);
+    if (!declared) {
+        take_type_of(&form, &declaration.arith);
+        take_type_of(&form, &declaration.decode);
     }
     struct trace_stage *added = trace_add(trace, layer, stage, (uint32_t)form.width);
-    added->arith = arith;
-    added->weights_dtype = weights_dtype;
+    stage_declare(added, &declaration);
     enum status status = STATUS_OK;
     if (H5Dread(dataset, H5T_NATIVE_FLOAT, H5S_ALL, H5S_ALL, H5P_DEFAULT, added->rows) < 0) {
         status = trace_bad(reader, field, "cannot be read: %s", hdf5_reason(reason));

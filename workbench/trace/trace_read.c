@@ -199,7 +199,9 @@ static enum status read_root_attributes(struct trace_reader *reader, hid_t file)
     TRY(read_required_text(reader, file, "model_type", &trace->model_type));
     TRY(read_digest(reader, file, "weights_sha256", trace->weights_sha256));
     TRY(read_digest(reader, file, "config_sha256", trace->config_sha256));
-    TRY(trace_read_arith(reader, file, "", &trace->arith, &trace->weights_dtype, &declared));
+    struct declaration declaration = trace_declaration(trace);
+    TRY(trace_read_declaration(reader, file, "", &declaration, &declared));
+    trace_declare(trace, &declaration);
     return trace_read_sampling(reader, file, &trace->sampling);
 }
 

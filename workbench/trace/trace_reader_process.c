@@ -19,8 +19,8 @@
 struct stage_head {
     int32_t layer;
     enum stage stage;
-    uint32_t width, weights_dtype;
-    struct arith arith;
+    uint32_t width;
+    struct declaration declaration;
 };
 
 static bool send_text(int fd, const char *text)
@@ -42,7 +42,7 @@ static bool receive_text(int fd, char **text)
 /* Sends only the rows that are recorded, then frees the stage's, so that no trace is in memory twice. */
 static bool send_stage(int fd, const struct trace *trace, struct trace_stage *stage)
 {
-    const struct stage_head head = {stage->layer, stage->stage, stage->width, stage->weights_dtype, stage->arith};
+    const struct stage_head head = {stage->layer, stage->stage, stage->width, stage_declaration(stage)};
     bool sent = pipe_send(fd, &head, sizeof(head)) && pipe_send(fd, stage->recorded, trace->n_positions);
     for (uint32_t p = 0; p < trace->n_positions && sent; p++) {
         const float *row = trace_row(stage, p);
@@ -60,8 +60,7 @@ static bool receive_stage(int fd, struct trace *trace)
         return false;
     }
     struct trace_stage *stage = trace_add(trace, head.layer, head.stage, head.width);
-    stage->weights_dtype = head.weights_dtype;
-    stage->arith = head.arith;
+    stage_declare(stage, &head.declaration);
     bool received = pipe_receive(fd, stage->recorded, trace->n_positions);
     for (uint32_t p = 0; p < trace->n_positions && received; p++) {
         if (!stage->recorded[p]) {

@@ -108,31 +108,67 @@ static const char *weights_dtype_name(uint32_t dtype)
 const struct declaration declaration_none = {.arith = {.u_sum = 0x1p-24, .u_storage = 0x1p-24, .eta = FLT_MIN},
                                              .weights_dtype = DTYPE_F32};
 
-struct declaration trace_declaration(const struct trace *trace)
+/* Who is told of attributes that differ. */
+struct listener {
+    declaration_function *each;
+    void *context;
+    const char *suffix; /* of their names */
+};
+
+static void tell(const struct listener *listener, const char *attribute, const char *value)
 {
-    return (struct declaration){trace->arith, trace->weights_dtype};
+    char name[64];
+    snprintf(name, sizeof(name), "%s%s", attribute, listener->suffix);
+    listener->each(listener->context, name, value);
+}
+
+/* Tells what rows of all phases, or decode rows, declare beyond others. */
+static void tell_differences(const struct arith *arith, const struct arith *other, const struct listener *listener)
+{
+    for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
+        const struct rounding_attribute *attribute = &rounding_attributes[i];
+        uint8_t type = ((const uint8_t *)&arith->roundings)[attribute->at];
+        if (type != ((const uint8_t *)&other->roundings)[attribute->at]) {
+            tell(listener, attribute->name, rounding_name((enum rounding_type)type));
+        }
+    }
+    if (arith->u_rounded != other->u_rounded) {
+        tell(listener, "rounded_dtype", arith->u_rounded == 0 ? "float32" : float_type_name(arith->u_rounded));
+    }
+    if (arith->u_storage != other->u_storage) {
+        tell(listener, "storage_dtype", float_type_name(arith->u_storage));
+    }
+    if (arith->u_sum != other->u_sum) {
+        tell(listener, "sum_dtype", float_type_name(arith->u_sum));
+    }
+}
+
+/* What decode rows declare if a file says only what tell_differences tells of all rows: an attribute of all rows of
+ * this object goes before one of decode rows of an outer one. */
+static struct arith decode_unsaid(const struct declaration *declaration, const struct declaration *other)
+{
+    const struct arith *arith = &declaration->arith;
+    struct arith unsaid = other->decode_differs ? other->decode : other->arith;
+    for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
+        size_t at = rounding_attributes[i].at;
+        uint8_t type = ((const uint8_t *)&arith->roundings)[at];
+        if (type != ((const uint8_t *)&other->arith.roundings)[at]) {
+            ((uint8_t *)&unsaid.roundings)[at] = type;
+        }
+    }
+    unsaid.u_rounded = arith->u_rounded;
+    unsaid.u_storage = arith->u_storage != other->arith.u_storage ? arith->u_storage : unsaid.u_storage;
+    unsaid.u_sum = arith->u_sum != other->arith.u_sum ? arith->u_sum : unsaid.u_sum;
+    return unsaid;
 }
 
 void declaration_differences(const struct declaration *declaration, const struct declaration *other,
                              declaration_function *each, void *context)
 {
-    const struct arith *arith = &declaration->arith, *outer = &other->arith;
-    for (unsigned i = 0; i < N_ROUNDING_ATTRIBUTES; i++) {
-        const struct rounding_attribute *attribute = &rounding_attributes[i];
-        uint8_t type = ((const uint8_t *)&arith->roundings)[attribute->at];
-        if (type != ((const uint8_t *)&outer->roundings)[attribute->at]) {
-            each(context, attribute->name, rounding_name((enum rounding_type)type));
-        }
-    }
-    if (arith->u_rounded != outer->u_rounded) {
-        each(context, "rounded_dtype", arith->u_rounded == 0 ? "float32" : float_type_name(arith->u_rounded));
-    }
-    if (arith->u_storage != outer->u_storage) {
-        each(context, "storage_dtype", float_type_name(arith->u_storage));
-    }
-    if (arith->u_sum != outer->u_sum) {
-        each(context, "sum_dtype", float_type_name(arith->u_sum));
-    }
+    const struct arith *decode = declaration->decode_differs ? &declaration->decode : &declaration->arith;
+    const struct arith unsaid = decode_unsaid(declaration, other);
+    tell_differences(&declaration->arith, &other->arith, &(struct listener){each, context, ""});
+    tell_differences(decode, &unsaid, &(struct listener){each, context, OF_DECODE});
     if (declaration->weights_dtype != other->weights_dtype) {
         each(context, "weights_dtype", weights_dtype_name(declaration->weights_dtype));
     }
@@ -236,7 +272,7 @@ static void write_stage(struct writer *writer, hid_t group, const struct trace *
         H5Sclose(space);
     }
     if (dataset >= 0) {
-        const struct declaration whole_file = trace_declaration(trace), own = {stage->arith, stage->weights_dtype};
+        const struct declaration whole_file = trace_declaration(trace), own = stage_declaration(stage);
         declaration_differences(&own, &whole_file, write_declaration, &(struct declaration_target){writer, dataset});
     }
     close_dataset(writer, dataset, form.name);

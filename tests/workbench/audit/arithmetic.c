@@ -150,11 +150,10 @@ static void precision_comes_behind_bugs(void **state)
         struct arith tables = arith_float32;
         tables.roundings.tables = ROUNDING_BF16;
         for (uint32_t s = 0; s < plan.n_steps; s++) {
+            struct trace_stage *stage = trace_find_step(&trace, &plan.steps[s]);
+            bool bug = wrong && plan.steps[s].layer == 2 && plan.steps[s].stage == STAGE_ffn_up;
             compute_step(&plan, s, &trace, &tables);
-        }
-        if (wrong) {
-            struct trace_stage *stage = trace_find(&trace, 2, STAGE_ffn_up);
-            for (uint32_t i = 0; i < stage->width * trace.n_positions; i++) {
+            for (uint32_t i = 0; i < stage->width * trace.n_positions && bug; i++) {
                 stage->rows[i] *= 2;
             }
         }
@@ -190,7 +189,7 @@ static void load_in_bf16_is_inferred(void **state)
         comparison_judge(&comparison, true, NULL);
         assert_int_equal(comparison.verdict.diverged, wrong);
         if (!wrong) {
-            assert_string_equal(comparison.storage[0], "bfloat16");
+            assert_true(comparison.storage[0] && comparison.traces[0].arith.u_storage == 0x1p-8);
             assert_int_equal(comparison.traces[0].weights_dtype, DTYPE_BF16);
         }
         comparison_free(&comparison);
@@ -199,29 +198,52 @@ static void load_in_bf16_is_inferred(void **state)
     }
 }
 
-/* Every stage is stored in f16, which the file does not say, and a bug of one per cent is in layer 1. */
+/* Rounds the rows of some phases, as an engine that stores them in f16. */
+static void store_phases(const struct trace *trace, struct trace_stage *stage, unsigned phases)
+{
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        if (stage->recorded[p] && phases & 1u << trace->phase[p]) {
+            round_values(ROUNDING_F16, stage->rows + (uint64_t)p * stage->width, stage->width);
+        }
+    }
+}
+
+/* Makes a trace whose rows of some phases are stored in f16. wrong: layer 1 o_proj is off by one per cent. */
+static void run_storing(const struct plan *plan, struct trace *trace, unsigned phases, bool wrong)
+{
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        compute_step(plan, s, trace, &arith_float32);
+        struct trace_stage *stage = trace_find_step(trace, &plan->steps[s]);
+        uint64_t n = (uint64_t)trace->n_positions * stage->width;
+        bool bug = wrong && plan->steps[s].layer == 1 && plan->steps[s].stage == STAGE_o_proj;
+        for (uint64_t i = 0; i < n && bug; i++) {
+            stage->rows[i] *= 1.01f;
+        }
+        store_phases(trace, stage, phases);
+    }
+}
+
+/* Stages are stored in f16, of both phases or of one, which the file does not say, and a bug of one per cent is in
+ * layer 1. */
 static void a_bug_under_undeclared_storage_is_found(void **state)
 {
     (void)state;
-    for (int wrong = 0; wrong < 2; wrong++) {
+    for (unsigned i = 0; i < 6; i++) {
+        unsigned phases = i / 2 + 1;
+        bool wrong = i % 2;
         struct model model;
         struct plan plan;
         struct trace trace;
         real_engine_open(&real_engines[0], &model, &plan, &trace);
-        for (uint32_t s = 0; s < plan.n_steps; s++) {
-            compute_step(&plan, s, &trace, &arith_float32);
-            struct trace_stage *stage = trace_find_step(&trace, &plan.steps[s]);
-            uint64_t n = (uint64_t)trace.n_positions * stage->width;
-            bool bug = wrong && plan.steps[s].layer == 1 && plan.steps[s].stage == STAGE_o_proj;
-            for (uint64_t i = 0; i < n && bug; i++) {
-                stage->rows[i] *= 1.01f;
-            }
-            round_values(ROUNDING_F16, stage->rows, n);
-        }
+        run_storing(&plan, &trace, phases, wrong);
         struct comparison comparison = {.plan = &plan};
         comparison_add(&comparison, SOURCE_TRACE, &trace);
         comparison_judge(&comparison, true, NULL);
-        assert_string_equal(comparison.storage[0], "float16");
+        assert_true(comparison.storage[0]);
+        for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
+            double stored = trace_declared(&comparison.traces[0], phase)->u_storage;
+            assert_true(stored == (phases & 1u << phase ? 0x1p-11 : 0x1p-24));
+        }
         assert_int_equal(comparison.verdict.n_introduced, wrong);
         if (wrong) {
             const struct step *first = &comparison.plan->steps[verdict_first(&comparison.verdict)->step];
@@ -229,6 +251,52 @@ static void a_bug_under_undeclared_storage_is_found(void **state)
             assert_int_equal(first->stage, STAGE_o_proj);
         }
         comparison_free(&comparison);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
+/* Runs with an 8-bit KV cache, and keeps attn_out and layer_out alone, with the cache declared. */
+static void run_with_cache(const struct plan *plan, struct trace *trace)
+{
+    struct arith cache = arith_float32;
+    cache.roundings.keys_values = ROUNDING_Q8_0;
+    for (uint32_t s = 0; s < plan->n_steps; s++) {
+        compute_step(plan, s, trace, plan->steps[s].op == OP_attention ? &cache : &arith_float32);
+    }
+    for (uint32_t i = trace->n_stages; i-- > 0;) {
+        struct trace_stage *stage = &trace->stages[i];
+        if (stage->stage == STAGE_attn_out) {
+            stage->arith.roundings = cache.roundings;
+        } else if (stage->stage != STAGE_layer_out) {
+            trace_remove_stage(trace, stage);
+        }
+    }
+}
+
+/* Keys and values that are not recorded are known up to the float32 error of their products; few of them may round to
+ * another integer of a block for that. So one per cent of the scale shows. */
+static void a_scale_under_an_8_bit_cache_is_found(void **state)
+{
+    (void)state;
+    for (int wrong = 0; wrong < 2; wrong++) {
+        struct model model;
+        struct plan plan, run;
+        struct trace trace;
+        real_engine_open(&real_engines[0], &model, &plan, &trace);
+        plan_copy(&run, &plan);
+        for (uint32_t s = 0; s < run.n_steps && wrong; s++) {
+            if (run.steps[s].op == OP_attention) {
+                run.steps[s].params.attention.scale *= 1.01f;
+            }
+        }
+        run_with_cache(&run, &trace);
+        struct comparison comparison = {.plan = &plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_int_equal(comparison.verdict.of[0], wrong ? CONCLUSION_DIVERGED : CONCLUSION_PARITY);
+        comparison_free(&comparison);
+        plan_free(&run);
         plan_free(&plan);
         model_close(&model);
     }
@@ -275,6 +343,7 @@ static void a_multiple_of_the_scale_is_named(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
+        cmocka_unit_test(a_scale_under_an_8_bit_cache_is_found),
         cmocka_unit_test(engines_are_healthy),
         cmocka_unit_test(one_matrix_off_is_found),
         cmocka_unit_test(scale_off_in_every_layer_is_found),

@@ -14,7 +14,9 @@
 #include "tests/support/recording.h"
 #include "tests/support/report.h"
 #include "tests/support/scratch.h"
+#include "tests/workbench/audit/compute_step.h"
 #include "workbench/audit/arithmetic.h"
+#include "workbench/audit/hypotheses.h"
 #include "workbench/diagnose/recording/recording.h"
 #include "workbench/session/comparison.h"
 
@@ -241,6 +243,39 @@ static void states_down_and_rounded(struct recorded *recorded)
     round_all(recorded);
 }
 
+static void scale_stage(struct recorded *recorded, int32_t layer, enum stage stage, float factor)
+{
+    struct trace_stage *scaled = stage_at(&recorded->run, layer, stage);
+    for (uint64_t k = 0; k < (uint64_t)recorded->run.n_positions * scaled->width; k++) {
+        scaled->rows[k] *= factor;
+    }
+}
+
+/* The scale of attention is folded into what is recorded of q, and attention reads q without it. */
+static void queries_scaled(struct recorded *recorded)
+{
+    for (int32_t layer = 0; layer < (int32_t)recorded->small.plan.n_layers; layer++) {
+        scale_stage(recorded, layer, STAGE_q_rope, 0.17677669f);
+    }
+}
+
+static void residual_scaled(struct recorded *recorded)
+{
+    scale_stage(recorded, 2, STAGE_attn_resid, 1.5f);
+}
+
+/* Operands of products are bf16, and the values were rounded to f16 for the file. */
+static void operands_and_file_rounded(struct recorded *recorded)
+{
+    struct arith products = arith_float32;
+    products.roundings.operands = ROUNDING_BF16;
+    for (uint32_t s = 0; s < recorded->plan.n_steps; s++) {
+        bool is_product = op_is_product(recorded->plan.steps[s].op);
+        compute_step(&recorded->plan, s, &recorded->run, is_product ? &products : &arith_float32);
+    }
+    round_all(recorded);
+}
+
 static const struct mistake {
     const char *model;
     void (*make)(struct recorded *recorded);
@@ -267,6 +302,10 @@ static const struct mistake {
     {"tiny-llama", round_all_more, "rounded-for-file", "the engine computes with more", "parity"},
     {"tiny-gemma3", round_all_more, "rounded-for-file", "the engine computes with more", "parity"},
     {"tiny-llama", all_heads_first_and_rounded, "heads-first", "values were rounded for the file, too", "parity"},
+    {"tiny-llama", operands_and_file_rounded, "rounded-for-file", "the engine computes with more", "parity"},
+    {"tiny-gemma3", operands_and_file_rounded, "rounded-for-file", "the engine computes with more", "parity"},
+    {"tiny-llama", residual_scaled, "recorded-multiple", "layer 2 attn_resid is recorded 1.5 times", "parity"},
+    {"tiny-gemma2", queries_scaled, "recorded-multiple", "and so 3 further stages", "parity"},
     {"tiny-llama", decode_alone, "prompt-missing", "the 10 positions before it are missing", "undecided"},
     {"tiny-gemma3", decode_alone, "prompt-missing", "the 10 positions before it are missing", "undecided"},
 };
@@ -399,17 +438,26 @@ static void test_rounded_states_are_named(void **state)
     }
 }
 
-/* An engine whose o_proj reads attn_out in the order in which it is recorded, is wrong. The twin is the recording
- * mistake: o_proj read it in the right order. */
+static void attn_out_scaled(struct recorded *recorded)
+{
+    for (int32_t layer = 0; layer < (int32_t)recorded->plan.n_layers; layer++) {
+        scale_stage(recorded, layer, STAGE_attn_out, 3);
+    }
+}
+
+/* An engine whose o_proj reads attn_out in the order in which it is recorded, or times the same factor, is wrong. The
+ * twin is the recording mistake: o_proj read the right values. */
 static void test_an_engine_that_goes_on_is_not_excused(void **state)
 {
     (void)state;
-    for (int goes_on = 0; goes_on <= 1; goes_on++) {
+    static void (*const makes[])(struct recorded *) = {attn_out_heads_first, attn_out_scaled};
+    for (int i = 0; i < 4; i++) {
+        bool goes_on = i % 2;
         struct recorded recorded;
         struct diagnosis found;
         struct trace cured;
         recorded_open(&recorded, "tiny-llama", false);
-        attn_out_heads_first(&recorded);
+        makes[i / 2](&recorded);
         for (int32_t layer = 0; layer < (int32_t)recorded.plan.n_layers && goes_on; layer++) {
             go_on(&recorded, layer, STAGE_o_proj);
         }

@@ -88,6 +88,7 @@ static void other_tokens_are_found(void **state)
         assert_int_equal(comparison.verdict.of[1], CONCLUSION_PARITY);
         bool told = comparison.n_diagnoses == 1 && strcmp(comparison.diagnoses[0].fault, "other-tokens") == 0;
         assert_int_equal(told, dumps[i].conclusion == CONCLUSION_DIVERGED);
+        assert_int_equal(comparison.diagnoses[0].extent.rows[0] != '\0', told);
         comparison_free(&comparison);
         plan_free(&wrong);
         small_close(&small);

@@ -73,6 +73,21 @@ static void make_trace(struct trace *trace)
     other->arith.eta = arith_float32.eta;
     assert_true(float_type("float16", &other->arith.u_sum, &(double){0}));
     other->weights_dtype = DTYPE_F32;
+    /* Decode rows of the file keep values in f16; of one stage they store f16, of another they do as all rows. */
+    trace->decode_differs = other->decode_differs = true;
+    trace->decode = trace->arith;
+    trace->decode.roundings.values = ROUNDING_F16;
+    other->decode = other->arith;
+    assert_true(float_type("float16", &other->decode.u_storage, &other->decode.eta));
+    struct trace_stage *third = trace_find(trace, 2, STAGE_attn_norm);
+    third->decode_differs = true;
+    third->arith = third->decode = trace->arith;
+}
+
+static void expect_equal_arith(const struct arith *a, const struct arith *b)
+{
+    assert_true(a->u_storage == b->u_storage && a->eta == b->eta && a->u_sum == b->u_sum);
+    assert_true(roundings_equal(&a->roundings, &b->roundings));
 }
 
 static void expect_equal(const struct trace *a, const struct trace *b)
@@ -95,6 +110,7 @@ static void expect_equal(const struct trace *a, const struct trace *b)
         assert_int_equal(x->n_recorded, y->n_recorded);
         assert_int_equal(x->weights_dtype, y->weights_dtype);
         assert_memory_equal(&x->arith, &y->arith, sizeof(x->arith));
+        expect_equal_arith(trace_stage_declared(x, PHASE_DECODE), trace_stage_declared(y, PHASE_DECODE));
         assert_memory_equal(x->recorded, y->recorded, a->n_positions);
         for (uint32_t p = 0; p < a->n_positions; p++) {
             assert_int_equal(trace_row(x, p) != NULL, trace_row(y, p) != NULL);

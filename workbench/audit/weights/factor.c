@@ -133,7 +133,7 @@ static void take_recorded(const struct factor_rows *of, const struct step *step,
     for (uint64_t o = 0, at = (uint64_t)r * step->width; o < step->width; o++, at++) {
         double t = cap != 0 ? recorded[o] / cap : 0;
         of->actual[at] = cap != 0 ? cap * atanh(t) : recorded[o];
-        of->rounded[at] = stage->arith.u_rounded * fabs((double)recorded[o]) / (1 - t * t);
+        of->rounded[at] = bound_rounded(stage->arith.u_rounded, fabs((double)recorded[o])) / (1 - t * t);
     }
 }
 

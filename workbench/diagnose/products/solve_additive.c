@@ -21,7 +21,7 @@ struct added {
 static double slack_of(const struct evidence *evidence, uint32_t i, uint32_t d)
 {
     double stored = fabs(evidence_actual(evidence, i)[d]) + fabs(evidence_expected(evidence, i)[d]);
-    return evidence_bound(evidence, i)[d] + 2 * evidence->stage->arith.u_storage * stored;
+    return evidence_bound(evidence, i)[d] + 2 * trace_stage_coarsest(evidence->stage) * stored;
 }
 
 /* Reads the vector off. false: no one vector is added to all failing rows. */

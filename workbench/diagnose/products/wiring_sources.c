@@ -56,7 +56,7 @@ static void add_sum(struct wiring_sources *sources, const struct solve *solve, c
         uint32_t position = solve->trial->rows.rows[at / width].position;
         double sum = (double)trace_row(stage, position)[at % width] + trace_row(plus, position)[at % width];
         source.values[at] = (float)sum;
-        source.error[at] = 2 * solve->evidence->stage->arith.u_storage * fabs(sum);
+        source.error[at] = 2 * trace_stage_coarsest(solve->evidence->stage) * fabs(sum);
     }
     sources->list[sources->n++] = source;
 }

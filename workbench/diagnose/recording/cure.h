@@ -10,7 +10,8 @@ struct cure {
     char text[340];   /* the mistake, and what to do */
     uint8_t *changed; /* [n_steps] 1: the step's values were put right, or what they are judged from besides stages;
                          borrowed */
-    const uint8_t *before; /* [n_steps] what became of each step before: enum step_state; borrowed */
+    const uint8_t *before;       /* [n_steps] what became of each step before: enum step_state; borrowed */
+    const struct trace *audited; /* the trace as it was audited, with what was inferred of its arithmetic */
 };
 
 /* Puts a trace right. Returns false where it has nothing to change. */
@@ -28,6 +29,12 @@ cure_function cure_rounding; /* values were rounded for the file alone */
 
 /* cure_layout.c: rows in another order, of any stages of any layers. */
 cure_function cure_layout;
+
+/* cure_scale.c: stages times a factor that no op reads. */
+cure_function cure_scale;
+
+/* Whether a step is judged from the recorded stage of another one. */
+bool cure_reads(const struct plan *plan, uint32_t reader, uint32_t step, const struct trace *trace);
 
 /* cure_tokens.c: tokens that were recorded are not those of the rows. */
 cure_function cure_extra_bos;      /* the engine ran with one more at the front */

@@ -12,29 +12,57 @@ static bool is_stored(const struct trace_stage *stage)
     return !stage_is_integer(stage->stage) && stage->stage != STAGE_sample_probs;
 }
 
-const char *recording_narrow_type(const struct trace *trace)
+/* Whether every recorded value of a phase is one that a type holds. *any: a value is recorded. */
+static bool is_narrow(const struct trace *trace, unsigned phase, enum rounding_type type, bool *any)
 {
-    static const struct {
-        const char *name;
-        enum rounding_type type;
-    } types[] = {{"bfloat16", ROUNDING_BF16}, {"float16", ROUNDING_F16}};
-    for (unsigned k = 0; k < sizeof(types) / sizeof(*types); k++) {
-        bool narrow = true, any = false;
-        for (uint32_t i = 0; i < trace->n_stages && narrow; i++) {
-            const struct trace_stage *stage = &trace->stages[i];
-            for (uint32_t p = 0; p < trace->n_positions && narrow && is_stored(stage); p++) {
-                const float *row = trace_row(stage, p);
-                for (uint32_t d = 0; row && d < stage->width && narrow; d++) {
-                    narrow = !isfinite(row[d]) || round_number(types[k].type, row[d]) == row[d];
-                    any = true;
-                }
+    bool narrow = true;
+    *any = false;
+    for (uint32_t i = 0; i < trace->n_stages && narrow; i++) {
+        const struct trace_stage *stage = &trace->stages[i];
+        for (uint32_t p = 0; p < trace->n_positions && narrow && is_stored(stage); p++) {
+            const float *row = trace->phase[p] == phase ? trace_row(stage, p) : NULL;
+            for (uint32_t d = 0; row && d < stage->width && narrow; d++) {
+                narrow = !isfinite(row[d]) || round_number(type, row[d]) == row[d];
+                *any = true;
             }
         }
-        if (narrow && any) {
-            return types[k].name;
+    }
+    return narrow;
+}
+
+static const struct narrow_type {
+    const char *name;
+    enum rounding_type type;
+} narrow_types[] = {{"bfloat16", ROUNDING_BF16}, {"float16", ROUNDING_F16}};
+#define N_NARROW (sizeof(narrow_types) / sizeof(*narrow_types))
+
+const char *recording_narrow_type_of(const struct trace *trace, unsigned phase)
+{
+    for (unsigned k = 0; k < N_NARROW; k++) {
+        bool any;
+        if (is_narrow(trace, phase, narrow_types[k].type, &any) && any) {
+            return narrow_types[k].name;
         }
     }
     return NULL;
+}
+
+const char *recording_narrow_type(const struct trace *trace)
+{
+    for (unsigned k = 0; k < N_NARROW; k++) {
+        bool any[2];
+        if (is_narrow(trace, PHASE_PREFILL, narrow_types[k].type, &any[0]) &&
+            is_narrow(trace, PHASE_DECODE, narrow_types[k].type, &any[1]) && (any[0] || any[1])) {
+            return narrow_types[k].name;
+        }
+    }
+    return NULL;
+}
+
+static void store_float32(struct arith *arith)
+{
+    arith->u_storage = arith_float32.u_storage;
+    arith->eta = arith_float32.eta;
 }
 
 bool cure_rounding(struct trace *trace, const struct plan *plan, struct cure *cure)
@@ -47,11 +75,11 @@ bool cure_rounding(struct trace *trace, const struct plan *plan, struct cure *cu
         return false;
     }
     for (uint32_t i = 0; i < trace->n_stages; i++) {
-        trace->stages[i].arith.u_storage = arith_float32.u_storage;
-        trace->stages[i].arith.eta = arith_float32.eta;
+        store_float32(&trace->stages[i].arith);
+        store_float32(&trace->stages[i].decode);
         stage_set_rounded(&trace->stages[i], trace->n_positions, u);
     }
-    trace->arith.u_storage = arith_float32.u_storage;
-    trace->arith.eta = arith_float32.eta;
+    store_float32(&trace->arith);
+    store_float32(&trace->decode);
     return true;
 }

@@ -1,4 +1,5 @@
 /* What a run that stores its stages in 16 bits rounds, where its file does not declare it. */
+#include <math.h>
 #include <stdlib.h>
 #include <string.h>
 
@@ -14,72 +15,182 @@ enum narrow_run {
     NARROW_RUNS
 };
 
-/* Declares for every stage of a trace what it stores, and what is rounded besides. */
-static void declare(struct trace *trace, const char *storage, enum narrow_run run)
+/* The type that rows of each phase are stored in; NULL: as the file declares. */
+struct storage {
+    const char *of[2]; /* [phase] */
+};
+
+/* Declares what rows of a phase store, and what their ops round besides. */
+static void declare_phase(struct arith *arith, const char *name, enum narrow_run run)
 {
-    double u, smallest;
-    enum rounding_type type = rounding_by_name(storage);
-    bool known = float_type(storage, &u, &smallest);
-    ASSERT(known);
-    for (uint32_t i = 0; i <= trace->n_stages; i++) {
-        struct arith *arith = i < trace->n_stages ? &trace->stages[i].arith : &trace->arith;
-        arith->u_storage = u;
-        arith->eta = smallest;
-        if (run == NARROW_OPERANDS) {
-            arith->roundings.operands = arith->roundings.weights = (uint8_t)type;
-        }
-        if (run == NARROW_WEIGHTS) {
-            *(i < trace->n_stages ? &trace->stages[i].weights_dtype : &trace->weights_dtype) =
-                type == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16;
-        }
+    if (name) {
+        bool known = float_type(name, &arith->u_storage, &arith->eta);
+        ASSERT(known);
+    }
+    if (name && run == NARROW_OPERANDS) {
+        arith->roundings.operands = arith->roundings.weights = (uint8_t)rounding_by_name(name);
     }
 }
 
-/* Tries each storage with each way to run. findings false: takes the first that explains every step. true: takes the
- * one that leaves the fewest steps, which then are findings. NULL: none will do. */
-static const char *try_storages(const struct plan *plan, struct trace *trace, bool findings)
+/* The same of both phases. */
+static void declare(struct declaration *declaration, const struct storage *storage, enum narrow_run run)
 {
-    static const char *const types[] = {"bfloat16", "float16"};
-    const char *narrow = recording_narrow_type(trace), *best = NULL;
-    struct trace taken = {0};
-    uint32_t fewest = UINT32_MAX;
-    uint8_t *states = xcalloc(plan->n_steps, 1);
-    for (unsigned k = 0; k < NARROW_RUNS * sizeof(types) / sizeof(*types) && fewest > 0 && !stop_asked(); k++) {
-        const char *type = types[k / NARROW_RUNS];
-        enum narrow_run run = (enum narrow_run)(k % NARROW_RUNS);
+    const char *prefill = storage->of[PHASE_PREFILL], *decode = storage->of[PHASE_DECODE];
+    struct arith of_decode = declaration->decode_differs ? declaration->decode : declaration->arith;
+    declare_phase(&declaration->arith, prefill, run);
+    declare_phase(&of_decode, decode, run);
+    /* Of phases alike, one word is enough; a phase without rows stores what the other one does. */
+    declaration->decode_differs |= (prefill == NULL) != (decode == NULL) || (prefill && strcmp(prefill, decode) != 0);
+    declaration->decode = of_decode;
+    if (run == NARROW_WEIGHTS) {
+        const char *name = prefill ? prefill : decode;
+        declaration->weights_dtype = rounding_by_name(name) == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16;
+    }
+}
+
+/* Declares it of a trace and all its stages. */
+static void declare_trace(struct trace *trace, const struct storage *storage, enum narrow_run run)
+{
+    struct declaration whole = trace_declaration(trace);
+    declare(&whole, storage, run);
+    trace_declare(trace, &whole);
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        struct declaration own = stage_declaration(&trace->stages[i]);
+        declare(&own, storage, run);
+        stage_declare(&trace->stages[i], &own);
+    }
+}
+
+/* The trace that is tried, and the best so far. */
+struct trial_of_storage {
+    const struct plan *plan;
+    const struct trace *trace;
+    bool findings; /* the fewest steps may fail, which then are findings; else none */
+    struct trace taken;
+    uint32_t fewest; /* that fail in it; UINT32_MAX: nothing was taken */
+    uint8_t *states; /* [n_steps] */
+};
+
+/* Tries a storage with one way to run. */
+static void try_storage(struct trial_of_storage *trial, const struct storage *storage, enum narrow_run run)
+{
+    struct trace copy;
+    trace_copy(&copy, trial->trace);
+    declare_trace(&copy, storage, run);
+    struct recording_outcome outcome = recording_audit(trial->plan, &copy, trial->findings ? trial->states : NULL);
+    bool will_do = trial->findings ? outcome.n_judged >= 2 && arithmetic_may_miss(outcome.n_failing, outcome.n_judged)
+                                   : outcome.n_failing == 0 && outcome.n_judged > 0;
+    if (will_do && outcome.n_failing < trial->fewest) {
+        trace_free(&trial->taken);
+        trial->taken = copy;
+        trial->fewest = outcome.n_failing;
+    } else {
+        trace_free(&copy);
+    }
+}
+
+static bool has_phase(const struct trace *trace, unsigned phase)
+{
+    bool any = false;
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        any |= trace->phase[p] == phase;
+    }
+    return any;
+}
+
+/* The type that all rows of a phase are declared to be stored in; NULL: float32. */
+static const char *declared_type(const struct trace *trace, unsigned phase)
+{
+    static const char *const names[] = {"bfloat16", "float16"};
+    for (size_t i = 0; i < sizeof(names) / sizeof(*names); i++) {
         double u, smallest;
-        bool known = float_type(type, &u, &smallest), declared = trace->arith.u_storage == u;
-        if (!known || (!declared && (!narrow || strcmp(narrow, type) != 0)) || (declared && run == NARROW_STORES)) {
-            continue;
+        if (float_type(names[i], &u, &smallest) && trace_declared(trace, phase)->u_storage == u) {
+            return names[i];
         }
-        struct trace copy;
-        trace_copy(&copy, trace);
-        declare(&copy, type, run);
-        struct recording_outcome outcome = recording_audit(plan, &copy, findings ? states : NULL);
-        bool will_do = findings ? outcome.n_judged >= 2 && arithmetic_may_miss(outcome.n_failing, outcome.n_judged)
-                                : outcome.n_failing == 0 && outcome.n_judged > 0;
-        if (!will_do || outcome.n_failing >= fewest) {
-            trace_free(&copy);
-            continue;
-        }
-        trace_free(&taken);
-        taken = copy;
-        best = type;
-        fewest = outcome.n_failing;
     }
-    free(states);
-    if (best) {
-        trace_free(trace);
-        *trace = taken;
-    }
-    return best;
+    return NULL;
 }
 
-const char *recording_infer_storage(const struct plan *plan, struct trace *trace)
+/* What the values, or the file, say of the storage of a trace. false: that it is float32. */
+static bool storage_of(const struct trace *trace, const char *type_of(const struct trace *trace, unsigned phase),
+                       struct storage *storage)
 {
-    if (trace->arith.u_rounded > 0) {
-        return NULL; /* its values were rounded for the file */
+    for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
+        bool is_there = has_phase(trace, phase), other_is = has_phase(trace, !phase);
+        storage->of[phase] = is_there || other_is ? type_of(trace, is_there ? phase : !phase) : NULL;
     }
-    const char *type = try_storages(plan, trace, false);
-    return type ? type : try_storages(plan, trace, true);
+    return storage->of[0] || storage->of[1];
+}
+
+static bool same_storage(const struct storage *a, const struct storage *b)
+{
+    bool same = true;
+    for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
+        same &= (a->of[phase] == NULL) == (b->of[phase] == NULL) &&
+                (!a->of[phase] || strcmp(a->of[phase], b->of[phase]) == 0);
+    }
+    return same;
+}
+
+/* The unit roundoff of values that were rounded for the file alone; 0: none were. */
+static double rounded_to(const struct trace *trace)
+{
+    double most = 0;
+    for (uint32_t i = 0; i < trace->n_stages; i++) {
+        most = fmax(most, trace->stages[i].arith.u_rounded);
+    }
+    return most;
+}
+
+/* What a trace may store, the likeliest first: what its values are of, and what is declared. Values that were rounded
+ * to bf16 for the file may have been stored in f16, which does not show in them. Returns the number. */
+static unsigned list_storages(const struct trace *trace, struct storage list[2])
+{
+    static const struct storage half = {{"float16", "float16"}};
+    struct storage declared;
+    bool is_declared = storage_of(trace, declared_type, &declared);
+    double rounded = rounded_to(trace);
+    unsigned n = 0;
+    if (rounded > 0) {
+        list[0] = half;
+        return rounded == 0x1p-8;
+    }
+    if (storage_of(trace, recording_narrow_type_of, &list[0])) {
+        for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
+            list[0].of[phase] = list[0].of[phase] ? list[0].of[phase] : declared.of[phase];
+        }
+        n++;
+    }
+    if (is_declared && (n == 0 || !same_storage(&list[0], &declared))) {
+        list[n++] = declared;
+    }
+    return n;
+}
+
+/* Tries what it may store, each with each way to run. findings false: takes the first that explains every step. true:
+ * takes the one that leaves the fewest steps, which then are findings. Returns whether one will do. */
+static bool try_storages(const struct plan *plan, struct trace *trace, bool findings)
+{
+    struct storage list[2], declared;
+    unsigned n = list_storages(trace, list);
+    storage_of(trace, declared_type, &declared);
+    struct trial_of_storage trial = {plan, trace, findings, .fewest = UINT32_MAX, .states = xcalloc(plan->n_steps, 1)};
+    for (unsigned run = 0; run < NARROW_RUNS * n && trial.fewest > 0 && !stop_asked(); run++) {
+        const struct storage *storage = &list[run % n];
+        if (run / n != NARROW_STORES || !same_storage(storage, &declared)) {
+            try_storage(&trial, storage, (enum narrow_run)(run / n));
+        }
+    }
+    free(trial.states);
+    if (trial.fewest == UINT32_MAX) {
+        return false;
+    }
+    trace_free(trace);
+    *trace = trial.taken;
+    return true;
+}
+
+bool recording_infer_storage(const struct plan *plan, struct trace *trace)
+{
+    return try_storages(plan, trace, false) || try_storages(plan, trace, true);
 }

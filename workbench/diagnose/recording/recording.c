@@ -92,6 +92,8 @@ enum proof_of_cure {
     PROOF_ITSELF,  /* the stage lies where it is put by what its values are, and more passes than before */
     PROOF_CHANGED, /* what was changed, and what reads it, passes then; nothing fails that passed before */
     PROOF_ONE,     /* the same, where one step was changed */
+    PROOF_READERS, /* what was changed passes, and of what reads each of it something passes that failed; nothing fails
+                      that passed before */
     PROOF_HIDDEN,  /* the same, where much can't be judged any more; or nothing fails */
 };
 
@@ -120,6 +122,7 @@ static const struct recording {
      "every layer's layer_out is that of the next layer, and the layer's other stages are right; record it one layer "
      "higher"},
     {cure_layout, PROOF_CHANGED, 0, NULL, NULL},
+    {cure_scale, PROOF_READERS, 0, NULL, NULL},
     {cure_rounding, PROOF_MOST, 0, "rounded-for-file",
      "the values were rounded for the file alone, and the engine computes with more; declare "
      "rounded_dtype in place of storage_dtype, or record float32"},
@@ -208,8 +211,8 @@ static void round_cured(struct trial_of_cure *trial)
 static bool try_cure(struct trial_of_cure *trial, const struct trace *trace)
 {
     memset(trial->changed, 0, trial->plan->n_steps);
-    trial->cure =
-        (struct cure){.name = trial->recording->name, .changed = trial->changed, .before = trial->states_before};
+    trial->cure = (struct cure){
+        .name = trial->recording->name, .changed = trial->changed, .before = trial->states_before, .audited = trace};
     if (trial->recording->text) {
         snprintf(trial->cure.text, sizeof(trial->cure.text), "%s", trial->recording->text);
     }
@@ -283,6 +286,27 @@ static bool change_is_proven(const struct trial_of_cure *trial)
     return proven && any;
 }
 
+/* Whether a step that failed and reads a changed one passes. */
+static bool any_reader_cured(const struct trial_of_cure *trial, uint32_t changed)
+{
+    bool cured = false;
+    for (uint32_t s = changed + 1; s < trial->plan->n_steps && !cured; s++) {
+        cured = trial->states_before[s] == STEP_FAILS && trial->states_after[s] == STEP_PASSES &&
+                cure_reads(trial->plan, s, changed, &trial->cured);
+    }
+    return cured;
+}
+
+/* Whether changed steps pass, and the next op of each was computed of what was put right. */
+static bool readers_prove(const struct trial_of_cure *trial)
+{
+    bool proven = nothing_fails_anew(trial);
+    for (uint32_t s = 0; s < trial->plan->n_steps && proven; s++) {
+        proven = !trial->changed[s] || (trial->states_after[s] == STEP_PASSES && any_reader_cured(trial, s));
+    }
+    return proven;
+}
+
 /* Whether the factor of every step that failed was measured, and is right, once its values count as rounded. */
 static bool factors_are_measured(const struct trial_of_cure *trial)
 {
@@ -320,6 +344,8 @@ static bool is_proven(const struct trial_of_cure *trial)
     case PROOF_CHANGED:
     case PROOF_ONE:
         return change_is_proven(trial) && still_judged;
+    case PROOF_READERS:
+        return readers_prove(trial) && still_judged;
     case PROOF_HIDDEN:
         return change_is_proven(trial) || after->n_failing == 0;
     }

@@ -8,6 +8,7 @@
 
 /* Whether every recorded value is one that a type of floats holds: "bfloat16", "float16", or NULL. */
 const char *recording_narrow_type(const struct trace *trace);
+const char *recording_narrow_type_of(const struct trace *trace, unsigned phase); /* of the rows of a phase */
 
 /* What became of a step. */
 enum step_state { STEP_UNJUDGED, STEP_PASSES, STEP_FAILS };
@@ -42,9 +43,9 @@ bool recording_find(const struct recorded_trace *recorded, struct diagnosis *fou
  * of a trace that is no cure is refused in layer 0. */
 struct recording_outcome recording_audit(const struct plan *plan, struct trace *trace, uint8_t *states);
 
-/* In infer_storage.c. Takes a narrower storage_dtype that the file does not declare, where every value is of that
- * type and the steps then follow from their inputs: an engine that stores so. One step, or one in ten, may stay a
- * finding. Returns the type's name, or NULL where the trace stays as it is. */
-const char *recording_infer_storage(const struct plan *plan, struct trace *trace);
+/* In infer_storage.c. Takes a narrower storage_dtype that the file does not declare, where every value, or every one of
+ * a phase, is of that type and the steps then follow from their inputs: an engine that stores so. One step, or one in
+ * ten, may stay a finding. Returns whether it took one. */
+bool recording_infer_storage(const struct plan *plan, struct trace *trace);
 
 #endif

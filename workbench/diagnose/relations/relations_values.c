@@ -142,7 +142,8 @@ bool relation_constant_offset(const struct evidence *evidence, char text[512])
     for (uint32_t i = 0; i < evidence->n; i++) {
         for (uint32_t d = 0; d < evidence->stage->width; d++) {
             double actual = evidence_actual(evidence, i)[d];
-            double allowed = evidence_bound(evidence, i)[d] + unsure + evidence->stage->arith.u_storage * fabs(actual);
+            double allowed =
+                evidence_bound(evidence, i)[d] + unsure + trace_stage_coarsest(evidence->stage) * fabs(actual);
             if (!(fabs(actual - evidence_expected(evidence, i)[d] - offset) <= allowed)) {
                 return false;
             }

@@ -39,7 +39,7 @@ static void norm_open(struct norm *norm, const struct solve *solve)
                           .x = xcalloc(MOST_GROUPS, sizeof(*norm->x)),
                           .group = xcalloc(MOST_GROUPS, sizeof(*norm->group)),
                           .read = xcalloc(MOST_GROUPS, sizeof(*norm->read)),
-                          .tolerance = fmax(1e-5, 4 * solve->evidence->stage->arith.u_storage)};
+                          .tolerance = fmax(1e-5, 4 * trace_stage_coarsest(solve->evidence->stage))};
     weights_decode(step->weight[0], 0, 0, params->dim, norm->multiplier);
     for (uint32_t d = 0; d < params->dim; d++) {
         norm->multiplier[d] += params->offset;

@@ -97,10 +97,12 @@ static struct choices choices_of(const struct comparison *comparison, uint32_t t
                                                                       : ROUNDING_BF16};
 }
 
-/* Judges every position at which both chose; fills in the finding of the trace's logits. */
+/* Judges every position at which both chose; fills in the finding of the trace's logits, and which rows fail. */
 static void judge_positions(struct finding *finding, const struct choices *ours, const struct choices *theirs,
-                            const float *exact, const double *variance)
+                            const float *exact, const double *variance, char rows[48])
 {
+    uint32_t *position = xcalloc(ours->trace->n_positions, sizeof(*position));
+    uint8_t *phase = xcalloc(ours->trace->n_positions, 1), *failed = xcalloc(ours->trace->n_positions, 1);
     uint32_t width = ours->logits->width;
     struct finding found = {.state = FINDING_AUDITED, .span = true, .rows_recorded = finding->rows_recorded};
     for (uint32_t p = 0; p < ours->trace->n_positions; p++) {
@@ -111,7 +113,9 @@ static void judge_positions(struct finding *finding, const struct choices *ours,
         uint32_t i = argmax(a, width), k = argmax(b, width);
         double limit = BOUND_LAMBDA * sqrt(2 * variance[p]);
         double ratio = i == k ? 0 : judge(0, ((double)a[i] - a[k]) + ((double)b[k] - b[i]), limit);
-        found.rows_judged++;
+        position[found.rows_judged] = p;
+        phase[found.rows_judged] = ours->trace->phase[p];
+        failed[found.rows_judged++] = ratio > 1;
         if (ratio > 1 && found.rows_failed++ == 0) {
             found.position = p;
             found.dim = i;
@@ -131,7 +135,11 @@ static void judge_positions(struct finding *finding, const struct choices *ours,
         found.rms = finding->rms;
         found.max_abs = finding->max_abs;
         *finding = found;
+        extent_rows(&(struct judged_rows){found.rows_judged, position, phase, failed}, rows);
     }
+    free(failed);
+    free(phase);
+    free(position);
 }
 
 static bool any_fails(const struct comparison *comparison)
@@ -177,7 +185,7 @@ bool other_tokens_judge(struct comparison *comparison)
         for (uint32_t p = 0; p < ours.trace->n_positions; p++) {
             variance[p] += of_golden[p];
         }
-        judge_positions(finding, &ours, &theirs, exact, variance);
+        judge_positions(finding, &ours, &theirs, exact, variance, comparison->diagnoses[0].extent.rows);
         any |= finding_failed(finding);
         free(of_golden);
         free(variance);
@@ -191,16 +199,19 @@ void other_tokens_tell(struct comparison *comparison)
     const struct introduced *first = verdict_first(&comparison->verdict);
     const struct finding *finding = audit_finding(&comparison->audit, first->step, first->trace);
     struct diagnosis *told = &comparison->diagnoses[comparison->n_diagnoses];
+    const struct extent extent = comparison->diagnoses[0].extent; /* as other_tokens_judge left it */
     *told = (struct diagnosis){.how = HOW_CONSISTENT,
                                .kind = KIND_SYMPTOM,
                                .postmortem = "",
                                .step = first->step,
                                .introduced = first->step,
                                .trace = first->trace};
-    snprintf(told->fault, sizeof(told->fault), "other-tokens");
-    snprintf(told->text, sizeof(told->text),
-             "The place is unknown: %u of %u positions choose other tokens than the golden's, by up to %.3g times what "
-             "roundings explain, and no stage before the logits can be judged. Record layer_out of every layer.",
-             finding->rows_failed, finding->rows_judged, finding->max_ratio);
+    snprintf(told->fault, sizeof(told->fault), DIAGNOSIS_OTHER_TOKENS);
+    snprintf(
+        told->text, sizeof(told->text),
+        "The place is unknown: no stage before the logits can be judged. At %u of %u positions another token is chosen "
+        "than the golden's, by up to %.3g times what roundings explain. Record layer_out of every layer.",
+        finding->rows_failed, finding->rows_judged, finding->max_ratio);
     diagnose_add(comparison, 1);
+    told->extent = extent;
 }
