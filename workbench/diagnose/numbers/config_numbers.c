@@ -111,15 +111,6 @@ static bool try_multiple(const struct config_search *search, const struct parame
     return false;
 }
 
-/* Whether the kind of rope has the number. */
-static bool is_used(const struct parameter *parameter, const struct step *step)
-{
-    uint32_t type = step->params.rope.type;
-    bool of_limits = parameter->field == FIELD(rope.original) || parameter->field == FIELD(rope.low) ||
-                     parameter->field == FIELD(rope.high);
-    return parameter->op != OP_rope || !of_limits || type == ROPE_TYPE_LLAMA3 || type == ROPE_TYPE_YARN;
-}
-
 static bool try_parameter(const struct config_search *search, const struct parameter *parameter,
                           struct config_number *found)
 {
@@ -128,7 +119,7 @@ static bool try_parameter(const struct config_search *search, const struct param
     if (parameter->field == FIELD(rope.factor) && step.params.rope.type == ROPE_TYPE_DEFAULT) {
         step.params.rope.type = ROPE_TYPE_LINEAR;
     }
-    if (!is_used(parameter, &step)) {
+    if (!parameter_is_used(parameter, &step)) {
         return false;
     }
     double best = NAN;
@@ -259,5 +250,5 @@ bool config_number_find(const struct config_search *search, struct config_number
             return true;
         }
     }
-    return false;
+    return config_pair_find(search, found);
 }

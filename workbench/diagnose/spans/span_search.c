@@ -129,6 +129,8 @@ void span_edit_apply(const struct span_edit *edit, struct plan *plan, struct are
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         if (edit->steps[s] && edit->fault) {
             plan->steps[s] = fault_mutant(edit->fault, &before, s, arena);
+        } else if (edit->steps[s] && edit->weights) {
+            edit->weights->apply(&before, s, &plan->steps[s], arena);
         } else if (edit->steps[s]) {
             apply_numbers(edit, &plan->steps[s].params);
         }
