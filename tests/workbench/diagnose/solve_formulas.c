@@ -125,6 +125,31 @@ static void norms_have_another_formula(void **state)
     solving_close(&solving);
 }
 
+/* A file may hold the 1 that a family adds: the same bug is then one less than what the file says. */
+static void norms_lack_the_familys_1(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        enum stage stage;
+        double offset;
+        const char *says; /* NULL: no story is told */
+    } cases[] = {
+        {"same/gemma3-bf16.gguf", STAGE_attn_norm, -1, "this family multiplies by 1 + w"},
+        {"same/gemma2-bf16.gguf", STAGE_post_ffn_norm, -1, "this family multiplies by 1 + w"},
+        {"tiny-gemma2", STAGE_ffn_norm, 0, "this family multiplies by 1 + w"},
+        {"tiny-llama", STAGE_attn_norm, -1, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, 0, cases[i].stage);
+        make_norm(&solving, right, cases[i].offset);
+        solving_expect(&solving, KIND_PARAMETER, cases[i].says ? cases[i].says : "-1 + w where this family has 0 + w",
+                       NAN);
+        solving_close(&solving);
+    }
+}
+
 static double relu(double gate)
 {
     return fmax(gate, 0);
@@ -133,6 +158,22 @@ static double relu(double gate)
 static double quick_gelu(double gate)
 {
     return gate / (1 + exp(-1.702 * gate));
+}
+
+static double silu_of_twice(double gate)
+{
+    return 2 * gate / (1 + exp(-2 * gate));
+}
+
+static double gelu_of_half(double gate)
+{
+    double half = gate / 2;
+    return half / 2 * (1 + tanh(sqrt(2 / M_PI) * (half + 0.044715 * half * half * half)));
+}
+
+static double steeper_sigmoid(double gate)
+{
+    return gate / (1 + exp(-0.7 * gate));
 }
 
 static double unknown_activation(double gate)
@@ -150,6 +191,9 @@ static void activations_are_others(void **state)
     } cases[] = {{"tiny-llama", relu, "ReLU"},
                  {"tiny-gemma2", quick_gelu, "1.702"},
                  {"tiny-gemma3", relu, "ReLU"},
+                 {"tiny-llama", silu_of_twice, "SiLU of another input: gate is multiplied by 2."},
+                 {"tiny-gemma3-odd", gelu_of_half, "gate is multiplied by 0.5."},
+                 {"tiny-llama-odd", steeper_sigmoid, "gate is multiplied by 0.7, and the result by 1.42857"},
                  {"tiny-llama", unknown_activation, NULL}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct solving solving;
@@ -285,9 +329,10 @@ static void sums_in_bf16_are_precision(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(norms_have_another_formula),           cmocka_unit_test(activations_are_others),
-        cmocka_unit_test(experts_activation_has_other_numbers), cmocka_unit_test(softcap_is_applied_otherwise),
-        cmocka_unit_test(rounded_weights_are_precision),        cmocka_unit_test(sums_in_bf16_are_precision),
+        cmocka_unit_test(norms_have_another_formula),   cmocka_unit_test(norms_lack_the_familys_1),
+        cmocka_unit_test(activations_are_others),       cmocka_unit_test(experts_activation_has_other_numbers),
+        cmocka_unit_test(softcap_is_applied_otherwise), cmocka_unit_test(rounded_weights_are_precision),
+        cmocka_unit_test(sums_in_bf16_are_precision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

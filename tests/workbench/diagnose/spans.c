@@ -7,6 +7,7 @@
 
 #include <cmocka.h>
 
+#include "reference/reference.h"
 #include "tests/support/expect.h"
 #include "tests/support/recording.h"
 #include "workbench/diagnose/diagnose.h"
@@ -86,6 +87,18 @@ static void no_activation(struct step *step)
     step->params.glu.activation = ACTIVATION_NONE;
 }
 
+static void both_limits(struct step *step)
+{
+    step->params.rope.high = 8;
+    step->params.rope.low = 0.5f;
+}
+
+static void factor_32_of_128(struct step *step)
+{
+    step->params.rope.factor = 32;
+    step->params.rope.original = 128;
+}
+
 struct bug {
     enum op op;
     number_function *edit;
@@ -152,6 +165,8 @@ static const struct {
     {"tiny-gemma2", {OP_attention, softcap_50}, "wrong-attention-softcap", 50},
     {"tiny-gemma3-odd", {OP_attention, scaled_for_64}, "wrong-attention-scale", 64},
     {"tiny-llama", {OP_attention, scaled_for_64}, "wrong-attention-scale", 64},
+    {"tiny-gpt-oss", {OP_rope, both_limits}, "wrong-rope-high", 8},
+    {"tiny-llama-105", {OP_rope, factor_32_of_128}, "wrong-rope-factor", 32},
 };
 
 static void test_numbers_are_solved(void **state)
@@ -180,6 +195,79 @@ static void test_numbers_of_experts(void **state)
     assert_true(diagnose("tiny-gpt-oss-odd", (struct bug[2]){{OP_swiglu, alpha_1}, {OP_COUNT, NULL}}, STAGE_layer_out,
                          found) >= 1);
     assert_string_equal(found[0].fault, "wrong-swiglu-alpha");
+}
+
+/* Weights of a step, written anew: row e is `from`'s row e + shift, times a factor. [1]: the bias, [0]: the matrix. */
+static void write_weights(struct plan *plan, struct step *step, unsigned slot, const struct tensor *from,
+                          uint64_t shift, float times)
+{
+    uint64_t n = tensor_row_elems(from), n_rows = tensor_rows(from);
+    struct tensor *tensor = arena_alloc(&plan->arena, sizeof(*tensor));
+    float *values = arena_alloc(&plan->arena, n * n_rows * sizeof(*values));
+    for (uint64_t r = 0; r < n_rows; r++) {
+        weights_decode(from, (r + shift) % n_rows, 0, n, values + r * n);
+        for (uint64_t i = 0; i < n; i++) {
+            values[r * n + i] *= times;
+        }
+    }
+    *tensor = *from;
+    tensor->dtype = DTYPE_F32;
+    tensor->layout = LAYOUT_ROWS;
+    tensor->scales = NULL;
+    tensor->bytes = (const uint8_t *)values;
+    tensor->n_bytes = n * n_rows * sizeof(*values);
+    step->weight[slot] = tensor;
+}
+
+static const struct wrong_weights {
+    const char *model;
+    enum stage stage; /* whose weights are wrong, in layer 0 */
+    unsigned slot;
+    int32_t layer; /* whose weights it has */
+    uint64_t shift;
+    float times;
+    enum stage kept; /* the stage that is judged */
+    enum fault_kind kind;
+    const char *says; /* NULL: nothing is named */
+} wrong_weights[] = {
+    {"tiny-gpt-oss", STAGE_moe_down, 1, 0, 1, 1, STAGE_moe_out, KIND_ADDITIVE, "expert e has that of e + 1"},
+    {"tiny-gpt-oss-odd", STAGE_moe_gate_up, 1, 0, 4, 1, STAGE_layer_out, KIND_ADDITIVE, "expert e has that of e - 1"},
+    {"tiny-llama-odd", STAGE_v_proj, 1, 0, 0, 2, STAGE_attn_resid, KIND_ADDITIVE, "The bias is added twice"},
+    {"tiny-gpt-oss", STAGE_o_proj, 1, 0, 0, -1, STAGE_layer_out, KIND_ADDITIVE, "The bias is subtracted"},
+    {"tiny-gpt-oss", STAGE_o_proj, 1, 1, 0, 1, STAGE_attn_resid, KIND_ADDITIVE, "The bias is the next layer's"},
+    {"tiny-llama", STAGE_ffn_down, 0, 1, 0, 1, STAGE_layer_out, KIND_WIRING, "The weights are the next layer's"},
+    {"tiny-gemma3", STAGE_attn_norm, 0, 1, 0, 1, STAGE_attn_out, KIND_WIRING, "The weights are the next layer's"},
+    {"tiny-gpt-oss", STAGE_o_proj, 1, 0, 0, 1.37f, STAGE_layer_out, KIND_ADDITIVE, NULL},
+    {"tiny-llama", STAGE_ffn_down, 0, 0, 3, 1, STAGE_layer_out, KIND_WIRING, NULL},
+};
+
+static void test_weights_of_others(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong_weights) / sizeof(*wrong_weights); i++) {
+        const struct wrong_weights *bug = &wrong_weights[i];
+        struct small_model small;
+        struct plan faulty;
+        struct trace run;
+        struct diagnosis found[8];
+        small_open(&small, bug->model, NULL);
+        plan_copy(&faulty, &small.plan);
+        struct step *step = &faulty.steps[plan_find(&faulty, LAYER, bug->stage)];
+        const struct step *from = &small.plan.steps[plan_find(&small.plan, bug->layer, bug->stage)];
+        write_weights(&faulty, step, bug->slot, from->weight[bug->slot], bug->shift, bug->times);
+        record_run(&run, &faulty, &small.golden);
+        hide(&run, &small.plan, bug->kept);
+        uint32_t n = diagnose_step(&small.plan, (uint32_t)plan_find(&small.plan, LAYER, bug->kept), &run, found, 8);
+        print_message("%s %s: %s\n", bug->model, stage_name(bug->stage), n > 0 ? found[0].text : "nothing");
+        assert_true(bug->says ? n >= 1 : n == 0 || found[0].how != HOW_REPRODUCED);
+        if (bug->says) {
+            assert_int_equal(found[0].kind, bug->kind);
+            assert_non_null(strstr(found[0].text, bug->says));
+        }
+        trace_free(&run);
+        plan_free(&faulty);
+        small_close(&small);
+    }
 }
 
 static const struct {
@@ -228,9 +316,8 @@ static void test_others_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers_are_solved),
-        cmocka_unit_test(test_numbers_of_experts),
-        cmocka_unit_test(test_pairs_are_solved),
+        cmocka_unit_test(test_numbers_are_solved), cmocka_unit_test(test_numbers_of_experts),
+        cmocka_unit_test(test_weights_of_others),  cmocka_unit_test(test_pairs_are_solved),
         cmocka_unit_test(test_others_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -9,9 +9,11 @@
 #include "workbench/diagnose/numbers/config_numbers.h"
 #include "workbench/diagnose/numbers/config_parameters.h"
 
-#define GRID 14         /* values of each number that are tried first, evenly spaced in their logarithms */
-#define REFINEMENTS 120 /* steps of the simplex */
-#define LEAST_LEFT 0.1  /* of the squares that MODEL's numbers miss by: more is left by no numbers that explain */
+#define GRID 14                /* values of each number that are tried first, evenly spaced in their logarithms */
+#define MOST_STARTS 5          /* of the simplex */
+#define REFINEMENTS 120        /* its steps */
+#define TELLING_REFINEMENTS 30 /* after these, numbers that explain leave little */
+#define LEAST_LEFT 0.1 /* of the squares that MODEL's numbers miss by: more is left by no numbers that explain */
 
 struct pair {
     const struct config_search *search;
@@ -52,32 +54,50 @@ static double grid_step(const struct pair *pair, unsigned i)
     return (log(pair->parameter[i]->high) - low(pair, i)) / (GRID - 1);
 }
 
-static struct corner best_of_grid(const struct pair *pair)
-{
-    struct corner best = {.miss = INFINITY};
-    for (unsigned i = 0; i < GRID && !stop_asked(); i++) {
-        for (unsigned k = 0; k < GRID; k++) {
-            struct corner corner =
-                corner_at(pair, low(pair, 0) + i * grid_step(pair, 0), low(pair, 1) + k * grid_step(pair, 1));
-            best = corner.miss < best.miss ? corner : best;
-        }
-    }
-    return best;
-}
-
 static int by_miss(const void *a, const void *b)
 {
     const struct corner *left = a, *right = b;
     return (left->miss > right->miss) - (left->miss < right->miss);
 }
 
-/* Nelder and Mead's simplex, from the best of the grid on. */
-static struct corner refine(const struct pair *pair, struct corner start)
+/* Where the simplex begins: at MODEL's numbers, and at those of a grid that miss by less than their neighbours, the
+ * best first: there are valleys that lead nowhere. Returns how many. */
+static unsigned find_starts(const struct pair *pair, double right, struct corner starts[MOST_STARTS])
+{
+    struct corner grid[GRID * GRID], found[GRID * GRID];
+    unsigned n = 0;
+    for (unsigned i = 0; i < GRID * GRID && !stop_asked(); i++) {
+        grid[i] =
+            corner_at(pair, low(pair, 0) + i / GRID * grid_step(pair, 0), low(pair, 1) + i % GRID * grid_step(pair, 1));
+    }
+    for (unsigned i = 0; i < GRID * GRID && !stop_asked(); i++) {
+        bool least = grid[i].miss < right;
+        least &= i < GRID || grid[i].miss <= grid[i - GRID].miss;
+        least &= i / GRID + 1 == GRID || grid[i].miss <= grid[i + GRID].miss;
+        least &= i % GRID == 0 || grid[i].miss <= grid[i - 1].miss;
+        least &= i % GRID + 1 == GRID || grid[i].miss <= grid[i + 1].miss;
+        if (least) {
+            found[n++] = grid[i];
+        }
+    }
+    qsort(found, n, sizeof(*found), by_miss);
+    n = n < MOST_STARTS - 1 ? n : MOST_STARTS - 1;
+    memcpy(starts, found, n * sizeof(*starts));
+    starts[n] = corner_at(pair, log(parameter_get(pair->search->step, pair->parameter[0]->field)),
+                          log(parameter_get(pair->search->step, pair->parameter[1]->field)));
+    return n + 1;
+}
+
+/* Nelder and Mead's simplex. */
+static struct corner refine(const struct pair *pair, struct corner start, double right)
 {
     struct corner s[3] = {start, corner_at(pair, start.at[0] + grid_step(pair, 0) / 2, start.at[1]),
                           corner_at(pair, start.at[0], start.at[1] + grid_step(pair, 1) / 2)};
     for (int n = 0; n < REFINEMENTS && !stop_asked(); n++) {
         qsort(s, 3, sizeof(*s), by_miss);
+        if (n == TELLING_REFINEMENTS && s[0].miss > LEAST_LEFT * right) {
+            break;
+        }
         double middle[2] = {(s[0].at[0] + s[1].at[0]) / 2, (s[0].at[1] + s[1].at[1]) / 2};
         double away[2] = {middle[0] - s[2].at[0], middle[1] - s[2].at[1]};
         struct corner beyond = corner_at(pair, middle[0] + away[0], middle[1] + away[1]);
@@ -179,8 +199,14 @@ static bool try_pair(const struct pair *pair, struct config_number *found)
     if (!has_effect(pair, 0, right) || !has_effect(pair, 1, right)) {
         return false;
     }
-    struct corner best = refine(pair, best_of_grid(pair));
-    return best.miss < LEAST_LEFT * right && reproduced_near(pair, &best, found);
+    struct corner starts[MOST_STARTS];
+    unsigned n = find_starts(pair, right, starts);
+    bool explains = false;
+    for (unsigned i = 0; i < n && !explains && !stop_asked(); i++) {
+        struct corner best = refine(pair, starts[i], right);
+        explains = best.miss < LEAST_LEFT * right && reproduced_near(pair, &best, found);
+    }
+    return explains;
 }
 
 static const struct parameter *parameter_of(const struct step *step, size_t field)
