@@ -82,6 +82,15 @@ static bool same_shape(const struct tensor *a, const struct tensor *b)
     return a && b && a != b && a->n_dims == b->n_dims && memcmp(a->shape, b->shape, sizeof(a->shape)) == 0;
 }
 
+/* The norm's input is passed on. */
+static bool norm_skipped(const struct plan *plan, uint32_t s, struct step *step, struct arena *arena)
+{
+    (void)plan, (void)s, (void)arena;
+    bool may = step->op == OP_rms_norm && step->variant == VARIANT_NONE;
+    step->variant = may ? VARIANT_COPY : step->variant;
+    return may;
+}
+
 /* Takes weights of the same stage in another layer. */
 static bool take(const struct plan *plan, struct step *step, int32_t layer, unsigned first, unsigned end)
 {
@@ -124,18 +133,37 @@ static bool bias_of_layer_before(const struct plan *plan, uint32_t s, struct ste
 }
 
 /* Takes the weights of the next step in its layer, in a circle, that has some of the same shape. */
-static bool weights_of_other_stage(const struct plan *plan, uint32_t s, struct step *step, struct arena *arena)
+static bool take_other_stage(const struct plan *plan, uint32_t s, struct step *step, bool bias_too)
 {
-    (void)arena;
     for (uint32_t k = 1; k < plan->n_steps; k++) {
         const struct step *other = &plan->steps[(s + k) % plan->n_steps];
         if (other->layer == step->layer && other->op == step->op && other->stage != step->stage &&
             same_shape(other->weight[0], step->weight[0])) {
-            memcpy(step->weight, other->weight, sizeof(step->weight));
-            return true;
+            bool bias_differs = step->weight[1] != other->weight[1];
+            memcpy(step->weight, other->weight, bias_too ? sizeof(step->weight) : sizeof(*step->weight));
+            return bias_too || bias_differs;
         }
     }
     return false;
+}
+
+static bool weights_of_other_stage(const struct plan *plan, uint32_t s, struct step *step, struct arena *arena)
+{
+    (void)arena;
+    return take_other_stage(plan, s, step, true);
+}
+
+static bool matrix_of_other_stage(const struct plan *plan, uint32_t s, struct step *step, struct arena *arena)
+{
+    (void)arena;
+    return take_other_stage(plan, s, step, false);
+}
+
+static bool matrix_of_next_layer(const struct plan *plan, uint32_t s, struct step *step, struct arena *arena)
+{
+    (void)arena;
+    int32_t next = (plan->steps[s].layer + 1) % (int32_t)plan->n_layers;
+    return step->weight[1] && take(plan, step, next, 0, 1);
 }
 
 static const struct weights_edit edits[] = {
@@ -149,6 +177,9 @@ static const struct weights_edit edits[] = {
     {weights_of_next_layer, KIND_WIRING, "The weights are the next layer's (the last layer has the first one's)."},
     {weights_of_layer_before, KIND_WIRING, "The weights are those of the layer before."},
     {weights_of_other_stage, KIND_WIRING, "The weights are those of another stage of the layer, of the same shape."},
+    {matrix_of_other_stage, KIND_WIRING, "The matrix is that of another stage of the layer, of the same shape."},
+    {matrix_of_next_layer, KIND_WIRING, "The matrix is the next layer's (the last layer has the first one's)."},
+    {norm_skipped, KIND_WIRING, "The norm is skipped, and its input is passed on."},
 };
 
 /* Whether an edit comes far nearer to the first failing row: a proof takes longer. */

@@ -69,6 +69,16 @@ static double mish(double g)
     return g * tanh(log1p(exp(g)));
 }
 
+static double hard_swish(double g)
+{
+    return g * fmin(fmax(g / 6 + 0.5, 0), 1);
+}
+
+static double softplus(double g)
+{
+    return log1p(exp(g));
+}
+
 static activation *own_activation(const struct step *step)
 {
     return step->params.glu.activation == ACTIVATION_SILU        ? silu
@@ -172,6 +182,8 @@ static bool is_other_function(const struct solve *solve, struct diagnosis *found
                        {tanh, "tanh"},
                        {elu, "ELU"},
                        {mish, "Mish"},
+                       {hard_swish, "hard swish, gate clamp(gate / 6 + 0.5, 0, 1)"},
+                       {softplus, "softplus"},
                        {one, "missing, and up alone is the result"}};
     struct proof proof;
     for (size_t f = 0; f < sizeof(activations) / sizeof(*activations); f++) {
