@@ -18,11 +18,12 @@ struct weights_edit {
     const char *text;
 };
 
-/* One edit of some steps: a fault, or other weights, or else numbers of the parameters: those in which `to` differs
- * from `from`. */
+/* One edit of some steps: a fault, other weights, a trial, or else numbers of the parameters: those in which `to`
+ * differs from `from`. */
 struct span_edit {
     const struct fault *fault;          /* or NULL */
     const struct weights_edit *weights; /* or NULL */
+    const struct span_trial *trial;     /* or NULL: of the same steps; the plan stays as it is */
     union step_params from, to;
     uint8_t *steps; /* [n_steps] which; owned by whoever made the edit */
 };
@@ -80,6 +81,9 @@ uint32_t span_name_edited(const struct plan *plan, const uint8_t *edited, char w
 uint32_t span_faults(struct span_search *search, struct diagnosis *found, uint32_t max);
 bool span_numbers(struct span_search *search, struct diagnosis *found);
 bool span_weights(struct span_search *search, struct diagnosis *found);
+
+/* spans/span_trials.c: other positions of rope, other visible keys. */
+bool span_trials(struct span_search *search, struct diagnosis *found);
 
 /* spans/span_pairs.c: a second bug beside each of the parts. Writes both to found[2]. Returns whether they are found.
  */
