@@ -168,9 +168,16 @@ bool plant_whole_biases(struct plant *plant)
 
 bool plant_one_other_token(struct plant *plant)
 {
-    plant->rows[0].token = plant->rows[0].token == 0 ? 1 : 0;
+    int32_t id = 0; /* the lowest that no row has */
+    for (uint32_t i = 0; i < plant->n; i++) {
+        if (plant->rows[i].token == id) {
+            id++;
+            i = UINT32_MAX; /* from the first row again */
+        }
+    }
+    plant->rows[0].token = id;
     plant_compute(plant);
-    return true;
+    return (uint32_t)id < plant->right->params.embed.vocab;
 }
 
 bool plant_next_token(struct plant *plant)

@@ -32,7 +32,19 @@ static uint32_t nearest(const struct solve *solve, const struct op_row *row)
 
 #define MOST_OTHERS 4 /* rows that have another token's embedding each, in no order */
 
-/* A few rows alone have other tokens' embeddings. */
+/* Whether the trace holds the token at another position: its row was taken, which a relation tells. */
+static bool is_of_other_row(const struct solve *solve, const struct op_row *row, uint32_t id)
+{
+    const struct trace *trace = solve->evidence->trace;
+    for (uint32_t p = 0; p < trace->n_positions; p++) {
+        if (p != row->position && trace->tokens[p] >= 0 && (uint32_t)trace->tokens[p] == id) {
+            return true;
+        }
+    }
+    return false;
+}
+
+/* A few rows alone have the embeddings of tokens that the trace does not hold. */
 static bool few_are_others(const struct solve *solve, struct diagnosis *found)
 {
     uint32_t n_failing = solve->trial->n_failing;
@@ -45,7 +57,7 @@ static bool few_are_others(const struct solve *solve, struct diagnosis *found)
         length +=
             (size_t)snprintf(list + length, sizeof(list) - length, "%sposition %u has that of id %d in place of %d",
                              i > 0 ? ", " : "", rows[i].position, (int)id, rows[i].token);
-        explains = id != UINT32_MAX;
+        explains = id != UINT32_MAX && !is_of_other_row(solve, &rows[i], id);
         rows[i].token = (int32_t)id;
     }
     struct candidate candidate = trial_candidate(solve->trial, solve->evidence->step);
