@@ -158,7 +158,29 @@ static bool all_are_shifted(struct cache *cache, struct proof *proof)
             }
         }
     }
+    return false;
+}
+
+static void hold_all_right(struct cache *cache)
+{
     for (uint32_t position = 0; position < cache->n; position++) {
+        hold(cache, 0, position, position);
+        hold(cache, 1, position, position);
+    }
+}
+
+/* One position alone holds nothing: tried first, for the same reason. */
+static bool one_is_unwritten(struct cache *cache, struct proof *proof)
+{
+    hold_all_right(cache);
+    for (uint32_t position = 0; position < cache->n && !stop_asked(); position++) {
+        for (unsigned which = 0; which < 3; which++) {
+            hold(cache, 0, position, which == 0 ? position : NOTHING);
+            hold(cache, 1, position, which == 1 ? position : NOTHING);
+            if (prove(cache, proof)) {
+                return true;
+            }
+        }
         hold(cache, 0, position, position);
         hold(cache, 1, position, position);
     }
@@ -236,8 +258,9 @@ bool solve_cache_positions(const struct solve *solve, struct diagnosis *found)
         cache.from[what] = xcalloc(cache.n, sizeof(uint32_t));
     }
     const struct op_row **rows = sort_rows(&cache);
-    bool solved = all_are_shifted(&cache, &proof);
+    bool solved = all_are_shifted(&cache, &proof) || one_is_unwritten(&cache, &proof);
     if (!solved) {
+        hold_all_right(&cache);
         solved = true;
         for (uint32_t position = 0; position < cache.n && solved; position++) {
             solved = !stop_asked() && rows[position] && solve_position(&cache, rows[position]);

@@ -62,7 +62,7 @@ plant_function plant_last_inputs_lost, plant_bias_twice, plant_other_vector, pla
     plant_experts_shifted;
 plant_function plant_clipped, plant_half_branch, plant_norm_offset, plant_norm_without_root, plant_relu,
     plant_swiglu_alpha, plant_swiglu_added, plant_capped_larger, plant_last_expert_lost, plant_next_token,
-    plant_router_sigmoid, plant_router_temperature, plant_whole_biases, plant_one_other_token, plant_silu_of_thrice,
+    plant_router_sigmoid, plant_router_temperature, plant_whole_biases, plant_other_tokens, plant_silu_of_thrice,
     plant_gelu_with_a_tenth;
 
 #endif

@@ -166,18 +166,24 @@ bool plant_whole_biases(struct plant *plant)
     return true;
 }
 
-bool plant_one_other_token(struct plant *plant)
+/* Three rows have tokens that no row has: the lowest ids. */
+bool plant_other_tokens(struct plant *plant)
 {
-    int32_t id = 0; /* the lowest that no row has */
-    for (uint32_t i = 0; i < plant->n; i++) {
-        if (plant->rows[i].token == id) {
-            id++;
-            i = UINT32_MAX; /* from the first row again */
+    int32_t id = 0;
+    for (uint32_t k = 0; k < 3 && k < plant->n; k++, id++) {
+        for (uint32_t p = 0; p < plant->trace->n_positions; p++) {
+            if (plant->trace->tokens[p] == id) {
+                id++;
+                p = UINT32_MAX; /* from the first position again */
+            }
         }
+        plant->rows[k].token = id;
     }
-    plant->rows[0].token = id;
-    plant_compute(plant);
-    return (uint32_t)id < plant->right->params.embed.vocab;
+    bool can = plant->n > 4 && (uint32_t)id <= plant->right->params.embed.vocab;
+    if (can) {
+        plant_compute(plant);
+    }
+    return can;
 }
 
 bool plant_next_token(struct plant *plant)
