@@ -204,6 +204,12 @@ static bool explains(struct span_search *search, const struct span_edit *edit, d
                                 .postmortem = "",
                                 .step = span_name_edited(plan, edit->steps, where)};
     snprintf(found->fault, sizeof(found->fault), "%s", fault_kind_name(weights->kind));
+    const struct fault *swapped = fault_by_name("gate-up-swapped"); /* this edit of these stages has a story */
+    enum stage stage = plan->steps[found->step].stage;
+    if (weights->apply == weights_of_other_stage && (stage == STAGE_ffn_gate || stage == STAGE_ffn_up)) {
+        found->postmortem = swapped->postmortem;
+        snprintf(found->fault, sizeof(found->fault), "%s", swapped->name);
+    }
     snprintf(found->text, sizeof(found->text), "%.160s Here in %.110s, which %s not recorded.", weights->text, where,
              strchr(where, ',') ? "are" : "is");
     if (worst > 1) {
@@ -226,7 +232,9 @@ bool span_weights(struct span_search *search, struct diagnosis *found)
     bool explained = false;
     for (size_t e = 0; e < sizeof(edits) / sizeof(*edits) && !explained && !stop_asked(); e++) {
         uint32_t n = 0;
-        if (failure->known && strcmp(failure->known->fault, fault_kind_name(edits[e].kind)) != 0) {
+        bool swaps = edits[e].apply == weights_of_other_stage;
+        if (failure->known && strcmp(failure->known->fault, fault_kind_name(edits[e].kind)) != 0 &&
+            !(swaps && strcmp(failure->known->fault, "gate-up-swapped") == 0)) {
             continue;
         }
         memset(all, 0, plan->n_steps);
