@@ -79,6 +79,12 @@ void weights_decode(const struct tensor *tensor, uint64_t row, uint64_t first, u
     }
 }
 
+const float *weights_stored(const struct tensor *tensor, uint64_t row)
+{
+    bool as_is = tensor->dtype == DTYPE_F32 && tensor->layout == LAYOUT_ROWS && !tensor->scales;
+    return as_is ? (const float *)(const void *)(tensor->bytes + row * tensor_row_bytes(tensor)) : NULL;
+}
+
 static float round_to_bf16(float x)
 {
     uint32_t bits = bits_of_float(x);

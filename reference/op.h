@@ -15,6 +15,9 @@ JUDGED_OPS(X)
 typedef void op_function(const struct op_batch *batch);
 void variant_run(const struct op_batch *batch, op_function *op);
 
+/* A row of float32 weights where it lies in the file; NULL: it has to be decoded. */
+const float *weights_stored(const struct tensor *tensor, uint64_t row);
+
 /* Reads elements [first, first + count) of a weight's row: decoded, then rounded to the batch's weights_dtype. */
 void op_weights(const struct op_batch *batch, const struct tensor *tensor, uint64_t row, uint64_t first, uint64_t count,
                 float *values);

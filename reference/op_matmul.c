@@ -1,6 +1,5 @@
 /* matmul: y = W x + bias, W [n_out, n_in] */
 #include <stdlib.h>
-#include <string.h>
 
 #include "model/error.h"
 #include "model/stop.h"
@@ -44,7 +43,7 @@ void reference_matmul(const struct op_batch *batch)
                 continue;
             }
             if (transposed) {
-                memcpy(weights.w, transposed + (uint64_t)o * p->n_in, p->n_in * sizeof(float));
+                weights.w = transposed + (uint64_t)o * p->n_in;
             } else {
                 product_weights_load(&product, &weights, o);
             }

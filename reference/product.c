@@ -103,7 +103,7 @@ void product_close(struct product *product)
 
 void product_weights_open(const struct product *product, struct product_weights *weights)
 {
-    *weights = (struct product_weights){.w = xmalloc(product->n_in * sizeof(*weights->w))};
+    *weights = (struct product_weights){.own = xmalloc(product->n_in * sizeof(*weights->own))};
     if (product->integers) {
         weights->blocks = xmalloc(product->n_in / INTEGER_BLOCK * sizeof(*weights->blocks));
     }
@@ -115,14 +115,19 @@ void product_weights_load(const struct product *product, struct product_weights 
         integer_weights_decode(product->matrix, row, product->n_in, weights->blocks);
     }
     if (!product->integers || product->error) {
-        op_weights(product->batch, product->matrix, row, 0, product->n_in, weights->w);
-        round_values(product->roundings.weights, weights->w, product->n_in);
+        bool as_is = product->roundings.weights == ROUNDING_NONE && product->batch->weights_dtype == DTYPE_F32;
+        const float *stored = as_is ? weights_stored(product->matrix, row) : NULL;
+        weights->w = stored ? stored : weights->own;
+        if (!stored) {
+            op_weights(product->batch, product->matrix, row, 0, product->n_in, weights->own);
+            round_values(product->roundings.weights, weights->own, product->n_in);
+        }
     }
 }
 
 void product_weights_close(struct product_weights *weights)
 {
-    free(weights->w);
+    free(weights->own);
     free(weights->blocks);
 }
 

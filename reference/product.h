@@ -25,7 +25,8 @@ void product_close(struct product *product);
 
 /* One row of W, as the product takes it. A thread has one of its own. */
 struct product_weights {
-    float *w;
+    const float *w; /* [n_in] `own`, or as the file stores it */
+    float *own;
     struct integer_weights *blocks;
 };
 void product_weights_open(const struct product *product, struct product_weights *weights);

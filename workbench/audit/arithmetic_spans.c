@@ -104,21 +104,6 @@ struct merit {
     struct nearness nearness; /* of values that were rounded for the file */
 };
 
-/* Whether a span that is missed passes over no op of one that was missed before: one wrong op makes both fail. Marks
- * its ops in missed[n_steps]. */
-static bool is_missed_anew(const struct search *search, uint32_t step, uint8_t *missed)
-{
-    struct span_path path;
-    bool anew = true;
-    span_path_find(&path, search->plan, step, search->trace);
-    for (uint32_t i = 0; i < path.n_between; i++) {
-        anew &= !missed[path.between[i]];
-        missed[path.between[i]] = 1;
-    }
-    span_path_free(&path);
-    return anew;
-}
-
 /* Adds a span that failed, if its values were rounded for the file. */
 static void add_nearness(struct nearness *nearness, const struct search *search, uint32_t step,
                          const struct trace *supposed, uint8_t *begun)
@@ -149,7 +134,7 @@ static struct merit judge_supposition(const struct search *search, const struct 
         const struct fit fit = span_fit(search, search->steps[i], &copy);
         const struct fit *before = &search->fits[i];
         bool explained = fit.n_failed == 0 && fit.n_judged > 0;
-        n_missed += !explained && is_missed_anew(search, search->steps[i], missed);
+        n_missed += !explained && span_is_missed_anew(search, search->steps[i], missed);
         merit.n_explained += explained;
         if (before->n_failed == 0) {
             continue;
@@ -222,6 +207,9 @@ static bool infer_phase(struct search *search, const struct audit *audit, uint32
     struct supposition tried = *supposition;
     struct merit best = {0};
     bool more = find_spans(search, audit, t) >= 2;
+    if (more) {
+        span_samples_find(search);
+    }
     for (unsigned attempt = 0; more && !stop_asked(); attempt++) {
         struct merit merit = {0};
         if (supposition_rounds(&tried)) {

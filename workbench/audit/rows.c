@@ -135,6 +135,45 @@ static bool may_differ_from_run(const struct gathering *gathering, const struct 
            (for_span || (trace->from_file && !gathering->step->optional));
 }
 
+/* The trial that the step is computed with; NULL: the right way. */
+static const struct span_trial *trial_of(const struct gathering *gathering)
+{
+    const struct span_trial *trial = gathering->spans ? gathering->spans->trial : NULL;
+    return trial && trial->steps[gathering->step - gathering->plan->steps] ? trial : NULL;
+}
+
+/* Whether a row of the prompt sees all of it, later positions included. */
+static bool sees_whole_prompt(const struct gathering *gathering)
+{
+    const struct span_trial *trial = trial_of(gathering);
+    return trial && trial->seen == SEEN_WHOLE_PROMPT;
+}
+
+/* What a trial changes of a row. */
+static void apply_trial(const struct gathering *gathering, struct op_row *row)
+{
+    const struct span_trial *trial = trial_of(gathering);
+    uint32_t own = row->position, first = trial ? first_needed(gathering->step, 1, own) : 0;
+    if (!trial || (trial->decode_alone && !row->decode)) {
+        return;
+    }
+    if (gathering->step->op == OP_rope) {
+        row->rope = &trial->rope;
+        return;
+    }
+    struct attention_trial *seen = &trial->attention[own];
+    *seen = (struct attention_trial){.keys = trial->positions + first, .n_keys = own + 1 - first};
+    if (trial->seen == SEEN_WHOLE_PROMPT && !row->decode) {
+        *seen = (struct attention_trial){.keys = trial->positions, .n_keys = trial->prompt};
+    } else if (trial->seen == SEEN_WITHOUT_OWN && own > first) {
+        seen->n_keys--;
+    } else if (trial->seen == SEEN_WITHOUT_FIRST && first == 0 && own > 0) {
+        seen->keys++;
+        seen->n_keys--;
+    }
+    row->attention = seen;
+}
+
 /* The spans to compute inputs in. */
 static struct spans *spans_of(struct rows *rows, const struct gathering *gathering)
 {
@@ -160,6 +199,9 @@ static unsigned find_inputs(struct input inputs[OP_MAX_INPUTS], struct rows *row
         inputs[n] = (struct input){
             .stage = trace_find(gathering->trace, from->layer, from->stage), .last_missing = -1, .last_nonfinite = -1};
         rows_needed(step, n, gathering->need, n_positions, of_input);
+        for (uint32_t p = 0; p < n_positions && n > 0 && sees_whole_prompt(gathering); p++) {
+            of_input[p] |= gathering->trace->phase[p] == PHASE_PREFILL;
+        }
         if (!may_differ_from_run(gathering, from) && covers(inputs[n].stage, of_input, n_positions)) {
             inputs[n].error = inputs[n].stage->error;
             continue;
@@ -281,6 +323,7 @@ static void gather(struct rows *rows, const struct gathering *gathering, uint8_t
                                .decode = trace->phase[p] == PHASE_DECODE};
         enum row_state state = row_fill(row, inputs, n_inputs, step);
         row->has_next = has_next(inputs, n_inputs, step, trace, p);
+        apply_trial(gathering, row);
         if (!gathering->need[p]) {
             continue;
         }

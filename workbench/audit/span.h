@@ -7,6 +7,7 @@
 #ifndef LOCKSTEP_WORKBENCH_AUDIT_SPAN_H
 #define LOCKSTEP_WORKBENCH_AUDIT_SPAN_H
 
+#include "reference/reference.h"
 #include "workbench/trace/trace.h"
 
 /* Where the inputs of a computed row begin. Values from 0 on: at tokens, through the attention of that layer. */
@@ -23,17 +24,29 @@ struct span {
     uint8_t *tried;           /* [n_positions] was asked for; a row that is not there then cannot be computed */
 };
 
+/* How some steps are computed in place of the right way: what no edit of a plan can say. */
+struct span_trial {
+    const uint8_t *steps;   /* [n_steps] which: ropes or attentions */
+    bool decode_alone;      /* in decode rows alone */
+    struct rope_trial rope; /* of ropes */
+    enum { SEEN_RIGHT, SEEN_WHOLE_PROMPT, SEEN_WITHOUT_OWN, SEEN_WITHOUT_FIRST } seen; /* by attentions */
+    const uint32_t *positions;                                                         /* 0, 1, 2 … [n_positions] */
+    uint32_t prompt;                                                                   /* positions of it */
+    struct attention_trial *attention; /* [n_positions] written where `seen` says so */
+};
+
 /* The spans of one trace. Each is computed when it is first asked for. */
 struct spans {
     const struct plan *plan;
     const struct trace *trace;
     struct span **span; /* [n_steps] NULL: not asked for */
     /* A plan with some steps edited shares the spans that the edits do not reach. */
-    struct spans *base;     /* the unedited plan's; NULL: nothing is shared */
-    const uint8_t *touched; /* [n_steps] the edits reach it: not shared */
-    bool values_only;       /* errors are not computed and count as 0: for a search that a proof follows */
-    bool whole_run;         /* spans cross layers: a run from the tokens, which no audit is made of */
-    uint8_t stored;         /* enum rounding_type: what such a run stores its stages in */
+    struct spans *base;             /* the unedited plan's; NULL: nothing is shared */
+    const uint8_t *touched;         /* [n_steps] the edits reach it: not shared */
+    const struct span_trial *trial; /* NULL: every step is computed the right way */
+    bool values_only;               /* errors are not computed and count as 0: for a search that a proof follows */
+    bool whole_run;                 /* spans cross layers: a run from the tokens, which no audit is made of */
+    uint8_t stored;                 /* enum rounding_type: what such a run stores its stages in */
 };
 
 void spans_open(struct spans *spans, const struct plan *plan, const struct trace *trace);

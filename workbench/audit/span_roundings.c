@@ -8,12 +8,8 @@
 #include "model/stop.h"
 #include "workbench/audit/hypotheses.h"
 
-#define FAR 0.01            /* squared relative error of a row that no rounding to 8 or 16 bits makes in a span */
-#define SAMPLE_SPANS 3      /* spans that roundings are chosen by */
-#define ROUNDED_SPANS 12    /* likewise, of values that were rounded for the file: each tells less */
-#define SAMPLE_POSITIONS 12 /* of a prompt, likewise */
-#define SAMPLE_ROWS 3       /* of a span, likewise: the last of these positions */
-#define LESS_ERROR 0.5      /* of the squares of errors: what makes further roundings worth supposing */
+#define FAR 0.01       /* squared relative error of a row that no rounding to 8 or 16 bits makes in a span */
+#define LESS_ERROR 0.5 /* of the squares of errors: what makes further roundings worth supposing */
 
 /* Computes rows of a span, and adds them to a fit. judges: with their bounds. expected[n_positions, width]
  * receives what was computed; NULL: not wanted. */
@@ -145,7 +141,6 @@ bool span_may_be_rounded(const struct fit *fit)
 
 /* What is tried by a supposition: a trace cut to its first positions, and the classes of products in its spans. */
 struct sample {
-    uint32_t most_spans;
     double less; /* of the squares of errors: what makes roundings of products worth supposing */
     const struct search *search;
     struct trace *trace;
@@ -157,19 +152,16 @@ struct sample {
 static uint32_t find_classes(struct sample *sample, const struct supposition *supposition)
 {
     const struct search *search = sample->search;
-    uint32_t n_spans = 0, n = 0;
-    for (uint32_t i = 0; i < search->n && n_spans < sample->most_spans; i++) {
+    uint32_t n = 0;
+    for (uint32_t i = 0; i < search->n_samples; i++) {
         struct span_path path;
-        if (!span_may_be_rounded(&search->fits[i])) {
-            continue;
-        }
-        span_path_find(&path, search->plan, search->steps[i], search->trace);
-        sample->has_class[supposition_class(supposition, &search->plan->steps[search->steps[i]])] = true;
+        uint32_t step = search->samples[i];
+        span_path_find(&path, search->plan, step, search->trace);
+        sample->has_class[supposition_class(supposition, &search->plan->steps[step])] = true;
         for (uint32_t k = 0; k < path.n_between; k++) {
             sample->has_class[supposition_class(supposition, &search->plan->steps[path.between[k]])] = true;
         }
         span_path_free(&path);
-        n_spans++;
     }
     for (uint32_t i = 0; i < supposition->n; i++) {
         n += sample->has_class[i];
@@ -184,48 +176,15 @@ static double sample_error(const struct sample *of, const struct supposition *su
     const struct search *search = of->search;
     struct trace *sample = of->trace;
     double error = 0;
-    uint32_t n = 0, end = sample->n_positions;
-    while (end > 0 && sample->phase[end - 1] != search->phase) {
-        end--;
-    }
-    uint32_t first = end > SAMPLE_ROWS ? end - SAMPLE_ROWS : 0;
+    uint32_t first, n = span_sample_rows(search, sample, &first);
     span_suppose(search, sample, supposition);
-    for (uint32_t i = 0; i < search->n && n < of->most_spans && !stop_asked(); i++) {
-        struct trace_stage whole, *stage = trace_find_step(sample, &search->plan->steps[search->steps[i]]);
-        if (!span_may_be_rounded(&search->fits[i]) || !stage) {
-            continue;
-        }
-        trace_hide_others(sample, stage, first, end - first, &whole);
-        error += log(fit_of(search, search->steps[i], sample, false, NULL).error + DBL_MIN);
+    for (uint32_t i = 0; i < search->n_samples && !stop_asked(); i++) {
+        struct trace_stage whole, *stage = trace_find_step(sample, &search->plan->steps[search->samples[i]]);
+        trace_hide_others(sample, stage, first, n, &whole);
+        error += log(fit_of(search, search->samples[i], sample, false, NULL).error + DBL_MIN);
         trace_show_all(stage, &whole);
-        n++;
     }
     return error;
-}
-
-/* The first positions of a trace, in place: later rows do not change earlier ones. */
-static void shorten(struct trace *trace, uint32_t n_positions)
-{
-    if (trace->n_positions <= n_positions) {
-        return;
-    }
-    trace->n_positions = n_positions;
-    for (uint32_t i = 0; i < trace->n_stages; i++) {
-        struct trace_stage *stage = &trace->stages[i];
-        stage->n_recorded = 0;
-        for (uint32_t p = 0; p < n_positions; p++) {
-            stage->n_recorded += stage->recorded[p];
-        }
-    }
-}
-
-static uint32_t positions_before(const struct trace *trace, unsigned phase)
-{
-    uint32_t n = 0;
-    while (n < trace->n_positions && trace->phase[n] != phase) {
-        n++;
-    }
-    return n;
 }
 
 /* Of both types. */
@@ -306,17 +265,13 @@ bool span_choose(const struct search *search, unsigned attempt, struct suppositi
     *best = supposition_none(search->plan, search->known);
     /* All products alike, then each class first, where there are several. */
     unsigned products = PART_PRODUCTS + attempt / 2;
-    if (attempt / 2 > (best->n > 1 ? best->n : 0)) {
+    if (attempt / 2 > (best->n > 1 ? best->n : 0) || search->n_samples == 0) {
         return false;
     }
     struct trace trace;
-    trace_copy(&trace, search->trace);
-    shorten(&trace, positions_before(search->trace, search->phase) + SAMPLE_POSITIONS);
+    span_sample_open(search, &trace);
     bool rounded = search->n > 0 && span_is_rounded(search, search->steps[0]);
-    struct sample sample = {.most_spans = rounded ? ROUNDED_SPANS : SAMPLE_SPANS,
-                            .less = rounded ? 1 : LESS_ERROR,
-                            .search = search,
-                            .trace = &trace};
+    struct sample sample = {.less = rounded ? 1 : LESS_ERROR, .search = search, .trace = &trace};
     uint32_t n_classes = find_classes(&sample, best);
     /* One class alone is all products; one that the spans do not pass over leaves the same error whatever it rounds. */
     bool tells = products == PART_PRODUCTS || (n_classes > 1 && sample.has_class[products - PART_CLASS]);

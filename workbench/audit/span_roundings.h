@@ -5,6 +5,9 @@
 #include "workbench/audit/arithmetic.h"
 #include "workbench/audit/supposition.h"
 
+#define SPAN_SAMPLES 3          /* spans that roundings are chosen by */
+#define SPAN_SAMPLES_ROUNDED 12 /* likewise, of values that were rounded for the file: each tells less */
+
 /* Spans of one trace whose arithmetic is unknown, and the phase that is looked at. */
 struct search {
     const struct plan *plan;
@@ -14,6 +17,7 @@ struct search {
     uint32_t *steps;  /* [n] */
     struct fit *fits; /* [n] in the arithmetic known so far */
     uint8_t *known;   /* [n_steps] the step's class rounds as the recorded steps of it do, in this phase */
+    uint32_t n_samples, samples[SPAN_SAMPLES_ROUNDED]; /* steps: failing spans that roundings are chosen by */
 };
 
 struct fit span_fit(const struct search *search, uint32_t step, const struct trace *trace);
@@ -33,6 +37,20 @@ bool span_is_rounded(const struct search *search, uint32_t step);
 
 /* Whether a span fails by so little that roundings may be the reason. */
 bool span_may_be_rounded(const struct fit *fit);
+
+/* span_samples.c: finds the samples: the first failing spans that err by no more than roundings can. None, where so
+ * many err by more that no supposition can hold. */
+void span_samples_find(struct search *search);
+
+/* The trace cut to its first positions, in a copy. */
+void span_sample_open(const struct search *search, struct trace *sample);
+
+/* The last positions of a sample's phase, of which a span's rows are judged. Returns their number. */
+uint32_t span_sample_rows(const struct search *search, const struct trace *sample, uint32_t *first);
+
+/* Whether a span that is missed passes over no op of one that was missed before: one wrong op makes both fail. Marks
+ * its ops in missed[n_steps]. */
+bool span_is_missed_anew(const struct search *search, uint32_t step, uint8_t *missed);
 
 /* Sets a supposition in a trace: for the classes that are not known, and for spans that end in one of their steps. */
 void span_suppose(const struct search *search, struct trace *trace, const struct supposition *supposition);

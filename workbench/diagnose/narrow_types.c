@@ -80,16 +80,6 @@ void narrow_int4(float *values, uint64_t n)
     round_to_integers(values, n, 7, n, false);
 }
 
-void narrow_int4_32(float *values, uint64_t n)
-{
-    round_to_integers(values, n, 7, 32, false);
-}
-
-void narrow_int4_128(float *values, uint64_t n)
-{
-    round_to_integers(values, n, 7, 128, false);
-}
-
 /* A float of `bits` significant bits; `lowest`: exponent of its smallest number. Beyond `most` it saturates. */
 static float small_float(float x, int bits, int lowest, float most)
 {

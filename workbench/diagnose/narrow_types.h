@@ -12,7 +12,7 @@ narrow_rounding narrow_bf16, narrow_f16, narrow_q8_0, narrow_q4_0;
 narrow_rounding narrow_q8_1;                          /* blocks of 32 8-bit integers; the scale max/127 in f32 */
 narrow_rounding narrow_int8;                          /* one scale in f32 */
 narrow_rounding narrow_int8_double, narrow_q8_0_even; /* computed in double precision, halves to even */
-narrow_rounding narrow_int4, narrow_int4_32, narrow_int4_128; /* -7 to 7; one scale, or one for so many */
+narrow_rounding narrow_int4;                          /* -7 to 7, one scale */
 narrow_rounding narrow_e4m3, narrow_e5m2, narrow_e4m3_scaled; /* fp8; scaled: the largest magnitude becomes 448 */
 narrow_rounding narrow_tf32;                                  /* 10 bits of mantissa, as NVIDIA's */
 

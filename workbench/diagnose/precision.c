@@ -29,6 +29,9 @@ static void find_block_sums(const float *values, uint64_t n, float *beyond)
     }
 }
 
+#define FEWEST_IN_GROUP 8 /* weights that one scale serves */
+#define MOST_IN_GROUP 512
+
 enum { INPUT_0 = 1, INPUT_1 = 2, INPUT_2 = 4, INPUTS = 7, CACHE = INPUT_1 | INPUT_2 };
 
 static const struct precision {
@@ -96,10 +99,12 @@ static const struct precision {
      INPUTS, narrow_e4m3_scaled, NULL, false, false},
     {"weights-int4", "its weights are rounded to 4-bit integers with one scale a row", NULL, 0, narrow_int4, NULL,
      false, false},
-    {"weights-int4", "its weights are rounded to 4-bit integers with one scale for 32 of them", NULL, 0, narrow_int4_32,
+    {"weights-int4", "its weights are rounded to 4-bit integers with one scale for %u of them", NULL, 0, narrow_int4,
      NULL, false, false},
-    {"weights-int4", "its weights are rounded to 4-bit integers with one scale for 128 of them", NULL, 0,
-     narrow_int4_128, NULL, false, false},
+    {"weights-int8", "its weights are rounded to 8-bit integers with one scale for %u of them", NULL, 0,
+     narrow_int8_double, NULL, false, false},
+    {"weights-fp8-e4m3", "its weights are rounded to fp8 (e4m3, one scale for %u of them)", NULL, 0, narrow_e4m3_scaled,
+     NULL, false, false},
     {"weights-int8-matrix", "its weights are rounded to 8-bit integers with one scale for the matrix", NULL, 0,
      narrow_int8_double, NULL, false, false},
     {"weights-fp8-matrix", "its weights are rounded to fp8 (e4m3, one scale for the matrix)", NULL, 0,
@@ -203,7 +208,8 @@ static void add_block_sums(const struct evidence *evidence, uint32_t n, double *
 /* A rounding of weights. */
 struct weights_rounding {
     const struct precision *precision;
-    float largest; /* magnitude in the matrix, where one scale serves all of it; else 0 */
+    float largest;  /* magnitude in the matrix, where one scale serves all of it; else 0 */
+    uint32_t group; /* values of a row that one scale serves; 0: all */
 };
 
 /* Weights are rounded row by row. One value more, the matrix's largest, sets the scale of all its rows. */
@@ -214,7 +220,10 @@ static void weights_rounded(const void *context, const struct tensor *matrix, ui
     float *values = xmalloc((n + 1) * sizeof(*values));
     weights_decode(matrix, row, 0, n, values);
     values[n] = rounding->largest;
-    rounding->precision->weights(values, rounding->largest > 0 ? n + 1 : n);
+    uint64_t end = rounding->largest > 0 ? n + 1 : n, most = rounding->group > 0 ? rounding->group : end;
+    for (uint64_t first = 0; first < end; first += most) {
+        rounding->precision->weights(values + first, end - first < most ? end - first : most);
+    }
     memcpy(w, values, n * sizeof(*w));
     free(values);
 }
@@ -265,12 +274,39 @@ static bool reproduces(const struct evidence *evidence, const struct precision *
     return same;
 }
 
-/* Whether a rounding of the weights comes near the recorded outputs. It is cheap, and spares most attempts. */
-static bool weights_may_fit(const struct evidence *evidence, const struct precision *precision)
+/* Whether one scale serves a group of weights, whose size is to be found. */
+static bool has_groups(const struct precision *precision)
+{
+    return strstr(precision->what, "%u") != NULL;
+}
+
+/* The size of a group with which rounded weights come near the recorded outputs: usual ones, whose last group may be
+ * shorter, and all that divide a row. 0: none. */
+static uint32_t find_group(const struct evidence *evidence, const struct precision *precision,
+                           const struct product_samples *samples)
+{
+    const struct tensor *matrix = evidence->step->weight[0];
+    uint64_t n = tensor_row_elems(matrix);
+    for (uint32_t group = FEWEST_IN_GROUP; group < n && group <= MOST_IN_GROUP; group++) {
+        const struct weights_rounding rounding = {.precision = precision, .group = group};
+        bool usual = group == 32 || group == 64 || group == 128;
+        if ((usual || n % group == 0) && product_samples_fit(samples, matrix, weights_rounded, &rounding)) {
+            return group;
+        }
+    }
+    return 0;
+}
+
+/* Whether a rounding of the weights comes near the recorded outputs. It is cheap, and spares most attempts. *group: the
+ * size that was found. */
+static bool weights_may_fit(const struct evidence *evidence, const struct precision *precision, uint32_t *group)
 {
     struct product_samples samples;
     bool fits = product_samples_open(&samples, evidence) || evidence->step->op == OP_rms_norm;
-    if (fits && samples.samples && !precision->inputs && !precision->stored) {
+    if (has_groups(precision)) {
+        *group = fits && samples.samples ? find_group(evidence, precision, &samples) : 0;
+        fits = *group > 0;
+    } else if (fits && samples.samples && !precision->inputs && !precision->stored) {
         const struct weights_rounding rounding = rounding_of(precision, evidence->step);
         fits = product_samples_fit(&samples, evidence->step->weight[0], weights_rounded, &rounding);
     }
@@ -278,22 +314,23 @@ static bool weights_may_fit(const struct evidence *evidence, const struct precis
     return fits;
 }
 
-static bool applies(const struct evidence *evidence, const struct precision *precision)
+static bool applies(const struct evidence *evidence, const struct precision *precision, uint32_t *group)
 {
     const struct step *step = evidence->step;
     if ((precision->attention && step->op != OP_attention) || (precision->block_sums && !has_minimum(step)) ||
         (precision->inputs && step->input[0] < 0) || (step->op == OP_embed && precision->stored)) {
         return false;
     }
-    return !precision->weights || weights_may_fit(evidence, precision);
+    return !precision->weights || weights_may_fit(evidence, precision, group);
 }
 
-static bool holds(const struct evidence *evidence, const struct precision *precision)
+static bool holds(const struct evidence *evidence, const struct precision *precision, uint32_t group)
 {
     struct rounded rounded;
     struct arena arena = {0};
     struct step step = *evidence->step;
-    const struct weights_rounding rounding = rounding_of(precision, &step);
+    struct weights_rounding rounding = rounding_of(precision, &step);
+    rounding.group = group;
     rounded_open(&rounded, evidence, precision);
     bool holds = !precision->weights || product_expand(&step, &arena, weights_rounded, &rounding,
                                                        &(struct product_rows){rounded.rows, evidence->n});
@@ -308,9 +345,12 @@ uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found
 {
     for (size_t i = 0; i < sizeof(precisions) / sizeof(*precisions) && max > 0; i++) {
         const struct precision *precision = &precisions[i];
-        if (!applies(evidence, precision) || !holds(evidence, precision)) {
+        uint32_t group = 0;
+        if (!applies(evidence, precision, &group) || !holds(evidence, precision, group)) {
             continue;
         }
+        char what[160];
+        snprintf(what, sizeof(what), precision->what, group);
         struct diagnosis *diagnosis = &found[0];
         *diagnosis = (struct diagnosis){.how = HOW_REPRODUCED, .kind = KIND_PRECISION, .postmortem = ""};
         snprintf(diagnosis->fault, sizeof(diagnosis->fault), "%s", precision->name);
@@ -318,7 +358,7 @@ uint32_t precision_find(const struct evidence *evidence, struct diagnosis *found
             diagnosis->text, sizeof(diagnosis->text),
             "Precision, not a bug: %s, which the trace does not declare. Computed so, all %u failing rows come out as "
             "recorded. Declare storage_dtype or operand_dtype, or compare with a run in f32.",
-            precision->what, evidence->n);
+            what, evidence->n);
         return 1; /* types that hold the same numbers tell nothing more */
     }
     return 0;

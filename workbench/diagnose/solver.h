@@ -44,6 +44,7 @@
     X(sum, CONSTANT_MULTIPLE, add)                               \
     X(norm, FORMULA, rms_norm)                                   \
     X(activation, FORMULA, glu)                                  \
+    X(activation_tanh, FORMULA, glu)                             \
     X(swiglu, FORMULA, swiglu)                                   \
     X(softcap, FORMULA, softcap)                                 \
     X(router_weights, FORMULA, topk_softmax)                     \

@@ -61,6 +61,15 @@ bool edit_other_kind(struct edit *edit)
     return false;
 }
 
+bool edit_no_offset(struct edit *edit)
+{
+    float *offset = &edit->step.params.rms_norm.offset;
+    const struct model *model = edit->plan->model; /* a kernel's plan has none */
+    float of_family = model ? model->config.family->norm_offset : *offset;
+    *offset -= of_family;
+    return of_family != 0;
+}
+
 bool edit_no_bias(struct edit *edit)
 {
     bool has_bias = edit->step.params.matmul.has_bias;

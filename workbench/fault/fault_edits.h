@@ -16,6 +16,7 @@ struct edit {
 /* fault_edits.c: parameters, wiring and handling. */
 edit_function edit_query_scale;  /* scale = head_dim^-1/2 */
 edit_function edit_other_kind;   /* parameters of the other kind of layer (local or global) */
+edit_function edit_no_offset;    /* a norm without the family's 1, which the file's weights may hold */
 edit_function edit_no_bias;      /* a matmul without its bias */
 edit_function edit_no_sinks;     /* attention without its sinks */
 edit_function edit_no_yarn;      /* rope with plain frequencies, cos and sin not scaled */

@@ -45,6 +45,16 @@ static const struct {
      "swiglu_alpha is 1.702 where MODEL has 1.5"},
     {"tiny-gpt-oss", "rope_parameters.factor", "8.0", 0, "q_rope", "wrong-rope-factor",
      "rope scaling's factor is 4 where MODEL has 8"},
+    {"tiny-gpt-oss", "rope_parameters",
+     "{\"rope_type\": \"yarn\", \"factor\": 16.0, \"original_max_position_embeddings\": 512, \"rope_theta\": 150000.0, "
+     "\"beta_fast\": 32.0, \"beta_slow\": 1.0, \"truncate\": false}",
+     0, "q_rope", "wrong-rope-factor",
+     "rope scaling's factor is 4 where MODEL has 16, and rope scaling's original_max_position_embeddings is 64 where "
+     "MODEL has 512"},
+    {"tiny-gpt-oss", "rope_parameters",
+     "{\"rope_type\": \"yarn\", \"factor\": 4.0, \"original_max_position_embeddings\": 64, \"rope_theta\": 150000.0, "
+     "\"beta_fast\": 8.0, \"beta_slow\": 3.0, \"truncate\": false}",
+     0, "q_rope", "wrong-rope-high", "low_freq_factor (YaRN: beta_slow) is 1 where MODEL has 3"},
 };
 
 /* config.json of a small model with one value replaced; model.safetensors is that of golden/. */

@@ -29,6 +29,8 @@ struct bug {
     double (*score)(const struct head *head, double score);
     void (*round)(float *row, uint32_t n); /* a head's key and value */
     uint32_t (*kv_head)(const struct head *head);
+    bool (*is_empty)(const struct head *head, uint32_t key, bool value); /* the key or the value is zeros */
+    bool values_are_keys;
 };
 
 static bool is_visible(const struct head *head, uint32_t key)
@@ -52,6 +54,15 @@ static void attend(const struct head *head, const struct bug *bug, const float *
         double score = 0;
         memcpy(own_k, k + ((uint64_t)key * kv_heads + kv_head) * dim, dim * sizeof(float));
         memcpy(own_v, v + ((uint64_t)key * kv_heads + kv_head) * dim, dim * sizeof(float));
+        if (bug->values_are_keys) {
+            memcpy(own_v, own_k, sizeof(own_v));
+        }
+        if (bug->is_empty && bug->is_empty(head, key, false)) {
+            memset(own_k, 0, sizeof(own_k));
+        }
+        if (bug->is_empty && bug->is_empty(head, key, true)) {
+            memset(own_v, 0, sizeof(own_v));
+        }
         if (bug->round) {
             bug->round(own_k, dim);
             bug->round(own_v, dim);
@@ -195,6 +206,25 @@ static double score_halved_in_decode(const struct head *head, double score)
     return head->row >= head->n_prompt ? score / 2 : score;
 }
 
+static bool empty_in_decode(const struct head *head, uint32_t key, bool value)
+{
+    (void)value;
+    return head->row >= head->n_prompt && key != head->row;
+}
+
+static bool empty_value_of_5(const struct head *head, uint32_t key, bool value)
+{
+    (void)head;
+    return value && key == 5;
+}
+
+static bool empty_at_3(const struct head *head, uint32_t key, bool value)
+{
+    (void)head;
+    (void)value;
+    return key == 3;
+}
+
 static uint32_t head_0(const struct head *head)
 {
     (void)head;
@@ -264,6 +294,22 @@ static const struct {
     {"tiny-gemma3", 2, {.score = score_halved_in_decode}, KIND_PARAMETER, "Only decode rows are wrong", 128},
     {"tiny-llama", 1, {.kv_head = head_0}, KIND_LAYOUT, "heads 0 0 0 0, where 0 0 1 1", NAN},
     {"tiny-gemma2", 2, {.kv_head = heads_backwards}, KIND_LAYOUT, "heads 1 1 0 0, where 0 0 1 1", NAN},
+    {"tiny-llama-105", 0, {.values_are_keys = true}, KIND_WIRING, "its values are", NAN},
+    {"tiny-gemma3-odd", 1, {.values_are_keys = true}, KIND_WIRING, "its values are", NAN},
+    {"tiny-llama-odd", 0, {.is_empty = empty_in_decode}, KIND_UNTOUCHED, "nothing was written to it", NAN},
+    {"tiny-gpt-oss", 1, {.is_empty = empty_in_decode}, KIND_UNTOUCHED, "nothing was written to it", NAN},
+    {"tiny-gemma2",
+     1,
+     {.is_empty = empty_value_of_5},
+     KIND_UNTOUCHED,
+     "Values of the cache are zeros at position 5",
+     NAN},
+    {"tiny-llama",
+     2,
+     {.is_empty = empty_at_3},
+     KIND_UNTOUCHED,
+     "Keys and values of the cache are zeros at position 3",
+     NAN},
     {"tiny-llama", 0, {.round = to_q8_0}, KIND_PRECISION, "q8_0", NAN},
     {"tiny-gemma3", 1, {.round = to_q8_0}, KIND_PRECISION, "q8_0", NAN},
     {"tiny-gpt-oss", 1, {.round = to_e4m3}, KIND_PRECISION, "fp8 (e4m3)", NAN},

@@ -125,6 +125,31 @@ static void norms_have_another_formula(void **state)
     solving_close(&solving);
 }
 
+/* A file may hold the 1 that a family adds: the same bug is then one less than what the file says. */
+static void norms_lack_the_familys_1(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        enum stage stage;
+        double offset;
+        const char *says; /* NULL: no story is told */
+    } cases[] = {
+        {"same/gemma3-bf16.gguf", STAGE_attn_norm, -1, "this family multiplies by 1 + w"},
+        {"same/gemma2-bf16.gguf", STAGE_post_ffn_norm, -1, "this family multiplies by 1 + w"},
+        {"tiny-gemma2", STAGE_ffn_norm, 0, "this family multiplies by 1 + w"},
+        {"tiny-llama", STAGE_attn_norm, -1, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, 0, cases[i].stage);
+        make_norm(&solving, right, cases[i].offset);
+        solving_expect(&solving, KIND_PARAMETER, cases[i].says ? cases[i].says : "-1 + w where this family has 0 + w",
+                       NAN);
+        solving_close(&solving);
+    }
+}
+
 static double relu(double gate)
 {
     return fmax(gate, 0);
@@ -133,6 +158,32 @@ static double relu(double gate)
 static double quick_gelu(double gate)
 {
     return gate / (1 + exp(-1.702 * gate));
+}
+
+static double silu_of_twice(double gate)
+{
+    return 2 * gate / (1 + exp(-2 * gate));
+}
+
+static double gelu_of_half(double gate)
+{
+    double half = gate / 2;
+    return half / 2 * (1 + tanh(sqrt(2 / M_PI) * (half + 0.044715 * half * half * half)));
+}
+
+static double steeper_sigmoid(double gate)
+{
+    return gate / (1 + exp(-0.7 * gate));
+}
+
+static double gelu_with_004(double gate)
+{
+    return gate / 2 * (1 + tanh(sqrt(2 / M_PI) * (gate + 0.04 * gate * gate * gate)));
+}
+
+static double gelu_with_05(double gate)
+{
+    return gate / 2 * (1 + tanh(0.9 * (gate + 0.5 * gate * gate * gate)));
 }
 
 static double unknown_activation(double gate)
@@ -150,6 +201,11 @@ static void activations_are_others(void **state)
     } cases[] = {{"tiny-llama", relu, "ReLU"},
                  {"tiny-gemma2", quick_gelu, "1.702"},
                  {"tiny-gemma3", relu, "ReLU"},
+                 {"tiny-llama", silu_of_twice, "SiLU of another input: gate is multiplied by 2."},
+                 {"tiny-gemma3-odd", gelu_of_half, "gate is multiplied by 0.5."},
+                 {"tiny-llama-odd", steeper_sigmoid, "gate is multiplied by 0.7, and the result by 1.42857"},
+                 {"tiny-gemma2-105", gelu_with_004, "GELU's tanh form with other numbers: tanh(0.797885 (gate + 0.04 "},
+                 {"tiny-llama", gelu_with_05, "tanh(0.9 (gate + 0.5 gate^3))"},
                  {"tiny-llama", unknown_activation, NULL}};
     for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
         struct solving solving;
@@ -256,6 +312,92 @@ static void rounded_weights_are_precision(void **state)
 }
 
 /* A sum that is kept in bf16: no known rounding reproduces it, but its errors are of that size. */
+/* Groups of other sizes than the formats of files have. */
+static void grouped_integers_are_precision(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        int32_t layer;
+        enum stage stage;
+        uint32_t group;
+        int most;
+        const char *says; /* NULL: nothing is named */
+    } cases[] = {{"tiny-llama-odd", 1, STAGE_ffn_down, 30, 7, "4-bit integers with one scale for 30 of them"},
+                 {"tiny-gemma3", 2, STAGE_ffn_down, 22, 7, "4-bit integers with one scale for 22 of them"},
+                 {"tiny-gemma2-105", 0, STAGE_ffn_down, 35, 127, "8-bit integers with one scale for 35 of them"},
+                 {"tiny-llama", 0, STAGE_ffn_down, 20, 5, NULL}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, cases[i].layer, cases[i].stage);
+        float *w = solving_weights(solving.step->weight[0]);
+        float *b = solving.step->weight[1] ? solving_weights(solving.step->weight[1]) : NULL;
+        uint64_t n = (uint64_t)solving.width * solving.in_width[0];
+        assert_true(solving.in_width[0] % cases[i].group == 0);
+        for (uint64_t first = 0; first < n; first += cases[i].group) {
+            double most = 0;
+            for (uint32_t k = 0; k < cases[i].group; k++) {
+                most = fmax(most, fabs((double)w[first + k]));
+            }
+            for (uint32_t k = 0; k < cases[i].group && most > 0; k++) {
+                w[first + k] = (float)(rint(w[first + k] / (most / cases[i].most)) * (most / cases[i].most));
+            }
+        }
+        solving_product(&solving, w, solving.in[0], b);
+        if (cases[i].says) {
+            solving_expect(&solving, KIND_PRECISION, cases[i].says, NAN);
+        } else {
+            solving_refuse(&solving, KIND_PRECISION);
+        }
+        free(b);
+        free(w);
+        solving_close(&solving);
+    }
+}
+
+/* Weights of the chosen experts, of the model's own places. */
+static void routers_weigh_otherwise(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        double times;
+        enum { OF_CHOSEN, OF_ALL, OF_SQUARES, OF_NOISE } by; /* what exponentials are divided by */
+        const char *says;                                    /* NULL: no formula is named */
+    } cases[] = {{"tiny-gpt-oss", 2, OF_CHOSEN, "multiplied by 2 before the softmax over the chosen ones"},
+                 {"tiny-gpt-oss-odd", 0.3, OF_ALL, "multiplied by 0.3 before the softmax over all experts"},
+                 {"tiny-gpt-oss", 1, OF_SQUARES, "the root of their squares' sum"},
+                 {"tiny-gpt-oss-105", 1, OF_SQUARES, "the root of their squares' sum"},
+                 {"tiny-gpt-oss", 1, OF_NOISE, NULL}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, 1, STAGE_router_weights);
+        const float *places = stage_at(&solving.small.golden, 1, STAGE_router_indices)->rows;
+        uint32_t n = solving.in_width[0], k = solving.width;
+        for (uint32_t p = 0; p < solving.n; p++) {
+            const float *logits = solving.in[0] + (uint64_t)p * n;
+            double sum = 0;
+            for (uint32_t j = 0; j < (cases[i].by == OF_ALL ? n : k); j++) {
+                uint32_t at = cases[i].by == OF_ALL ? j : (uint32_t)places[(uint64_t)p * k + j];
+                double weight = exp(cases[i].times * logits[at]);
+                sum += cases[i].by == OF_SQUARES ? weight * weight : weight;
+            }
+            for (uint32_t j = 0; j < k; j++) {
+                double weight = exp(cases[i].times * logits[(uint32_t)places[(uint64_t)p * k + j]]);
+                double noise = cases[i].by == OF_NOISE ? 1 + 0.3 * sin(17.0 * p + 5.0 * j) : 1;
+                solving.rows[(uint64_t)p * k + j] =
+                    (float)(noise * weight / (cases[i].by == OF_SQUARES ? sqrt(sum) : sum));
+            }
+        }
+        if (cases[i].says) {
+            solving_expect(&solving, KIND_FORMULA, cases[i].says, NAN);
+        } else {
+            solving_refuse(&solving, KIND_FORMULA);
+        }
+        solving_close(&solving);
+    }
+}
+
 static void sums_in_bf16_are_precision(void **state)
 {
     (void)state;
@@ -285,9 +427,11 @@ static void sums_in_bf16_are_precision(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(norms_have_another_formula),           cmocka_unit_test(activations_are_others),
-        cmocka_unit_test(experts_activation_has_other_numbers), cmocka_unit_test(softcap_is_applied_otherwise),
-        cmocka_unit_test(rounded_weights_are_precision),        cmocka_unit_test(sums_in_bf16_are_precision),
+        cmocka_unit_test(norms_have_another_formula),     cmocka_unit_test(norms_lack_the_familys_1),
+        cmocka_unit_test(activations_are_others),         cmocka_unit_test(experts_activation_has_other_numbers),
+        cmocka_unit_test(softcap_is_applied_otherwise),   cmocka_unit_test(rounded_weights_are_precision),
+        cmocka_unit_test(grouped_integers_are_precision), cmocka_unit_test(routers_weigh_otherwise),
+        cmocka_unit_test(sums_in_bf16_are_precision),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

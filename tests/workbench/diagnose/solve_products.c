@@ -351,6 +351,100 @@ static void heads_are_read_in_another_order(void **state)
     }
 }
 
+/* A product's rows with another input, matrix or sum than their own. */
+enum other { INPUT_OF_ROW_BEFORE, ROWS_OF_W_ROLLED, VECTOR_ADDED, NOISE_ADDED };
+
+static void make_other(struct solving *solving, enum other other, uint32_t by)
+{
+    uint32_t n_in = solving->in_width[0];
+    float *w = solving_weights(solving->step->weight[0]), *x = xmalloc((uint64_t)solving->n * n_in * sizeof(*x));
+    float *b = solving->step->weight[1] ? solving_weights(solving->step->weight[1]) : NULL;
+    float *rolled = xmalloc((uint64_t)solving->width * n_in * sizeof(*rolled));
+    for (uint32_t p = 0; p < solving->n; p++) {
+        uint32_t from = other == INPUT_OF_ROW_BEFORE && p >= by ? p - by : p;
+        memcpy(x + (uint64_t)p * n_in, solving->in[0] + (uint64_t)from * n_in, n_in * sizeof(*x));
+    }
+    for (uint32_t o = 0; o < solving->width; o++) {
+        uint32_t from = other == ROWS_OF_W_ROLLED ? (o + by) % solving->width : o;
+        memcpy(rolled + (uint64_t)o * n_in, w + (uint64_t)from * n_in, n_in * sizeof(*w));
+    }
+    solving_product(solving, rolled, x, b);
+    for (uint64_t at = 0; at < (uint64_t)solving->n * solving->width && other >= VECTOR_ADDED; at++) {
+        uint64_t seed = other == VECTOR_ADDED ? at % solving->width : at;
+        solving->rows[at] += (float)(0.1 * by * sin(3.7 * (double)seed + 0.3));
+    }
+    free(rolled);
+    free(b);
+    free(x);
+    free(w);
+}
+
+static void products_of_others_are_told(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        enum stage stage;
+        enum other other;
+        uint32_t by;
+        enum fault_kind kind;
+        const char *says; /* NULL: nothing is named */
+    } cases[] = {
+        {"tiny-llama", STAGE_o_proj, INPUT_OF_ROW_BEFORE, 2, KIND_WIRING, "the position 2 before it"},
+        {"tiny-gemma2-odd", STAGE_ffn_up, INPUT_OF_ROW_BEFORE, 3, KIND_WIRING, "the position 3 before it"},
+        {"tiny-llama-105", STAGE_o_proj, ROWS_OF_W_ROLLED, 3, KIND_LAYOUT, "row r is its row r + 3"},
+        {"tiny-gemma3", STAGE_ffn_down, ROWS_OF_W_ROLLED, 8, KIND_LAYOUT, "row r is its row r + 8"},
+        {"tiny-llama", STAGE_ffn_down, VECTOR_ADDED, 1, KIND_ADDITIVE, "none of this model's biases"},
+        {"tiny-gpt-oss-odd", STAGE_q_proj, VECTOR_ADDED, 4, KIND_ADDITIVE, "none of this model's biases"},
+        {"tiny-llama", STAGE_ffn_down, NOISE_ADDED, 1, KIND_ADDITIVE, NULL},
+        {"tiny-llama", STAGE_o_proj, NOISE_ADDED, 2, KIND_WIRING, NULL},
+        {"tiny-gemma3", STAGE_ffn_gate, NOISE_ADDED, 3, KIND_LAYOUT, NULL},
+    };
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, 1, cases[i].stage);
+        make_other(&solving, cases[i].other, cases[i].by);
+        if (cases[i].says) {
+            solving_expect(&solving, cases[i].kind, cases[i].says, NAN);
+        } else {
+            solving_refuse(&solving, cases[i].kind);
+        }
+        solving_close(&solving);
+    }
+}
+
+/* Rows of the embedding are those of the ids a few behind their own; the twin: each is of two tokens. */
+static void tokens_are_others(void **state)
+{
+    (void)state;
+    static const struct {
+        const char *model;
+        int32_t shift;
+    } cases[] = {{"tiny-llama", 3}, {"tiny-gemma2", -2}, {"tiny-gpt-oss", 0}};
+    for (size_t i = 0; i < sizeof(cases) / sizeof(*cases); i++) {
+        struct solving solving;
+        solving_open(&solving, cases[i].model, LAYER_NONE, STAGE_embed);
+        const struct embed_params *p = &solving.step->params.embed;
+        float *w = solving_weights(solving.step->weight[0]);
+        bool can = true;
+        for (uint64_t at = 0; at < (uint64_t)solving.n * solving.width; at++) {
+            int32_t own = solving.small.golden.tokens[at / solving.width], id = own + cases[i].shift;
+            can &= id >= 0 && (uint32_t)id < p->vocab;
+            float second = cases[i].shift == 0 ? w[((uint64_t)(own + 1) % p->vocab) * p->width + at % p->width] : 0;
+            solving.rows[at] =
+                can ? p->scale * (w[(uint64_t)id * p->width + at % p->width] + second) : solving.rows[at];
+        }
+        assert_true(can);
+        if (cases[i].shift != 0) {
+            solving_expect(&solving, KIND_WIRING, "Every token has the embedding of id", cases[i].shift);
+        } else {
+            solving_refuse(&solving, KIND_WIRING);
+        }
+        free(w);
+        solving_close(&solving);
+    }
+}
+
 static void values_are_clipped(void **state)
 {
     (void)state;
@@ -386,6 +480,8 @@ int main(void)
         cmocka_unit_test(shares_are_wrong),
         cmocka_unit_test(sums_have_factors),
         cmocka_unit_test(heads_are_read_in_another_order),
+        cmocka_unit_test(products_of_others_are_told),
+        cmocka_unit_test(tokens_are_others),
         cmocka_unit_test(values_are_clipped),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);

@@ -7,8 +7,10 @@
 
 #include <cmocka.h>
 
+#include "reference/reference.h"
 #include "tests/support/expect.h"
 #include "tests/support/recording.h"
+#include "workbench/audit/span.h"
 #include "workbench/diagnose/diagnose.h"
 
 #define LAYER 0
@@ -86,6 +88,18 @@ static void no_activation(struct step *step)
     step->params.glu.activation = ACTIVATION_NONE;
 }
 
+static void both_limits(struct step *step)
+{
+    step->params.rope.high = 8;
+    step->params.rope.low = 0.5f;
+}
+
+static void factor_32_of_128(struct step *step)
+{
+    step->params.rope.factor = 32;
+    step->params.rope.original = 128;
+}
+
 struct bug {
     enum op op;
     number_function *edit;
@@ -152,6 +166,8 @@ static const struct {
     {"tiny-gemma2", {OP_attention, softcap_50}, "wrong-attention-softcap", 50},
     {"tiny-gemma3-odd", {OP_attention, scaled_for_64}, "wrong-attention-scale", 64},
     {"tiny-llama", {OP_attention, scaled_for_64}, "wrong-attention-scale", 64},
+    {"tiny-gpt-oss", {OP_rope, both_limits}, "wrong-rope-high", 8},
+    {"tiny-llama-105", {OP_rope, factor_32_of_128}, "wrong-rope-factor", 32},
 };
 
 static void test_numbers_are_solved(void **state)
@@ -180,6 +196,175 @@ static void test_numbers_of_experts(void **state)
     assert_true(diagnose("tiny-gpt-oss-odd", (struct bug[2]){{OP_swiglu, alpha_1}, {OP_COUNT, NULL}}, STAGE_layer_out,
                          found) >= 1);
     assert_string_equal(found[0].fault, "wrong-swiglu-alpha");
+}
+
+/* Weights of a step, written anew: row e is `from`'s row e + shift, times a factor. [1]: the bias, [0]: the matrix. */
+static void write_weights(struct plan *plan, struct step *step, unsigned slot, const struct tensor *from,
+                          uint64_t shift, float times)
+{
+    uint64_t n = tensor_row_elems(from), n_rows = tensor_rows(from);
+    struct tensor *tensor = arena_alloc(&plan->arena, sizeof(*tensor));
+    float *values = arena_alloc(&plan->arena, n * n_rows * sizeof(*values));
+    for (uint64_t r = 0; r < n_rows; r++) {
+        weights_decode(from, (r + shift) % n_rows, 0, n, values + r * n);
+        for (uint64_t i = 0; i < n; i++) {
+            values[r * n + i] *= times;
+        }
+    }
+    *tensor = *from;
+    tensor->dtype = DTYPE_F32;
+    tensor->layout = LAYOUT_ROWS;
+    tensor->scales = NULL;
+    tensor->bytes = (const uint8_t *)values;
+    tensor->n_bytes = n * n_rows * sizeof(*values);
+    step->weight[slot] = tensor;
+}
+
+static const struct wrong_weights {
+    const char *model;
+    enum stage stage; /* whose weights are wrong, in layer 0 */
+    unsigned slot;
+    int32_t layer; /* whose weights it has */
+    uint64_t shift;
+    float times;
+    enum stage kept; /* the stage that is judged */
+    enum fault_kind kind;
+    const char *says; /* NULL: nothing is named */
+} wrong_weights[] = {
+    {"tiny-gpt-oss", STAGE_moe_down, 1, 0, 1, 1, STAGE_moe_out, KIND_ADDITIVE, "expert e has that of e + 1"},
+    {"tiny-gpt-oss-odd", STAGE_moe_gate_up, 1, 0, 4, 1, STAGE_layer_out, KIND_ADDITIVE, "expert e has that of e - 1"},
+    {"tiny-llama-odd", STAGE_v_proj, 1, 0, 0, 2, STAGE_attn_resid, KIND_ADDITIVE, "The bias is added twice"},
+    {"tiny-gpt-oss", STAGE_o_proj, 1, 0, 0, -1, STAGE_layer_out, KIND_ADDITIVE, "The bias is subtracted"},
+    {"tiny-gpt-oss", STAGE_o_proj, 1, 1, 0, 1, STAGE_attn_resid, KIND_ADDITIVE, "The bias is the next layer's"},
+    {"tiny-llama", STAGE_ffn_down, 0, 1, 0, 1, STAGE_layer_out, KIND_WIRING, "The weights are the next layer's"},
+    {"tiny-gemma3", STAGE_attn_norm, 0, 1, 0, 1, STAGE_attn_out, KIND_WIRING, "The weights are the next layer's"},
+    {"tiny-gpt-oss", STAGE_o_proj, 1, 0, 0, 1.37f, STAGE_layer_out, KIND_ADDITIVE, NULL},
+    {"tiny-llama", STAGE_ffn_down, 0, 0, 3, 1, STAGE_layer_out, KIND_WIRING, NULL},
+};
+
+static void test_weights_of_others(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(wrong_weights) / sizeof(*wrong_weights); i++) {
+        const struct wrong_weights *bug = &wrong_weights[i];
+        struct small_model small;
+        struct plan faulty;
+        struct trace run;
+        struct diagnosis found[8];
+        small_open(&small, bug->model, NULL);
+        plan_copy(&faulty, &small.plan);
+        struct step *step = &faulty.steps[plan_find(&faulty, LAYER, bug->stage)];
+        const struct step *from = &small.plan.steps[plan_find(&small.plan, bug->layer, bug->stage)];
+        write_weights(&faulty, step, bug->slot, from->weight[bug->slot], bug->shift, bug->times);
+        record_run(&run, &faulty, &small.golden);
+        hide(&run, &small.plan, bug->kept);
+        uint32_t n = diagnose_step(&small.plan, (uint32_t)plan_find(&small.plan, LAYER, bug->kept), &run, found, 8);
+        print_message("%s %s: %s\n", bug->model, stage_name(bug->stage), n > 0 ? found[0].text : "nothing");
+        assert_true(bug->says ? n >= 1 : n == 0 || found[0].how != HOW_REPRODUCED);
+        if (bug->says) {
+            assert_int_equal(found[0].kind, bug->kind);
+            assert_non_null(strstr(found[0].text, bug->says));
+        }
+        trace_free(&run);
+        plan_free(&faulty);
+        small_close(&small);
+    }
+}
+
+/* A run whose q and k are rotated, or whose keys are seen, as no plan can say: by the op itself, row by row. */
+struct row_bug {
+    const char *model;
+    enum stage stage;  /* q_rope, or attn_out */
+    double shift;      /* of rope's positions */
+    bool decode_alone; /* q and k of decode rows */
+    int seen;          /* SEEN_ of attention; -1: every second key, which nothing is named for */
+    enum stage kept;
+    enum fault_kind kind;
+    const char *says; /* NULL: nothing is named */
+};
+
+static const struct row_bug row_bugs[] = {
+    {"tiny-llama", STAGE_q_rope, 3, true, 0, STAGE_layer_out, KIND_POSITIONS, "of decode are rotated as positions 3"},
+    {"tiny-gpt-oss-odd", STAGE_q_rope, -2, false, 0, STAGE_attn_resid, KIND_POSITIONS, "positions 2 too small"},
+    {"tiny-gemma3", STAGE_attn_out, 0, false, SEEN_WHOLE_PROMPT, STAGE_layer_out, KIND_VISIBLE_KEYS, "causal mask"},
+    {"tiny-llama-odd", STAGE_attn_out, 0, false, SEEN_WITHOUT_OWN, STAGE_layer_out, KIND_VISIBLE_KEYS, "own key"},
+    {"tiny-gpt-oss", STAGE_attn_out, 0, false, SEEN_WITHOUT_FIRST, STAGE_attn_resid, KIND_VISIBLE_KEYS, "first key"},
+    {"tiny-llama", STAGE_attn_out, 0, false, -1, STAGE_layer_out, KIND_VISIBLE_KEYS, NULL},
+    {"tiny-llama", STAGE_q_rope, 0.37, false, 0, STAGE_layer_out, KIND_POSITIONS, NULL},
+};
+
+/* One row of the layer's step, from the healthy run's stages and those made so far. */
+static void run_row(const struct plan *plan, uint32_t s, struct trace *run, uint32_t p, const struct row_bug *bug)
+{
+    const struct step *step = &plan->steps[s];
+    bool decode = run->phase[p] == PHASE_DECODE, of_q = step->stage == STAGE_q_rope;
+    uint32_t keys[64], n = 0, prompt = 0;
+    double y[4096];
+    const struct rope_trial rope = {.shift = bug->shift};
+    struct op_row row = {.arith = &arith_float32, .n_positions = run->n_positions, .position = p, .decode = decode};
+    for (unsigned i = 0; i < OP_MAX_INPUTS && step->input[i] >= 0; i++) {
+        const struct trace_stage *from = trace_find_step(run, &plan->steps[step->input[i]]);
+        row.in[i] = op_reads_earlier(step->op, i) ? from->rows : trace_row(from, p);
+    }
+    const struct trace_stage *indices = trace_find(run, step->layer, STAGE_router_indices);
+    row.places = step->op == OP_topk_softmax && indices ? trace_row(indices, p) : NULL;
+    row.recorded = trace_row(trace_find_step(run, step), p);
+    while (prompt < run->n_positions && run->phase[prompt] == PHASE_PREFILL) {
+        prompt++;
+    }
+    if (step->op == OP_rope && bug->stage == STAGE_q_rope && (bug->decode_alone ? decode : of_q)) {
+        row.rope = &rope;
+    }
+    uint32_t window = step->op == OP_attention ? step->params.attention.window : 0;
+    for (uint32_t key = 0; key < run->n_positions && step->op == OP_attention; key++) {
+        bool visible = key <= p && (window == 0 || key + window > p);
+        bool seen = bug->seen == SEEN_WHOLE_PROMPT    ? (decode ? visible : key < prompt)
+                    : bug->seen == SEEN_WITHOUT_OWN   ? visible && (key != p || p == 0)
+                    : bug->seen == SEEN_WITHOUT_FIRST ? visible && (key != 0 || p == 0)
+                                                      : visible && (key % 2 == p % 2);
+        if (seen) {
+            keys[n++] = key;
+        }
+    }
+    const struct attention_trial attention = {.keys = keys, .n_keys = n};
+    if (step->op == OP_attention && bug->stage == STAGE_attn_out) {
+        row.attention = &attention;
+    }
+    op_run(&(struct op_batch){.step = step, .n_rows = 1, .rows = &row, .y = y});
+    float *to = trace_find_step(run, step)->rows + (uint64_t)p * step->width;
+    for (uint32_t d = 0; d < step->width; d++) {
+        to[d] = (float)y[d];
+    }
+}
+
+static void test_positions_and_keys(void **state)
+{
+    (void)state;
+    for (size_t i = 0; i < sizeof(row_bugs) / sizeof(*row_bugs); i++) {
+        const struct row_bug *bug = &row_bugs[i];
+        struct small_model small;
+        struct trace run;
+        struct diagnosis found[8];
+        small_open(&small, bug->model, NULL);
+        record_run(&run, &small.plan, &small.golden);
+        uint32_t first = (uint32_t)plan_find(&small.plan, LAYER, bug->stage);
+        uint32_t last = (uint32_t)plan_find(&small.plan, LAYER, STAGE_layer_out);
+        for (uint32_t s = first; s <= last; s++) {
+            for (uint32_t p = 0; p < run.n_positions && !stage_is_integer(small.plan.steps[s].stage); p++) {
+                run_row(&small.plan, s, &run, p, bug);
+            }
+        }
+        hide(&run, &small.plan, bug->kept);
+        uint32_t n = diagnose_step(&small.plan, (uint32_t)plan_find(&small.plan, LAYER, bug->kept), &run, found, 8);
+        print_message("%s %s: %s\n", bug->model, stage_name(bug->stage), n > 0 ? found[0].text : "nothing");
+        assert_true(bug->says ? n >= 1 : n == 0 || found[0].how != HOW_REPRODUCED);
+        if (bug->says) {
+            assert_int_equal(found[0].kind, bug->kind);
+            assert_non_null(strstr(found[0].text, bug->says));
+        }
+        trace_free(&run);
+        small_close(&small);
+    }
 }
 
 static const struct {
@@ -228,10 +413,9 @@ static void test_others_are_refused(void **state)
 int main(void)
 {
     const struct CMUnitTest tests[] = {
-        cmocka_unit_test(test_numbers_are_solved),
-        cmocka_unit_test(test_numbers_of_experts),
-        cmocka_unit_test(test_pairs_are_solved),
-        cmocka_unit_test(test_others_are_refused),
+        cmocka_unit_test(test_numbers_are_solved), cmocka_unit_test(test_numbers_of_experts),
+        cmocka_unit_test(test_weights_of_others),  cmocka_unit_test(test_positions_and_keys),
+        cmocka_unit_test(test_pairs_are_solved),   cmocka_unit_test(test_others_are_refused),
     };
     return cmocka_run_group_tests(tests, NULL, NULL);
 }

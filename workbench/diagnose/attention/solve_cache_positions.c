@@ -1,5 +1,6 @@
-/* Keys or values that lie at other positions of the cache than their own. Rows are solved in order: each adds one
- * position to those that are known. */
+/* Keys or values that lie at other positions of the cache than their own, or were never written. Rows are solved in
+ * order: each adds one position to those that are known. */
+#include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -9,6 +10,7 @@
 
 #define MOST_POSITIONS 512
 #define MOST_SHIFT 4
+#define NOTHING UINT32_MAX /* zeros: the position was never written */
 
 /* Which position's key and value lie at each position. */
 struct cache {
@@ -21,8 +23,12 @@ struct cache {
 
 static void hold(struct cache *cache, unsigned what, uint32_t position, uint32_t from)
 {
-    memcpy(cache->held[what] + (uint64_t)position * cache->width, cache->right[what] + (uint64_t)from * cache->width,
-           cache->width * sizeof(float));
+    float *held = cache->held[what] + (uint64_t)position * cache->width;
+    if (from == NOTHING) {
+        memset(held, 0, cache->width * sizeof(float));
+    } else {
+        memcpy(held, cache->right[what] + (uint64_t)from * cache->width, cache->width * sizeof(float));
+    }
     cache->from[what][position] = from;
 }
 
@@ -47,6 +53,13 @@ static bool solve_position(struct cache *cache, const struct op_row *row)
     uint32_t own = row->position;
     if (row_fits(cache, row)) {
         return true;
+    }
+    for (unsigned which = 0; which < 3; which++) {
+        hold(cache, 0, own, which == 0 ? own : NOTHING);
+        hold(cache, 1, own, which == 1 ? own : NOTHING);
+        if (row_fits(cache, row)) {
+            return true;
+        }
     }
     for (unsigned which = 0; which < 3; which++) {
         for (uint32_t k = 2; k <= 2 * cache->n + 1 && !stop_asked(); k++) { /* the nearest first */
@@ -77,6 +90,32 @@ static bool prove(const struct cache *cache, struct proof *proof)
     return explains;
 }
 
+/* Positions that hold nothing. Returns whether nothing else is wrong. */
+static bool describe_unwritten(const struct cache *cache, const struct proof *proof, struct diagnosis *found)
+{
+    char list[120] = "";
+    size_t length = 0;
+    bool any[2] = {false, false};
+    for (uint32_t p = 0; p < cache->n; p++) {
+        bool empty[2] = {cache->from[0][p] == NOTHING, cache->from[1][p] == NOTHING};
+        if ((!empty[0] && cache->from[0][p] != p) || (!empty[1] && cache->from[1][p] != p)) {
+            return false;
+        }
+        any[0] |= empty[0];
+        any[1] |= empty[1];
+        if ((empty[0] || empty[1]) && length + 8 < sizeof(list)) {
+            length += (size_t)snprintf(list + length, sizeof(list) - length, "%s%u", length ? ", " : "", p);
+        }
+    }
+    found->kind = KIND_UNTOUCHED;
+    proof_tell(cache->solve, proof, found, "%s of the cache are zeros at position %s: they were never written.",
+               any[0] && any[1] ? "Keys and values"
+               : any[0]         ? "Keys"
+                                : "Values",
+               list);
+    return true;
+}
+
 static void describe(const struct cache *cache, const struct proof *proof, struct diagnosis *found)
 {
     char list[120] = "";
@@ -89,8 +128,10 @@ static void describe(const struct cache *cache, const struct proof *proof, struc
             any[what] |= moved[what];
         }
         if ((moved[0] || moved[1]) && length + 24 < sizeof(list)) {
-            length += (size_t)snprintf(list + length, sizeof(list) - length, "%s%u holds that of %u",
-                                       length ? ", " : "", p, cache->from[moved[0] ? 0 : 1][p]);
+            uint32_t from = cache->from[moved[0] ? 0 : 1][p];
+            length += (size_t)snprintf(list + length, sizeof(list) - length,
+                                       from == NOTHING ? "%s%u holds nothing" : "%s%u holds that of %u",
+                                       length ? ", " : "", p, from);
         }
     }
     proof_tell(cache->solve, proof, found, "%s lie at other positions of the cache: position %s.",
@@ -117,7 +158,29 @@ static bool all_are_shifted(struct cache *cache, struct proof *proof)
             }
         }
     }
+    return false;
+}
+
+static void hold_all_right(struct cache *cache)
+{
     for (uint32_t position = 0; position < cache->n; position++) {
+        hold(cache, 0, position, position);
+        hold(cache, 1, position, position);
+    }
+}
+
+/* One position alone holds nothing: tried first, for the same reason. */
+static bool one_is_unwritten(struct cache *cache, struct proof *proof)
+{
+    hold_all_right(cache);
+    for (uint32_t position = 0; position < cache->n && !stop_asked(); position++) {
+        for (unsigned which = 0; which < 3; which++) {
+            hold(cache, 0, position, which == 0 ? position : NOTHING);
+            hold(cache, 1, position, which == 1 ? position : NOTHING);
+            if (prove(cache, proof)) {
+                return true;
+            }
+        }
         hold(cache, 0, position, position);
         hold(cache, 1, position, position);
     }
@@ -134,6 +197,44 @@ static const struct op_row **sort_rows(const struct cache *cache)
     return at;
 }
 
+/* The cache holds nothing: each row sees its own key and value, and zeros, whose scores are 0, at all other positions.
+ */
+struct empty_row {
+    struct attention_trial trial;
+    uint32_t own;
+};
+
+static bool is_empty(const struct solve *solve, struct proof *proof)
+{
+    const struct attention_params *p = attention_params_of(solve->evidence->step);
+    uint32_t n = solve->trial->rows.n;
+    struct op_row *rows = proof_rows(solve);
+    struct empty_row *empty = xcalloc(n, sizeof(*empty));
+    double *sinks = xcalloc((uint64_t)n * p->heads, sizeof(*sinks));
+    float *stored = xcalloc(p->heads, sizeof(*stored));
+    if (p->has_sinks) {
+        weights_decode(solve->evidence->step->weight[0], 0, 0, p->heads, stored);
+    }
+    for (uint32_t i = 0; i < n; i++) {
+        uint32_t seen = p->window != 0 && rows[i].position >= p->window ? p->window - 1 : rows[i].position;
+        for (uint32_t h = 0; h < p->heads; h++) {
+            sinks[(uint64_t)i * p->heads + h] = log(seen + (p->has_sinks ? exp(stored[h]) : 0));
+        }
+        empty[i].own = rows[i].position;
+        empty[i].trial =
+            (struct attention_trial){.keys = &empty[i].own, .n_keys = 1, .sinks = sinks + (uint64_t)i * p->heads};
+        rows[i].attention = &empty[i].trial;
+    }
+    struct candidate candidate = trial_candidate(solve->trial, solve->evidence->step);
+    candidate.rows = rows;
+    bool explains = proof_find(solve, &candidate, proof);
+    free(stored);
+    free(sinks);
+    free(empty);
+    free(rows);
+    return explains;
+}
+
 bool solve_cache_positions(const struct solve *solve, struct diagnosis *found)
 {
     const struct attention_params *p = attention_params_of(solve->evidence->step);
@@ -146,20 +247,27 @@ bool solve_cache_positions(const struct solve *solve, struct diagnosis *found)
     if (!first->in[0] || cache.n > MOST_POSITIONS) {
         return false;
     }
+    if (is_empty(solve, &proof)) {
+        found->kind = KIND_UNTOUCHED;
+        proof_tell(solve, &proof, found,
+                   "The cache holds zeros: nothing was written to it. Each row sees its own key and value alone.");
+        return true;
+    }
     for (unsigned what = 0; what < 2; what++) {
         cache.held[what] = xmalloc((uint64_t)cache.n * cache.width * sizeof(float));
         cache.from[what] = xcalloc(cache.n, sizeof(uint32_t));
     }
     const struct op_row **rows = sort_rows(&cache);
-    bool solved = all_are_shifted(&cache, &proof);
+    bool solved = all_are_shifted(&cache, &proof) || one_is_unwritten(&cache, &proof);
     if (!solved) {
+        hold_all_right(&cache);
         solved = true;
         for (uint32_t position = 0; position < cache.n && solved; position++) {
             solved = !stop_asked() && rows[position] && solve_position(&cache, rows[position]);
         }
         solved = solved && prove(&cache, &proof);
     }
-    if (solved) {
+    if (solved && !describe_unwritten(&cache, &proof, found)) {
         describe(&cache, &proof, found);
     }
     free(rows);

@@ -52,7 +52,7 @@ float *plant_weights(struct plant *plant, const struct tensor *tensor, uint64_t 
 /* Attention and rope (plant_attention.c, plant_rope.c). */
 plant_function plant_first_keys_lost, plant_padding_in_denominator, plant_masked_keys_count, plant_score_of_tanh,
     plant_running_maximum, plant_heads_reversed, plant_values_from_keys, plant_values_shifted, plant_cache_e4m3,
-    plant_cache_q4_0, plant_keys_shifted;
+    plant_cache_q4_0, plant_keys_shifted, plant_value_unwritten;
 plant_function plant_positions_shifted, plant_tables_bf16, plant_one_frequency;
 
 /* Products, sums and the rest (plant_products.c, plant_values.c). */
@@ -62,6 +62,7 @@ plant_function plant_last_inputs_lost, plant_bias_twice, plant_other_vector, pla
     plant_experts_shifted;
 plant_function plant_clipped, plant_half_branch, plant_norm_offset, plant_norm_without_root, plant_relu,
     plant_swiglu_alpha, plant_swiglu_added, plant_capped_larger, plant_last_expert_lost, plant_next_token,
-    plant_router_sigmoid;
+    plant_router_sigmoid, plant_router_temperature, plant_whole_biases, plant_other_tokens, plant_silu_of_thrice,
+    plant_gelu_with_a_tenth;
 
 #endif

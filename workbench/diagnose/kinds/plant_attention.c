@@ -243,3 +243,14 @@ bool plant_values_shifted(struct plant *plant)
     plant_compute(plant);
     return n <= 512;
 }
+
+bool plant_value_unwritten(struct plant *plant)
+{
+    uint32_t width = params_of(plant)->kv_heads * params_of(plant)->dim, n = plant->trace->n_positions;
+    if (n < 4 || n > 512) {
+        return false;
+    }
+    memset(copy_cache(plant, 2) + (uint64_t)2 * width, 0, width * sizeof(float));
+    plant_compute(plant);
+    return true;
+}

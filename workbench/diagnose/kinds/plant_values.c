@@ -64,6 +64,42 @@ bool plant_relu(struct plant *plant)
     return true;
 }
 
+/* Gates are exact inputs of an op without an activation: up is multiplied by what the activation makes of them. */
+static void activate(struct plant *plant, double (*act)(double gate))
+{
+    uint64_t n = (uint64_t)plant->n * plant->right->width;
+    float *gate = plant_copy_input(plant, 0, plant->right->width);
+    for (uint64_t at = 0; at < n; at++) {
+        gate[at] = (float)act(gate[at]);
+    }
+    plant->step.params.glu.activation = ACTIVATION_NONE;
+    plant_compute(plant);
+}
+
+static double silu_of_thrice(double gate)
+{
+    return 3 * gate / (1 + exp(-3 * gate));
+}
+
+bool plant_silu_of_thrice(struct plant *plant)
+{
+    activate(plant, silu_of_thrice);
+    plant->number = 3;
+    return true;
+}
+
+static double gelu_with_a_tenth(double gate)
+{
+    return gate / 2 * (1 + tanh(sqrt(2 / M_PI) * (gate + 0.1 * gate * gate * gate)));
+}
+
+bool plant_gelu_with_a_tenth(struct plant *plant)
+{
+    activate(plant, gelu_with_a_tenth);
+    plant->number = 0.1;
+    return true;
+}
+
 bool plant_swiglu_alpha(struct plant *plant)
 {
     plant->step.params.swiglu.alpha = 1;
@@ -109,6 +145,47 @@ bool plant_last_expert_lost(struct plant *plant)
     return k > 1;
 }
 
+bool plant_whole_biases(struct plant *plant)
+{
+    const struct step *down = &plant->plan->steps[plant->right->input[0]];
+    const struct trace_stage *indices = trace_find(plant->trace, plant->right->layer, STAGE_router_indices);
+    uint32_t k = plant->right->params.expert_sum.k, width = plant->right->width;
+    if (!down->weight[1] || !indices) {
+        return false;
+    }
+    plant_compute(plant);
+    for (uint32_t i = 0; i < plant->n; i++) {
+        const float *experts = trace_row(indices, plant->rows[i].position);
+        for (uint32_t j = 0; j < k && experts; j++) {
+            const float *bias = plant_weights(plant, down->weight[1], (uint64_t)experts[j]);
+            for (uint32_t d = 0; d < width; d++) {
+                plant->y[(uint64_t)i * width + d] += (1 - (double)plant->rows[i].in[1][j]) * bias[d];
+            }
+        }
+    }
+    return true;
+}
+
+/* Three rows have tokens that no row has: the lowest ids. */
+bool plant_other_tokens(struct plant *plant)
+{
+    int32_t id = 0;
+    for (uint32_t k = 0; k < 3 && k < plant->n; k++, id++) {
+        for (uint32_t p = 0; p < plant->trace->n_positions; p++) {
+            if (plant->trace->tokens[p] == id) {
+                id++;
+                p = UINT32_MAX; /* from the first position again */
+            }
+        }
+        plant->rows[k].token = id;
+    }
+    bool can = plant->n > 4 && (uint32_t)id <= plant->right->params.embed.vocab;
+    if (can) {
+        plant_compute(plant);
+    }
+    return can;
+}
+
 bool plant_next_token(struct plant *plant)
 {
     bool can = true;
@@ -121,6 +198,18 @@ bool plant_next_token(struct plant *plant)
         plant_compute(plant);
     }
     return can;
+}
+
+bool plant_router_temperature(struct plant *plant)
+{
+    uint32_t n = plant->right->params.topk_softmax.n;
+    float *logits = plant_copy_input(plant, 0, n);
+    for (uint64_t at = 0; at < (uint64_t)plant->n * n; at++) {
+        logits[at] *= 0.25F;
+    }
+    plant->number = 0.25;
+    plant_compute(plant);
+    return plant->right->params.topk_softmax.k > 1;
 }
 
 /* The softmax of the sigmoids' logarithms. */

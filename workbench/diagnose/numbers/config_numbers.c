@@ -13,7 +13,9 @@
 #define REFINEMENTS 48 /* each shortens the interval to 0.618 of it */
 #define SPAN_GRID 28   /* likewise in a span */
 #define SPAN_REFINEMENTS 32
-#define MOST_WINDOWS 512 /* windows tried */
+#define TELLING_REFINEMENTS 10 /* after these, a value that explains is within 2 % of a grid's step */
+#define LEAST_LEFT 0.25        /* of the squares that MODEL's value misses by: more is left by no value that explains */
+#define MOST_WINDOWS 512       /* windows tried */
 
 static double distance_at(const struct config_search *search, struct step *step, size_t field, double logarithm)
 {
@@ -27,7 +29,12 @@ static double best_value(const struct config_search *search, struct step step, c
 {
     int n_grid = search->in_span ? SPAN_GRID : GRID;
     double low = log(parameter->low), high = log(parameter->high), width = (high - low) / (n_grid - 1), best = INFINITY;
-    double at = low, right = search->in_span ? search->distance(search->context, search->step, false) : INFINITY;
+    double at = low, right = search->distance(search->context, search->step, false);
+    double had = parameter_get(search->step, parameter->field);
+    if (distance_at(search, &step, parameter->field, low) == right &&
+        distance_at(search, &step, parameter->field, high) == right) {
+        return had; /* it changes nothing: rope, or the scale of scores, at position 0 */
+    }
     for (int i = 0; i < n_grid; i++) {
         double miss = distance_at(search, &step, parameter->field, low + i * width);
         if (miss < best) {
@@ -35,14 +42,17 @@ static double best_value(const struct config_search *search, struct step step, c
             at = low + i * width;
         }
     }
-    if (best >= right) {
-        return parameter_get(search->step, parameter->field); /* no value comes nearer than MODEL's */
+    if (best >= right && search->in_span) {
+        return had; /* no value comes nearer than MODEL's */
     }
     const double section = 0.6180339887498949;
     double a = at - width, b = at + width, left = b - section * (b - a), more = a + section * (b - a);
     double of_left = distance_at(search, &step, parameter->field, left);
     double of_more = distance_at(search, &step, parameter->field, more);
     for (int i = 0; i < (search->in_span ? SPAN_REFINEMENTS : REFINEMENTS); i++) {
+        if (i == TELLING_REFINEMENTS && search->in_span && fmin(of_left, of_more) > LEAST_LEFT * right) {
+            return had;
+        }
         if (of_left < of_more) {
             b = more;
             more = left;
@@ -101,15 +111,6 @@ static bool try_multiple(const struct config_search *search, const struct parame
     return false;
 }
 
-/* Whether the kind of rope has the number. */
-static bool is_used(const struct parameter *parameter, const struct step *step)
-{
-    uint32_t type = step->params.rope.type;
-    bool of_limits = parameter->field == FIELD(rope.original) || parameter->field == FIELD(rope.low) ||
-                     parameter->field == FIELD(rope.high);
-    return parameter->op != OP_rope || !of_limits || type == ROPE_TYPE_LLAMA3 || type == ROPE_TYPE_YARN;
-}
-
 static bool try_parameter(const struct config_search *search, const struct parameter *parameter,
                           struct config_number *found)
 {
@@ -118,7 +119,7 @@ static bool try_parameter(const struct config_search *search, const struct param
     if (parameter->field == FIELD(rope.factor) && step.params.rope.type == ROPE_TYPE_DEFAULT) {
         step.params.rope.type = ROPE_TYPE_LINEAR;
     }
-    if (!is_used(parameter, &step)) {
+    if (!parameter_is_used(parameter, &step)) {
         return false;
     }
     double best = NAN;
@@ -249,5 +250,5 @@ bool config_number_find(const struct config_search *search, struct config_number
             return true;
         }
     }
-    return false;
+    return config_pair_find(search, found);
 }

@@ -23,7 +23,7 @@ struct config_search {
 
 struct config_number {
     char name[64];  /* "wrong-rope-theta" */
-    char text[192]; /* "rope_theta is 10000 where MODEL has 50000" */
+    char text[256]; /* "rope_theta is 10000 where MODEL has 50000" */
     struct solved solved;
 };
 
@@ -33,7 +33,10 @@ void config_number_name(const struct config_number *number, uint32_t step, struc
 /* Says in what number a wrong step differs from the right one. */
 void config_number_tell(const struct step *right, const struct step *wrong, struct config_number *found);
 
-/* Tries every number of the config that the step's op uses. false: none explains the rows. */
+/* number_pairs.c: two numbers of rope that are both wrong. */
+bool config_pair_find(const struct config_search *search, struct config_number *found);
+
+/* Tries every number of the config that the step's op uses, then two of them. false: none explains the rows. */
 bool config_number_find(const struct config_search *search, struct config_number *found);
 
 #endif

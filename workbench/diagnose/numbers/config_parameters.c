@@ -41,6 +41,14 @@ bool parameter_is_of(const struct parameter *parameter, const struct step *step)
     return parameter->op == step->op || (parameter->op == OP_attention && config_is_attention(step));
 }
 
+bool parameter_is_used(const struct parameter *parameter, const struct step *step)
+{
+    uint32_t type = step->params.rope.type;
+    bool of_limits = parameter->field == FIELD(rope.original) || parameter->field == FIELD(rope.low) ||
+                     parameter->field == FIELD(rope.high);
+    return parameter->op != OP_rope || !of_limits || type == ROPE_TYPE_LLAMA3 || type == ROPE_TYPE_YARN;
+}
+
 float parameter_get(const struct step *step, size_t field)
 {
     float value;

@@ -27,6 +27,9 @@ bool config_is_attention(const struct step *step);
 /* Whether the number is one of the step's op. */
 bool parameter_is_of(const struct parameter *parameter, const struct step *step);
 
+/* Whether the step's kind of rope has the number. */
+bool parameter_is_used(const struct parameter *parameter, const struct step *step);
+
 float parameter_get(const struct step *step, size_t field);
 void parameter_set(struct step *step, size_t field, double value);
 

@@ -20,7 +20,10 @@ static bool step_explains(void *context, const struct step *step)
 static double row_distance(void *context, const struct step *step, bool highest)
 {
     const struct solve *solve = context;
-    const struct op_row *row = &solve->trial->rows.rows[highest ? solve->trial->n_failing - 1 : 0];
+    const struct op_row *rows = solve->trial->rows.rows;
+    uint32_t lowest =
+        rows[0].position == 0 && solve->trial->n_failing > 1; /* position 0 tells nothing of frequencies */
+    const struct op_row *row = &rows[highest ? solve->trial->n_failing - 1 : lowest];
     double *y = xcalloc(step->width, sizeof(*y)), sum = 0;
     uint32_t weights_dtype = solve->trial->stage->weights_dtype;
     op_run(&(struct op_batch){.step = step, .weights_dtype = weights_dtype, .n_rows = 1, .rows = row, .y = y});

@@ -178,6 +178,53 @@ static uint32_t closest_order(struct orders *orders, struct op_trial *trial, con
     return best;
 }
 
+/* The same of the row at one position, by values alone; all others of the step's stage are hidden meanwhile. */
+static bool row_is_closer(struct orders *orders, const struct plan *plan, uint32_t s, struct trace *trace,
+                          uint32_t position)
+{
+    const struct step *step = &plan->steps[s];
+    struct trace_stage whole, *stage = trace_find_step(trace, step);
+    struct spans spans;
+    struct rows rows;
+    double miss[MOST_ORDERS] = {0};
+    double *y = xmalloc(step->width * sizeof(*y));
+    trace_hide_others(trace, stage, position, 1, &whole);
+    spans_open(&spans, plan, trace);
+    spans.values_only = true;
+    rows_gather(&rows, plan, s, trace, &spans);
+    op_run(&(struct op_batch){
+        .step = step, .weights_dtype = stage->weights_dtype, .n_rows = rows.n, .rows = rows.rows, .y = y});
+    bool closer = false;
+    for (uint32_t k = 0; k < orders->n && rows.n > 0; k++) {
+        for (uint32_t d = 0; d < step->width; d++) {
+            double difference = orders->rows[k][(uint64_t)position * step->width + d] - y[d];
+            miss[k] += difference * difference;
+        }
+        closer |= k > 0 && 16 * miss[k] <= miss[0];
+    }
+    rows_free(&rows);
+    spans_close(&spans);
+    trace_show_all(stage, &whole);
+    free(y);
+    return closer;
+}
+
+/* Whether an order may come closest: it does so in the last row, or in the last of the prompt. A span of all rows takes
+ * far longer than of two. */
+static bool may_be_in_order(struct orders *orders, const struct plan *plan, uint32_t s, struct trace *trace)
+{
+    const struct trace_stage *stage = trace_find_step(trace, &plan->steps[s]);
+    bool may = false;
+    for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE && !may && orders->n > 1; phase++) {
+        uint32_t end = trace->n_positions;
+        while (end > 0 && !(stage->recorded[end - 1] && trace->phase[end - 1] == phase)) {
+            end--;
+        }
+        may = end > 0 && row_is_closer(orders, plan, s, trace, end - 1);
+    }
+    return may;
+}
+
 /* Puts one step's stage right, if an order of its values does. */
 static struct order cure_step(const struct plan *plan, uint32_t s, struct trace *trace)
 {
@@ -188,11 +235,15 @@ static struct order cure_step(const struct plan *plan, uint32_t s, struct trace 
     if (!stage || stage_is_integer(step->stage)) {
         return taken;
     }
+    struct orders orders;
+    orders_open(&orders, trace, stage, head_dim(plan, trace, stage));
+    if (!may_be_in_order(&orders, plan, s, trace)) {
+        orders_close(&orders);
+        return taken;
+    }
     trial_open(&trial, plan, s, trace);
     if (trial.rows.n > 0 && trial_sort_failing_first(&trial, step) > 0) {
-        struct orders orders;
-        orders_open(&orders, trace, stage, head_dim(plan, trace, stage));
-        uint32_t best = orders.n > 1 ? closest_order(&orders, &trial, step) : 0;
+        uint32_t best = closest_order(&orders, &trial, step);
         if (best > 0) {
             taken = orders.order[best];
             memcpy(stage->rows, orders.rows[best], (uint64_t)trace->n_positions * stage->width * sizeof(float));
@@ -200,9 +251,9 @@ static struct order cure_step(const struct plan *plan, uint32_t s, struct trace 
                 stage_set_rounded(stage, trace->n_positions, stage->arith.u_rounded);
             }
         }
-        orders_close(&orders);
     }
     trial_close(&trial);
+    orders_close(&orders);
     return taken;
 }
 

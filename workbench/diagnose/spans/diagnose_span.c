@@ -1,6 +1,7 @@
 /* The diagnosis of a span: several ops of which only the last one's output is recorded. Each mutant is made in the
  * plan, the span is recomputed with it, and the span's recorded output is judged. If none explains it, numbers of the
- * config are searched for, and then a second bug beside one that explains some rows. */
+ * config are searched for, then wrong weights, positions and visible keys are tried, and then a second bug beside one
+ * that explains some rows. */
 #include <math.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -179,7 +180,7 @@ uint32_t diagnose_span(const struct span_failure *failure, struct diagnosis *fou
     if (span_search_open(&search, failure)) {
         n = span_faults(&search, found, max);
         if (n == 0 && !failure->is_exchange) {
-            n = span_numbers(&search, found);
+            n = span_numbers(&search, found) || span_weights(&search, found) || span_trials(&search, found);
         }
         if (n == 0 && !failure->is_exchange && max >= 2) {
             n = span_pairs(&search, found) ? 2 : 0;

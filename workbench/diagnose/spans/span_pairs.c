@@ -11,7 +11,8 @@ static bool find_second(const struct span_failure *failure, struct diagnosis *fo
 {
     struct span_search search;
     bool explains =
-        span_search_open(&search, failure) && (span_faults(&search, found, 1) > 0 || span_numbers(&search, found));
+        span_search_open(&search, failure) && (span_faults(&search, found, 1) > 0 || span_numbers(&search, found) ||
+                                               span_weights(&search, found) || span_trials(&search, found));
     span_search_close(&search);
     return explains;
 }

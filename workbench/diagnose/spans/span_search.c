@@ -129,7 +129,9 @@ void span_edit_apply(const struct span_edit *edit, struct plan *plan, struct are
     for (uint32_t s = 0; s < plan->n_steps; s++) {
         if (edit->steps[s] && edit->fault) {
             plan->steps[s] = fault_mutant(edit->fault, &before, s, arena);
-        } else if (edit->steps[s]) {
+        } else if (edit->steps[s] && edit->weights) {
+            edit->weights->apply(&before, s, &plan->steps[s], arena);
+        } else if (edit->steps[s] && !edit->trial) {
             apply_numbers(edit, &plan->steps[s].params);
         }
     }
@@ -179,6 +181,7 @@ double span_try(struct span_search *search, const struct span_edit *edit, uint32
         struct spans spans;
         struct span_rows rows = {0};
         edited_spans(&spans, &edited, all ? search->base : &search->low.base);
+        spans.trial = edit->trial;
         span_rows_compute(&rows, &edited.plan, failure->step, &spans, false);
         worst = rows.worst <= 1 && (!all || rows_tell(search, &rows)) ? rows.worst : INFINITY;
         *n_right = all ? count_right(&rows, output) : 0;
@@ -225,6 +228,7 @@ double span_miss(struct span_search *search, const struct span_edit *edit, bool 
     edited_open(&edited, search, light_plan(search), edit);
     edited_spans(&spans, &edited, &row->base);
     spans.values_only = true;
+    spans.trial = edit->trial;
     span_rows_compute(&rows, &edited.plan, search->failure->step, &spans, false);
     double miss = rows.rows.n == 1 ? 0 : INFINITY;
     const float *recorded = trace_row(trace_find_step(&row->trace, step), row->position);

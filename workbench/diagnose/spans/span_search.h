@@ -11,10 +11,19 @@ struct span_rows {
     double worst;      /* ratio; infinity: a row fails, and the rows after it are not computed */
 };
 
-/* One edit of some steps: a fault, or, with fault NULL, numbers of the parameters: those in which `to` differs from
- * `from`. */
+/* Other weights of a step. apply: edits *step, a copy of step `s`; false: it has none such. */
+struct weights_edit {
+    bool (*apply)(const struct plan *plan, uint32_t s, struct step *step, struct arena *arena);
+    enum fault_kind kind;
+    const char *text;
+};
+
+/* One edit of some steps: a fault, other weights, a trial, or else numbers of the parameters: those in which `to`
+ * differs from `from`. */
 struct span_edit {
-    const struct fault *fault;
+    const struct fault *fault;          /* or NULL */
+    const struct weights_edit *weights; /* or NULL */
+    const struct span_trial *trial;     /* or NULL: of the same steps; the plan stays as it is */
     union step_params from, to;
     uint8_t *steps; /* [n_steps] which; owned by whoever made the edit */
 };
@@ -66,10 +75,15 @@ void span_part_keep(struct span_search *search, const struct span_edit *edit, ui
 /* Writes the first three edited steps in words, and "…" if there are more. Returns the first one's index. */
 uint32_t span_name_edited(const struct plan *plan, const uint8_t *edited, char where[160]);
 
-/* spans/diagnose_span.c: faults of the span. spans/span_numbers.c: numbers of the config that its ops use. Both write
- * the diagnoses to found[max] and keep the edits that explain a part. */
+/* spans/diagnose_span.c: faults of the span. spans/span_numbers.c: numbers of the config that its ops use.
+ * spans/span_weights.c: weights that are others'. All write the diagnoses to found[max] and keep the edits that explain
+ * a part. */
 uint32_t span_faults(struct span_search *search, struct diagnosis *found, uint32_t max);
 bool span_numbers(struct span_search *search, struct diagnosis *found);
+bool span_weights(struct span_search *search, struct diagnosis *found);
+
+/* spans/span_trials.c: other positions of rope, other visible keys. */
+bool span_trials(struct span_search *search, struct diagnosis *found);
 
 /* spans/span_pairs.c: a second bug beside each of the parts. Writes both to found[2]. Returns whether they are found.
  */

@@ -244,11 +244,66 @@ static bool is_function(const struct shares *shares, struct diagnosis *found)
     return false;
 }
 
+/* Adds to y what biases lack that are not multiplied by the shares: (1 - share) bias. false: a row's experts are not
+ * recorded. */
+static bool add_whole_biases(const struct shares *shares, const struct tensor *bias, double *y, double *error)
+{
+    uint32_t n = shares->solve->trial->rows.n, width = shares->solve->evidence->step->width;
+    float *b = xmalloc(width * sizeof(*b));
+    bool can = true;
+    for (uint32_t i = 0; i < n && can; i++) {
+        for (uint32_t j = 0; j < shares->k && can; j++) {
+            int32_t expert = expert_of(shares, i, j);
+            can = expert >= 0 && (uint64_t)expert < tensor_rows(bias);
+            if (!can) {
+                continue;
+            }
+            weights_decode(bias, (uint64_t)expert, 0, width, b);
+            for (uint32_t d = 0; d < width; d++) {
+                double added = (1 - (double)right_shares(shares, i)[j]) * b[d];
+                y[(uint64_t)i * width + d] += added;
+                error[(uint64_t)i * width + d] += 0x1p-22 * (fabs(added) + fabs(b[d]));
+            }
+        }
+    }
+    free(b);
+    return can;
+}
+
+/* The experts' biases are added after the shares are multiplied. */
+static bool biases_are_whole(const struct shares *shares, struct diagnosis *found)
+{
+    const struct solve *solve = shares->solve;
+    const struct step *step = solve->evidence->step;
+    const struct tensor *bias = solve->evidence->plan->steps[step->input[0]].weight[1];
+    uint64_t n_values = (uint64_t)solve->trial->rows.n * step->width;
+    if (!bias || tensor_row_elems(bias) != step->width) {
+        return false;
+    }
+    double *y = xcalloc(n_values, sizeof(*y)), *error = xcalloc(n_values, sizeof(*error));
+    struct proof proof;
+    op_run(&(struct op_batch){.step = step,
+                              .weights_dtype = solve->trial->stage->weights_dtype,
+                              .n_rows = solve->trial->rows.n,
+                              .rows = solve->trial->rows.rows,
+                              .y = y,
+                              .bound = error});
+    bool explains = add_whole_biases(shares, bias, y, error) && proof_of_values(solve, y, error, &proof);
+    if (explains) {
+        found->kind = KIND_ADDITIVE;
+        proof_tell(solve, &proof, found,
+                   "The experts' bias %.80s is not multiplied by their shares: it is added after them.", bias->name);
+    }
+    free(error);
+    free(y);
+    return explains;
+}
+
 bool solve_expert_weights(const struct solve *solve, struct diagnosis *found)
 {
     struct shares shares;
-    bool explains = shares_open(&shares, solve) &&
-                    (is_incomplete(&shares, found) || is_permuted(&shares, found) || is_function(&shares, found));
+    bool explains = shares_open(&shares, solve) && (is_incomplete(&shares, found) || is_permuted(&shares, found) ||
+                                                    is_function(&shares, found) || biases_are_whole(&shares, found));
     shares_close(&shares);
     return explains;
 }
