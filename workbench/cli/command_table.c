@@ -124,6 +124,19 @@ static const struct command commands[] = {
         .function = command_golden,
     },
     {
+        .name = "import",
+        .group = GROUP_RUN,
+        .synopsis = "SOURCE [--model] [--map] -o",
+        .min_words = 1,
+        .max_words = 1,
+        .summary = "Turn another program's dump into a trace.",
+        .description =
+            "Reads what another program dumped (arrays by module path, by llama.cpp's or by lockstep's names; "
+            "docs/traces.md lists the formats), writes it as a trace, and tells what it put right and which "
+            "arrays have no place. audit, compare, diff --trace and debug --trace take SOURCE as it is.",
+        .function = command_import,
+    },
+    {
         .name = "bench",
         .group = GROUP_RUN,
         .synopsis =

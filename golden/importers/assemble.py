@@ -1,0 +1,390 @@
+"""From the arrays of a dump to a trace file: names to stages, shapes to rows, forward passes one after the other. What was put right is
+told, what has no place is listed; a name is never overruled by values."""
+
+import collections
+
+import h5py
+import numpy
+
+from .dump import Refused
+from .fit import Mismatch, fit, halves
+from .names import STAGES, Names, Place, strip_call
+
+MOST_POSITIONS = 1 << 22
+Q_K = ("q_proj", "k_proj", "q_rope", "k_rope")
+# From o_proj of the last layer on, an engine may compute only the rows whose logits were asked for.
+MAY_BE_TRIMMED = ("attn_out", "o_proj", "post_attn_norm", "attn_resid", "ffn_norm", "ffn_gate", "ffn_up", "ffn_act", "ffn_down", "post_ffn_norm",
+                  "router_logits", "router_weights", "router_indices", "moe_gate_up", "moe_act", "moe_down", "moe_out", "layer_out")
+
+
+def dataset(stage, layer):
+    return f"stages/{stage}" if layer is None else f"layers/{layer}/{stage}"
+
+
+class Assembly:
+    def __init__(self, dump, model, mapping):
+        self.dump, self.model, self.mapping = dump, model, mapping
+        self.model_type = (model or {}).get("model_type") or mapping.trace.get("model_type") or dump.attributes.get("model_type")
+        self.found = collections.defaultdict(list)  # (stage, layer) or (special, None) -> [(place, call, entry, slice)]
+        self.left = []  # (name, why) of arrays that have no place
+        self.told = collections.Counter()  # what was put right -> arrays
+
+    # --- names
+
+    def place_all(self):
+        names = Names([entry.name for entry in self.dump.entries], self.model_type)
+        self.n_layers = self._count_layers(names)
+        for entry in self.dump.entries:
+            name, call = strip_call(entry.name)
+            call = entry.call if entry.call is not None else call
+            place = self._place(names, entry, name)
+            if place == "ignore":
+                continue
+            if place is None:
+                self.left.append((entry.name, ""))
+            elif place.either:
+                self.left.append((entry.name, f"{' or '.join(place.either)}: the name alone says both"))
+            elif place.stack:
+                self._place_stack(place, call, entry)
+            else:
+                self._add(place, call, entry)
+
+    def _place(self, names, entry, name):
+        said = self.mapping.find(entry.name)
+        if said == "ignore" or said is None and entry.stage is None:
+            return said or names.match(name, entry.op)
+        if said in ("tokens", "phase"):
+            return Place((said,))
+        stage, layer = said or entry.stage
+        return Place((stage,), layer, rank=2)
+
+    def _count_layers(self, names):
+        if self.model:
+            return self.model["n_layers"]
+        declared = self.mapping.trace.get("n_layers") or self.dump.attributes.get("n_layers")
+        if declared:
+            return int(declared)
+        highest, states = -1, 0
+        for entry in self.dump.entries:
+            name = strip_call(entry.name)[0]
+            place = self._place(names, entry, name)
+            if not isinstance(place, Place):
+                continue
+            if place.stack and place.layer is None:
+                states = max(states, entry.shape[0] if entry.shape else 0)
+            elif place.stack == "hidden_states":
+                states = max(states, place.layer + 1)
+            elif place.layer is not None and not place.stack:
+                highest = max(highest, place.layer)
+        if highest < 0 and states < 2:
+            raise Refused(None, "has no array whose name tells its layer, expected --model MODEL or n_layers in --map FILE" if self.dump.entries
+                          else "holds no arrays")
+        return max(highest + 1, states - 1)
+
+    def _add(self, place, call, entry, take=None):
+        layer = self.n_layers - 1 if place.layer == -1 else place.layer
+        key = (" ".join(place.parts), layer)
+        if layer is not None and layer >= self.n_layers:
+            raise Refused(entry.name, f"is of layer {layer}, and MODEL has {self.n_layers}")
+        self.found[key].append((place, call, entry, take))
+
+    def _place_stack(self, place, call, entry):
+        """hidden_states and attentions of transformers: one array of all layers, or one each."""
+        states = place.stack == "hidden_states"
+        count = self.n_layers + states
+        if place.layer is None:
+            if not entry.shape or entry.shape[0] != count or len(entry.shape) < 3:
+                self.left.append((entry.name, f"shape {list(entry.shape)}, expected {count} states of {self.n_layers} layers"))
+                return
+            pieces = [(i, i) for i in range(count)]
+        else:
+            pieces = [(place.layer, None)]
+        for i, take in pieces:
+            stage = ("embed", None) if i == 0 else ("final_norm", None) if i == self.n_layers else ("layer_out", i - 1)
+            stage = stage if states else ("attn_probs", i)
+            if i >= count:
+                raise Refused(entry.name, f"is state {i}, expected {count} of {self.n_layers} layers")
+            self._add(Place((stage[0],), stage[1], rank=-1), call, entry, take)
+
+    # --- tokens
+
+    def _integers(self, entry, what):
+        shape = list(entry.shape)
+        while len(shape) > 1 and shape[0] == 1:
+            shape = shape[1:]
+        if len(shape) != 1:
+            raise Refused(entry.name, f"has shape {list(entry.shape)}, expected the {what} of one sequence: save x[:1]")
+        if not 0 < shape[0] <= MOST_POSITIONS:
+            raise Refused(entry.name, f"holds {shape[0]} {what}, expected 1 to {MOST_POSITIONS}")
+        array = entry.load().reshape(-1)
+        if array.dtype.kind not in "iub" and not (array == numpy.floor(array)).all():
+            raise Refused(entry.name, f"holds {array.dtype}, expected integers")
+        return array.astype(numpy.int64)
+
+    def tokens(self):
+        found = sorted(self.found.pop(("tokens", None), []), key=lambda item: item[1] or 0)
+        if "tokens" in self.mapping.trace:
+            return numpy.array(self.mapping.trace["tokens"], numpy.int64)
+        if found:
+            calls = [call for _, call, _, _ in found]
+            if len(set(calls)) < len(calls):
+                names = ", ".join(entry.name for _, _, entry, _ in found[:3])
+                raise Refused("tokens", f"are given more than once: {names}; say which under [names] in --map FILE")
+            return numpy.concatenate([self._integers(entry, "tokens") for _, _, entry, _ in found])
+        if self.dump.tokens:
+            return numpy.array(self.dump.tokens, numpy.int64)
+        raise Refused("input_ids", "is missing: save the token ids beside the arrays, as input_ids or tokens, or give tokens = [...] under "
+                      "[trace] in --map FILE")
+
+    def phase(self, n, chunks):
+        """0: prefill, 1: decode. chunks: rows of each forward pass."""
+        given = self.found.pop(("phase", None), [])
+        prompt = self.found.pop(("n_prompt", None), [])
+        if given:
+            phase = self._integers(given[0][2], "phases")
+            if len(phase) != n:
+                raise Refused(given[0][2].name, f"has {len(phase)} values, expected {n} as tokens")
+            return phase.astype(numpy.uint8)
+        n_prompt = self.mapping.trace.get("prompt")
+        if n_prompt is None and prompt:
+            n_prompt = int(self._integers(prompt[0][2], "numbers")[0]) if prompt[0][2].shape else int(prompt[0][2].load())
+        if n_prompt is None:
+            while len(chunks) > 1 and chunks[-1] == 1:
+                chunks = chunks[:-1]
+            n_prompt = sum(chunks) if chunks else n
+        return (numpy.arange(n) >= n_prompt).astype(numpy.uint8)
+
+    # --- rows
+
+    def _width(self, stage, layer):
+        if stage == "sample_token":
+            return 1
+        if self.model is None or stage == "attn_probs":
+            return None
+        width = self.model["widths"].get(dataset(stage, layer))
+        if width is None:
+            raise Mismatch(f"{self.model['model_type']} has no {stage}")
+        return width
+
+    def _widths(self, place, layer, shape):
+        """Of a fused array: the width of each part."""
+        if len(place.parts) == 1:
+            return [self._width(place.parts[0], layer)]
+        if self.model:
+            return [self._width(stage, layer) for stage in place.parts]
+        if place.parts == ("ffn_gate", "ffn_up") and shape and shape[-1] % 2 == 0:
+            return [shape[-1] // 2] * 2
+        raise Mismatch(f"{' and '.join(place.parts)} in one array: only --model MODEL tells where one ends")
+
+    def _fit(self, place, layer, entry, take, n):
+        """(Fit, widths) of an entry."""
+        shape = entry.shape if take is None else entry.shape[1:]
+        if entry.dtype not in ("uint16", "bfloat16") and numpy.dtype(entry.dtype).kind not in "fiu":
+            raise Mismatch(f"type {entry.dtype}, expected floats")
+        kind = None if entry.dtype == "bfloat16" else numpy.dtype(entry.dtype).kind
+        if kind in ("i", "u") and entry.dtype != "uint16" and place.parts[0] not in ("router_indices", "sample_token"):
+            raise Mismatch(f"type {entry.dtype}, expected floats")
+        widths = self._widths(place, layer, shape)
+        width = None if widths[0] is None else sum(widths)
+        layout = self.mapping.layout.get(place.parts[0])
+        return fit(shape, place.parts[0], width, n, self.model, layout), widths
+
+    def _candidates(self, items):
+        """Of each forward pass those of the highest rank, by pass."""
+        best = {}
+        for place, call, _, _ in items:
+            best[call] = max(place.rank, best.get(call, place.rank))
+        items = [item for item in items if item[0].rank == best[item[1]]]
+        return sorted(items, key=lambda item: -1 if item[1] is None else item[1])
+
+    def choose(self, n):
+        """[(stage key, [(place, entry, take, fit)…])]: what will be read, without reading it."""
+        chosen = []
+        for (parts, layer), items in self.found.items():
+            kept = []
+            for place, call, entry, take in self._candidates(items):
+                try:
+                    kept.append((place, call, entry, take, *self._fit(place, layer, entry, take, n)))
+                except Mismatch as why:
+                    self.left.append((entry.name, str(why)))
+            calls = [(call, place.addend) for place, call, *_ in kept]
+            for at, call in enumerate(calls):
+                if call in calls[:at]:
+                    first = kept[calls.index(call)][2].name
+                    raise Refused(kept[at][2].name, f"is {dataset(parts.split()[0], layer)}, and so is {first}: say which under [names] in --map FILE")
+            if kept:
+                chosen.append((parts, layer, kept))
+        return chosen
+
+    def _load(self, entry, take, how):
+        """Rows, and whether they are bfloat16 widened to float32."""
+        array = entry.load()
+        array = array if take is None else array[take]
+        is_bf16 = entry.dtype == "bfloat16" or (entry.dtype == "uint16" and array.dtype == numpy.uint16)
+        rows = numpy.ascontiguousarray(how.apply(array))
+        if is_bf16:
+            rows = (rows.astype(numpy.uint32) << 16).view(numpy.float32)
+            if entry.dtype == "uint16":
+                self.told["bf16 in uint16 widened"] += 1
+        elif rows.dtype.kind in "iu":
+            rows = rows.astype(numpy.int32)
+        elif rows.dtype.itemsize not in (2, 4, 8):
+            rows = rows.astype(numpy.float64)
+        for what in how.told:
+            self.told[what] += 1
+        return rows, is_bf16
+
+    def rows(self, kept):
+        """All rows of a stage (or of fused ones), and its storage: None or "bfloat16"."""
+        whole, stored = [], None
+        for at, (place, call, entry, take, how, _) in enumerate(kept):
+            if place.addend == 1:
+                continue
+            rows, is_bf16 = self._load(entry, take, how)
+            if place.addend == 0:
+                rows = self._with_residual(rows, is_bf16, kept, call, entry)
+            stored = "bfloat16" if is_bf16 else stored
+            whole.append(rows)
+        return numpy.concatenate(whole) if len(whole) > 1 else whole[0], stored
+
+    def _with_residual(self, rows, is_bf16, kept, call, entry):
+        """The sum that the engine makes next, in its own type."""
+        for place, other_call, other, take, how, _ in kept:
+            if place.addend == 1 and other_call == call:
+                residual, _ = self._load(other, take, how)
+                if residual.shape != rows.shape:
+                    raise Refused(other.name, f"has {residual.shape[0]} rows, expected {rows.shape[0]} as {entry.name}")
+                total = (rows.astype(numpy.float32) + residual.astype(numpy.float32)).astype(rows.dtype)
+                self.told["residual added to the layer's output"] += 1
+                return round_bf16(total) if is_bf16 else total
+        return rows
+
+
+def round_bf16(values):
+    """float32 to the nearest bfloat16, ties to even, as float32."""
+    bits = values.view(numpy.uint32)
+    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & numpy.uint32(0xFFFF0000)).view(numpy.float32)
+
+
+def _count_positions(assembly, tokens, chosen):
+    """Checks that every stage has a row a token, or those of the last ones where an engine leaves the others out. Returns the number of
+    positions: the last token that was sampled has none."""
+    n_rows = {}
+    for parts, layer, kept in chosen:
+        n_rows[parts, layer] = sum(how.rows for place, _, _, _, how, _ in kept if place.addend != 1)
+    if not n_rows:
+        return len(tokens)
+    full = [n for (parts, layer), n in n_rows.items() if not may_be_trimmed(parts, layer, assembly.n_layers)]
+    n = max(full, default=max(n_rows.values()))
+    if len(tokens) == n + 1:
+        assembly.told[f"the last token, {tokens[-1]}, was chosen and not run: left out"] += 1
+        return n
+    if full and len(tokens) != n:
+        worst = next(key for key in n_rows if n_rows[key] == n)
+        raise Refused(f"{dataset(worst[0].split()[0], worst[1])}", f"has {n} rows, but there are {len(tokens)} tokens; one of them is of another run")
+    for (parts, layer), rows in n_rows.items():
+        if rows != len(tokens) and not (rows < len(tokens) and may_be_trimmed(parts, layer, assembly.n_layers)):
+            raise Refused(dataset(parts.split()[0], layer), f"has {rows} rows, expected {len(tokens)} as there are tokens")
+    return len(tokens)
+
+
+def may_be_trimmed(parts, layer, n_layers):
+    stage = parts.split()[0]
+    return stage in ("final_norm", "logits", "logits_final", "sample_probs", "sample_token") or (layer == n_layers - 1 and stage in MAY_BE_TRIMMED)
+
+
+def _chunks(chosen):
+    """Rows of each forward pass."""
+    best = []
+    for _, _, kept in chosen:
+        rows = [how.rows for place, _, _, _, how, _ in kept if place.addend != 1]
+        if sum(rows) > sum(best) or (sum(rows) == sum(best) and len(rows) > len(best)):
+            best = rows
+    return best
+
+
+def _trimmed_positions(kept, chunks, n):
+    """The last rows of each forward pass. None: all are there."""
+    rows = [how.rows for place, _, _, _, how, _ in kept if place.addend != 1]
+    if sum(rows) == n:
+        return None
+    if len(rows) != len(chunks):
+        return list(range(n - sum(rows), n))
+    positions, end = [], 0
+    for count, chunk in zip(rows, chunks):
+        end += chunk
+        positions += range(end - count, end)
+    return positions
+
+
+def _in_pairs(assembly, parts):
+    """Whether q and k are in llama.cpp's order: adjacent pairs of rope, for models of the Llama family."""
+    said = assembly.mapping.layout.get("q_k")
+    if not set(parts.split()) & set(Q_K):
+        return False
+    return said == "pairs" if said else assembly.dump.engine == "llama.cpp" and assembly.model_type == "llama"
+
+
+def _write_stage(file, assembly, parts, layer, kept, chunks, n):
+    rows, stored = assembly.rows(kept)
+    positions = _trimmed_positions(kept, chunks, n)
+    begin = 0
+    widths = kept[0][5] if kept[0][5][0] is not None else [rows.shape[1]]
+    if len(widths) > 1:
+        assembly.told[f"{' '.join(parts.split())} split"] += 1
+    for stage, width in zip(parts.split(), widths):
+        part = rows[:, begin : begin + width]
+        begin += width
+        if stage in Q_K and _in_pairs(assembly, stage):
+            if assembly.model is None:
+                raise Refused(dataset(stage, layer), "is in llama.cpp's order of pairs: --model MODEL tells the head's width")
+            part = halves(part, assembly.model["head_dim"])
+            assembly.told["q and k from pairs to halves"] += 1
+        created = file.create_dataset(dataset(stage, layer), data=numpy.ascontiguousarray(part))
+        if positions is not None:
+            created.attrs["positions"] = numpy.array(positions, numpy.int32)
+            assembly.told["rows of the last positions alone"] += 1
+        if stored and "storage_dtype" not in file.attrs:
+            created.attrs["storage_dtype"] = stored
+
+
+def _notes(assembly, tokens):
+    notes = list(assembly.dump.notes)
+    for what, count in assembly.told.items():
+        notes.append(what if what.endswith("left out") else f"{what}: {count} array{'s' if count > 1 else ''}")
+    bos = (assembly.model or {}).get("bos", -1)
+    if bos >= 0 and len(tokens) > 1 and tokens[0] == bos == tokens[1]:
+        notes.append(f"the tokens begin with BOS ({bos}) twice; kept as they are")
+    if assembly.left:
+        first = "; ".join(f"{name} ({why})" if why else name for name, why in assembly.left[:4])
+        more = f"; and {len(assembly.left) - 4} more" if len(assembly.left) > 4 else ""
+        notes.append(f"not matched: {first}{more}")
+    notes += [f"--map: no array is called {name}" for name in sorted(assembly.mapping.unused)]
+    return notes
+
+
+def assemble(dump, model, mapping, target):
+    """Writes the trace file. Returns {"notes", "unmatched"}."""
+    assembly = Assembly(dump, model, mapping)
+    assembly.place_all()
+    tokens = assembly.tokens()
+    special = {key: assembly.found.pop(key) for key in [("phase", None), ("n_prompt", None)] if key in assembly.found}
+    chosen = assembly.choose(len(tokens))
+    if not chosen:
+        names = ", ".join(f"{name} ({why})" if why else name for name, why in assembly.left[:3]) or "no arrays"
+        raise Refused(None, f"none of its {len(dump.entries)} arrays is a stage: {names}; name them under [names] in --map FILE")
+    n = _count_positions(assembly, tokens, chosen)
+    chunks = _chunks(chosen)
+    assembly.found.update(special)
+    phase = assembly.phase(n, chunks if sum(chunks) == n else [])
+    if tokens.min() < 0 or tokens.max() > 0x7FFFFFFF:
+        raise Refused("tokens", f"are {tokens.min()} to {tokens.max()}, expected ids from 0 on")
+    # The target has no name any more (python_import.c), and HDF5 asks for one: it writes through Python's file.
+    with open(target, "w+b") as raw, h5py.File(raw, "w") as file:
+        attributes = dump.attributes | {k: v for k, v in mapping.trace.items() if k not in ("tokens", "prompt")}
+        file.attrs.update({"producer": dump.producer, "model_type": assembly.model_type or "unknown", **attributes})
+        file.attrs.update(format="lockstep-trace", version=1, n_layers=assembly.n_layers)
+        file["tokens"], file["phase"] = tokens[:n].astype(numpy.int32), phase
+        for parts, layer, kept in chosen:
+            _write_stage(file, assembly, parts, layer, kept, chunks, n)
+    return {"notes": _notes(assembly, tokens), "unmatched": [list(item) for item in assembly.left]}
