@@ -1,7 +1,9 @@
 """Turns what other programs dump into a trace: `lockstep import`, and every command that takes a SOURCE, call convert().
 
-One file a format (its read() returns a Dump), one row of FORMATS for each. What all formats share: dump.py (what a reader returns),
-names.py (which stage a name is), fit.py (which way a shape lies), assemble.py (rows to a trace file), mapping.py (--map FILE).
+A format is a module of this folder and its name in FORMATS. It has two functions:
+    knows(source, begin)  whether the path is such a dump; begin: a file's first bytes, None for a folder. Looks at nothing else at length.
+    read(source)          a Dump (dump.py): its arrays by name, none of them loaded yet; raises Refused with one line that says what to do.
+What all share: names.py (which stage a name is), fit.py (which way a shape lies), assemble.py (rows to a trace file), mapping.py (--map FILE).
 """
 
 import importlib
@@ -11,36 +13,29 @@ import os
 from .dump import Refused
 from .mapping import read_map
 
-# A format: its name, the module that reads it, the endings of its files, and what a file begins with. The first row that knows a
-# source reads it. A folder is asked for by `holds`, a function of the module: does it hold such a dump?
-FORMATS = [
-    ("npz", "npz", (".npz",), b"PK\x03\x04"),
-]
-FOLDERS = []
+# The first that knows a source reads it.
+FORMATS = ["debugger", "sglang", "npz", "safetensors_file", "torch_file", "array_folder"]
 
 
 def _reader(source):
     """The name and the module of the format that a source has."""
-    if os.path.isdir(source):
-        for name, module in FOLDERS:
-            found = importlib.import_module(f".{module}", __name__)
-            if found.holds(source):
-                return name, found
-        raise Refused(None, f"is a folder without arrays, expected one of: {', '.join(name for name, _ in FOLDERS) or 'none'}")
-    if not os.path.isfile(source):
-        raise Refused(None, "is neither a file nor a folder")
-    with open(source, "rb") as file:
-        begin = file.read(4096)
-    if not begin:
-        raise Refused(None, "is empty, expected a trace or a dump")
-    for name, module, endings, magic in FORMATS:
-        found = source.lower().endswith(endings)
-        if found or (magic and begin.startswith(magic)):
-            return name, importlib.import_module(f".{module}", __name__)
+    begin = None
+    if not os.path.isdir(source):
+        if not os.path.isfile(source):
+            raise Refused(None, "is neither a file nor a folder")
+        with open(source, "rb") as file:
+            begin = file.read(4096)
+        if not begin:
+            raise Refused(None, "is empty, expected a trace or a dump")
+    for name in FORMATS:
+        module = importlib.import_module(f".{name}", __name__)
+        if module.knows(source, begin):
+            return name, module
+    if begin is None:
+        raise Refused(None, "is a folder without arrays, expected .npy, .npz, .safetensors, .pt or .f32 files in it")
     if begin.startswith(b"GGUF"):
         raise Refused(None, "is a GGUF, which holds weights: it is a MODEL, expected a dump of its run")
-    known = " ".join(ending for _, _, endings, _ in FORMATS for ending in endings)
-    raise Refused(None, f"is no dump that is known, expected .h5 {known} or a folder of arrays (docs/traces.md, Import)")
+    raise Refused(None, "is no dump that is known, expected .h5, .npz, .safetensors, .pt or a folder of arrays (docs/traces.md, Import)")
 
 
 def _convert(source, target, model, map_path):

@@ -7,7 +7,7 @@ import h5py
 import numpy
 
 from .dump import Refused
-from .fit import Mismatch, fit, halves
+from .fit import Ambiguous, Mismatch, fit, halves
 from .names import STAGES, Names, Place, strip_call
 
 MOST_POSITIONS = 1 << 22
@@ -27,6 +27,7 @@ class Assembly:
         self.model_type = (model or {}).get("model_type") or mapping.trace.get("model_type") or dump.attributes.get("model_type")
         self.found = collections.defaultdict(list)  # (stage, layer) or (special, None) -> [(place, call, entry, slice)]
         self.left = []  # (name, why) of arrays that have no place
+        self.layouts = collections.defaultdict(set)  # stage -> how its arrays lie, as far as their shapes tell
         self.told = collections.Counter()  # what was put right -> arrays
 
     # --- names
@@ -137,7 +138,7 @@ class Assembly:
                       "[trace] in --map FILE")
 
     def phase(self, n, chunks):
-        """0: prefill, 1: decode. chunks: rows of each forward pass."""
+        """0: prefill, 1: decode. chunks: rows of each forward pass, the last ones of one row being decode."""
         given = self.found.pop(("phase", None), [])
         prompt = self.found.pop(("n_prompt", None), [])
         if given:
@@ -149,9 +150,10 @@ class Assembly:
         if n_prompt is None and prompt:
             n_prompt = int(self._integers(prompt[0][2], "numbers")[0]) if prompt[0][2].shape else int(prompt[0][2].load())
         if n_prompt is None:
-            while len(chunks) > 1 and chunks[-1] == 1:
-                chunks = chunks[:-1]
-            n_prompt = sum(chunks) if chunks else n
+            rows = list(chunks.values())
+            while len(rows) > 1 and rows[-1] == 1:
+                rows.pop()
+            n_prompt = sum(rows)
         return (numpy.arange(n) >= n_prompt).astype(numpy.uint8)
 
     # --- rows
@@ -186,8 +188,19 @@ class Assembly:
             raise Mismatch(f"type {entry.dtype}, expected floats")
         widths = self._widths(place, layer, shape)
         width = None if widths[0] is None else sum(widths)
-        layout = self.mapping.layout.get(place.parts[0])
-        return fit(shape, place.parts[0], width, n, self.model, layout), widths
+        stage, layout = place.parts[0], self.mapping.layout.get(place.parts[0])
+        try:
+            found = fit(shape, stage, width, n, self.model, layout or (place.engine and "positions-first") or None)
+        except Ambiguous:
+            found = fit(shape, stage, width, n, self.model, self._usual_layout(stage))
+        if not layout and len(shape) - shape[:-1].count(1) > 2:
+            self.layouts[stage].add("heads-first" if "heads first" in found.told else "positions-first")
+        return found, widths
+
+    def _usual_layout(self, stage):
+        """How the other arrays of a stage lie, or of all stages, where that is one way; None: nothing tells."""
+        found = self.layouts[stage] or set().union(*self.layouts.values())
+        return next(iter(found)) if len(found) == 1 else None
 
     def _candidates(self, items):
         """Of each forward pass those of the highest rank, by pass."""
@@ -195,11 +208,20 @@ class Assembly:
         for place, call, _, _ in items:
             best[call] = max(place.rank, best.get(call, place.rank))
         items = [item for item in items if item[0].rank == best[item[1]]]
+        if all(place.rank < 0 for place, _, _, _ in items):  # one array, handed on from module to module: the first will do
+            first = {(call, place.addend, take): item for item in reversed(items) for place, call, _, take in [item]}
+            items = list(first.values())
         return sorted(items, key=lambda item: -1 if item[1] is None else item[1])
 
     def choose(self, n):
-        """[(stage key, [(place, entry, take, fit)…])]: what will be read, without reading it."""
+        """[(stages, layer, [(place, call, entry, take, fit, widths)…])]: what will be read, without reading it."""
         chosen = []
+        for (_, layer), items in self.found.items():  # what shapes tell of layouts, before one is asked for that does not
+            for place, _, entry, take in items:
+                try:
+                    self._fit(place, layer, entry, take, n)
+                except Mismatch:
+                    pass
         for (parts, layer), items in self.found.items():
             kept = []
             for place, call, entry, take in self._candidates(items):
@@ -214,7 +236,15 @@ class Assembly:
                     raise Refused(kept[at][2].name, f"is {dataset(parts.split()[0], layer)}, and so is {first}: say which under [names] in --map FILE")
             if kept:
                 chosen.append((parts, layer, kept))
-        return chosen
+        return chosen + self._same_logits(chosen)
+
+    def _same_logits(self, chosen):
+        """Without a softcap, what the LM head made is what sampling sees: the two stages are one array."""
+        final = next((kept for parts, _, kept in chosen if parts == "logits_final"), None)
+        if self.model is None or self.model["has_softcap"] or final is None or any(parts == "logits" for parts, _, _ in chosen):
+            return []
+        self.told["logits_final is logits as well, for MODEL has no softcap"] += 1
+        return [("logits", None, final)]
 
     def _load(self, entry, take, how):
         """Rows, and whether they are bfloat16 widened to float32."""
@@ -293,36 +323,40 @@ def may_be_trimmed(parts, layer, n_layers):
     return stage in ("final_norm", "logits", "logits_final", "sample_probs", "sample_token") or (layer == n_layers - 1 and stage in MAY_BE_TRIMMED)
 
 
-def _chunks(chosen):
-    """Rows of each forward pass."""
-    best = []
+def _rows_by_pass(kept):
+    return {call: how.rows for place, call, _, _, how, _ in kept if place.addend != 1}
+
+
+def _chunks(chosen, n):
+    """{forward pass: its rows}, by the stages that have a row a position; {None: n}: no stage has."""
+    best = {None: n}
     for _, _, kept in chosen:
-        rows = [how.rows for place, _, _, _, how, _ in kept if place.addend != 1]
-        if sum(rows) > sum(best) or (sum(rows) == sum(best) and len(rows) > len(best)):
+        rows = _rows_by_pass(kept)
+        if sum(rows.values()) == n and len(rows) >= len(best):
             best = rows
     return best
 
 
 def _trimmed_positions(kept, chunks, n):
     """The last rows of each forward pass. None: all are there."""
-    rows = [how.rows for place, _, _, _, how, _ in kept if place.addend != 1]
-    if sum(rows) == n:
+    rows = _rows_by_pass(kept)
+    if sum(rows.values()) == n:
         return None
-    if len(rows) != len(chunks):
-        return list(range(n - sum(rows), n))
+    if not set(rows) <= set(chunks):
+        raise Refused(kept[0][2].name, f"has {sum(rows.values())} of {n} rows, and no other stage tells of which forward passes")
     positions, end = [], 0
-    for count, chunk in zip(rows, chunks):
+    for call, chunk in chunks.items():
         end += chunk
-        positions += range(end - count, end)
+        if rows.get(call, 0) > chunk:
+            raise Refused(kept[0][2].name, f"has {rows[call]} rows in a forward pass of {chunk}")
+        positions += range(end - rows.get(call, 0), end)
     return positions
 
 
-def _in_pairs(assembly, parts):
+def _in_pairs(assembly, place):
     """Whether q and k are in llama.cpp's order: adjacent pairs of rope, for models of the Llama family."""
     said = assembly.mapping.layout.get("q_k")
-    if not set(parts.split()) & set(Q_K):
-        return False
-    return said == "pairs" if said else assembly.dump.engine == "llama.cpp" and assembly.model_type == "llama"
+    return said == "pairs" if said else place.engine == "llama.cpp" and assembly.model_type in (None, "llama")
 
 
 def _write_stage(file, assembly, parts, layer, kept, chunks, n):
@@ -335,7 +369,7 @@ def _write_stage(file, assembly, parts, layer, kept, chunks, n):
     for stage, width in zip(parts.split(), widths):
         part = rows[:, begin : begin + width]
         begin += width
-        if stage in Q_K and _in_pairs(assembly, stage):
+        if stage in Q_K and _in_pairs(assembly, kept[0][0]):
             if assembly.model is None:
                 raise Refused(dataset(stage, layer), "is in llama.cpp's order of pairs: --model MODEL tells the head's width")
             part = halves(part, assembly.model["head_dim"])
@@ -351,7 +385,7 @@ def _write_stage(file, assembly, parts, layer, kept, chunks, n):
 def _notes(assembly, tokens):
     notes = list(assembly.dump.notes)
     for what, count in assembly.told.items():
-        notes.append(what if what.endswith("left out") else f"{what}: {count} array{'s' if count > 1 else ''}")
+        notes.append(what if what.endswith(("left out", "softcap")) else f"{what}: {count} array{'s' if count > 1 else ''}")
     bos = (assembly.model or {}).get("bos", -1)
     if bos >= 0 and len(tokens) > 1 and tokens[0] == bos == tokens[1]:
         notes.append(f"the tokens begin with BOS ({bos}) twice; kept as they are")
@@ -374,11 +408,12 @@ def assemble(dump, model, mapping, target):
         names = ", ".join(f"{name} ({why})" if why else name for name, why in assembly.left[:3]) or "no arrays"
         raise Refused(None, f"none of its {len(dump.entries)} arrays is a stage: {names}; name them under [names] in --map FILE")
     n = _count_positions(assembly, tokens, chosen)
-    chunks = _chunks(chosen)
+    chunks = _chunks(chosen, n)
     assembly.found.update(special)
-    phase = assembly.phase(n, chunks if sum(chunks) == n else [])
-    if tokens.min() < 0 or tokens.max() > 0x7FFFFFFF:
-        raise Refused("tokens", f"are {tokens.min()} to {tokens.max()}, expected ids from 0 on")
+    phase = assembly.phase(n, chunks)
+    vocab = model["vocab"] if model else 1 << 31
+    if tokens.min() < 0 or tokens.max() >= vocab:
+        raise Refused("tokens", f"are {tokens.min()} to {tokens.max()}, expected ids from 0 to {vocab - 1}")
     # The target has no name any more (python_import.c), and HDF5 asks for one: it writes through Python's file.
     with open(target, "w+b") as raw, h5py.File(raw, "w") as file:
         attributes = dump.attributes | {k: v for k, v in mapping.trace.items() if k not in ("tokens", "prompt")}

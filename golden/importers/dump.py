@@ -29,7 +29,6 @@ class Entry:
 class Dump:
     entries: list
     producer: str = "imported"
-    engine: str = ""  # "llama.cpp": the order of q's and k's rows is its own
     attributes: dict = dataclasses.field(default_factory=dict)  # of the trace: model_type, kv_dtype …
     tokens: list | None = None  # where no array holds them
     notes: list = dataclasses.field(default_factory=list)

@@ -5,10 +5,15 @@ import dataclasses
 import numpy
 
 Q_HEADS, KV_HEADS = ("q_proj", "q_norm", "q_rope", "attn_out"), ("k_proj", "v_proj", "k_norm", "k_rope")
+BY_HEADS = ("q_norm", "k_norm", "q_rope", "k_rope")
 
 
 class Mismatch(Exception):
     """A shape that no stage's rows have; the text says what was expected."""
+
+
+class Ambiguous(Mismatch):
+    """As many heads as positions."""
 
 
 @dataclasses.dataclass
@@ -52,6 +57,8 @@ def fit(shape, stage, width, n_positions, model, layout=None):
     if stage == "attn_probs":
         return fit_probs(shape, n_positions)
     heads = _heads(stage, model)
+    if model is None and len(shape) == 3 and shape[0] == 1 and stage in BY_HEADS:
+        raise Mismatch(f"shape {shape}: only --model MODEL tells heads from positions")
     while len(shape) > 2 and shape[0] == 1 and not (len(shape) == 3 and heads and shape[1] == heads and shape[1] * shape[2] == width != shape[2]):
         shape, told = shape[1:], ["batch dimension of 1"]
     if len(shape) == 4 or (len(shape) == 3 and shape[2] == width and shape[1] != 1):
@@ -59,8 +66,8 @@ def fit(shape, stage, width, n_positions, model, layout=None):
     if len(shape) == 1:
         if width in (None, shape[0]):
             return _as_rows(shape, 1, shape[0], told)
-        if width == 1:
-            return _as_rows(shape, shape[0], 1, told)
+        if shape[0] % width == 0 and shape[0] // width <= n_positions:  # raw values have no shape
+            return _as_rows(shape, shape[0] // width, width, told)
     if len(shape) == 2:
         if width is None:
             first = shape[0] > n_positions >= shape[1]
@@ -85,7 +92,7 @@ def _fit_heads(shape, width, n_positions, heads, layout, told):
         if layout is None and a != b:
             after, first = a == n_positions or b != n_positions, b == n_positions and a != n_positions
         elif layout is None:
-            raise Mismatch(f"shape {shape}: heads first or positions first? Say it under [layout] in --map FILE")
+            raise Ambiguous(f"shape {shape}: heads first or positions first? Say it under [layout] in --map FILE")
     if layout == "heads-first" and first:
         after = False
     if after:

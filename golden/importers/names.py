@@ -27,6 +27,7 @@ class Place:
     addend: int | None = None  # 0, 1: one of two arrays whose sum is the stage (hidden states and residual)
     stack: str | None = None  # "hidden_states", "attentions": one array holds what several stages are
     either: tuple = ()  # stages that the name may mean; then it is not taken
+    engine: str = ""  # "llama.cpp": it has its own order of q and k, and lays heads behind positions
     rank: int = 0  # of several arrays for a stage, the one with the highest rank is taken
 
 
@@ -59,7 +60,7 @@ MODULES = {
 # Modules outside the layers. The last entries are of a model's output, not of a module.
 OUTER = {
     "embed_tokens": ("embed", None), "norm": ("final_norm", "<"), "lm_head": ("logits", "final_norm"),
-    "last_hidden_state": ("final_norm", None), "inputs_embeds": ("embed", None)}
+    "logits_processor": ("logits_final", None), "last_hidden_state": ("final_norm", None), "inputs_embeds": ("embed", None)}
 TOKENS = ("input_ids", "tokens", "token_ids", "inp_tokens", "prompt_token_ids")
 
 # llama.cpp: (name, op) -> stage. Without an op, a name that stands here once is clear.
@@ -72,12 +73,16 @@ LLAMA = {
     ("kqv_out", "RESHAPE"): "attn_out", ("kqv_out", "CONT"): "attn_out", ("attn_out", "MUL_MAT"): "o_proj", ("attn_out", "ADD"): "o_proj",
     ("attn_post_norm", "MUL"): "post_attn_norm", ("ffn_inp", "ADD"): "attn_resid", ("sa_out", "ADD"): "attn_resid",
     ("ffn_norm", "MUL"): "ffn_norm", ("ffn_gate", "MUL_MAT"): "ffn_gate", ("ffn_up", "MUL_MAT"): "ffn_up",
-    ("ffn_swiglu", "GLU"): "ffn_act", ("ffn_geglu", "GLU"): "ffn_act", ("ffn_gate_par", "MUL"): "ffn_act", ("ffn_out", "MUL_MAT"): "ffn_down",
+    ("ffn_swiglu", "GLU"): "ffn_act", ("ffn_swiglu", "SWIGLU"): "ffn_act", ("ffn_geglu", "GLU"): "ffn_act", ("ffn_geglu", "GEGLU"): "ffn_act", ("ffn_gate_par", "MUL"): "ffn_act", ("ffn_out", "MUL_MAT"): "ffn_down",
     ("ffn_moe_logits", "MUL_MAT"): "router_logits", ("ffn_moe_logits_biased", "ADD"): "router_logits", ("ffn_moe_topk", "VIEW"): "router_indices",
     ("ffn_moe_out", "ADD"): "moe_out", ("ffn_post_norm", "MUL"): "post_ffn_norm", ("l_out", "ADD"): "layer_out",
     ("result_norm", "MUL"): "final_norm", ("result_output", "MUL_MAT"): "logits_final", ("result_output", "SCALE"): "logits_final"}
+VIEWS = ("RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE", "CONT", "CPY")  # the same values, seen otherwise
 LLAMA_BASES = {name: {stage for (base, _), stage in LLAMA.items() if base == name} for name, _ in LLAMA}
 
+# What dumps hold beside stages.
+BESIDE = re.compile(r"(^|\.)(attention_mask|position_ids|cache_position|position_embeddings(\.\d)?|positions|seq_lens|causal_mask)$"
+                    r"|(^|\.)past_key_values(\.|$)|^(\w+\.)?(model\.)?rotary_emb\.(in|out)put(\.\d)?$")
 PREFIX = re.compile(r"^(?:module|_orig_mod|base_model|model|language_model|text_model|transformer|[A-Z]\w*|\(top-level\))\.")
 IN_LAYER = re.compile(r"^(?:layers|layer|h|blocks)\.(\d+)(?:\.(.+))?$")
 SIDE = re.compile(r"^(.*?)(?:^|[._])(outputs?|out|inputs?|in)(?:[._](?:args[._])?(\d+))?$")
@@ -110,13 +115,15 @@ class Names:
         self.norm_after = model_type == "gpt_oss"
 
     def match(self, name, op=""):
-        """op: llama.cpp's, "" if the dump does not say."""
+        """op: llama.cpp's, "" if the dump does not say. "ignore": no stage, and nobody expects one."""
         plain = name.replace("/", ".").removeprefix(".")
+        if BESIDE.search(plain):
+            return "ignore"
         return self._own(plain) or self._llama(plain, op) or self._module(plain)
 
     def _own(self, name):
         """layers.3.q_proj, q_proj.3, q_proj-3, stages.embed; not `logits` beside module paths, which is the model's output."""
-        if name in TOKENS:
+        if name in TOKENS or name.endswith(".input_ids"):
             return Place(("tokens",))
         if name in ("phase", "n_prompt"):
             return Place((name,))
@@ -134,10 +141,14 @@ class Names:
         return Place((stage,), None if layer is None else int(layer))
 
     def _llama(self, name, op):
-        match = re.fullmatch(r"([A-Za-z_]+?)(?:-(\d+))?(?:[. ]\(?([A-Z_0-9]+)\)?)?", name)
+        match = re.fullmatch(r"([A-Za-z_]+?)(?:-(\d+))?((?: \((?:view|reshaped|permuted|transposed|copy|cont)\))*)(?:[. ]\(?([A-Z_0-9]+)\)?)?", name)
         if not match or match.group(1) not in LLAMA_BASES:
             return None
-        base, layer, op = match.group(1), match.group(2), op or match.group(3) or ""
+        if match.group(3):
+            return "ignore"
+        base, layer, op = match.group(1), match.group(2), op or match.group(4) or ""
+        if op in VIEWS and (base, op) not in LLAMA:
+            return "ignore"
         stages = {LLAMA[base, op]} if (base, op) in LLAMA else set() if op else LLAMA_BASES[base]
         if base in ("embd", "inp_embd") and self.scaled and self.has_scaled:
             return None  # not scaled yet
@@ -146,9 +157,9 @@ class Names:
         layer = None if layer is None else int(layer)
         stages = {stage for stage in stages if STAGES[stage] == (layer is not None)}
         if len(stages) > 1:
-            return Place((), layer, either=tuple(sorted(stages)))
+            return Place((), layer, either=tuple(sorted(stages)), engine="llama.cpp")
         # A projection with a bias is made twice, MUL_MAT then ADD: the sum is the stage.
-        return Place((stages.pop(),), layer, rank=int(op == "ADD")) if stages else None
+        return Place((stages.pop(),), layer, rank=int(op == "ADD"), engine="llama.cpp") if stages else None
 
     def _module(self, name):
         while (match := PREFIX.match(name)) and name[match.end() :]:

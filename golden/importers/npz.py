@@ -10,6 +10,12 @@ from .dump import ATTRIBUTES, Dump, Entry, Refused
 MOST_MEMBERS = 200000
 
 
+def knows(source, begin):
+    if begin is None or source.lower().endswith((".pt", ".pth")):
+        return False
+    return source.lower().endswith(".npz") or (begin.startswith(b"PK\x03\x04") and b"/data.pkl" not in begin[:256])
+
+
 def read_header(file, field):
     """Shape, dtype and order of the array that an open .npy file holds; the file stands behind its header then."""
     try:

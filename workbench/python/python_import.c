@@ -58,6 +58,8 @@ static char *describe_plan(const struct plan *plan)
     json_put(model, "n_heads", json_integer(config->n_heads));
     json_put(model, "n_kv_heads", json_integer(config->n_kv_heads));
     json_put(model, "head_dim", json_integer(config->head_dim));
+    json_put(model, "has_softcap", json_boolean(config->final_softcap > 0));
+    json_put(model, "vocab", json_integer(config->vocab));
     json_put(model, "bos", json_integer(config->bos_id));
     json_put(model, "widths", widths);
     char *text = json_dumps(model, JSON_COMPACT);
