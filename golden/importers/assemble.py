@@ -3,22 +3,18 @@ told, what has no place is listed; a name is never overruled by values."""
 
 import collections
 
-import h5py
 import numpy
 
+from . import by_value
 from .dump import Refused
-from .fit import Ambiguous, Mismatch, fit, halves
-from .names import STAGES, Names, Place, strip_call
+from .fit import Ambiguous, Mismatch, fit
+from .names import Names, Place, dataset, strip_call
+from .writing import chunks_of, rows_by_pass, rows_of, write_trace
 
 MOST_POSITIONS = 1 << 22
-Q_K = ("q_proj", "k_proj", "q_rope", "k_rope")
 # From o_proj of the last layer on, an engine may compute only the rows whose logits were asked for.
 MAY_BE_TRIMMED = ("attn_out", "o_proj", "post_attn_norm", "attn_resid", "ffn_norm", "ffn_gate", "ffn_up", "ffn_act", "ffn_down", "post_ffn_norm",
                   "router_logits", "router_weights", "router_indices", "moe_gate_up", "moe_act", "moe_down", "moe_out", "layer_out")
-
-
-def dataset(stage, layer):
-    return f"stages/{stage}" if layer is None else f"layers/{layer}/{stage}"
 
 
 class Assembly:
@@ -27,6 +23,7 @@ class Assembly:
         self.model_type = (model or {}).get("model_type") or mapping.trace.get("model_type") or dump.attributes.get("model_type")
         self.found = collections.defaultdict(list)  # (stage, layer) or (special, None) -> [(place, call, entry, slice)]
         self.left = []  # (name, why) of arrays that have no place
+        self.nameless = []  # entries whose names say nothing
         self.layouts = collections.defaultdict(set)  # stage -> how its arrays lie, as far as their shapes tell
         self.told = collections.Counter()  # what was put right -> arrays
 
@@ -43,6 +40,8 @@ class Assembly:
                 continue
             if place is None:
                 self.left.append((entry.name, ""))
+                if call is None:
+                    self.nameless.append(entry)
             elif place.either:
                 self.left.append((entry.name, f"{' or '.join(place.either)}: the name alone says both"))
             elif place.stack:
@@ -246,54 +245,39 @@ class Assembly:
         self.told["logits_final is logits as well, for MODEL has no softcap"] += 1
         return [("logits", None, final)]
 
-    def _load(self, entry, take, how):
-        """Rows, and whether they are bfloat16 widened to float32."""
-        array = entry.load()
-        array = array if take is None else array[take]
-        is_bf16 = entry.dtype == "bfloat16" or (entry.dtype == "uint16" and array.dtype == numpy.uint16)
-        rows = numpy.ascontiguousarray(how.apply(array))
-        if is_bf16:
-            rows = (rows.astype(numpy.uint32) << 16).view(numpy.float32)
-            if entry.dtype == "uint16":
-                self.told["bf16 in uint16 widened"] += 1
-        elif rows.dtype.kind in "iu":
-            rows = rows.astype(numpy.int32)
-        elif rows.dtype.itemsize not in (2, 4, 8):
-            rows = rows.astype(numpy.float64)
-        for what in how.told:
-            self.told[what] += 1
-        return rows, is_bf16
+    def match_by_value(self, chosen, n):
+        """Gives places to arrays without a name, and tells it, array by array."""
+        recorded = {(parts, layer): kept for parts, layer, kept in chosen if sum(rows_by_pass(kept).values()) == n}
+        loaded, fits = {}, {}
 
-    def rows(self, kept):
-        """All rows of a stage (or of fused ones), and its storage: None or "bfloat16"."""
-        whole, stored = [], None
-        for at, (place, call, entry, take, how, _) in enumerate(kept):
-            if place.addend == 1:
+        def known(stage, layer):
+            if (stage, layer) not in recorded:
+                return None
+            if (stage, layer) not in loaded:
+                loaded[stage, layer] = rows_of(self, recorded[stage, layer])[0].astype(numpy.float64)
+            return loaded[stage, layer]
+
+        def has(stage, layer):
+            return dataset(stage, layer) in self.model["widths"] if self.model else any(stage in key[0] for key in self.found)
+
+        told = collections.Counter(self.told)  # what is loaded for a trial is not told
+        for entry in self.nameless:
+            try:
+                how, widths = self._fit(Place(("attn_resid",)), 0, entry, None, n)
+            except Mismatch:
                 continue
-            rows, is_bf16 = self._load(entry, take, how)
-            if place.addend == 0:
-                rows = self._with_residual(rows, is_bf16, kept, call, entry)
-            stored = "bfloat16" if is_bf16 else stored
-            whole.append(rows)
-        return numpy.concatenate(whole) if len(whole) > 1 else whole[0], stored
-
-    def _with_residual(self, rows, is_bf16, kept, call, entry):
-        """The sum that the engine makes next, in its own type."""
-        for place, other_call, other, take, how, _ in kept:
-            if place.addend == 1 and other_call == call:
-                residual, _ = self._load(other, take, how)
-                if residual.shape != rows.shape:
-                    raise Refused(other.name, f"has {residual.shape[0]} rows, expected {rows.shape[0]} as {entry.name}")
-                total = (rows.astype(numpy.float32) + residual.astype(numpy.float32)).astype(rows.dtype)
-                self.told["residual added to the layer's output"] += 1
-                return round_bf16(total) if is_bf16 else total
-        return rows
-
-
-def round_bf16(values):
-    """float32 to the nearest bfloat16, ties to even, as float32."""
-    bits = values.view(numpy.uint32)
-    return ((bits + 0x7FFF + ((bits >> 16) & 1)) & numpy.uint32(0xFFFF0000)).view(numpy.float32)
+            if how.rows == n:
+                item = (Place(("attn_resid",)), None, entry, None, how, widths)
+                fits[entry.name] = item, by_value.find(self.n_layers, has, known, rows_of(self, [item])[0])
+        self.told = told
+        claims = collections.Counter(place for _, places in fits.values() for place in places)
+        for name, (item, places) in fits.items():
+            if len(places) != 1 or claims[next(iter(places))] != 1:
+                continue
+            stage, layer = places.pop()
+            chosen.append((stage, layer, [item]))
+            self.left.remove((name, ""))
+            self.dump.notes.append(f"{name}: {dataset(stage, layer)}, by shape and values: the residual's sum holds, and no other stage fits")
 
 
 def _count_positions(assembly, tokens, chosen):
@@ -323,65 +307,6 @@ def may_be_trimmed(parts, layer, n_layers):
     return stage in ("final_norm", "logits", "logits_final", "sample_probs", "sample_token") or (layer == n_layers - 1 and stage in MAY_BE_TRIMMED)
 
 
-def _rows_by_pass(kept):
-    return {call: how.rows for place, call, _, _, how, _ in kept if place.addend != 1}
-
-
-def _chunks(chosen, n):
-    """{forward pass: its rows}, by the stages that have a row a position; {None: n}: no stage has."""
-    best = {None: n}
-    for _, _, kept in chosen:
-        rows = _rows_by_pass(kept)
-        if sum(rows.values()) == n and len(rows) >= len(best):
-            best = rows
-    return best
-
-
-def _trimmed_positions(kept, chunks, n):
-    """The last rows of each forward pass. None: all are there."""
-    rows = _rows_by_pass(kept)
-    if sum(rows.values()) == n:
-        return None
-    if not set(rows) <= set(chunks):
-        raise Refused(kept[0][2].name, f"has {sum(rows.values())} of {n} rows, and no other stage tells of which forward passes")
-    positions, end = [], 0
-    for call, chunk in chunks.items():
-        end += chunk
-        if rows.get(call, 0) > chunk:
-            raise Refused(kept[0][2].name, f"has {rows[call]} rows in a forward pass of {chunk}")
-        positions += range(end - rows.get(call, 0), end)
-    return positions
-
-
-def _in_pairs(assembly, place):
-    """Whether q and k are in llama.cpp's order: adjacent pairs of rope, for models of the Llama family."""
-    said = assembly.mapping.layout.get("q_k")
-    return said == "pairs" if said else place.engine == "llama.cpp" and assembly.model_type in (None, "llama")
-
-
-def _write_stage(file, assembly, parts, layer, kept, chunks, n):
-    rows, stored = assembly.rows(kept)
-    positions = _trimmed_positions(kept, chunks, n)
-    begin = 0
-    widths = kept[0][5] if kept[0][5][0] is not None else [rows.shape[1]]
-    if len(widths) > 1:
-        assembly.told[f"{' '.join(parts.split())} split"] += 1
-    for stage, width in zip(parts.split(), widths):
-        part = rows[:, begin : begin + width]
-        begin += width
-        if stage in Q_K and _in_pairs(assembly, kept[0][0]):
-            if assembly.model is None:
-                raise Refused(dataset(stage, layer), "is in llama.cpp's order of pairs: --model MODEL tells the head's width")
-            part = halves(part, assembly.model["head_dim"])
-            assembly.told["q and k from pairs to halves"] += 1
-        created = file.create_dataset(dataset(stage, layer), data=numpy.ascontiguousarray(part))
-        if positions is not None:
-            created.attrs["positions"] = numpy.array(positions, numpy.int32)
-            assembly.told["rows of the last positions alone"] += 1
-        if stored and "storage_dtype" not in file.attrs:
-            created.attrs["storage_dtype"] = stored
-
-
 def _notes(assembly, tokens):
     notes = list(assembly.dump.notes)
     for what, count in assembly.told.items():
@@ -408,18 +333,11 @@ def assemble(dump, model, mapping, target):
         names = ", ".join(f"{name} ({why})" if why else name for name, why in assembly.left[:3]) or "no arrays"
         raise Refused(None, f"none of its {len(dump.entries)} arrays is a stage: {names}; name them under [names] in --map FILE")
     n = _count_positions(assembly, tokens, chosen)
-    chunks = _chunks(chosen, n)
     assembly.found.update(special)
-    phase = assembly.phase(n, chunks)
+    phase = assembly.phase(n, chunks_of(chosen, n))
     vocab = model["vocab"] if model else 1 << 31
     if tokens.min() < 0 or tokens.max() >= vocab:
         raise Refused("tokens", f"are {tokens.min()} to {tokens.max()}, expected ids from 0 to {vocab - 1}")
-    # The target has no name any more (python_import.c), and HDF5 asks for one: it writes through Python's file.
-    with open(target, "w+b") as raw, h5py.File(raw, "w") as file:
-        attributes = dump.attributes | {k: v for k, v in mapping.trace.items() if k not in ("tokens", "prompt")}
-        file.attrs.update({"producer": dump.producer, "model_type": assembly.model_type or "unknown", **attributes})
-        file.attrs.update(format="lockstep-trace", version=1, n_layers=assembly.n_layers)
-        file["tokens"], file["phase"] = tokens[:n].astype(numpy.int32), phase
-        for parts, layer, kept in chosen:
-            _write_stage(file, assembly, parts, layer, kept, chunks, n)
+    assembly.match_by_value(chosen, n)
+    write_trace(target, assembly, chosen, tokens[:n], phase)
     return {"notes": _notes(assembly, tokens), "unmatched": [list(item) for item in assembly.left]}

@@ -18,6 +18,10 @@ STAGES = {
 }
 
 
+def dataset(stage, layer):
+    return f"stages/{stage}" if layer is None else f"layers/{layer}/{stage}"
+
+
 @dataclasses.dataclass(frozen=True)
 class Place:
     """Where an array belongs. parts: the stages that a fused array holds side by side, or the one stage that it is."""
