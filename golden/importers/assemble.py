@@ -45,7 +45,7 @@ class Assembly:
             elif place.either:
                 self.left.append((entry.name, f"{' or '.join(place.either)}: the name alone says both"))
             elif place.stack:
-                self._place_stack(place, call, entry)
+                self._place_stack(place, call if place.call is None else place.call, entry)
             else:
                 self._add(place, call, entry)
 

@@ -31,6 +31,7 @@ class Place:
     addend: int | None = None  # 0, 1: one of two arrays whose sum is the stage (hidden states and residual)
     stack: str | None = None  # "hidden_states", "attentions": one array holds what several stages are
     either: tuple = ()  # stages that the name may mean; then it is not taken
+    call: int | None = None  # the forward pass, where the name tells it
     engine: str = ""  # "llama.cpp": it has its own order of q and k, and lays heads behind positions
     rank: int = 0  # of several arrays for a stage, the one with the highest rank is taken
 
@@ -171,7 +172,9 @@ class Names:
         stack = re.fullmatch(r"(hidden_states|attentions)((?:[._]\d+)*)", name)
         if stack:
             numbers = [int(n) for n in re.findall(r"\d+", stack.group(2))]
-            return Place((), numbers[-1] if numbers else None, stack=stack.group(1)) if len(numbers) < 2 else None
+            # generate() returns a tuple a forward pass, of a state a layer.
+            call = numbers[0] if len(numbers) == 2 else None
+            return Place((), numbers[-1] if numbers else None, stack=stack.group(1), call=call) if len(numbers) < 3 else None
         match = SIDE.match(name)
         path, side, index = (match.group(1), match.group(2)[0], match.group(3)) if match else (name, "o", None)
         found = self._find(path, side, None if index is None else int(index))
