@@ -233,7 +233,9 @@ class Assembly:
                 if call in calls[:at]:
                     first = kept[calls.index(call)][2].name
                     raise Refused(kept[at][2].name, f"is {dataset(parts.split()[0], layer)}, and so is {first}: say which under [names] in --map FILE")
-            if kept:
+            if kept and not any(how.rows for *_, how, _ in kept):
+                self.left += [(entry.name, "no row") for _, _, entry, _, _, _ in kept]
+            elif kept:
                 chosen.append((parts, layer, kept))
         return chosen + self._same_logits(chosen)
 

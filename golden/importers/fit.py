@@ -20,7 +20,7 @@ class Ambiguous(Mismatch):
 class Fit:
     rows: int
     told: list  # what is put right: "batch dimension of 1"
-    apply: object  # function: array as loaded -> [rows, width]
+    apply: object  # function: array as loaded, and one past the position of its last row -> [rows, width]
 
 
 def _heads(stage, model):
@@ -30,7 +30,7 @@ def _heads(stage, model):
 
 
 def _as_rows(shape, rows, width, told):
-    return Fit(rows, told, lambda array: array.reshape(shape).reshape(rows, width))
+    return Fit(rows, told, lambda array, end: array.reshape(shape).reshape(rows, width))
 
 
 def fit_probs(shape, n_positions):
@@ -43,9 +43,10 @@ def fit_probs(shape, n_positions):
         raise Mismatch(f"shape {list(shape)}, expected [heads, positions, positions]")
     heads, queries, keys = shape
 
-    def apply(array):
+    def apply(array, end):
         padded = numpy.zeros((queries, heads, n_positions), array.dtype)
-        padded[:, :, :keys] = array.reshape(shape).swapaxes(0, 1)
+        first = max(0, end - keys)  # of a sliding window, only the latest keys are there; a static cache has later ones, too
+        padded[:, :, first : first + keys] = array.reshape(shape).swapaxes(0, 1)
         return padded.reshape(queries, -1)
 
     return Fit(queries, told + ["heads first"], apply)
@@ -75,7 +76,7 @@ def fit(shape, stage, width, n_positions, model, layout=None):
         if shape[1] == width:
             return _as_rows(shape, shape[0], width, told)
         if shape[0] == width:
-            return Fit(shape[1], told + ["transposed"], lambda array: array.reshape(shape).T)
+            return Fit(shape[1], told + ["transposed"], lambda array, end: array.reshape(shape).T)
         if shape[0] * shape[1] == width:
             return _as_rows(shape, 1, width, told)
     if len(shape) == 3:
@@ -98,7 +99,7 @@ def _fit_heads(shape, width, n_positions, heads, layout, told):
     if after:
         return _as_rows(shape, a, b * dim, told)
     if first:
-        return Fit(b, told + ["heads first"], lambda array: array.reshape(shape).swapaxes(0, 1).reshape(b, a * dim))
+        return Fit(b, told + ["heads first"], lambda array, end: array.reshape(shape).swapaxes(0, 1).reshape(b, a * dim))
     raise Mismatch(f"shape {shape}, expected [positions, {width}]")
 
 

@@ -41,7 +41,7 @@ NORM_BEFORE_FFN = {"post_attention_layernorm": ("ffn_norm", "attn_resid")}
 SANDWICH = {
     "post_attention_layernorm": ("post_attn_norm", "o_proj"),
     "pre_feedforward_layernorm": ("ffn_norm", "attn_resid"),
-    "post_feedforward_layernorm": ("post_ffn_norm", None),
+    "post_feedforward_layernorm": ("post_ffn_norm", "ffn_down"),
 }
 DENSE = {"mlp": ("ffn_down", "ffn_norm")}
 EXPERTS = {
@@ -192,8 +192,10 @@ class Names:
         table = OUTER if layer is None else self.modules
         if layer is None and path == "logits":
             return Place(("logits_final",))
-        if self.fused_gate and module == "mlp.act_fn" and side == "o":
-            return Place(("ffn_act",), layer)
+        if module == "mlp.act_fn":  # of gate alone, or where the two are fused of both
+            return Place(("ffn_act",), layer) if self.fused_gate and side == "o" else "ignore"
+        if module == "embed_tokens" and side == "i":
+            return "ignore"
         if side == "o" and index in (0, 1) and layer is None and module == "norm":
             return Place(("final_norm",)) if index == 0 else Place(("layer_out",), -1)
         if side == "o" and index is not None and layer is not None:

@@ -10,12 +10,12 @@ from .names import dataset
 Q_K = ("q_proj", "k_proj", "q_rope", "k_rope")
 
 
-def _load(assembly, entry, take, how):
+def _load(assembly, entry, take, how, end):
     """Rows, and whether they are bfloat16 widened to float32."""
     array = entry.load()
     array = array if take is None else array[take]
     is_bf16 = entry.dtype == "bfloat16" or (entry.dtype == "uint16" and array.dtype == numpy.uint16)
-    rows = numpy.ascontiguousarray(how.apply(array))
+    rows = numpy.ascontiguousarray(how.apply(array, end))
     if is_bf16:
         rows = (rows.astype(numpy.uint32) << 16).view(numpy.float32)
         if entry.dtype == "uint16":
@@ -31,11 +31,14 @@ def _load(assembly, entry, take, how):
 
 def rows_of(assembly, kept):
     """All rows of a stage (or of fused ones), and its storage: None or "bfloat16"."""
-    whole, stored = [], None
+    whole, stored, end = [], None, 0
     for at, (place, call, entry, take, how, _) in enumerate(kept):
         if place.addend == 1:
             continue
-        rows, is_bf16 = _load(assembly, entry, take, how)
+        end += how.rows
+        if how.rows == 0:
+            continue
+        rows, is_bf16 = _load(assembly, entry, take, how, end)
         if place.addend == 0:
             rows = _with_residual(assembly, rows, is_bf16, kept, call, entry)
         stored = "bfloat16" if is_bf16 else stored
@@ -47,7 +50,7 @@ def _with_residual(assembly, rows, is_bf16, kept, call, entry):
     """The sum that the engine makes next, in its own type."""
     for place, other_call, other, take, how, _ in kept:
         if place.addend == 1 and other_call == call:
-            residual, _ = _load(assembly, other, take, how)
+            residual, _ = _load(assembly, other, take, how, None)
             if residual.shape != rows.shape:
                 raise Refused(other.name, f"has {residual.shape[0]} rows, expected {rows.shape[0]} as {entry.name}")
             total = (rows.astype(numpy.float32) + residual.astype(numpy.float32)).astype(rows.dtype)

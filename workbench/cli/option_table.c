@@ -6,8 +6,8 @@
 
 #define FIELD(field) offsetof(struct arguments, field)
 
-/* A value with a "|" lists the words that are possible; FILE, FOLDER, SCRIPT and *.h5 are paths; FAULT and STAGES are
- * names that the program knows. Completion goes by this (completion.c). */
+/* A value with a "|" lists the words that are possible; FILE, FOLDER, MODEL, SCRIPT and *.h5 are paths; FAULT and
+ * STAGES are names that the program knows. Completion goes by this (completion.c). */
 static const struct option options[] = {
     {"--golden", OPTION_TEXT, FIELD(golden), 0, "G.h5", "The golden to compare with; its tokens are run."},
     {"--golden-model", OPTION_TEXT, FIELD(golden_model), 0, "FOLDER",

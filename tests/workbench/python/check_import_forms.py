@@ -123,6 +123,30 @@ def residual_pairs(case):
     case.same(found, expected)
 
 
+def probabilities(case):
+    """Of a sliding window a decoded row has the latest keys alone."""
+    golden, random = case.golden(), numpy.random.default_rng(1)
+    prompt, decoded = random.random((1, 5, 4, 4), "f4"), random.random((1, 5, 1, 3), "f4")
+    passes = {"step_0/model.layers.0.self_attn.output.1": prompt, "step_1/attentions.0": decoded}
+    expected = numpy.zeros((5, 5, 5), "f4")  # positions, heads, keys
+    expected[:4, :, :4], expected[4, :, 2:5] = prompt[0].swapaxes(0, 1), decoded[0, :, 0]
+    found = case.imported(case.save(input_ids=golden["tokens"][:5], **passes))[1]
+    case.same(found, {"layers/0/attn_probs": expected.reshape(5, 25)})
+
+
+def rows_of_the_last_position(case):
+    """An engine may compute the last layer, and what follows it, for the last position alone; any other stage must be whole."""
+    golden = case.golden()
+    kept = {"layers/0/layer_out": golden["layers/0/layer_out"], "layers/1/layer_out": golden["layers/1/layer_out"][-1:],
+            "stages/final_norm": golden["stages/final_norm"][-1:]}
+    source = case.save(input_ids=golden["tokens"], **kept, **{"model.layers.0.mlp.up_proj": numpy.zeros((0, 70), "f4")}, logits=golden["stages/logits"][-1])
+    text, found = case.imported(source)
+    expect("rows of the last positions alone: 4 arrays" in text and "model.layers.0.mlp.up_proj (no row)" in text, text)
+    case.same(found, kept | {f"stages/{stage}": golden["stages/logits"][-1:] for stage in ("logits", "logits_final")})
+    with h5py.File(case.folder / "out.h5") as file:
+        expect(file["layers/1/layer_out"].attrs["positions"].tolist() == [9], "positions")
+
+
 def names(case):
     golden = case.golden()
     calls = {
@@ -274,7 +298,8 @@ def same_stages(case):
     expect(found == list(STAGES), found)
 
 
-CASES = [heads_first, as_many_heads_as_positions, layout_of_other_layers, residual_pairs, names, unclear_names, generated_states, by_value, exchanged_names,
+CASES = [heads_first, as_many_heads_as_positions, layout_of_other_layers, residual_pairs, probabilities,
+         rows_of_the_last_position, names, unclear_names, generated_states, by_value, exchanged_names,
          doubled_bos, mapped, raw_folder, types, fused_without_model, every_command, interrupted, same_stages]
 
 
