@@ -4,6 +4,8 @@ import dataclasses
 
 import numpy
 
+from .dump import Refused
+
 Q_HEADS, KV_HEADS = ("q_proj", "q_norm", "q_rope", "attn_out"), ("k_proj", "v_proj", "k_norm", "k_rope")
 BY_HEADS = ("q_norm", "k_norm", "q_rope", "k_rope")
 
@@ -39,15 +41,17 @@ def fit_probs(shape, n_positions):
     shape = shape[1:] if told else shape
     if len(shape) == 2 and shape[1] % n_positions == 0:
         return _as_rows(shape, shape[0], shape[1], told)
-    if len(shape) != 3 or shape[2] > n_positions or shape[1] > shape[2]:
+    if len(shape) != 3 or shape[1] > shape[2]:
         raise Mismatch(f"shape {list(shape)}, expected [heads, positions, positions]")
     heads, queries, keys = shape
 
     def apply(array, end):
-        padded = numpy.zeros((queries, heads, n_positions), array.dtype)
+        padded = numpy.zeros((queries, heads, max(n_positions, keys)), array.dtype)
         first = max(0, end - keys)  # of a sliding window, only the latest keys are there; a static cache has later ones, too
         padded[:, :, first : first + keys] = array.reshape(shape).swapaxes(0, 1)
-        return padded.reshape(queries, -1)
+        if padded[:, :, n_positions:].any():
+            raise Refused("attn_probs", f"holds shares of keys after position {n_positions - 1}, the last one")
+        return padded[:, :, :n_positions].reshape(queries, -1)
 
     return Fit(queries, told + ["heads first"], apply)
 

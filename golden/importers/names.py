@@ -70,7 +70,7 @@ TOKENS = ("input_ids", "tokens", "token_ids", "inp_tokens", "prompt_token_ids")
 
 # llama.cpp: (name, op) -> stage. Without an op, a name that stands here once is clear.
 LLAMA = {
-    ("embd", "GET_ROWS"): "embed", ("inp_embd", "GET_ROWS"): "embed", ("inp_scaled", "SCALE"): "embed", ("attn_norm", "MUL"): "attn_norm",
+    ("embd", "GET_ROWS"): "embed", ("inp_embd", "GET_ROWS"): "embed", ("inp_scaled", "SCALE"): "embed", ("inp_scaled", "MUL"): "embed", ("attn_norm", "MUL"): "attn_norm",
     ("Qcur", "MUL_MAT"): "q_proj", ("Kcur", "MUL_MAT"): "k_proj", ("Vcur", "MUL_MAT"): "v_proj",
     ("Qcur", "ADD"): "q_proj", ("Kcur", "ADD"): "k_proj", ("Vcur", "ADD"): "v_proj",
     ("Qcur_normed", "MUL"): "q_norm", ("Kcur_normed", "MUL"): "k_norm",
@@ -79,7 +79,8 @@ LLAMA = {
     ("attn_post_norm", "MUL"): "post_attn_norm", ("ffn_inp", "ADD"): "attn_resid", ("sa_out", "ADD"): "attn_resid",
     ("ffn_norm", "MUL"): "ffn_norm", ("ffn_gate", "MUL_MAT"): "ffn_gate", ("ffn_up", "MUL_MAT"): "ffn_up",
     ("ffn_swiglu", "GLU"): "ffn_act", ("ffn_swiglu", "SWIGLU"): "ffn_act", ("ffn_geglu", "GLU"): "ffn_act", ("ffn_geglu", "GEGLU"): "ffn_act", ("ffn_gate_par", "MUL"): "ffn_act", ("ffn_out", "MUL_MAT"): "ffn_down",
-    ("ffn_moe_logits", "MUL_MAT"): "router_logits", ("ffn_moe_logits_biased", "ADD"): "router_logits", ("ffn_moe_topk", "VIEW"): "router_indices",
+    ("ffn_moe_logits", "MUL_MAT"): "router_logits", ("ffn_moe_logits_biased", "ADD"): "router_logits", ("ffn_moe_probs", "ADD"): "router_logits",
+    ("ffn_moe_weights_softmax", "RESHAPE"): "router_weights", ("ffn_moe_down_biased", "ADD_ID"): "moe_down", ("ffn_moe_topk", "VIEW"): "router_indices",
     ("ffn_moe_out", "ADD"): "moe_out", ("ffn_post_norm", "MUL"): "post_ffn_norm", ("l_out", "ADD"): "layer_out",
     ("result_norm", "MUL"): "final_norm", ("result_output", "MUL_MAT"): "logits_final", ("result_output", "SCALE"): "logits_final"}
 VIEWS = ("RESHAPE", "VIEW", "PERMUTE", "TRANSPOSE", "CONT", "CPY")  # the same values, seen otherwise
@@ -157,6 +158,10 @@ class Names:
         stages = {LLAMA[base, op]} if (base, op) in LLAMA else set() if op else LLAMA_BASES[base]
         if base in ("embd", "inp_embd") and self.scaled and self.has_scaled:
             return None  # not scaled yet
+        if (base, op) == ("ffn_moe_logits", "MUL_MAT") and self.norm_after:
+            return None  # its bias is added next
+        if base == "kq_soft_max" and self.model_type not in (None, "llama"):
+            return None  # keys are cells of the cache, which are positions only where no layer slides
         if base == "attn_post_norm" and self.norm_after:
             stages = {"ffn_norm"}
         layer = None if layer is None else int(layer)
