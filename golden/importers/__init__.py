@@ -38,20 +38,20 @@ def _reader(source):
     raise Refused(None, "is no dump that is known, expected .h5, .npz, .safetensors, .pt or a folder of arrays (docs/traces.md, Import)")
 
 
-def _convert(source, target, model, map_path):
+def _convert(source, target, model, map_path, list_all):
     from .assemble import assemble
 
     mapping = read_map(map_path)
     name, reader = _reader(source)
-    result = assemble(reader.read(source), model, mapping, target)
+    result = assemble(reader.read(source), model, mapping, target, list_all)
     return {"format": name, **result}
 
 
-def convert(source, target, model_json, map_path):
+def convert(source, target, model_json, map_path, list_all):
     """Writes the trace file `target` of a source. model_json: what is known of MODEL (workbench/python/python_import.c), or "".
-    Returns JSON: {"format", "notes": [...]}, or {"field", "error", "status"}."""
+    list_all: notes name every array that was not matched. Returns JSON: {"format", "notes": [...]}, or {"field", "error", "status"}."""
     try:
-        result = _convert(source, target, json.loads(model_json) if model_json else None, map_path)
+        result = _convert(source, target, json.loads(model_json) if model_json else None, map_path, list_all)
     except Refused as refused:
         result = {"field": refused.field, "error": refused.text, "status": refused.status}
     except MemoryError:

@@ -309,14 +309,16 @@ def may_be_trimmed(parts, layer, n_layers):
     return stage in ("final_norm", "logits", "logits_final", "sample_probs", "sample_token") or (layer == n_layers - 1 and stage in MAY_BE_TRIMMED)
 
 
-def _notes(assembly, tokens):
+def _notes(assembly, tokens, list_all):
     notes = list(assembly.dump.notes)
     for what, count in assembly.told.items():
         notes.append(what if what.endswith(("left out", "softcap")) else f"{what}: {count} array{'s' if count > 1 else ''}")
     bos = (assembly.model or {}).get("bos", -1)
     if bos >= 0 and len(tokens) > 1 and tokens[0] == bos == tokens[1]:
         notes.append(f"the tokens begin with BOS ({bos}) twice; kept as they are")
-    if assembly.left:
+    if list_all:
+        notes += [f"not matched: {name} ({why})" if why else f"not matched: {name}" for name, why in assembly.left]
+    elif assembly.left:
         first = "; ".join(f"{name} ({why})" if why else name for name, why in assembly.left[:4])
         more = f"; and {len(assembly.left) - 4} more" if len(assembly.left) > 4 else ""
         notes.append(f"not matched: {first}{more}")
@@ -324,8 +326,8 @@ def _notes(assembly, tokens):
     return notes
 
 
-def assemble(dump, model, mapping, target):
-    """Writes the trace file. Returns {"notes", "unmatched"}."""
+def assemble(dump, model, mapping, target, list_all=False):
+    """Writes the trace file. Returns {"notes"}."""
     assembly = Assembly(dump, model, mapping)
     assembly.place_all()
     tokens = assembly.tokens()
@@ -342,4 +344,4 @@ def assemble(dump, model, mapping, target):
         raise Refused("tokens", f"are {tokens.min()} to {tokens.max()}, expected ids from 0 to {vocab - 1}")
     assembly.match_by_value(chosen, n)
     write_trace(target, assembly, chosen, tokens[:n], phase)
-    return {"notes": _notes(assembly, tokens), "unmatched": [list(item) for item in assembly.left]}
+    return {"notes": _notes(assembly, tokens, list_all)}

@@ -7,6 +7,7 @@
 
 struct import_options {
     const char *model; /* path of the MODEL that ran: widths, heads, the order of names; NULL: not known */
+    bool list_all;     /* notes name every array that was not matched, one a line, not only the first */
     const char *map;   /* TOML file that corrects the table of names (golden/importers/mapping.py); NULL: none */
 };
 

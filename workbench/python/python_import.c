@@ -101,8 +101,8 @@ static enum status open_nameless(int *fd, struct error *err)
 }
 
 /* Calls importers.convert(). *result: its JSON. */
-static enum status convert(const char *source, const char *target, const char *model, const char *map, json_t **result,
-                           struct error *err)
+static enum status convert(const char *source, const char *target, const char *model,
+                           const struct import_options *options, json_t **result, struct error *err)
 {
     PyObject *function = python_function("importers", "convert", err);
     if (function == NULL) {
@@ -111,9 +111,10 @@ static enum status convert(const char *source, const char *target, const char *m
     struct python_interrupt interrupt;
     python_interrupt_begin(&interrupt);
     PyObject *source_path = PyUnicode_DecodeFSDefault(source);
-    PyObject *map_path = map != NULL ? PyUnicode_DecodeFSDefault(map) : Py_NewRef(Py_None);
+    PyObject *map_path = options->map != NULL ? PyUnicode_DecodeFSDefault(options->map) : Py_NewRef(Py_None);
     PyObject *text = source_path != NULL && map_path != NULL
-                         ? PyObject_CallFunction(function, "OssO", source_path, target, model, map_path)
+                         ? PyObject_CallFunction(function, "OssOO", source_path, target, model, map_path,
+                                                 options->list_all ? Py_True : Py_False)
                          : NULL;
     const char *utf8 = text != NULL ? PyUnicode_AsUTF8(text) : NULL;
     *result = utf8 != NULL ? json_loads(utf8, 0, NULL) : NULL;
@@ -184,7 +185,7 @@ enum status import_read(struct trace *trace, const char *source, const struct im
     enum status status = open_nameless(&fd, err);
     if (status == STATUS_OK) {
         snprintf(target, sizeof(target), "/proc/self/fd/%d", fd);
-        status = convert(source, target, model, options->map, &result, err);
+        status = convert(source, target, model, options, &result, err);
     }
     if (status == STATUS_OK) {
         status = check_result(source, result, err);

@@ -187,7 +187,7 @@ def by_value(case):
     expect("arr_0: layers/0/attn_resid, by shape and values" in text and "arr_1: layers/1/ffn_down" in text, text)
     case.same(found, kept)
     text, found = case.imported(case.save(**basics(golden), **named, **arrays, arr_2=arrays["arr_1"]))
-    expect("not matched: arr_1; arr_2" in text, text)
+    expect("not matched: arr_1\n" in text and "not matched: arr_2\n" in text, text)
     case.same(found, named | {"layers/0/attn_resid": arrays["arr_0"]})
 
 
@@ -268,6 +268,14 @@ def every_command(case):
     cases.write_text(json.dumps({"case": [{"name": "a", "model": str(model), "trace": str(source)}, {"name": "b", "model": str(model), "golden": str(file), "trace": str(source)}]}))
     status, text, error = case.run("batch", cases)
     expect(status == 0, f"batch: {status} {text} {error}")
+    arrays = case.folder / "arrays"
+    shutil.copytree(GOLDEN / "imports/arrays", arrays)
+    cases.write_text(json.dumps({"case": [{"name": "a", "model": str(GOLDEN / "tiny-gemma3-105"), "trace": str(arrays)}]}))
+    expect(case.run("batch", cases, "--json", case.folder / "done.json")[0] == 0, "batch of a folder")
+    numpy.save(arrays / "layers/0/attn_norm.npy", numpy.full((1, 6, 105), 0x4000, "u2"))
+    expect(case.run("batch", cases, "--resume", "--json", case.folder / "done.json")[0] == 1, "batch: a folder that changed is read again")
+    status, text, error = case.run("invariants", model, "--trace", source, "--trace", source)
+    expect(status == 0, f"invariants: {status} {text} {error}")
     status, text, error = case.run("audit", model, source, "--json", "-")
     expect(status == 0 and str(source) in text, f"audit: {status} {error}")
 

@@ -20,7 +20,7 @@ static void print_import(const struct arguments *arguments, const struct trace *
 enum status command_import(const struct arguments *arguments, struct error *err)
 {
     struct trace trace;
-    const struct import_options options = {.model = arguments->model, .map = arguments->map};
+    const struct import_options options = {.model = arguments->model, .map = arguments->map, .list_all = true};
     if (arguments->output == NULL) {
         return error_set(err, STATUS_USAGE, NULL, "-o", ERROR_NO_OFFSET, "not given, expected the file to write");
     }
