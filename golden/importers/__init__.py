@@ -9,6 +9,7 @@ What all share: names.py (which stage a name is), fit.py (which way a shape lies
 import importlib
 import json
 import os
+import warnings
 
 from .dump import Refused
 from .mapping import read_map
@@ -50,6 +51,7 @@ def _convert(source, target, model, map_path, list_all):
 def convert(source, target, model_json, map_path, list_all):
     """Writes the trace file `target` of a source. model_json: what is known of MODEL (workbench/python/python_import.c), or "".
     list_all: notes name every array that was not matched. Returns JSON: {"format", "notes": [...]}, or {"field", "error", "status"}."""
+    warnings.simplefilter("ignore")  # numpy and torch warn of odd headers, on a line of their own
     try:
         result = _convert(source, target, json.loads(model_json) if model_json else None, map_path, list_all)
     except Refused as refused:
@@ -60,7 +62,7 @@ def convert(source, target, model_json, map_path, list_all):
         raise
     except OSError as error:
         result = {"field": None, "error": f"cannot be read: {error.strerror or error}", "status": "io"}
-    except (ValueError, KeyError, IndexError, TypeError, EOFError, OverflowError, RecursionError) as error:
+    except Exception as error:  # whatever the bytes of a foreign file lead a library to
         what = " ".join(str(error).split())[:200]
         result = {"field": None, "error": f"is damaged: {type(error).__name__}: {what}", "status": "bad-input"}
     return json.dumps(result)

@@ -23,6 +23,7 @@ class Assembly:
         self.model_type = (model or {}).get("model_type") or mapping.trace.get("model_type") or dump.attributes.get("model_type")
         self.found = collections.defaultdict(list)  # (stage, layer) or (special, None) -> [(place, call, entry, slice)]
         self.left = []  # (name, why) of arrays that have no place
+        self.stack = None, None  # the entry of the latest stack of layers, and its array
         self.nameless = []  # entries whose names say nothing
         self.layouts = collections.defaultdict(set)  # stage -> how its arrays lie, as far as their shapes tell
         self.told = collections.Counter()  # what was put right -> arrays

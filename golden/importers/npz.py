@@ -8,6 +8,7 @@ import numpy
 from .dump import ATTRIBUTES, Dump, Entry, Refused
 
 MOST_MEMBERS = 200000
+MOST_TEXT = 1 << 16  # bytes
 
 
 def knows(source, begin):
@@ -24,7 +25,9 @@ def read_header(file, field):
         if reader is None:
             raise Refused(field, f"has version {version} of .npy, expected 1.0 or 2.0")
         shape, fortran, dtype = reader(file)
-    except ValueError as error:
+    except Refused:
+        raise
+    except Exception as error:  # numpy reads the header as Python text: also SyntaxError, TokenError and others
         raise Refused(field, f"is no .npy array: {' '.join(str(error).split())[:160]}") from None
     if dtype.hasobject:
         raise Refused(field, "holds Python objects, which are not loaded; save numbers: numpy.savez(file, **{name: array})")
@@ -75,7 +78,7 @@ def read(source):
     dump = Dump([], producer="numpy arrays (.npz)")
     try:
         archive = zipfile.ZipFile(source)
-    except zipfile.BadZipFile:
+    except (zipfile.BadZipFile, NotImplementedError, ValueError):
         raise Refused(None, "is no complete zip file: it is cut short or another format; save it again with numpy.savez") from None
     with archive:
         members = archive.infolist()
@@ -91,6 +94,8 @@ def read(source):
                     size = file.tell() + n_bytes(shape, dtype)
             except (zipfile.BadZipFile, zlib.error, NotImplementedError, RuntimeError) as error:
                 raise Refused(field, f"cannot be read: {error}") from None
+            if dtype.kind in "US" and size > MOST_TEXT:
+                raise Refused(field, f"holds a text of {size} bytes, expected numbers")
             if size != member.file_size:
                 raise Refused(field, f"claims {size} bytes, and the zip file has {member.file_size} of it")
             entry = Entry(field, tuple(shape), dtype_name(dtype), lambda m=member.filename, f=field: _load(source, m, f))

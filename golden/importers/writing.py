@@ -12,8 +12,12 @@ Q_K = ("q_proj", "k_proj", "q_rope", "k_rope")
 
 def _load(assembly, entry, take, how, end):
     """Rows, and whether they are bfloat16 widened to float32."""
-    array = entry.load()
-    array = array if take is None else array[take]
+    if take is None:
+        array = entry.load()
+    else:  # a stack of all layers is loaded once
+        if assembly.stack[0] is not entry:
+            assembly.stack = entry, entry.load()
+        array = assembly.stack[1][take]
     is_bf16 = entry.dtype == "bfloat16" or (entry.dtype == "uint16" and array.dtype == numpy.uint16)
     rows = numpy.ascontiguousarray(how.apply(array, end))
     if is_bf16:
