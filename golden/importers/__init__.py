@@ -6,6 +6,7 @@ A format is a module of this folder and its name in FORMATS. It has two function
 What all share: names.py (which stage a name is), fit.py (which way a shape lies), assemble.py (rows to a trace file), mapping.py (--map FILE).
 """
 
+import errno
 import importlib
 import json
 import os
@@ -61,7 +62,9 @@ def convert(source, target, model_json, map_path, list_all):
     except ModuleNotFoundError:
         raise
     except OSError as error:
-        result = {"field": None, "error": f"cannot be read: {error.strerror or error}", "status": "io"}
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT, errno.EFBIG) or "No space left" in str(error)
+        what = "the trace that is made of it does not fit into TMPDIR, or /tmp" if full else f"cannot be read: {error.strerror or error}"
+        result = {"field": None, "error": what, "status": "io"}
     except Exception as error:  # whatever the bytes of a foreign file lead a library to
         what = " ".join(str(error).split())[:200]
         result = {"field": None, "error": f"is damaged: {type(error).__name__}: {what}", "status": "bad-input"}

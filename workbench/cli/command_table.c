@@ -31,7 +31,8 @@ static const struct command commands[] = {
         .summary = "Check every op of a trace against its own recorded inputs.",
         .description =
             "Recomputes every op of a trace in double precision from the inputs that the trace recorded, and "
-            "compares with the output that it recorded. It needs neither a second trace nor a device.",
+            "compares with the output that it recorded. It needs neither a second trace nor a device. Another "
+            "program's dump is read as it is (lockstep import --help).",
         .pages = true,
         .function = command_audit,
     },
