@@ -1,5 +1,5 @@
-"""make_imports_llama.py [FOLDER]: the samples of golden/imports/ that llama.cpp makes: tensors by name and op, and the text that its
-eval-callback prints of them. Needs the wheels xllamacpp, gguf and h5py (tests/slow/with_wheels.sh makes the environment)."""
+"""make_imports_llama.py [FOLDER]: the samples of golden/imports/ that llama.cpp makes: tensors by name and op, and the beginning of the text
+that its eval-callback prints of them. Needs the wheels xllamacpp, gguf and h5py (tests/slow/with_wheels.sh makes the environment)."""
 
 import ctypes
 import os
@@ -15,7 +15,7 @@ sys.path.insert(0, str(GOLDEN.parent / "tests/slow"))
 import llama_engine  # noqa: E402
 
 TOKENS, N_PROMPT, UBATCH = [3, 17, 99, 204], 3, 2
-SHOWN = 3  # values at each end that the text shows
+SHOWN, TOLD = 3, 24  # values at each end that the text shows; tensors that it is kept of
 
 
 def loadable(source, target):
@@ -135,7 +135,7 @@ def main():
         run(engine, path, each)
     numpy.savez_compressed(folder / "llama.cpp.npz", tokens=numpy.array(TOKENS, numpy.int32), n_prompt=numpy.array(N_PROMPT), **taken)
     numbers = "".join(f"  {token}\n" for token in TOKENS[:N_PROMPT])
-    (folder / "eval-callback.txt").write_text(f"number of input tokens = {N_PROMPT}\n{numbers}" + "".join(text))
+    (folder / "eval-callback.txt").write_text(f"number of input tokens = {N_PROMPT}\n{numbers}" + "".join(text[:TOLD]))
 
 
 main()

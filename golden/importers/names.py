@@ -62,10 +62,18 @@ MODULES = {
     "mlp.gate_proj": ("ffn_gate", "ffn_norm"), "mlp.up_proj": ("ffn_up", "ffn_norm"),
     "mlp.gate_up_proj": ("ffn_gate ffn_up", "ffn_norm"), "mlp.down_proj": ("ffn_down", "ffn_act"),
 }
+# DOPPLER's stages, in a layer (L3.attn.q_proj); the end `.out` is that of any module's output.
+DOPPLER = {
+    "attn.post_input_norm": "attn_norm", "attn.q_proj": "q_proj", "attn.k_proj": "k_proj", "attn.v_proj": "v_proj", "attn.q_norm": "q_norm",
+    "attn.k_norm": "k_norm", "attn.q_rope": "q_rope", "attn.k_rope": "k_rope", "attn.scores": "attn_probs", "attn.core": "attn_out",
+    "attn.o_proj": "o_proj", "attn.post_attn": "attn_resid", "ffn.normed": "ffn_norm", "ffn.gate": "ffn_gate", "ffn.up": "ffn_up",
+    "ffn": "ffn_down", "moe": "moe_out", "layer": "layer_out"}
+MODULES |= {name: (stage, None) for name, stage in DOPPLER.items()}
 # Modules outside the layers. The last entries are of a model's output, not of a module.
 OUTER = {
     "embed_tokens": ("embed", None), "norm": ("final_norm", "<"), "lm_head": ("logits", "final_norm"),
-    "logits_processor": ("logits_final", None), "last_hidden_state": ("final_norm", None), "inputs_embeds": ("embed", None)}
+    "logits_processor": ("logits_final", None), "last_hidden_state": ("final_norm", None), "inputs_embeds": ("embed", None), "embed": ("embed", None),
+    "final_norm": ("final_norm", None), "logits.final": ("logits_final", None)}
 TOKENS = ("input_ids", "tokens", "token_ids", "inp_tokens", "prompt_token_ids")
 
 # llama.cpp: (name, op) -> stage. Without an op, a name that stands here once is clear.
@@ -89,8 +97,8 @@ LLAMA_BASES = {name: {stage for (base, _), stage in LLAMA.items() if base == nam
 # What dumps hold beside stages.
 BESIDE = re.compile(r"(^|\.)(attention_mask|position_ids|cache_position|position_embeddings(\.\d)?|positions|seq_lens|causal_mask)$"
                     r"|(^|\.)past_key_values(\.|$)|^(\w+\.)?(model\.)?rotary_emb\.(in|out)put(\.\d)?$")
-PREFIX = re.compile(r"^(?:module|_orig_mod|base_model|model|language_model|text_model|transformer|[A-Z]\w*|\(top-level\))\.")
-IN_LAYER = re.compile(r"^(?:layers|layer|h|blocks)\.(\d+)(?:\.(.+))?$")
+PREFIX = re.compile(r"^(?:module|_orig_mod|base_model|model|language_model|text_model|transformer|(?!L\d)[A-Z]\w*|\(top-level\))\.")
+IN_LAYER = re.compile(r"^(?:layers\.|layer\.|h\.|blocks\.|L)(\d+)(?:\.(.+))?$")
 SIDE = re.compile(r"^(.*?)(?:^|[._])(outputs?|out|inputs?|in)(?:[._](?:args[._])?(\d+))?$")
 CALL_BEFORE = re.compile(r"^(?:step|call|batch|ubatch|forward|decode)[_-]?(\d+)[./]")
 CALL_AFTER = re.compile(r"[#@](\d+)$")

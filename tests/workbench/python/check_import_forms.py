@@ -153,7 +153,8 @@ def names(case):
         "LlamaForCausalLM.model.layers.0.mlp.down_proj.input": "layers/0/ffn_act", "module.model.layers.0.self_attn.o_proj.in": "layers/0/attn_out",
         "_orig_mod.model.layers.0.self_attn.o_proj.output.0": "layers/0/o_proj", "layers/1/k_rope": "layers/1/k_rope", "q_rope.1": "layers/1/q_rope",
         "ffn_up-1": "layers/1/ffn_up", "model.layers.1.input_layernorm_output": "layers/1/attn_norm", "l_out-0": "layers/0/layer_out",
-        "stages/logits": "stages/logits", "model.norm.input": "layers/1/layer_out", "model.layers.0.input": "stages/embed"}
+        "stages/logits": "stages/logits", "L1.attn.core_out": "layers/1/attn_out", "L1.ffn.out": "layers/1/ffn_down", "layers.0.ffn.gate": "layers/0/ffn_gate",
+        "final_norm.out": "stages/final_norm", "logits.final": "stages/logits_final", "model.norm.input": "layers/1/layer_out", "model.layers.0.input": "stages/embed"}
     source = case.save(**basics(golden), **{name: golden[stage] for name, stage in calls.items()})
     case.same(case.imported(source)[1], {stage: golden[stage] for stage in calls.values()})
 

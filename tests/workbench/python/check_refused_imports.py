@@ -96,6 +96,8 @@ CASES = {
     "text.npz": (lambda p: zip_of(p, {"notes.txt": [b"hello"]}), "notes.txt: is no .npy array"),
     "raw.bin": (lambda p: p.write_bytes(bytes(range(256)) * 20), "is no dump that is known"),
     "weights.gguf": (lambda p: p.write_bytes(b"GGUF" + bytes(100)), "holds weights: it is a MODEL"),
+    "eval-callback.txt": (lambda p: p.write_bytes((ROOT / "golden/imports/eval-callback.txt").read_bytes()), "six values a row, four decimals"),
+    "doppler.log": (lambda p: p.write_text("[Pipeline] ready\nLAYER_OUT layer=17 token=5 maxAbs=723.79 rms=41.2\n"), "a log of DOPPLER's form"),
     "empty.npz": (lambda p: p.write_bytes(b""), "is empty"),
     "nothing": (lambda p: folder(p, {}), "is a folder without arrays"),
     "text": (lambda p: folder(p, {"readme.txt": lambda f: f.write_text("no arrays")}), "is a folder without arrays"),
