@@ -135,6 +135,7 @@ static const struct command commands[] = {
             "Reads what another program dumped (arrays by module path, by llama.cpp's or by lockstep's names; "
             "docs/traces.md lists the formats), writes it as a trace, and tells what it put right and which "
             "arrays have no place. audit, compare, diff --trace and debug --trace take SOURCE as it is.",
+        .pages = true,
         .function = command_import,
     },
     {
