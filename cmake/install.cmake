@@ -9,7 +9,7 @@ install(DIRECTORY shaders DESTINATION ${share} FILES_MATCHING PATTERN "*.comp" P
 # The modules that the program imports, and the small models that `lockstep faults --check` runs.
 install(DIRECTORY golden DESTINATION ${share}
   PATTERN __pycache__ EXCLUDE PATTERN "make_*" EXCLUDE PATTERN "check_*" EXCLUDE PATTERN wrong EXCLUDE
-  PATTERN "smollm2-*" EXCLUDE)
+  PATTERN "smollm2-*" EXCLUDE PATTERN imports EXCLUDE)
 install(FILES requirements.txt requirements-golden.txt DESTINATION ${share})
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

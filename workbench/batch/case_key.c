@@ -1,16 +1,41 @@
 /* What the result of a case depends on. */
+#include <fts.h>
 #include <stdio.h>
+#include <stdlib.h>
 #include <string.h>
+#include <sys/stat.h>
 
 #include "workbench/batch/run_case.h"
 #include "workbench/session/digest/file_digest.h"
 #include "workbench/trace/json_file.h"
 #include "workbench/trace/version.h"
 
-/* The sha256 of a file; null if it cannot be read. */
+/* The sha256 of every file in a folder, by its path: a dump may be a folder. */
+static json_t *folder_digest(const char *path)
+{
+    char hex[65], *top = xstrdup(path), *const paths[] = {top, NULL};
+    json_t *files = json_object();
+    FTS *tree = fts_open(paths, FTS_PHYSICAL | FTS_NOCHDIR, NULL);
+    for (FTSENT *entry; tree != NULL && (entry = fts_read(tree)) != NULL;) {
+        if (entry->fts_info == FTS_F && file_sha256(entry->fts_accpath, hex, NULL) == STATUS_OK) {
+            json_put(files, entry->fts_path, json_string(hex));
+        }
+    }
+    if (tree != NULL) {
+        fts_close(tree);
+    }
+    free(top);
+    return files;
+}
+
+/* The sha256 of a file, or of those in a folder; null if it cannot be read. */
 static json_t *file_digest(const char *path)
 {
     char hex[65];
+    struct stat info;
+    if (stat(path, &info) == 0 && S_ISDIR(info.st_mode)) {
+        return folder_digest(path);
+    }
     return file_sha256(path, hex, NULL) == STATUS_OK ? json_string(hex) : json_null();
 }
 

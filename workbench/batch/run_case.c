@@ -4,6 +4,7 @@
 #include <string.h>
 #include <time.h>
 
+#include "workbench/python/import.h"
 #include "workbench/session/compare_golden.h"
 #include "workbench/session/step_kernel.h"
 #include "workbench/trace/json_file.h"
@@ -52,11 +53,17 @@ static json_t *report_of(struct comparison *comparison, const struct session *se
     return report_json(&report);
 }
 
+static enum status read_trace(struct trace *trace, const struct batch_case *one, struct error *err)
+{
+    const struct import_options import = {.model = one->model};
+    return import_read(trace, one->trace, &import, err);
+}
+
 static enum status run_audit(struct open_model *open, const struct batch_case *one, json_t **report, struct error *err)
 {
     struct trace trace;
     struct comparison comparison;
-    TRY(trace_read(&trace, one->trace, err));
+    TRY(read_trace(&trace, one, err));
     enum status status = open_case(open, one, &(struct session_options){0}, err);
     if (status != STATUS_OK) {
         trace_free(&trace);
@@ -70,7 +77,7 @@ static enum status run_audit(struct open_model *open, const struct batch_case *o
 
 static enum status run_diff(struct open_model *open, const struct batch_case *one, json_t **report, struct error *err)
 {
-    struct trace golden;
+    struct trace golden, foreign = {0};
     struct golden_comparison compared;
     struct session_options options = {
         .device = one->device,
@@ -78,15 +85,20 @@ static enum status run_diff(struct open_model *open, const struct batch_case *on
         .n_faults = one->n_faults,
         .weights = one->weights,
     };
-    const struct compare_options compare = {.trace = one->trace, .golden_model = one->golden_model};
     TRY(compare_choose_sides(one->on, one->trace != NULL, &options, err));
     TRY(trace_read(&golden, one->golden, err));
     options.max_positions = golden.n_positions;
-    enum status status = open_case(open, one, &options, err);
+    enum status status = one->trace != NULL ? read_trace(&foreign, one, err) : STATUS_OK;
+    if (status == STATUS_OK) {
+        status = open_case(open, one, &options, err);
+    }
     if (status != STATUS_OK) {
+        trace_free(&foreign);
         trace_free(&golden);
         return status;
     }
+    const struct compare_options compare = {.trace = one->trace != NULL ? &foreign : NULL,
+                                            .golden_model = one->golden_model};
     TRY(golden_compare(&compared, &open->session, &golden, &compare, err));
     *report = report_of(&compared.comparison, &open->session);
     golden_comparison_free(&compared);

@@ -19,8 +19,8 @@ struct arguments {
     const char *positional[2]; /* words that belong to no option: MODEL, TRACE.h5 … */
     uint32_t n_positional;
     /* Texts; NULL: not given. */
-    const char *golden, *golden_model, *trace, *second_trace, *record, *json, *html, *md, *junit, *dask, *device,
-        *prompt, *ids, *decode_ids, *output, *stages, *script, *preset, *trace_layers, *resume_file;
+    const char *golden, *golden_model, *model, *map, *trace, *second_trace, *record, *json, *html, *md, *junit, *dask,
+        *device, *prompt, *ids, *decode_ids, *output, *stages, *script, *preset, *trace_layers, *resume_file;
     const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
     struct text_list faults, kernel_choices, configs;
     int64_t n, n_prompt, jobs; /* counts; -1: not given */
@@ -40,6 +40,7 @@ enum status command_trace(const struct arguments *arguments, struct error *err);
 enum status command_run(const struct arguments *arguments, struct error *err);
 enum status command_debug(const struct arguments *arguments, struct error *err);
 enum status command_golden(const struct arguments *arguments, struct error *err);
+enum status command_import(const struct arguments *arguments, struct error *err);
 enum status command_faults(const struct arguments *arguments, struct error *err);
 enum status command_bench(const struct arguments *arguments, struct error *err);
 enum status command_info(const struct arguments *arguments, struct error *err);

@@ -31,7 +31,8 @@ static const struct command commands[] = {
         .summary = "Check every op of a trace against its own recorded inputs.",
         .description =
             "Recomputes every op of a trace in double precision from the inputs that the trace recorded, and "
-            "compares with the output that it recorded. It needs neither a second trace nor a device.",
+            "compares with the output that it recorded. It needs neither a second trace nor a device. Another "
+            "program's dump is read as it is (lockstep import --help).",
         .pages = true,
         .function = command_audit,
     },
@@ -122,6 +123,20 @@ static const struct command commands[] = {
                        "HDF5 file, the golden. It needs the Python packages torch and transformers.",
         .meanings = {{"-o", "G.h5", "The golden file to write."}},
         .function = command_golden,
+    },
+    {
+        .name = "import",
+        .group = GROUP_RUN,
+        .synopsis = "SOURCE [--model] [--map] -o",
+        .min_words = 1,
+        .max_words = 1,
+        .summary = "Turn another program's dump into a trace.",
+        .description =
+            "Reads what another program dumped (arrays by module path, by llama.cpp's or by lockstep's names; "
+            "docs/traces.md lists the formats), writes it as a trace, and tells what it put right and which "
+            "arrays have no place. audit, compare, diff --trace and debug --trace take SOURCE as it is.",
+        .pages = true,
+        .function = command_import,
     },
     {
         .name = "bench",

@@ -10,8 +10,8 @@
 static bool is_path(const char *value)
 {
     size_t length = strlen(value);
-    return strcmp(value, "FILE") == 0 || strcmp(value, "SCRIPT") == 0 || strcmp(value, "FOLDER") == 0 ||
-           (length > 3 && strcmp(value + length - 3, ".h5") == 0);
+    return strcmp(value, "FILE") == 0 || strcmp(value, "MODEL") == 0 || strcmp(value, "SCRIPT") == 0 ||
+           strcmp(value, "FOLDER") == 0 || (length > 3 && strcmp(value + length - 3, ".h5") == 0);
 }
 
 /* Prints the names of all faults. */

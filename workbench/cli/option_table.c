@@ -6,12 +6,16 @@
 
 #define FIELD(field) offsetof(struct arguments, field)
 
-/* A value with a "|" lists the words that are possible; FILE, FOLDER, SCRIPT and *.h5 are paths; FAULT and STAGES are
- * names that the program knows. Completion goes by this (completion.c). */
+/* A value with a "|" lists the words that are possible; FILE, FOLDER, MODEL, SCRIPT and *.h5 are paths; FAULT and
+ * STAGES are names that the program knows. Completion goes by this (completion.c). */
 static const struct option options[] = {
     {"--golden", OPTION_TEXT, FIELD(golden), 0, "G.h5", "The golden to compare with; its tokens are run."},
     {"--golden-model", OPTION_TEXT, FIELD(golden_model), 0, "FOLDER",
      "The model that the golden was made with, unquantised say: the golden is judged by its weights."},
+    {"--model", OPTION_TEXT, FIELD(model), 0, "MODEL",
+     "The model that ran: its widths and heads tell which way arrays lie; fused ones are split by them."},
+    {"--map", OPTION_TEXT, FIELD(map), 0, "FILE",
+     "TOML that says which stage a name is, where the table of names does not know or is wrong."},
     {"--trace", OPTION_TEXT, FIELD(trace), 0, "T.h5",
      "Judge another engine's trace of the same tokens in the engine's place; no device is needed."},
     {"--on", OPTION_TEXT, FIELD(on), 0, "engine|reference", "The side that runs: engine (default) or reference."},

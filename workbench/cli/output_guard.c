@@ -104,9 +104,10 @@ static enum status check_twice(const struct named *outputs, struct error *err)
 enum status check_outputs(const struct arguments *arguments, struct error *err)
 {
     struct named outputs[N_OUTPUTS];
-    const char *inputs[] = {arguments->golden,        arguments->golden_model, arguments->trace,
-                            arguments->second_trace,  arguments->resume_file,  arguments->script,
-                            arguments->positional[0], arguments->positional[1]};
+    const char *inputs[] = {arguments->golden,       arguments->golden_model, arguments->trace,
+                            arguments->second_trace, arguments->resume_file,  arguments->script,
+                            arguments->model,        arguments->map,          arguments->positional[0],
+                            arguments->positional[1]};
     list_outputs(arguments, outputs);
     for (size_t i = 0; i < sizeof(inputs) / sizeof(*inputs); i++) {
         TRY(check_input(arguments, inputs[i], err));

@@ -24,21 +24,19 @@ static bool holds_samples(const struct trace *trace)
     return trace_find(trace, LAYER_NONE, STAGE_sample_probs) || trace_find(trace, LAYER_NONE, STAGE_sample_token);
 }
 
-/* Reads a trace that takes the engine's place, if one is given. */
-static enum status add_foreign_trace(struct session *session, struct comparison *comparison, const char *path,
+/* Adds a trace that takes the engine's place, if one is given; takes it over. */
+static enum status add_foreign_trace(struct session *session, struct comparison *comparison, struct trace *trace,
                                      const struct trace *golden, struct error *err)
 {
-    struct trace trace;
     bool same;
-    if (path == NULL) {
+    if (trace == NULL) {
         return STATUS_OK;
     }
-    TRY(trace_read(&trace, path, err));
-    if (holds_samples(&trace) && !session->samples) {
+    if (holds_samples(trace) && !session->samples) {
         session->samples = true;
-        session->sampling = trace.sampling;
+        session->sampling = trace->sampling;
     }
-    comparison_add(comparison, SOURCE_TRACE, &trace);
+    comparison_add(comparison, SOURCE_TRACE, trace);
     const struct trace *added = comparison->list[comparison->n_traces - 1];
     TRY(trace_check_plan(added, comparison->plan, err));
     TRY(trace_check_same_tokens(added, golden, err));
@@ -55,7 +53,7 @@ static void note_model(struct comparison *comparison, const struct model *model)
 /* Adds engine or trace, the reference, then the golden, which is taken over; and judges them. own: as in
  * compare_check_golden. */
 static enum status compare_sides(struct comparison *comparison, struct session *session, struct trace *golden,
-                                 const char *trace, const struct plan *own, struct error *err)
+                                 struct trace *trace, const struct plan *own, struct error *err)
 {
     bool same_weights = false;
     enum status status = compare_check_golden(session, comparison, golden, own, &same_weights, err);
@@ -68,10 +66,7 @@ static enum status compare_sides(struct comparison *comparison, struct session *
     if (status == STATUS_OK) {
         status = compare_record(session, comparison, SOURCE_REFERENCE, golden, false, err);
     }
-    if (status != STATUS_OK) {
-        trace_free(golden);
-        return status;
-    }
+    TRY(status);
     comparison_add(comparison, SOURCE_GOLDEN, golden);
     note_model(comparison, &session->model);
     comparison_judge(comparison, same_weights, progress_show);
@@ -100,13 +95,16 @@ enum status golden_compare(struct golden_comparison *compared, struct session *s
     session->sampling = golden->sampling;
     session->samples = holds_samples(golden);
     enum status status = open_own_model(compared, options->golden_model, err);
-    if (status != STATUS_OK) {
-        trace_free(golden);
-        return status;
+    if (status == STATUS_OK) {
+        const struct plan *own = compared->has_own ? &compared->own_plan : NULL;
+        status = compare_sides(&compared->comparison, session, golden, options->trace, own, err);
     }
-    const struct plan *own = compared->has_own ? &compared->own_plan : NULL;
-    status = compare_sides(&compared->comparison, session, golden, options->trace, own, err);
     if (status != STATUS_OK) {
+        /* Each is empty where the comparison took it over. */
+        trace_free(golden);
+        if (options->trace != NULL) {
+            trace_free(options->trace);
+        }
         golden_comparison_free(compared);
     }
     return status;

@@ -6,7 +6,7 @@
 #include "workbench/session/session.h"
 
 struct compare_options {
-    const char *trace;        /* a file that takes the engine's place; NULL: none */
+    struct trace *trace;      /* takes the engine's place, and is taken over; NULL: none */
     const char *golden_model; /* the model that the golden was made with; NULL: not given */
     bool strict;              /* as comparison.strict */
 };
@@ -22,7 +22,7 @@ struct golden_comparison {
     bool has_own;
 };
 
-/* Runs the golden's tokens on the session's sides, reads the trace, and judges them all. Takes the golden over; the
+/* Runs the golden's tokens on the session's sides, and judges them all. Takes golden and trace over; the
  * session must stay as long as the comparison. On failure nothing is left to free. */
 enum status golden_compare(struct golden_comparison *compared, struct session *session, struct trace *golden,
                            const struct compare_options *options, struct error *err);

@@ -268,9 +268,20 @@ static void note_doubled_bos(struct comparison *comparison)
     }
 }
 
+/* Notes what was put right where a file of another form was read. */
+static void note_imports(struct comparison *comparison)
+{
+    for (uint32_t t = 0; t < comparison->n_traces; t++) {
+        for (uint32_t i = 0; i < comparison->list[t]->n_notes; i++) {
+            comparison_note(comparison, "%s: %s", comparison->list[t]->path, comparison->list[t]->notes[i]);
+        }
+    }
+}
+
 void comparison_judge(struct comparison *comparison, bool same_weights, progress_function *progress)
 {
     uint32_t last = comparison->n_traces - 1;
+    note_imports(comparison);
     note_doubled_bos(comparison);
     audit_all(comparison, progress);
     if (stop_asked()) {

@@ -33,6 +33,10 @@ void trace_free(struct trace *trace)
         free(trace->stages[i].recorded);
         free(trace->stages[i].error);
     }
+    for (uint32_t i = 0; i < trace->n_notes; i++) {
+        free(trace->notes[i]);
+    }
+    free(trace->notes);
     free(trace->stages);
     free(trace->tokens);
     free(trace->phase);
@@ -118,6 +122,8 @@ void trace_copy(struct trace *copy, const struct trace *trace)
     copy->path = xstrdup(trace->path);
     copy->producer = xstrdup(trace->producer);
     copy->model_type = xstrdup(trace->model_type);
+    copy->notes = NULL;
+    copy->n_notes = 0;
     copy->tokens = xmalloc(trace->n_positions * sizeof(*copy->tokens));
     copy->phase = xmalloc(trace->n_positions * sizeof(*copy->phase));
     memcpy(copy->tokens, trace->tokens, trace->n_positions * sizeof(*copy->tokens));

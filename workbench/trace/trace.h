@@ -52,6 +52,8 @@ struct trace {
     struct sampling sampling; /* how sample_token was chosen; greedy if the file says nothing */
     char weights_sha256[65];  /* "" if not given */
     char config_sha256[65];
+    char **notes; /* [n_notes] what its import put right or did not match (workbench/python/import.h); not copied */
+    uint32_t n_notes;
     uint32_t n_unrecorded;
     struct unrecorded_class unrecorded[TRACE_MOST_UNRECORDED];
     uint32_t n_stages;

@@ -3,13 +3,15 @@
 #include "workbench/cli/commands/describe_run.h"
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/cli/commands/write_reports.h"
+#include "workbench/python/import.h"
 #include "workbench/session/compare_golden.h"
 
 static enum status audit_model(const struct arguments *arguments, const struct plan *plan, struct error *err)
 {
     struct trace trace;
     struct comparison comparison;
-    TRY(trace_read(&trace, arguments->positional[1], err));
+    const struct import_options import = {.model = arguments->positional[0]};
+    TRY(import_read(&trace, arguments->positional[1], &import, err));
     TRY(trace_audit(&comparison, plan, &trace, arguments->strict, err));
     comparison.parts = parse_parts(arguments);
     describe_run(&comparison, arguments, NULL);

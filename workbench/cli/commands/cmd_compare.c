@@ -6,6 +6,7 @@
 
 #include "workbench/audit/drift.h"
 #include "workbench/cli/commands/write_reports.h"
+#include "workbench/python/import.h"
 #include "workbench/text/table.h"
 #include "workbench/trace/json_file.h"
 
@@ -170,8 +171,9 @@ static enum status compare_traces(const struct arguments *arguments, const struc
 enum status command_compare(const struct arguments *arguments, struct error *err)
 {
     struct trace a, b;
-    TRY(trace_read(&a, arguments->positional[0], err));
-    enum status status = trace_read(&b, arguments->positional[1], err);
+    const struct import_options import = {0};
+    TRY(import_read(&a, arguments->positional[0], &import, err));
+    enum status status = import_read(&b, arguments->positional[1], &import, err);
     if (status == STATUS_OK) {
         status = compare_traces(arguments, &a, &b, err);
         trace_free(&b);

@@ -9,6 +9,7 @@
 #include "workbench/debugger/run/capture.h"
 #include "workbench/debugger/saved_session.h"
 #include "workbench/probes/probe_lines.h"
+#include "workbench/python/import.h"
 #include "workbench/python/prompt_tokens.h"
 #include "workbench/trace/version.h"
 
@@ -21,14 +22,15 @@ struct files {
 };
 
 /* *trace is malloc'ed; NULL if the option is not given. */
-static enum status read_file(const char *path, struct trace **trace, struct error *err)
+static enum status read_file(const char *path, const char *model, struct trace **trace, struct error *err)
 {
+    const struct import_options import = {.model = model};
     *trace = NULL;
     if (path == NULL) {
         return STATUS_OK;
     }
     *trace = xcalloc(1, sizeof(**trace));
-    enum status status = trace_read(*trace, path, err);
+    enum status status = import_read(*trace, path, &import, err);
     if (status != STATUS_OK) {
         free(*trace);
         *trace = NULL;
@@ -79,9 +81,9 @@ static enum status files_read(const struct arguments *arguments, struct files *f
 {
     *files = (struct files){0};
     TRY(choose_traces(arguments, files, err));
-    enum status status = read_file(arguments->golden, &files->golden, err);
+    enum status status = read_file(arguments->golden, arguments->positional[0], &files->golden, err);
     if (status == STATUS_OK) {
-        status = read_file(files->path, &files->foreign, err);
+        status = read_file(files->path, arguments->positional[0], &files->foreign, err);
     }
     if (status == STATUS_OK && files->golden != NULL && files->foreign != NULL) {
         status = trace_check_same_tokens(files->foreign, files->golden, err);

@@ -2,19 +2,38 @@
 #include "workbench/cli/commands/describe_run.h"
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/cli/commands/write_reports.h"
+#include "workbench/python/import.h"
 #include "workbench/session/compare_golden.h"
 
+/* foreign: takes the engine's place; NULL: none. Both traces are taken over. */
 static enum status compare_with_golden(const struct arguments *arguments, struct session *session, struct trace *golden,
-                                       struct error *err)
+                                       struct trace *foreign, struct error *err)
 {
     const struct compare_options options = {
-        .trace = arguments->trace, .golden_model = arguments->golden_model, .strict = arguments->strict};
+        .trace = foreign, .golden_model = arguments->golden_model, .strict = arguments->strict};
     struct golden_comparison compared;
     TRY(golden_compare(&compared, session, golden, &options, err));
     compared.comparison.parts = parse_parts(arguments);
     describe_run(&compared.comparison, arguments, session->on[SOURCE_ENGINE] ? &session->backend[SOURCE_ENGINE] : NULL);
     enum status status = write_reports(&compared.comparison, arguments, err);
     golden_comparison_free(&compared);
+    return status;
+}
+
+/* Opens the session and compares. Takes both traces over. */
+static enum status diff_traces(const struct arguments *arguments, const struct session_options *options,
+                               struct trace *golden, struct trace *foreign, struct error *err)
+{
+    struct session session;
+    enum status status = session_open(&session, arguments->positional[0], options, err);
+    if (status != STATUS_OK) {
+        return status;
+    }
+    status = check_kernels_for(&session, golden, err);
+    if (status == STATUS_OK) {
+        status = compare_with_golden(arguments, &session, golden, foreign, err);
+    }
+    session_close(&session);
     return status;
 }
 
@@ -26,8 +45,8 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
         .n_faults = arguments->faults.n,
         .weights = arguments->weights,
     };
-    struct session session;
-    struct trace golden;
+    struct trace golden, foreign = {0};
+    const struct import_options import = {.model = arguments->positional[0]};
     if (arguments->golden == NULL) {
         return error_set(err, STATUS_USAGE, NULL, "--golden", ERROR_NO_OFFSET,
                          "is missing: diff compares with a golden");
@@ -36,17 +55,14 @@ enum status command_diff(const struct arguments *arguments, struct error *err)
     TRY(parse_kernels(arguments, options.engine, &options.kernels, err));
     TRY(trace_read(&golden, arguments->golden, err));
     options.max_positions = golden.n_positions;
-    enum status status = session_open(&session, arguments->positional[0], &options, err);
-    if (status != STATUS_OK) {
-        trace_free(&golden);
-        return status;
+    enum status status = STATUS_OK;
+    if (arguments->trace != NULL) {
+        status = import_read(&foreign, arguments->trace, &import, err);
     }
-    status = check_kernels_for(&session, &golden, err);
     if (status == STATUS_OK) {
-        status = compare_with_golden(arguments, &session, &golden, err);
-    } else {
-        trace_free(&golden);
+        status = diff_traces(arguments, &options, &golden, arguments->trace != NULL ? &foreign : NULL, err);
     }
-    session_close(&session);
+    trace_free(&foreign);
+    trace_free(&golden);
     return status;
 }

@@ -4,6 +4,7 @@
 #include "workbench/cli/commands/option_values.h"
 #include "workbench/cli/commands/write_reports.h"
 #include "workbench/invariants/invariants.h"
+#include "workbench/python/import.h"
 #include "workbench/session/progress.h"
 
 #define N_TOKENS 24 /* where no tokens are given */
@@ -25,8 +26,9 @@ static enum status compare_traces(const struct arguments *arguments, const struc
 {
     struct trace a, b;
     struct invariants invariants;
-    TRY(trace_read(&a, arguments->trace, err));
-    enum status status = trace_read(&b, arguments->second_trace, err);
+    const struct import_options import = {.model = arguments->positional[0]};
+    TRY(import_read(&a, arguments->trace, &import, err));
+    enum status status = import_read(&b, arguments->second_trace, &import, err);
     if (status != STATUS_OK) {
         trace_free(&a);
         return status;
