@@ -10,6 +10,7 @@ install(DIRECTORY shaders DESTINATION ${share} FILES_MATCHING PATTERN "*.comp" P
 install(DIRECTORY golden DESTINATION ${share}
   PATTERN __pycache__ EXCLUDE PATTERN "make_*" EXCLUDE PATTERN "check_*" EXCLUDE PATTERN wrong EXCLUDE
   PATTERN "smollm2-*" EXCLUDE PATTERN imports EXCLUDE)
+install(DIRECTORY record DESTINATION ${share} PATTERN __pycache__ EXCLUDE)
 install(FILES requirements.txt requirements-golden.txt DESTINATION ${share})
 install(FILES README.md LICENSE DESTINATION ${CMAKE_INSTALL_DOCDIR})
 

@@ -18,8 +18,9 @@ struct text {
 
 /* The tokenizer inside a GGUF. Folders have tokenizer.json instead. */
 struct gguf_tokenizer {
-    const char *model; /* "gpt2", "llama"; NULL: the file has no tokenizer */
-    const char *pre;   /* name of the pre-tokenizer: "smollm" */
+    const char *model;         /* "gpt2", "llama"; NULL: the file has no tokenizer */
+    const char *pre;           /* name of the pre-tokenizer: "smollm" */
+    const char *chat_template; /* in Jinja; NULL: none */
     const struct text *tokens;
     uint64_t n_tokens;
     const struct text *merges;

@@ -16,7 +16,7 @@ from .dump import Refused
 from .mapping import read_map
 
 # The first that knows a source reads it.
-FORMATS = ["debugger", "sglang", "npz", "safetensors_file", "torch_file", "array_folder", "printed_text"]
+FORMATS = ["debugger", "sglang", "npz", "safetensors_file", "torch_file", "array_folder", "record", "printed_text"]
 
 
 def _reader(source):

@@ -149,6 +149,8 @@ class Assembly:
         n_prompt = self.mapping.trace.get("prompt")
         if n_prompt is None and prompt:
             n_prompt = int(self._integers(prompt[0][2], "numbers")[0]) if prompt[0][2].shape else int(prompt[0][2].load())
+        if n_prompt is None and self.dump.phase:
+            return numpy.array(self.dump.phase[:n], numpy.uint8)
         if n_prompt is None:
             rows = list(chunks.values())
             while len(rows) > 1 and rows[-1] == 1:

@@ -23,6 +23,7 @@ class Entry:
     op: str = ""  # llama.cpp's op that made it: "MUL_MAT", "ROPE"; "": the dump does not say
     call: int | None = None  # which forward pass made it; None: the name may tell, or there was one
     stage: tuple | None = None  # (stage, layer or None) where the reader knows it already
+    attributes: dict = dataclasses.field(default_factory=dict)  # of this stage: operand_dtype …
 
 
 @dataclasses.dataclass
@@ -31,6 +32,8 @@ class Dump:
     producer: str = "imported"
     attributes: dict = dataclasses.field(default_factory=dict)  # of the trace: model_type, kv_dtype …
     tokens: list | None = None  # where no array holds them
+    phase: list | None = None  # of each token: 0 prefill, 1 decode
+    rope_order: str | None = None  # of q's and k's rows: "pairs", "halves"; None: by the engine and the model
     notes: list = dataclasses.field(default_factory=list)
 
 

@@ -101,7 +101,7 @@ def _trimmed_positions(kept, chunks, n):
 
 def _in_pairs(assembly, place):
     """Whether q and k are in llama.cpp's order: adjacent pairs of rope, for models of the Llama family."""
-    said = assembly.mapping.layout.get("q_k")
+    said = assembly.mapping.layout.get("q_k") or assembly.dump.rope_order
     return said == "pairs" if said else place.engine == "llama.cpp" and assembly.model_type in (None, "llama")
 
 
@@ -126,6 +126,8 @@ def _write_stage(file, assembly, parts, layer, kept, chunks, n):
             assembly.told["rows of the last positions alone"] += 1
         if stored and "storage_dtype" not in file.attrs:
             created.attrs["storage_dtype"] = stored
+        for _, _, entry, *_ in kept:
+            created.attrs.update(entry.attributes)
 
 
 def write_trace(target, assembly, chosen, tokens, phase):

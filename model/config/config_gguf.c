@@ -190,6 +190,7 @@ static enum status read_tokenizer(const struct gguf *gguf)
     /* SentencePiece's defaults; llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_TYPE_SPM. */
     tokenizer->add_bos = tokenizer->add_space_prefix = tokenizer->model && strcmp(tokenizer->model, "llama") == 0;
     TRY(gguf_string(gguf, "tokenizer.ggml.pre", false, &tokenizer->pre));
+    TRY(gguf_string(gguf, "tokenizer.chat_template", false, &tokenizer->chat_template));
     TRY(gguf_strings(gguf, "tokenizer.ggml.tokens", &tokenizer->tokens, &tokenizer->n_tokens));
     TRY(gguf_strings(gguf, "tokenizer.ggml.merges", &tokenizer->merges, &tokenizer->n_merges));
     TRY(gguf_bool(gguf, "tokenizer.ggml.add_bos_token", &tokenizer->add_bos));

@@ -1,13 +1,20 @@
-"""llama_cpp.py PROGRAM [--twin]: runs llama.cpp on SmolLM2 and audits what it computed.
+"""llama_cpp.py PROGRAM [--twin]: runs llama.cpp on SmolLM2, recorded by record/lockstep_llama.py and lockstep_llama.h, and audits what it
+computed.
 
-Healthy runs are at parity, in the arithmetic that llama.cpp has. An 8-bit KV cache is a divergence until the file declares it. Two
-spoiled weights are found, and named. The twin spoils each run, so that each check must fail.
+Healthy runs are at parity, in the arithmetic that llama.cpp has, whether the recorder declares it or not. An 8-bit KV cache is a
+divergence until the file declares it. Two spoiled weights are found, and named. The twin spoils each run, so that each check must fail.
 """
+import ctypes
+import hashlib
+import io
 import os
 import pathlib
 import shutil
+import subprocess
 import sys
+import tarfile
 import tempfile
+import urllib.request
 
 os.environ["LLAMA_ATTN_ROT_DISABLE"] = "1"  # else a quantised cache holds K and V in other coordinates, and so attn_out
 
@@ -15,60 +22,130 @@ import gguf
 import h5py
 import numpy as np
 
-import llama_engine
-from trace_file import ask, expect, write_trace
+from trace_file import ask, expect
 
 ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "record"))
+import lockstep_llama  # noqa: E402
+
 MODEL = ROOT / ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 GOLDEN = ROOT / "golden/smollm2-color-of-the-sky.h5"
-HEAD_DIM = 64
-IN_PAIRS = ("q_proj", "k_proj", "q_rope", "k_rope")  # a Llama GGUF has rope's pairs side by side
+# The source of the wheel that CMakeLists.txt names, for its headers.
+SOURCE = ("https://files.pythonhosted.org/packages/87/62/b6dfaaf346d3d4fd0e2a2df755f2693b77673f2735da7ba0592af9d2f09e/"
+          "xllamacpp-2026.10.11549.tar.gz")
+SOURCE_SHA256 = "c17ee1163006f70726abb9f72137830818f3d8cb60bfc34cb232d08428eaa22b"
+HEADERS = ROOT / ".cache/wheels/llama_cpp_headers"
 
 
-def halves(row):
-    return row.reshape(-1, HEAD_DIM // 2, 2).swapaxes(1, 2).reshape(-1)
-
-
-def record(engine, path, model=MODEL, cache=llama_engine.F16, in_pairs=IN_PAIRS, **declared):
-    """Records the golden's own tokens."""
+def golden_tokens():
     with h5py.File(GOLDEN) as golden:
-        tokens, n_prompt = golden["tokens"][:].tolist(), int((golden["phase"][:] == 0).sum())
-    stages = engine.record(model, tokens[:n_prompt], tokens[n_prompt:], cache)
-    for (layer, stage), rows in stages.items():
-        if stage in in_pairs:
-            stages[layer, stage] = [(position, halves(row)) for position, row in rows]
-    stages[None, "logits"] = stages[None, "logits_final"]  # Llama has no softcap
-    write_trace(path, "llama", tokens, n_prompt, stages, producer="llama.cpp", **declared)
+        return golden["tokens"][:].tolist(), int((golden["phase"][:] == 0).sum())
+
+
+def forget_declared(path):
+    """Takes out what the recorder declared of single stages."""
+    def forget(name, item):
+        for attribute in [a for a in item.attrs if a.endswith("_dtype")]:
+            del item.attrs[attribute]
+
+    with h5py.File(path, "r+") as file:
+        file.visititems(forget)
+
+
+def record(program, engine, path, model=MODEL, cache="f16", declared=False, in_pairs=True):
+    """Records the golden's own tokens, and imports them. declared: with the arithmetic that the recorder declares, or without. in_pairs:
+    False: q and k are taken as they are."""
+    tokens, n_prompt = golden_tokens()
+    loaded, raw, map_file = lockstep_llama.Model(engine, model), path.with_suffix(".rec"), path.with_suffix(".toml")
+    loaded.record(raw, tokens[:n_prompt], len(tokens) - n_prompt, tokens[n_prompt:], cache)
+    loaded.close()
+    map_file.write_text("" if in_pairs else '[layout]\nq_k = "halves"\n')
+    subprocess.run([program, "import", raw, "--model", MODEL, "--map", map_file, "-o", path], check=True, stdout=subprocess.DEVNULL)
+    if not declared:
+        forget_declared(path)
 
 
 def arithmetic(report):
     return {(a["op"], a["weights"], a["attribute"], a["value"]) for s in report["sources"] if s["source"] == "trace" for a in s["arithmetic"]}
 
 
+EXPECTED = {
+    ("matmul", "Q4_1", "operand_dtype", "q8_1"), ("matmul", "Q8_0", "operand_dtype", "q8_0"),
+    ("attention", None, "kv_dtype", "float16"), ("attention", None, "sum_dtype", "float16")}
+
+
 def check_healthy(program, engine, folder, twin):
     path = folder / "healthy.h5"
-    record(engine, path, in_pairs=() if twin else IN_PAIRS)
-    expected = {
-        ("matmul", "Q4_1", "operand_dtype", "q8_1"), ("matmul", "Q8_0", "operand_dtype", "q8_0"),
-        ("attention", None, "kv_dtype", "float16"), ("attention", None, "sum_dtype", "float16")}
+    record(program, engine, path, in_pairs=not twin)
     for command in (["audit", MODEL, path, "--all"], ["diff", MODEL, "--golden", GOLDEN, "--trace", path, "--all"]):
         status, text, report = ask(program, *command)
         expect(status == 0 and report["verdict"] == "parity", f"{command[0]}: parity", (status, report["verdict"]))
-        expect(expected <= arithmetic(report), f"{command[0]}: its arithmetic", arithmetic(report))
+        expect(EXPECTED <= arithmetic(report), f"{command[0]}: its arithmetic", arithmetic(report))
         for said in ("matmul of Q4_1 inputs in q8_1", "queries in float16"):
             expect(said in " ".join(text.split()), f"{command[0]}: says '{said}'", text)
 
 
+def check_record(program, engine, folder, twin):
+    """As the guide has it: the record itself is audited, in the arithmetic that it declares."""
+    tokens, n_prompt = golden_tokens()
+    path, loaded = folder / "mine.rec", lockstep_llama.Model(engine, MODEL)
+    loaded.record(path, tokens[:n_prompt], 2)
+    loaded.close()
+    if twin:
+        path.write_bytes(path.read_bytes().replace(b"operand_dtype=q8_1", b"operand_dtype=q8_K"))
+    status, text, report = ask(program, "audit", MODEL, path, "--all")
+    expect(status == 0 and report["verdict"] == "parity", "parity", (status, text))
+    trace = folder / "mine.h5"
+    subprocess.run([program, "import", path, "--model", MODEL, "-o", trace], check=True, stdout=subprocess.DEVNULL)
+    with h5py.File(trace) as file:
+        declared = [file["layers/0/ffn_up"].attrs["operand_dtype"], file["layers/0/attn_out"].attrs["kv_dtype"]]
+    expect([str(d, "ascii") if isinstance(d, bytes) else d for d in declared] == ["q8_1", "float16"], "declared by the recorder", declared)
+
+
+def headers():
+    if not HEADERS.exists():
+        with urllib.request.urlopen(SOURCE, timeout=300) as answer:
+            data = answer.read()
+        expect(hashlib.sha256(data).hexdigest() == SOURCE_SHA256, "the source's digest", len(data))
+        half = HEADERS.with_suffix(".half")
+        shutil.rmtree(half, ignore_errors=True)
+        half.mkdir(parents=True)
+        with tarfile.open(fileobj=io.BytesIO(data)) as archive:
+            for member in archive:
+                name = pathlib.PurePosixPath(member.name)
+                if member.isfile() and name.suffix == ".h" and name.parts[1:3] == ("thirdparty", "llama.cpp") and name.parent.name == "include":
+                    (half / name.name).write_bytes(archive.extractfile(member).read())
+        half.rename(HEADERS)
+    return HEADERS
+
+
+def check_c_recorder(program, engine, folder, twin):
+    """lockstep_llama.h in a program of its own, in micro-batches of four."""
+    library = folder / "recorder.so"
+    subprocess.run(["cc", "-std=c11", "-Wall", "-Wextra", "-Werror", "-O1", "-fPIC", "-shared", f"-I{headers()}", f"-I{ROOT / 'record'}",
+                    ROOT / "tests/slow/llama_recorder.c", "-o", library], check=True)
+    function = ctypes.CDLL(library).record_tokens
+    tokens, n_prompt = golden_tokens()
+    path = folder / "c.rec"
+    status = function(os.fsencode(MODEL), os.fsencode(path), (ctypes.c_int32 * len(tokens))(*tokens), n_prompt, len(tokens), 4)
+    expect(status == 0, "the program ends well", status)
+    if twin:
+        path.write_bytes(path.read_bytes().replace(b"rope_order", b"kv_dtype\0\0"))
+    status, text, report = ask(program, "diff", MODEL, "--golden", GOLDEN, "--trace", path, "--all")
+    expect(status == 0 and report["verdict"] == "parity", "parity", (status, text))
+    expect(("attention", None, "operand_dtype", "float16") in arithmetic(report), "its arithmetic", arithmetic(report))
+
+
 def check_quantised_cache(program, engine, folder, twin):
     path = folder / "cache.h5"
-    for cache, name in ((llama_engine.Q8_0, "q8_0"), (llama_engine.Q4_0, "q4_0")):
-        record(engine, path, cache=llama_engine.F16 if twin else cache)
+    for name in ("q8_0", "q4_0"):
+        record(program, engine, path, cache="f16" if twin else name)
         status, _, report = ask(program, "audit", MODEL, path)
         first = report["first_divergence"]
         expect(status == 1 and first["stage"] == "attn_out", f"undeclared {name}: diverges at attn_out", (status, first))
         named = {(d["kind"], d["fault"]) for d in report["diagnosis"] if d["stage"] == "attn_out" and d["kind"] != "symptom"}
         expect(named == {("precision", f"kv-cache-{name}")}, f"undeclared {name}: precision, named", named)
-        record(engine, path, cache=cache, kv_dtype=name)
+        record(program, engine, path, cache=name, declared=True)
         status, _, report = ask(program, "audit", MODEL, path)
         expect(status == 0 and report["verdict"] == "parity", f"declared {name}: parity", (status, report["first_divergence"]))
         expect(("attention", None, "operand_dtype", "q8_0") in arithmetic(report), "queries in q8_0", arithmetic(report))
@@ -86,7 +163,7 @@ def spoil(path):
 def check_spoiled_weights(program, engine, folder, twin):
     model, path = folder / "spoiled.gguf", folder / "spoiled.h5"
     spoil(model)
-    record(engine, path, model=MODEL if twin else model)
+    record(program, engine, path, model=MODEL if twin else model)
     status, text, report = ask(program, "audit", MODEL, path)
     first, found = report["first_divergence"], {(i["layer"], i["stage"]) for i in report["introduced"]}
     expect(status == 1 and (first["layer"], first["stage"]) == (17, "ffn_norm"), "first: layer 17 ffn_norm", (status, first))
@@ -101,9 +178,10 @@ def main():
     if not MODEL.exists():
         print(f"skipped: {MODEL} is not there (./demo gets it)")
         return 77
-    engine = llama_engine.Library()
+    engine = lockstep_llama.load_library()
     failed = 0
-    for check in (check_healthy, check_quantised_cache, check_spoiled_weights):
+    checks = (check_healthy, check_record, check_c_recorder, check_quantised_cache, check_spoiled_weights)
+    for check in checks:
         with tempfile.TemporaryDirectory() as folder:
             try:
                 check(program, engine, pathlib.Path(folder), twin)
@@ -111,7 +189,7 @@ def main():
             except AssertionError as error:
                 print(f"{check.__name__}: {error}")
                 failed += 1
-    return 0 if failed == (3 if twin else 0) else 1
+    return 0 if failed == (len(checks) if twin else 0) else 1
 
 
 sys.exit(main())

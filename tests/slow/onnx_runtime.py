@@ -1,5 +1,5 @@
-"""onnx_runtime.py PROGRAM [--twin]: runs tiny-llama in ONNX Runtime, from a graph built by hand whose nodes' outputs are the stages, and
-audits what it computed: parity. The twin's graph has one scale of attention 1 % too large, which must be found.
+"""onnx_runtime.py PROGRAM [--twin]: runs tiny-llama in ONNX Runtime, from a graph built by hand whose nodes' outputs are the stages,
+records them by record/lockstep_record.py, and audits what it computed: parity. The twin's graph has one scale of attention 1 % too large, which must be found.
 """
 import json
 import pathlib
@@ -12,9 +12,13 @@ import onnxruntime
 from onnx import TensorProto, helper, numpy_helper
 from safetensors.numpy import load_file
 
-from trace_file import ask, expect, write_trace
+from trace_file import ask, expect
 
-MODEL = pathlib.Path(__file__).resolve().parents[2] / "golden/tiny-llama"
+ROOT = pathlib.Path(__file__).resolve().parents[2]
+sys.path.insert(0, str(ROOT / "record"))
+from lockstep_record import NO_LAYER, Recorder  # noqa: E402
+
+MODEL = ROOT / "golden/tiny-llama"
 TOKENS = [3, 17, 99, 204, 5, 6, 77, 410, 12, 300]
 
 
@@ -116,9 +120,13 @@ def main():
     program, twin = sys.argv[1], "--twin" in sys.argv
     config, weights = json.loads((MODEL / "config.json").read_text()), load_file(MODEL / "model.safetensors")
     stages = build(config, weights, len(TOKENS), 1.01 if twin else 1).run(TOKENS)
-    with tempfile.NamedTemporaryFile(suffix=".h5") as trace:
-        write_trace(trace.name, "llama", TOKENS, len(TOKENS), stages, producer=f"onnxruntime {onnxruntime.__version__}")
-        status, text, report = ask(program, "audit", MODEL, trace.name)
+    with tempfile.TemporaryDirectory() as folder:
+        path = pathlib.Path(folder) / "mine.rec"
+        with Recorder(path, f"onnxruntime {onnxruntime.__version__}", "llama", config["num_hidden_layers"]) as recorder:
+            recorder.batch(TOKENS)
+            for (layer, stage), rows in stages.items():
+                recorder.put(stage, rows, NO_LAYER if layer is None else layer)
+        status, text, report = ask(program, "audit", MODEL, path)
     print(text)
     if twin:
         first = report["first_divergence"]

@@ -20,11 +20,12 @@ struct arguments {
     uint32_t n_positional;
     /* Texts; NULL: not given. */
     const char *golden, *golden_model, *model, *map, *trace, *second_trace, *record, *json, *html, *md, *junit, *dask,
-        *device, *prompt, *ids, *decode_ids, *output, *stages, *script, *preset, *trace_layers, *resume_file;
+        *device, *prompt, *ids, *chat, *decode_ids, *output, *stages, *script, *preset, *trace_layers, *resume_file;
     const char *on, *capture, *weights, *dtype, *temperature, *top_k, *top_p, *seed;
     struct text_list faults, kernel_choices, configs;
     int64_t n, n_prompt, jobs; /* counts; -1: not given */
-    bool check, drift, ops, kernels, verbose, attn_probs, table, ledger, growth, all, strict, resume, interactive;
+    bool check, drift, ops, kernels, verbose, attn_probs, table, ledger, growth, all, strict, resume, interactive,
+        no_transformers;
 };
 
 /* Finds the command that argv[1] names, parses its arguments and runs it. Returns the exit status. */
@@ -44,6 +45,8 @@ enum status command_import(const struct arguments *arguments, struct error *err)
 enum status command_faults(const struct arguments *arguments, struct error *err);
 enum status command_bench(const struct arguments *arguments, struct error *err);
 enum status command_info(const struct arguments *arguments, struct error *err);
+enum status command_guide(const struct arguments *arguments, struct error *err);
+enum status command_tokens(const struct arguments *arguments, struct error *err);
 enum status command_devices(const struct arguments *arguments, struct error *err);
 
 #endif

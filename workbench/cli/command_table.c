@@ -67,8 +67,9 @@ static const struct command commands[] = {
     {
         .name = "invariants",
         .group = GROUP_COMPARE,
-        .synopsis = "MODEL [--prompt | --ids] [--weights] [--fault] [--device] [--json] [--html] [--md] [--junit]\n"
-                    "MODEL --trace --trace [--json] [--html] [--md] [--junit]",
+        .synopsis =
+            "MODEL [--prompt | --chat | --ids] [--weights] [--fault] [--device] [--json] [--html] [--md] [--junit]\n"
+            "MODEL --trace --trace [--json] [--html] [--md] [--junit]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Check that prefill, decode and chunks agree.",
@@ -85,8 +86,9 @@ static const struct command commands[] = {
     {
         .name = "run",
         .group = GROUP_RUN,
-        .synopsis = "MODEL (--prompt | --ids) [-n] [--temperature] [--top-k] [--top-p] [--seed] [--on] [--config] "
-                    "[--preset] [--trace] [--trace-layers] [--weights] [--fault] [--kernel] [--device]",
+        .synopsis =
+            "MODEL (--prompt | --chat | --ids) [-n] [--temperature] [--top-k] [--top-p] [--seed] [--on] [--config] "
+            "[--preset] [--trace] [--trace-layers] [--weights] [--fault] [--kernel] [--device]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Generate text.",
@@ -102,9 +104,9 @@ static const struct command commands[] = {
     {
         .name = "trace",
         .group = GROUP_RUN,
-        .synopsis =
-            "MODEL (--prompt | --ids) [-n | --decode-ids] [--on] [--stages] [--temperature] [--top-k] [--top-p] "
-            "[--seed] [--weights] [--fault] [--device] -o",
+        .synopsis = "MODEL (--prompt | --chat | --ids) [-n | --decode-ids] [--on] [--stages] [--temperature] [--top-k] "
+                    "[--top-p] "
+                    "[--seed] [--weights] [--fault] [--device] -o",
         .min_words = 1,
         .max_words = 1,
         .summary = "Record every stage of a run in a trace file.",
@@ -115,7 +117,7 @@ static const struct command commands[] = {
     {
         .name = "golden",
         .group = GROUP_RUN,
-        .synopsis = "MODEL (--prompt | --ids) [-n | --decode-ids] [--dtype] [--attn-probs] -o",
+        .synopsis = "MODEL (--prompt | --chat | --ids) [-n | --decode-ids] [--dtype] [--attn-probs] -o",
         .min_words = 1,
         .max_words = 1,
         .summary = "Record a golden with HuggingFace transformers.",
@@ -139,6 +141,18 @@ static const struct command commands[] = {
         .function = command_import,
     },
     {
+        .name = "guide",
+        .group = GROUP_RUN,
+        .synopsis = "[ENGINE]",
+        .min_words = 0,
+        .max_words = 1,
+        .summary = "Tell the shortest way from an engine to a verdict.",
+        .description =
+            "Prints the few lines that record what an engine computes, and the command that judges it. Without "
+            "ENGINE it lists the engines.",
+        .function = command_guide,
+    },
+    {
         .name = "bench",
         .group = GROUP_RUN,
         .synopsis =
@@ -157,10 +171,11 @@ static const struct command commands[] = {
     {
         .name = "debug",
         .group = GROUP_DEBUG,
-        .synopsis = "MODEL [--golden | --prompt | --ids] [--trace] [-n] [--on] [--config] [--preset] [--trace-layers] "
-                    "[--weights] "
-                    "[--fault] [--kernel] [--device] [-x] [--interactive]\n"
-                    "--resume [-x] [--interactive]",
+        .synopsis =
+            "MODEL [--golden | --prompt | --chat | --ids] [--trace] [-n] [--on] [--config] [--preset] [--trace-layers] "
+            "[--weights] "
+            "[--fault] [--kernel] [--device] [-x] [--interactive]\n"
+            "--resume [-x] [--interactive]",
         .min_words = 1,
         .max_words = 1,
         .summary = "Step engine and reference together at a prompt.",
@@ -191,6 +206,23 @@ static const struct command commands[] = {
             "what is odd about its files.",
         .pages = true,
         .function = command_info,
+    },
+    {
+        .name = "tokens",
+        .group = GROUP_INSPECT,
+        .synopsis = "MODEL (--prompt | --chat | --ids) [--trace] [--no-transformers] [--all] [--json]",
+        .min_words = 1,
+        .max_words = 1,
+        .summary = "Show the tokens of a prompt or a chat, beside transformers'.",
+        .description =
+            "Shows what a model is given before its first layer: the ids with their texts, BOS and special tokens, the "
+            "text that the chat template makes of messages, and whether transformers, where it is installed, makes the "
+            "same ids. With --trace, whether another engine ran these tokens as its prompt, and else where and how "
+            "they "
+            "differ; the exit status is 1 then.",
+        .meanings = {{"--trace", "T.h5", "Compare with the prompt's tokens of this trace."},
+                     {"--all", NULL, "Show every token of a long text."}},
+        .function = command_tokens,
     },
     {
         .name = "faults",

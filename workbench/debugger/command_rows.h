@@ -32,8 +32,8 @@ COMMAND(list, .args = "[N]", .max = 1, .repeats = true,
         .help =
             "List the N steps around the position (10): what ran, what runs next, each step's op, width and inputs. "
             "An empty line lists the next ones")
-COMMAND(restart, .args = "[--prompt TEXT | --ids 1,2,3] [-n N]", .max = 4, .completion = "--prompt --ids -n",
-        .example = "restart --prompt \"The color of the sky is\" -n 8",
+COMMAND(restart, .args = "[--prompt TEXT | --chat FILE | --ids 1,2,3] [-n N]", .max = 4,
+        .completion = "--prompt --chat --ids -n", .example = "restart --prompt \"The color of the sky is\" -n 8",
         .help = "Start again at position 0, with the same tokens, or with a new prompt and N decoded tokens")
 COMMAND(print, .args = "STAGE[@LAYER] [token] [dim|dim:dim] [from engine|reference|golden]", .min = 1, .max = 5,
         .completion = "<stages> / from", .example = "print ffn_down@17 5 330:338",

@@ -4,15 +4,17 @@
 
 #include "model/model.h"
 
-/* What the user gave: one of the two; the other is NULL. */
+/* What the user gave: one of the three; the others are NULL. */
 struct prompt {
     const char *text; /* --prompt */
     const char *ids;  /* --ids: "1,2,3" */
+    const char *chat; /* --chat: a JSON file of messages */
 };
 
-/* Tokenises prompt->text with the model's own tokenizer, or parses prompt->ids. *ids is malloc'ed; NULL after an error.
- * STATUS_USAGE: both or neither are given, there is no token, or the ids cannot be parsed. STATUS_BAD_INPUT: an id is
- * outside the vocabulary. Otherwise fails as python_tokenize. */
+/* Tokenises prompt->text with the model's own tokenizer, or parses prompt->ids, or applies the model's chat template to
+ * prompt->chat. *ids is malloc'ed; NULL after an error. STATUS_USAGE: not one of the three is given, there is no text,
+ * it is not UTF-8, or the ids cannot be parsed. STATUS_BAD_INPUT: an id is outside the vocabulary; the messages cannot
+ * be read. Otherwise fails as python_tokenize. */
 enum status prompt_tokens(const struct prompt *prompt, const struct model *model, int32_t **ids, uint32_t *n_ids,
                           struct error *err);
 

@@ -8,6 +8,14 @@
 #include "model/model.h"
 #include "workbench/trace/trace.h"
 
+/* Tokens, and what they were made of. */
+struct token_source {
+    const int32_t *ids; /* [n_ids] */
+    uint32_t n_ids;
+    const char *text, *messages; /* a prompt, a file of messages; NULL: not given */
+    bool ask_transformers;
+};
+
 /* The token ids of a text, with the special tokens that the model's own tokenizer adds. *ids is malloc'ed.
  * STATUS_ABSENT: the model has no tokenizer, or .venv lacks a package; STATUS_BAD_INPUT: the tokenizer is malformed. */
 enum status python_tokenize(const struct model *model, const char *text, int32_t **ids, uint32_t *n_ids,
@@ -16,6 +24,15 @@ enum status python_tokenize(const struct model *model, const char *text, int32_t
 /* The same without special tokens: a piece from anywhere in a text. */
 enum status python_tokenize_plain(const struct model *model, const char *text, int32_t **ids, uint32_t *n_ids,
                                   struct error *err);
+
+/* The text that the messages of a JSON file are to the model: its chat template applied, the prompt for an answer at
+ * the end. *text is malloc'ed UTF-8. STATUS_BAD_INPUT: the messages cannot be read, or the model has no template. */
+enum status python_chat(const struct model *model, const char *messages, char **text, struct error *err);
+
+/* What a prompt's tokens are, and what transformers makes of the same text or messages, where it is installed: JSON, as
+ * docs/commands.md has it for `tokens`. text, messages: what was given, or NULL. *json is malloc'ed. */
+enum status python_describe_tokens(const struct model *model, const struct token_source *source, char **json,
+                                   struct error *err);
 
 /* The text of ids[n_ids], special tokens included; malloc'ed UTF-8. Bytes that are not a complete character are U+FFFD.
  * Fails as python_tokenize. */

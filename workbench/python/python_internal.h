@@ -23,6 +23,9 @@ enum status python_failed(const char *what, struct error *err);
  * filled. */
 PyObject *python_function(const char *module, const char *function, struct error *err);
 
+/* The model's tokenizer; made at the first call, kept for later ones. NULL with *err filled. */
+PyObject *python_tokenizer(const struct model *model, struct error *err);
+
 /* A new list of ints; NULL with an exception set on failure. */
 PyObject *python_ids(const int32_t *ids, uint32_t n_ids);
 

@@ -82,8 +82,7 @@ static PyObject *from_json(const char *path, struct error *err)
     return made;
 }
 
-/* The model's tokenizer; made at the first call, kept for later ones. NULL with *err filled. */
-static PyObject *tokenizer_of(const struct model *model, struct error *err)
+PyObject *python_tokenizer(const struct model *model, struct error *err)
 {
     const char *path = model->tokenizer_json != NULL ? model->tokenizer_json : model->path;
     if (model->tokenizer_json == NULL && model->tokenizer.model == NULL) {
@@ -132,7 +131,7 @@ static bool copy_ids(PyObject *list, int32_t **ids, uint32_t *n_ids)
 static enum status encode(const struct model *model, const char *text, bool special, int32_t **ids, uint32_t *n_ids,
                           struct error *err)
 {
-    PyObject *tokenizer = tokenizer_of(model, err);
+    PyObject *tokenizer = python_tokenizer(model, err);
     if (tokenizer == NULL) {
         return err->status;
     }
@@ -167,7 +166,7 @@ enum status python_tokenize_plain(const struct model *model, const char *text, i
 
 static enum status decode(const struct model *model, const int32_t *ids, uint32_t n_ids, char **text, struct error *err)
 {
-    PyObject *tokenizer = tokenizer_of(model, err);
+    PyObject *tokenizer = python_tokenizer(model, err);
     if (tokenizer == NULL) {
         return err->status;
     }

@@ -36,6 +36,7 @@ static enum status add_foreign_trace(struct session *session, struct comparison 
         session->samples = true;
         session->sampling = trace->sampling;
     }
+    trace_fill_logits(trace, comparison->plan);
     comparison_add(comparison, SOURCE_TRACE, trace);
     const struct trace *added = comparison->list[comparison->n_traces - 1];
     TRY(trace_check_plan(added, comparison->plan, err));
@@ -125,6 +126,7 @@ enum status trace_audit(struct comparison *comparison, const struct plan *plan, 
 {
     bool same_weights = false;
     *comparison = (struct comparison){.plan = plan, .strict = strict};
+    trace_fill_logits(trace, plan);
     comparison_add(comparison, SOURCE_TRACE, trace);
     enum status status = trace_check_plan(comparison->list[0], plan, err);
     if (status == STATUS_OK) {

@@ -160,6 +160,10 @@ enum status trace_read(struct trace *trace, const char *path, struct error *err)
  * of equal content make byte-identical files. */
 enum status trace_write(const struct trace *trace, const char *path, struct error *err);
 
+/* Where the model has no final softcap, logits and logits_final are the same. If the trace holds logits_final alone, as
+ * llama.cpp's result_output, logits become a copy. Invalidates pointers to stages. */
+void trace_fill_logits(struct trace *trace, const struct plan *plan);
+
 /* STATUS_BAD_INPUT if the trace cannot be one of this plan: a layer, a stage, a width or a token id does not fit. The
  * model_type is not compared. */
 enum status trace_check_plan(const struct trace *trace, const struct plan *plan, struct error *err);

@@ -68,6 +68,28 @@ static enum status check_stage(const struct trace *trace, const struct trace_sta
     return STATUS_OK;
 }
 
+void trace_fill_logits(struct trace *trace, const struct plan *plan)
+{
+    const struct trace_stage *final = trace_find(trace, LAYER_NONE, STAGE_logits_final);
+    const struct config *config = &plan->model->config;
+    if (final == NULL || config->final_softcap > 0 || final->width != config->vocab ||
+        trace_find(trace, LAYER_NONE, STAGE_logits) != NULL) {
+        return;
+    }
+    struct trace_stage *logits = trace_add(trace, LAYER_NONE, STAGE_logits, config->vocab);
+    final = trace_find(trace, LAYER_NONE, STAGE_logits_final);
+    memcpy(logits->rows, final->rows, (size_t)trace->n_positions * final->width * sizeof(*final->rows));
+    memcpy(logits->recorded, final->recorded, trace->n_positions);
+    logits->n_recorded = final->n_recorded;
+    logits->arith = final->arith;
+    logits->weights_dtype = final->weights_dtype;
+    if (final->error != NULL) {
+        size_t n = (size_t)trace->n_positions * final->width;
+        logits->error = xmalloc(n * sizeof(*logits->error));
+        memcpy(logits->error, final->error, n * sizeof(*logits->error));
+    }
+}
+
 enum status trace_check_plan(const struct trace *trace, const struct plan *plan, struct error *err)
 {
     if (trace->n_layers != plan->n_layers) {
@@ -96,7 +118,35 @@ static bool are_tokens_of(const struct trace *trace, uint32_t first, const struc
     return n > 1 && memcmp(trace->tokens + first, other->tokens + other_first, n * sizeof(*trace->tokens)) == 0;
 }
 
-/* What to do where one of the two has one token more at the front. */
+/* Where a trace's tokens lie within the golden's; n_positions of the golden: nowhere. Of fewer than three tokens it
+ * says nothing. */
+static uint32_t find_within(const struct trace *trace, const struct trace *golden)
+{
+    uint32_t n = trace->n_positions;
+    for (uint32_t first = 0; n > 2 && first + n <= golden->n_positions; first++) {
+        if (memcmp(golden->tokens + first, trace->tokens, n * sizeof(*trace->tokens)) == 0) {
+            return first;
+        }
+    }
+    return golden->n_positions;
+}
+
+/* How many tokens the trace has, from position p on, in the place of the golden's one, after which both go on alike; 0:
+ * it is not so. */
+static uint32_t tokens_for_one(const struct trace *trace, const struct trace *golden, uint32_t p)
+{
+    uint32_t left = golden->n_positions - p - 1;
+    for (uint32_t n = 2; n < 24 && p + n <= trace->n_positions; n++) {
+        uint32_t same = left < 3 ? left : 3;
+        if (trace->n_positions - p - n >= same && same > 0 &&
+            memcmp(trace->tokens + p + n, golden->tokens + p + 1, same * sizeof(*trace->tokens)) == 0) {
+            return n;
+        }
+    }
+    return 0;
+}
+
+/* What to do where the golden's first token is missing, or stands twice. "": neither. */
 static const char *shifted_cure(const struct trace *trace, const struct trace *golden)
 {
     if (are_tokens_of(trace, 1, golden, 0)) {
@@ -111,14 +161,32 @@ static const char *shifted_cure(const struct trace *trace, const struct trace *g
     return "";
 }
 
+/* How the tokens differ, from position p on, and what to do. */
+static const char *token_cure(const struct trace *trace, const struct trace *golden, uint32_t p, char text[200])
+{
+    const char *shifted = shifted_cure(trace, golden);
+    uint32_t first = find_within(trace, golden), n = tokens_for_one(trace, golden, p);
+    snprintf(text, 200, "%s", shifted);
+    if (*shifted == '\0' && first < golden->n_positions) {
+        snprintf(text, 200, ": these are positions %u to %u alone: the chat template around them is missing", first,
+                 first + trace->n_positions - 1);
+    } else if (*shifted == '\0' && n > 0) {
+        snprintf(text, 200,
+                 ": %u tokens stand for one, as where a special token is spelled as text: have the tokenizer parse it",
+                 n);
+    }
+    return text;
+}
+
 enum status trace_check_same_tokens(const struct trace *trace, const struct trace *golden, struct error *err)
 {
+    char cure[200];
     uint32_t n = trace->n_positions < golden->n_positions ? trace->n_positions : golden->n_positions;
     for (uint32_t p = 0; p < n; p++) {
         if (trace->tokens[p] != golden->tokens[p]) {
             return error_set(err, STATUS_BAD_INPUT, trace->path, "/tokens", ERROR_NO_OFFSET,
                              "position %u is token %d, expected %d as in %s%s", p, trace->tokens[p], golden->tokens[p],
-                             golden->path, shifted_cure(trace, golden));
+                             golden->path, token_cure(trace, golden, p, cure));
         }
         if (trace->phase[p] != golden->phase[p]) {
             return error_set(err, STATUS_BAD_INPUT, trace->path, "/phase", ERROR_NO_OFFSET,

@@ -131,12 +131,12 @@ static enum status open_session(const struct arguments *arguments, const struct 
 /* Starts a run on the tokens of --prompt or --ids. Without them the golden's tokens are the run, or there is none. */
 static enum status set_tokens(const struct arguments *arguments, struct repl *repl, struct error *err)
 {
-    if (arguments->prompt == NULL && arguments->ids == NULL) {
+    if (arguments->prompt == NULL && arguments->ids == NULL && arguments->chat == NULL) {
         return STATUS_OK;
     }
     int32_t *ids;
     uint32_t n_ids, n_decoded = arguments->n < 0 ? REPL_DECODE : (uint32_t)arguments->n;
-    const struct prompt given = {arguments->prompt, arguments->ids};
+    const struct prompt given = {arguments->prompt, arguments->ids, arguments->chat};
     TRY(prompt_tokens(&given, &repl->session->model, &ids, &n_ids, err));
     enum status status = repl_restart(repl, ids, n_ids, n_decoded, err);
     free(ids);
@@ -222,11 +222,12 @@ static enum status open_prompt(const struct arguments *arguments, struct repl *r
     struct files files;
     TRY(files_read(arguments, &files, err));
     bool has_file = files.golden != NULL || files.foreign != NULL;
-    if (has_file && (arguments->prompt != NULL || arguments->ids != NULL)) {
+    if (has_file && (arguments->prompt != NULL || arguments->ids != NULL || arguments->chat != NULL)) {
         bool golden = files.golden != NULL;
         files_free(&files);
         return error_set(err, STATUS_USAGE, NULL, golden ? "--golden" : "--trace", ERROR_NO_OFFSET,
-                         "given with --prompt or --ids, but a %s has its own tokens", golden ? "golden" : "trace");
+                         "given with --prompt, --chat or --ids, but a %s has its own tokens",
+                         golden ? "golden" : "trace");
     }
     struct session *session = xcalloc(1, sizeof(*session));
     enum status status = open_session(arguments, &files, session, err);
@@ -260,6 +261,7 @@ static enum status check_resume_alone(const struct arguments *arguments, struct 
                                  arguments->trace,
                                  arguments->prompt,
                                  arguments->ids,
+                                 arguments->chat,
                                  arguments->on,
                                  arguments->preset,
                                  arguments->trace_layers,

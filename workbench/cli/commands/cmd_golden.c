@@ -62,7 +62,7 @@ enum status command_golden(const struct arguments *arguments, struct error *err)
     TRY(check_dtype(arguments->dtype, err));
     struct model model;
     struct token_list prompt;
-    const struct prompt given = {arguments->prompt, arguments->ids};
+    const struct prompt given = {arguments->prompt, arguments->ids, arguments->chat};
     TRY(model_open(&model, arguments->positional[0], err));
     enum status status = prompt_tokens(&given, &model, &prompt.ids, &prompt.n, err);
     if (status == STATUS_OK) {

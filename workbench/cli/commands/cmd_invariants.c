@@ -46,10 +46,11 @@ static enum status of_traces(const struct arguments *arguments, struct error *er
         return error_set(err, STATUS_USAGE, NULL, "--trace", ERROR_NO_OFFSET,
                          "given once, expected --trace A --trace B");
     }
-    if (arguments->prompt != NULL || arguments->ids != NULL || arguments->device != NULL ||
+    if (arguments->prompt != NULL || arguments->chat != NULL || arguments->ids != NULL || arguments->device != NULL ||
         arguments->weights != NULL || arguments->faults.n > 0) {
-        return error_set(err, STATUS_USAGE, NULL, "--trace", ERROR_NO_OFFSET,
-                         "given with one of --prompt, --ids, --device, --weights, --fault, but two traces run nothing");
+        return error_set(
+            err, STATUS_USAGE, NULL, "--trace", ERROR_NO_OFFSET,
+            "given with one of --prompt, --chat, --ids, --device, --weights, --fault, but two traces run nothing");
     }
     TRY(session_open(&session, arguments->positional[0], &none, err));
     enum status status = compare_traces(arguments, &session.plan, err);
@@ -72,7 +73,7 @@ static enum status of_engine(const struct arguments *arguments, struct error *er
     struct token_list prompt = {0};
     const struct session_wish wish = {.engine = true};
     int32_t made[N_TOKENS];
-    bool given = arguments->prompt != NULL || arguments->ids != NULL;
+    bool given = arguments->prompt != NULL || arguments->ids != NULL || arguments->chat != NULL;
     if (given) {
         TRY(open_with_tokens(arguments, &wish, &session, &prompt, err));
     } else {

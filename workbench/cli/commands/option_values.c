@@ -51,7 +51,7 @@ static enum status read_prompt(const struct arguments *arguments, struct token_l
 {
     struct model model;
     TRY(model_open(&model, arguments->positional[0], err));
-    const struct prompt given = {arguments->prompt, arguments->ids};
+    const struct prompt given = {arguments->prompt, arguments->ids, arguments->chat};
     enum status status = prompt_tokens(&given, &model, &prompt->ids, &prompt->n, err);
     model_close(&model);
     return status;

@@ -222,7 +222,7 @@ static enum status restart_prompt(struct repl *repl, uint32_t n_decode, const ch
     return status;
 }
 
-/* restart [--prompt TEXT | --ids 1,2,3] [-n N]; without a prompt, with the one before. */
+/* restart [--prompt TEXT | --chat FILE | --ids 1,2,3] [-n N]; without a prompt, with the one before. */
 static enum status restart_tokens(struct repl *repl, const struct words *words, struct error *err)
 {
     struct prompt prompt = {0};
@@ -232,6 +232,8 @@ static enum status restart_tokens(struct repl *repl, const struct words *words, 
         enum status status = STATUS_OK;
         if (value != NULL && strcmp(option, "--prompt") == 0) {
             prompt.text = value;
+        } else if (value != NULL && strcmp(option, "--chat") == 0) {
+            prompt.chat = value;
         } else if (value != NULL && strcmp(option, "--ids") == 0) {
             prompt.ids = value;
         } else if (value != NULL && strcmp(option, "-n") == 0) {
@@ -241,7 +243,7 @@ static enum status restart_tokens(struct repl *repl, const struct words *words, 
         }
         TRY(status);
     }
-    if (prompt.text == NULL && prompt.ids == NULL) {
+    if (prompt.text == NULL && prompt.ids == NULL && prompt.chat == NULL) {
         return restart_prompt(repl, (uint32_t)n_decode, "-n", err);
     }
     int32_t *ids;

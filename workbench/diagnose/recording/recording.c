@@ -323,6 +323,16 @@ static bool factors_are_measured(const struct trial_of_cure *trial)
     return measured && trial->after.n_failing == 0;
 }
 
+/* Whether a step of a layer passes in the cured trace. A cure that leaves none to judge has only hidden what failed. */
+static bool any_layer_passes(const struct trial_of_cure *trial)
+{
+    bool any = false;
+    for (uint32_t s = 0; s < trial->plan->n_steps && !any; s++) {
+        any = trial->plan->steps[s].layer != LAYER_NONE && trial->states_after[s] == STEP_PASSES;
+    }
+    return any;
+}
+
 static bool is_proven(const struct trial_of_cure *trial)
 {
     const struct recording_outcome *before = &trial->before, *after = &trial->after;
@@ -336,7 +346,7 @@ static bool is_proven(const struct trial_of_cure *trial)
     bool still_judged = 2 * after->n_judged >= before->n_judged && n_judged >= before->n_judged;
     switch (trial->recording->proof) {
     case PROOF_MOST:
-        return most && still_judged;
+        return most && still_judged && (trial->n_lost == 0 || any_layer_passes(trial));
     case PROOF_ITSELF: /* the trace may hold a bug as well, behind the mistake or ahead of it */
         return (after->n_failing == 0 || (after->first > before->first && after->n_failing <= before->n_failing) ||
                 (after->n_failing < before->n_failing && nothing_fails_anew(trial))) &&
