@@ -20,7 +20,7 @@ def main():
     arguments = parser.parse_args()
     config, tensors = read_safetensors(arguments.folder)
     if arguments.output.endswith(".gguf"):
-        write_gguf(arguments.output, config, tensors)
+        write_gguf(arguments.output, config, tensors, loads_in_llama_cpp=True)
     else:
         write_rdrr(arguments.output, config, tensors, arguments.q4_k, arguments.shard_size)
 

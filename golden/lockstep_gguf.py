@@ -164,12 +164,15 @@ def all_parts(config, tensors, quantise):
         yield "rope_freqs.weight", KIND.F32, (config["head_dim"] // 2,), lambda: llama3_factors(rope, config["head_dim"])
 
 
-def write_gguf(path, config, tensors, quantise=None):
-    """quantise: maps a matrix's name to the kind to quantise it to; None: all stay unchanged."""
+def write_gguf(path, config, tensors, quantise=None, loads_in_llama_cpp=False):
+    """quantise: maps a matrix's name to the kind to quantise it to; None: all stay unchanged. loads_in_llama_cpp: says that there is no
+    tokenizer, without which llama.cpp refuses the file."""
     config = text_config(config)
     check_sayable(config)
     writer = gguf.GGUFWriter(path, gguf.MODEL_ARCH_NAMES[ARCHITECTURES[config["model_type"]]])
     add_metadata(writer, config)
+    if loads_in_llama_cpp:
+        writer.add_tokenizer_model("none")
     parts = list(all_parts(config, tensors, quantise))
     for stored, kind, shape, _ in parts:
         block, size = gguf.GGML_QUANT_SIZES[kind]

@@ -207,7 +207,7 @@ def main():
     if options.gguf:
         from lockstep_gguf import write_gguf
 
-        write_gguf(options.gguf, *model)
+        write_gguf(options.gguf, *model, loads_in_llama_cpp=True)
     if options.rdrr:
         write_rdrr(options.rdrr, *model)
 

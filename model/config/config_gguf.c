@@ -187,6 +187,9 @@ static enum status read_tokenizer(const struct gguf *gguf)
     struct gguf_tokenizer *tokenizer = &gguf->model->tokenizer;
     const void *types = NULL, *scores = NULL;
     TRY(gguf_string(gguf, "tokenizer.ggml.model", false, &tokenizer->model));
+    if (tokenizer->model && (strcmp(tokenizer->model, "none") == 0 || strcmp(tokenizer->model, "no_vocab") == 0)) {
+        tokenizer->model = NULL; /* llama.cpp's word for no tokenizer */
+    }
     /* SentencePiece's defaults; llama.cpp, llama-vocab.cpp, LLAMA_VOCAB_TYPE_SPM. */
     tokenizer->add_bos = tokenizer->add_space_prefix = tokenizer->model && strcmp(tokenizer->model, "llama") == 0;
     TRY(gguf_string(gguf, "tokenizer.ggml.pre", false, &tokenizer->pre));
