@@ -55,18 +55,48 @@ static inline int lockstep_llama_end(struct lockstep_llama *l)
     return lockstep_record_end(l->record);
 }
 
-/* Whether a tensor of this name is recorded; *layer is the number behind its name. */
+/* Whether a tensor is recorded; name becomes its name without the layer, which is *layer. */
 static inline bool lockstep_llama_wants(const struct ggml_tensor *t, char name[64], int *layer)
 {
+    /* Views of these alone are recorded: kqv_out, ffn_moe_topk, ffn_moe_weights_softmax. */
     static const char *const names[] = {
-        "embd",        "inp_embd",       "inp_scaled",     "attn_norm",       "Qcur",
-        "Kcur",        "Vcur",           "Qcur_normed",    "Kcur_normed",     "kqv_out",
-        "attn_out",    "o_proj",         "attn_post_norm", "sa_out",          "ffn_inp",
-        "ffn_norm",    "ffn_gate",       "ffn_up",         "ffn_swiglu",      "ffn_geglu",
-        "ffn_out",     "ffn_moe_logits", "ffn_moe_topk",   "ffn_moe_weights", "ffn_moe_weights_softmax",
-        "ffn_moe_out", "ffn_post_norm",  "l_out",          "result_norm",     "result_output",
+        "kqv_out",
+        "ffn_moe_topk",
+        "ffn_moe_weights_softmax",
+        "embd",
+        "inp_embd",
+        "inp_scaled",
+        "attn_norm",
+        "Qcur",
+        "Kcur",
+        "Vcur",
+        "Qcur_normed",
+        "Kcur_normed",
+        "attn_out",
+        "attn_post_norm",
+        "sa_out",
+        "ffn_inp",
+        "ffn_norm",
+        "ffn_gate",
+        "ffn_up",
+        "ffn_swiglu",
+        "ffn_geglu",
+        "ffn_out",
+        "ffn_moe_logits",
+        "ffn_moe_logits_biased",
+        "ffn_moe_probs",
+        "ffn_moe_down_biased",
+        "ffn_moe_out",
+        "ffn_post_norm",
+        "l_out",
+        "result_norm",
+        "result_output",
     };
+    const char *weight = t->op == GGML_OP_MUL_MAT ? strstr(t->src[0]->name, ".attn_output.weight") : NULL;
     snprintf(name, 64, "%s", t->name);
+    if (weight && sscanf(t->src[0]->name, "blk.%d.", layer) == 1) { /* some models give this product no name */
+        snprintf(name, 64, "attn_out-%d", *layer);
+    }
     char *dash = strrchr(name, '-');
     *layer = dash ? atoi(dash + 1) : LOCKSTEP_NO_LAYER;
     if (dash) {
@@ -74,11 +104,16 @@ static inline bool lockstep_llama_wants(const struct ggml_tensor *t, char name[6
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0) {
-            return t->op != GGML_OP_VIEW && t->op != GGML_OP_PERMUTE &&
-                   (t->op != GGML_OP_RESHAPE || strcmp(name, "kqv_out") == 0);
+            return i < 3 || (t->op != GGML_OP_VIEW && t->op != GGML_OP_PERMUTE && t->op != GGML_OP_RESHAPE);
         }
     }
     return false;
+}
+
+/* Whether t holds the embeddings of the tokens: a forward pass begins. */
+static inline bool lockstep_llama_begins(const struct ggml_tensor *t)
+{
+    return t->op == GGML_OP_GET_ROWS && t->src[1] && strcmp(t->src[1]->name, "inp_tokens") == 0;
 }
 
 /* The first tensor of this op on the way from t to its first inputs, or NULL. */
@@ -127,7 +162,8 @@ static inline void lockstep_llama_declare(struct lockstep_llama *l, const struct
  */
 static inline void *lockstep_llama_rows(const struct ggml_tensor *t, size_t *rows, size_t *width)
 {
-    bool by_head = t->op == GGML_OP_ROPE || strstr(t->name, "_normed") != NULL; /* [dim, heads, positions] */
+    bool by_head = t->op == GGML_OP_ROPE || strstr(t->name, "_normed") || t->op == GGML_OP_ADD_ID ||
+                   strstr(t->name, "weights_softmax"); /* [dim, heads or experts, positions] */
     size_t n = (size_t)(by_head ? t->ne[2] : t->ne[1]),
            row_bytes = (size_t)ggml_nelements(t) / n * ggml_type_size(t->type);
     char *data = (char *)malloc(n * row_bytes);
@@ -145,7 +181,8 @@ static inline bool lockstep_llama_eval(struct ggml_tensor *t, bool ask, void *us
     struct lockstep_llama *l = (struct lockstep_llama *)user;
     char name[64], stage[96];
     int layer;
-    if (!lockstep_llama_wants(t, name, &layer) || (t->type != GGML_TYPE_F32 && t->type != GGML_TYPE_I32) ||
+    bool wanted = lockstep_llama_wants(t, name, &layer), begins = lockstep_llama_begins(t);
+    if ((!wanted && !begins) || (t->type != GGML_TYPE_F32 && t->type != GGML_TYPE_I32) ||
         ggml_is_empty(t)) { /* as the last layer's, in a micro-batch of which no logits are wanted */
         return false;
     }
@@ -153,8 +190,7 @@ static inline bool lockstep_llama_eval(struct ggml_tensor *t, bool ask, void *us
         return true;
     }
     size_t rows, width;
-    if (t->op == GGML_OP_GET_ROWS && layer == LOCKSTEP_NO_LAYER &&
-        t->src[1]->type == GGML_TYPE_I32) { /* embeddings: a pass begins */
+    if (begins) {
         int32_t *tokens = (int32_t *)lockstep_llama_rows(t->src[1], &rows, &width);
         l->positions = rows * width;
         if (tokens) {
@@ -162,6 +198,9 @@ static inline bool lockstep_llama_eval(struct ggml_tensor *t, bool ask, void *us
         }
         l->prompt_seen = true;
         free(tokens);
+    }
+    if (!wanted) {
+        return true;
     }
     snprintf(stage, sizeof stage, "%s %s", name, ggml_op_name(t->op));
     void *data = lockstep_llama_rows(t, &rows, &width);

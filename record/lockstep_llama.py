@@ -14,6 +14,7 @@ import ctypes
 import importlib.util
 import os
 import pathlib
+import re
 import sys
 
 import numpy
@@ -23,10 +24,11 @@ from lockstep_record import Recorder
 ROPE_TYPE_NORM = 0  # partners of rope lie side by side
 TYPES = {"f32": 0, "f16": 1, "q4_0": 2, "q8_0": 8, "bf16": 30}  # enum ggml_type
 CACHE_NAMES = {"f32": "float32", "f16": "float16", "bf16": "bfloat16"}
-NAMES = frozenset(
-    "embd inp_embd inp_scaled attn_norm Qcur Kcur Vcur Qcur_normed Kcur_normed kqv_out attn_out o_proj attn_post_norm sa_out ffn_inp "
-    "ffn_norm ffn_gate ffn_up ffn_swiglu ffn_geglu ffn_out ffn_moe_logits ffn_moe_topk ffn_moe_weights ffn_moe_weights_softmax "
-    "ffn_moe_out ffn_post_norm l_out result_norm result_output".split()
+VIEWS = frozenset("kqv_out ffn_moe_topk ffn_moe_weights_softmax".split())  # of views these alone are recorded
+NAMES = VIEWS | frozenset(
+    "embd inp_embd inp_scaled attn_norm Qcur Kcur Vcur Qcur_normed Kcur_normed attn_out attn_post_norm sa_out ffn_inp ffn_norm ffn_gate "
+    "ffn_up ffn_swiglu ffn_geglu ffn_out ffn_moe_logits ffn_moe_logits_biased ffn_moe_probs ffn_moe_down_biased ffn_moe_out ffn_post_norm "
+    "l_out result_norm result_output".split()
 )
 
 
@@ -133,27 +135,37 @@ class Callback:
 
     def call(self, pointer, asks, user):
         tensor = pointer.contents
-        name, dash, layer = tensor.name.decode().rpartition("-")
-        name, layer = (name, layer) if dash and layer.isdigit() else (tensor.name.decode(), -1)
-        op = self.c.ggml_op_name(tensor.op).decode()
-        if name not in NAMES or op in ("VIEW", "PERMUTE") or (op == "RESHAPE" and name != "kqv_out"):
-            return False
-        if self.c.ggml_type_name(tensor.type) not in (b"f32", b"i32") or 0 in tensor.ne:
+        name, layer, op = self.name_of(tensor)
+        wanted = name in NAMES and (name in VIEWS or op not in ("VIEW", "PERMUTE", "RESHAPE"))
+        begins = op == "GET_ROWS" and tensor.src[1].contents.name == b"inp_tokens"  # embeddings: a forward pass begins
+        if not wanted and not begins or self.c.ggml_type_name(tensor.type) not in (b"f32", b"i32") or 0 in tensor.ne:
             return False  # empty: the last layer's, in a micro-batch of which no logits are wanted
         if not asks:
             try:
-                self.take(tensor, f"{name} {op}", int(layer))
+                if begins:
+                    self.begin(tensor.src[1].contents)
+                if wanted:
+                    self.take(tensor, f"{name} {op}", layer)
             except Exception as error:  # ctypes would print it, and go on
                 self.error = error
                 return False
         return True
 
-    def take(self, tensor, stage, layer):
+    def name_of(self, tensor):
+        """The name without the layer, the layer (-1: none), the op."""
+        whole, op = tensor.name.decode(), self.c.ggml_op_name(tensor.op).decode()
+        if op == "MUL_MAT":  # some models give this product no name
+            weight = re.fullmatch(r"blk\.(\d+)\.attn_output\.weight", tensor.src[0].contents.name.decode())
+            whole = f"attn_out-{weight[1]}" if weight else whole
+        name, dash, layer = whole.rpartition("-")
+        return (name, int(layer), op) if dash and layer.isdigit() else (whole, -1, op)
 
-        if stage.endswith("GET_ROWS") and layer < 0:  # embeddings: a forward pass begins
-            tokens = self.rows(tensor.src[1].contents, numpy.int32).reshape(-1)
-            self.recorder.batch(tokens, decode=self.prompt_seen and len(tokens) == 1)
-            self.prompt_seen = True
+    def begin(self, ids):
+        tokens = self.rows(ids, numpy.int32).reshape(-1)
+        self.recorder.batch(tokens, decode=self.prompt_seen and len(tokens) == 1)
+        self.prompt_seen = True
+
+    def take(self, tensor, stage, layer):
         is_float = self.c.ggml_type_name(tensor.type) == b"f32"
         values = self.rows(tensor, numpy.float32 if is_float else numpy.int32)
         self.declare(tensor, stage, layer)
@@ -162,8 +174,8 @@ class Callback:
     def rows(self, tensor, dtype):
         """[positions, width], from whatever device the tensor is on."""
 
-        by_head = self.c.ggml_op_name(tensor.op) == b"ROPE" or b"_normed" in tensor.name  # [dim, heads, positions]
-        axis = 2 if by_head else 1
+        by_head = self.c.ggml_op_name(tensor.op) in (b"ROPE", b"ADD_ID") or b"_normed" in tensor.name or b"weights_softmax" in tensor.name
+        axis = 2 if by_head else 1  # by head: [dim, heads or experts, positions]
         n = tensor.ne[axis]
         values = numpy.empty((n, numpy.prod(tensor.ne) // n), dtype)
         for i, row in enumerate(values):
