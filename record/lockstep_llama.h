@@ -146,6 +146,9 @@ static inline void lockstep_llama_declare(struct lockstep_llama *l, const struct
             lockstep_record_declare(l->record, layer, stage, "values_dtype", lockstep_llama_cache_type(flash->src[2]));
         }
     }
+    if (t->op == GGML_OP_GLU && strstr(t->name, "geglu") && t->buffer && ggml_backend_buffer_is_host(t->buffer)) {
+        lockstep_record_declare(l->record, layer, stage, "activation_dtype", "float16"); /* a table of GELU */
+    }
     if (t->op == GGML_OP_MUL_MAT && t->buffer && ggml_backend_buffer_is_host(t->buffer)) {
         const char *type = ggml_type_name(t->src[0]->type), *last = type + strlen(type) - 1;
         bool quantised = ggml_is_quantized(t->src[0]->type);

@@ -194,7 +194,10 @@ class Callback:
             self.recorder.declare("kv_dtype", CACHE_NAMES.get(keys, keys), stage, layer)
             if values != keys:
                 self.recorder.declare("values_dtype", CACHE_NAMES.get(values, values), stage, layer)
-        if stage.endswith(" MUL_MAT") and tensor.buffer and c.ggml_backend_buffer_is_host(tensor.buffer):
+        on_host = tensor.buffer and c.ggml_backend_buffer_is_host(tensor.buffer)
+        if stage.startswith("ffn_geglu") and on_host:
+            self.recorder.declare("activation_dtype", "float16", stage, layer)  # a table of GELU
+        if stage.endswith(" MUL_MAT") and on_host:
             weights = tensor.src[0].contents.type
             name = c.ggml_type_name(weights).decode()
             if c.ggml_is_quantized(weights) and name.startswith("q"):

@@ -39,6 +39,6 @@ class Dump:
 
 ARITHMETIC = (
     "storage_dtype", "rounded_dtype", "sum_dtype", "operand_dtype", "kv_dtype", "values_dtype", "scores_dtype",
-    "shifted_scores_dtype", "probs_dtype", "table_dtype", "weights_dtype")
+    "shifted_scores_dtype", "probs_dtype", "table_dtype", "activation_dtype", "weights_dtype")
 # Texts and numbers that a dump may hold beside its arrays; they become attributes of the trace.
 ATTRIBUTES = (*ARITHMETIC, "model_type", "producer", "n_layers", "weights_sha256", "config_sha256", "temperature", "top_k", "top_p", "seed")
