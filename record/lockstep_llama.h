@@ -101,6 +101,8 @@ static inline bool lockstep_llama_wants(const struct ggml_tensor *t, char name[6
     *layer = dash ? atoi(dash + 1) : LOCKSTEP_NO_LAYER;
     if (dash) {
         *dash = '\0';
+    } else if (t->op == GGML_OP_MUL && t->src[1]) {
+        sscanf(t->src[1]->name, "blk.%d.", layer); /* a norm whose name lacks the layer */
     }
     for (size_t i = 0; i < sizeof names / sizeof *names; i++) {
         if (strcmp(name, names[i]) == 0) {

@@ -158,7 +158,10 @@ class Callback:
             weight = re.fullmatch(r"blk\.(\d+)\.attn_output\.weight", tensor.src[0].contents.name.decode())
             whole = f"attn_out-{weight[1]}" if weight else whole
         name, dash, layer = whole.rpartition("-")
-        return (name, int(layer), op) if dash and layer.isdigit() else (whole, -1, op)
+        if dash and layer.isdigit():
+            return name, int(layer), op
+        weight = re.match(r"blk\.(\d+)\.", tensor.src[1].contents.name.decode()) if op == "MUL" and tensor.src[1] else None
+        return whole, int(weight[1]) if weight else -1, op  # a norm whose name lacks the layer
 
     def begin(self, ids):
         tokens = self.rows(ids, numpy.int32).reshape(-1)
