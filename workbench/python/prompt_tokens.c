@@ -64,7 +64,8 @@ static size_t utf8_length(const unsigned char *at)
 static enum status check_text(const char *text, struct error *err)
 {
     if (*text == '\0') {
-        return error_set(err, STATUS_USAGE, NULL, "--prompt", ERROR_NO_OFFSET, "is empty: no token in it, expected a text");
+        return error_set(err, STATUS_USAGE, NULL, "--prompt", ERROR_NO_OFFSET,
+                         "is empty: no token in it, expected a text");
     }
     for (const char *at = text; *at != '\0';) {
         size_t length = utf8_length((const unsigned char *)at);
