@@ -131,6 +131,31 @@ static uint32_t positions_read(const struct op_batch *batch, uint32_t r)
     return most;
 }
 
+/* Queries as an engine rounds them that multiplies them by the scale first, in float32: here divided by it again, so
+ * that scores are computed as ever. The product may be off by an ulp, for the scale is that of another float32, too. */
+static void round_scaled(struct rounded_rows *rounded, struct op_row *row, const struct rounded_input *input,
+                         double scale)
+{
+    const double ulp = 0x1p-23;
+    if (!row->in[0] || scale == 0) {
+        return;
+    }
+    float *values = keep(rounded, row->in[0], input->n * sizeof(*values));
+    double *error = xcalloc(input->n, sizeof(*error));
+    for (uint64_t i = 0; i < input->n; i++) {
+        values[i] = (float)(values[i] * (double)(float)scale);
+        error[i] = (row->error[0] ? row->error[0][i] * fabs(scale) : 0) + ulp * fabs((double)values[i]);
+    }
+    round_in_order(input, values, error);
+    for (uint64_t i = 0; i < input->n; i++) {
+        values[i] = (float)(values[i] / scale);
+        error[i] = error[i] / fabs(scale) + ulp / 2 * fabs((double)values[i]);
+    }
+    row->in[0] = values;
+    row->error[0] = keep(rounded, error, input->n * sizeof(*error));
+    free(error);
+}
+
 /* What queries (or keys and values) are rounded to: what is said of them, else of operands, where those are floats. */
 static enum rounding_type operand_type(uint8_t said, uint8_t operands)
 {
@@ -151,7 +176,11 @@ void rounded_rows_open(struct rounded_rows *rounded, const struct op_batch *batc
                                       .row = q_width,
                                       .to_even = roundings->to_even,
                                       .in_pairs = roundings->in_pairs};
-        round_input(rounded, row, 0, &input);
+        if (roundings->scaled_queries && (input.type == ROUNDING_F16 || input.type == ROUNDING_BF16)) {
+            round_scaled(rounded, row, &input, p->scale);
+        } else {
+            round_input(rounded, row, 0, &input);
+        }
         uint32_t same = 0;
         while (batch->rows[same].in[1] != batch->rows[r].in[1] || batch->rows[same].in[2] != batch->rows[r].in[2]) {
             same++;

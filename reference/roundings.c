@@ -33,7 +33,7 @@ enum rounding_type rounding_by_name(const char *name)
 bool roundings_equal(const struct roundings *a, const struct roundings *b)
 {
     /* Bytes and bools: there is no padding. */
-    _Static_assert(sizeof(struct roundings) == 18, "as many bytes as fields");
+    _Static_assert(sizeof(struct roundings) == 19, "as many bytes as fields");
     return memcmp(a, b, sizeof(*a)) == 0;
 }
 

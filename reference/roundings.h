@@ -61,6 +61,7 @@ struct roundings {
                             counted from position 0; 0: it is that of all keys from the start */
     uint8_t shifted;     /* attention: score - maximum; NONE, F16 or BF16 */
     bool scores_once;    /* q k is scaled before it is stored */
+    bool scaled_queries; /* queries, in F16 or BF16, are multiplied by the scale before they are rounded */
     bool unnormalised;   /* probs are exp(score - maximum), divided by their sum after the weighted sum of values */
     bool sink_in_maximum; /* unnormalised: the sink counts in the maximum, from the start */
     bool to_even;         /* Q8_0, Q8_1: x * (127 / max) rounded to even, as ggml's AVX2 code; else roundf(x / d) */

@@ -1,5 +1,7 @@
 #include "workbench/audit/hypotheses.h"
 
+#include <math.h>
+
 #include "model/error.h"
 #include "reference/integer_weights.h"
 
@@ -60,6 +62,19 @@ struct listing {
     uint32_t n;
 };
 
+static const struct attention_params *attention_of(const struct step *step)
+{
+    return step->op == OP_attention ? &step->params.attention : &step->params.attention_probs.attention;
+}
+
+/* Whether it makes a difference that queries are scaled before they are rounded: scaling by a power of two makes none.
+ */
+static bool scale_matters(const struct step *step, uint8_t queries)
+{
+    int exponent;
+    return queries != ROUNDING_NONE && fabs(frexp((double)attention_of(step)->scale, &exponent)) != 0.5;
+}
+
 /* Adds what rounds these inputs. An attention whose probabilities are recorded has no accumulator in them. */
 static void add(struct listing *listing, struct roundings roundings, const struct inputs *of)
 {
@@ -72,19 +87,18 @@ static void add(struct listing *listing, struct roundings roundings, const struc
     if (roundings_any(&roundings)) {
         ASSERT(listing->n < HYPOTHESES_MOST);
         listing->list[listing->n++] = roundings;
+        if (scale_matters(listing->step, of->queries)) {
+            roundings.scaled_queries = true;
+            ASSERT(listing->n < HYPOTHESES_MOST);
+            listing->list[listing->n++] = roundings;
+        }
     }
-}
-
-static bool has_sinks(const struct step *step)
-{
-    return step->op == OP_attention ? step->params.attention.has_sinks
-                                    : step->params.attention_probs.attention.has_sinks;
 }
 
 /* Adds an unnormalised softmax with every sum, and with the sink in the maximum and not. */
 static void add_unnormalised(struct listing *listing, struct roundings roundings, const struct inputs *of)
 {
-    bool sinks = has_sinks(listing->step);
+    bool sinks = attention_of(listing->step)->has_sinks;
     uint8_t last_sum = roundings.probs == ROUNDING_NONE ? SUM_EXACT : sinks ? SUM_ROUNDED_BUT_SINK : SUM_ROUNDED;
     roundings.unnormalised = true;
     for (uint8_t sum = SUM_EXACT; sum <= last_sum; sum++) {
