@@ -95,15 +95,42 @@ static const struct activation {
     [ACTIVATION_NONE] = {product, product_slope},
 };
 
+/* How far a gate that is off by `error` can be off once it is rounded as an index of the table. */
+static double index_error(const struct op_row *row, uint32_t i, double error)
+{
+    enum rounding_type type = (enum rounding_type)row->arith->roundings.activation;
+    return type == ROUNDING_NONE ? error : rounded_float_error(type, row->in[0][i], error);
+}
+
 /* Errors of gate and up in y = act(gate) up: the slope at the gate, and, where the slope is 0, half of the largest
  * curvature of any activation here (0.8, GELU's at 0). */
 static double passed_on(const struct activation *activation, const struct op_row *row, uint32_t i)
 {
     double g = row->in[0][i], up = fabs(row->in[1][i]);
-    double by_gate = row->error[0] ? row->error[0][i] : 0, by_up = row->error[1] ? row->error[1][i] : 0;
+    double by_gate = row->error[0] ? index_error(row, i, row->error[0][i]) : 0,
+           by_up = row->error[1] ? row->error[1][i] : 0;
     double act = fabs(activation->run(row->arith, g, 1, NULL));
     double moved = fabs(activation->slope(g)) * by_gate + 0.4 * by_gate * by_gate;
     return moved * (up + by_up) + act * by_up;
+}
+
+/* y = act(gate) up of an engine that looks act up in a table of 16-bit floats, indexed by such a float: gate is
+ * rounded, and act of it. Where act is so near the middle of two floats that float32 cannot tell on which side, the
+ * table may hold either. GELU's ends are not looked up: it is 0 from -10 down, and gate itself from 10 up. Source:
+ * ggml, vec.h, ggml_vec_geglu_f32; ggml-cpu.c fills the table. */
+static double looked_up(const struct activation *activation, const struct arith *arith, double g, double up,
+                        double *bound)
+{
+    enum rounding_type type = (enum rounding_type)arith->roundings.activation;
+    if (activation->run == gelu_tanh && fabs(g) >= 10) {
+        return activation->run(arith, g, up, bound);
+    }
+    double error, act = activation->run(arith, round_number(type, g), 1, &error), rounded = round_number(type, act);
+    double most = fmax(round_number(type, act + error) - rounded, rounded - round_number(type, act - error));
+    if (bound) {
+        *bound = most * fabs(up) + fabs(rounded * up) * (arith->u_sum + arith->u_storage) + arith->eta;
+    }
+    return rounded * up;
 }
 
 void reference_glu(const struct op_batch *batch)
@@ -117,8 +144,10 @@ void reference_glu(const struct op_batch *batch)
         const float *gate = row->in[0], *up = row->in[1];
         double *y = batch->y + (uint64_t)r * p->width;
         double *bound = batch->bound ? batch->bound + (uint64_t)r * p->width : NULL;
+        bool table = row->arith && row->arith->roundings.activation != ROUNDING_NONE;
         for (uint32_t i = 0; i < p->width; i++) {
-            y[i] = activation->run(row->arith, gate[i], up[i], bound ? &bound[i] : NULL);
+            y[i] = (table ? looked_up(activation, row->arith, gate[i], up[i], bound ? &bound[i] : NULL)
+                          : activation->run(row->arith, gate[i], up[i], bound ? &bound[i] : NULL));
         }
         for (uint32_t i = 0; i < p->width && bound && (row->error[0] || row->error[1]); i++) {
             bound[i] += passed_on(activation, row, i);

@@ -33,13 +33,13 @@ enum rounding_type rounding_by_name(const char *name)
 bool roundings_equal(const struct roundings *a, const struct roundings *b)
 {
     /* Bytes and bools: there is no padding. */
-    _Static_assert(sizeof(struct roundings) == 19, "as many bytes as fields");
+    _Static_assert(sizeof(struct roundings) == 20, "as many bytes as fields");
     return memcmp(a, b, sizeof(*a)) == 0;
 }
 
 bool roundings_any(const struct roundings *roundings)
 {
-    return roundings->operands || roundings->weights || roundings->tables || roundings->queries ||
+    return roundings->operands || roundings->weights || roundings->tables || roundings->activation || roundings->queries ||
            roundings->keys_values || roundings->values || roundings->scores || roundings->shifted || roundings->probs ||
            roundings->accumulator;
 }
@@ -51,6 +51,7 @@ struct roundings roundings_join(const struct roundings *declared, const struct r
     TAKE(operands);
     TAKE(weights);
     TAKE(tables);
+    TAKE(activation);
     TAKE(queries);
     TAKE(keys_values);
     TAKE(values);

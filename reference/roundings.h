@@ -49,6 +49,7 @@ struct roundings {
     uint8_t operands;    /* matrix products: x */
     uint8_t weights;     /* matrix products: W; NONE, F16 or BF16 */
     uint8_t tables;      /* rope: cos and sin; NONE, F16 or BF16 */
+    uint8_t activation;  /* glu: the activation's argument and its result, as a table has them; NONE, F16 or BF16 */
     uint8_t queries;     /* attention */
     uint8_t keys_values; /* attention */
     uint8_t values;      /* attention: values, where they are kept in another type than keys; NONE: they are not */

@@ -185,6 +185,7 @@ static uint32_t explain(struct op_trial *trial, const struct span_failure *failu
     if (n == 0 && !is_span) {
         n = precision_find(&evidence, found, max);
         n += n == 0 ? precision_of_attention(&solve, found, max) : 0;
+        n += n == 0 ? precision_of_activation(&solve, found, max) : 0;
     }
     uint32_t n_relations = is_solved ? 0 : relations_find(&evidence, found + n, max - n);
     relations_name(&evidence, found + n, n_relations);

@@ -24,6 +24,7 @@ static const struct thing {
     {"storage_dtype", "stored values", "stages", NULL, NULL},
     {"rounded_dtype", "recorded values", "file", NULL, NULL},
     {"table_dtype", "rope's tables", "tables", NULL, NULL},
+    {"activation_dtype", "the activation's table", "act", NULL, NULL},
 };
 
 /* The length of an attribute's name without OF_DECODE. */

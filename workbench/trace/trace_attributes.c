@@ -231,6 +231,8 @@ const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES] = {
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
     {"table_dtype", offsetof(struct roundings, tables), "float32, float16 or bfloat16",
      1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
+    {"activation_dtype", offsetof(struct roundings, activation), "float32, float16 or bfloat16",
+     1u << ROUNDING_F16 | 1u << ROUNDING_BF16},
 };
 
 /* Attributes of one object: about all its rows, or about decode rows alone. */

@@ -45,7 +45,7 @@ enum status trace_read_integer(struct trace_reader *reader, hid_t object, const 
 
 /* The attributes that declare a rounding inside ops: name, field of struct roundings, its types in words, and as bits
  * 1 << ROUNDING_. */
-#define N_ROUNDING_ATTRIBUTES 7
+#define N_ROUNDING_ATTRIBUTES 8
 struct rounding_attribute {
     const char *name;
     size_t at;
@@ -55,7 +55,7 @@ struct rounding_attribute {
 extern const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES];
 
 /* Reads an object's attributes storage_dtype, rounded_dtype, sum_dtype, operand_dtype, kv_dtype, values_dtype,
- * scores_dtype, shifted_scores_dtype, probs_dtype, table_dtype and weights_dtype; and those about decode rows alone,
+ * scores_dtype, shifted_scores_dtype, probs_dtype, table_dtype, activation_dtype and weights_dtype; and those about decode rows alone,
  * whose names end in OF_DECODE (of storage, sums, and what ops round inside). Those that are missing leave *declaration
  * as it is. *storage_declared: one of storage_dtype, its form for decode rows and rounded_dtype is there. */
 enum status trace_read_declaration(struct trace_reader *reader, hid_t object, const char *field,
