@@ -21,6 +21,10 @@ const struct real_engine real_engines[N_REAL_ENGINES] = {
      {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .accumulator = ROUNDING_F16}},
     {"tiny-llama-q4_1.gguf", "llama.cpp-q4_1", 2, {.operands = ROUNDING_Q8_1}},
     {"tiny-llama", "onnxruntime", 0, {0}},
+    {"tiny-gemma2",
+     "llama.cpp-gemma2",
+     1,
+     {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .accumulator = ROUNDING_F16, .scaled_queries = true}},
 };
 
 void real_engine_open(const struct real_engine *engine, struct model *model, struct plan *plan, struct trace *trace)

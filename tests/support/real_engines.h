@@ -5,7 +5,7 @@
 #include "model/model.h"
 #include "workbench/trace/trace.h"
 
-#define N_REAL_ENGINES 4
+#define N_REAL_ENGINES 5
 extern const struct real_engine {
     const char *model, *trace;
     uint32_t n_classes;     /* whose arithmetic has to be inferred */

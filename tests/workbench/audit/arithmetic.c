@@ -97,6 +97,42 @@ static void scale_off_in_every_layer_is_found(void **state)
     }
 }
 
+/* llama.cpp's GELU on a CPU is looked up in a table of f16: declared it is parity; undeclared it is a divergence of
+ * kind precision, named in every layer; a gate that is one per cent larger is none of both. */
+static void table_of_an_activation_is_named(void **state)
+{
+    (void)state;
+    for (int how = 0; how < 3; how++) { /* undeclared, declared, declared beside a bug */
+        struct model model;
+        struct plan plan;
+        struct trace trace;
+        real_engine_open(&real_engines[4], &model, &plan, &trace);
+        for (uint32_t k = 0; k < trace.n_stages; k++) {
+            trace.stages[k].arith.roundings.activation = how > 0 ? ROUNDING_F16 : ROUNDING_NONE;
+        }
+        struct trace_stage *act = trace_find(&trace, 1, STAGE_ffn_act);
+        for (uint64_t i = 0; how == 2 && i < (uint64_t)act->width * trace.n_positions; i++) {
+            act->rows[i] *= 1.01f;
+        }
+        struct comparison comparison = {.plan = &plan};
+        comparison_add(&comparison, SOURCE_TRACE, &trace);
+        comparison_judge(&comparison, true, NULL);
+        assert_int_equal(comparison.verdict.diverged, how != 1);
+        if (how == 0) {
+            assert_int_equal(comparison.verdict.n_introduced, plan.n_layers);
+            assert_int_equal(comparison.diagnoses[0].kind, KIND_PRECISION);
+            assert_string_equal(comparison.diagnoses[0].fault, "activation-f16");
+        } else if (how == 2) {
+            const struct step *first = &plan.steps[verdict_first(&comparison.verdict)->step];
+            assert_int_equal(first->layer, 1);
+            assert_int_equal(first->stage, STAGE_ffn_act);
+        }
+        comparison_free(&comparison);
+        plan_free(&plan);
+        model_close(&model);
+    }
+}
+
 /* What a file declares is taken. Where it declares too much, the run is as healthy: it computed with more. */
 static void declared_arithmetic_is_taken(void **state)
 {
@@ -347,6 +383,7 @@ int main(void)
         cmocka_unit_test(engines_are_healthy),
         cmocka_unit_test(one_matrix_off_is_found),
         cmocka_unit_test(scale_off_in_every_layer_is_found),
+        cmocka_unit_test(table_of_an_activation_is_named),
         cmocka_unit_test(declared_arithmetic_is_taken),
         cmocka_unit_test(load_in_bf16_is_inferred),
         cmocka_unit_test(precision_comes_behind_bugs),
