@@ -32,7 +32,7 @@
 struct lockstep_llama {
     struct lockstep_record *record;
     size_t positions; /* of the forward pass that is running */
-    bool prompt_seen;
+    bool prompt_seen, cache_declared, values_declared, table_declared;
 };
 
 /* 0, or -1 and errno. */
@@ -40,9 +40,8 @@ static inline int lockstep_llama_begin(struct lockstep_llama *l, const char *pat
 {
     char type[64] = "";
     llama_model_meta_val_str(model, "general.architecture", type, sizeof type);
+    memset(l, 0, sizeof *l);
     l->record = lockstep_record_begin(path, "llama.cpp", type, llama_model_n_layer(model));
-    l->positions = 0;
-    l->prompt_seen = false;
     if (llama_model_rope_type(model) ==
         LLAMA_ROPE_TYPE_NORM) { /* partners of rope lie side by side; lockstep puts that right */
         lockstep_record_declare(l->record, LOCKSTEP_NO_LAYER, NULL, "rope_order", "pairs");
@@ -137,21 +136,34 @@ static inline const char *lockstep_llama_cache_type(const struct ggml_tensor *t)
                                        : ggml_type_name(t->type);
 }
 
+/* Declares of the whole run, once. */
+static inline void lockstep_llama_declare_all(struct lockstep_llama *l, bool *declared, const char *attribute,
+                                              const char *value)
+{
+    if (!*declared) {
+        lockstep_record_declare(l->record, LOCKSTEP_NO_LAYER, NULL, attribute, value);
+        *declared = true;
+    }
+}
+
 /* The arithmetic of this op, as far as the graph tells it. */
 static inline void lockstep_llama_declare(struct lockstep_llama *l, const struct ggml_tensor *t, int layer,
                                           const char *stage)
 {
     const struct ggml_tensor *flash = lockstep_llama_source(t, GGML_OP_FLASH_ATTN_EXT);
+    bool on_host = t->buffer && ggml_backend_buffer_is_host(t->buffer);
     if (t->op == GGML_OP_RESHAPE && flash) {
-        lockstep_record_declare(l->record, layer, stage, "kv_dtype", lockstep_llama_cache_type(flash->src[1]));
-        if (flash->src[2]->type != flash->src[1]->type) {
-            lockstep_record_declare(l->record, layer, stage, "values_dtype", lockstep_llama_cache_type(flash->src[2]));
+        bool same = flash->src[2]->type == flash->src[1]->type;
+        lockstep_llama_declare_all(l, &l->cache_declared, "kv_dtype", lockstep_llama_cache_type(flash->src[1]));
+        if (!same) {
+            lockstep_llama_declare_all(l, &l->values_declared, "values_dtype",
+                                       lockstep_llama_cache_type(flash->src[2]));
         }
     }
-    if (t->op == GGML_OP_GLU && strstr(t->name, "geglu") && t->buffer && ggml_backend_buffer_is_host(t->buffer)) {
-        lockstep_record_declare(l->record, layer, stage, "activation_dtype", "float16"); /* a table of GELU */
+    if (t->op == GGML_OP_GLU && strstr(t->name, "geglu") && on_host) { /* GELU is looked up in a table */
+        lockstep_llama_declare_all(l, &l->table_declared, "activation_dtype", "float16");
     }
-    if (t->op == GGML_OP_MUL_MAT && t->buffer && ggml_backend_buffer_is_host(t->buffer)) {
+    if (t->op == GGML_OP_MUL_MAT && on_host) {
         const char *type = ggml_type_name(t->src[0]->type), *last = type + strlen(type) - 1;
         bool quantised = ggml_is_quantized(t->src[0]->type);
         const char *blocks = *last == 'K'                                             ? "q8_K"

@@ -130,7 +130,7 @@ class Callback:
     """llama.cpp's cb_eval: called for every tensor, first with `asks` set, then with its values there."""
 
     def __init__(self, c, recorder):
-        self.c, self.recorder, self.prompt_seen, self.error = c, recorder, False, None
+        self.c, self.recorder, self.prompt_seen, self.error, self.declared = c, recorder, False, None, set()
         self.function = EVAL(self.call)
 
     def call(self, pointer, asks, user):
@@ -194,18 +194,24 @@ class Callback:
             flash = flash.src[0].contents if flash.src[0] else None
         if stage == "kqv_out RESHAPE" and flash and c.ggml_op_name(flash.op) == b"FLASH_ATTN_EXT":
             keys, values = (c.ggml_type_name(flash.src[i].contents.type).decode() for i in (1, 2))
-            self.recorder.declare("kv_dtype", CACHE_NAMES.get(keys, keys), stage, layer)
+            self.declare_all("kv_dtype", CACHE_NAMES.get(keys, keys))
             if values != keys:
-                self.recorder.declare("values_dtype", CACHE_NAMES.get(values, values), stage, layer)
+                self.declare_all("values_dtype", CACHE_NAMES.get(values, values))
         on_host = tensor.buffer and c.ggml_backend_buffer_is_host(tensor.buffer)
         if stage.startswith("ffn_geglu") and on_host:
-            self.recorder.declare("activation_dtype", "float16", stage, layer)  # a table of GELU
+            self.declare_all("activation_dtype", "float16")  # GELU is looked up in a table
         if stage.endswith(" MUL_MAT") and on_host:
             weights = tensor.src[0].contents.type
             name = c.ggml_type_name(weights).decode()
             if c.ggml_is_quantized(weights) and name.startswith("q"):
                 blocks = "q8_K" if name.endswith("K") else "q8_1" if name in ("q4_1", "q5_1") else "q8_0"
                 self.recorder.declare("operand_dtype", blocks, stage, layer)
+
+    def declare_all(self, attribute, value):
+        """Of the whole run, once."""
+        if attribute not in self.declared:
+            self.declared.add(attribute)
+            self.recorder.declare(attribute, value)
 
 
 class Model:

@@ -24,7 +24,7 @@ const struct real_engine real_engines[N_REAL_ENGINES] = {
     {"tiny-gemma2",
      "llama.cpp-gemma2",
      1,
-     {.queries = ROUNDING_F16, .keys_values = ROUNDING_F16, .accumulator = ROUNDING_F16, .scaled_queries = true}},
+     {.queries = ROUNDING_F16, .accumulator = ROUNDING_F16, .scaled_queries = true}}, /* kv_dtype is declared */
 };
 
 void real_engine_open(const struct real_engine *engine, struct model *model, struct plan *plan, struct trace *trace)

@@ -252,7 +252,17 @@ uint32_t span_products_list(struct roundings list[SPAN_PRODUCTS_MOST])
     return n;
 }
 
-uint32_t span_attentions_list(uint8_t type, struct roundings *list)
+/* Whether it makes a difference in some attention that queries are scaled first. */
+static bool any_scale_matters(const struct plan *plan)
+{
+    bool any = false;
+    for (uint32_t s = 0; s < plan->n_steps && !any; s++) {
+        any = op_is_attention(plan->steps[s].op) && scale_matters(&plan->steps[s], ROUNDING_F16);
+    }
+    return any;
+}
+
+uint32_t span_attentions_list(const struct plan *plan, uint8_t type, struct roundings *list)
 {
     uint32_t n = 0;
     list[n++] = (struct roundings){.keys_values = type, .queries = type == ROUNDING_F16 ? ROUNDING_BF16 : ROUNDING_F16};
@@ -274,6 +284,12 @@ uint32_t span_attentions_list(uint8_t type, struct roundings *list)
         list[n].unnormalised = true;
         list[n].accumulator = type;
         list[n++].tile = 1;
+    }
+    for (uint32_t i = 0, end = n; any_scale_matters(plan) && i < end; i++) {
+        if (list[i].queries != ROUNDING_NONE) {
+            list[n] = list[i];
+            list[n++].scaled_queries = true;
+        }
     }
     ASSERT(2 * n <= SPAN_ATTENTIONS_MOST);
     return n;

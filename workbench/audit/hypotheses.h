@@ -22,9 +22,9 @@ uint32_t hypotheses_list(const struct step *step, uint32_t n_positions, uint8_t 
 uint32_t span_products_list(struct roundings list[SPAN_PRODUCTS_MOST]);
 
 /* Attention, all in one type (ROUNDING_F16 or _BF16), or queries in the other one: inputs, probabilities, an
- * accumulator after each key as ggml has.
- */
-#define SPAN_ATTENTIONS_MOST 48 /* of both types */
-uint32_t span_attentions_list(uint8_t type, struct roundings *list);
+ * accumulator after each key as ggml has. Where the plan's scale is no power of two, also queries that are scaled
+ * first. */
+#define SPAN_ATTENTIONS_MOST 84 /* of both types */
+uint32_t span_attentions_list(const struct plan *plan, uint8_t type, struct roundings *list);
 
 #endif

@@ -188,17 +188,17 @@ static double sample_error(const struct sample *of, const struct supposition *su
 }
 
 /* Of both types. */
-static uint32_t list_attentions(struct roundings *list)
+static uint32_t list_attentions(const struct plan *plan, struct roundings *list)
 {
-    uint32_t n = span_attentions_list(ROUNDING_F16, list);
-    return n + span_attentions_list(ROUNDING_BF16, list + n);
+    uint32_t n = span_attentions_list(plan, ROUNDING_F16, list);
+    return n + span_attentions_list(plan, ROUNDING_BF16, list + n);
 }
 
 /* Varies one part; *error: what the supposition leaves. Returns whether another one leaves clearly less. */
 static bool improve(const struct sample *sample, unsigned part, struct supposition *supposition, double *error)
 {
     struct roundings list[SPAN_PRODUCTS_MOST + SPAN_ATTENTIONS_MOST];
-    uint32_t n = part == PART_ATTENTION ? list_attentions(list) : span_products_list(list);
+    uint32_t n = part == PART_ATTENTION ? list_attentions(sample->search->plan, list) : span_products_list(list);
     struct supposition best = *supposition;
     bool any = false;
     for (uint32_t i = 0; i < n && !stop_asked(); i++) {
@@ -235,7 +235,7 @@ static void choose_together(const struct sample *sample, unsigned products, stru
         uint8_t type = floats[f / 2];
         const struct roundings operands = {.operands = type, .weights = f % 2 ? type : ROUNDING_NONE};
         struct roundings attentions[SPAN_ATTENTIONS_MOST];
-        uint32_t n = span_attentions_list(type, attentions);
+        uint32_t n = span_attentions_list(sample->search->plan, type, attentions);
         for (uint32_t i = 0; i < n && !stop_asked(); i++) {
             struct supposition other = none;
             supposition_vary(&other, PART_ATTENTION, &attentions[i]);

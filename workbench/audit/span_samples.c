@@ -77,13 +77,13 @@ static uint32_t sample_values(const struct search *search, uint32_t s, struct tr
 }
 
 /* The coarsest of what is tried: attention in bfloat16 throughout, and products in it, or of 8-bit operands. */
-static struct supposition coarsest(const struct supposition *none, bool integers)
+static struct supposition coarsest(const struct plan *plan, const struct supposition *none, bool integers)
 {
     struct supposition coarse = *none;
     struct roundings attentions[SPAN_ATTENTIONS_MOST];
     const struct roundings products = {.operands = integers ? ROUNDING_Q8_0 : ROUNDING_BF16,
                                        .weights = integers ? ROUNDING_NONE : ROUNDING_BF16};
-    uint32_t n = span_attentions_list(ROUNDING_BF16, attentions);
+    uint32_t n = span_attentions_list(plan, ROUNDING_BF16, attentions);
     supposition_vary(&coarse, PART_ATTENTION, &attentions[n - 1]);
     supposition_vary(&coarse, PART_PRODUCTS, &products);
     return coarse;
@@ -103,7 +103,7 @@ static double squared_distance(const double *a, const double *b, uint32_t n)
 static bool is_in_reach(const struct search *search, uint32_t s, struct trace *sample)
 {
     const struct supposition none = supposition_none(search->plan, search->known);
-    const struct supposition coarse[] = {coarsest(&none, false), coarsest(&none, true)};
+    const struct supposition coarse[] = {coarsest(search->plan, &none, false), coarsest(search->plan, &none, true)};
     const struct trace_stage *stage = trace_find_step(sample, &search->plan->steps[s]);
     uint32_t width = stage->width, first, n;
     uint64_t size = (uint64_t)SAMPLE_ROWS * width;
