@@ -39,9 +39,9 @@ bool roundings_equal(const struct roundings *a, const struct roundings *b)
 
 bool roundings_any(const struct roundings *roundings)
 {
-    return roundings->operands || roundings->weights || roundings->tables || roundings->activation || roundings->queries ||
-           roundings->keys_values || roundings->values || roundings->scores || roundings->shifted || roundings->probs ||
-           roundings->accumulator;
+    return roundings->operands || roundings->weights || roundings->tables || roundings->activation ||
+           roundings->queries || roundings->keys_values || roundings->values || roundings->scores ||
+           roundings->shifted || roundings->probs || roundings->accumulator;
 }
 
 struct roundings roundings_join(const struct roundings *declared, const struct roundings *supposed)

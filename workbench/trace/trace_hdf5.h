@@ -55,9 +55,10 @@ struct rounding_attribute {
 extern const struct rounding_attribute rounding_attributes[N_ROUNDING_ATTRIBUTES];
 
 /* Reads an object's attributes storage_dtype, rounded_dtype, sum_dtype, operand_dtype, kv_dtype, values_dtype,
- * scores_dtype, shifted_scores_dtype, probs_dtype, table_dtype, activation_dtype and weights_dtype; and those about decode rows alone,
- * whose names end in OF_DECODE (of storage, sums, and what ops round inside). Those that are missing leave *declaration
- * as it is. *storage_declared: one of storage_dtype, its form for decode rows and rounded_dtype is there. */
+ * scores_dtype, shifted_scores_dtype, probs_dtype, table_dtype, activation_dtype and weights_dtype; and those about
+ * decode rows alone, whose names end in OF_DECODE (of storage, sums, and what ops round inside). Those that are missing
+ * leave *declaration as it is. *storage_declared: one of storage_dtype, its form for decode rows and rounded_dtype is
+ * there. */
 enum status trace_read_declaration(struct trace_reader *reader, hid_t object, const char *field,
                                    struct declaration *declaration, bool *storage_declared);
 
