@@ -78,7 +78,7 @@ class Assembly:
             elif place.layer is not None and not place.stack:
                 highest = max(highest, place.layer)
         if highest < 0 and states < 2:
-            raise Refused(None, "has no array whose name tells its layer, expected --model MODEL or n_layers in --map FILE" if self.dump.entries
+            raise Refused(None, "has no array whose name tells its layer, expected `lockstep import --model MODEL`, or n_layers in its --map FILE" if self.dump.entries
                           else "holds no arrays")
         return max(highest + 1, states - 1)
 
@@ -130,12 +130,12 @@ class Assembly:
             calls = [call for _, call, _, _ in found]
             if len(set(calls)) < len(calls):
                 names = ", ".join(entry.name for _, _, entry, _ in found[:3])
-                raise Refused("tokens", f"are given more than once: {names}; say which under [names] in --map FILE")
+                raise Refused("tokens", f"are given more than once: {names}; say which under [names] in FILE of `lockstep import --map FILE`")
             return numpy.concatenate([self._integers(entry, "tokens") for _, _, entry, _ in found])
         if self.dump.tokens:
             return numpy.array(self.dump.tokens, numpy.int64)
         raise Refused("input_ids", "is missing: save the token ids beside the arrays, as input_ids or tokens, or give tokens = [...] under "
-                      "[trace] in --map FILE")
+                      "[trace] in FILE of `lockstep import --map FILE`")
 
     def phase(self, n, chunks):
         """0: prefill, 1: decode. chunks: rows of each forward pass, the last ones of one row being decode."""
@@ -235,7 +235,7 @@ class Assembly:
             for at, call in enumerate(calls):
                 if call in calls[:at]:
                     first = kept[calls.index(call)][2].name
-                    raise Refused(kept[at][2].name, f"is {dataset(parts.split()[0], layer)}, and so is {first}: say which under [names] in --map FILE")
+                    raise Refused(kept[at][2].name, f"is {dataset(parts.split()[0], layer)}, and so is {first}: say which under [names] in FILE of `lockstep import --map FILE`")
             if kept and not any(how.rows for *_, how, _ in kept):
                 self.left += [(entry.name, "no row") for _, _, entry, _, _, _ in kept]
             elif kept:
@@ -320,11 +320,11 @@ def _notes(assembly, tokens, list_all):
     if bos >= 0 and len(tokens) > 1 and tokens[0] == bos == tokens[1]:
         notes.append(f"the tokens begin with BOS ({bos}) twice; kept as they are")
     if list_all:
-        notes += [f"not matched: {name} ({why})" if why else f"not matched: {name}" for name, why in assembly.left]
+        notes += [f"left out: {name} ({why})" if why else f"left out: {name}" for name, why in assembly.left]
     elif assembly.left:
         first = "; ".join(f"{name} ({why})" if why else name for name, why in assembly.left[:4])
         more = f"; and {len(assembly.left) - 4} more" if len(assembly.left) > 4 else ""
-        notes.append(f"not matched: {first}{more}")
+        notes.append(f"left out, for no stage is known by these names (lockstep import --map FILE gives one): {first}{more}")
     notes += [f"--map: no array is called {name}" for name in sorted(assembly.mapping.unused)]
     return notes
 
@@ -338,7 +338,7 @@ def assemble(dump, model, mapping, target, list_all=False):
     chosen = assembly.choose(len(tokens))
     if not chosen:
         names = ", ".join(f"{name} ({why})" if why else name for name, why in assembly.left[:3]) or "no arrays"
-        raise Refused(None, f"none of its {len(dump.entries)} arrays is a stage: {names}; name them under [names] in --map FILE")
+        raise Refused(None, f"none of its {len(dump.entries)} arrays is a stage: {names}; name them under [names] in FILE of `lockstep import --map FILE`")
     n = _count_positions(assembly, tokens, chosen)
     assembly.found.update(special)
     phase = assembly.phase(n, chunks_of(chosen, n))

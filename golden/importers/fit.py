@@ -97,7 +97,7 @@ def _fit_heads(shape, width, n_positions, heads, layout, told):
         if layout is None and a != b:
             after, first = a == n_positions or b != n_positions, b == n_positions and a != n_positions
         elif layout is None:
-            raise Ambiguous(f"shape {shape}: heads first or positions first? Say it under [layout] in --map FILE")
+            raise Ambiguous(f"shape {shape}: heads first or positions first? Say it under [layout] in FILE of `lockstep import --map FILE`")
     if layout == "heads-first" and first:
         after = False
     if after:

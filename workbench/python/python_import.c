@@ -160,6 +160,7 @@ static enum status read_imported(struct trace *trace, const char *source, const 
     free(trace->path);
     trace->path = xstrdup(source);
     const json_t *notes = json_object_get(result, "notes");
+    trace->n_without_place = (uint32_t)json_array_size(json_object_get(result, "unmatched"));
     trace->notes = xcalloc(json_array_size(notes) + 1, sizeof(*trace->notes));
     for (size_t i = 0; i < json_array_size(notes); i++) {
         char text[MOST_NOTE];

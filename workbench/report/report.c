@@ -36,6 +36,10 @@ static const char *coverage_text(const struct report *report, char text[128])
     if (unaudited > 0) {
         snprintf(text + strlen(text), 128 - strlen(text), "; %u lack inputs", unaudited);
     }
+    if (report->n_without_place > 0) {
+        snprintf(text + strlen(text), 128 - strlen(text), "; %u array%s left out (--all)", report->n_without_place,
+                 report->n_without_place == 1 ? "" : "s");
+    }
     return text;
 }
 

@@ -36,7 +36,8 @@ struct report {
     const struct report_run *run;
     const char *const *notes; /* for the reader: other weights than the golden's, and the like */
     uint32_t n_notes;
-    uint32_t n_choices; /* notes on next tokens that are not the golden's */
+    uint32_t n_without_place; /* arrays of imported dumps that were left out */
+    uint32_t n_choices;       /* notes on next tokens that are not the golden's */
     struct report_parts parts;
 };
 

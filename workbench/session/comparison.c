@@ -311,6 +311,15 @@ void comparison_judge(struct comparison *comparison, bool same_weights, progress
     }
 }
 
+static uint32_t count_without_place(const struct comparison *comparison)
+{
+    uint32_t n = 0;
+    for (uint32_t t = 0; t < comparison->n_traces; t++) {
+        n += comparison->list[t]->n_without_place;
+    }
+    return n;
+}
+
 struct report comparison_view(const struct comparison *comparison)
 {
     return (struct report){
@@ -328,6 +337,7 @@ struct report comparison_view(const struct comparison *comparison)
         .run = &comparison->run,
         .notes = comparison->notes,
         .n_notes = comparison->n_notes,
+        .n_without_place = count_without_place(comparison),
         .n_choices = comparison->n_choices,
         .parts = comparison->parts,
     };

@@ -96,6 +96,15 @@ void fault_check_close(struct fault_check *check)
     *check = (struct fault_check){0};
 }
 
+static bool runs_in_one_batch(const struct fault_check *check)
+{
+    uint32_t n_prompt = 0;
+    while (n_prompt < check->tokens.n_positions && check->tokens.phase[n_prompt] == PHASE_PREFILL) {
+        n_prompt++;
+    }
+    return n_prompt <= check->session->backend[SOURCE_ENGINE].max_rows;
+}
+
 enum status fault_check_applies(const struct fault_check *check, const char *text, bool *applies, int64_t *planted,
                                 struct error *err)
 {
@@ -119,6 +128,7 @@ enum status fault_check_applies(const struct fault_check *check, const char *tex
         }
     }
     *applies = *applies && (first < 0 || *planted >= 0 || request.fault->silent);
+    *applies &= !request.fault->in_chunks || runs_in_one_batch(check); /* there it is silent */
     plan_free(&copy);
     return STATUS_OK;
 }

@@ -124,17 +124,26 @@ const int32_t *session_batch_tokens(const struct plan *plan, const int32_t *toke
     return tokens + first + (overwritten ? 2 : 0);
 }
 
+/* Where a batch runs. With TAMPER_CHUNKS_AT_0 each part of a prompt runs at 0, and what is decoded follows the last. */
+static uint32_t runs_at(const struct backend *backend, const struct record_options *options, const struct batch *batch)
+{
+    uint32_t part = 0;
+    while (part + batch_rows(backend, options, part) <= batch->first_position &&
+           options->phase[part + batch_rows(backend, options, part)] == PHASE_PREFILL) {
+        part += batch_rows(backend, options, part);
+    }
+    return batch->first_position - (backend->plan->steps[0].tamper.how == TAMPER_CHUNKS_AT_0 ? part : 0);
+}
+
 /* Runs one batch and records it. */
-static enum status run_batch(struct backend *backend, const struct batch *batch, const bool *stages,
+static enum status run_batch(struct backend *backend, const struct batch *batch, const struct record_options *options,
                              struct samples *samples, struct trace *trace, struct error *err)
 {
     struct batch run = *batch;
-    if (backend->plan->steps[0].tamper.how == TAMPER_CHUNKS_AT_0 && !batch->decode) {
-        run.first_position = 0;
-    }
+    run.first_position = runs_at(backend, options, batch);
     TRY(backend->ops->begin(backend, &run, err));
     TRY(backend->ops->run(backend, 0, backend->plan->n_steps, err));
-    TRY(record_batch(backend, batch, stages, trace, err));
+    TRY(record_batch(backend, batch, options->stages, trace, err));
     TRY(record_samples(samples, backend, batch, trace, err));
     return session_check_interrupt(batch, err);
 }
@@ -148,7 +157,7 @@ static enum status run_batches(struct backend *backend, const struct record_opti
         struct batch batch = {first, batch_rows(backend, options, first),
                               session_batch_tokens(backend->plan, options->tokens, options->phase, n_positions, first),
                               options->phase[first] == PHASE_DECODE};
-        enum status status = run_batch(backend, &batch, options->stages, samples, trace, err);
+        enum status status = run_batch(backend, &batch, options, samples, trace, err);
         first += batch.n_rows;
         if (options->progress != NULL) {
             options->progress(options->progress_context, first, n_positions);

@@ -54,6 +54,7 @@ struct trace {
     char config_sha256[65];
     char **notes; /* [n_notes] what its import put right or did not match (workbench/python/import.h); not copied */
     uint32_t n_notes;
+    uint32_t n_without_place; /* arrays of an imported dump that are no stage, and were left out */
     uint32_t n_unrecorded;
     struct unrecorded_class unrecorded[TRACE_MOST_UNRECORDED];
     uint32_t n_stages;

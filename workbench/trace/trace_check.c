@@ -118,12 +118,12 @@ static bool are_tokens_of(const struct trace *trace, uint32_t first, const struc
     return n > 1 && memcmp(trace->tokens + first, other->tokens + other_first, n * sizeof(*trace->tokens)) == 0;
 }
 
-/* Where a trace's tokens lie within the golden's; n_positions of the golden: nowhere. Of fewer than three tokens it
- * says nothing. */
+/* Where a trace's tokens lie within the golden's; n_positions of the golden: nowhere. Of a single token it says
+ * nothing. */
 static uint32_t find_within(const struct trace *trace, const struct trace *golden)
 {
     uint32_t n = trace->n_positions;
-    for (uint32_t first = 0; n > 2 && first + n <= golden->n_positions; first++) {
+    for (uint32_t first = 0; n > 1 && first + n <= golden->n_positions; first++) {
         if (memcmp(golden->tokens + first, trace->tokens, n * sizeof(*trace->tokens)) == 0) {
             return first;
         }
@@ -196,8 +196,11 @@ enum status trace_check_same_tokens(const struct trace *trace, const struct trac
     }
     if (trace->n_positions != golden->n_positions) {
         return error_set(err, STATUS_BAD_INPUT, trace->path, "/tokens", ERROR_NO_OFFSET,
-                         "position %u is the first that only one has: %u positions, expected %u as in %s", n,
-                         trace->n_positions, golden->n_positions, golden->path);
+                         "position %u is the first that only one has: %u positions, expected %u as in %s%s", n,
+                         trace->n_positions, golden->n_positions, golden->path,
+                         trace->n_positions < golden->n_positions
+                             ? ": the end is missing, in a chat the template's prompt for an answer"
+                             : "");
     }
     return STATUS_OK;
 }

@@ -89,7 +89,7 @@ def as_many_heads_as_positions(case):
     array = q.reshape(5, 5, 14).swapaxes(0, 1)
     source = case.save(input_ids=golden["tokens"][:5], embed=embed, **{"layers.0.q_norm": array})
     text, found = case.imported(source, model="tiny-gemma3-105")
-    expect("not matched: layers.0.q_norm" in text and "[layout]" in text, text)
+    expect("left out: layers.0.q_norm" in text and "[layout]" in text, text)
     case.same(found, {"stages/embed": embed})
     table = case.folder / "map.toml"
     table.write_text('[layout]\nq_norm = "heads-first"')
@@ -188,7 +188,7 @@ def by_value(case):
     expect("arr_0: layers/0/attn_resid, by shape and values" in text and "arr_1: layers/1/ffn_down" in text, text)
     case.same(found, kept)
     text, found = case.imported(case.save(**basics(golden), **named, **arrays, arr_2=arrays["arr_1"]))
-    expect("not matched: arr_1\n" in text and "not matched: arr_2\n" in text, text)
+    expect("left out: arr_1\n" in text and "left out: arr_2\n" in text, text)
     case.same(found, named | {"layers/0/attn_resid": arrays["arr_0"]})
 
 

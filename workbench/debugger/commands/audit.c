@@ -282,7 +282,7 @@ enum status do_diagnose(struct repl *repl, const struct words *words, struct err
 {
     (void)words;
     if (repl->n_introduced == 0) {
-        printf("no step introduced an error so far\n");
+        printf(repl->n_rows == 0 ? "nothing ran yet: until diverge\n" : "no step introduced an error so far\n");
     }
     for (uint32_t i = 0; i < repl->n_introduced; i++) {
         if (!shown_before(repl, i)) {

@@ -130,7 +130,10 @@ enum status do_break(struct repl *repl, const struct words *words, struct error 
     repl->breakpoints[repl->n_breakpoints++] = point;
     TRY(repl_update_capture(repl, err));
     char text[128];
-    printf("breakpoint %u: %s\n", point.number, breakpoint_text(repl, &point, text));
+    breakpoint_text(repl, &point, text);
+    bool one_layer = words->n > 0 && strpbrk(words->word[0], ".@") == NULL && strncmp(text, "layer", 5) == 0;
+    printf("breakpoint %u: %s%s\n", point.number, text,
+           one_layer ? "; in this layer alone, `break diverge` stops in any" : "");
     return STATUS_OK;
 }
 

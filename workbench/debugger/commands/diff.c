@@ -240,7 +240,7 @@ enum status do_first(struct repl *repl, const struct words *words, struct error 
         TRY(repl_compare(repl, &comparison, err));
     }
     if (repl->n_introduced == 0 || (comparison != NULL && !comparison->verdict.diverged)) {
-        printf("no step introduced an error so far\n");
+        printf(repl->n_rows == 0 ? "nothing ran yet: until diverge\n" : "no step introduced an error so far\n");
         return STATUS_OK;
     }
     bool same = comparison != NULL && repl_first_divergence(repl, comparison, &step, &position) &&
