@@ -63,6 +63,8 @@ def _of_folder(folder):
 
 def messages_of(path):
     """The messages of a file, and what else it gives the template: a list, or an object with `messages` and more."""
+    if not os.path.isfile(path):
+        raise ValueError('is no file; expected messages in JSON: [{"role": "user", "content": "Hello"}]')
     try:
         given = json.loads(_read(path))
     except UnicodeDecodeError:

@@ -20,7 +20,9 @@ def _files(source):
     for folder, folders, names in os.walk(source):
         folders.sort()
         for name in sorted(names):
-            yield pathlib.Path(folder) / name
+            path = pathlib.Path(folder) / name
+            if path.is_file():  # else a pipe, say, which would be waited for
+                yield path
 
 
 def knows(source, begin):

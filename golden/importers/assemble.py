@@ -128,6 +128,11 @@ class Assembly:
             return numpy.array(self.mapping.trace["tokens"], numpy.int64)
         if found:
             calls = [call for _, call, _, _ in found]
+            known = sorted({call for call in calls if call is not None})
+            if known and known != list(range(known[0], known[-1] + 1)):
+                missing = min(set(range(known[0], known[-1])) - set(known))
+                raise Refused("tokens", f"of forward pass {missing} are missing, between those of {known[0]} and {known[-1]}: rows behind it would "
+                              "be taken for its own; save every pass")
             if len(set(calls)) < len(calls):
                 names = ", ".join(entry.name for _, _, entry, _ in found[:3])
                 raise Refused("tokens", f"are given more than once: {names}; say which under [names] in FILE of `lockstep import --map FILE`")

@@ -33,6 +33,7 @@ class Reader:
         self.entries = {}  # (name, layer, forward pass) -> Entry: the last one counts
         self.declared = {}  # (name, layer) -> {attribute: value}
         self.call, self.at, self.ended = -1, 0, False
+        self.passes = []  # tokens of each forward pass
 
     def read(self):
         size = os.path.getsize(self.source)
@@ -46,6 +47,7 @@ class Reader:
             raise Refused(None, f"holds {size} bytes and no whole beginning: the program died before lockstep_record_begin was through")
         if not self.ended:
             self.dump.notes.append("the program ended before the end of the record: what it had put is used")
+        self._check_passes()
         self._finish()
         return self.dump
 
@@ -102,6 +104,7 @@ class Reader:
         file.seek(begin)
         self.dump.tokens += numpy.frombuffer(file.read(4 * rows), "<i4").tolist()
         self.dump.phase += [phase] * rows
+        self.passes.append(rows)
         self.call += 1
 
     def _rows(self, file, layer, dtype, rows, width, name, begin):
@@ -121,6 +124,22 @@ class Reader:
     def _load(self, begin, dtype, rows, width):
         stored = numpy.dtype("<u2" if dtype == "bfloat16" else dtype).newbyteorder("<")
         return numpy.fromfile(self.source, stored, rows * width, offset=begin).reshape(rows, width)
+
+    def _check_passes(self):
+        """A forward pass that the program did not get through is left out, unless it is the only one. One without rows is refused: those
+        behind it would be taken for its own."""
+        if self.call > 0 and (not self.ended or not self._keys_of(self.call)):
+            for key in self._keys_of(self.call):
+                del self.entries[key]
+            n = self.passes.pop()
+            del self.dump.tokens[-n:], self.dump.phase[-n:]
+            self.dump.notes.append(f"the last forward pass, of {n} token{'s' if n > 1 else ''}, is not whole: left out")
+        for call, n in enumerate(self.passes):
+            if not self._keys_of(call):
+                raise Refused(f"forward pass {call}", f"has {n} tokens and no rows: put its stages, or do not begin it")
+
+    def _keys_of(self, call):
+        return [key for key in self.entries if key[2] == call]
 
     def _finish(self):
         """lockstep's own names are stages; the others are put into place by the table. What lockstep_record.py takes and no stage is, is

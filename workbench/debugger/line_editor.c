@@ -66,10 +66,13 @@ static bool history_path(char path[PATH_MAX], bool make_folders)
     return true;
 }
 
-/* Ctrl-C drops the line that is being typed and shows an empty one. A search in the history is left first. */
+/* Ctrl-C drops the line that is being typed and shows an empty one. A search in the history, or a question of the list
+ * of completions, is left first: readline still works on the line there. */
 static int drop_line(void)
 {
-    if (interrupt_seen() && RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH)) {
+    if (interrupt_seen() && RL_ISSTATE(RL_STATE_COMPLETING | RL_STATE_MOREINPUT)) {
+        (void)rl_stuff_char('n'); /* no more */
+    } else if (interrupt_seen() && RL_ISSTATE(RL_STATE_ISEARCH | RL_STATE_NSEARCH)) {
         (void)rl_stuff_char(CTRL('G')); /* readline's own key that ends a search; the line is dropped when it has */
     } else if (interrupt_seen()) {
         interrupt_clear();

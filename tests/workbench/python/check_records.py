@@ -112,6 +112,30 @@ def check_types(program, engine, folder, twin):
             expect(value in ("float16", b"float16"), f"{attribute} of {item.name} is declared: {value}")
 
 
+def check_passes(program, engine, folder, twin):
+    """A forward pass that the program did not get through is left out; one without rows is refused."""
+    path, trace = folder / "passes.rec", folder / "passes.h5"
+    rows = numpy.arange(6 * 64, dtype="f4").reshape(6, 64)
+    recorder = Recorder(path, "passes", "llama", 4)
+    for begin, end in ((0, 4), (4, 5), (5, 6)):
+        recorder.batch(TOKENS[begin:end], decode=begin > 0)
+        recorder.put("embed", rows[begin:end])
+        if begin < 5 or twin:
+            recorder.put("layer_out", rows[begin:end], 0)
+    recorder.file.close()
+    status, text, error = lockstep(program, "import", path, "--model", MODEL, "-o", trace)
+    expect(status == 0 and "is not whole: left out" in text, f"a last pass that is cut: exit {status}: {text}{error}")
+    with h5py.File(trace) as file:
+        expect(numpy.array_equal(file["layers/0/layer_out"][:], rows[: 5 + twin]), "the whole passes are there")
+    with Recorder(path, "passes", "llama", 4) as recorder:
+        for begin, end in ((0, 4), (4, 5), (5, 6)):
+            recorder.batch(TOKENS[begin:end], decode=begin > 0)
+            if begin != 4 or twin:
+                recorder.put("embed", rows[begin:end])
+    status, _, error = lockstep(program, "audit", MODEL, path)
+    expect(status == 3 and "forward pass 1" in error, f"a pass without rows: exit {status}: {error}")
+
+
 def check_damaged(program, engine, folder, twin):
     """Every damage is told in one line; a record that is cut short is used as far as it goes."""
     whole = run_engine(engine, folder, "right").read_bytes()
@@ -139,7 +163,7 @@ def check_damaged(program, engine, folder, twin):
 
 def main():
     program, engine, twin = sys.argv[1], sys.argv[2], "--twin" in sys.argv
-    failed, checks = 0, (check_right, check_bug, check_killed, check_python, check_types, check_damaged)
+    failed, checks = 0, (check_right, check_bug, check_killed, check_python, check_types, check_passes, check_damaged)
     for check in checks:
         with tempfile.TemporaryDirectory() as folder:
             try:

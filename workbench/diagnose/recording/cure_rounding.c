@@ -1,6 +1,7 @@
 /* The cure of values that were rounded for the file alone. */
 #include <math.h>
 #include <stddef.h>
+#include <string.h>
 
 #include "workbench/diagnose/recording/cure.h"
 #include "workbench/diagnose/recording/recording.h"
@@ -12,20 +13,31 @@ static bool is_stored(const struct trace_stage *stage)
     return !stage_is_integer(stage->stage) && stage->stage != STAGE_sample_probs;
 }
 
-/* Whether every recorded value of a phase is one that a type holds. *any: a value is recorded. */
+/* Whether every recorded value of a stage's rows of a phase is one that a type holds. *any: a value is recorded. */
+static bool stage_is_narrow(const struct trace *trace, const struct trace_stage *stage, unsigned phase,
+                            enum rounding_type type, bool *any)
+{
+    bool narrow = true;
+    *any = false;
+    for (uint32_t p = 0; p < trace->n_positions && narrow && is_stored(stage); p++) {
+        const float *row = trace->phase[p] == phase ? trace_row(stage, p) : NULL;
+        for (uint32_t d = 0; row && d < stage->width && narrow; d++) {
+            narrow = !isfinite(row[d]) || round_number(type, row[d]) == row[d];
+            *any = true;
+        }
+    }
+    return narrow;
+}
+
+/* The same of all stages. */
 static bool is_narrow(const struct trace *trace, unsigned phase, enum rounding_type type, bool *any)
 {
     bool narrow = true;
     *any = false;
     for (uint32_t i = 0; i < trace->n_stages && narrow; i++) {
-        const struct trace_stage *stage = &trace->stages[i];
-        for (uint32_t p = 0; p < trace->n_positions && narrow && is_stored(stage); p++) {
-            const float *row = trace->phase[p] == phase ? trace_row(stage, p) : NULL;
-            for (uint32_t d = 0; row && d < stage->width && narrow; d++) {
-                narrow = !isfinite(row[d]) || round_number(type, row[d]) == row[d];
-                *any = true;
-            }
-        }
+        bool here;
+        narrow = stage_is_narrow(trace, &trace->stages[i], phase, type, &here);
+        *any |= here;
     }
     return narrow;
 }
@@ -39,12 +51,28 @@ static const struct narrow_type {
 const char *recording_narrow_type_of(const struct trace *trace, unsigned phase)
 {
     for (unsigned k = 0; k < N_NARROW; k++) {
-        bool any;
-        if (is_narrow(trace, phase, narrow_types[k].type, &any) && any) {
+        uint32_t n = 0, n_narrow = 0;
+        for (uint32_t i = 0; i < trace->n_stages; i++) {
+            bool any, narrow = stage_is_narrow(trace, &trace->stages[i], phase, narrow_types[k].type, &any);
+            n += any;
+            n_narrow += any && narrow;
+        }
+        if (n_narrow > 0 && 2 * n_narrow >= n) {
             return narrow_types[k].name;
         }
     }
     return NULL;
+}
+
+bool recording_stage_stores(const struct trace *trace, const struct trace_stage *stage, unsigned phase,
+                            const char *name)
+{
+    bool any, stores = true;
+    for (unsigned k = 0; k < N_NARROW; k++) {
+        stores &=
+            strcmp(name, narrow_types[k].name) != 0 || stage_is_narrow(trace, stage, phase, narrow_types[k].type, &any);
+    }
+    return stores;
 }
 
 const char *recording_narrow_type(const struct trace *trace)

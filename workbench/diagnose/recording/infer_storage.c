@@ -20,43 +20,60 @@ struct storage {
     const char *of[2]; /* [phase] */
 };
 
-/* Declares what rows of a phase store, and what their ops round besides. */
-static void declare_phase(struct arith *arith, const char *name, enum narrow_run run)
+/* Declares what rows of a phase store (NULL: nothing narrow), and what their ops round besides to the run's type. */
+static void declare_phase(struct arith *arith, const char *stored, const char *type, enum narrow_run run)
 {
-    if (name) {
-        bool known = float_type(name, &arith->u_storage, &arith->eta);
+    if (stored) {
+        bool known = float_type(stored, &arith->u_storage, &arith->eta);
         ASSERT(known);
     }
-    if (name && run == NARROW_OPERANDS) {
-        arith->roundings.operands = arith->roundings.weights = (uint8_t)rounding_by_name(name);
+    if (type && run == NARROW_OPERANDS) {
+        arith->roundings.operands = arith->roundings.weights = (uint8_t)rounding_by_name(type);
     }
 }
 
-/* The same of both phases. */
-static void declare(struct declaration *declaration, const struct storage *storage, enum narrow_run run)
+/* The same of both phases. stored: of a stage, or of the trace; storage: of the trace. */
+static void declare(struct declaration *declaration, const struct storage *stored, const struct storage *storage,
+                    enum narrow_run run)
 {
-    const char *prefill = storage->of[PHASE_PREFILL], *decode = storage->of[PHASE_DECODE];
+    const char *prefill = stored->of[PHASE_PREFILL], *decode = stored->of[PHASE_DECODE];
     struct arith of_decode = declaration->decode_differs ? declaration->decode : declaration->arith;
-    declare_phase(&declaration->arith, prefill, run);
-    declare_phase(&of_decode, decode, run);
+    declare_phase(&declaration->arith, prefill, storage->of[PHASE_PREFILL], run);
+    declare_phase(&of_decode, decode, storage->of[PHASE_DECODE], run);
     /* Of phases alike, one word is enough; a phase without rows stores what the other one does. */
-    declaration->decode_differs |= (prefill == NULL) != (decode == NULL) || (prefill && strcmp(prefill, decode) != 0);
+    declaration->decode_differs |= (prefill == NULL) != (decode == NULL) || (prefill && strcmp(prefill, decode) != 0) ||
+                                   (storage->of[0] == NULL) != (storage->of[1] == NULL);
     declaration->decode = of_decode;
     if (run == NARROW_WEIGHTS) {
-        const char *name = prefill ? prefill : decode;
+        const char *name = storage->of[0] ? storage->of[0] : storage->of[1];
         declaration->weights_dtype = rounding_by_name(name) == ROUNDING_F16 ? DTYPE_F16 : DTYPE_BF16;
     }
+}
+
+/* What one stage stores of it: nothing where its values are of a wider type, unless they were rounded for the file. */
+static struct storage of_stage(const struct trace *trace, const struct trace_stage *stage,
+                               const struct storage *storage)
+{
+    struct storage own = *storage;
+    for (unsigned phase = PHASE_PREFILL; phase <= PHASE_DECODE; phase++) {
+        const char *name = own.of[phase];
+        if (name && stage->arith.u_rounded == 0 && !recording_stage_stores(trace, stage, phase, name)) {
+            own.of[phase] = NULL;
+        }
+    }
+    return own;
 }
 
 /* Declares it of a trace and all its stages. */
 static void declare_trace(struct trace *trace, const struct storage *storage, enum narrow_run run)
 {
     struct declaration whole = trace_declaration(trace);
-    declare(&whole, storage, run);
+    declare(&whole, storage, storage, run);
     trace_declare(trace, &whole);
     for (uint32_t i = 0; i < trace->n_stages; i++) {
         struct declaration own = stage_declaration(&trace->stages[i]);
-        declare(&own, storage, run);
+        const struct storage stored = of_stage(trace, &trace->stages[i], storage);
+        declare(&own, &stored, storage, run);
         stage_declare(&trace->stages[i], &own);
     }
 }

@@ -51,6 +51,8 @@ struct recording_outcome recording_outcome(const struct audit *audit, uint32_t t
         uint64_t op = (uint64_t)1 << plan->steps[at->step].op;
         if (at->trace == t) {
             outcome.first = outcome.n_failing++ == 0 ? at->step : outcome.first;
+            const struct finding *finding = audit_finding(audit, at->step, t);
+            outcome.all_rows_fail |= outcome.n_failing == 1 && finding->rows_failed == finding->rows_judged;
             outcome.n_ops += !(ops & op);
             ops |= op;
         }
@@ -342,6 +344,8 @@ static bool is_proven(const struct trial_of_cure *trial)
     /* Of a single op any error of that size would do, but in products; values rounded for the file make several fail.
      */
     most &= trial->recording->put_right != cure_rounding || before->n_ops >= 2 || factors_are_measured(trial);
+    /* Nor would some rows of one step: such a mistake leaves none of its rows as the op makes it. */
+    most &= trial->recording->put_right != cure_rounding || before->n_failing > 1 || before->all_rows_fail;
     /* Where most of what was judged has no place any more, as the stages of a single layer, nothing is proven. */
     bool still_judged = 2 * after->n_judged >= before->n_judged && n_judged >= before->n_judged;
     switch (trial->recording->proof) {

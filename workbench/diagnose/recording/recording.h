@@ -8,7 +8,12 @@
 
 /* Whether every recorded value is one that a type of floats holds: "bfloat16", "float16", or NULL. */
 const char *recording_narrow_type(const struct trace *trace);
-const char *recording_narrow_type_of(const struct trace *trace, unsigned phase); /* of the rows of a phase */
+/* Of the rows of a phase: what at least half of its stages hold; others may be in float32, as a residual is. */
+const char *recording_narrow_type_of(const struct trace *trace, unsigned phase);
+
+/* Whether a stage's rows of a phase may be stored in this type: "float16" or "bfloat16". */
+bool recording_stage_stores(const struct trace *trace, const struct trace_stage *stage, unsigned phase,
+                            const char *name);
 
 /* What became of a step. */
 enum step_state { STEP_UNJUDGED, STEP_PASSES, STEP_FAILS };
@@ -16,9 +21,10 @@ enum step_state { STEP_UNJUDGED, STEP_PASSES, STEP_FAILS };
 /* What an audit and its verdict say of one trace. */
 struct recording_outcome {
     uint32_t n_failing;
-    uint32_t n_ops;    /* different ops that fail */
-    uint32_t first;    /* the first failing step; n_steps: none */
-    uint32_t n_judged; /* steps with at least one judged row */
+    uint32_t n_ops;     /* different ops that fail */
+    bool all_rows_fail; /* of the first failing step */
+    uint32_t first;     /* the first failing step; n_steps: none */
+    uint32_t n_judged;  /* steps with at least one judged row */
     enum conclusion conclusion;
 };
 
