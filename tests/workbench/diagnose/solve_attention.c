@@ -31,6 +31,7 @@ struct bug {
     uint32_t (*kv_head)(const struct head *head);
     bool (*is_empty)(const struct head *head, uint32_t key, bool value); /* the key or the value is zeros */
     bool values_are_keys;
+    int key_shift; /* keys are rotated by so many positions more, with a theta of 10000 */
 };
 
 static bool is_visible(const struct head *head, uint32_t key)
@@ -41,6 +42,15 @@ static bool is_visible(const struct head *head, uint32_t key)
 static double right_weight(const struct head *head, uint32_t key, double score)
 {
     return is_visible(head, key) ? exp(score) : 0;
+}
+
+static void turn(float *key, uint32_t dim, int shift)
+{
+    for (uint32_t i = 0; i < dim / 2; i++) {
+        double angle = shift * pow(10000, -2.0 * i / dim), low = key[i], high = key[i + dim / 2];
+        key[i] = (float)(low * cos(angle) - high * sin(angle));
+        key[i + dim / 2] = (float)(high * cos(angle) + low * sin(angle));
+    }
 }
 
 static void attend(const struct head *head, const struct bug *bug, const float *q, const float *k, const float *v,
@@ -62,6 +72,9 @@ static void attend(const struct head *head, const struct bug *bug, const float *
         }
         if (bug->is_empty && bug->is_empty(head, key, true)) {
             memset(own_v, 0, sizeof(own_v));
+        }
+        if (bug->key_shift != 0) {
+            turn(own_k, dim, bug->key_shift);
         }
         if (bug->round) {
             bug->round(own_k, dim);
@@ -160,6 +173,17 @@ static double weight_block_twice(const struct head *head, uint32_t key, double s
     return head->row < 8 || key >= 8 ? right : key < 4 ? 2 * right : 0;
 }
 
+/* A running maximum, renewed at each key, to which the sums so far are not rescaled. */
+static double weight_not_rescaled(const struct head *head, uint32_t key, double score)
+{
+    static double running;
+    if (!is_visible(head, key)) {
+        return 0;
+    }
+    running = key == head->first ? score : fmax(running, score);
+    return exp(score - running);
+}
+
 static double weight_masked_minus_cap(const struct head *head, uint32_t key, double score)
 {
     return is_visible(head, key) ? exp(score) : exp(-head->p->softcap);
@@ -251,6 +275,22 @@ static void to_q8_0(float *row, uint32_t n)
     }
 }
 
+static void to_q4_0(float *row, uint32_t n)
+{
+    for (uint32_t first = 0; first < n; first += 32) {
+        uint32_t count = n - first < 32 ? n - first : 32;
+        float most = 0;
+        for (uint32_t i = 0; i < count; i++) {
+            most = fabsf(row[first + i]) > fabsf(most) ? row[first + i] : most;
+        }
+        float d = most / -8, stored = round_to_dtype(d, DTYPE_F16);
+        for (uint32_t i = 0; i < count && most != 0; i++) {
+            float q = floorf(row[first + i] * (1 / d) + 8.5f);
+            row[first + i] = ((q > 15 ? 15 : q) - 8) * stored;
+        }
+    }
+}
+
 /* fp8 e4m3: 3 bits after the first; small models hold no value that is subnormal and none above 448 that matters. */
 static void to_e4m3(float *row, uint32_t n)
 {
@@ -312,6 +352,12 @@ static const struct {
      NAN},
     {"tiny-llama", 0, {.round = to_q8_0}, KIND_PRECISION, "q8_0", NAN},
     {"tiny-gemma3", 1, {.round = to_q8_0}, KIND_PRECISION, "q8_0", NAN},
+    {"tiny-llama", 1, {.round = to_q4_0}, KIND_PRECISION, "q4_0", NAN},
+    {"tiny-gemma3", 2, {.round = to_q4_0}, KIND_PRECISION, "q4_0", NAN},
+    {"tiny-llama", 1, {.weight = weight_not_rescaled}, KIND_FORMULA, "neither sum is", NAN},
+    {"tiny-gemma2", 0, {.weight = weight_not_rescaled}, KIND_FORMULA, "neither sum is", NAN},
+    {"tiny-llama", 1, {.key_shift = 5}, KIND_POSITIONS, "5", NAN},
+    {"tiny-gemma2", 1, {.key_shift = -2}, KIND_POSITIONS, "2", NAN},
     {"tiny-gpt-oss", 1, {.round = to_e4m3}, KIND_PRECISION, "fp8 (e4m3)", NAN},
 };
 
