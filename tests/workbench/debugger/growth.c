@@ -217,13 +217,14 @@ static void report_is_the_page_of_diff(void **state)
         skip();
     }
     snprintf(lines, sizeof(lines),
-             "report %s/nothing.txt\nreport %s/prompt.md\npatch ffn_down@1 scale 2\nreport %s/early.md\nrun 1\n"
-             "step layer 2\nreport %s/patched.html\nunpatch\n",
-             folder, folder, folder, folder);
+             "report %s/nothing.txt\nreport %s/prompt.md\npatch ffn_down@1 scale 2\nreport %s/early.md\nstep layer 1\n"
+             "report %s/middle.md\nrun 1\nstep layer 2\nreport %s/patched.html\nunpatch\n",
+             folder, folder, folder, folder, folder);
     converse(&outcome, lines, "weight-spike@3");
     expect_text(outcome.err, "nothing.txt: expected a name that ends in .html or .md");
-    expect_text(outcome.err, "report: no token ran to its end yet");
+    expect_text(outcome.err, "report: nothing ran yet");
     expect_text(outcome.out, "prompt.md: the page of diff\n");
+    expect_text(outcome.out, "middle.md: a page of what ran\n");
     expect_text(outcome.out, "patched.html: a page of what ran\n");
     outcome_free(&outcome);
     assert_true(read_page("diff.md", of_diff, sizeof(of_diff)));
@@ -233,7 +234,7 @@ static void report_is_the_page_of_diff(void **state)
     /* The twin: of another run the page is another, and says what it is of. */
     static char html[1 << 20];
     read_file("patched.html", html, sizeof(html));
-    expect_text(html, "of what ran at the prompt: 10 of 16 positions");
+    expect_text(html, "of what ran at the prompt: 11 of 16 positions");
     expect_text(html, "layer 1 ffn_down is patched");
 }
 

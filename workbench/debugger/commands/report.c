@@ -27,20 +27,34 @@ static enum status choose_page(const char *path, struct page_files *files, struc
     return STATUS_OK;
 }
 
-/* One past the last position whose batch ran to its end. */
-static uint32_t positions_done(const struct repl *repl)
+/* One past the last position of which a step ran. */
+static uint32_t positions_begun(const struct repl *repl)
 {
-    return repl->n_rows == 0 ? 0 : repl->next == repl->plan->n_steps ? repl->first + repl->n_rows : repl->first;
+    bool any = repl->n_rows > 0 && repl->next > 0;
+    return repl->n_rows == 0 ? 0 : any ? repl->first + repl->n_rows : repl->first;
+}
+
+/* Hides the rows of the current batch of a stage that did not run in it yet. */
+static void hide_ahead(const struct repl *repl, const struct trace *trace, struct trace_stage *stage)
+{
+    int32_t step = plan_find(repl->plan, stage->layer, stage->stage);
+    for (uint32_t p = repl->first; step >= (int32_t)repl->next && p < trace->n_positions; p++) {
+        stage->recorded[p] = 0;
+    }
 }
 
 /* Adds a copy of the first rows of a side. A running side's choices are no rows of its run. */
-static void add_rows(struct comparison *comparison, const struct repl_side *side, uint32_t n_positions)
+static void add_rows(const struct repl *repl, struct comparison *comparison, const struct repl_side *side,
+                     uint32_t n_positions)
 {
     struct trace copy;
     trace_copy(&copy, side->trace);
     copy.n_positions = n_positions < copy.n_positions ? n_positions : copy.n_positions;
     for (uint32_t i = copy.n_stages; i-- > 0;) {
         struct trace_stage *stage = &copy.stages[i];
+        if (side->backend != NULL) {
+            hide_ahead(repl, &copy, stage);
+        }
         stage->n_recorded = 0;
         for (uint32_t p = 0; p < copy.n_positions; p++) {
             stage->n_recorded += stage->recorded[p];
@@ -70,11 +84,11 @@ static void add_notes(const struct repl *repl, struct comparison *comparison, ui
 static enum status compare_rows(struct repl *repl, struct comparison *comparison, struct error *err)
 {
     const enum source order[] = {SOURCE_ENGINE, SOURCE_TRACE, SOURCE_REFERENCE, SOURCE_GOLDEN};
-    uint32_t n_positions = positions_done(repl);
+    uint32_t n_positions = positions_begun(repl);
     bool same_weights = true;
     if (n_positions == 0) {
         return error_set(err, STATUS_USAGE, NULL, "report", ERROR_NO_OFFSET,
-                         "no token ran to its end yet, expected run 1 or continue first");
+                         "nothing ran yet, expected until diverge, step or continue first");
     }
     struct repl_side *golden = repl_side_of(repl, SOURCE_GOLDEN);
     if (golden != NULL) {
@@ -83,7 +97,7 @@ static enum status compare_rows(struct repl *repl, struct comparison *comparison
     for (size_t i = 0; i < sizeof(order) / sizeof(order[0]); i++) {
         const struct repl_side *side = repl_side_of(repl, order[i]);
         if (side != NULL) {
-            add_rows(comparison, side, n_positions);
+            add_rows(repl, comparison, side, n_positions);
         }
     }
     add_notes(repl, comparison, n_positions);
