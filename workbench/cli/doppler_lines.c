@@ -119,6 +119,8 @@ static bool tell(const struct line *line, char *text, size_t size)
 {
     const char *first = line->words[0], *second = line->n > 1 ? line->words[1] : "";
     bool test = strcmp(first, "test") == 0, debug = strcmp(first, "debug") == 0;
+    bool theirs = has_word(line, "-m") || has_word(line, "--skip-load");
+    bool without = second[0] == '\0' || strcmp(second, "--config") == 0 || strcmp(second, "--trace") == 0;
     bool inference = strcmp(second, "inference") == 0 && access(second, F_OK) != 0;
     if (inference && (test || strcmp(first, "bench") == 0)) {
         tell_inference(line, text, size);
@@ -126,10 +128,7 @@ static bool tell(const struct line *line, char *text, size_t size)
         tell_kernels(line, text, size);
     } else if (strcmp(first, "convert") == 0) {
         snprintf(text, size, "lockstep run MODEL --prompt TEXT --weights f16");
-    } else if (debug && (has_word(line, "-m") || has_word(line, "--skip-load"))) {
-        tell_run(line, text, size);
-    } else if (debug && (second[0] == '\0' || strcmp(second, "--config") == 0 || strcmp(second, "--trace") == 0) &&
-               !has_model(line)) {
+    } else if (debug && (theirs || (without && !has_model(line)))) {
         tell_run(line, text, size);
     } else {
         return false;

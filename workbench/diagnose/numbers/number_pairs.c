@@ -67,8 +67,8 @@ static unsigned find_starts(const struct pair *pair, double right, struct corner
     struct corner grid[GRID * GRID], found[GRID * GRID];
     unsigned n = 0;
     for (unsigned i = 0; i < GRID * GRID && !stop_asked(); i++) {
-        grid[i] =
-            corner_at(pair, low(pair, 0) + i / GRID * grid_step(pair, 0), low(pair, 1) + i % GRID * grid_step(pair, 1));
+        unsigned row = i / GRID, column = i % GRID;
+        grid[i] = corner_at(pair, low(pair, 0) + row * grid_step(pair, 0), low(pair, 1) + column * grid_step(pair, 1));
     }
     for (unsigned i = 0; i < GRID * GRID && !stop_asked(); i++) {
         bool least = grid[i].miss < right;
