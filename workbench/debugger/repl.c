@@ -17,6 +17,9 @@ void repl_open(struct repl *repl, struct session *session, struct trace *golden,
     repl_settings_init(&repl->settings, NULL, NULL, 0);
     repl_init_judged_plan(repl);
     repl->next = repl->plan->n_steps;
+    if (foreign != NULL) {
+        trace_fill_logits(foreign, repl->plan); /* as audit and diff do */
+    }
     if (golden != NULL || foreign != NULL) {
         repl_restart_with_golden(repl);
     }

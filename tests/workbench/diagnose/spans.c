@@ -114,6 +114,20 @@ static void plant(struct plan *plan, const struct bug *bug)
     }
 }
 
+/* The diagnosis of a span that ends at a stage of LAYER has this kind and says this; says NULL: it names nothing. */
+static void expect_named(const struct plan *plan, struct trace *run, enum stage last, enum fault_kind kind,
+                         const char *says)
+{
+    struct diagnosis found[8];
+    uint32_t n = diagnose_step(plan, (uint32_t)plan_find(plan, LAYER, last), run, found, 8);
+    print_message("%s\n", n > 0 ? found[0].text : "nothing");
+    assert_true(says ? n >= 1 : n == 0 || found[0].how != HOW_REPRODUCED);
+    if (says) {
+        assert_int_equal(found[0].kind, kind);
+        assert_non_null(strstr(found[0].text, says));
+    }
+}
+
 static void hide(struct trace *trace, const struct plan *plan, enum stage kept)
 {
     for (uint32_t s = 0; s < plan->n_steps; s++) {
@@ -250,7 +264,7 @@ static void test_weights_of_others(void **state)
         struct small_model small;
         struct plan faulty;
         struct trace run;
-        struct diagnosis found[8];
+
         small_open(&small, bug->model, NULL);
         plan_copy(&faulty, &small.plan);
         struct step *step = &faulty.steps[plan_find(&faulty, LAYER, bug->stage)];
@@ -258,13 +272,8 @@ static void test_weights_of_others(void **state)
         write_weights(&faulty, step, bug->slot, from->weight[bug->slot], bug->shift, bug->times);
         record_run(&run, &faulty, &small.golden);
         hide(&run, &small.plan, bug->kept);
-        uint32_t n = diagnose_step(&small.plan, (uint32_t)plan_find(&small.plan, LAYER, bug->kept), &run, found, 8);
-        print_message("%s %s: %s\n", bug->model, stage_name(bug->stage), n > 0 ? found[0].text : "nothing");
-        assert_true(bug->says ? n >= 1 : n == 0 || found[0].how != HOW_REPRODUCED);
-        if (bug->says) {
-            assert_int_equal(found[0].kind, bug->kind);
-            assert_non_null(strstr(found[0].text, bug->says));
-        }
+        print_message("%s %s: ", bug->model, stage_name(bug->stage));
+        expect_named(&small.plan, &run, bug->kept, bug->kind, bug->says);
         trace_free(&run);
         plan_free(&faulty);
         small_close(&small);
@@ -344,7 +353,7 @@ static void test_positions_and_keys(void **state)
         const struct row_bug *bug = &row_bugs[i];
         struct small_model small;
         struct trace run;
-        struct diagnosis found[8];
+
         small_open(&small, bug->model, NULL);
         record_run(&run, &small.plan, &small.golden);
         uint32_t first = (uint32_t)plan_find(&small.plan, LAYER, bug->stage);
@@ -355,13 +364,8 @@ static void test_positions_and_keys(void **state)
             }
         }
         hide(&run, &small.plan, bug->kept);
-        uint32_t n = diagnose_step(&small.plan, (uint32_t)plan_find(&small.plan, LAYER, bug->kept), &run, found, 8);
-        print_message("%s %s: %s\n", bug->model, stage_name(bug->stage), n > 0 ? found[0].text : "nothing");
-        assert_true(bug->says ? n >= 1 : n == 0 || found[0].how != HOW_REPRODUCED);
-        if (bug->says) {
-            assert_int_equal(found[0].kind, bug->kind);
-            assert_non_null(strstr(found[0].text, bug->says));
-        }
+        print_message("%s %s: ", bug->model, stage_name(bug->stage));
+        expect_named(&small.plan, &run, bug->kept, bug->kind, bug->says);
         trace_free(&run);
         small_close(&small);
     }

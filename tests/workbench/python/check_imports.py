@@ -6,13 +6,14 @@ twin changes one value of each trace made by hand, which must be found.
 import collections
 import importlib.util
 import json
-import subprocess
 import sys
 import tempfile
 from pathlib import Path
 
 import h5py
 import numpy
+
+from asking import lockstep
 
 ROOT = Path(__file__).resolve().parents[3]
 GOLDEN, IMPORTS = ROOT / "golden", ROOT / "golden/imports"
@@ -23,11 +24,6 @@ MODULES = {
     "o_proj": "self_attn.o_proj", "ffn_norm": "post_attention_layernorm", "ffn_gate": "mlp.gate_proj", "ffn_up": "mlp.up_proj",
     "ffn_down": "mlp.down_proj", "layer_out": ""}
 OUTER = {"embed": "model.embed_tokens", "final_norm": "model.norm", "logits": "lm_head"}
-
-
-def lockstep(program, *words):
-    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
 
 
 def paths(n_layers, tails, outer):

@@ -14,6 +14,8 @@ from pathlib import Path
 import h5py
 import numpy
 
+from asking import Failed, expect, lockstep
+
 ROOT = Path(__file__).resolve().parents[3]
 sys.path.insert(0, str(ROOT / "record"))
 from lockstep_record import Recorder  # noqa: E402
@@ -21,20 +23,6 @@ from lockstep_record import Recorder  # noqa: E402
 MODEL = ROOT / "golden/tiny-llama"
 TOKENS = [3, 17, 99, 204, 5, 6]
 HEAD = 128
-
-
-class Failed(Exception):
-    pass
-
-
-def expect(condition, what):
-    if not condition:
-        raise Failed(what)
-
-
-def lockstep(program, *words):
-    done = subprocess.run([program, *map(str, words)], capture_output=True, text=True, check=False)
-    return done.returncode, done.stdout, done.stderr
 
 
 def run_engine(engine, folder, how):

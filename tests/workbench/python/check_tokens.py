@@ -15,6 +15,8 @@ import h5py
 import numpy
 import transformers
 
+from asking import Failed, expect, lockstep
+
 ROOT = Path(__file__).resolve().parents[3]
 SMOLLM2 = ROOT / ".cache/smollm2/SmolLM2-135M-Instruct.Q4_1.gguf"
 TEMPLATE = (
@@ -31,20 +33,6 @@ CHATS = [
     [{"role": "user", "content": "hello"}],
     [{"role": "user", "content": " hello "}, {"role": "assistant", "content": "hello world"}, {"role": "user", "content": "hell\u00e9"}],
 ]
-
-
-class Failed(Exception):
-    pass
-
-
-def expect(condition, what):
-    if not condition:
-        raise Failed(what)
-
-
-def lockstep(program, *words):
-    done = subprocess.run([program, *[w if isinstance(w, bytes) else str(w) for w in words]], capture_output=True, check=False)
-    return done.returncode, done.stdout.decode(), done.stderr.decode()
 
 
 def ids_of(program, model, *prompt):
